@@ -1,0 +1,193 @@
+"""Tables with a declared schema: read, checked at the door, and written whole."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import atomic_path
+
+# The text type of pandas 3 (missing is NaN), named so that pandas 2.3 uses it as well.
+TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
+
+Kind = Literal["text", "integer", "number", "boolean"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one column may hold. ``number`` is float64 with NaN for missing."""
+
+    kind: Kind
+    required: bool = True  # must the column be in a file that is read
+    nullable: bool = False
+    allowed: tuple[str | int, ...] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A table's name, its columns and the columns that together identify a row.
+
+    Columns that are not declared are kept as they are: group columns travel with every table.
+    """
+
+    name: str
+    columns: Mapping[str, Column]
+    key: tuple[str, ...] = ()
+    hint: str = ""  # what to do when the table cannot be used
+
+    def empty(self) -> pd.DataFrame:
+        """A table of this schema without rows."""
+        return self.validate(pd.DataFrame({name: [] for name in self.columns}))
+
+    def validate(self, table: pd.DataFrame, origin: str = "") -> pd.DataFrame:
+        """The table with declared types and column order; optional columns that are absent are added as missing.
+
+        Args:
+            table: any frame with at least the required columns.
+            origin: the file it came from, for messages.
+
+        Raises:
+            InputError: a required column is absent, a value has the wrong type, is missing where it may
+                not be, is outside what is allowed, or a key stands twice.
+        """
+        where = f"{self.name} table{f' {origin}' if origin else ''}"
+        absent = [name for name, column in self.columns.items() if column.required and name not in table]
+        if absent:
+            raise InputError(self._absent_message(where, absent, list(table.columns)))
+        typed = {}
+        for name, column in self.columns.items():
+            if name in table:
+                typed[name] = _typed(table[name], name, column, where)
+            elif column.nullable:
+                typed[name] = pd.Series(np.nan, index=table.index, dtype=_dtype(column))
+        others = {name: table[name] for name in table.columns if name not in self.columns}
+        result = pd.DataFrame({**typed, **others}).reset_index(drop=True)
+        keys = [name for name in self.key if name in result]
+        if keys and (twice := result.duplicated(keys)).any():
+            row = result.loc[twice, keys].iloc[0]
+            named = ", ".join(f"{name}={row[name]}" for name in keys)
+            raise InputError(f"{where}: the row {named} stands more than once; keep one of them")
+        return result
+
+    def read(self, path: str | os.PathLike[str]) -> pd.DataFrame:
+        """The table in a ``.parquet`` or ``.csv`` file, validated."""
+        return self.validate(read_frame(path), str(path))
+
+    def write(self, table: pd.DataFrame, path: str | os.PathLike[str]) -> pd.DataFrame:
+        """Validates the table, writes it whole (``.parquet`` or ``.csv``), and returns it as written."""
+        table = self.validate(table)
+        write_frame(table, path)
+        return table
+
+    def _absent_message(self, where: str, absent: list[str], present: list[str]) -> str:
+        listed = ", ".join(map(str, present)) or "no column"
+        message = f"{where} has no column {', '.join(map(repr, absent))}; it has {listed}"
+        near = difflib.get_close_matches(absent[0], [str(name) for name in present], n=1)
+        if near:
+            message += f" (is {near[0]!r} meant?)"
+        return f"{message}. {self.hint}" if self.hint else message
+
+
+def read_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """The table in a Parquet or CSV file, with pandas' own types.
+
+    Raises:
+        InputError: the file is absent, has another suffix, or cannot be parsed.
+    """
+    path = Path(path)
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(f"table {path} has the suffix {path.suffix!r}; give a .parquet or .csv file")
+    if not path.is_file():
+        raise InputError(f"table {path} does not exist; give the path of a .parquet or .csv file")
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, low_memory=False)
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"table {path} cannot be read ({reason}); give an intact {path.suffix} file") from error
+
+
+def write_frame(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Writes a table as Parquet or CSV, by suffix, whole or not at all."""
+    path = Path(path)
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(f"table {path} has the suffix {path.suffix!r}; tables are written as .parquet or .csv")
+    with atomic_path(path) as temporary:
+        if path.suffix == ".parquet":
+            table.to_parquet(temporary, index=False)
+        else:
+            table.to_csv(temporary, index=False)
+
+
+def _dtype(column: Column) -> object:
+    if column.kind == "text":
+        return TEXT
+    if column.kind == "number" or column.nullable:
+        return np.dtype("float64")
+    return np.dtype("int64") if column.kind == "integer" else np.dtype("bool")
+
+
+def _typed(values: pd.Series, name: str, column: Column, where: str) -> pd.Series:
+    missing = values.isna()
+    if missing.any() and not column.nullable:
+        row = int(np.flatnonzero(missing)[0])
+        raise InputError(f"{where}: column {name!r} is empty in row {row}; it must have a value in every row")
+    try:
+        typed = _converted(values, column)
+    except (ValueError, TypeError) as error:
+        wrong = next((value for value in values[~missing] if not _convertible(value, column)), "?")
+        raise InputError(f"{where}: column {name!r} holds {wrong!r}; it must be of type {column.kind}") from error
+    _check_range(typed[~missing], name, column, where)
+    return typed
+
+
+def _converted(values: pd.Series, column: Column) -> pd.Series:
+    dtype = _dtype(column)
+    if column.kind == "text":
+        # A video called 000 or a number read from a CSV is text here; 3.0 read for 3 is not meant as "3.0".
+        if pd.api.types.is_float_dtype(values):
+            whole = values.dropna()
+            if len(whole) and (whole == whole.round()).all():
+                values = values.astype("Int64").astype(TEXT)
+        return values.astype(TEXT)
+    if column.kind == "integer":
+        numbers = pd.to_numeric(values, errors="raise")
+        if ((numbers.dropna() % 1) != 0).any():
+            raise ValueError("not whole")
+        return numbers.astype(dtype)  # type: ignore[call-overload]
+    return pd.to_numeric(values, errors="raise").astype(dtype)  # type: ignore[call-overload]
+
+
+def _convertible(value: object, column: Column) -> bool:
+    try:
+        _converted(pd.Series([value]), column)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _check_range(values: pd.Series, name: str, column: Column, where: str) -> None:
+    if column.allowed is not None:
+        wrong = values[~values.isin(list(column.allowed))]
+        if len(wrong):
+            allowed = ", ".join(map(str, column.allowed))
+            raise InputError(f"{where}: column {name!r} holds {wrong.iloc[0]!r}; allowed are {allowed}")
+    if column.minimum is None and column.maximum is None:
+        return
+    low = -np.inf if column.minimum is None else column.minimum
+    high = np.inf if column.maximum is None else column.maximum
+    wrong = values[(values < low) | (values > high)]
+    if len(wrong):
+        raise InputError(
+            f"{where}: column {name!r} holds {wrong.iloc[0]!r} in row {wrong.index[0]}; "
+            f"it must lie between {low:g} and {high:g}"
+        )

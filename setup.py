@@ -1,0 +1,60 @@
+"""Installs the top-level layers as ``unmasked.<layer>``.
+
+The layers are namespace packages without ``__init__.py``: installed flat, ``datasets`` would
+overwrite Hugging Face's package of that name, and with an ``__init__.py`` it would hide it
+whenever the checkout is on ``sys.path``.
+"""
+
+from setuptools import find_namespace_packages, setup
+
+LAYERS = ["datasets", "preprocessing", "evaluation", "fairness", "analysis", "ucf", "app"]
+
+setup(
+    name="unmasked",
+    version="0.1.0",
+    description="Does a deepfake detector hold up on data it never saw, and for whom does it fail?",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=[
+        f"unmasked.{package}"
+        for package in find_namespace_packages(include=[*LAYERS, *(f"{layer}.*" for layer in LAYERS)])
+    ]
+    + ["unmasked.configs"],
+    package_dir={f"unmasked.{layer}": layer for layer in [*LAYERS, "configs"]},
+    package_data={"unmasked.configs": ["**/*.yaml"], "unmasked.analysis": ["**/*.html", "**/*.css"]},
+    install_requires=[
+        "torch>=2.11",
+        "torchvision>=0.26",
+        "pytorch-lightning>=2.6.6",
+        "timm>=1.0",
+        "safetensors>=0.5",
+        "dlib-bin>=20",
+        "face-recognition-models>=0.3",
+        "av>=14",
+        "opencv-python-headless>=4.10",
+        "pillow>=10",
+        "numpy>=2",
+        "pandas>=2.3",
+        "pyarrow>=17",
+        "scikit-learn>=1.6",
+        "fairlearn>=0.15",
+        "pydantic>=2.7",
+        "omegaconf>=2.3",
+        "typer>=0.15",
+        "rich>=13",
+        "grad-cam>=1.5.5",
+        "openTSNE>=1.0.2",
+        "tensorboard>=2.18",
+        "jinja2>=3.1",
+        "plotly>=6",
+        "matplotlib>=3.9",
+    ],
+    extras_require={
+        "demo": ["anny>=0.6.2"],
+        "ray": ["ray>=2.40"],
+        "test": ["pytest>=8", "pytest-cov>=6", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.14"],
+    },
+    entry_points={"console_scripts": ["unmasked = unmasked.app.cli:main"]},
+)
