@@ -1,0 +1,258 @@
+"""Image sequences, read out of tar archives in place: nothing is ever extracted to disk.
+
+WildDeepfake keeps each face track as a folder of PNG files inside ``*.tar.gz``. A sequence is named
+``<archive>!<folder inside>``, relative to the dataset's root; a sequence that has been extracted already
+is named by its folder alone. Both are read here, by the same functions.
+
+An archive is refused as a whole, by name, if any of its members would leave the folder it is unpacked
+in (absolute, ``..``), is a link or a device, or if the archive is cut short or blows up when unpacked.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from unmasked.datasets.errors import InputError
+
+ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+MEMBER_BYTES_MAX = 64 << 20  # one image
+MEMBERS_MAX = 200_000
+# PNG and JPEG hardly shrink under gzip, so an archive that unpacks to far more than its size is a bomb.
+RATIO_MAX = 100
+RATIO_FREE_BYTES = 64 << 20
+
+_SEPARATOR = re.compile(r"^(?P<archive>.*?\.(?:tar\.gz|tgz|tar))!(?P<folder>.*)$", re.IGNORECASE)
+_BROKEN = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, OSError)
+
+
+class ArchiveError(InputError):
+    """An archive, or a sequence in it, that is not read: hostile, cut short, or absent."""
+
+
+def is_archive(name: str | os.PathLike[str]) -> bool:
+    """Whether the name is that of a tar archive we read."""
+    return os.fspath(name).lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def is_image(name: str | os.PathLike[str]) -> bool:
+    """Whether the name is that of an image file; hidden files (``._1.png``) are not."""
+    base = os.fspath(name).replace("\\", "/").rsplit("/", 1)[-1]
+    return base.lower().endswith(IMAGE_SUFFIXES) and not base.startswith(".")
+
+
+def split_sequence_path(path: str) -> tuple[str, str | None]:
+    """The archive and the folder inside it; (path, None) for a path that names no archive.
+
+    >>> split_sequence_path("real_test/7.tar.gz!7/real/0")
+    ('real_test/7.tar.gz', '7/real/0')
+    >>> split_sequence_path("real_test/7/real/0")
+    ('real_test/7/real/0', None)
+    """
+    found = _SEPARATOR.match(path)
+    return (found["archive"], found["folder"]) if found else (path, None)
+
+
+def sequence_members(archive: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """The image members of each folder of a tar archive, in frame order; nothing is extracted.
+
+    Folders are POSIX paths inside the archive; images that lie at its top are in the folder ``"."``.
+    Member names are kept as they stand in the archive.
+
+    Raises:
+        ArchiveError: the archive is absent, hostile, cut short or no archive.
+    """
+    path = Path(archive)
+    if not path.is_file():
+        raise ArchiveError(f"archive {path} does not exist; give the path of a .tar.gz, .tgz or .tar file")
+    status = path.stat()
+    listed = _listed(str(path), status.st_size, status.st_mtime_ns)
+    return {folder: list(names) for folder, names in listed}
+
+
+def sequence_frames(root: str | os.PathLike[str], path: str) -> list[int]:
+    """Frame indices of a sequence, ascending; ``path`` as in the manifest, relative to ``root``.
+
+    The index is the number that ends the file's name (``frame_0012.png`` is 12). Where a name has none,
+    or two have the same, all frames of the sequence are numbered from 0 in the order of their names.
+
+    Raises:
+        ArchiveError: the archive cannot be read, or has no such folder of images.
+    """
+    return frame_indices(_members(root, path))
+
+
+def read_member_images(
+    root: str | os.PathLike[str], path: str, frames: Collection[int] | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yields (frame index, encoded image bytes) of a sequence in frame order.
+
+    Args:
+        root: the dataset's root.
+        path: ``<archive>!<folder>``, or the folder of an extracted sequence, relative to ``root``.
+        frames: only these frame indices (see `sequence_frames`); all where None. The wanted images of an
+            archived sequence are held in memory together, since a compressed archive is read once, forwards.
+
+    Raises:
+        ArchiveError: the archive cannot be read, or has no such folder of images.
+    """
+    names = _members(root, path)
+    index_of = dict(zip(names, frame_indices(names), strict=True))
+    wanted = {name: index for name, index in index_of.items() if frames is None or index in frames}
+    archive, folder = split_sequence_path(path)
+    if folder is None:
+        for name, index in wanted.items():
+            yield index, (Path(root) / path / name).read_bytes()
+        return
+    images = _read_members(Path(root) / archive, set(wanted))
+    for name, index in wanted.items():
+        yield index, images.pop(name)
+
+
+def frame_indices(names: list[str]) -> list[int]:
+    """A frame index for each of the names, which must be in natural order (see `natural_key`).
+
+    >>> frame_indices(["a/frame2.png", "a/frame10.png"]), frame_indices(["left.png", "right.png"])
+    ([2, 10], [0, 1])
+    """
+    found = [re.search(r"(\d+)$", PurePosixPath(name).stem) for name in names]
+    indices = [int(match[1]) for match in found if match]
+    if len(indices) == len(names) and all(low < high for low, high in pairwise(indices)):
+        return indices
+    return list(range(len(names)))
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """A sort key under which ``2.png`` comes before ``10.png``."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def _members(root: str | os.PathLike[str], path: str) -> list[str]:
+    archive, folder = split_sequence_path(path)
+    where = Path(root) / archive
+    if folder is not None:
+        names = sequence_members(where).get(folder, [])
+    elif where.is_dir():
+        names = sorted((entry.name for entry in os.scandir(where) if is_image(entry.name)), key=natural_key)
+    else:
+        names = []
+    if not names:
+        raise ArchiveError(
+            f"sequence {path} has no image under {root}; run `unmasked scan` on the folder again"
+        )
+    return names
+
+
+@lru_cache(maxsize=256)
+def _listed(path: str, size_bytes: int, modified_ns: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Folders and members; cached while the file stays as it is, since listing decompresses all of it."""
+    folders: dict[str, dict[str, None]] = {}
+    with _opened(Path(path)) as (tar, stream):
+        for member in _checked(tar, path, size_bytes):
+            if member.isfile() and is_image(member.name):
+                folder = str(PurePosixPath(member.name).parent)
+                folders.setdefault(folder, {})[member.name] = None
+        _check_end(tar, stream, path)
+    ordered = sorted(folders.items(), key=lambda item: natural_key(item[0]))
+    return tuple((folder, tuple(sorted(names, key=natural_key))) for folder, names in ordered)
+
+
+def _read_members(archive: Path, names: set[str]) -> dict[str, bytes]:
+    images: dict[str, bytes] = {}
+    with _opened(archive) as (tar, _):
+        for member in _checked(tar, str(archive), archive.stat().st_size):
+            if member.name in names:
+                stream = tar.extractfile(member)
+                images[member.name] = stream.read() if stream else b""
+            if len(images) == len(names):
+                break
+    return images
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, _BoundedReader]]:
+    """The archive opened for reading forwards; whatever breaks while it is read becomes an ArchiveError."""
+    try:
+        with open(path, "rb") as raw:
+            compressed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            unpacked: IO[bytes] = gzip.GzipFile(fileobj=raw) if compressed else raw  # type: ignore[assignment]
+            stream = _BoundedReader(unpacked)
+            with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
+                yield tar, stream
+    except ArchiveError:
+        raise
+    except _BROKEN as error:
+        reason = str(error) or type(error).__name__
+        raise ArchiveError(f"archive {path} cannot be read ({reason}); download it again") from error
+
+
+def _checked(tar: tarfile.TarFile, path: str, size_bytes: int) -> Iterator[tarfile.TarInfo]:
+    """The members, each checked by its header before its content is decompressed."""
+    total_bytes, count = 0, 0
+    while (member := tar.next()) is not None:
+        total_bytes, count = total_bytes + member.size, count + 1
+        if fault := _fault(member):
+            raise ArchiveError(f"archive {path} is refused: member {member.name!r} {fault}; nothing was read")
+        if count > MEMBERS_MAX or total_bytes > RATIO_MAX * size_bytes + RATIO_FREE_BYTES:
+            raise ArchiveError(
+                f"archive {path} is refused: it unpacks to over {RATIO_MAX} times its size, or to more than "
+                f"{MEMBERS_MAX:,} files; nothing was read"
+            )
+        yield member
+
+
+def _fault(member: tarfile.TarInfo) -> str | None:
+    name = member.name.replace("\\", "/")
+    if name.startswith("/") or re.match(r"^[A-Za-z]:", name):
+        return "has an absolute path"
+    if ".." in name.split("/"):
+        return "leaves its folder"
+    if member.issym() or member.islnk():
+        return "is a link"
+    if not (member.isfile() or member.isdir()):
+        return "is neither a file nor a folder"
+    if member.size > MEMBER_BYTES_MAX:
+        return f"is larger than {MEMBER_BYTES_MAX >> 20} MiB"
+    return None
+
+
+def _check_end(tar: tarfile.TarFile, stream: _BoundedReader, path: str) -> None:
+    """tarfile takes a file that stops between two members for a whole one: ask for the end mark."""
+    stream.seek(tar.offset)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise ArchiveError(f"archive {path} is cut short or damaged (no end mark); download it again")
+    stream.read(1 << 20)  # to the gzip trailer, whose checksum is compared on the way
+
+
+class _BoundedReader:
+    """A stream that refuses to hand out more than one image's worth at once.
+
+    tarfile reads the long-name and pax headers into memory at whatever size they claim.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or size > MEMBER_BYTES_MAX + tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("a header claims an absurd size")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
