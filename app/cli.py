@@ -1,0 +1,111 @@
+"""The command ``unmasked``: one verb for each stage from raw videos to the report.
+
+Nothing heavy is imported before a verb is known: ``unmasked --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from unmasked.datasets.errors import InputError
+
+# verb: what it does, in the order in which a study uses them.
+VERBS = {
+    "demo": "Run the whole flow on a synthetic corpus: videos, training, evaluation, fairness, report.",
+    "scan": "Read a dataset's folder into a manifest, and say what was found against the official counts.",
+    "preprocess": "Find, align and crop the faces of a manifest's videos and images.",
+    "train": "Train the detector on a faces table.",
+    "predict": "Score every face crop with a trained detector.",
+    "evaluate": "Compute metrics with intervals and the cross-dataset matrix from predictions.",
+    "fairness": "Compare error rates between demographic groups, with tests that hold.",
+    "explain": "Draw Grad-CAM overlays and the t-SNE map of a detector's features.",
+    "report": "Put a run folder together into one self-contained HTML page.",
+}
+
+USAGE = (
+    "Does a deepfake detector hold up on data it never saw, and for whom does it fail? "
+    "Every verb takes `--config FILE` and `key=value` arguments; `unmasked VERB --help` lists the keys."
+)
+
+app = typer.Typer(
+    name="unmasked", help=USAGE, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+
+
+class VerbCommand(TyperCommand):
+    """A command whose help ends with the table of keys that its configuration takes."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Prints typer's help, then the keys."""
+        super().format_help(ctx, formatter)
+        _print_keys(_verb_module(str(ctx.info_name)))
+
+
+def _verb_module(verb: str) -> ModuleType:
+    return importlib.import_module(f"unmasked.app.verbs.{verb}")
+
+
+def _print_keys(module: ModuleType) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from unmasked.app.config import keys
+
+    table = Table(title="Keys", title_justify="left", box=None, pad_edge=True, title_style="bold")
+    for heading in ("key", "type", "default", "meaning"):
+        table.add_column(heading, overflow="fold", style="cyan" if heading == "key" else None)
+    for row in keys(module.Config):
+        table.add_row(*(text.replace("[", r"\[") for text in row))
+    Console().print(table)
+
+
+def _command(verb: str) -> Callable[..., None]:
+    def run(
+        arguments: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)] = None,
+        config: Annotated[Path | None, typer.Option(help="YAML file, or a shipped one by name.")] = None,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration only.")] = False,
+    ) -> None:
+        _run(verb, config, arguments or [], dry_run)
+
+    return run
+
+
+def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) -> None:
+    from unmasked.app.config import load, to_yaml
+
+    try:
+        module = _verb_module(verb)
+        resolved = load(module.Config, config, arguments)
+        if dry_run:
+            typer.echo(to_yaml(resolved), nl=False)
+            return
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+        module.run(resolved)
+    except InputError as error:
+        typer.echo(f"unmasked {verb}: {error}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo(f"unmasked {verb}: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+
+
+for _name, _help in VERBS.items():
+    app.command(_name, cls=VerbCommand, help=_help)(_command(_name))
+
+
+def main() -> None:
+    """Entry point of the command ``unmasked``."""
+    app(prog_name="unmasked")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Configurations: a YAML file and ``key=value`` overrides become one checked, frozen model."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticUndefined
+
+from unmasked.datasets.errors import InputError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load(model: type[Model], file: Path | None, overrides: Sequence[str] = ()) -> Model:
+    """The configuration in a YAML file with overrides applied, checked against a model.
+
+    Args:
+        model: what keys there are; unknown ones are refused.
+        file: a YAML file, or the name of a shipped one such as ``ucf/demo``; None for the defaults.
+        overrides: ``key=value`` or ``section.key=value``; values are read as YAML.
+
+    Raises:
+        InputError: the file or an override cannot be parsed, a key is unknown (the nearest valid key is
+            named), or a value has the wrong type or is absent.
+    """
+    try:
+        merged = OmegaConf.merge(_from_file(file), *[_from_override(text) for text in overrides])
+        values = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(f"configuration {_origin(file)}: {_first_line(error)}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"configuration {_origin(file)} is not a mapping; write lines of the form key: value")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_message(model, error, _origin(file))) from error
+
+
+def to_yaml(config: BaseModel) -> str:
+    """The resolved configuration as YAML that `load` reads back to an equal one."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Every settable key of a model as (dotted key, type, default, description)."""
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from keys(annotation, f"{prefix}{name}.")
+            continue
+        default = field.get_default(call_default_factory=True) if not field.is_required() else PydanticUndefined
+        shown = "required" if default is PydanticUndefined else _shown(default)
+        yield f"{prefix}{name}", _type_name(annotation), shown, field.description or ""
+
+
+def _from_file(file: Path | None) -> DictConfig | ListConfig:
+    if file is None:
+        return OmegaConf.create({})
+    path = next((p for p in (file, CONFIGS / file, CONFIGS / f"{file}.yaml") if p.is_file()), None)
+    if path is None:
+        shipped = sorted(str(p.relative_to(CONFIGS).with_suffix("")) for p in CONFIGS.rglob("*.yaml"))
+        raise InputError(
+            f"configuration {file} does not exist; give the path of a YAML file or one of {', '.join(shipped)}"
+        )
+    try:
+        return OmegaConf.load(path)
+    except (OmegaConfBaseException, OSError, ValueError) as error:
+        raise InputError(f"configuration {path} cannot be read: {_first_line(error)}; correct the YAML") from error
+    except Exception as error:  # PyYAML's errors are no ValueError, and PyYAML is not ours to import
+        if type(error).__module__.split(".")[0] != "yaml":
+            raise
+        raise InputError(f"configuration {path} is not valid YAML: {_first_line(error)}; correct it") from error
+
+
+def _from_override(text: str) -> DictConfig:
+    key, separator, _ = text.partition("=")
+    if not separator or not key:
+        raise InputError(f"argument {text!r} is not of the form key=value; write for example seed=1")
+    try:
+        return OmegaConf.from_dotlist([text])
+    except Exception as error:  # the value is YAML as the user typed it
+        if type(error).__module__.split(".")[0] not in ("yaml", "omegaconf", "antlr4"):
+            raise
+        raise InputError(f"argument {text!r} has a value that is not valid YAML; quote it") from error
+
+
+def _message(model: type[BaseModel], error: ValidationError, origin: str) -> str:
+    sentences = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            valid = [name for name, *_ in keys(model)]
+            near = difflib.get_close_matches(key, valid, n=1, cutoff=0.4)
+            advice = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(valid)}"
+            sentences.append(f"unknown key {key!r}; {advice}")
+        elif problem["type"] == "missing":
+            sentences.append(f"key {key!r} is required; give it as {key}=…")
+        else:
+            reason = problem["msg"][0].lower() + problem["msg"][1:]
+            sentences.append(f"key {key!r} was given {problem['input']!r}: {reason}")
+    return f"configuration {origin}: " + "; ".join(sentences)
+
+
+def _origin(file: Path | None) -> str:
+    return f"{file} and arguments" if file else "from the arguments"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_shown(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(_shown(item) for item in value)}]"
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else (str(value) or "''")
+
+
+def _type_name(annotation: Any) -> str:
+    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    for noise in ("typing.", "pathlib._local.", "pathlib.", "collections.abc.", " | None", "NoneType"):
+        name = name.replace(noise, "")
+    return name.replace("Literal", "one of").replace("Path", "path")

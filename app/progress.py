@@ -1,0 +1,65 @@
+"""Progress on the terminal: a bar where someone watches, a line now and then where nobody does."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+LINE_EVERY_S = 10.0
+
+
+class Reporter:
+    """Shows stages of work; an instance is a callback ``(stage, done, total)``.
+
+    Args:
+        console: where to print; standard error by default, so that results can be piped.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self._tasks: dict[str, TaskID] = {}
+        self._printed_s: dict[str, float] = {}
+        self._bars = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+
+    def __enter__(self) -> Reporter:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Says that ``done`` of ``total`` steps of a stage are finished."""
+        if self.console.is_terminal:
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bars.add_task(stage, total=total)
+            self._bars.update(self._tasks[stage], completed=done, total=total)
+            return
+        now = time.monotonic()
+        due = now - self._printed_s.get(stage, -LINE_EVERY_S) >= LINE_EVERY_S
+        if due or done == total:
+            self._printed_s[stage] = now
+            self.console.print(f"  {stage} {done}/{total}", markup=False)
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bars."""
+        self.console.print(text, markup=False)
+
+
+def print_result(text: str) -> None:
+    """Prints what a command found, to standard output."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

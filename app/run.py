@@ -1,0 +1,39 @@
+"""A run's folder: the resolved configuration and the environment beside the results."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from unmasked.app.config import to_yaml
+from unmasked.datasets.files import write_json, write_text
+
+PACKAGES = ("unmasked", "torch", "torchvision", "pytorch-lightning", "dlib-bin", "av", "opencv-python-headless")
+PACKAGES += ("numpy", "pandas", "scikit-learn", "fairlearn", "grad-cam", "openTSNE", "anny")
+
+
+def record(out: Path, config: BaseModel) -> None:
+    """Writes ``config.yaml`` (resolved) and ``environment.json`` into a run's folder."""
+    write_text(out / "config.yaml", to_yaml(config))
+    write_json(out / "environment.json", environment())
+
+
+def environment() -> dict[str, object]:
+    """Python, machine and package versions of this process; absent packages are None."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu_cores": os.cpu_count(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,72 @@
+"""``unmasked scan``: dataset folders -> manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from unmasked.app.progress import print_result
+from unmasked.datasets.errors import InputError
+
+
+def as_list(value: Any) -> Any:
+    """A lone value as a list of one: ``root=A`` and ``root=[A,B]`` both work."""
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+class Config(BaseModel):
+    """What to scan and where the manifest goes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Annotated[tuple[Path, ...], BeforeValidator(as_list)] = Field(
+        description="folder of a dataset, or a list of them: root=[FF,CDF]"
+    )
+    source: str = Field("auto", description="which reader; auto looks at the folder's layout")
+    out: Path = Field(Path("manifest.parquet"), description="the manifest, .parquet or .csv")
+    compression: tuple[str, ...] = Field((), description="FaceForensics++ only: keep these, e.g. [c23]; all if empty")
+    annotations: Annotated[tuple[Path, ...], BeforeValidator(as_list)] = Field(
+        (), description="CSV files with demographics to join to the videos"
+    )
+    codebook: str = Field("ai_face_v2", description="how to read the annotations: a name in configs/annotations")
+    policy: Literal["majority", "drop"] = Field("majority", description="when frames of a video disagree")
+
+
+def run(config: Config) -> None:
+    """Scans every root, joins the annotations, writes one manifest and prints what was found."""
+    import pandas as pd
+
+    from unmasked.datasets.manifest import MANIFEST
+    from unmasked.datasets.scan import scan
+
+    manifests = []
+    for root in config.root:
+        result = scan(root, config.source)
+        for line in result.messages:
+            print_result(line)
+        manifests.append(result.manifest)
+    manifest = pd.concat(manifests, ignore_index=True)
+    if config.compression:
+        manifest = _of_compression(manifest, config.compression)
+    for path in config.annotations:
+        manifest = _joined(manifest, path, config)
+    MANIFEST.write(manifest, config.out)
+    print_result(f"{len(manifest)} rows written to {config.out}")
+
+
+def _of_compression(manifest: Any, wanted: tuple[str, ...]) -> Any:
+    found = sorted(manifest["compression"].dropna().unique())
+    kept = manifest[manifest["compression"].isna() | manifest["compression"].isin(wanted)]
+    if found and not manifest["compression"].isin(wanted).any():
+        raise InputError(f"compression {', '.join(wanted)} was not found; the folders hold {', '.join(found)}")
+    return kept
+
+
+def _joined(manifest: Any, path: Path, config: Config) -> Any:
+    from unmasked.datasets.demographics import join, read_annotations
+
+    joined, report = join(manifest, read_annotations(path, config.codebook), policy=config.policy)
+    print_result(f"{path.name}: {report}")
+    return joined

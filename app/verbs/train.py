@@ -1,0 +1,55 @@
+"""``unmasked train``: faces table -> trained detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from unmasked.app.progress import Reporter, print_result
+from unmasked.ucf.config import UCFConfig
+
+
+class Config(UCFConfig):
+    """Where from, where to, and how the UCF detector is trained."""
+
+    faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
+    out: Path = Field(Path("runs/ucf"), description="the run's folder")
+    dataset: str = Field("", description="train on this dataset of the faces table; may be left out if there is one")
+    resume: bool = Field(False, description="go on from the last checkpoint in `out`")
+
+    def settings(self) -> UCFConfig:
+        """The part that decides what is trained and how."""
+        return UCFConfig(**{name: getattr(self, name) for name in UCFConfig.model_fields})
+
+
+def run(config: Config) -> None:
+    """Trains, keeps the checkpoint that is best on source validation, and says where it is."""
+    from unmasked.app.run import record
+    from unmasked.app.training import progress_callback
+    from unmasked.datasets.errors import InputError
+    from unmasked.preprocessing.faces import FACES
+    from unmasked.ucf.train import train
+
+    faces = FACES.read(config.faces)
+    names = sorted(faces.loc[faces["split"] == "train", "dataset"].unique())
+    if config.dataset:
+        if config.dataset not in names:
+            raise InputError(
+                f"dataset {config.dataset!r} has no training rows in {config.faces}; "
+                f"datasets with some are {', '.join(names) or 'none'}"
+            )
+        faces = faces[faces["dataset"] == config.dataset]
+    elif len(names) > 1:
+        raise InputError(f"{config.faces} has training rows of {', '.join(names)}; choose one with dataset=…")
+    record(config.out, config)
+    with Reporter() as reporter:
+        result = train(
+            faces,
+            config.faces.parent,
+            config.settings(),
+            config.out,
+            resume=config.resume,
+            callbacks=[progress_callback(reporter)],
+        )
+    print_result(f"detector written to {result.checkpoint}")

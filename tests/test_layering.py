@@ -1,0 +1,52 @@
+"""The layers of the house: imports point down only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# From the ground up. A layer may import itself and what stands before it.
+LAYERS = ["datasets", "preprocessing", "evaluation", "fairness", "analysis", "ucf", "app"]
+FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+# What a training or scoring machine need not have.
+HEAVY = {"fairness": {"torch"}, "ucf": {"dlib", "fairlearn", "anny"}, "evaluation": {"dlib", "fairlearn", "anny"}}
+
+
+def imported_modules(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively; write `from unmasked.<layer>.<module> import …`"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down_only(path):
+    layer = path.relative_to(ROOT).parts[0]
+    allowed = LAYERS[: LAYERS.index(layer) + 1]
+    for name in imported_modules(path):
+        first, *rest = name.split(".")
+        if first == "unmasked":
+            assert rest, f"{path} imports the package itself; name the module"
+            assert rest[0] in allowed, (
+                f"{path} is in the layer {layer!r} and imports {name!r}, which stands above it; "
+                f"{layer} may import {', '.join(allowed)}"
+            )
+        assert first not in LAYERS, f"{path} imports {name!r}; write unmasked.{name}"
+        assert first not in HEAVY.get(layer, set()), f"{layer} must run without {first}, which {path} imports"
+
+
+def test_layers_carry_no_init_file():
+    found = [str(path.relative_to(ROOT)) for layer in LAYERS for path in (ROOT / layer).rglob("__init__.py")]
+    assert not found, f"{found} would hide or overwrite other packages of the same name; remove them"
+
+
+def test_top_level_is_what_the_owner_asked_for():
+    allowed = {*LAYERS, "baselines", "configs", "tests", "docs", "benchmarks", "build", "unmasked.egg-info"}
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and (path / "..").exists()}
+    code = {name for name in folders if not name.startswith(".") and any((ROOT / name).rglob("*.py"))}
+    assert code - allowed == set(), f"new top-level packages: {sorted(code - allowed)}"
