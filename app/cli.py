@@ -47,10 +47,11 @@ class VerbCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Prints typer's help, then the keys."""
         super().format_help(ctx, formatter)
-        _print_keys(_verb_module(str(ctx.info_name)))
+        _print_keys(verb_module(str(ctx.info_name)))
 
 
-def _verb_module(verb: str) -> ModuleType:
+def verb_module(verb: str) -> ModuleType:
+    """The module with a verb's `Config` and its `run`."""
     return importlib.import_module(f"unmasked.app.verbs.{verb}")
 
 
@@ -83,7 +84,7 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
     from unmasked.app.config import load, to_yaml
 
     try:
-        module = _verb_module(verb)
+        module = verb_module(verb)
         resolved = load(module.Config, config, arguments)
         if dry_run:
             typer.echo(to_yaml(resolved), nl=False)

@@ -1,0 +1,101 @@
+"""``unmasked demo``: every stage, on a corpus of synthetic people, with the commands that a study would use."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from unmasked.app.progress import Reporter, print_result
+
+SOURCE = "FaceForensics++"  # what the demo trains on; the other datasets are never seen before the test
+
+
+class Config(BaseModel):
+    """Where the demo writes, and what is planted in its corpus."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: Path = Field(Path("unmasked-demo"), description="folder for the corpus, the crops and the run")
+    seed: int = Field(0, ge=0, description="seed of the corpus and of the training")
+    bias: str = Field(
+        "", description="plant a disparity: a group whose fakes show fainter traces, e.g. skin_tone:dark, gender:female"
+    )
+    bias_strength: float = Field(0.9, ge=0, le=1, description="share by which those traces are fainter")
+    shuffle_labels: bool = Field(
+        False, description="control: shuffle labels among training videos; the test AUC must then be 0.5"
+    )
+    workers: int = Field(0, ge=0, description="processes for rendering and cropping; 0 = one a core")
+    run: str = Field("run", description="name of the run's folder inside `out`; the corpus is shared between runs")
+
+
+def run(config: Config) -> None:
+    """Renders the corpus (once), then runs the commands of `commands` one after the other."""
+    started = time.monotonic()
+    from unmasked.app.config import load
+    from unmasked.app.cli import verb_module
+
+    with Reporter() as reporter:
+        reporter.say(f"1/{len(list(commands(config))) + 1}  synthetic corpus in {config.out / 'corpus'}")
+        _write_corpus(config, reporter)
+    for number, (verb, arguments) in enumerate(commands(config), start=2):
+        file = Path(arguments[1]) if arguments[0] == "--config" else None
+        shown = shlex.join(["unmasked", verb, *arguments])
+        print_result(f"\n{number}/{len(list(commands(config))) + 1}  $ {shown}")
+        module = verb_module(verb)
+        module.run(load(module.Config, file, arguments[2:] if file else arguments))
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    print_result(f"\ndone in {minutes} min {seconds:02d} s")
+    print_result(f"report: {(config.out / config.run / 'report.html').resolve()}")
+    print_result(f"TensorBoard: tensorboard --logdir {shlex.quote(str(config.out / config.run / 'tensorboard'))}")
+
+
+def commands(config: Config) -> Iterator[tuple[str, list[str]]]:
+    """The command lines of the demo, as (verb, arguments), in order."""
+    out, result = config.out, config.out / config.run
+    corpus = out / "corpus"
+    roots = [corpus / name for name in (SOURCE, "Celeb-DF-v2", "WildDeepfake")]
+    annotations = [corpus / "AI-Face" / name for name in ("train.csv", "test.csv")]
+    predictions = f"predictions={result / 'predictions.parquet'}"
+    detector = f"checkpoint={result / 'detector.safetensors'}"
+    faces = f"faces={out / 'faces' / 'faces.parquet'}"
+    yield "scan", [
+        f"root=[{','.join(map(str, roots))}]",
+        f"annotations=[{','.join(map(str, annotations))}]",
+        "compression=[c23]",
+        f"out={out / 'manifest.parquet'}",
+    ]
+    yield "preprocess", [
+        "--config",
+        "preprocessing/demo",
+        f"manifest={out / 'manifest.parquet'}",
+        f"out={out / 'faces'}",
+        f"workers={config.workers}",
+        "preview=true",
+    ]
+    training = [faces, f"out={result}", f"dataset={SOURCE}", f"seed={config.seed}"]
+    if config.shuffle_labels:
+        training.append("shuffle_labels=true")
+    yield "train", ["--config", "ucf/demo", *training]
+    yield "predict", [detector, faces, f"out={result / 'predictions.parquet'}"]
+    yield "evaluate", [predictions, f"source={SOURCE}", f"out={result}"]
+    yield "fairness", [
+        predictions,
+        "by=[gender,age,skin_tone_group]",
+        f"thresholds={result / 'thresholds.json'}",
+        f"out={result}",
+    ]
+    yield "explain", [detector, faces, f"out={result}"]
+    yield "report", [f"run={result}"]
+
+
+def _write_corpus(config: Config, reporter: Reporter) -> None:
+    from unmasked.datasets.synthetic.config import SyntheticConfig
+    from unmasked.datasets.synthetic.corpus import write_corpus
+
+    corpus = SyntheticConfig(seed=config.seed, bias=config.bias, bias_strength=config.bias_strength)
+    write_corpus(corpus, config.out / "corpus", workers=config.workers or os.cpu_count() or 1, progress=reporter)
