@@ -72,6 +72,7 @@ _FIXED = {
 }
 
 Format = str | Callable[[Any], str]
+Kind = Literal["good", "warning", "bad", "note"]
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,11 @@ def table(
     for position, (_, row) in enumerate(frame.iterrows()):
         cells = [
             _cell(
-                row[name], formats.get(name), numeric[name], number == 0, _marked(highlight, position, name)
+                row[name],
+                formats.get(name),
+                numeric=numeric[name],
+                heading=number == 0,
+                marked=_marked(highlight, position, name),
             )
             for number, name in enumerate(frame.columns)
         ]
@@ -200,9 +205,7 @@ def figure_html(content: Markup, caption: str | Markup = "") -> Markup:
     return Markup('<figure><div class="scroll">{}</div>{}</figure>').format(content, below)
 
 
-def callout(
-    kind: Literal["good", "warning", "bad", "note"], body: str | Markup, *, title: str = ""
-) -> Markup:
+def callout(kind: Kind, body: str | Markup, *, title: str = "") -> Markup:
     """A boxed verdict. Colour only supports the words: ``title`` and ``body`` say it all.
 
     Raises:
@@ -211,11 +214,8 @@ def callout(
     if kind not in ("good", "warning", "bad", "note"):
         raise ValueError(f"callout kind {kind!r} is unknown; choose good, warning, bad or note")
     heading = Markup('<span class="kind">{}</span>').format(title) if title else Markup("")
-    block = (
-        body
-        if isinstance(body, Markup) and body.lstrip().startswith("<")
-        else Markup("<p>{}</p>").format(body)
-    )
+    is_block = isinstance(body, Markup) and body.lstrip().startswith("<")
+    block = body if is_block else Markup("<p>{}</p>").format(body)
     return Markup('<div class="callout {}" role="note">{}{}</div>').format(kind, heading, block)
 
 
@@ -249,7 +249,7 @@ def group_colours(names: Iterable[str]) -> dict[str, str]:
 
 
 def _is_numeric(values: pd.Series, chosen: Format | None) -> bool:
-    return isinstance(chosen, str) or pd.api.types.is_numeric_dtype(values) and values.dtype != bool
+    return isinstance(chosen, str) or (pd.api.types.is_numeric_dtype(values) and values.dtype != bool)
 
 
 def _class(name: str) -> str:
@@ -262,7 +262,7 @@ def _marked(highlight: pd.Series | pd.DataFrame | None, position: int, name: str
     return bool(highlight[name].iloc[position])
 
 
-def _cell(value: Any, chosen: Format | None, numeric: bool, heading: bool, marked: bool) -> str:
+def _cell(value: Any, chosen: Format | None, *, numeric: bool, heading: bool, marked: bool) -> str:
     missing = value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
     if isinstance(value, Markup):
         text: str = value
@@ -293,7 +293,8 @@ def _inline_svg(text: str, alt: str) -> Markup:
     view = re.search(r'viewBox="[^"]*"', opening.group(0))
     assert view is not None
     head = (
-        f'<svg class="plot" style="--w: {size_px}px" {view.group(0)} role="img" aria-labelledby="s{mark}-alt">'
+        f'<svg class="plot" style="--w: {size_px}px" {view.group(0)} '
+        f'role="img" aria-labelledby="s{mark}-alt">'
         f'<title id="s{mark}-alt">{html.escape(alt)}</title>'
     )
     body = text[opening.end() :].replace("xlink:href", "href")
