@@ -1,0 +1,126 @@
+"""Settings of UCF's training; imports nothing heavy, so that the command line can show them at once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(_Frozen):
+    """The network."""
+
+    width: float = Field(
+        1.0, gt=0, le=2, description="Multiplier of all channels; 1 is the published network"
+    )
+    size_px: int = Field(
+        256, ge=64, le=1024, description="Side of the input in pixels; crops are resized to it"
+    )
+    head_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the heads' logits zeroed in training")
+    decoder_dropout: float = Field(
+        0.3, ge=0, lt=1, description="Share of the decoder's values zeroed in training"
+    )
+    channels_last: bool = Field(True, description="Memory layout (N, H, W, C), which convolutions prefer")
+
+
+class LossConfig(_Frozen):
+    """Weights of the four losses, the margin of the contrastive one, and how often features are exchanged."""
+
+    common: float = Field(1.0, ge=0, description="Weight of real or fake from the common features")
+    specific: float = Field(0.1, ge=0, description="Weight of the method from the specific features")
+    reconstruction: float = Field(0.3, ge=0, description="Weight of the four reconstructions (L1)")
+    contrastive: float = Field(0.05, ge=0, description="Weight of the contrastive loss")
+    margin: float = Field(3.0, gt=0, description="Margin of the contrastive loss, in Euclidean distance")
+    mixing_probability: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="How often a batch's common features are exchanged within reals and fakes",
+    )
+
+
+class OptimiserConfig(_Frozen):
+    """Adam and its learning rate."""
+
+    lr: float = Field(2e-4, gt=0, description="Highest learning rate")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty that Adam adds to the gradient")
+    schedule: Literal["none", "cosine", "one_cycle"] = Field(
+        "none", description="Course of the learning rate over all steps; one_cycle starts at 1/25 of lr"
+    )
+    warmup: float = Field(0.0, ge=0, lt=1, description="Share of all steps in which the rate rises to lr")
+    gradient_clip: float = Field(0.0, ge=0, description="Largest norm of the whole gradient; 0 does not clip")
+
+
+class DataConfig(_Frozen):
+    """Which crops are used, how they are paired, and how they are held."""
+
+    pairing: Literal["random", "source"] = Field(
+        "random", description="A fake's partner: any real crop, or one of the video it was made from"
+    )
+    frames_per_video: int | None = Field(
+        None, ge=1, description="Crops used of each training video, evenly spread; all if not given"
+    )
+    val_frames_per_video: int | None = Field(
+        None, ge=1, description="Crops used of each validation video, evenly spread; all if not given"
+    )
+    shuffle_labels: bool = Field(
+        False,
+        description="Permutes labels among training and among validation videos: a control, not a detector",
+    )
+    cache_mb: int = Field(
+        4096, ge=0, description="Crops are held in memory if they fit into this many megabytes"
+    )
+    workers: int = Field(
+        0, ge=0, description="Processes that read crops; 0 reads them in the training process"
+    )
+
+
+class AugmentConfig(_Frozen):
+    """Random changes of training images, each by its own probability; all on the device but JPEG."""
+
+    flip: float = Field(0.5, ge=0, le=1, description="Probability of mirroring left and right")
+    rotate: float = Field(0.0, ge=0, le=1, description="Probability of turning by up to rotate_deg")
+    rotate_deg: float = Field(10.0, ge=0, le=180, description="Largest angle in degrees")
+    blur: float = Field(0.0, ge=0, le=1, description="Probability of a Gaussian blur of 3 to 7 pixels")
+    light: float = Field(0.0, ge=0, le=1, description="Probability of a change of brightness and contrast")
+    light_range: float = Field(0.1, ge=0, le=1, description="Largest change of brightness and of contrast")
+    noise: float = Field(
+        0.0, ge=0, le=1, description="Probability of Gaussian noise, clipped to valid colours"
+    )
+    noise_std: float = Field(
+        0.02, ge=0, le=1, description="Largest standard deviation of the noise, of range 1"
+    )
+    jpeg: float = Field(0.0, ge=0, le=1, description="Probability of JPEG compression")
+    jpeg_quality: tuple[int, int] = Field((40, 100), description="Lowest and highest JPEG quality")
+
+
+class TrainingConfig(_Frozen):
+    """How long and how."""
+
+    batch_pairs: int = Field(16, ge=2, description="Pairs of a real and a fake in a step of one device")
+    epochs: int = Field(5, ge=1, description="Passes over all fakes")
+    max_steps: int | None = Field(None, ge=1, description="Ends training after this many steps")
+    max_minutes: float | None = Field(None, gt=0, description="Ends training after this many minutes")
+    val_every_steps: int | None = Field(
+        None, ge=1, description="Steps between validations; one at the end of each epoch if not given"
+    )
+    val_batch: int = Field(64, ge=1, description="Images in a batch of validation")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="Number format")
+    devices: int | Literal["auto"] = Field("auto", description="Number of GPUs, or of processes on a CPU")
+    log_every_steps: int = Field(10, ge=1, description="Steps between two entries in the log")
+
+
+class UCFConfig(_Frozen):
+    """Everything that decides how a UCF detector is trained."""
+
+    seed: int = Field(1024, ge=0, lt=2**31, description="Of weights, pairs, augmentation and dropout")
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The network")
+    loss: LossConfig = Field(default_factory=LossConfig, description="Weights of the losses")
+    optimiser: OptimiserConfig = Field(default_factory=OptimiserConfig, description="Adam and its rate")
+    data: DataConfig = Field(default_factory=DataConfig, description="Crops and pairs")
+    augment: AugmentConfig = Field(default_factory=AugmentConfig, description="Random changes of images")
+    training: TrainingConfig = Field(default_factory=TrainingConfig, description="How long and how")
