@@ -55,13 +55,17 @@ def similarity_matrix(points: np.ndarray, size_px: int = 256, scale: float = 1.3
     """
     points = np.asarray(points, dtype=np.float64)
     if points.shape != (5, 2) or not np.isfinite(points).all():
-        raise ValueError(f"points have shape {points.shape} or are not finite; give five (x, y) in frame pixels")
+        raise ValueError(
+            f"points have shape {points.shape} or are not finite; give five (x, y) in frame pixels"
+        )
     z = points @ (1, 1j)
     w = template(size_px, scale) @ (1, 1j)
     z_centred = z - z.mean()
     spread = (abs(z_centred) ** 2).sum()
     if spread == 0:
-        raise ValueError(f"all five points lie at {points[0].tolist()}; a similarity needs two different points")
+        raise ValueError(
+            f"all five points lie at {points[0].tolist()}; a similarity needs two different points"
+        )
     a = (z_centred.conj() @ (w - w.mean())) / spread
     b = w.mean() - a * z.mean()
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
@@ -76,5 +80,10 @@ def warp(image: np.ndarray, matrix: np.ndarray, size_px: int = 256) -> np.ndarra
         size_px: side of the square crop.
     """
     return cv2.warpAffine(
-        image, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+        image,
+        matrix,
+        (size_px, size_px),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
     )

@@ -33,7 +33,9 @@ class PreprocessConfig(BaseModel):
     max_side_px: int = Field(
         640, ge=160, description="faces are searched in a frame reduced to this longer side, in pixels"
     )
-    crop_format: Literal["png", "jpeg"] = Field("png", description="png is lossless; jpeg is a quarter of the size")
+    crop_format: Literal["png", "jpeg"] = Field(
+        "png", description="png is lossless; jpeg is a quarter of the size"
+    )
     jpeg_quality: int = Field(95, ge=1, le=100, description="1 to 100, for crop_format=jpeg only")
     workers: int = Field(0, ge=0, description="worker processes; 0 = one for each core")
     budget_s: float = Field(300.0, gt=0, description="seconds a video may take before it is given up")

@@ -6,8 +6,9 @@ from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.tables import Column, Schema
 
 # ok: a crop was written. no_face: the frame was read, no face was found. The others say why a
-# frame, or a whole file (frame = -1), could not be read.
-STATUSES = ("ok", "no_face", "decode_error", "missing_file", "too_large")
+# frame, or a whole file (frame = -1), gave nothing: over_budget took more seconds than allowed,
+# crashed ended its worker process.
+STATUSES = ("ok", "no_face", "decode_error", "missing_file", "too_large", "over_budget", "crashed")
 
 POINTS = tuple(f"point{i}_{axis}" for i in range(5) for axis in "xy")  # frame pixels
 MATRIX = tuple(f"m{row}{column}" for row in range(2) for column in range(3))  # frame -> crop pixels
@@ -28,6 +29,7 @@ FACES = Schema(
         "crop": Column("text", required=False, nullable=True),  # path relative to the table's folder
         **_measured,
         "status": Column("text", allowed=STATUSES),
+        "reason": Column("text", required=False, nullable=True),  # what went wrong, in words
         "recipe": Column("text", required=False, nullable=True),  # hash of profile, versions and settings
     },
     key=("dataset", "video", "compression", "frame", "face"),

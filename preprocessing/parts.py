@@ -1,0 +1,197 @@
+"""What is done already: each video's rows and crops, put in place together, found again by a later run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from unmasked.datasets.archives import split_sequence_path
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import write_json, write_text
+from unmasked.preprocessing.config import recipe_hash
+
+# Failures that another run may escape: the file has come, the machine is less busy.
+TRANSIENT = ("missing_file", "over_budget", "crashed")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One manifest row: its key, its file, and the folder that its crops and its part are named after."""
+
+    key: tuple[str, str, str]  # dataset, video, compression ("" for none)
+    root: str
+    path: str
+    kind: str
+    folder: str  # POSIX, safe on any file system
+
+    def size_bytes(self) -> int:
+        """Size of the file, or of the archive that holds the sequence; -1 if it is absent."""
+        try:
+            return (Path(self.root) / split_sequence_path(self.path)[0]).stat().st_size
+        except OSError:
+            return -1
+
+
+class Parts:
+    """The folder of a faces table while it is made: ``recipe.json``, ``parts/``, ``crops/``.
+
+    A part is one video's rows. It is written last, so a video whose part exists has all its crops, and one
+    whose part is absent counts as not done, whatever a killed run has left behind.
+
+    Args:
+        out: folder of the faces table, made if it is absent.
+        recipe: see `unmasked.preprocessing.config.recipe`.
+
+    Raises:
+        InputError: the folder holds crops of another recipe, or cannot be written.
+    """
+
+    def __init__(self, out: Path, recipe: dict[str, Any]) -> None:
+        self.out = out
+        self.recipe = recipe_hash(recipe)
+        self._partial = out / ".partial"
+        self._run = self._partial / secrets.token_hex(4)
+        _claim(out, recipe)
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def workdir(self, item: Item) -> Path:
+        """Where a worker writes an item's crops before they are put in place."""
+        return self._run / hashlib.sha256("\0".join(item.key).encode()).hexdigest()[:16]
+
+    def find(self, item: Item) -> list[dict[str, Any]] | None:
+        """The rows of an item that is done; None if it is not, or its file has changed size since."""
+        try:
+            part = json.loads(self._part(item).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            return None
+        rows = part["rows"]
+        same = (part["recipe"], part["key"], part["path"]) == (self.recipe, list(item.key), item.path)
+        if not same or part["size_bytes"] != item.size_bytes():
+            return None
+        if any(row["status"] in TRANSIENT for row in rows):
+            return None
+        has_crops = any(row["status"] == "ok" for row in rows)
+        return rows if not has_crops or (self.out / "crops" / item.folder).is_dir() else None
+
+    def put(self, item: Item, rows: list[dict[str, Any]]) -> None:
+        """Puts an item's crops in place and then its rows; without a crop, what a worker left is dropped."""
+        if not any(row["status"] == "ok" for row in rows):
+            shutil.rmtree(self.workdir(item), ignore_errors=True)
+        _replace_folder(self.workdir(item), self.out / "crops" / item.folder)
+        part = {
+            "recipe": self.recipe,
+            "key": item.key,
+            "path": item.path,
+            "size_bytes": item.size_bytes(),
+            "rows": rows,
+        }
+        write_text(self._part(item), json.dumps(_null_nan(part), ensure_ascii=False))
+
+    def close(self) -> None:
+        """Removes what was not put in place."""
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def _part(self, item: Item) -> Path:
+        return self.out / "parts" / f"{item.folder}.json"
+
+
+def items(manifest: pd.DataFrame) -> list[Item]:
+    """The items of a valid manifest, in its order; a row without ``root`` is relative to the current folder."""
+    columns = manifest[["dataset", "video", "compression", "root", "path", "kind"]].astype(object)
+    rows = columns.where(columns.notna(), "").itertuples(index=False, name=None)
+    found = [
+        ((dataset, video, compression), root, path, kind)
+        for dataset, video, compression, root, path, kind in rows
+    ]
+    folders = safe_folders([key for key, *_ in found])
+    return [Item(*row, folder) for row, folder in zip(found, folders, strict=True)]
+
+
+def safe_folders(keys: Iterable[tuple[str, str, str]]) -> list[str]:
+    """A folder ``<dataset>/<video>`` for each key (dataset, video, compression): relative, distinct, portable.
+
+    Names come from users: what a file system cannot hold or what leads out of the folder is replaced, and
+    a hash of the key keeps such names apart.
+
+    >>> safe_folders([("Celeb-DF-v2", "Celeb-real/id0_0000", ""), ("x", "../../etc/passwd", "")])
+    ['Celeb-DF-v2/Celeb-real/id0_0000', 'x/_/_/etc/passwd-b3ee87d3']
+    """
+    taken: set[str] = set()
+    folders = []
+    for key in keys:
+        dataset, video, compression = key
+        names = [dataset, *video.split("/")]
+        if compression and compression not in names:
+            names[-1] += f"@{compression}"
+        safe = [_safe(name) for name in names]
+        folder = "/".join(safe)
+        if safe != names or folder.casefold() in taken:
+            folder += f"-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]}"
+        taken.add(folder.casefold())
+        folders.append(folder)
+    return folders
+
+
+def _safe(name: str) -> str:
+    name = re.sub(r"[^\w.+@=,() -]", "_", name)[:80]
+    return re.sub(r"^[. ]+|[. ]+$", "_", name) or "_"
+
+
+def _claim(out: Path, recipe: dict[str, Any]) -> None:
+    """Writes the folder's recipe, or checks it against the one that is there."""
+    path = out / "recipe.json"
+    if path.is_file():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        if there != recipe:
+            raise InputError(
+                f"{out} holds crops made with other settings ({_differences(there, recipe)}); give another out=, "
+                "use the old settings, or delete the folder"
+            )
+        return
+    if out.exists() and not out.is_dir():
+        raise InputError(f"out={out} is a file; give a folder")
+    try:
+        write_json(path, recipe)
+    except OSError as error:
+        raise InputError(f"out={out} cannot be written ({error.strerror}); give a folder that can") from error
+
+
+def _differences(there: dict[str, Any], now: dict[str, Any]) -> str:
+    flat = [{**recipe, **recipe.get("versions", {})} for recipe in (there, now)]
+    names = [name for name in {**flat[0], **flat[1]} if name != "versions"]
+    return ", ".join(
+        f"{name} {flat[0].get(name, 'none')} there, {flat[1].get(name, 'none')} now"
+        for name in names
+        if flat[0].get(name) != flat[1].get(name)
+    )
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    """Moves the files of a folder in place of those in another; folders inside the other are left alone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    wanted = os.listdir(source) if source.is_dir() else []
+    if wanted and not target.exists():
+        source.rename(target)
+        return
+    if target.is_dir():
+        for entry in target.iterdir():
+            if entry.is_file():
+                entry.unlink()
+    for name in wanted:
+        (source / name).replace(target / name)
+    shutil.rmtree(source, ignore_errors=True)
+
+
+def _null_nan(part: dict[str, Any]) -> dict[str, Any]:
+    rows = [{name: None if value != value else value for name, value in row.items()} for row in part["rows"]]
+    return {**part, "rows": rows}

@@ -1,0 +1,187 @@
+"""A pool of worker processes that can be killed: a task that hangs or crashes costs that task alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
+
+from unmasked.datasets.errors import InputError
+
+START_S = 120.0  # a worker that is not ready by then never will be
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T, R]):
+    """What became of a task: a result, or why there is none."""
+
+    task: T
+    result: R | None
+    status: str = "ok"  # ok, over_budget, crashed
+    reason: str = ""
+
+
+def run_tasks(
+    tasks: Sequence[T], make_work: Callable[[], Callable[[T], R]], *, workers: int, budget_s: float
+) -> Iterator[Outcome[T, R]]:
+    """Yields the outcome of every task as it comes, in any order.
+
+    Processes are spawned, not forked, so a script that calls this needs ``if __name__ == "__main__":``.
+
+    Args:
+        tasks: picklable, none of them None.
+        make_work: picklable; called once in each process, gives the function that is applied to tasks.
+        workers: number of processes, at least 1.
+        budget_s: seconds after which a task's process is killed and replaced.
+
+    Raises:
+        InputError: raised by ``make_work`` or by the work: a mistake that no other task would escape.
+        RuntimeError: a process could not be started.
+    """
+    waiting = deque(tasks)
+    crew: list[_Worker[T, R]] = []
+    try:
+        while waiting or any(worker.is_busy for worker in crew):
+            open_tasks = len(waiting) + sum(worker.is_busy for worker in crew)
+            while len(crew) < min(workers, open_tasks):
+                crew.append(_Worker(make_work))
+            for worker in crew:
+                if worker.is_idle and waiting:
+                    worker.give(waiting.popleft(), budget_s)
+            for worker in _wait(crew):
+                outcome = worker.receive()
+                if outcome is not None:
+                    yield outcome
+            crew = [worker for worker in crew if not worker.is_stopped]
+    finally:
+        for worker in crew:
+            worker.stop()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Worker(Generic[T, R]):
+    """A process, the pipe to it, and the task it is at."""
+
+    def __init__(self, make_work: Callable[[], Callable[[T], R]]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, make_work), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+        self.deadline_s = time.monotonic() + START_S
+        self.task: T | None = None
+        self.is_started = False
+        self.is_stopped = False
+
+    @property
+    def is_busy(self) -> bool:
+        return self.task is not None
+
+    @property
+    def is_idle(self) -> bool:
+        return self.is_started and not self.is_busy and not self.is_stopped
+
+    def give(self, task: T, budget_s: float) -> None:
+        self.task = task
+        self.deadline_s = time.monotonic() + budget_s
+        with suppress(OSError):  # a process that has just died is met at the next `receive`
+            self.connection.send(task)
+
+    def receive(self) -> Outcome[T, R] | None:
+        """The outcome of the task; None where the process said only that it is ready, or had no task.
+
+        Called when the pipe has something to read or the deadline has passed.
+        """
+        task = self.task
+        try:
+            if not self.connection.poll():
+                self.stop()
+                return self._given_up(task, "over_budget", "took longer than the budget of seconds")
+            kind, content = self.connection.recv()
+        except (EOFError, OSError, pickle.UnpicklingError):
+            self.process.join(1.0)  # for its exit code
+            code = self.process.exitcode
+            self.stop()
+            return self._given_up(task, "crashed", f"the worker process ended with exit code {code}")
+        self.task, self.deadline_s, self.is_started = None, float("inf"), True
+        if kind == "fatal":
+            raise content
+        if task is None:
+            return None
+        return Outcome(task, content) if kind == "done" else Outcome(task, None, "crashed", content)
+
+    def stop(self) -> None:
+        self.is_stopped = True
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+
+    def _given_up(self, task: T | None, status: str, reason: str) -> Outcome[T, R] | None:
+        self.task = None
+        if not self.is_started:
+            raise RuntimeError(
+                f"a worker process could not be started ({reason}); a script that calls this must do so "
+                'below `if __name__ == "__main__":`'
+            )
+        return None if task is None else Outcome(task, None, status, reason)
+
+
+def _wait(crew: Sequence[_Worker[T, R]]) -> list[_Worker[T, R]]:
+    """The workers that have something to say, or whose time is over; waits for the first."""
+    first_s = min(worker.deadline_s for worker in crew)
+    timeout_s = None if first_s == float("inf") else max(0.0, first_s - time.monotonic())
+    spoken = wait([worker.connection for worker in crew], timeout_s)
+    now_s = time.monotonic()
+    return [worker for worker in crew if worker.connection in spoken or worker.deadline_s <= now_s]
+
+
+def _serve(connection: Connection, make_work: Callable[[], Callable[[T], R]]) -> None:
+    """The life of a worker process: ready, then a result for each task, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, BrokenPipeError):
+        try:
+            work = make_work()
+        except InputError as error:
+            connection.send(("fatal", error))
+            return
+        connection.send(("ready", None))
+        while True:
+            connection.send(_answer(work, connection.recv()))
+
+
+def _answer(work: Callable[[T], R], task: T) -> tuple[str, Any]:
+    try:
+        return "done", work(task)
+    except InputError as error:
+        return "fatal", error
+    except Exception:
+        # One task must not end the run: the fault is reported with its traceback and costs this task.
+        return "crashed", traceback.format_exc(limit=-3)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone, even in the middle of a file that hangs."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,278 @@
+"""Sampled frames of a video, an image or an image sequence, whatever state the file is in.
+
+What cannot be read is said, never skipped: a file that gives nothing raises `Unreadable` with a status of
+the faces table, a frame that is lost comes as a `Frame` without image.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+from PIL import Image, ImageOps
+
+from unmasked.datasets.archives import ArchiveError, read_member_images, sequence_frames, split_sequence_path
+
+# What Pillow's decoders raise on damaged files.
+_IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError)
+
+
+class Unreadable(Exception):
+    """A file that gives no frame at all, with the status its row gets and the reason in words."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class FewerFrames(Exception):
+    """The file ended, undamaged, before the frames that its header announced; ``count`` is what it has."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"the file has {count} frames, fewer than it announces")
+        self.count = count
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One sampled frame: an image, or the status and the reason why there is none."""
+
+    index: int  # in the video, from 0
+    time_s: float  # since the first frame; NaN for images
+    image: np.ndarray | None  # (H, W, 3) uint8 RGB, upright
+    status: str = "ok"
+    reason: str = ""
+
+
+def sample_indices(frame_count: int, wanted: int) -> list[int]:
+    """``wanted`` indices spread evenly from the first frame to the last; every frame once if there are fewer.
+
+    >>> sample_indices(100, 4), sample_indices(3, 32)
+    ([0, 33, 66, 99], [0, 1, 2])
+    """
+    if frame_count <= wanted:
+        return list(range(frame_count))
+    return [int(position) for position in np.linspace(0, frame_count - 1, wanted)]
+
+
+def read_frames(
+    root: Path, path: str, kind: str, *, wanted: int, max_pixels: int, frame_count: int = 0
+) -> Iterator[Frame]:
+    """Yields the sampled frames of a manifest row in order.
+
+    Args:
+        root: folder that ``path`` is relative to.
+        path: POSIX path of the file, or ``<archive>!<folder>`` for a sequence.
+        kind: video, image or sequence.
+        wanted: how many frames; an image is one.
+        max_pixels: larger frames are not decoded.
+        frame_count: how many frames a video has, where that is known; 0 asks the file.
+
+    Raises:
+        Unreadable: no frame can be had.
+        FewerFrames: a video announced more frames than it has; call again with its ``count``.
+    """
+    if kind == "sequence":
+        return read_sequence(root, path, wanted=wanted, max_pixels=max_pixels)
+    if kind == "image":
+        return read_image(root / path, max_pixels=max_pixels)
+    return read_video(root / path, wanted=wanted, max_pixels=max_pixels, frame_count=frame_count)
+
+
+def read_image(path: Path, *, max_pixels: int) -> Iterator[Frame]:
+    """Yields the one frame of an image file, turned upright by its EXIF orientation.
+
+    Raises:
+        Unreadable: the file is absent, damaged, or larger than ``max_pixels``.
+    """
+    _check_file(path)
+    yield Frame(0, float("nan"), _decode_image(path.read_bytes(), max_pixels))
+
+
+def read_sequence(root: Path, path: str, *, wanted: int, max_pixels: int) -> Iterator[Frame]:
+    """Yields sampled images of a sequence; the frame index is the number in the image's name.
+
+    Raises:
+        Unreadable: the archive or folder is absent, damaged, or holds no image.
+    """
+    if not (root / split_sequence_path(path)[0]).exists():
+        raise Unreadable("missing_file", f"{root / path} does not exist")
+    try:
+        indices = sequence_frames(root, path)
+        sampled = {indices[position] for position in sample_indices(len(indices), wanted)}
+        for index, encoded in read_member_images(root, path, sampled):
+            try:
+                yield Frame(index, float("nan"), _decode_image(encoded, max_pixels))
+            except Unreadable as error:
+                yield Frame(index, float("nan"), None, error.status, error.reason)
+    except (ArchiveError, OSError) as error:
+        raise Unreadable("decode_error", str(error)) from error
+
+
+def read_video(path: Path, *, wanted: int, max_pixels: int, frame_count: int = 0) -> Iterator[Frame]:
+    """Yields sampled frames of a video file in one pass that stops at the last of them.
+
+    Args:
+        path: any file that FFmpeg reads.
+        wanted: how many frames are sampled, see `sample_indices`.
+        max_pixels: larger frames are not decoded.
+        frame_count: how many frames the video has, where that is known; 0 asks the file.
+
+    Raises:
+        Unreadable: the file is absent, empty, no video, or larger than ``max_pixels``.
+        FewerFrames: it ended early without damage, and ``frame_count`` was not given.
+    """
+    _check_file(path)
+    with _opened(path, max_pixels) as (container, stream):
+        announced = frame_count or stream.frames or _count_packets(path, stream.index)
+        pending = sample_indices(announced, wanted)
+        count, damage, start_s = 0, "", float("nan")
+        for index, decoded, fault in _decode(container, stream):
+            count, damage = index + 1, damage or fault
+            time_s = _time_s(decoded, index, stream)
+            start_s = time_s if index == 0 else start_s
+            if pending and index == pending[0]:
+                yield _frame(index, time_s - start_s, decoded, fault, max_pixels)
+                if len(pending) == 1:
+                    return
+                del pending[0]
+    if count == 0:
+        raise Unreadable("decode_error", f"{path.name}: no frame could be decoded")
+    if not (frame_count or damage):
+        raise FewerFrames(count)
+    for index in pending:
+        reason = f"{path.name} is damaged or cut short after frame {count - 1}"
+        yield Frame(index, float("nan"), None, "decode_error", reason)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise Unreadable("missing_file", f"{path} does not exist")
+    try:
+        size_bytes = path.stat().st_size
+    except OSError as error:
+        raise Unreadable("missing_file", str(error)) from error
+    if size_bytes == 0:
+        raise Unreadable("decode_error", f"{path.name} has zero bytes")
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its first video stream that is not a cover picture."""
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise Unreadable(
+            "decode_error", f"{path.name} cannot be opened as a video ({_words(error)})"
+        ) from error
+    with container:
+        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+        if not streams or streams[0].codec_context is None:
+            raise Unreadable("decode_error", f"{path.name} has no video stream")
+        stream = streams[0]
+        if stream.width * stream.height > max_pixels:
+            raise Unreadable("too_large", _size_words(stream.width, stream.height, max_pixels))
+        # One thread: the parallelism is over videos, in processes.
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _decode(
+    container: InputContainer, stream: VideoStream
+) -> Iterator[tuple[int, av.VideoFrame | None, str]]:
+    """Yields (index, frame, fault); a packet that cannot be decoded counts as one lost frame."""
+    index = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.FFmpegError, OSError) as error:
+            yield index, None, _words(error)
+            return
+        if packet is None:
+            return
+        try:
+            frames = packet.decode()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            yield index, None, _words(error)
+            index += 1
+            continue
+        for frame in frames:
+            yield index, frame, "the frame is damaged" if frame.is_corrupt else ""
+            index += 1
+
+
+def _count_packets(path: Path, stream_index: int) -> int:
+    """The number of packets of a stream, without decoding: one for each frame in nearly every format."""
+    count = 0
+    with av.open(str(path), metadata_errors="replace") as container:
+        try:
+            for packet in container.demux(container.streams[stream_index]):
+                count += packet.size > 0
+        except (av.FFmpegError, OSError):
+            return count + 1  # the damaged one, which decoding will meet again
+    return count
+
+
+def _frame(index: int, time_s: float, decoded: av.VideoFrame | None, fault: str, max_pixels: int) -> Frame:
+    if decoded is None or fault:
+        return Frame(index, time_s, None, "decode_error", fault)
+    if decoded.width * decoded.height > max_pixels:
+        return Frame(index, time_s, None, "too_large", _size_words(decoded.width, decoded.height, max_pixels))
+    try:
+        image = decoded.to_ndarray(format="rgb24")
+    except (av.FFmpegError, ValueError) as error:
+        return Frame(index, time_s, None, "decode_error", _words(error))
+    # Counter-clockwise degrees from the display matrix, as phones write it.
+    turns = round(decoded.rotation / 90) % 4
+    return Frame(index, time_s, np.ascontiguousarray(np.rot90(image, turns)))
+
+
+def _time_s(decoded: av.VideoFrame | None, index: int, stream: VideoStream) -> float:
+    if decoded is not None and decoded.time is not None:
+        return float(decoded.time)
+    return index / float(stream.average_rate) if stream.average_rate else float("nan")
+
+
+def _decode_image(encoded: bytes, max_pixels: int) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, upright."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large images; our own limit decides, from the header, before decoding.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(encoded)) as image:
+                if image.width * image.height > max_pixels:
+                    raise Unreadable("too_large", _size_words(image.width, image.height, max_pixels))
+                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except Image.DecompressionBombError as error:
+        raise Unreadable("too_large", str(error)) from error
+    except _IMAGE_ERRORS as error:
+        raise Unreadable("decode_error", f"the image cannot be decoded ({_words(error)})") from error
+
+
+def _size_words(width: int, height: int, max_pixels: int) -> str:
+    return f"a frame has {width} x {height} pixels, more than max_pixels={max_pixels}"
+
+
+def _words(error: Exception) -> str:
+    """The error in one line, without the memory addresses and paths that make equal runs differ."""
+    if isinstance(error, av.FFmpegError):
+        return error.strerror or type(error).__name__
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"<_io\.BytesIO object[^>]*>", "file", first))
