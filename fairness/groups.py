@@ -1,0 +1,227 @@
+"""Who belongs to which group: the columns an audit slices by, cleaned and checked.
+
+Three rules hold throughout. A missing value is a group called "unknown" that is listed but stays outside
+every gap. A crossed attribute is one more column whose values are joined by " × ". A unit that is
+resampled (a person or a video) belongs to one group.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+
+UNKNOWN = "unknown"
+CROSS = " × "
+MAX_GROUPS = 50
+SKIN_TONE = "skin_tone"
+SKIN_TONE_GROUP = "skin_tone_group"
+
+# Values that mean "nobody said"; compared without case.
+MISSING = ("", "unknown", "nan", "none", "n/a", "na", "<na>")
+
+# Monk scale 1-10 in the three groups of Heldreth et al. 2024 (ACM JRC), which AI-Face uses as well.
+MONK_BINS = (0, 3, 6, 10)
+MONK_GROUPS = ("light", "medium", "dark")
+
+# The order in which people expect to read groups; all others are sorted by name.
+AGES = ("child", "youth", "young", "adult", "middle", "middle-aged", "senior", "old")
+ORDER = ("female", "male", *AGES, *MONK_GROUPS)
+
+
+def skin_tone_groups(tones: pd.Series) -> pd.Series:
+    """Monk skin tones 1 to 10 as "light" (1-3), "medium" (4-6) or "dark" (7-10); missing stays missing.
+
+    Raises:
+        InputError: a tone that is no number between 1 and 10.
+
+    >>> skin_tone_groups(pd.Series([1, 3, 4, 10])).tolist()
+    ['light', 'light', 'medium', 'dark']
+    """
+    numbers = pd.to_numeric(tones, errors="coerce")
+    wrong = tones[(tones.notna() & numbers.isna()) | (numbers < 1) | (numbers > 10)]
+    if len(wrong):
+        raise InputError(
+            f"column {tones.name!r} holds {wrong.iloc[0]!r}; skin tones are numbers from 1 to 10 on "
+            "the Monk scale. If the values are groups already, call the column skin_tone_group"
+        )
+    binned = pd.cut(numbers, bins=list(MONK_BINS), labels=list(MONK_GROUPS))
+    return binned.astype(object).rename(SKIN_TONE_GROUP)
+
+
+def group_columns(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The groups of every row, a text column for each attribute in ``by``, missing values as "unknown".
+
+    Args:
+        table: predictions (or any table) with the attributes as columns.
+        by: column names. ``skin_tone`` (Monk scale, numbers) becomes the column ``skin_tone_group``.
+            ``"gender × skin_tone"`` or ``"gender*skin_tone"`` is the crossing of two columns.
+
+    Raises:
+        InputError: nothing to group by, an attribute that is not a column, or one that stands twice.
+    """
+    by = [by] if isinstance(by, str) else list(by)
+    if not by:
+        raise InputError(f"no attribute to group by; give at least one column of {_listed(table.columns)}")
+    columns: dict[str, pd.Series] = {}
+    for name in by:
+        parts = [_single(table, part.strip()) for part in re.split(r"[*×]|\s+x\s+", name)]
+        column = parts[0] if len(parts) == 1 else cross(*parts)
+        if column.name in columns:
+            raise InputError(f"attribute {column.name!r} stands twice in by={by}; give it once")
+        columns[str(column.name)] = column
+    return pd.DataFrame(columns, index=table.index)
+
+
+def as_columns(sensitive_features: Any, n_rows: int) -> pd.DataFrame:
+    """Sensitive features in any of fairlearn's forms as a table of group names, missing as "unknown".
+
+    Args:
+        sensitive_features: Series, DataFrame, mapping of name to values, list or array (N,) or (N, K).
+            Unnamed columns are called ``sensitive_feature_0``, … as in fairlearn.
+        n_rows: the number of rows that is expected.
+
+    Raises:
+        InputError: another number of rows, or no column at all.
+    """
+    if isinstance(sensitive_features, pd.DataFrame):
+        table = sensitive_features
+    elif isinstance(sensitive_features, pd.Series):
+        table = sensitive_features.to_frame(sensitive_features.name or "sensitive_feature_0")
+    elif isinstance(sensitive_features, Mapping):
+        _check_lengths({str(name): len(values) for name, values in sensitive_features.items()}, n_rows)
+        table = pd.DataFrame({name: np.asarray(values) for name, values in sensitive_features.items()})
+    else:
+        values = np.asarray(sensitive_features, dtype=object)
+        table = pd.DataFrame(values.reshape(len(values), -1))
+        table.columns = [f"sensitive_feature_{number}" for number in range(table.shape[1])]
+    _check_lengths({"sensitive_features": len(table)}, n_rows)
+    if table.shape[1] == 0:
+        raise InputError("sensitive_features has no column; give one column for each attribute")
+    return pd.DataFrame({str(name): group_names(table[name]) for name in table.columns}).reset_index(
+        drop=True
+    )
+
+
+def cross(*columns: pd.Series) -> pd.Series:
+    """The crossing of group columns, "female × dark"; unknown where one of them is.
+
+    >>> cross(pd.Series(["female"], name="gender"), pd.Series(["dark"], name="tone")).tolist()
+    ['female × dark']
+    """
+    joined = columns[0].astype(object)
+    unknown = columns[0] == UNKNOWN
+    for column in columns[1:]:
+        joined = joined + CROSS + column.astype(object)
+        unknown |= column == UNKNOWN
+    return joined.mask(unknown, UNKNOWN).rename(CROSS.join(str(column.name) for column in columns))
+
+
+def group_names(values: pd.Series) -> pd.Series:
+    """Group values as text: whole numbers without ".0", everything that means missing as "unknown"."""
+    if pd.api.types.is_float_dtype(values):
+        known = values.dropna()
+        if (known == known.round()).all():
+            values = values.astype("Int64")
+    text = values.astype(object).where(values.notna(), UNKNOWN).astype(str).str.strip()
+    return text.mask(text.str.lower().isin(MISSING), UNKNOWN).astype(object)
+
+
+def ordered(groups: Sequence[str]) -> list[str]:
+    """Groups in reading order: known scales in their order, others by name, "unknown" last.
+
+    >>> ordered(["unknown", "dark", "light"])
+    ['light', 'dark', 'unknown']
+    """
+    rank = {name: number for number, name in enumerate(ORDER)}
+
+    def key(group: str) -> tuple:
+        parts = [(rank.get(part, len(rank)), part) for part in group.split(CROSS)]
+        return (group == UNKNOWN, *parts)
+
+    return sorted(set(groups), key=key)
+
+
+def check_groups(
+    groups: pd.DataFrame, label: np.ndarray, clusters: np.ndarray, unit: str = "cluster"
+) -> None:
+    """Raises InputError for an attribute that no audit can use.
+
+    That is: nobody known, one group only, more than 50 groups, the label itself under another name, or
+    a unit of resampling (``unit`` names it: video, identity, cluster) that is in two groups.
+    """
+    for attribute in groups.columns:
+        known = (groups[attribute] != UNKNOWN).to_numpy()
+        names = groups[attribute].to_numpy()[known]
+        check_values(attribute, names)
+        table = pd.crosstab(names, label[known])
+        if table.shape == (2, 2) and ((table.to_numpy() > 0).sum() == 2):
+            raise InputError(
+                f"attribute {attribute!r} is the label itself: its groups are exactly the real and the fake "
+                "rows; give an attribute of the people who are shown"
+            )
+        check_one_group(attribute, names, clusters[known], unit)
+
+
+def check_one_group(attribute: str, names: np.ndarray, clusters: np.ndarray, unit: str) -> None:
+    """Raises InputError, naming the unit, where one unit is in two groups of an attribute."""
+    pairs = pd.DataFrame({"unit": clusters, "group": names}).drop_duplicates()
+    twice = pairs[pairs.duplicated("unit", keep=False)].sort_values("unit", kind="stable")
+    if len(twice):
+        first = twice["unit"].iloc[0]
+        found = ordered(twice.loc[twice["unit"] == first, "group"].tolist())
+        others = twice["unit"].nunique() - 1
+        more = f" (and {others} more)" if others else ""
+        raise InputError(
+            f"{unit} {str(first)!r}{more} is in {len(found)} groups of {attribute!r}: {_listed(found)}; "
+            f"give every {unit} one group, or leave it empty to have it counted as unknown"
+        )
+
+
+def _single(table: pd.DataFrame, name: str) -> pd.Series:
+    if name in table.columns:
+        if name == SKIN_TONE:
+            return group_names(skin_tone_groups(table[name])).rename(SKIN_TONE_GROUP)
+        return group_names(table[name]).rename(name)
+    if name == SKIN_TONE_GROUP and SKIN_TONE in table.columns:
+        return group_names(skin_tone_groups(table[SKIN_TONE])).rename(SKIN_TONE_GROUP)
+    near = difflib.get_close_matches(name, [str(column) for column in table.columns], n=1)
+    meant = f" (is {near[0]!r} meant?)" if near else ""
+    raise InputError(
+        f"there is no column {name!r} to group by; the table has {_listed(table.columns)}{meant}. "
+        "Give one of these, or join annotations first"
+    )
+
+
+def check_values(attribute: str, names: np.ndarray) -> None:
+    """Raises InputError where nobody is known, or there are one or more than 50 groups."""
+    found = ordered(list(names))
+    if not found:
+        raise InputError(f"attribute {attribute!r} is unknown in every row; join annotations that fill it")
+    if len(found) == 1:
+        raise InputError(
+            f"attribute {attribute!r} has one group only, {found[0]!r}; a comparison needs two or more"
+        )
+    if len(found) > MAX_GROUPS:
+        raise InputError(
+            f"attribute {attribute!r} has {len(found)} groups, for example {_listed(found[:3])}; "
+            f"at most {MAX_GROUPS} can be compared. Give groups rather than names or measurements"
+        )
+
+
+def _check_lengths(lengths: Mapping[str, int], n_rows: int) -> None:
+    for name, length in lengths.items():
+        if length != n_rows:
+            raise InputError(
+                f"{name} has {length} values but y_true has {n_rows}; give one for every row, in order"
+            )
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(str, names)) or "no column"

@@ -1,0 +1,142 @@
+"""What the tests say, in sentences for someone who has to act on them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from unmasked.fairness.groups import CROSS, SKIN_TONE_GROUP
+from unmasked.fairness.slices import Settings
+
+# What a rate means for a person who is shown. TPR is told as its complement: fakes that are missed.
+EVENTS = {"fpr": "real videos{} are called fake", "tpr": "fakes{} are missed"}
+CLASSES = {"fpr": "real", "tpr": "fake"}
+
+PEOPLE = {
+    ("gender", "female"): "women",
+    ("gender", "male"): "men",
+    (SKIN_TONE_GROUP, "light"): "light-skinned people",
+    (SKIN_TONE_GROUP, "medium"): "medium-skinned people",
+    (SKIN_TONE_GROUP, "dark"): "dark-skinned people",
+}
+
+
+def sentences(tests: pd.DataFrame, by_group: pd.DataFrame, settings: Settings) -> list[str]:
+    """One sentence or two for every tested gap, disparities first, in the order of the tests."""
+    tested = tests[tests["metric"].isin(EVENTS)]
+    family = int(tested["p_value"].notna().sum())
+    order = {"disparity": 0, "inconclusive": 1, "equivalent": 2, "not enough data": 3}
+    ranked = tested.assign(rank=tested["verdict"].map(order)).sort_values("rank", kind="stable")
+    return [sentence(row, by_group.loc[row["attribute"]], settings, family) for _, row in ranked.iterrows()]
+
+
+def sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
+    """The verdict on one gap in words.
+
+    Args:
+        test: a row of `Audit.tests` whose metric is FPR or TPR.
+        by_group: the metrics of that attribute's groups.
+        settings: of the audit.
+        family: how many comparisons were corrected for.
+    """
+    told = {
+        "disparity": _disparity,
+        "inconclusive": _inconclusive,
+        "equivalent": _equivalent,
+        "not enough data": _not_enough,
+    }
+    return told[test["verdict"]](test, by_group, settings, family)
+
+
+def people(attribute: str, group: str) -> str:
+    """How the people of a group are called in a sentence.
+
+    >>> people("gender", "female"), people("age", "senior")
+    ('women', 'people of age “senior”')
+    """
+    if (attribute, group) in PEOPLE:
+        return PEOPLE[attribute, group]
+    return f"people of {title(attribute)} “{group}”"
+
+
+def title(attribute: str) -> str:
+    """An attribute's name in words.
+
+    >>> title("gender × skin_tone_group")
+    'gender × skin tone'
+    """
+    parts = [
+        "skin tone" if part == SKIN_TONE_GROUP else part.replace("_", " ") for part in attribute.split(CROSS)
+    ]
+    return CROSS.join(parts)
+
+
+def _disparity(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
+    attribute, metric = test["attribute"], test["metric"]
+    shown = "fpr" if metric == "fpr" else "fnr"
+    worst, best = by_group.loc[test["worst_group"], shown], by_group.loc[test["best_group"], shown]
+    event = EVENTS[metric].format(f" of {people(attribute, test['worst_group'])}")
+    other = people(attribute, test["best_group"])
+    if best > 0:
+        compared = (
+            f"{_times(worst / best)} times as often as of {other}, {_percent(worst)} against {_percent(best)}"
+        )
+    else:
+        compared = f"in {_percent(worst)} of cases and never of {other}"
+    corrected = f", corrected for {family} comparisons" if family > 1 else ""
+    text = (
+        f"{_capital(event)} {compared} (a gap of {_points(test['gap'])}, {_interval(test)}, "
+        f"p = {test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a gap of up to "
+        f"{_points(test['null_floor'])} by chance on so few videos."
+    )
+    if test["ci_high"] < settings.margin:
+        text += f" The gap is real but below the margin of {_points(settings.margin)}."
+    return text
+
+
+def _inconclusive(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
+    metric, margin = test["metric"], _points(settings.margin)
+    return (
+        f"Between groups of {title(test['attribute'])} no difference was shown in how often "
+        f"{EVENTS[metric].format('')} (a gap of {_points(test['gap'])}, {_interval(test)}; an unbiased detector "
+        f"would show up to {_points(test['null_floor'])} by chance). That is not proof of equality: to tell a gap "
+        f"of {margin} from none would take about {test['n_needed']:,.0f} {CLASSES[metric]} videos."
+    )
+
+
+def _equivalent(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
+    event = _capital(EVENTS[test["metric"]].format(""))
+    return (
+        f"{event} about equally often in all groups of {title(test['attribute'])}: the gap is "
+        f"{_points(test['gap'])} ({_interval(test)}), below the margin of {_points(settings.margin)}."
+    )
+
+
+def _not_enough(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
+    event = EVENTS[test["metric"]].format("")
+    noun = {"identity": "people", "video": "videos"}.get(settings.unit, f"{settings.unit}s")
+    return (
+        f"There is not enough data to compare how often {event} between groups of "
+        f"{title(test['attribute'])}: fewer than two of them have at least "
+        f"{settings.min_clusters} {noun} and {settings.min_samples} frames."
+    )
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _points(value: float) -> str:
+    text = f"{100 * value:.{0 if value >= 0.0995 else 1}f}".removesuffix(".0")
+    return f"{text} point{'' if text == '1' else 's'}"
+
+
+def _interval(test: pd.Series) -> str:
+    return f"95 % interval {100 * test['ci_low']:.0f} to {100 * test['ci_high']:.0f}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
