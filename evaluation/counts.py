@@ -141,12 +141,14 @@ def levels_of(score: Array) -> tuple[Array, NDArray[np.int64]]:
 def curve(label: NDArray[np.int64], score: Array) -> tuple[Array, Array, Array]:
     """The distinct scores from high to low, (T,), and the curve's ``fp`` and ``tp``, (T + 1,)."""
     distinct, level = levels_of(score)
-    fake = np.bincount(level, weights=label, minlength=len(distinct))
-    every = np.bincount(level, minlength=len(distinct))
-    return distinct, _cumulated(every - fake), _cumulated(fake)
+    real, fake = (
+        np.bincount(level[label == which], minlength=len(distinct)).astype(np.float64) for which in (0, 1)
+    )
+    return distinct, cumulated(real), cumulated(fake)
 
 
-def _cumulated(counts: Array) -> Array:
+def cumulated(counts: Array) -> Array:
+    """(T, ...) counts at each level -> (T + 1, ...) counts down to it, from zero."""
     return np.concatenate([np.zeros((1, *counts.shape[1:])), np.cumsum(counts, axis=0)])
 
 
