@@ -1,0 +1,128 @@
+"""Where in a picture a detector found evidence: Grad-CAM maps and their overlays.
+
+Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization"
+(ICCV 2017): the channels of a layer, weighted with the mean gradient of the class's logit and
+summed; what is left above zero speaks for the class.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.image import show_cam_on_image
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+from unmasked.datasets.errors import InputError
+
+log = logging.getLogger(__name__)
+
+FAKE = 1  # the logit that speaks for "fake"
+MAP_SHARE = 0.45  # how much of an overlay is map, the rest is picture
+
+
+@dataclass(frozen=True)
+class CamResult:
+    """The maps of N pictures.
+
+    Attributes:
+        maps: (N, H, W) float32 in [0, 1], each scaled to its own maximum: 1 is where most of the
+            evidence for the class lies, and two pictures' maps cannot be compared in strength.
+        overlays: (N, H, W, 3) uint8 RGB, the map in colours over the picture.
+        pictures: (N, H, W, 3) uint8 RGB, the picture alone.
+        blank: (N,) bool; nothing in the layer speaks for the class, so the map is zero everywhere and
+            must not be read as "the detector looked nowhere".
+    """
+
+    maps: np.ndarray
+    overlays: np.ndarray
+    pictures: np.ndarray
+    blank: np.ndarray
+
+
+def overlays(
+    model: nn.Module, images: Tensor, layer: nn.Module, *, target_class: int = FAKE, batch_size: int = 16
+) -> CamResult:
+    """Grad-CAM of each picture, over the picture.
+
+    The model is left as it was: hooks removed, mode and parameters' gradients restored.
+
+    Args:
+        model: (N, 3, H, W) -> (N, classes) logits.
+        images: (N, 3, H, W) float in [-1, 1], RGB.
+        layer: a module of the model that runs once per forward pass and gives (N, C, h, w).
+        target_class: the logit whose evidence is shown.
+        batch_size: pictures per pass.
+
+    Raises:
+        InputError: no pictures, a wrong shape, or a layer that the logits do not depend on or that runs
+            more than once.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or not len(images):
+        raise InputError(
+            f"images have the shape {tuple(images.shape)}; give (N, 3, H, W) with N of at least 1"
+        )
+    maps = np.concatenate([_maps(model, batch, layer, target_class) for batch in images.split(batch_size)])
+    blank = maps.reshape(len(maps), -1).max(axis=1) <= 0
+    if blank.any():
+        log.warning("%d of %d Grad-CAM maps are blank: no evidence for the class", blank.sum(), len(maps))
+    pictures = to_pixels(images)
+    return CamResult(
+        maps, np.stack([_overlay(*pair) for pair in zip(pictures, maps, strict=True)]), pictures, blank
+    )
+
+
+def to_pixels(images: Tensor) -> np.ndarray:
+    """(N, 3, H, W) float in [-1, 1] -> (N, H, W, 3) uint8; values outside are clipped."""
+    pixels = (images.detach().cpu().float().clamp(-1, 1) + 1) * 127.5
+    return pixels.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()  # (N, 3, H, W) -> (N, H, W, 3)
+
+
+def _maps(model: nn.Module, images: Tensor, layer: nn.Module, target_class: int) -> np.ndarray:
+    was_training = model.training
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, _ in gradients:
+        parameter.grad = None  # or the library's zero_grad and backward would write into the caller's
+    # The copy matters: a ReLU in place right after the layer would overwrite the kept activations.
+    cam = GradCAM(model=model, target_layers=[layer], reshape_transform=torch.clone)
+    try:
+        # A frozen model has gradients only if the pictures ask for them.
+        asking = images.detach().clone().requires_grad_(True)
+        # The library's `with` block prints and swallows an IndexError; calling it does not.
+        with torch.enable_grad():
+            maps = cam.forward(asking, [ClassifierOutputTarget(target_class)] * len(images))
+        _check_ran_once(cam, layer)
+    except (AttributeError, TypeError, ValueError):
+        _check_ran_once(cam, layer)  # the usual cause, in words
+        raise
+    finally:
+        cam.activations_and_grads.release()
+        model.train(was_training)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+    return np.nan_to_num(maps).astype(np.float32)
+
+
+def _check_ran_once(cam: GradCAM, layer: nn.Module) -> None:
+    runs, flows = len(cam.activations_and_grads.activations), len(cam.activations_and_grads.gradients)
+    if (runs, flows) != (1, 1):
+        raise InputError(
+            f"the layer {type(layer).__name__} ran {runs} times in one pass and got {flows} gradients; "
+            "Grad-CAM needs a layer that runs once and that the logits depend on"
+        )
+
+
+def _overlay(picture: np.ndarray, cam: np.ndarray) -> np.ndarray:
+    # Inferno rises in lightness, so it reads without colour; the usual rainbow does not.
+    return show_cam_on_image(
+        picture.astype(np.float32) / 255,
+        cam,
+        use_rgb=True,
+        colormap=cv2.COLORMAP_INFERNO,
+        image_weight=1 - MAP_SHARE,
+    )
