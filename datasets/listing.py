@@ -1,0 +1,94 @@
+"""What the sources share: files under a root, names of videos, counts, and rows made of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from unmasked.datasets.archives import IMAGE_SUFFIXES
+from unmasked.datasets.manifest import MANIFEST
+from unmasked.datasets.tables import TEXT
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v")
+SUFFIX = r"\.[A-Za-z0-9]{2,5}$"
+
+
+class Count(NamedTuple):
+    """How many videos or images were found in one part of a dataset, and how many there officially are."""
+
+    part: str
+    found: int
+    official: int | None  # None where no official count is known
+
+
+def list_files(folder: Path, suffixes: Iterable[str]) -> list[str]:
+    """Names of the files in one folder that end in one of the suffixes, sorted; none if it is absent."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in os.scandir(folder) if _is_wanted(entry.name, tuple(suffixes)))
+
+
+def walk_files(root: Path, suffixes: Iterable[str]) -> list[str]:
+    """POSIX paths, relative to root, of all files below it that end in one of the suffixes, sorted.
+
+    Links to folders are followed, each folder once. Hidden files and folders are left out.
+    """
+    wanted, found, seen = tuple(suffixes), [], set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        relative = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if relative == "." else f"{relative}/"
+        found += [prefix + name for name in names if _is_wanted(name, wanted)]
+    return sorted(found)
+
+
+def video_names(paths: pd.Series) -> pd.Series:
+    """Paths without suffix; where two files differ in their suffix only, both keep it."""
+    names = paths.str.replace(SUFFIX, "", regex=True)
+    return names.mask(names.duplicated(keep=False), paths)
+
+
+def kinds(paths: pd.Series) -> pd.Series:
+    """video, image or sequence, by suffix; a path without a known suffix is a sequence of images."""
+    suffix = paths.str.extract(r"(\.[A-Za-z0-9]{2,5})$")[0].str.lower()
+    result = pd.Series("sequence", index=paths.index, dtype=TEXT)
+    return result.mask(suffix.isin(VIDEO_SUFFIXES), "video").mask(suffix.isin(IMAGE_SUFFIXES), "image")
+
+
+def as_manifest(rows: pd.DataFrame, dataset: str | pd.Series, root: Path) -> pd.DataFrame:
+    """The rows, valid under MANIFEST and sorted by path; video is made of path unless given."""
+    rows = rows.assign(dataset=dataset, root=str(root.resolve()))
+    rows["path"] = rows["path"].astype(TEXT)
+    if "video" not in rows:
+        rows["video"] = video_names(rows["path"])
+    return MANIFEST.validate(rows.sort_values("path"))
+
+
+def count_by(parts: pd.Series, official: Mapping[str, int]) -> list[Count]:
+    """Counts of each part, official parts first in their order, then whatever else was found."""
+    found = parts.value_counts()
+    others = [part for part in sorted(found.index) if part not in official]
+    return [Count(part, int(found.get(part, 0)), official.get(part)) for part in [*official, *others]]
+
+
+def named(items: Iterable[str], most: int = 3) -> str:
+    """The first few of the items, for a message.
+
+    >>> named(["a", "b", "c", "d"])
+    'a, b, c, …'
+    """
+    listed = list(items)
+    return ", ".join(map(str, listed[:most])) + (", …" if len(listed) > most else "")
+
+
+def _is_wanted(name: str, suffixes: tuple[str, ...]) -> bool:
+    return name.lower().endswith(suffixes) and not name.startswith(".")

@@ -1,0 +1,149 @@
+"""From a folder on disk to a manifest: which dataset it is, what was found, and what is missing.
+
+Each file of ``datasets/sources`` reads one layout; the folder is the registry.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.listing import Count
+
+FOLDER = Path(__file__).parent / "sources"
+# Layouts so general that they are looked for last, in this order.
+GENERAL = ("table", "folder")
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """A manifest, where it came from, and what to tell the user about it."""
+
+    source: str  # the source's name, e.g. "faceforensics"
+    root: Path  # the dataset's folder, which may be one below the folder that was given
+    manifest: pd.DataFrame
+    counts: list[Count]  # found against official
+    messages: list[str]  # sentences: what was found, what is missing and where to get it
+
+
+def sources() -> dict[str, ModuleType]:
+    """Every source by name, general layouts last. A file in ``datasets/sources`` is a source."""
+    names = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+    ordered = [name for name in names if name not in GENERAL] + [name for name in GENERAL if name in names]
+    return {name: importlib.import_module(f"unmasked.datasets.sources.{name}") for name in ordered}
+
+
+def scan(root: str | os.PathLike[str], source: str = "auto", **options: Any) -> ScanResult:
+    """The manifest of a dataset folder, with found-against-official counts.
+
+    Args:
+        root: the dataset's folder, a folder that holds exactly one dataset's folder, or a table.
+        source: the name of a source, or ``auto`` to go by the layout.
+        options: passed on to the source, as ``compression=("c23",)`` for FaceForensics++.
+
+    Raises:
+        InputError: the root is absent, empty or of no known layout; the source or an option is unknown; or
+            the source cannot read what is there.
+    """
+    root = Path(root)
+    _check_root(root)
+    candidates = sources() if source == "auto" else _named_source(source)
+    name, folder = _located(root, candidates)
+    module = candidates[name]
+    _check_options(name, module, options)
+    notes: list[str] = []
+    manifest = module.scan(folder, notes=notes, **options)
+    counts = module.counts(manifest)
+    messages = [_summary(module.NAME, folder, manifest), *_count_messages(counts, module), *notes]
+    return ScanResult(name, folder, manifest, counts, messages)
+
+
+def _check_root(root: Path) -> None:
+    if not root.exists():
+        raise InputError(f"root {root} does not exist; give the folder of a dataset")
+    if root.is_file() and root.suffix not in (".csv", ".parquet"):
+        raise InputError(f"root {root} is a file; give the folder of a dataset, or a .csv or .parquet table")
+    if root.is_dir() and not any(root.iterdir()):
+        raise InputError(f"root {root} is empty; give a folder with {' or '.join(_names())}")
+
+
+def _names() -> list[str]:
+    return [f"{module.NAME} ({module.LAYOUT})" for module in sources().values()]
+
+
+def _named_source(source: str) -> dict[str, ModuleType]:
+    known = sources()
+    spelled = {name.lower(): name for name in known} | {m.NAME.lower(): name for name, m in known.items()}
+    if source.lower() in spelled:
+        name = spelled[source.lower()]
+        return {name: known[name]}
+    near = difflib.get_close_matches(source.lower(), list(spelled), n=1, cutoff=0.4)
+    meant = f" (is {spelled[near[0]]!r} meant?)" if near else ""
+    raise InputError(f"source {source!r} is unknown{meant}; it is one of auto, {', '.join(known)}")
+
+
+def _located(root: Path, candidates: dict[str, ModuleType]) -> tuple[str, Path]:
+    """The source that recognises the root itself, else the only folder below it that one recognises."""
+    if root.is_file():
+        if "table" not in candidates:
+            raise InputError(f"root {root} is a file, which source table alone can read; give a folder")
+        return "table", root
+    for name, module in candidates.items():
+        if module.matches(root):
+            return name, root
+    below = []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        names = [name for name, module in candidates.items() if module.matches(folder)]
+        below += [(name, folder) for name in names[:1]]
+    if len(below) > 1:
+        listed = ", ".join(str(folder) for _, folder in below)
+        raise InputError(f"root {root} holds several datasets; give one of them, or a list: {listed}")
+    if not below:
+        layouts = "; ".join(f"{module.NAME}: {module.LAYOUT}" for module in candidates.values())
+        raise InputError(f"root {root} is not laid out like a known dataset. Known are {layouts}")
+    return below[0]
+
+
+def _check_options(name: str, module: ModuleType, options: dict[str, Any]) -> None:
+    known = [
+        option for option in inspect.signature(module.scan).parameters if option not in ("root", "notes")
+    ]
+    for option in options:
+        if option not in known:
+            allowed = f"it has {', '.join(known)}" if known else "it has none"
+            raise InputError(f"source {name} has no option {option!r}; {allowed}")
+
+
+def _summary(name: str, root: Path, manifest: pd.DataFrame) -> str:
+    kinds = manifest["kind"].value_counts()
+    listed = " and ".join(f"{count} {kind}s" for kind, count in kinds.items())
+    labels = manifest["label"].value_counts()
+    splits = ", ".join(
+        f"{split} {count}" for split, count in manifest["split"].value_counts(sort=False).items()
+    )
+    real, fake = int(labels.get(0, 0)), int(labels.get(1, 0))
+    return f"{name} in {root}: {listed}; {real} real and {fake} fake; {splits}"
+
+
+def _count_messages(counts: list[Count], module: ModuleType) -> list[str]:
+    lines = []
+    missing = 0
+    for part, found, official in counts:
+        if official is None:
+            lines.append(f"{part}: {found}")
+            continue
+        missing += max(0, official - found)
+        extra = f", {found - official} more than there should be" if found > official else ""
+        lines.append(f"{part}: {found} of {official}{extra}")
+    if missing:
+        lines.append(f"{missing} are missing from the official set, which is to be had from {module.REQUEST}")
+    return lines

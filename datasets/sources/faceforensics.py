@@ -1,0 +1,212 @@
+"""FaceForensics++: 1,000 YouTube videos, each manipulated by several methods, in three compressions.
+
+Paper: Rössler et al., "FaceForensics++: Learning to Detect Manipulated Facial Images", ICCV 2019.
+Licence: the FaceForensics terms of use; non-commercial research, on request.
+
+    <root>/
+        train.json, val.json, test.json                   pairs of ids, from dataset/splits of the repository
+        original_sequences/youtube/{raw,c23,c40}/videos/<id>.mp4
+        manipulated_sequences/<method>/{raw,c23,c40}/videos/<target>_<source>.mp4
+        manipulated_sequences/<method>/masks/videos/<target>_<source>.mp4
+
+A pair [a, b] of a split holds the real videos a and b and the fakes a_b and b_a. A split is never guessed:
+videos that the split files do not name are left out and reported (DeepFakeDetection and its actors, which
+lie in the same tree, have no official split).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.listing import SUFFIX, VIDEO_SUFFIXES, Count, as_manifest, count_by, list_files, named
+from unmasked.datasets.manifest import SPLITS
+from unmasked.datasets.tables import TEXT
+
+NAME = "FaceForensics++"
+PAPER = "https://arxiv.org/abs/1901.08971"
+LICENCE = "FaceForensics terms of use (non-commercial research)"
+REQUEST = "https://github.com/ondyari/FaceForensics"
+LAYOUT = "original_sequences/youtube/{raw,c23,c40}/videos and manipulated_sequences/<method>/…"
+
+COMPRESSIONS = ("raw", "c23", "c40")
+# The four of the benchmark. FaceShifter was added later and is read only where asked for.
+METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+MORE_METHODS = ("FaceShifter",)
+UNSPLIT = ("manipulated_sequences/DeepFakeDetection", "original_sequences/actors")
+_VIDEOS = {"train": 720, "val": 140, "test": 140}
+# Videos of each folder and split, in each compression.
+OFFICIAL = {
+    f"{folder} {split}": count
+    for folder in ("youtube", *METHODS, *MORE_METHODS)
+    for split, count in _VIDEOS.items()
+}
+
+
+def matches(root: Path) -> bool:
+    """Whether the folder looks like FaceForensics++."""
+    return (root / "original_sequences").is_dir() or (root / "manipulated_sequences").is_dir()
+
+
+def scan(
+    root: Path,
+    *,
+    compression: Sequence[str] | str = (),
+    methods: Sequence[str] | str = METHODS,
+    notes: list[str] | None = None,
+) -> pd.DataFrame:
+    """The manifest of the videos that the split files name.
+
+    Args:
+        root: the folder with ``original_sequences`` and ``manipulated_sequences``.
+        compression: only these of raw, c23, c40; all that are there if empty.
+        methods: folders of ``manipulated_sequences`` to read.
+        notes: where sentences about missing and left-out videos are appended.
+
+    Raises:
+        InputError: a method or compression is unknown, a split file is absent, unreadable, or overlaps
+            another, or there is no video.
+    """
+    notes = [] if notes is None else notes
+    compressions = _chosen("compression", compression, COMPRESSIONS) or COMPRESSIONS
+    chosen = _chosen("method", methods, (*METHODS, *MORE_METHODS))
+    videos = _videos(root, compressions, chosen)
+    if videos.empty:
+        raise InputError(
+            f"{root} has the folders of {NAME} but no video in {', '.join(compressions)}; the videos belong "
+            f"in original_sequences/youtube/c23/videos and the like, and are to be had from {REQUEST}"
+        )
+    splits = read_splits(root)
+    videos["split"] = videos["stem"].map(splits)
+    _report(root, videos, splits, chosen, notes)
+    return as_manifest(_rows(root, videos.dropna(subset=["split"])), NAME, root)
+
+
+def counts(manifest: pd.DataFrame) -> list[Count]:
+    """Videos found by compression, folder and split, against the official number of each."""
+    folder = manifest["video"].str.extract(r"_sequences/([^/]+)/")[0]
+    parts = manifest["compression"] + " " + folder + " " + manifest["split"]
+    expected = ("youtube", *METHODS, *(method for method in MORE_METHODS if (folder == method).any()))
+    official = {
+        f"{level} {name} {split}": OFFICIAL[f"{name} {split}"]
+        for level in COMPRESSIONS
+        if (manifest["compression"] == level).any()
+        for name in expected
+        for split in SPLITS
+    }
+    return count_by(parts, official)
+
+
+def read_splits(root: Path) -> dict[str, str]:
+    """The split of each video named in train.json, val.json and test.json: id or target_source -> split.
+
+    Raises:
+        InputError: all three are absent, one is not a list of pairs, or an id is in two of them.
+    """
+    files = {split: _split_file(root, split) for split in SPLITS}
+    if not any(files.values()):
+        raise InputError(
+            f"{root} has no train.json, val.json and test.json, which say what is training and what is test; "
+            f"put the three files of dataset/splits from {REQUEST} there"
+        )
+    split_of: dict[str, str] = {}
+    for split, path in files.items():
+        for a, b in _pairs(path) if path else []:
+            for name in (a, b, f"{a}_{b}", f"{b}_{a}"):
+                if split_of.setdefault(name, split) != split:
+                    raise InputError(
+                        f"{path}: video {name} is also in {split_of[name]}.json, so that training would see "
+                        f"test videos; use the three files of dataset/splits from {REQUEST}"
+                    )
+    return split_of
+
+
+def _chosen(what: str, wanted: Sequence[str] | str, known: tuple[str, ...]) -> tuple[str, ...]:
+    chosen = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    for name in chosen:
+        if name not in known:
+            raise InputError(f"{what} {name!r} is not one of {NAME}; it has {', '.join(known)}")
+    return chosen
+
+
+def _videos(root: Path, compressions: Sequence[str], methods: Sequence[str]) -> pd.DataFrame:
+    folders = ["original_sequences/youtube", *(f"manipulated_sequences/{method}" for method in methods)]
+    rows = [
+        (f"{folder}/{level}/videos/{name}", folder.rsplit("/", 1)[1], level)
+        for folder in folders
+        for level in compressions
+        for name in list_files(root / folder / level / "videos", VIDEO_SUFFIXES)
+    ]
+    videos = pd.DataFrame(rows, columns=["path", "folder", "compression"], dtype=TEXT)
+    videos["stem"] = videos["path"].str.rsplit("/", n=1).str[1].str.replace(SUFFIX, "", regex=True)
+    return videos
+
+
+def _rows(root: Path, videos: pd.DataFrame) -> pd.DataFrame:
+    is_real = videos["folder"] == "youtube"
+    target, source = (videos["stem"].str.split("_").str[part] for part in (0, 1))
+    masks = {
+        f"manipulated_sequences/{method}/masks/videos/{name}"
+        for method in videos.loc[~is_real, "folder"].unique()
+        for name in list_files(root / "manipulated_sequences" / method / "masks" / "videos", VIDEO_SUFFIXES)
+    }
+    mask = videos["path"].str.replace(r"/(?:raw|c23|c40)/videos/", "/masks/videos/", regex=True)
+    return pd.DataFrame(
+        {
+            "path": videos["path"],
+            "kind": "video",
+            "label": (~is_real).astype("int64"),
+            "method": videos["folder"].mask(is_real, "real"),
+            "split": videos["split"],
+            "identity": target,
+            "source_video": source.mask(is_real),
+            "target_video": target.mask(is_real),
+            "compression": videos["compression"],
+            "mask": mask.where(mask.isin(masks) & ~is_real),
+        }
+    )
+
+
+def _report(
+    root: Path, videos: pd.DataFrame, splits: dict[str, str], methods: Sequence[str], notes: list[str]
+) -> None:
+    outside = videos[videos["split"].isna()]
+    for (folder, level), stems in outside.groupby(["folder", "compression"])["stem"]:
+        notes.append(
+            f"{len(stems)} videos of {folder} {level} are in no split file: left out ({named(stems)})"
+        )
+    ids = {name for name in splits if "_" not in name}
+    pairs = set(splits) - ids
+    for (folder, level), stems in videos.groupby(["folder", "compression"])["stem"]:
+        if absent := sorted((ids if folder == "youtube" else pairs) - set(stems)):
+            notes.append(
+                f"{len(absent)} videos that the split files name are not in {folder} {level}: {named(absent)}"
+            )
+    notes += [
+        f"{folder} is there; it has no official split and is left out"
+        for folder in UNSPLIT
+        if (root / folder).is_dir()
+    ]
+    for method in (*METHODS, *MORE_METHODS):
+        if method not in methods and (root / "manipulated_sequences" / method).is_dir():
+            notes.append(f"{method} is there and is left out; methods=[…,{method}] reads it")
+
+
+def _split_file(root: Path, split: str) -> Path | None:
+    places = (root, root / "splits", root / "dataset" / "splits")
+    return next((place / f"{split}.json" for place in places if (place / f"{split}.json").is_file()), None)
+
+
+def _pairs(path: Path) -> list[tuple[str, str]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [(str(a), str(b)) for a, b in content]
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a list of pairs of video ids ({error}); use the file of dataset/splits from "
+            f"{REQUEST}"
+        ) from error
