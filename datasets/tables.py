@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,7 +50,7 @@ class Schema:
         return self.validate(pd.DataFrame({name: [] for name in self.columns}))
 
     def validate(self, table: pd.DataFrame, origin: str = "") -> pd.DataFrame:
-        """The table with declared types and column order; optional columns that are absent are added as missing.
+        """The table with declared types and column order, absent optional columns added as missing.
 
         Args:
             table: any frame with at least the required columns.
@@ -81,7 +81,8 @@ class Schema:
 
     def read(self, path: str | os.PathLike[str]) -> pd.DataFrame:
         """The table in a ``.parquet`` or ``.csv`` file, validated."""
-        return self.validate(read_frame(path), str(path))
+        text = [name for name, column in self.columns.items() if column.kind == "text"]
+        return self.validate(read_frame(path, text=text), str(path))
 
     def write(self, table: pd.DataFrame, path: str | os.PathLike[str]) -> pd.DataFrame:
         """Validates the table, writes it whole (``.parquet`` or ``.csv``), and returns it as written."""
@@ -98,8 +99,12 @@ class Schema:
         return f"{message}. {self.hint}" if self.hint else message
 
 
-def read_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read_frame(path: str | os.PathLike[str], *, text: Iterable[str] = ()) -> pd.DataFrame:
     """The table in a Parquet or CSV file, with pandas' own types.
+
+    Args:
+        path: a ``.parquet`` or ``.csv`` file.
+        text: columns that a CSV holds as text even where they look like numbers (a video called 000).
 
     Raises:
         InputError: the file is absent, has another suffix, or cannot be parsed.
@@ -110,17 +115,23 @@ def read_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"table {path} does not exist; give the path of a .parquet or .csv file")
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, low_memory=False)
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, low_memory=False, dtype=dict.fromkeys(text, TEXT))
     except (ValueError, OSError, pd.errors.ParserError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"table {path} cannot be read ({reason}); give an intact {path.suffix} file") from error
+        raise InputError(
+            f"table {path} cannot be read ({reason}); give an intact {path.suffix} file"
+        ) from error
 
 
 def write_frame(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Writes a table as Parquet or CSV, by suffix, whole or not at all."""
     path = Path(path)
     if path.suffix not in (".parquet", ".csv"):
-        raise InputError(f"table {path} has the suffix {path.suffix!r}; tables are written as .parquet or .csv")
+        raise InputError(
+            f"table {path} has the suffix {path.suffix!r}; tables are written as .parquet or .csv"
+        )
     with atomic_path(path) as temporary:
         if path.suffix == ".parquet":
             table.to_parquet(temporary, index=False)
@@ -145,7 +156,9 @@ def _typed(values: pd.Series, name: str, column: Column, where: str) -> pd.Serie
         typed = _converted(values, column)
     except (ValueError, TypeError) as error:
         wrong = next((value for value in values[~missing] if not _convertible(value, column)), "?")
-        raise InputError(f"{where}: column {name!r} holds {wrong!r}; it must be of type {column.kind}") from error
+        raise InputError(
+            f"{where}: column {name!r} holds {wrong!r}; it must be of type {column.kind}"
+        ) from error
     _check_range(typed[~missing], name, column, where)
     return typed
 
@@ -163,8 +176,8 @@ def _converted(values: pd.Series, column: Column) -> pd.Series:
         numbers = pd.to_numeric(values, errors="raise")
         if ((numbers.dropna() % 1) != 0).any():
             raise ValueError("not whole")
-        return numbers.astype(dtype)  # type: ignore[call-overload]
-    return pd.to_numeric(values, errors="raise").astype(dtype)  # type: ignore[call-overload]
+        return numbers.astype(dtype)
+    return pd.to_numeric(values, errors="raise").astype(dtype)
 
 
 def _convertible(value: object, column: Column) -> bool:
