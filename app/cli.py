@@ -63,7 +63,8 @@ def _print_keys(module: ModuleType) -> None:
 
     table = Table(title="Keys", title_justify="left", box=None, pad_edge=True, title_style="bold")
     for heading in ("key", "type", "default", "meaning"):
-        table.add_column(heading, overflow="fold", style="cyan" if heading == "key" else None)
+        # A key that is broken over two lines cannot be copied.
+        table.add_column(heading, overflow="fold", no_wrap=heading == "key")
     for row in keys(module.Config):
         table.add_row(*(text.replace("[", r"\[") for text in row))
     Console().print(table)
@@ -71,9 +72,13 @@ def _print_keys(module: ModuleType) -> None:
 
 def _command(verb: str) -> Callable[..., None]:
     def run(
-        arguments: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)] = None,
+        arguments: Annotated[
+            list[str] | None, typer.Argument(metavar="KEY=VALUE", show_default=False)
+        ] = None,
         config: Annotated[Path | None, typer.Option(help="YAML file, or a shipped one by name.")] = None,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration only.")] = False,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Print the resolved configuration only.")
+        ] = False,
     ) -> None:
         _run(verb, config, arguments or [], dry_run)
 
@@ -89,7 +94,9 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
         if dry_run:
             typer.echo(to_yaml(resolved), nl=False)
             return
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+        logging.basicConfig(
+            level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        )
         module.run(resolved)
     except InputError as error:
         typer.echo(f"unmasked {verb}: {error}", err=True)

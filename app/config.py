@@ -37,7 +37,9 @@ def load(model: type[Model], file: Path | None, overrides: Sequence[str] = ()) -
     except OmegaConfBaseException as error:
         raise InputError(f"configuration {_origin(file)}: {_first_line(error)}") from error
     if not isinstance(values, dict):
-        raise InputError(f"configuration {_origin(file)} is not a mapping; write lines of the form key: value")
+        raise InputError(
+            f"configuration {_origin(file)} is not a mapping; write lines of the form key: value"
+        )
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -51,12 +53,16 @@ def to_yaml(config: BaseModel) -> str:
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
     """Every settable key of a model as (dotted key, type, default, description)."""
-    for name, field in model.model_fields.items():
+    # What a verb adds to the settings that it inherits comes first: where from and where to.
+    inherited = {name for base in model.__mro__[1:] for name in getattr(base, "model_fields", {})}
+    for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] in inherited):
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield from keys(annotation, f"{prefix}{name}.")
             continue
-        default = field.get_default(call_default_factory=True) if not field.is_required() else PydanticUndefined
+        default = (
+            field.get_default(call_default_factory=True) if not field.is_required() else PydanticUndefined
+        )
         shown = "required" if default is PydanticUndefined else _shown(default)
         yield f"{prefix}{name}", _type_name(annotation), shown, field.description or ""
 
@@ -66,18 +72,27 @@ def _from_file(file: Path | None) -> DictConfig | ListConfig:
         return OmegaConf.create({})
     path = next((p for p in (file, CONFIGS / file, CONFIGS / f"{file}.yaml") if p.is_file()), None)
     if path is None:
-        shipped = sorted(str(p.relative_to(CONFIGS).with_suffix("")) for p in CONFIGS.rglob("*.yaml"))
+        shipped = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in _shipped())
         raise InputError(
-            f"configuration {file} does not exist; give the path of a YAML file or one of {', '.join(shipped)}"
+            f"configuration {file} does not exist; give a YAML file's path or one of {', '.join(shipped)}"
         )
     try:
         return OmegaConf.load(path)
     except (OmegaConfBaseException, OSError, ValueError) as error:
-        raise InputError(f"configuration {path} cannot be read: {_first_line(error)}; correct the YAML") from error
+        raise InputError(
+            f"configuration {path} cannot be read: {_first_line(error)}; correct the YAML"
+        ) from error
     except Exception as error:  # PyYAML's errors are no ValueError, and PyYAML is not ours to import
         if type(error).__module__.split(".")[0] != "yaml":
             raise
-        raise InputError(f"configuration {path} is not valid YAML: {_first_line(error)}; correct it") from error
+        raise InputError(
+            f"configuration {path} is not valid YAML: {_first_line(error)}; correct it"
+        ) from error
+
+
+def _shipped() -> Iterator[Path]:
+    """The experiment files; annotation code books are no configurations."""
+    return (path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "annotations")
 
 
 def _from_override(text: str) -> DictConfig:

@@ -12,7 +12,15 @@ from pydantic import BaseModel
 from unmasked.app.config import to_yaml
 from unmasked.datasets.files import write_json, write_text
 
-PACKAGES = ("unmasked", "torch", "torchvision", "pytorch-lightning", "dlib-bin", "av", "opencv-python-headless")
+PACKAGES = (
+    "unmasked",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "dlib-bin",
+    "av",
+    "opencv-python-headless",
+)
 PACKAGES += ("numpy", "pandas", "scikit-learn", "fairlearn", "grad-cam", "openTSNE", "anny")
 
 

@@ -39,7 +39,11 @@ def test_interpolation_is_resolved(tmp_path):
     assert load(Study, file).name == "run-3"
 
 
-@given(st.integers(0, 2**31), st.floats(1e-9, 1e9), st.text(st.characters(codec="ascii", exclude_characters="$\\")))
+@given(
+    st.integers(0, 2**31),
+    st.floats(1e-9, 1e9),
+    st.text(st.characters(codec="ascii", exclude_characters="$\\")),
+)
 def test_saved_configuration_reads_back_as_itself(tmp_path_factory, seed, rate, name):
     study = Study(name=name, seed=seed, optimiser=Optimiser(learning_rate=rate))
     file = tmp_path_factory.mktemp("config") / "config.yaml"

@@ -10,7 +10,11 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ["datasets", "preprocessing", "evaluation", "fairness", "analysis", "ucf", "app"]
 FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 # What a training or scoring machine need not have.
-HEAVY = {"fairness": {"torch"}, "ucf": {"dlib", "fairlearn", "anny"}, "evaluation": {"dlib", "fairlearn", "anny"}}
+HEAVY = {
+    "fairness": {"torch"},
+    "ucf": {"dlib", "fairlearn", "anny"},
+    "evaluation": {"dlib", "fairlearn", "anny"},
+}
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -19,7 +23,9 @@ def imported_modules(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively; write `from unmasked.<layer>.<module> import …`"
+            assert node.level == 0, (
+                f"{path} imports relatively; write `from unmasked.<layer>.<module> import …`"
+            )
             names.add(node.module or "")
     return names
 

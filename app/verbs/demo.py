@@ -1,4 +1,4 @@
-"""``unmasked demo``: every stage, on a corpus of synthetic people, with the commands that a study would use."""
+"""``unmasked demo``: every stage on a corpus of synthetic people, by the commands that a study uses."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ class Config(BaseModel):
     out: Path = Field(Path("unmasked-demo"), description="folder for the corpus, the crops and the run")
     seed: int = Field(0, ge=0, description="seed of the corpus and of the training")
     bias: str = Field(
-        "", description="plant a disparity: a group whose fakes show fainter traces, e.g. skin_tone:dark, gender:female"
+        "",
+        description="plant a disparity: fakes of this group show fainter traces, e.g. skin_tone:dark",
     )
     bias_strength: float = Field(0.9, ge=0, le=1, description="share by which those traces are fainter")
     shuffle_labels: bool = Field(
         False, description="control: shuffle labels among training videos; the test AUC must then be 0.5"
     )
     workers: int = Field(0, ge=0, description="processes for rendering and cropping; 0 = one a core")
-    run: str = Field("run", description="name of the run's folder inside `out`; the corpus is shared between runs")
+    run: str = Field(
+        "run", description="name of the run's folder inside `out`; the corpus is shared between runs"
+    )
 
 
 def run(config: Config) -> None:
     """Renders the corpus (once), then runs the commands of `commands` one after the other."""
     started = time.monotonic()
-    from unmasked.app.config import load
     from unmasked.app.cli import verb_module
+    from unmasked.app.config import load
 
     with Reporter() as reporter:
         reporter.say(f"1/{len(list(commands(config))) + 1}  synthetic corpus in {config.out / 'corpus'}")
@@ -51,7 +54,9 @@ def run(config: Config) -> None:
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print_result(f"\ndone in {minutes} min {seconds:02d} s")
     print_result(f"report: {(config.out / config.run / 'report.html').resolve()}")
-    print_result(f"TensorBoard: tensorboard --logdir {shlex.quote(str(config.out / config.run / 'tensorboard'))}")
+    print_result(
+        f"TensorBoard: tensorboard --logdir {shlex.quote(str(config.out / config.run / 'tensorboard'))}"
+    )
 
 
 def commands(config: Config) -> Iterator[tuple[str, list[str]]]:
@@ -63,32 +68,41 @@ def commands(config: Config) -> Iterator[tuple[str, list[str]]]:
     predictions = f"predictions={result / 'predictions.parquet'}"
     detector = f"checkpoint={result / 'detector.safetensors'}"
     faces = f"faces={out / 'faces' / 'faces.parquet'}"
-    yield "scan", [
-        f"root=[{','.join(map(str, roots))}]",
-        f"annotations=[{','.join(map(str, annotations))}]",
-        "compression=[c23]",
-        f"out={out / 'manifest.parquet'}",
-    ]
-    yield "preprocess", [
-        "--config",
-        "preprocessing/demo",
-        f"manifest={out / 'manifest.parquet'}",
-        f"out={out / 'faces'}",
-        f"workers={config.workers}",
-        "preview=true",
-    ]
+    yield (
+        "scan",
+        [
+            f"root=[{','.join(map(str, roots))}]",
+            f"annotations=[{','.join(map(str, annotations))}]",
+            "compression=[c23]",
+            f"out={out / 'manifest.parquet'}",
+        ],
+    )
+    yield (
+        "preprocess",
+        [
+            "--config",
+            "preprocessing/demo",
+            f"manifest={out / 'manifest.parquet'}",
+            f"out={out / 'faces'}",
+            f"workers={config.workers}",
+            "preview=true",
+        ],
+    )
     training = [faces, f"out={result}", f"dataset={SOURCE}", f"seed={config.seed}"]
     if config.shuffle_labels:
-        training.append("shuffle_labels=true")
+        training.append("data.shuffle_labels=true")
     yield "train", ["--config", "ucf/demo", *training]
     yield "predict", [detector, faces, f"out={result / 'predictions.parquet'}"]
     yield "evaluate", [predictions, f"source={SOURCE}", f"out={result}"]
-    yield "fairness", [
-        predictions,
-        "by=[gender,age,skin_tone_group]",
-        f"thresholds={result / 'thresholds.json'}",
-        f"out={result}",
-    ]
+    yield (
+        "fairness",
+        [
+            predictions,
+            "by=[gender,age,skin_tone_group]",
+            f"thresholds={result / 'thresholds.json'}",
+            f"out={result}",
+        ],
+    )
     yield "explain", [detector, faces, f"out={result}"]
     yield "report", [f"run={result}"]
 
@@ -98,4 +112,6 @@ def _write_corpus(config: Config, reporter: Reporter) -> None:
     from unmasked.datasets.synthetic.corpus import write_corpus
 
     corpus = SyntheticConfig(seed=config.seed, bias=config.bias, bias_strength=config.bias_strength)
-    write_corpus(corpus, config.out / "corpus", workers=config.workers or os.cpu_count() or 1, progress=reporter)
+    write_corpus(
+        corpus, config.out / "corpus", workers=config.workers or os.cpu_count() or 1, progress=reporter
+    )

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from unmasked.app.progress import print_result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from unmasked.evaluation.thresholds import Threshold
 
 
 class Config(BaseModel):
@@ -14,20 +20,87 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    predictions: Path = Field(description="a .parquet or .csv with dataset, video, label (1 = fake), score = P(fake)")
+    predictions: Path = Field(
+        description="a .parquet or .csv with dataset, video, label (1 = fake), score = P(fake)"
+    )
     out: Path = Field(Path("runs/ucf"), description="folder for metrics.json, metrics.md and thresholds.json")
-    source: str = Field("", description="the dataset that the detector was trained on")
-    rule: str = Field("eer", description="how the threshold is fitted on the source's val rows: eer, youden, fpr:0.05")
-    thresholds: Path | None = Field(None, description="a stored thresholds.json to apply instead of fitting one")
+    source: str = Field("", description="the dataset that the detector was trained on, if any of the table's")
+    rule: str = Field(
+        "eer", description="how the threshold is fitted on the source's val rows: eer, youden, fpr:0.05"
+    )
+    thresholds: Path | None = Field(
+        None, description="a stored thresholds.json to apply instead of fitting one"
+    )
+    selection_rule: str = Field("", description="how the checkpoint was chosen; printed under every number")
     n_boot: int = Field(2000, ge=0, description="bootstrap resamples behind each interval")
-    seed: int = Field(0, description="seed of the resampling")
+    seed: int = Field(0, ge=0, description="seed of the resampling")
 
 
 def run(config: Config) -> None:
-    """Evaluates every dataset in the table and prints the matrix."""
-    from unmasked.evaluation.evaluate import evaluate, fit_threshold, markdown_table
-    from unmasked.evaluation.predictions import read_predictions
+    """Evaluates every dataset in the table, writes the results and prints the matrix."""
     from unmasked.datasets.files import write_json, write_text
-    from unmasked.evaluation.thresholds import Threshold
+    from unmasked.evaluation.evaluate import evaluate, markdown_table
+    from unmasked.evaluation.predictions import read_predictions
 
     predictions = read_predictions(config.predictions)
+    threshold = _threshold(config, predictions)
+    results = evaluate(
+        predictions,
+        threshold=threshold,
+        n_boot=config.n_boot,
+        seed=config.seed,
+        source=config.source or None,
+        selection_rule=config.selection_rule or None,
+    )
+    table = markdown_table(results)
+    write_json(config.out / "metrics.json", results)
+    write_text(config.out / "metrics.md", table)
+    if threshold is not None:
+        write_json(config.out / "thresholds.json", {"threshold": threshold.to_dict()})
+    _print_matrix(results)
+    print_result(
+        f"all metrics with intervals: {config.out / 'metrics.json'}; as a table: {config.out / 'metrics.md'}"
+    )
+
+
+def stored_threshold(path: Path) -> Threshold:
+    """The threshold in a ``thresholds.json``.
+
+    Raises:
+        InputError: the file is absent or holds no threshold.
+    """
+    import json
+
+    from unmasked.datasets.errors import InputError
+    from unmasked.evaluation.thresholds import Threshold
+
+    try:
+        return Threshold.from_dict(json.loads(path.read_text(encoding="utf-8"))["threshold"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"thresholds file {path} cannot be used ({type(error).__name__}: {error}); "
+            "give the thresholds.json that `unmasked evaluate` wrote"
+        ) from error
+
+
+def _threshold(config: Config, predictions: pd.DataFrame) -> Threshold | None:
+    """The stored threshold, else one fitted on the source's validation rows, else none: 0.5 is used."""
+    from unmasked.evaluation.evaluate import fit_threshold
+
+    if config.thresholds is not None:
+        return stored_threshold(config.thresholds)
+    has_val = "split" in predictions and (predictions["split"] == "val").any()
+    if not (config.source and has_val):
+        return None
+    return fit_threshold(predictions, config.rule, dataset=config.source)
+
+
+def _print_matrix(results: dict) -> None:
+    print_result("video AUC with 95 % interval:")
+    for row in results["matrix"]:
+        low, high = row["ci"]
+        n = results["datasets"][row["test"]]["n"]
+        print_result(
+            f"  {row['test']:<20} {row['auc']:.3f} [{low:.3f}, {high:.3f}]  "
+            f"({n['real_videos']} real and {n['fake_videos']} fake videos)"
+        )

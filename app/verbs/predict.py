@@ -14,7 +14,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    checkpoint: Path = Field(description="what `unmasked train` wrote: a .safetensors file with its .json beside it")
+    checkpoint: Path = Field(
+        description="what `unmasked train` wrote: a .safetensors file with its .json beside it"
+    )
     faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
     out: Path = Field(Path("predictions.parquet"), description="the predictions, .parquet or .csv")
     splits: tuple[str, ...] = Field(("val", "test"), description="splits to score")

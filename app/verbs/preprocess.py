@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from unmasked.app.progress import Reporter, print_result
+from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.config import PreprocessConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Config(PreprocessConfig):
@@ -30,6 +35,8 @@ def run(config: Config) -> None:
     manifest = MANIFEST.read(config.manifest)
     with Reporter() as reporter:
         faces = preprocess(manifest, config.out, config.settings(), progress=reporter)
+    if not (faces["status"] == "ok").any():
+        raise InputError(_no_face_message(faces))
     for line in summary(faces):
         print_result(line)
     if config.preview:
@@ -39,14 +46,23 @@ def run(config: Config) -> None:
     print_result(f"{len(faces)} rows written to {config.out / 'faces.parquet'}")
 
 
-def summary(faces: "pd.DataFrame") -> list[str]:  # noqa: F821
+def _no_face_message(faces: pd.DataFrame) -> str:
+    counts = faces["status"].value_counts()
+    listed = ", ".join(f"{count} {status}" for status, count in counts.items())
+    named = ", ".join(faces["video"].unique()[:3])
+    return (
+        f"no face was found in any file ({listed}; first files: {named}); "
+        "give readable videos or images that show faces"
+    )
+
+
+def summary(faces: pd.DataFrame) -> list[str]:
     """One line a dataset: sampled frames, share with a face, and the other statuses by name."""
     lines = []
     for dataset, rows in faces.groupby("dataset", observed=True):
         counts = rows["status"].value_counts()
         others = ", ".join(f"{count} {status}" for status, count in counts.items() if status != "ok")
         share = counts.get("ok", 0) / len(rows)
-        lines.append(
-            f"{dataset}: a face in {share:.1%} of {len(rows)} sampled frames{f' ({others})' if others else ''}"
-        )
+        shown = f" ({others})" if others else ""
+        lines.append(f"{dataset}: a face in {share:.1%} of {len(rows)} sampled frames{shown}")
     return lines

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
 from unmasked.datasets.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def as_list(value: Any) -> Any:
@@ -26,11 +29,15 @@ class Config(BaseModel):
     )
     source: str = Field("auto", description="which reader; auto looks at the folder's layout")
     out: Path = Field(Path("manifest.parquet"), description="the manifest, .parquet or .csv")
-    compression: tuple[str, ...] = Field((), description="FaceForensics++ only: keep these, e.g. [c23]; all if empty")
+    compression: tuple[str, ...] = Field(
+        (), description="FaceForensics++ only: keep these, e.g. [c23]; all if empty"
+    )
     annotations: Annotated[tuple[Path, ...], BeforeValidator(as_list)] = Field(
         (), description="CSV files with demographics to join to the videos"
     )
-    codebook: str = Field("ai_face_v2", description="how to read the annotations: a name in configs/annotations")
+    codebook: str = Field(
+        "ai_face_v2", description="how to read the annotations: a name in configs/annotations"
+    )
     policy: Literal["majority", "drop"] = Field("majority", description="when frames of a video disagree")
 
 
@@ -50,23 +57,28 @@ def run(config: Config) -> None:
     manifest = pd.concat(manifests, ignore_index=True)
     if config.compression:
         manifest = _of_compression(manifest, config.compression)
-    for path in config.annotations:
-        manifest = _joined(manifest, path, config)
+    if config.annotations:
+        manifest = _joined(manifest, config)
     MANIFEST.write(manifest, config.out)
     print_result(f"{len(manifest)} rows written to {config.out}")
 
 
-def _of_compression(manifest: Any, wanted: tuple[str, ...]) -> Any:
+def _of_compression(manifest: pd.DataFrame, wanted: tuple[str, ...]) -> pd.DataFrame:
     found = sorted(manifest["compression"].dropna().unique())
     kept = manifest[manifest["compression"].isna() | manifest["compression"].isin(wanted)]
     if found and not manifest["compression"].isin(wanted).any():
-        raise InputError(f"compression {', '.join(wanted)} was not found; the folders hold {', '.join(found)}")
+        raise InputError(
+            f"compression {', '.join(wanted)} was not found; the folders hold {', '.join(found)}"
+        )
     return kept
 
 
-def _joined(manifest: Any, path: Path, config: Config) -> Any:
+def _joined(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
+    import pandas as pd
+
     from unmasked.datasets.demographics import join, read_annotations
 
-    joined, report = join(manifest, read_annotations(path, config.codebook), policy=config.policy)
-    print_result(f"{path.name}: {report}")
+    annotations = pd.concat([read_annotations(path, config.codebook) for path in config.annotations])
+    joined, report = join(manifest, annotations.reset_index(drop=True), policy=config.policy)
+    print_result(f"annotations: {report}")
     return joined

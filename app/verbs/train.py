@@ -15,7 +15,9 @@ class Config(UCFConfig):
 
     faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
     out: Path = Field(Path("runs/ucf"), description="the run's folder")
-    dataset: str = Field("", description="train on this dataset of the faces table; may be left out if there is one")
+    dataset: str = Field(
+        "", description="train on this dataset of the faces table; may be left out if there is one"
+    )
     resume: bool = Field(False, description="go on from the last checkpoint in `out`")
 
     def settings(self) -> UCFConfig:

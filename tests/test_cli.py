@@ -1,0 +1,191 @@
+"""The command line as a user meets it: help, dry run, and one clear sentence for bad input."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from unmasked.app.cli import VERBS, app
+
+
+def unmasked(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(*arguments):
+    """Runs a command that must fail on what was given; its one sentence."""
+    result = unmasked(*arguments)
+    assert result.exit_code == 2, result.output + repr(result.exception)
+    (sentence,) = [line for line in result.stderr.splitlines() if not line.startswith("  ")]  # progress
+    assert "Traceback" not in result.output
+    return sentence
+
+
+def predictions(videos=12, **columns):
+    generator = np.random.default_rng(0)
+    label = np.arange(videos) % 2
+    table = {"dataset": "A", "video": [f"v{i}" for i in range(videos)], "label": label}
+    table["score"] = np.clip(0.5 * label + generator.uniform(0, 0.6, videos), 0, 1)
+    return pd.DataFrame({**table, **columns})
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(frame, name="scores.csv"):
+        frame.to_csv(tmp_path / name, index=False)
+        return tmp_path / name
+
+    return write
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from unmasked.app.cli import app\n"
+        "try: app(['--help'], prog_name='unmasked')\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'cv2', 'dlib', 'pandas', 'numpy', 'sklearn', 'matplotlib', 'pydantic'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    for verb in VERBS:
+        assert verb in result.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_each_verb_lists_every_key_with_a_meaning(verb):
+    from unmasked.app.cli import verb_module
+    from unmasked.app.config import keys
+
+    result = unmasked(verb, "--help")
+    assert result.exit_code == 0
+    for key, _, _, meaning in keys(verb_module(verb).Config):
+        assert key in result.output
+        assert meaning, f"{verb}: key {key} has no description"
+
+
+def test_dry_run_prints_the_resolved_configuration_and_writes_nothing(tmp_path):
+    result = unmasked("scan", f"root={tmp_path}", f"out={tmp_path / 'manifest.csv'}", "--dry-run")
+    assert result.exit_code == 0
+    assert f"out: {tmp_path / 'manifest.csv'}" in result.stdout
+    assert "source: auto" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_root(tmp_path):
+    assert "does not exist" in refused("scan", f"root={tmp_path / 'none'}", f"out={tmp_path / 'm.csv'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_root(tmp_path):
+    (tmp_path / "root").mkdir()
+    assert "empty" in refused("scan", f"root={tmp_path / 'root'}", f"out={tmp_path / 'm.csv'}")
+    assert not (tmp_path / "m.csv").exists()
+
+
+def test_unknown_key_names_the_nearest_valid_one(tmp_path):
+    sentence = refused("train", "faces=f.parquet", "wieght_decay=1")
+    assert "unknown key 'wieght_decay'" in sentence
+    assert "did you mean" in sentence
+    assert "weight_decay" in sentence
+
+
+def test_only_unreadable_videos(tmp_path):
+    (tmp_path / "root" / "fake").mkdir(parents=True)
+    (tmp_path / "root" / "real").mkdir()
+    (tmp_path / "root" / "fake" / "a.mp4").write_bytes(
+        b"\x00\x00\x00\x18ftypmp42 and then nothing of a video"
+    )
+    (tmp_path / "root" / "real" / "b.mp4").write_bytes(b"")
+    assert unmasked("scan", f"root={tmp_path / 'root'}", f"out={tmp_path / 'm.csv'}").exit_code == 0
+    sentence = refused(
+        "preprocess", f"manifest={tmp_path / 'm.csv'}", f"out={tmp_path / 'faces'}", "workers=1"
+    )
+    assert "no face" in sentence
+    assert "a.mp4" in sentence or "fake/a" in sentence
+
+
+def test_checkpoint_of_another_architecture(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"fc.weight": torch.zeros(2, 3)}, tmp_path / "other.safetensors")
+    pd.DataFrame().to_csv(tmp_path / "faces.csv")
+    sentence = refused(
+        "predict", f"checkpoint={tmp_path / 'other.safetensors'}", f"faces={tmp_path / 'faces.csv'}"
+    )
+    assert "other.safetensors" in sentence
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (predictions().drop(columns="label"), "no column 'label'"),
+        (predictions().rename(columns={"label": "labels"}), "is 'labels' meant?"),
+        (predictions(score=np.linspace(-3, 3, 12)), "between 0 and 1"),
+        (predictions(score=np.nan), "'score'"),
+        (predictions(label=1), "both"),
+        (predictions(label=2), "allowed are 0, 1"),
+        (predictions(video="same"), "both real and fake"),
+        (predictions().iloc[:0], "no rows"),
+    ],
+    ids=[
+        "no label",
+        "misspelt label",
+        "logits",
+        "missing score",
+        "one class",
+        "label 2",
+        "two labels",
+        "no rows",
+    ],
+)
+def test_predictions_that_cannot_be_evaluated(table, tmp_path, frame, words):
+    sentence = refused("evaluate", f"predictions={table(frame)}", f"out={tmp_path / 'out'}")
+    assert words in sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_group_column_with_one_group(table, tmp_path):
+    path = table(predictions(gender="female"))
+    sentence = refused("fairness", f"predictions={path}", "by=[gender]", f"out={tmp_path / 'out'}")
+    assert "gender" in sentence
+    assert "female" in sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_group_column_that_is_absent(table, tmp_path):
+    path = table(predictions(gender=["female", "male"] * 6))
+    sentence = refused("fairness", f"predictions={path}", "by=[gendre]", f"out={tmp_path / 'out'}")
+    assert "gendre" in sentence
+    assert "gender" in sentence
+
+
+def test_an_outsiders_csv_is_evaluated_by_one_command(table, tmp_path):
+    import json
+
+    from sklearn.metrics import roc_auc_score
+
+    frame = predictions(40)
+    result = unmasked("evaluate", f"predictions={table(frame)}", f"out={tmp_path / 'out'}", "n_boot=200")
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    found = metrics["datasets"]["A"]["video"]
+    assert found["auc"] == pytest.approx(roc_auc_score(frame["label"], frame["score"]))
+    assert found["auc_ci"][0] <= found["auc"] <= found["auc_ci"][1]
+
+
+def test_an_outsiders_csv_with_a_group_is_audited_by_one_command(table, tmp_path):
+    frame = predictions(80, gender=["female", "female", "male", "male"] * 20)
+    result = unmasked(
+        "fairness", f"predictions={table(frame)}", "by=[gender]", f"out={tmp_path / 'out'}", "n_boot=200"
+    )
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        "fairness.json",
+        "by_group.csv",
+        "fairness.html",
+    }
