@@ -1,0 +1,20 @@
+"""How a detector is explained."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ExplainConfig(BaseModel):
+    """How many crops are looked at, and how t-SNE arranges them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pictures: int = Field(
+        default=6, ge=1, le=24, description="Grad-CAM pictures of the reals and of each method"
+    )
+    points: int = Field(default=600, ge=8, le=5000, description="crops in the t-SNE, at most")
+    crops_per_video: int = Field(default=4, ge=1, description="crops of one video in the t-SNE, at most")
+    perplexity: float = Field(default=30, gt=0, description="t-SNE: about how many neighbours each point has")
+    batch_size: int = Field(default=16, ge=1, description="crops at a time")
+    seed: int = Field(default=0, ge=0, description="seed of the choice of crops and of t-SNE")

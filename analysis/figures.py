@@ -1,0 +1,365 @@
+"""Figures of a detector's results: each display stores its numbers and draws them on request.
+
+A display is made from what `evaluate`, `curves` and `score_histogram` return; ``plot(ax=None)`` draws,
+keeps the artists under names that end in an underscore, and returns the display.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unmasked.evaluation.page import NOT_ENOUGH, group_colours
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 5.6, 4.2  # inches; a page scales them down, never up
+CHANCE: dict[str, Any] = {"color": "#56616c", "linestyle": "--", "linewidth": 1.0}
+# Dashes tell lines apart that colour alone does not.
+DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (7, 2)))
+
+
+def new_axes(width: float = WIDTH, height: float = HEIGHT) -> Axes:
+    """An empty axes, ``width`` x ``height`` inches, on a figure that no global list keeps alive."""
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(width, height), layout="constrained").add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#d9dfe4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return axes
+
+
+class Display:
+    """What every display shares: where it was drawn."""
+
+    ax_: Axes
+
+    @property
+    def figure_(self) -> Figure:
+        """The figure that `plot` drew on."""
+        figure = self.ax_.get_figure(root=True)
+        assert figure is not None
+        return figure
+
+
+@dataclass
+class RocDisplay(Display):
+    """ROC curves of the datasets: ``{NAME: {"fpr", "tpr", "auc", "low", "high", "real", "fake"}}``.
+
+    Attributes:
+        curves: the points and what the legend says of them; a dataset of one class has no points.
+        level: what a row is, for the axes.
+    """
+
+    curves: dict[str, dict[str, Any]]
+    level: str = "video"
+
+    @classmethod
+    def from_results(
+        cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
+    ) -> RocDisplay:
+        """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
+        stored = {}
+        for name, levels in curves.items():
+            part = levels[level]
+            low, high = _interval(results, name, level, "auc")
+            stored[name] = {**part["roc"], "auc": part["auc"], "low": low, "high": high, **part["n"]}
+        return cls(stored, level)
+
+    def plot(self, ax: Axes | None = None, **line: Any) -> RocDisplay:
+        """Draws the curves and the line of chance; ``line`` goes to every curve."""
+        self.ax_ = ax or new_axes(HEIGHT + 0.6, HEIGHT)
+        self.lines_ = []
+        colours = group_colours(self.curves)
+        for number, (name, curve) in enumerate(self.curves.items()):
+            style = _style(colours[name], number) | line
+            label = _legend(name, "AUC", curve["auc"], curve["low"], curve["high"])
+            (drawn,) = self.ax_.plot(curve["fpr"], curve["tpr"], label=label, **style)
+            self.lines_.append(drawn)
+        (self.chance_,) = self.ax_.plot([0, 1], [0, 1], label="chance: AUC 0.50", **CHANCE)
+        self.ax_.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        self.ax_.set_xlabel(f"share of real {self.level}s called fake (FPR)")
+        self.ax_.set_ylabel(f"share of fake {self.level}s found (TPR)")
+        _legend_below(self.ax_)
+        return self
+
+
+@dataclass
+class PrecisionRecallDisplay(Display):
+    """Precision-recall curves: ``{NAME: {"recall", "precision", "ap", "low", "high", "real", "fake"}}``."""
+
+    curves: dict[str, dict[str, Any]]
+    level: str = "video"
+
+    @classmethod
+    def from_results(
+        cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
+    ) -> PrecisionRecallDisplay:
+        """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
+        stored = {}
+        for name, levels in curves.items():
+            part = levels[level]
+            low, high = _interval(results, name, level, "ap")
+            stored[name] = {**part["pr"], "ap": part["ap"], "low": low, "high": high, **part["n"]}
+        return cls(stored, level)
+
+    def plot(self, ax: Axes | None = None, **line: Any) -> PrecisionRecallDisplay:
+        """Draws the curves, each with its own chance line, the share of fakes."""
+        self.ax_ = ax or new_axes(HEIGHT + 0.6, HEIGHT)
+        self.lines_, self.chances_ = [], []
+        colours = group_colours(self.curves)
+        for number, (name, curve) in enumerate(self.curves.items()):
+            style = _style(colours[name], number) | line
+            share = _share(curve["fake"], curve["real"] + curve["fake"])
+            label = _legend(name, "AP", curve["ap"], curve["low"], curve["high"]) + f", chance {share:.2f}"
+            (drawn,) = self.ax_.plot(curve["recall"], curve["precision"], label=label, **style)
+            self.lines_.append(drawn)
+            self.chances_.append(self.ax_.axhline(share, **(CHANCE | {"color": colours[name]})))
+        self.ax_.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        self.ax_.set_xlabel(f"share of fake {self.level}s found (recall)")
+        self.ax_.set_ylabel("share of fakes among those called fake (precision)")
+        _legend_below(self.ax_)
+        return self
+
+
+@dataclass
+class ScoreDisplay(Display):
+    """How the scores of one dataset's reals and fakes are spread, beside the threshold.
+
+    Attributes:
+        name: the dataset.
+        edges: (B + 1,) of the bins, score from 0 to 1.
+        real, fake: (B,) counts.
+        threshold: where "fake" begins, NaN for none.
+        level: what was counted.
+    """
+
+    name: str
+    edges: Sequence[float]
+    real: Sequence[float]
+    fake: Sequence[float]
+    threshold: float = nan
+    level: str = "video"
+
+    def plot(self, ax: Axes | None = None) -> ScoreDisplay:
+        """Draws the share of each class in each bin, so that unequal class sizes compare."""
+        self.ax_ = ax or new_axes(4.2, 2.7)
+        self.steps_: list[Artist] = []
+        colours = group_colours(["real", "fake"])
+        for kind, counts, hatch in (("real", self.real, ""), ("fake", self.fake, "////")):
+            total = float(np.sum(counts))
+            if not total:
+                continue
+            drawn = self.ax_.stairs(
+                np.asarray(counts) / total,
+                self.edges,
+                fill=True,
+                facecolor=(colours[kind], 0.35),
+                edgecolor=colours[kind],
+                linewidth=1.4,
+                hatch=hatch,
+                label=f"{kind} (n = {int(total)})",
+            )
+            self.steps_.append(drawn)
+        if not isnan(self.threshold):
+            label = f"threshold {self.threshold:.2f}"
+            self.threshold_ = self.ax_.axvline(self.threshold, color="black", linewidth=1.2, label=label)
+        self.ax_.set(xlim=(0, 1), ylim=(0, 1), title=self.name)
+        self.ax_.set_xlabel("score, the detector's P(fake)")
+        self.ax_.set_ylabel(f"share of the class's {self.level}s")
+        self.ax_.legend(fontsize=8, frameon=False, loc="upper center")
+        return self
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One row of a `DotDisplay`: a value in [0, 1] with its interval, NaN where undefined."""
+
+    label: str
+    value: float
+    low: float = nan
+    high: float = nan
+    n: str = ""  # what it rests on, in words
+    colour_of: str = ""  # the group or dataset whose colour it has; its own label if empty
+    is_reference: bool = False  # drawn filled black-edged: what the others are compared with
+
+
+@dataclass
+class DotDisplay(Display):
+    """Values with intervals in rows, one under the other.
+
+    Attributes:
+        dots: from top to bottom.
+        quantity: what the axis shows, with its unit.
+        chance: where a coin would stand, NaN for nowhere.
+    """
+
+    dots: Sequence[Dot]
+    quantity: str
+    chance: float = nan
+    chance_label: str = "chance"
+
+    @classmethod
+    def from_matrix(cls, results: Mapping[str, Any]) -> DotDisplay:
+        """The cross-dataset matrix of `evaluate`: video AUC on each dataset."""
+        dots = []
+        for row in results["matrix"]:
+            n = results["datasets"][row["test"]]["n"]
+            known = row["train"] in results["datasets"]
+            label = f"{row['test']}" + (" (trained on)" if known and row["train"] == row["test"] else "")
+            size = f"{n['real_videos']} real + {n['fake_videos']} fake videos"
+            low, high = map(number, row["ci"])
+            is_source = row["train"] == row["test"]
+            dots.append(Dot(label, number(row["auc"]), low, high, size, row["test"], is_source))
+        return cls(dots, "video AUC", 0.5)
+
+    @classmethod
+    def from_methods(cls, results: Mapping[str, Any], name: str) -> DotDisplay:
+        """Video AUC of each manipulation method of a dataset against the dataset's reals."""
+        dots = []
+        for method, block in results["datasets"][name]["methods"].items():
+            low, high = map(number, block["video"]["auc_ci"])
+            size = f"{block['n']['fake_videos']} fake videos"
+            dots.append(Dot(method, number(block["video"]["auc"]), low, high, size))
+        return cls(dots, "video AUC", 0.5)
+
+    def plot(self, ax: Axes | None = None) -> DotDisplay:
+        """Draws a point and its interval for each row; a row without a value says so."""
+        self.ax_ = ax or new_axes(6.4, 0.9 + 0.5 * max(len(self.dots), 1))
+        self.points_: list[Artist] = []
+        self.intervals_: list[Artist] = []
+        colours = group_colours(dot.colour_of or dot.label for dot in self.dots)
+        if not isnan(self.chance):
+            self.chance_ = self.ax_.axvline(self.chance, **CHANCE)
+            self.ax_.text(
+                self.chance,
+                1.01,
+                self.chance_label,
+                transform=self.ax_.get_xaxis_transform(),
+                ha="center",
+                va="bottom",
+                color=CHANCE["color"],
+                fontsize=8,
+            )
+        for row, dot in enumerate(self.dots):
+            self._draw(row, dot, colours[dot.colour_of or dot.label])
+        self.ax_.set(xlim=(-0.02, 1.02), ylim=(len(self.dots) - 0.4, -0.6), xlabel=self.quantity)
+        labels = [f"{dot.label}\n{dot.n}" if dot.n else dot.label for dot in self.dots]
+        self.ax_.set_yticks(range(len(self.dots)), labels, fontsize=9)
+        self.ax_.grid(visible=False, axis="y")
+        return self
+
+    def _draw(self, row: int, dot: Dot, colour: str) -> None:
+        if isnan(dot.value):
+            self.ax_.text(0.02, row, NOT_ENOUGH, va="center", style="italic", color="#56616c", fontsize=9)
+            return
+        if not isnan(dot.low):
+            (interval,) = self.ax_.plot(
+                [dot.low, dot.high], [row, row], color=colour, linewidth=2.5, alpha=0.8
+            )
+            self.intervals_.append(interval)
+        marker = "D" if dot.is_reference else "o"
+        (point,) = self.ax_.plot(
+            dot.value, row, marker=marker, color=colour, markersize=8, markeredgecolor="white"
+        )
+        self.points_.append(point)
+        # Beside the interval, on the side that has room.
+        right = (dot.value if isnan(dot.high) else dot.high) < 0.85
+        x = (dot.high if right else dot.low) if not isnan(dot.low) else dot.value
+        offset, side = ((7, 0), "left") if right else ((-7, 0), "right")
+        self.ax_.annotate(
+            f"{dot.value:.2f}", (x, row), offset, textcoords="offset points", ha=side, va="center", fontsize=9
+        )
+
+
+@dataclass
+class TrainingDisplay(Display):
+    """How values developed over training: ``series`` maps a name to its (position, value) pairs.
+
+    Attributes:
+        series: NaN and missing values are left out.
+        quantity: the vertical axis.
+        position: the horizontal axis, ``epoch`` or ``step``.
+        limits: of the vertical axis; None fits them to the values.
+    """
+
+    series: dict[str, list[tuple[float, float]]]
+    quantity: str
+    position: str = "epoch"
+    limits: tuple[float, float] | None = None
+
+    @classmethod
+    def from_records(
+        cls,
+        records: Sequence[Mapping[str, Any]],
+        names: Sequence[str],
+        quantity: str,
+        *,
+        position: str = "epoch",
+        limits: tuple[float, float] | None = None,
+    ) -> TrainingDisplay:
+        """From the records of ``metrics.jsonl``; names that no record has are left out."""
+        series = {}
+        for name in names:
+            found = [(record.get(position), number(record.get(name))) for record in records]
+            pairs = [(float(at), value) for at, value in found if at is not None and not isnan(value)]
+            if pairs:
+                series[name] = pairs
+        return cls(series, quantity, position, limits)
+
+    def plot(self, ax: Axes | None = None, **line: Any) -> TrainingDisplay:
+        """Draws a line for each series."""
+        self.ax_ = ax or new_axes(4.8, 3.2)
+        self.lines_ = []
+        colours = group_colours(self.series)
+        for n, (name, pairs) in enumerate(self.series.items()):
+            style = _style(colours[name], n) | line
+            if len(pairs) <= 40:
+                style = {"marker": "o", "markersize": 3.5} | style
+            (drawn,) = self.ax_.plot(*zip(*pairs, strict=True), label=name, **style)
+            self.lines_.append(drawn)
+        if self.limits:
+            self.ax_.set_ylim(*self.limits)
+        self.ax_.set(xlabel=self.position, ylabel=self.quantity)
+        self.ax_.locator_params(axis="x", integer=True)
+        if self.series:
+            self.ax_.legend(fontsize=8, frameon=False)
+        return self
+
+
+def number(value: Any) -> float:
+    """A float; NaN for the null that JSON has in NaN's place."""
+    return nan if value is None else float(value)
+
+
+def _interval(results: Mapping[str, Any] | None, name: str, level: str, metric: str) -> tuple[float, float]:
+    block = (results or {}).get("datasets", {}).get(name, {}).get(level, {})
+    low, high = block.get(f"{metric}_ci") or (nan, nan)
+    return number(low), number(high)
+
+
+def _style(colour: str, number: int) -> dict[str, Any]:
+    return {"color": colour, "linestyle": DASHES[number % len(DASHES)], "linewidth": 2}
+
+
+def _legend(name: str, metric: str, value: float, low: float, high: float) -> str:
+    if isnan(value):
+        return f"{name}: {NOT_ENOUGH}"
+    interval = "" if isnan(low) else f" [{low:.2f}, {high:.2f}]"
+    return f"{name}: {metric} {value:.2f}{interval}"
+
+
+def _legend_below(axes: Axes) -> None:
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), fontsize=8.5, frameon=False, borderaxespad=0)
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else nan

@@ -1,0 +1,107 @@
+"""Displays of what a detector looks at and how it sees its inputs: Grad-CAM grid and t-SNE scatter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unmasked.analysis.figures import Display, new_axes
+from unmasked.evaluation.page import group_colours
+
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
+
+
+@dataclass(frozen=True)
+class CamRow:
+    """One kind of picture: its name, its pictures and overlays (n, H, W, 3) uint8, and their scores (n,)."""
+
+    name: str
+    pictures: np.ndarray
+    overlays: np.ndarray
+    score: np.ndarray
+
+
+@dataclass
+class CamGridDisplay(Display):
+    """Pictures over their Grad-CAM overlays, a row for the reals and for each method."""
+
+    rows: Sequence[CamRow]
+
+    def plot(self, ax: Any = None) -> CamGridDisplay:
+        """Draws the grid into one axes, with names at the left and P(fake) under each overlay."""
+        columns = max(len(row.pictures) for row in self.rows)
+        self.ax_ = ax or new_axes(1.7 + 1.15 * columns, 2.55 * len(self.rows))
+        self.images_, self.labels_, self.scores_ = [], [], []
+        for number, row in enumerate(self.rows):
+            top = number * 2.25  # a tile is 1 x 1; under two of them stands the score
+            self.labels_.append(self.ax_.text(-0.12, top + 1, row.name, ha="right", va="center", fontsize=10))
+            for column, tiles in enumerate(zip(row.pictures, row.overlays, strict=True)):
+                for offset, tile in enumerate(tiles):
+                    extent = (column, column + 0.96, top + offset + 0.96, top + offset)
+                    self.images_.append(self.ax_.imshow(tile, extent=extent, interpolation="bilinear"))
+                middle = column + 0.48
+                text = f"P(fake) {row.score[column]:.2f}"
+                self.scores_.append(
+                    self.ax_.text(middle, top + 2.08, text, ha="center", va="center", fontsize=8)
+                )
+        self.ax_.set(xlim=(0, columns), ylim=(2.25 * len(self.rows), 0), aspect="equal")
+        self.ax_.set_axis_off()
+        return self
+
+
+def strip(row: CamRow, *, size_px: int = 112) -> np.ndarray:
+    """A row of the grid as pixels (2 size, n size, 3) uint8: pictures above, their overlays below."""
+    from PIL import Image
+
+    def tile(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(
+            Image.fromarray(pixels).resize((size_px - 4, size_px - 4), Image.Resampling.LANCZOS)
+        )
+
+    sheet = np.full((2 * size_px, len(row.pictures) * size_px, 3), 255, np.uint8)
+    for column in range(len(row.pictures)):
+        for line, pixels in enumerate((row.pictures[column], row.overlays[column])):
+            top, left = line * size_px + 2, column * size_px + 2
+            sheet[top : top + size_px - 4, left : left + size_px - 4] = tile(pixels)
+    return sheet
+
+
+@dataclass
+class EmbeddingDisplay(Display):
+    """t-SNE points coloured by a label.
+
+    Attributes:
+        points: (N, 2).
+        label: (N,) text: real or fake, method, dataset, group.
+        title: what the colours show.
+    """
+
+    points: np.ndarray
+    label: np.ndarray
+    title: str = ""
+
+    def plot(self, ax: Any = None, **scatter: Any) -> EmbeddingDisplay:
+        """Draws the points. The axes have no scale: only who is near whom can be read."""
+        self.ax_ = ax or new_axes(4.8, 4.6)
+        self.scatters_ = []
+        label = np.asarray(self.label).astype(str)
+        # "real" first, so that it has one place in every legend.
+        names = sorted(set(label), key=lambda name: (name != "real", name))
+        colours = group_colours(names)
+        for number, name in enumerate(names):
+            of_name = label == name
+            style = {"s": 16, "alpha": 0.75, "linewidths": 0} | scatter
+            drawn = self.ax_.scatter(
+                *np.asarray(self.points)[of_name].T,
+                color=colours[name],
+                marker=MARKERS[number % len(MARKERS)],
+                label=f"{name} (n = {int(of_name.sum())})",
+                **style,
+            )
+            self.scatters_.append(drawn)
+        self.ax_.set(xticks=[], yticks=[], title=self.title, xlabel="t-SNE, no unit", ylabel="t-SNE, no unit")
+        self.ax_.legend(loc="upper left", bbox_to_anchor=(0, -0.07), ncols=2, fontsize=8, frameon=False)
+        return self
