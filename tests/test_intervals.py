@@ -1,0 +1,172 @@
+"""Intervals against a plain loop, against known coverage, and where they cannot exist."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from unmasked.evaluation import intervals as module
+from unmasked.evaluation import metrics
+from unmasked.evaluation.intervals import Sample, intervals, intervals_of, percentile_interval, resample
+from unmasked.evaluation.metrics import METRICS
+
+
+def clustered(rng, videos: int = 60, frames: int = 10, auc: float = 0.85, icc: float = 0.5):
+    """Frames of videos, half of them fake, with that true AUC and correlation within a video."""
+    label = np.repeat(np.arange(videos) % 2, frames)
+    video = np.repeat(np.arange(videos), frames)
+    shared = np.repeat(rng.normal(0, icc**0.5, videos), frames)
+    score = norm.cdf(shared + rng.normal(0, (1 - icc) ** 0.5, len(label)) + norm.ppf(auc) * 2**0.5 * label)
+    return label, score, video
+
+
+def sample_of(seed: int, **sizes: float) -> Sample:
+    return Sample.of(*clustered(np.random.default_rng(seed), **sizes))
+
+
+def test_each_resample_has_the_metrics_of_the_rows_it_repeats(monkeypatch):
+    label, score, video = clustered(np.random.default_rng(0), videos=12, frames=4)
+    score = score.round(1)  # with ties
+    sample = Sample.of(label, score, video)
+    drawn = resample(sample, 0.4, n_boot=20, seed=5)
+    weights = np.concatenate(list(module._weights(sample, 20, 7, 5)), axis=1)
+    for index in range(20):
+        repeats = weights[video, index].astype(int)
+        chosen = np.repeat(np.arange(len(label)), repeats)
+        expected = metrics.all_metrics(label[chosen], score[chosen], 0.4)
+        found = {name: values[index] for name, values in drawn.items()}
+        assert found == pytest.approx(expected, abs=1e-12, nan_ok=True)
+        assert found["auc"] == pytest.approx(roc_auc_score(label, score, sample_weight=repeats), abs=1e-12)
+        expected_ap = average_precision_score(label, score, sample_weight=repeats)
+        assert found["ap"] == pytest.approx(expected_ap, abs=1e-12)
+
+
+def test_resamples_draw_whole_clusters_within_their_classes():
+    cluster = np.array([0, 0, 1, 1, 2, 3, 3, 4, 5, 5])
+    label = np.array([0, 0, 0, 0, 1, 1, 1, 0, 0, 1])  # 0, 1, 4 real; 2, 3 fake; 5 both
+    weights = next(module._weights(Sample.of(label, np.full(10, 0.5), cluster), 500, 500, 0))
+    assert weights.shape == (6, 500)
+    assert (weights[[0, 1, 4]].sum(axis=0) == 3).all()
+    assert (weights[[2, 3]].sum(axis=0) == 2).all()
+    assert (weights[5] == 1).all()
+    assert weights[0].mean() == pytest.approx(1, abs=0.15)
+
+
+def test_neither_the_block_size_nor_what_is_asked_for_changes_the_resamples(monkeypatch):
+    sample = sample_of(1)
+    whole = resample(sample, n_boot=50, seed=3)
+    monkeypatch.setattr(module, "BLOCK_SIZE", 4000)
+    parts = resample(sample, n_boot=50, seed=3, only=("auc", "fpr"))
+    np.testing.assert_allclose(parts["auc"], whole["auc"], atol=1e-12)
+    np.testing.assert_allclose(parts["fpr"], whole["fpr"], atol=1e-12)
+    assert set(parts) == {"auc", "fpr"}
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
+    sample = sample_of(1)
+    first, again, other = (intervals(sample, n_boot=200, seed=seed)["auc"] for seed in (3, 3, 4))
+    assert first == again != other
+    assert intervals(sample, n_boot=200, seed=np.random.default_rng(3))["auc"] == first
+
+
+def test_coarse_levels_leave_the_intervals_where_they_are(monkeypatch):
+    sample = sample_of(2, videos=100, frames=40)
+    exact = intervals(sample, n_boot=100)
+    monkeypatch.setattr(module, "MAX_LEVELS", 1024)
+    coarse = intervals(sample, n_boot=100)
+    assert coarse["auc"] == pytest.approx(exact["auc"], abs=1e-4)
+    assert coarse["eer"] == pytest.approx(exact["eer"], abs=2e-3)
+    assert coarse["tpr_at_fpr_5"] == pytest.approx(exact["tpr_at_fpr_5"], abs=6e-3)
+    assert coarse["brier"] == exact["brier"]
+
+
+def test_forgetting_the_videos_makes_the_interval_too_narrow():
+    label, score, video = clustered(np.random.default_rng(3), frames=20)
+    low, high = intervals(Sample.of(label, score, video))["auc"]
+    naive_low, naive_high = intervals(Sample.of(label, score, np.arange(len(label))))["auc"]
+    assert high - low > 2 * (naive_high - naive_low)
+
+
+def test_every_metric_lies_in_its_interval_on_ordinary_scores():
+    sample = sample_of(4, videos=200)
+    values = metrics.all_metrics(sample.label, sample.score)
+    for name, (low, high) in intervals(sample).items():
+        assert low <= values[name] <= high or name == "ece", name
+
+
+@pytest.mark.parametrize("n_clusters", [(1, 5), (5, 1)])
+def test_fewer_than_two_clusters_of_a_class_have_no_interval(n_clusters):
+    real, fake = n_clusters
+    label = np.repeat([0, 1], [real, fake])
+    found = intervals(Sample.of(label, np.linspace(0.1, 0.9, len(label)), np.arange(len(label))), n_boot=50)
+    assert np.isnan(list(found.values())).all()
+
+
+def test_one_class_has_intervals_only_for_what_it_defines():
+    sample = Sample.of(np.ones(40, dtype=int), np.linspace(0.1, 0.9, 40), np.arange(40) // 2)
+    found = intervals(sample, n_boot=100)
+    assert np.isnan(found["auc"]).all()
+    assert found["tpr"][0] < 0.5 < found["tpr"][1]
+
+
+def test_no_resamples_and_no_rows_have_no_interval():
+    assert np.isnan(intervals(sample_of(1), n_boot=0)["auc"]).all()
+    assert np.isnan(intervals(Sample.of([], [], []), n_boot=10)["auc"]).all()
+
+
+def test_a_detector_without_an_error_is_not_certain():
+    label = np.repeat([0, 1], [12, 30])
+    found = intervals(Sample.of(label, label.astype(float), np.arange(42)), n_boot=100)
+    assert found["auc"] == pytest.approx((0.025 ** (1 / 12), 1.0))
+    assert found["eer"] == pytest.approx((0.0, 1 - 0.025 ** (1 / 12)))
+    # The exact binomial bound for no false alarm among 12, and no miss among 30.
+    assert found["fpr"] == pytest.approx((0.0, 1 - 0.025 ** (1 / 12)))
+    assert found["tpr"] == pytest.approx((0.025 ** (1 / 30), 1.0))
+
+
+def test_a_constant_detector_has_chance_for_certain():
+    found = intervals(Sample.of([0, 1] * 20, np.full(40, 0.3), np.arange(40)), n_boot=100)
+    assert found["auc"] == (0.5, 0.5)
+    assert np.isnan(found["precision"]).all()
+
+
+def test_shuffled_labels_hold_chance_in_their_interval():
+    rng = np.random.default_rng(6)
+    _, score, video = clustered(rng, videos=80)
+    label = rng.permutation(np.arange(80) % 2)[video]
+    low, high = intervals(Sample.of(label, score, video))["auc"]
+    assert low < 0.5 < high
+
+
+def test_an_interval_is_undefined_when_many_resamples_are():
+    values = np.linspace(0, 1, 100)
+    values[:5] = np.nan
+    assert not np.isnan(percentile_interval(values)).any()
+    values[:20] = np.nan
+    assert np.isnan(percentile_interval(values)).all()
+
+
+def test_log_loss_that_never_varies_has_no_width():
+    sample = sample_of(1)
+    assert intervals_of(sample, {"log_loss": np.full(20, 0.7)}) == {"log_loss": (0.7, 0.7)}
+
+
+def test_two_thousand_resamples_of_two_hundred_videos_take_a_second_or_two():
+    sample = sample_of(7, videos=200)
+    start = time.process_time()
+    found = intervals(sample, n_boot=2000)
+    assert time.process_time() - start < 5  # 0.3 s alone on one core
+    assert set(found) == set(METRICS)
+
+
+@pytest.mark.slow
+def test_the_interval_covers_the_true_auc_as_often_as_it_says():
+    covered = 0
+    for seed in range(200):
+        low, high = intervals(sample_of(seed), n_boot=500, seed=seed, only=("auc",))["auc"]
+        covered += low <= 0.85 <= high
+    assert 0.90 <= covered / 200 <= 0.98
