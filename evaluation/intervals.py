@@ -19,8 +19,9 @@ from unmasked.evaluation.counts import Array, Confusion
 from unmasked.evaluation.metrics import METRICS, checked
 
 CONFIDENCE = 0.95
-# Curves of resamples keep at most so many distinct scores, at quantiles of each class: within a step scores
-# count as tied, which moves an AUC by less than 1e-6. Estimates themselves are never rounded.
+# Curves of resamples keep at most so many distinct scores, at quantiles of each class. Scores within a step
+# count as tied, which moves an AUC by about 1e-6, AP and EER by 1e-4, a TPR at a low FPR by 1e-3 at most;
+# estimates themselves are never rounded.
 MAX_LEVELS = 4096
 # The class whose rows a rate is a share of.
 RATE_OF = {"fpr": 0, "fnr": 1, "tpr": 1, "recall": 1}

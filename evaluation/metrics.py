@@ -329,7 +329,7 @@ def checked(label: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.int64], Arra
     if raw.ndim != 1 or raw.shape != score.shape:
         raise InputError(f"label has shape {raw.shape} and score {score.shape}; give two (N,) arrays")
     if not np.isin(raw, (0, 1)).all():
-        raise InputError(f"label holds {raw[~np.isin(raw, (0, 1))][0]!r}; allowed are 0 (real) and 1 (fake)")
+        raise InputError(f"label holds {raw[~np.isin(raw, (0, 1))][0]}; allowed are 0 (real) and 1 (fake)")
     wrong = ~((score >= 0) & (score <= 1))
     if wrong.any():
         raise InputError(f"score holds {score[wrong][0]}; it must be P(fake) between 0 and 1")

@@ -85,7 +85,7 @@ def evaluated_rows(predictions: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     elif "test" not in marked:
         notes.append(f"no row is of the test split: all rows ({', '.join(marked)}) are evaluated")
     else:
-        kept = (split == "test").fillna(False).astype(bool) | split.isna()
+        kept = (split == "test") | split.isna()
         notes.append(f"rows of the test split are evaluated ({int(kept.sum())} of {len(predictions)})")
         predictions = predictions[kept]
     return predictions.reset_index(drop=True), notes
