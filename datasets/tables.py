@@ -193,7 +193,7 @@ def _check_range(values: pd.Series, name: str, column: Column, where: str) -> No
         wrong = values[~values.isin(list(column.allowed))]
         if len(wrong):
             allowed = ", ".join(map(str, column.allowed))
-            raise InputError(f"{where}: column {name!r} holds {wrong.iloc[0]!r}; allowed are {allowed}")
+            raise InputError(f"{where}: column {name!r} holds {wrong.tolist()[0]!r}; allowed are {allowed}")
     if column.minimum is None and column.maximum is None:
         return
     low = -np.inf if column.minimum is None else column.minimum
@@ -201,6 +201,6 @@ def _check_range(values: pd.Series, name: str, column: Column, where: str) -> No
     wrong = values[(values < low) | (values > high)]
     if len(wrong):
         raise InputError(
-            f"{where}: column {name!r} holds {wrong.iloc[0]!r} in row {wrong.index[0]}; "
+            f"{where}: column {name!r} holds {wrong.tolist()[0]!r} in row {wrong.index[0]}; "
             f"it must lie between {low:g} and {high:g}"
         )
