@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -106,7 +106,7 @@ class Parts:
 
 
 def items(manifest: pd.DataFrame) -> list[Item]:
-    """The items of a valid manifest, in its order; a row without ``root`` is relative to the current folder."""
+    """The items of a valid manifest, in its order; without ``root``, paths are as seen from here."""
     columns = manifest[["dataset", "video", "compression", "root", "path", "kind"]].astype(object)
     rows = columns.where(columns.notna(), "").itertuples(index=False, name=None)
     found = [
@@ -118,7 +118,7 @@ def items(manifest: pd.DataFrame) -> list[Item]:
 
 
 def safe_folders(keys: Iterable[tuple[str, str, str]]) -> list[str]:
-    """A folder ``<dataset>/<video>`` for each key (dataset, video, compression): relative, distinct, portable.
+    """A folder ``<dataset>/<video>`` for each key (dataset, video, compression): relative and distinct.
 
     Names come from users: what a file system cannot hold or what leads out of the folder is replaced, and
     a hash of the key keeps such names apart.
@@ -154,8 +154,8 @@ def _claim(out: Path, recipe: dict[str, Any]) -> None:
         there = json.loads(path.read_text(encoding="utf-8"))
         if there != recipe:
             raise InputError(
-                f"{out} holds crops made with other settings ({_differences(there, recipe)}); give another out=, "
-                "use the old settings, or delete the folder"
+                f"{out} holds crops made with other settings ({_differences(there, recipe)}); give another "
+                "out=, use the old settings, or delete the folder"
             )
         return
     if out.exists() and not out.is_dir():

@@ -10,15 +10,17 @@ import io
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image, ImageOps
 
@@ -98,7 +100,11 @@ def read_image(path: Path, *, max_pixels: int) -> Iterator[Frame]:
         Unreadable: the file is absent, damaged, or larger than ``max_pixels``.
     """
     _check_file(path)
-    yield Frame(0, float("nan"), _decode_image(path.read_bytes(), max_pixels))
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise Unreadable("decode_error", f"{path.name} cannot be read ({_words(error)})") from error
+    yield Frame(0, float("nan"), _decode_image(encoded, max_pixels))
 
 
 def read_sequence(root: Path, path: str, *, wanted: int, max_pixels: int) -> Iterator[Frame]:
@@ -113,10 +119,7 @@ def read_sequence(root: Path, path: str, *, wanted: int, max_pixels: int) -> Ite
         indices = sequence_frames(root, path)
         sampled = {indices[position] for position in sample_indices(len(indices), wanted)}
         for index, encoded in read_member_images(root, path, sampled):
-            try:
-                yield Frame(index, float("nan"), _decode_image(encoded, max_pixels))
-            except Unreadable as error:
-                yield Frame(index, float("nan"), None, error.status, error.reason)
+            yield _frame(index, float("nan"), partial(_decode_image, encoded, max_pixels))
     except (ArchiveError, OSError) as error:
         raise Unreadable("decode_error", str(error)) from error
 
@@ -138,13 +141,15 @@ def read_video(path: Path, *, wanted: int, max_pixels: int, frame_count: int = 0
     with _opened(path, max_pixels) as (container, stream):
         announced = frame_count or stream.frames or _count_packets(path, stream.index)
         pending = sample_indices(announced, wanted)
+        reformatter = VideoReformatter()  # one for all frames: each starts threads of its own
         count, damage, start_s = 0, "", float("nan")
         for index, decoded, fault in _decode(container, stream):
             count, damage = index + 1, damage or fault
             time_s = _time_s(decoded, index, stream)
             start_s = time_s if index == 0 else start_s
             if pending and index == pending[0]:
-                yield _frame(index, time_s - start_s, decoded, fault, max_pixels)
+                image = partial(_upright, decoded, fault, reformatter, max_pixels)
+                yield _frame(index, time_s - start_s, image)
                 if len(pending) == 1:
                     return
                 del pending[0]
@@ -230,18 +235,29 @@ def _count_packets(path: Path, stream_index: int) -> int:
     return count
 
 
-def _frame(index: int, time_s: float, decoded: av.VideoFrame | None, fault: str, max_pixels: int) -> Frame:
-    if decoded is None or fault:
-        return Frame(index, time_s, None, "decode_error", fault)
-    if decoded.width * decoded.height > max_pixels:
-        return Frame(index, time_s, None, "too_large", _size_words(decoded.width, decoded.height, max_pixels))
+def _frame(index: int, time_s: float, decode: Callable[[], np.ndarray]) -> Frame:
+    """The frame with the image that ``decode`` gives, or with the status and reason that it raises."""
     try:
-        image = decoded.to_ndarray(format="rgb24")
+        return Frame(index, time_s, decode())
+    except Unreadable as error:
+        return Frame(index, time_s, None, error.status, error.reason)
+
+
+def _upright(
+    decoded: av.VideoFrame | None, fault: str, reformatter: VideoReformatter, max_pixels: int
+) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, turned as the file says."""
+    if decoded is None or fault:
+        raise Unreadable("decode_error", fault)
+    if decoded.width * decoded.height > max_pixels:
+        raise Unreadable("too_large", _size_words(decoded.width, decoded.height, max_pixels))
+    try:
+        image = reformatter.reformat(decoded, format="rgb24").to_ndarray()
     except (av.FFmpegError, ValueError) as error:
-        return Frame(index, time_s, None, "decode_error", _words(error))
+        raise Unreadable("decode_error", _words(error)) from error
     # Counter-clockwise degrees from the display matrix, as phones write it.
     turns = round(decoded.rotation / 90) % 4
-    return Frame(index, time_s, np.ascontiguousarray(np.rot90(image, turns)))
+    return np.ascontiguousarray(np.rot90(image, turns))
 
 
 def _time_s(decoded: av.VideoFrame | None, index: int, stream: VideoStream) -> float:

@@ -1,0 +1,176 @@
+"""A contact sheet of a faces table: one picture to see whether preprocessing did what it should."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import atomic_path
+
+TILE_PX = 112
+FRAME_PX = 5
+GAP_PX = 4
+MARGIN_PX = 16
+HEADING_PX = 24
+TITLE_PX = 64
+MIN_COLUMNS = 6  # so that the title fits
+
+# Okabe and Ito's colours, which colour-blind people tell apart.
+REAL, FAKE, FAILED = "#0072B2", "#D55E00", "#666666"
+PAPER, INK, TILE = "#FFFFFF", "#222222", "#C8C8C8"
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """Tiles under one heading: a video's sampled frames, or the images of a dataset."""
+
+    heading: str
+    rows: pd.DataFrame
+
+
+def contact_sheet(
+    faces: pd.DataFrame, folder: Path, path: Path, *, columns: int = 12, limit: int = 480
+) -> Path:
+    """The path of a PNG that shows sampled crops, video by video, and failures as grey tiles that say why.
+
+    A crop's border says its label: blue real, orange fake. Where there are more than ``limit`` frames,
+    videos are picked evenly through the table, and all failures of the picked ones are counted in their
+    headings.
+
+    Args:
+        faces: valid under `unmasked.preprocessing.faces.FACES`.
+        folder: of the faces table; crop paths are relative to it.
+        path: of the PNG, written whole or not at all.
+        columns: tiles in a row; a video shows as many of its frames, spread evenly.
+        limit: tiles in all.
+
+    Raises:
+        InputError: the table has no rows.
+    """
+    if faces.empty:
+        raise InputError(
+            "the faces table has no rows, so there is nothing to show; run `unmasked preprocess`"
+        )
+    strips = _strips(faces, columns, limit)
+    columns = min(columns, max(MIN_COLUMNS, *(len(strip.rows) for strip in strips)))
+    width = 2 * MARGIN_PX + columns * (TILE_PX + GAP_PX) - GAP_PX
+    lines = [-(-len(strip.rows) // columns) for strip in strips]
+    height = TITLE_PX + sum(HEADING_PX + count * (TILE_PX + GAP_PX) for count in lines) + MARGIN_PX
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _draw_title(draw, faces)
+    top = TITLE_PX
+    for strip, count in zip(strips, lines, strict=True):
+        text = _fitting(draw, strip.heading, _font(13), width - 2 * MARGIN_PX)
+        draw.text((MARGIN_PX, top + 5), text, fill=INK, font=_font(13))
+        top += HEADING_PX
+        for position, row in enumerate(strip.rows.to_dict("records")):
+            line, column = divmod(position, columns)
+            corner = (MARGIN_PX + column * (TILE_PX + GAP_PX), top + line * (TILE_PX + GAP_PX))
+            sheet.paste(_tile(row, Path(folder)), corner)
+        top += count * (TILE_PX + GAP_PX)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
+    return Path(path)
+
+
+def _strips(faces: pd.DataFrame, columns: int, limit: int) -> list[_Strip]:
+    """One strip a video; what has a single row (images) shares a strip with its dataset's others."""
+    strips = []
+    for dataset, rows in faces.groupby("dataset", observed=True, sort=False):
+        videos = rows.groupby(["video", rows["compression"].fillna("")], observed=True, sort=False)
+        is_single = videos["frame"].transform("size") == 1
+        for (video, compression), frames in rows[~is_single].groupby(
+            ["video", rows["compression"].fillna("")], observed=True, sort=False
+        ):
+            heading = " · ".join(filter(None, (str(dataset), str(video), str(compression), _counts(frames))))
+            strips.append(_Strip(heading, _spread(frames, columns)))
+        if is_single.any():
+            images = rows[is_single]
+            strips.append(_Strip(f"{dataset} · images · {_counts(images)}", images))
+    return _limited(strips, columns, limit)
+
+
+def _limited(strips: list[_Strip], columns: int, limit: int) -> list[_Strip]:
+    """Fewer strips, and fewer tiles in those of images, so that at most ``limit`` tiles are left."""
+    total = sum(len(strip.rows) for strip in strips)
+    if total <= limit:
+        return strips
+    kept = max(1, min(len(strips), limit // columns))
+    picked = [strips[int(position)] for position in np.linspace(0, len(strips) - 1, kept)]
+    each = max(columns, limit // kept)
+    return [_Strip(strip.heading, _spread(strip.rows, each)) for strip in picked]
+
+
+def _spread(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    if len(rows) <= count:
+        return rows
+    return rows.iloc[np.linspace(0, len(rows) - 1, count).astype(int)]
+
+
+def _counts(rows: pd.DataFrame) -> str:
+    found = int((rows["status"] == "ok").sum())
+    labels = {0: "real", 1: "fake"}
+    named = "/".join(labels[label] for label in sorted(rows["label"].unique()))
+    return f"{named} · a face in {found} of {len(rows)}"
+
+
+def _draw_title(draw: ImageDraw.ImageDraw, faces: pd.DataFrame) -> None:
+    found = int((faces["status"] == "ok").sum())
+    videos = faces.groupby(["dataset", "video"], observed=True).ngroups
+    share = f"{found} faces in {len(faces)} sampled frames ({found / len(faces):.1%})"
+    title = f"{share} of {videos} videos and images"
+    draw.text((MARGIN_PX, 10), title, fill=INK, font=_font(17))
+    left = MARGIN_PX
+    for colour, text in ((REAL, "real"), (FAKE, "fake"), (FAILED, "no crop: the tile says why")):
+        draw.rectangle((left, 40, left + 12, 52), outline=colour, width=FRAME_PX)
+        draw.text((left + 18, 38), text, fill=INK, font=_font(13))
+        left += 40 + round(draw.textlength(text, font=_font(13)))
+
+
+def _tile(row: dict, folder: Path) -> Image.Image:
+    """(TILE_PX, TILE_PX) crop in a border of its label's colour, or a grey tile with the status."""
+    crop = _crop(row, folder)
+    if crop is None:
+        status = row["status"] if row["status"] != "ok" else "crop file is gone"
+        return _grey_tile(str(status).replace("_", " "), int(row["frame"]))
+    tile = Image.new("RGB", (TILE_PX, TILE_PX), FAKE if row["label"] == 1 else REAL)
+    inside = TILE_PX - 2 * FRAME_PX
+    tile.paste(crop.resize((inside, inside), Image.Resampling.BILINEAR), (FRAME_PX, FRAME_PX))
+    return tile
+
+
+def _crop(row: dict, folder: Path) -> Image.Image | None:
+    if row["status"] != "ok" or not (folder / row["crop"]).is_file():
+        return None
+    with Image.open(folder / row["crop"]) as image:
+        return image.convert("RGB")
+
+
+def _grey_tile(status: str, frame: int) -> Image.Image:
+    tile = Image.new("RGB", (TILE_PX, TILE_PX), TILE)
+    draw = ImageDraw.Draw(tile)
+    draw.rectangle((0, 0, TILE_PX - 1, TILE_PX - 1), outline=FAILED, width=FRAME_PX)
+    where = "whole file" if frame < 0 else f"frame {frame}"
+    for text, height in ((status, 46), (where, 66)):
+        draw.text((TILE_PX / 2, height), text, fill=INK, font=_font(13), anchor="mm")
+    return tile
+
+
+def _fitting(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont, width: int) -> str:
+    """The text, shortened in the middle to the width."""
+    keep = len(text)
+    shown = text
+    while draw.textlength(shown, font=font) > width and keep > 10:
+        keep -= 4
+        shown = f"{text[: keep // 2]} … {text[-keep // 2 :]}"
+    return shown
+
+
+def _font(size_px: int) -> ImageFont.ImageFont:
+    return ImageFont.load_default(size_px)  # type: ignore[return-value]
