@@ -36,7 +36,7 @@ class Audit:
         overall: every metric over all rows.
         by_group: every metric of every group, "unknown" and the small ones included; NaN is undefined.
         overall_ci, by_group_ci: [lower, upper] 95 % limits, shaped as the estimates (`ci_quantiles`).
-        support: videos, frames and units behind every group, by class.
+        support, overall_support: videos, frames and units behind every group, by class; and all together.
         in_gap: boolean, shaped as by_group: is the group large enough to be compared on this metric.
         excluded: attribute, group, metrics, reason: what was left out of gaps and tests.
         tests: a row for every attribute and metric: gap, its interval, what chance alone shows
@@ -52,6 +52,7 @@ class Audit:
     overall_ci: list[pd.Series]
     by_group_ci: list[pd.DataFrame]
     support: pd.DataFrame
+    overall_support: pd.Series
     in_gap: pd.DataFrame
     excluded: pd.DataFrame
     tests: pd.DataFrame
@@ -108,6 +109,7 @@ class Audit:
         """Everything as plain values; NaN where undefined."""
         low, high = self.overall_ci
         overall = dict(self.overall) | {f"{name}_ci": [low[name], high[name]] for name in METRICS}
+        overall["support"] = dict(self.overall_support)
         return {
             "settings": asdict(self.settings) | self.origin,
             "overall": overall,
@@ -236,6 +238,7 @@ def audit_rows(
         overall_ci=[everyone.low.iloc[0].rename(None), everyone.high.iloc[0].rename(None)],
         by_group_ci=[_stacked(slices, "low"), _stacked(slices, "high")],
         support=_stacked(slices, "support"),
+        overall_support=everyone.support.iloc[0].rename(None),
         in_gap=_stacked(slices, "in_gap"),
         excluded=pd.DataFrame(
             [{"attribute": one.attribute, **entry} for one in slices for entry in one.excluded],

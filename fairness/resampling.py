@@ -89,8 +89,8 @@ def gap(values: np.ndarray) -> np.ndarray:
     """
     values = np.asarray(values, dtype=np.float64)
     defined = ~np.isnan(values)
-    high = np.where(defined, values, -np.inf).max(axis=-1)
-    low = np.where(defined, values, np.inf).min(axis=-1)
+    high = np.where(defined, values, -np.inf).max(axis=-1, initial=-np.inf)
+    low = np.where(defined, values, np.inf).min(axis=-1, initial=np.inf)
     enough = defined.sum(axis=-1) >= 2
     return np.where(enough, np.subtract(high, low, where=enough, out=np.zeros_like(high)), np.nan)
 

@@ -9,6 +9,8 @@ from unmasked.fairness.slices import Settings
 
 # What a rate means for a person who is shown. TPR is told as its complement: fakes that are missed.
 EVENTS = {"fpr": "real videos{} are called fake", "tpr": "fakes{} are missed"}
+# The order in which verdicts are told.
+ORDER = {"disparity": 0, "inconclusive": 1, "equivalent": 2, "not enough data": 3}
 CLASSES = {"fpr": "real", "tpr": "fake"}
 
 PEOPLE = {
@@ -24,8 +26,8 @@ def sentences(tests: pd.DataFrame, by_group: pd.DataFrame, settings: Settings) -
     """One sentence or two for every tested gap, disparities first, in the order of the tests."""
     tested = tests[tests["metric"].isin(EVENTS)]
     family = int(tested["p_value"].notna().sum())
-    order = {"disparity": 0, "inconclusive": 1, "equivalent": 2, "not enough data": 3}
-    ranked = tested.assign(rank=tested["verdict"].map(order)).sort_values("rank", kind="stable")
+
+    ranked = tested.assign(rank=tested["verdict"].map(ORDER)).sort_values("rank", kind="stable")
     return [sentence(row, by_group.loc[row["attribute"]], settings, family) for _, row in ranked.iterrows()]
 
 
@@ -86,7 +88,7 @@ def _disparity(test: pd.Series, by_group: pd.DataFrame, settings: Settings, fami
     text = (
         f"{_capital(event)} {compared} (a gap of {_points(test['gap'])}, {_interval(test)}, "
         f"p = {test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a gap of up to "
-        f"{_points(test['null_floor'])} by chance on so few videos."
+        f"{_points(test['null_floor'])} by chance on this many videos."
     )
     if test["ci_high"] < settings.margin:
         text += f" The gap is real but below the margin of {_points(settings.margin)}."
@@ -97,8 +99,10 @@ def _inconclusive(test: pd.Series, by_group: pd.DataFrame, settings: Settings, f
     metric, margin = test["metric"], _points(settings.margin)
     return (
         f"Between groups of {title(test['attribute'])} no difference was shown in how often "
-        f"{EVENTS[metric].format('')} (a gap of {_points(test['gap'])}, {_interval(test)}; an unbiased detector "
-        f"would show up to {_points(test['null_floor'])} by chance). That is not proof of equality: to tell a gap "
+        f"{EVENTS[metric].format('')} (a gap of {_points(test['gap'])}, {_interval(test)}; an unbiased "
+        f"detector "
+        f"would show up to {_points(test['null_floor'])} by chance). That is not proof of equality: to "
+        f"tell a gap "
         f"of {margin} from none would take about {test['n_needed']:,.0f} {CLASSES[metric]} videos."
     )
 
