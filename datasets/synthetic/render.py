@@ -54,6 +54,7 @@ class _Portrait:
     jaw: np.ndarray  # (N, 1)
     face: np.ndarray  # (N,)
     ambient: np.ndarray  # (N,)
+    wet: np.ndarray  # (N, 1) 1 for eyes, which mirror the light
     atlas: np.ndarray  # (H, W, 4)
     width_m: float
 
@@ -90,13 +91,17 @@ def render_clip(
     shadow = _shadow(light.direction, portrait, rng)
     backdrop = paint_backdrop(size_px, rng) * light.ambient.mean() * gain**0.5 * 2.2
 
+    # Noise is drawn once, and each frame shows another window of it.
+    grain = 1.6 * rng.standard_normal((2 * size_px, 2 * size_px, 3), dtype=np.float32) + np.float32(0.5)
+
     posed = _pose(portrait, track)
     screen = _project(posed, track, portrait.width_m, size_px)
     images = np.empty((frames, size_px, size_px, 3), np.uint8)
     masks = np.empty((frames, size_px, size_px), np.uint8)
     for index in range(frames):
         image, mask = _shade(portrait, posed[index], screen[index], light, shadow, backdrop)
-        images[index] = _expose(image, gain, rng)
+        top, left = rng.integers(0, size_px, 2)
+        images[index] = _expose(image, gain, grain[top : top + size_px, left : left + size_px])
         masks[index] = mask
     points = screen[:, list(VERTICES), :2]
     return Clip(images, points, masks, _mouth_open(points))
@@ -133,6 +138,7 @@ def _portrait(person: Person) -> _Portrait:
         jaw=np.concatenate([np.zeros(len(rest), np.float32)] + [piece.jaw for piece in pieces])[:, None],
         face=np.concatenate([face, extra]),
         ambient=ambient,
+        wet=np.isin(np.arange(len(vertices)), eye)[:, None].astype(np.float32),
         atlas=paint_atlas(person),
         width_m=float(jaw[1] - jaw[0]),
     )
@@ -223,37 +229,35 @@ def _shade(
     size = backdrop.shape[0]
     triangles = portrait.triangles
     seen = rasterise(screen, triangles, (size, size))
-    normals = vertex_normals(posed, triangles)
-    values = np.concatenate(
-        [normals, portrait.ambient[:, None], shadow[:, None], portrait.face[:, None]], axis=1
-    )
-    corner = values[triangles[seen.triangle]]
-    at = np.einsum("pc,pca->pa", seen.weight, corner)
-    uv = interpolate(seen, portrait.uv)
-    texel = _sample(portrait.atlas, uv)
-
-    normal = at[:, :3] / np.maximum(np.linalg.norm(at[:, :3], axis=1, keepdims=True), 1e-6)
-    towards = normal @ light.direction
-    # Light reaches a little past the terminator, red furthest: a cheap stand-in for scattering in skin.
-    wrap = np.array([0.30, 0.18, 0.14], np.float32)
-    key = np.clip((towards[:, None] + wrap) / (1 + wrap), 0, None) * (0.25 + 0.75 * at[:, 4:5])
-    fill = np.clip(normal @ np.array([-light.direction[0], 0.1, 0.6], np.float32), 0, None)
-    sky = at[:, 3:4] * (0.85 + 0.3 * normal[:, 1:2])
-    colour = texel[:, :3] * (
-        key * light.colour + fill[:, None] * light.fill * at[:, 3:4] + sky * light.ambient
-    )
-    halfway = light.direction + np.array([0, 0, 1], np.float32)
-    shine = np.clip(normal @ (halfway / np.linalg.norm(halfway)), 0, 1)
-    gloss = texel[:, 3]
-    spec = 0.10 * gloss * shine**14 + np.where(gloss > 0.9, 0.9 * shine**160, 0)
-    colour += (spec * at[:, 4])[:, None] * light.colour
+    # The mesh is about as fine as the pixels, so light is worked out at its vertices and interpolated.
+    lit = _irradiance(vertex_normals(posed, triangles), portrait, light, shadow)
+    corner = np.concatenate([lit[triangles], portrait.uv], axis=2)
+    at = interpolate(seen, corner)
+    texel = _sample(portrait.atlas, at[:, 5:7])
+    colour = texel[:, :3] * at[:, :3] + (texel[:, 3] * at[:, 3])[:, None] * light.colour
 
     image = backdrop.reshape(-1, 3).copy()
     image[seen.pixel] = colour
     mask = np.zeros(size * size, np.float32)
-    mask[seen.pixel] = np.clip(at[:, 5], 0, 1) * 255
+    mask[seen.pixel] = np.clip(at[:, 4], 0, 1) * 255
     blurred = cv2.GaussianBlur(mask.reshape(size, size), (0, 0), 0.006 * size)
     return image.reshape(size, size, 3), np.rint(blurred).astype(np.uint8)
+
+
+def _irradiance(normal: np.ndarray, portrait: _Portrait, light: _Light, shadow: np.ndarray) -> np.ndarray:
+    """(N, 5) float32 at the vertices: diffuse RGB, sheen, share of the face."""
+    ambient, shadow = portrait.ambient[:, None], shadow[:, None]
+    towards = (normal @ light.direction)[:, None]
+    # Light reaches a little past the terminator, red furthest: a cheap stand-in for scattering in skin.
+    wrap = np.array([0.30, 0.18, 0.14], np.float32)
+    key = np.clip((towards + wrap) / (1 + wrap), 0, None) * (0.25 + 0.75 * shadow) * light.colour
+    opposite = np.array([-light.direction[0], 0.1, 0.6], np.float32)
+    fill = np.clip(normal @ opposite, 0, None)[:, None] * ambient * light.fill
+    sky = ambient * (0.85 + 0.3 * normal[:, 1:2]) * light.ambient
+    halfway = light.direction + np.array([0, 0, 1], np.float32)
+    shine = np.clip(normal @ (halfway / np.linalg.norm(halfway)), 0, 1)[:, None]
+    sheen = shadow * (0.10 * shine**14 + portrait.wet * 0.5 * shine**90)
+    return np.concatenate([key + fill + sky, sheen, portrait.face[:, None]], axis=1, dtype=np.float32)
 
 
 def _sample(atlas: np.ndarray, uv: np.ndarray) -> np.ndarray:
@@ -266,14 +270,15 @@ def _sample(atlas: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return texels.reshape(-1, atlas.shape[2])[: len(uv)]
 
 
-def _expose(image: np.ndarray, gain: np.float32, rng: np.random.Generator) -> np.ndarray:
-    """A camera: a slightly soft lens, a film-like curve, sensor noise; sRGB uint8."""
-    soft = cv2.GaussianBlur(image, (0, 0), 0.55)
-    bright = np.clip(soft * gain, 0, 4)
-    bright = bright / (1 + 0.18 * bright)  # highlights roll off
-    noise = rng.standard_normal(bright.shape, dtype=np.float32)
-    coded = 255 * np.sqrt(bright) ** np.float32(0.91) + 1.6 * noise
-    return np.clip(np.rint(coded), 0, 255).astype(np.uint8)
+def _expose(image: np.ndarray, gain: np.float32, grain: np.ndarray) -> np.ndarray:
+    """A camera: a slightly soft lens, highlights that roll off, sensor noise; sRGB uint8."""
+    bright = cv2.GaussianBlur(image, (0, 0), 0.55)
+    bright *= gain
+    bright /= 1 + np.float32(0.18) * bright
+    coded = np.sqrt(bright)  # sRGB is close to a power of 1 / 2.1
+    coded *= np.float32(255)
+    coded += grain
+    return np.clip(coded, 0, 255, out=coded).astype(np.uint8)
 
 
 def _mouth_open(points: np.ndarray) -> np.ndarray:
