@@ -1,0 +1,46 @@
+"""``unmasked explain``: where a detector looks, and how its features lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from unmasked.analysis.config import ExplainConfig
+from unmasked.app.progress import Reporter, print_result
+
+
+class Config(ExplainConfig):
+    """Which detector is explained on which faces."""
+
+    checkpoint: Path = Field(description="what `unmasked train` wrote: a .safetensors file with its .json")
+    faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
+    out: Path = Field(Path("runs/ucf"), description="the run's folder; explain/ is written into it")
+
+    def settings(self) -> ExplainConfig:
+        """The part that decides what is drawn."""
+        return ExplainConfig(**{name: getattr(self, name) for name in ExplainConfig.model_fields})
+
+
+def run(config: Config) -> None:
+    """Draws the pictures, keeps them as files and shows them in TensorBoard."""
+    from unmasked.analysis.explain import explain, log_explanation, write_explanation
+    from unmasked.preprocessing.faces import FACES
+    from unmasked.ucf.checkpoint import load
+
+    faces = FACES.read(config.faces)
+    model, card = load(config.checkpoint)
+    with Reporter() as reporter:
+        explanation = explain(
+            model,
+            faces,
+            config.faces.parent,
+            layer=model.cam_layer,
+            features=model.features,
+            size_px=card["size_px"],
+            config=config.settings(),
+            progress=reporter,
+        )
+    folder = write_explanation(explanation, config.out)
+    log_explanation(explanation, config.out / "tensorboard" / "explain")
+    print_result(f"pictures: {folder / 'cam.png'}, {folder / 'tsne.png'}; also in TensorBoard")

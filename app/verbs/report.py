@@ -1,0 +1,28 @@
+"""``unmasked report``: a run's folder -> one page and a model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from unmasked.app.progress import print_result
+
+
+class Config(BaseModel):
+    """Which run is reported."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Path = Field(Path("runs/ucf"), description="a run's folder; whatever is in it goes into the page")
+    truth: Path | None = Field(
+        None, description="truth.json of a synthetic corpus, to set what was planted beside what was found"
+    )
+
+
+def run(config: Config) -> None:
+    """Writes ``report.html`` and ``model_card.md`` into the run's folder."""
+    from unmasked.analysis.report import write_report
+
+    page = write_report(config.run, truth=config.truth)
+    print_result(f"report: {page}")
