@@ -118,9 +118,13 @@ class UCFConfig(_Frozen):
     """Everything that decides how a UCF detector is trained."""
 
     seed: int = Field(1024, ge=0, lt=2**31, description="Of weights, pairs, augmentation and dropout")
-    model: ModelConfig = Field(default_factory=ModelConfig, description="The network")
-    loss: LossConfig = Field(default_factory=LossConfig, description="Weights of the losses")
-    optimiser: OptimiserConfig = Field(default_factory=OptimiserConfig, description="Adam and its rate")
-    data: DataConfig = Field(default_factory=DataConfig, description="Crops and pairs")
-    augment: AugmentConfig = Field(default_factory=AugmentConfig, description="Random changes of images")
-    training: TrainingConfig = Field(default_factory=TrainingConfig, description="How long and how")
+    shuffle_labels: bool = Field(
+        False,
+        description="Permutes labels among training and among validation videos: a control, not a detector",
+    )
+    model: ModelConfig = Field(ModelConfig(), description="The network")
+    loss: LossConfig = Field(LossConfig(), description="Weights of the losses")
+    optimiser: OptimiserConfig = Field(OptimiserConfig(), description="Adam and its rate")
+    data: DataConfig = Field(DataConfig(), description="Crops and pairs")
+    augment: AugmentConfig = Field(AugmentConfig(), description="Random changes of images")
+    training: TrainingConfig = Field(TrainingConfig(), description="How long and how")

@@ -102,7 +102,7 @@ def ucf_losses(
 
 
 def reconstruction_loss(output: PairOutput, images: Tensor) -> Tensor:
-    """Sum of four mean absolute differences: own and exchanged fingerprints, held against the content's image."""
+    """Sum of four mean absolute differences to the image whose content was used, by either fingerprint."""
     real, fake = images.chunk(2)
     return (
         functional.l1_loss(output.self_fake.float(), fake)

@@ -1,7 +1,8 @@
 """Xception as UCF uses it: a 1x1 convolution after the last one narrows the map for the branches.
 
 The names of the parameters are those of the published checkpoints (Chollet 2017, "Xception: Deep
-Learning with Depthwise Separable Convolutions"; PyTorch naming by Cadene), so files in that layout load as they are.
+Learning with Depthwise Separable Convolutions"; PyTorch naming by Cadene), so files in that layout
+load as they are.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Xception(nn.Module):
         self.bn3 = nn.BatchNorm2d(c1536)
         self.conv4 = SeparableConv(c1536, c2048)
         self.bn4 = nn.BatchNorm2d(c2048)
-        # Never used; it keeps the published layout. Without a gradient, data-parallel training does not wait for it.
+        # Never used: it keeps the published layout. Data-parallel training must not wait for its gradient.
         self.last_linear = nn.Linear(c2048, 2).requires_grad_(False)
         self.adjust_channel = nn.Sequential(nn.Conv2d(c2048, c512, 1), nn.BatchNorm2d(c512), nn.ReLU())
         self.blocks = [f"block{number}" for number in range(1, 13)]

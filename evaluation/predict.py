@@ -1,0 +1,154 @@
+"""Scores of any detector on the crops of a faces table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.loading import read_crops, usable
+from unmasked.evaluation.predictions import PREDICTIONS
+
+Detector = Callable[[Tensor], Tensor]
+Progress = Callable[[str, int, int], None]
+
+# What the predictions keep of a faces table; any other column is of the crop, not of who is shown.
+CARRIED = ("dataset", "video", "frame", "face", "label", "method", "split", "identity", "compression")
+CROP_COLUMNS = (
+    *("time_s", "crop", "detector_score", "size_px", "blur", "status", "reason", "recipe", "root", "kind"),
+    *("source_video", "target_video"),
+)
+STAGE = "scoring crops"
+
+
+def predict(
+    model: Detector,
+    faces: pd.DataFrame,
+    crops_root: Path,
+    *,
+    size_px: int,
+    batch_size: int = 64,
+    device: str = "auto",
+    detector: str,
+    checkpoint: str = "",
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """The predictions table of a detector: one score for every crop.
+
+    Args:
+        model: (N, 3, H, W) float in [-1, 1] -> (N, 2) logits of real and fake. A module is put into
+            evaluation mode and onto the device.
+        faces: see `preprocessing.faces`; rows without a crop are left out.
+        crops_root: folder that the crops' paths are relative to.
+        size_px: side of the images; crops of another size are resized.
+        batch_size: images at a time.
+        device: ``auto`` takes a GPU if there is one.
+        detector, checkpoint: its name and the hash of its weights, for the table.
+        progress: called with a stage, crops done, and their number.
+
+    Returns:
+        A table valid under `PREDICTIONS` with dataset, video, frame, face, label, method, split, identity,
+        compression, annotations (gender, age, …) and any group columns; score = softmax(logits)[:, 1].
+
+    Raises:
+        InputError: there is no crop, a crop is absent or cannot be read (never a score in its place), or
+            the detector returns something else.
+    """
+    crops = _scored_rows(faces)
+    scores = []
+    for images in _batches(crops, Path(crops_root), size_px, batch_size, progress):
+        logits = _run(model, images, device)
+        scores.append(_probability(logits))
+    named = {
+        "detector": detector,
+        "checkpoint": checkpoint or None,
+        "score": np.concatenate(scores),
+    }
+    return PREDICTIONS.validate(_carried(crops).assign(**named))
+
+
+def features(
+    model: Detector,
+    faces: pd.DataFrame,
+    crops_root: Path,
+    *,
+    size_px: int,
+    batch_size: int = 64,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """The rows of the crops, as `predict` carries them, and a (N, F) array of what the model says of each.
+
+    Args are those of `predict`, but the model maps images to (N, F): `UCF.features`, for instance.
+    """
+    crops = _scored_rows(faces)
+    batches = _batches(crops, Path(crops_root), size_px, batch_size, progress)
+    values = [_run(model, images, device).float().cpu().numpy() for images in batches]
+    return _carried(crops), np.concatenate(values)
+
+
+def _scored_rows(faces: pd.DataFrame) -> pd.DataFrame:
+    crops = usable(faces)
+    if crops.empty:
+        raise InputError(
+            f"none of the {len(faces)} rows of the faces table has a crop (status ok); "
+            "run `unmasked preprocess` and look at its statuses"
+        )
+    return crops
+
+
+def _batches(
+    crops: pd.DataFrame, root: Path, size_px: int, batch_size: int, progress: Progress | None
+) -> Iterator[Tensor]:
+    """uint8 (N, 3, H, W) batches; the next one is read while the present one is scored."""
+    paths = [root / crop for crop in crops["crop"]]
+    parts: Sequence[list[Path]] = [
+        paths[start : start + batch_size] for start in range(0, len(paths), batch_size)
+    ]
+    done = 0
+    with ThreadPoolExecutor(1) as reader:
+        upcoming = reader.submit(read_crops, parts[0], size_px)
+        for number in range(len(parts)):
+            images = upcoming.result()
+            if number + 1 < len(parts):
+                upcoming = reader.submit(read_crops, parts[number + 1], size_px)
+            yield torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last in memory
+            done += len(images)
+            if progress is not None:
+                progress(STAGE, done, len(paths))
+
+
+@torch.inference_mode()
+def _run(model: Detector, images: Tensor, device: str) -> Tensor:
+    place = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
+    if isinstance(owner, nn.Module):
+        owner.eval().to(place)
+    return model(images.to(place).float() / 127.5 - 1)
+
+
+def _probability(logits: Tensor) -> NDArray[np.float64]:
+    if logits.ndim != 2 or logits.shape[1] != 2:
+        raise InputError(
+            f"the detector returned the shape {tuple(logits.shape)}; allowed is (N, 2), logits of real, fake"
+        )
+    return logits.double().softmax(1)[:, 1].cpu().numpy()
+
+
+def _carried(crops: pd.DataFrame) -> pd.DataFrame:
+    others = [
+        name
+        for name in crops
+        if name not in (*CARRIED, *CROP_COLUMNS)
+        and not str(name).startswith(("box_", "point"))
+        and not (str(name).startswith("m") and str(name)[1:].isdigit())
+    ]
+    kept = [name for name in (*CARRIED, *others) if name in crops]
+    return crops[kept].copy()

@@ -1,0 +1,172 @@
+"""From a faces table to batches: what training needs is checked here, before the first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.loading import CropDataset, method_classes, usable
+from unmasked.ucf.augment import RandomJpeg
+from unmasked.ucf.config import UCFConfig
+from unmasked.ucf.pairs import VIDEO, PairDataset, PairSampler, collate_pairs, evenly_sampled
+
+KIND = {0: "real", 1: "fake"}
+
+
+@dataclass(frozen=True)
+class TrainingTables:
+    """Crops to train on, crops to select on, and the classes of the method head ("real" first)."""
+
+    train: pd.DataFrame
+    val: pd.DataFrame
+    methods: list[str]
+
+    def summary(self) -> dict[str, object]:
+        """What the tables hold, for a checkpoint's card."""
+        both = pd.concat([self.train, self.val])
+        counts = {}
+        for split, faces in (("train", self.train), ("val", self.val)):
+            videos = faces.drop_duplicates(VIDEO)
+            counts[split] = {
+                "crops": len(faces),
+                "videos": len(videos),
+                "videos_by_method": {
+                    str(method): int(count) for method, count in videos["method"].value_counts().items()
+                },
+            }
+        return {
+            "datasets": sorted(both["dataset"].unique()),
+            "compression": sorted(both["compression"].dropna().unique()),
+            "recipe": sorted(both["recipe"].dropna().unique()) if "recipe" in both else [],
+            **counts,
+        }
+
+
+def training_tables(faces: pd.DataFrame, config: UCFConfig) -> TrainingTables:
+    """The rows of the splits train and val that will be used.
+
+    Raises:
+        InputError: a split has no crop, or lacks reals or fakes.
+    """
+    crops = usable(faces)
+    if crops.empty:
+        raise InputError(
+            f"none of the {len(faces)} rows of the faces table has a crop (status ok); "
+            "run `unmasked preprocess` and look at its statuses"
+        )
+    train = _of_split(crops, "train", config.data.frames_per_video)
+    val = _of_split(crops, "val", config.data.val_frames_per_video)
+    if config.shuffle_labels:
+        train, val = shuffled_labels(train, config.seed), shuffled_labels(val, config.seed + 1)
+    return TrainingTables(train, val, method_classes(train))
+
+
+def shuffled_labels(faces: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The table with label and method permuted among its videos; each video keeps one label.
+
+    A detector that is trained on it has nothing to learn, so its AUC on true labels is 0.5 up to chance.
+    """
+    videos = faces.groupby(VIDEO, sort=False, dropna=False)
+    number = videos.ngroup().to_numpy()
+    first = videos.head(1)
+    order = np.random.default_rng(seed).permutation(len(first))
+    # The video of number i gets what the video of number order[i] had.
+    columns = {name: first[name].to_numpy()[order][number] for name in ("label", "method")}
+    return faces.assign(**{name: pd.Series(values, faces.index) for name, values in columns.items()})
+
+
+class UCFData(pl.LightningDataModule):
+    """Loaders of pairs for training and of single crops for validation, a share for every process."""
+
+    def __init__(self, tables: TrainingTables, crops_root: Path, config: UCFConfig) -> None:
+        super().__init__()
+        self.tables, self.crops_root, self.config = tables, crops_root, config
+        self._train: CropDataset | None = None
+        self._val: CropDataset | None = None
+
+    def setup(self, stage: str) -> None:
+        """Reads the crops, if they fit into memory."""
+        settings = self.config.data
+        jpeg = RandomJpeg(self.config.augment) if self.config.augment.jpeg else None
+        self._train = self._dataset(self.tables.train, settings.cache_mb, jpeg)
+        used_mb = 0 if self._train.images is None else self._train.images.nbytes >> 20
+        self._val = self._dataset(self.tables.val, max(0, settings.cache_mb - used_mb), None)
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of P pairs: P reals, then P fakes."""
+        assert self._train is not None
+        assert self.trainer is not None
+        sampler = PairSampler(
+            self.tables.train,
+            self.config.training.batch_pairs,
+            pairing=self.config.data.pairing,
+            seed=self.config.seed,
+            rank=self.trainer.global_rank,
+            replicas=self.trainer.world_size,
+        )
+        # The Trainer sets later epochs itself, but makes the first iterator of a resumed run before that.
+        sampler.set_epoch(self.trainer.current_epoch)
+        return DataLoader(
+            PairDataset(self._train),
+            batch_size=self.config.training.batch_pairs,
+            sampler=sampler,
+            collate_fn=collate_pairs,
+            generator=torch.Generator().manual_seed(self.config.seed + self.trainer.current_epoch),
+            **self._loading(),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of single crops; where rows do not divide among processes, some are repeated."""
+        assert self._val is not None
+        assert self.trainer is not None
+        replicas = self.trainer.world_size
+        rows = np.resize(np.arange(len(self._val)), -(-len(self._val) // replicas) * replicas)
+        return DataLoader(
+            self._val,
+            batch_size=self.config.training.val_batch,
+            sampler=rows[self.trainer.global_rank :: replicas].tolist(),
+            **self._loading(),
+        )
+
+    def _dataset(self, faces: pd.DataFrame, cache_mb: int, jpeg: RandomJpeg | None) -> CropDataset:
+        return CropDataset(
+            faces,
+            self.crops_root,
+            size_px=self.config.model.size_px,
+            methods=self.tables.methods,
+            cache_mb=cache_mb,
+            transform=jpeg,
+        )
+
+    def _loading(self) -> dict[str, Any]:
+        workers = self.config.data.workers
+        return {
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+
+def _of_split(crops: pd.DataFrame, split: str, per_video: int | None) -> pd.DataFrame:
+    rows = crops[crops["split"] == split].reset_index(drop=True)
+    if rows.empty:
+        found = ", ".join(sorted(crops["split"].unique()))
+        raise InputError(
+            f"no crop belongs to the split {split!r}; the faces table has {found}. "
+            "Training needs train and val: give a manifest with both"
+        )
+    for label, kind in KIND.items():
+        if not (rows["label"] == label).any():
+            raise InputError(
+                f"split {split!r} has {len(rows)} crops, none of them {kind}; UCF needs reals and fakes "
+                f"in train and in val: add {kind} videos to the manifest"
+            )
+    return evenly_sampled(rows, per_video)

@@ -1,0 +1,197 @@
+"""Training: faces table in, best detector on source validation out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from unmasked.datasets.errors import InputError
+from unmasked.ucf.callbacks import SELECTION_RULE, HoldLimits, KeepBest, KeepLast, WriteMetrics
+from unmasked.ucf.checkpoint import NAME
+from unmasked.ucf.config import UCFConfig
+from unmasked.ucf.data import TrainingTables, UCFData, training_tables
+from unmasked.ucf.module import UCFModule
+
+# What a resumed training may change: how long it goes on, and how it is carried out.
+MAY_CHANGE = ("max_steps", "max_minutes", "epochs", "devices", "log_every_steps", "val_batch")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training left.
+
+    Attributes:
+        checkpoint: ``detector.safetensors``, the best by ``selection``; its card lies beside it.
+        last: the state at the end of training, for resuming.
+        history: the record of each validation: epoch, step, mean losses since the last one, AUCs.
+        selection: the rule, and the record of the validation that it chose.
+    """
+
+    checkpoint: Path
+    last: Path
+    history: list[dict[str, Any]]
+    selection: dict[str, Any]
+
+
+def train(
+    faces: pd.DataFrame,
+    crops_root: Path,
+    config: UCFConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[pl.Callback] = (),
+) -> TrainResult:
+    """Trains a UCF detector on the splits train and val of a faces table.
+
+    Writes into ``out``: ``detector.safetensors`` and ``detector.json`` (after every validation that is the
+    best so far), ``checkpoints/last.ckpt``, ``metrics.jsonl`` and ``tensorboard/``. Uses GPUs if there are
+    some. Python's, numpy's and torch's generators are seeded, and given back as they were.
+
+    Args:
+        faces: see `preprocessing.faces`; rows of other splits and rows without a crop are left out.
+        crops_root: folder that the crops' paths are relative to.
+        config: how.
+        out: the run's folder.
+        resume: go on from ``checkpoints/last.ckpt``; the configuration must be the same but for its length.
+        callbacks: further Lightning callbacks, for progress.
+
+    Raises:
+        InputError: a split lacks crops, reals or fakes; a crop cannot be read; there is nothing to resume
+            or it was trained otherwise; a loss is not a finite number.
+    """
+    tables = training_tables(faces, config)
+    last = Path(out) / "checkpoints" / "last.ckpt"
+    resumed_step = _checked_resume(last, config) if resume else 0
+    best = KeepBest(Path(out) / NAME, _card(tables, config))
+    metrics = WriteMetrics(Path(out) / "metrics.jsonl")
+    limits = HoldLimits(config.training.max_steps, config.training.max_minutes, time.monotonic)
+    with isolate_rng(), _quiet():
+        _seed_everything(config.seed)
+        trainer = _trainer(
+            config, Path(out), [best, metrics, KeepLast(last), limits, *callbacks], resumed_step
+        )
+        module = UCFModule(
+            config,
+            tables.methods,
+            train_faces=tables.train,
+            val_faces=tables.val,
+            total_steps=_total_steps(tables, config, trainer.world_size),
+        )
+        data = UCFData(tables, Path(crops_root), config)
+        trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
+    assert best.best is not None
+    selection = {"rule": SELECTION_RULE, "split": "val", **best.best}
+    return TrainResult(best.path, last, metrics.history, selection)
+
+
+def _trainer(config: UCFConfig, out: Path, callbacks: list[pl.Callback], resumed_step: int) -> pl.Trainer:
+    settings = config.training
+    gpu = torch.cuda.is_available()
+    if settings.precision == "16-mixed" and not gpu:
+        raise InputError("training.precision=16-mixed needs a GPU; set 32-true or bf16-mixed")
+    logger = TensorBoardLogger(out, name="tensorboard", version="", purge_step=resumed_step)
+    logger.experiment.add_text("config", f"```json\n{config.model_dump_json(indent=2)}\n```")
+    return pl.Trainer(
+        accelerator="gpu" if gpu else "cpu",
+        devices=settings.devices if gpu or settings.devices != "auto" else 1,
+        precision=settings.precision,
+        max_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        val_check_interval=settings.val_every_steps,
+        check_val_every_n_epoch=None if settings.val_every_steps else 1,
+        gradient_clip_val=config.optimiser.gradient_clip or None,
+        logger=logger,
+        log_every_n_steps=1,  # the module decides which steps it logs
+        callbacks=callbacks,
+        default_root_dir=out,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # pairs are shared out by their own sampler
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _total_steps(tables: TrainingTables, config: UCFConfig, processes: int) -> int:
+    fakes = int((tables.train["label"] == 1).sum())
+    steps = config.training.epochs * -(-fakes // (config.training.batch_pairs * processes))
+    return min(steps, config.training.max_steps or steps)
+
+
+def _card(tables: TrainingTables, config: UCFConfig) -> dict[str, Any]:
+    return {
+        "method_classes": tables.methods,
+        "size_px": config.model.size_px,
+        "training_data": tables.summary(),
+        "labels_shuffled": config.shuffle_labels,
+        "config": config.model_dump(mode="json"),
+        "versions": {name: version(name) for name in ("unmasked", "torch", "pytorch-lightning")},
+    }
+
+
+def _checked_resume(last: Path, config: UCFConfig) -> int:
+    """The number of steps in the state to resume, if it was trained with the same configuration."""
+    if not last.is_file():
+        raise InputError(f"there is nothing to resume: {last} does not exist; train without resume first")
+    stored = torch.load(last, map_location="meta", weights_only=True)
+    before, now = (json.loads(text) for text in (stored["config"], config.model_dump_json()))
+    differing = sorted(
+        f"{section}.{key}" if key else section
+        for section, key in _differences(before, now)
+        if not (section == "training" and key in MAY_CHANGE)
+    )
+    if differing:
+        raise InputError(
+            f"{last} was trained with other values of {', '.join(differing)}; resume with the same "
+            "configuration, or train into another folder"
+        )
+    return int(stored["global_step"])
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for section in before.keys() | now.keys():
+        one, other = before.get(section), now.get(section)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from ((section, key) for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+        elif one != other:
+            yield section, ""
+
+
+def _seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from it
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back Lightning's banners and advice; errors and our own messages pass."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for module in ("pytorch_lightning", "lightning_fabric", "torch", "tensorboard"):
+                warnings.filterwarnings("ignore", module=rf"{module}(\..*)?$")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
