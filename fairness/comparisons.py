@@ -48,7 +48,7 @@ def _compare(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
     row["p_value"] = permutation_p(observed, null) if metric in TESTED else np.nan
     videos = int(support[[f"{name}_videos" for name in needs(metric)]].to_numpy().sum())
     row["n_needed"] = units_needed(observed, high, videos, settings.margin)
-    ends = [None, None] if np.isnan(observed) else [values.idxmin(), values.idxmax()]
+    ends = [None, None] if not observed > 0 else [values.idxmin(), values.idxmax()]
     row["worst_group"], row["best_group"] = ends if HIGHER_IS_BETTER[metric] else ends[::-1]
     return row
 

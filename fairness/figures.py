@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 # The rate that is drawn, the tested metric whose gap it has, and the class whose videos it counts.
 PANELS = {
-    "fpr": ("fpr", "real", "Real videos called fake (FPR)"),
+    "fpr": ("fpr", "real", "Real called fake (FPR)"),
     "fnr": ("tpr", "fake", "Fakes missed (FNR)"),
 }
 FAINT = "#8a949d"
-WIDTH_IN = 3.45  # as wide as a phone shows without scrolling
+WIDTH_IN = 3.4  # as wide as a phone shows without scrolling
 
 
 @dataclass

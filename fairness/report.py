@@ -22,6 +22,7 @@ HEADS = {"fpr": "real called fake (FPR)", "fnr": "fakes missed (FNR)"}
 AS_PERCENT = ("fpr", "fnr", "tpr", "selection_rate", "accuracy", "balanced_accuracy", "eer")
 EVENTS = {"fpr": "real videos called fake", "tpr": "fakes missed"}
 NOUNS = {"identity": "people", "video": "videos", "cluster": "clusters"}
+SIDE_BY_SIDE = "display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 26rem))"
 QUESTION = "For whom does the detector fail, and how sure are we?"
 
 
@@ -172,7 +173,7 @@ def _figures(audit: Mapping[str, Any]) -> Markup:
         "small to "
         "be compared, or people whose group nobody recorded.</p>"
     )
-    return Markup('<div class="row">{}</div>{}').format(Markup("").join(drawn), caption)
+    return Markup('<div style="{}">{}</div>{}').format(SIDE_BY_SIDE, Markup("").join(drawn), caption)
 
 
 def _by_group(audit: Mapping[str, Any]) -> Markup:
