@@ -18,6 +18,7 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import Count
+from unmasked.datasets.manifest import SPLITS
 
 FOLDER = Path(__file__).parent / "sources"
 # Layouts so general that they are looked for last, in this order.
@@ -127,9 +128,8 @@ def _summary(name: str, root: Path, manifest: pd.DataFrame) -> str:
     kinds = manifest["kind"].value_counts()
     listed = " and ".join(f"{count} {kind}s" for kind, count in kinds.items())
     labels = manifest["label"].value_counts()
-    splits = ", ".join(
-        f"{split} {count}" for split, count in manifest["split"].value_counts(sort=False).items()
-    )
+    of_split = manifest["split"].value_counts()
+    splits = ", ".join(f"{split} {of_split[split]}" for split in SPLITS if split in of_split)
     real, fake = int(labels.get(0, 0)), int(labels.get(1, 0))
     return f"{name} in {root}: {listed}; {real} real and {fake} fake; {splits}"
 

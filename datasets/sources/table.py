@@ -15,14 +15,14 @@ a video, an image, a folder of images, or a folder in an archive (``a.tar.gz!fol
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from unmasked.datasets.archives import is_archive
+from unmasked.datasets.archives import split_sequence_path
 from unmasked.datasets.codebooks import Coding, decode, decode_attributes, find_column, load_codebook
-from unmasked.datasets.demographics import normalised_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import Count, as_manifest, count_by, kinds, named, video_names
 from unmasked.datasets.manifest import DEMOGRAPHICS, KINDS, SPLITS
@@ -74,7 +74,7 @@ def scan(
     table = read_frame(path, text=(*PATH, *CARRIED))
     table = table.rename(columns=lambda name: str(name).strip())
     rows = _rows(table, path, dataset or path.resolve().parent.name, split)
-    absent = _absent(rows["path"], path.parent)
+    absent = ~_exists(rows["path"], path.parent)
     if absent.all():
         raise InputError(
             f"none of the {len(rows)} files that {path} lists is there (the first is {rows['path'].iloc[0]!r}"
@@ -116,8 +116,9 @@ def _rows(table: pd.DataFrame, path: Path, dataset: str, split: str) -> pd.DataF
                 f"table {path}: column {column!r} is empty in row {row}; fill it or remove the row"
             )
     labels = decode(table[label], LABEL, "table", f"table {path}").astype("int64")
-    paths = table[where].astype(TEXT).str.replace("\\", "/", regex=False)
-    video = normalised_paths(video_names(paths)).str.lstrip("/")
+    paths = _posix(table[where].astype(TEXT), path.parent)
+    # Names of videos become names of folders, which must not lead out of theirs.
+    video = video_names(paths).str.replace(r"(?:^|/)(?:\.{0,2}/+)+", "/", regex=True).str.lstrip("/")
     rows = pd.DataFrame({"path": paths, "video": video, "label": labels})
     rows["dataset"] = _column(table, "dataset", dataset)
     rows["split"] = _column(table, "split", split)
@@ -154,12 +155,15 @@ def _check(rows: pd.DataFrame, path: Path) -> None:
             )
 
 
-def _absent(paths: pd.Series, folder: Path) -> pd.Series:
-    there = [(folder / _on_disk(path)).exists() for path in paths]
-    return ~pd.Series(there, index=paths.index)
+def _posix(paths: pd.Series, folder: Path) -> pd.Series:
+    """Paths with backslashes turned into slashes, but for files that have a backslash in their name."""
+    odd = paths[paths.str.contains("\\", regex=False)]
+    foreign = odd.index[~_exists(odd, folder)]
+    return paths.mask(paths.index.isin(foreign), paths.str.replace("\\", "/", regex=False))
 
 
-def _on_disk(path: str) -> str:
-    """The file of a path: the archive, for a folder in an archive."""
-    before, mark, _ = path.partition("!")
-    return before if mark and is_archive(before) else path
+def _exists(paths: pd.Series, folder: Path) -> pd.Series:
+    """Whether each path is there; of a folder in an archive, whether the archive is."""
+    base = os.fspath(folder)
+    there = [os.path.exists(os.path.join(base, split_sequence_path(path)[0])) for path in paths]
+    return pd.Series(there, index=paths.index, dtype=bool)

@@ -1,0 +1,246 @@
+"""From a folder to a manifest: which source, what the messages say, what is refused."""
+
+import gzip
+import io
+import re
+import tarfile
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from layout_trees import FF_SPLITS, TREES, archive, celeb_df, faceforensics, table, touch, wild_deepfake
+
+from unmasked.datasets import archives, scan
+from unmasked.datasets.archives import ArchiveError, read_member_images, sequence_frames, sequence_members
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.manifest import MANIFEST
+
+
+@pytest.mark.parametrize("name", scan.sources())
+def test_every_layout_is_recognised_by_itself_and_from_the_folder_above(name, tmp_path):
+    root = TREES[name](tmp_path / "root")
+    assert scan.scan(root).source == name
+    above = scan.scan(tmp_path)
+    assert (above.source, above.root) == (name, root)
+
+
+@pytest.mark.parametrize("name", scan.sources())
+def test_counts_add_up_to_the_manifest(name, tmp_path):
+    result = scan.scan(TREES[name](tmp_path / "root"))
+    parts = [count for part, count, _ in result.counts if part not in ("sequences", "train", "val", "test")]
+    assert sum(parts) == len(result.manifest)
+
+
+def test_registry_is_the_folder_with_general_layouts_last():
+    files = {path.stem for path in scan.FOLDER.glob("*.py")}
+    assert set(scan.sources()) == files
+    assert tuple(scan.sources())[-2:] == ("table", "folder")
+
+
+def test_a_source_goes_by_its_file_name_or_its_own_name(tmp_path):
+    root = celeb_df(tmp_path)
+    assert scan.scan(root, "celeb_df").manifest.equals(scan.scan(root, "Celeb-DF-v2").manifest)
+
+
+def test_found_stands_against_official_with_where_to_get_the_rest(tmp_path):
+    messages = scan.scan(celeb_df(tmp_path)).messages
+    assert messages[0].startswith(f"Celeb-DF-v2 in {tmp_path}: 7 videos; 5 real and 2 fake; train 4, test 3")
+    assert "Celeb-real test: 1 of 108" in messages
+    missing = 590 + 300 + 5639 - 7
+    assert any(
+        line.startswith(f"{missing} are missing") and "https://github.com" in line for line in messages
+    )
+
+
+def test_more_than_the_official_number_is_said(tmp_path):
+    splits = {**FF_SPLITS, "val": [[f"{i:03d}", f"{i + 1:03d}"] for i in range(100, 242, 2)]}
+    result = scan.scan(faceforensics(tmp_path, splits, methods=()))
+    assert any("c23 youtube val: 142 of 140, 2 more than there should be" in line for line in result.messages)
+
+
+def test_official_counts_of_absent_compressions_are_not_asked_for(tmp_path):
+    counts = scan.scan(faceforensics(tmp_path)).counts
+    assert {part.split()[0] for part, _, _ in counts} == {"c23"}
+    assert sum(official for _, _, official in counts) == 5000
+
+
+def test_options_reach_the_source_and_unknown_ones_are_named(tmp_path):
+    root = faceforensics(tmp_path, compressions=("c23", "c40"))
+    assert set(scan.scan(root, compression=("c40",)).manifest["compression"]) == {"c40"}
+    with pytest.raises(InputError, match="no option 'compresion'; it has compression, methods"):
+        scan.scan(root, compresion=("c40",))
+
+
+def test_refused_archives_are_in_the_messages(tmp_path):
+    root = wild_deepfake(tmp_path)
+    touch(root / "real_test" / "broken.tar.gz")
+    assert any("broken.tar.gz cannot be read" in line for line in scan.scan(root).messages)
+
+
+def test_a_missing_root_is_refused(tmp_path):
+    with pytest.raises(InputError, match="does not exist; give the folder of a dataset"):
+        scan.scan(tmp_path / "nowhere")
+
+
+def test_an_empty_root_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is empty; give a folder with"):
+        scan.scan(tmp_path)
+
+
+def test_an_unknown_layout_is_refused_with_the_known_ones(tmp_path):
+    touch(tmp_path / "notes" / "a.txt")
+    with pytest.raises(InputError, match=r"not laid out like.*Celeb-real.*real_?\{?.*manifest\.csv"):
+        scan.scan(tmp_path)
+
+
+def test_an_unknown_source_is_refused_with_the_nearest(tmp_path):
+    root = faceforensics(tmp_path)
+    with pytest.raises(InputError, match="is 'faceforensics' meant"):
+        scan.scan(root, "faceforensic")
+    with pytest.raises(InputError, match=re.escape("it is one of auto, ai_face")):
+        scan.scan(root, "zzz")
+
+
+def test_a_root_of_another_layout_than_the_named_source_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"not laid out like.*FaceForensics\+\+"):
+        scan.scan(celeb_df(tmp_path), "faceforensics")
+
+
+def test_a_folder_of_several_datasets_is_not_chosen_from(tmp_path):
+    celeb_df(tmp_path / "a")
+    faceforensics(tmp_path / "b")
+    with pytest.raises(InputError, match="holds several datasets"):
+        scan.scan(tmp_path)
+    assert scan.scan(tmp_path, "celeb_df").root == tmp_path / "a"
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"is a file; give the folder of a dataset, or a \.csv"):
+        scan.scan(touch(tmp_path / "a.txt", "x"))
+    with pytest.raises(InputError, match="is a file, which source table alone can read"):
+        scan.scan(touch(tmp_path / "a.csv", "x"), "folder")
+
+
+def test_a_table_is_a_root_of_its_own(tmp_path):
+    root = table(tmp_path)
+    assert scan.scan(root / "manifest.csv").manifest.equals(scan.scan(root).manifest)
+
+
+def test_a_manifest_that_was_written_reads_back_the_same(tmp_path):
+    manifest = scan.scan(faceforensics(tmp_path / "ff")).manifest
+    for suffix in (".parquet", ".csv"):
+        MANIFEST.write(manifest, tmp_path / f"manifest{suffix}")
+        again = MANIFEST.read(tmp_path / f"manifest{suffix}")
+        pd.testing.assert_frame_equal(again, manifest)
+
+
+def test_real_faces_are_scanned_by_their_table(shared):
+    result = scan.scan(shared / "faces")
+    assert result.source == "table"
+    assert result.manifest["kind"].value_counts().to_dict() == {"image": 439, "video": 46}
+    assert result.manifest["label"].value_counts().to_dict() == {0: 222, 1: 263}
+    assert not any("not there" in line for line in result.messages)
+
+
+# Archives
+
+
+def test_members_of_an_archive_come_in_frame_order(tmp_path):
+    path = archive_of(tmp_path, [f"s/{number}.png" for number in (10, 2, 1)] + ["t/a.png", "s/._1.png"])
+    assert sequence_members(path) == {"s": ["s/1.png", "s/2.png", "s/10.png"], "t": ["t/a.png"]}
+
+
+def test_images_of_a_sequence_come_with_their_frame_index(tmp_path):
+    archive_of(tmp_path, [f"s/{number}.png" for number in (10, 2, 1)])
+    assert sequence_frames(tmp_path, "x.tar.gz!s") == [1, 2, 10]
+    expected = [(1, b"s/1.png"), (2, b"s/2.png"), (10, b"s/10.png")]
+    assert list(read_member_images(tmp_path, "x.tar.gz!s")) == expected
+    assert list(read_member_images(tmp_path, "x.tar.gz!s", frames=[10, 1])) == [expected[0], expected[2]]
+
+
+def test_an_unpacked_sequence_reads_like_an_archived_one(tmp_path):
+    names = [f"s/{number}.png" for number in (10, 2, 1)]
+    archive_of(tmp_path, names)
+    for name in names:
+        touch(tmp_path / name, name)
+    assert list(read_member_images(tmp_path, "s")) == list(read_member_images(tmp_path, "x.tar.gz!s"))
+
+
+def test_names_without_or_with_repeated_numbers_are_numbered_in_order(tmp_path):
+    archive_of(tmp_path, ["s/left.png", "s/right.png", "t/a_1.png", "t/b_1.png"])
+    assert sequence_frames(tmp_path, "x.tar.gz!s") == [0, 1]
+    assert sequence_frames(tmp_path, "x.tar.gz!t") == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["/etc/x.png", "a/../../x.png", "C:\\x.png", "..\\x.png"])
+def test_a_member_that_leaves_its_folder_refuses_the_archive(name, tmp_path):
+    path = archive_of(tmp_path, ["s/0.png", name])
+    with pytest.raises(ArchiveError, match="is refused"):
+        sequence_members(path)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "RATIO_FREE_BYTES", 0)
+    path = archive_of(tmp_path, ["s/0.png"], content=bytes(1 << 20))
+    with pytest.raises(ArchiveError, match="over 100 times its size"):
+        sequence_members(path)
+    monkeypatch.setattr(archives, "MEMBER_BYTES_MAX", 1 << 19)
+    with pytest.raises(ArchiveError, match=r"member 's/0\.png' is larger"):
+        sequence_members(path)
+
+
+def test_a_header_that_claims_gigabytes_is_not_read(tmp_path):
+
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type, header.size = b"x", 1 << 32
+    path = tmp_path / "x.tar.gz"
+    path.write_bytes(gzip.compress(header.tobuf(tarfile.USTAR_FORMAT) + bytes(1 << 12)))
+    with pytest.raises(ArchiveError, match="absurd size"):
+        sequence_members(path)
+
+
+def test_an_archive_cut_anywhere_is_refused(tmp_path):
+
+    path = tmp_path / "whole.tar"
+    with tarfile.open(path, "w") as tar:
+        for number in range(3):
+            entry = tarfile.TarInfo(f"s/{number}.png")
+            entry.size = 700
+            tar.addfile(entry, io.BytesIO(bytes(700)))
+    content = path.read_bytes()
+    short = tmp_path / "short.tar"
+    for length in range(1, 3 * 1536 + 1, 137):
+        short.write_bytes(content[:length])
+        with pytest.raises(ArchiveError):
+            sequence_members(short)
+
+
+def test_a_sequence_that_is_not_there_is_named(tmp_path):
+    archive_of(tmp_path, ["s/0.png"])
+    with pytest.raises(ArchiveError, match=r"sequence x\.tar\.gz!t has no image"):
+        sequence_frames(tmp_path, "x.tar.gz!t")
+    with pytest.raises(ArchiveError, match=r"y\.tar\.gz does not exist"):
+        sequence_frames(tmp_path, "y.tar.gz!s")
+    with pytest.raises(ArchiveError, match="sequence s has no image"):
+        sequence_frames(tmp_path, "s")
+
+
+def test_a_hundred_thousand_rows_scan_and_validate_in_seconds(tmp_path):
+
+    rows = np.arange(100_000)
+    touch(tmp_path / "0" / "0.jpg")
+    listed = pd.DataFrame(
+        {"path": [f"{row // 100}/{row}.jpg" for row in rows], "label": rows % 2, "age": rows % 80}
+    )
+    listed.to_csv(tmp_path / "manifest.csv", index=False)
+    started = time.process_time()
+    assert len(scan.scan(tmp_path).manifest) == 100_000
+    assert time.process_time() - started < 20  # about 2 s; per-row work would take minutes
+
+
+def archive_of(folder, names, content=None):
+
+    return archive(
+        folder / "x.tar.gz", [(name, name.encode() if content is None else content) for name in names]
+    )
