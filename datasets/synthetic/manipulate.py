@@ -1,0 +1,295 @@
+"""Manipulated clips made from two rendered ones, one function a method.
+
+Every method takes the clip that is shown (``target``), the clip whose face or expression is put in
+(``source``), and returns frames and the mask of what was changed. The methods differ in kind as those
+of the datasets they are named after do: where they change the face, which frequencies they lose or
+add, how their edges look. They imitate the visible traces, not the algorithms.
+
+``strength`` in [0, 1] is the share of the manipulation that is blended in: 0 gives the target's own
+frames, 1 the whole manipulation. Colour errors are added, never multiplied, so that they are as large
+on dark skin as on light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from unmasked.datasets.synthetic.warp import (
+    BROWS,
+    INNER_LIPS,
+    JAW,
+    LIPS,
+    NOSE,
+    RIGID,
+    FaceBox,
+    blend,
+    face_box,
+    hull_masks,
+    lifted_brows,
+    matched_colour,
+    membrane,
+    remap,
+    similarity,
+    thin_plate_maps,
+)
+
+if TYPE_CHECKING:
+    from unmasked.datasets.synthetic.render import Clip
+
+Manipulation = Callable[..., tuple[np.ndarray, np.ndarray]]
+
+
+def deepfakes(
+    target: Clip, source: Clip, *, strength: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A face swap as an autoencoder of low resolution makes it: blurred, off in colour, pasted as a patch.
+
+    Args:
+        target: whose video it is.
+        source: whose face is put in; as many frames as the target.
+        strength: 0 (the target's own frames) to 1.
+        rng: draws this video's resolution, colour error and edge.
+
+    Returns:
+        Frames (T, H, W, 3) uint8 RGB and the mask (T, H, W) uint8 of changed pixels.
+    """
+    box, own = _box_of(target)
+    points = box.local(target.points)
+    face = _warped_source(target, source, box, _matching_frames(target, source))
+    face = matched_colour(face, own, hull_masks(_inner_face(points), box.width_px, box.height_px, 0))
+    face = _through_bottleneck(face, points, face_px=rng.uniform(34, 44))
+    face += _colour_error(rng, size=11)
+    mask = hull_masks(_patch_outline(points), box.width_px, box.height_px, rng.uniform(1.5, 2.5))
+    return _composed(target, box, face, strength * mask)
+
+
+def faceswap(
+    target: Clip, source: Clip, *, strength: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One still of the source, warped by landmarks onto every frame and pasted with Poisson blending.
+
+    The still keeps its mouth and its sharpened pixels while the head moves; the edge is hard.
+    Arguments and result as in `deepfakes`.
+    """
+    box, own = _box_of(target)
+    still = np.full(len(target.frames), int(np.argmin(source.mouth_open)))
+    jitter = rng.normal(0, 0.6, (len(target.points), 1, 2))
+    points = box.local(target.points) + jitter.astype(np.float32)
+    maps = thin_plate_maps(points, source.points[still], box.width_px, box.height_px)
+    face = remap(source.frames[still], maps, cv2.INTER_NEAREST).astype(np.float32)
+    mask = hull_masks(_whole_face(points, lift=0.18), box.width_px, box.height_px, 0)
+    ring = hull_masks(_whole_face(points, lift=0.18), box.width_px, box.height_px, 2.0)
+    for t in range(len(face)):
+        edge = ((cv2.dilate(mask[t], np.ones((5, 5))) - (ring[t] > 0.9)) > 0).astype(np.float32)
+        face[t] += membrane(own[t] - face[t], edge)
+        face[t] += 0.9 * (face[t] - cv2.GaussianBlur(face[t], (0, 0), 1.6))
+    return _composed(target, box, face, strength * mask)
+
+
+def face2face(
+    target: Clip, source: Clip, *, strength: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The target's own face bent to the source's expression, smoothed and lit anew as a fitted model is.
+
+    Arguments and result as in `deepfakes`.
+    """
+    box, _ = _box_of(target)
+    moved = _with_expression_of(target, source, (slice(4, 13), BROWS, LIPS))
+    face = _reenacted(target, source, box, moved)
+    points = box.local(moved)
+    smooth = np.stack([cv2.bilateralFilter(image, 7, 28, 3) for image in face]).astype(np.float32)
+    face = smooth + _shading(points, box, rng, size=13)
+    mask = hull_masks(_whole_face(points, lift=0.1), box.width_px, box.height_px, 2.5)
+    return _composed(target, box, face, strength * mask)
+
+
+def neural_textures(
+    target: Clip, source: Clip, *, strength: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The lower face resynthesised with the source's mouth movement; upsampling leaves a fine grid.
+
+    Arguments and result as in `deepfakes`.
+    """
+    box, _ = _box_of(target)
+    moved = _with_expression_of(target, source, (slice(5, 12), LIPS))
+    face = _reenacted(target, source, box, moved)
+    points = box.local(moved)
+    face = _through_bottleneck(face.astype(np.float32), points, face_px=rng.uniform(50, 62))
+    face += _upsampling_grid(box, period_px=rng.uniform(5.0, 6.5), size=6.5)
+    mask = hull_masks(_lower_face(points), box.width_px, box.height_px, 3.0)
+    return _composed(target, box, face, strength * mask)
+
+
+def blended_swap(
+    target: Clip, source: Clip, *, strength: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A swap as Celeb-DF improved it: finer, colour-corrected, smooth in time, widely feathered.
+
+    Arguments and result as in `deepfakes`.
+    """
+    box, own = _box_of(target)
+    points = _smoothed_in_time(box.local(target.points))
+    face = _warped_source(target, source, box, np.arange(len(target.frames)))
+    face = matched_colour(face, own, hull_masks(_inner_face(points), box.width_px, box.height_px, 0))
+    face = _through_bottleneck(face, points, face_px=rng.uniform(60, 80))
+    face += _colour_error(rng, size=5)
+    mask = hull_masks(_whole_face(points, lift=0.12), box.width_px, box.height_px, 5.0)
+    return _composed(target, box, face, strength * mask)
+
+
+FACEFORENSICS: dict[str, Manipulation] = {
+    "Deepfakes": deepfakes,
+    "Face2Face": face2face,
+    "FaceSwap": faceswap,
+    "NeuralTextures": neural_textures,
+}
+# Whoever posts a video uses any method, and takes more care than those who make a dataset of thousands.
+WILD: dict[str, Manipulation] = {
+    "Deepfakes": deepfakes,
+    "Face2Face": face2face,
+    "FaceSwap": faceswap,
+    "Celeb-synthesis": blended_swap,
+}
+WILD_STRENGTH = (0.5, 0.85)
+
+
+def _box_of(clip: Clip) -> tuple[FaceBox, np.ndarray]:
+    """The face's box and the pixels inside it."""
+    box = face_box(clip.points, *clip.frames.shape[1:3])
+    return box, box.cut(clip.frames)
+
+
+def _composed(
+    target: Clip, box: FaceBox, face: np.ndarray, mask: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The target's frames with the face blended in, and the mask at full contrast."""
+    frames = box.paste(target.frames, blend(box.cut(target.frames), face, mask))
+    empty = np.zeros(target.frames.shape[:3], np.uint8)
+    return frames, box.paste(empty, np.round(255 * mask).astype(np.uint8))
+
+
+def _whole_face(points: np.ndarray, lift: float) -> np.ndarray:
+    return np.concatenate([points[:, JAW], lifted_brows(points, lift)], axis=1)
+
+
+def _inner_face(points: np.ndarray) -> np.ndarray:
+    return np.concatenate([points[:, BROWS], points[:, 48:60], points[:, 3:14:2]], axis=1)
+
+
+def _lower_face(points: np.ndarray) -> np.ndarray:
+    return np.concatenate([points[:, 3:14], points[:, 31:36]], axis=1)
+
+
+def _patch_outline(points: np.ndarray) -> np.ndarray:
+    """The corners (T, 4, 2) of the upright rectangle, in the head's own axes, that an autoencoder fills."""
+    up = points[:, BROWS].mean(axis=1) - points[:, 8]
+    height = np.linalg.norm(up, axis=1, keepdims=True)
+    up = up / height
+    right = np.stack([-up[:, 1], up[:, 0]], axis=1)
+    centre = points[:, NOSE].mean(axis=1)
+    half = 0.40 * np.linalg.norm(points[:, 16] - points[:, 0], axis=1, keepdims=True)
+    top, bottom = centre + 0.62 * height * up, centre - 0.50 * height * up
+    return np.stack(
+        [top - half * right, top + half * right, bottom + half * right, bottom - half * right], axis=1
+    )
+
+
+def _canonical(points: np.ndarray, template: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points with position, size and tilt taken out, and the similarity (matrix, offset) that did it."""
+    rigid = np.broadcast_to(template[RIGID], (len(points), len(RIGID), 2))
+    matrix, offset = similarity(points[:, RIGID], rigid)
+    return points @ matrix + offset, matrix, offset
+
+
+def _matching_frames(target: Clip, source: Clip) -> np.ndarray:
+    """For every frame of the target, the source's frame with the most similar pose and expression."""
+    template = target.points[0].astype(np.float64)
+    ours, theirs = _canonical(target.points, template)[0], _canonical(source.points, template)[0]
+    ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
+    return ((ours[:, None] - theirs[None]) ** 2).sum(axis=(2, 3)).argmin(axis=1)
+
+
+def _warped_source(target: Clip, source: Clip, box: FaceBox, chosen: np.ndarray) -> np.ndarray:
+    """The source's chosen frames with their points on the target's: (T, h, w, 3) float32."""
+    maps = thin_plate_maps(box.local(target.points), source.points[chosen], box.width_px, box.height_px)
+    return remap(source.frames[chosen], maps).astype(np.float32)
+
+
+def _with_expression_of(target: Clip, source: Clip, parts: tuple[slice, ...]) -> np.ndarray:
+    """The target's points (T, 68, 2) with those parts displaced from rest as the source's are."""
+    template = np.median(target.points, axis=0).astype(np.float64)
+    ours, matrix, offset = _canonical(target.points, template)
+    theirs = _canonical(source.points, template)[0]
+    rest, their_rest = np.median(ours, axis=0), np.median(theirs, axis=0)
+    for part in parts:
+        ours[:, part] = rest[part] + (theirs - their_rest)[:, part]
+    return (ours - offset) @ np.linalg.inv(matrix)
+
+
+def _reenacted(target: Clip, source: Clip, box: FaceBox, moved: np.ndarray) -> np.ndarray:
+    """The target's face with its points moved, the source's teeth between its lips: (T, h, w, 3) uint8."""
+    w, h = box.width_px, box.height_px
+    x, y = np.array([0, w / 2, w - 1]), np.array([0, h / 2, h - 1])
+    border = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)[[0, 1, 2, 3, 5, 6, 7, 8]]
+    border = np.broadcast_to(border, (len(moved), 8, 2))
+    at, lips = box.local(moved), box.local(moved)[:, LIPS]
+    still = border + box.corners[:, None]
+    own_maps = thin_plate_maps(
+        np.concatenate([at, border], axis=1), np.concatenate([target.points, still], axis=1), w, h
+    )
+    face = remap(target.frames, own_maps)
+    mouth_maps = thin_plate_maps(lips, source.points[:, LIPS], w, h)
+    mouth = remap(source.frames, mouth_maps)
+    between = hull_masks(box.local(moved)[:, INNER_LIPS], w, h, 0)
+    between = np.stack([cv2.GaussianBlur(mask, (0, 0), 1.2) for mask in between])
+    return blend(face, mouth, between)
+
+
+def _through_bottleneck(face: np.ndarray, points: np.ndarray, face_px: float) -> np.ndarray:
+    """The face (T, h, w, 3) reduced until it is ``face_px`` wide, and enlarged again."""
+    height, width = face.shape[1:3]
+    factor = min(1.0, face_px / np.linalg.norm(points[:, 16] - points[:, 0], axis=1).mean())
+    small = (max(4, round(width * factor)), max(4, round(height * factor)))
+    return np.stack(
+        [
+            cv2.resize(
+                cv2.resize(image, small, interpolation=cv2.INTER_AREA),
+                (width, height),
+                interpolation=cv2.INTER_CUBIC,
+            )
+            for image in face
+        ]
+    )
+
+
+def _colour_error(rng: np.random.Generator, size: float) -> np.ndarray:
+    """An RGB offset of ``size`` grey levels (root mean square) in a random direction of hue and lightness."""
+    direction = rng.normal(0, 1, 3)
+    return (size * np.sqrt(3) * direction / np.linalg.norm(direction)).astype(np.float32)
+
+
+def _shading(points: np.ndarray, box: FaceBox, rng: np.random.Generator, size: float) -> np.ndarray:
+    """Light from a wrong side: (T, h, w, 1), a slope of ``size`` grey levels from the nose to the cheek."""
+    angle = rng.uniform(0, 2 * np.pi)
+    centre = points[:, NOSE].mean(axis=1)
+    half = np.linalg.norm(points[:, 16] - points[:, 0], axis=1) / 2
+    x, y = np.arange(box.width_px)[None, None], np.arange(box.height_px)[None, :, None]
+    along = np.cos(angle) * (x - centre[:, 0, None, None]) + np.sin(angle) * (y - centre[:, 1, None, None])
+    return (size * along / half[:, None, None])[..., None].astype(np.float32)
+
+
+def _upsampling_grid(box: FaceBox, period_px: float, size: float) -> np.ndarray:
+    """The chequered residue (h, w, 1) of transposed convolutions, ``size`` grey levels high."""
+    x = np.cos(2 * np.pi * np.arange(box.width_px) / period_px)
+    y = np.cos(2 * np.pi * np.arange(box.height_px) / period_px)
+    return (size * (y[:, None] * x[None] + 0.5 * (x[None] + y[:, None])) / 1.5)[..., None].astype(np.float32)
+
+
+def _smoothed_in_time(points: np.ndarray) -> np.ndarray:
+    """Points (T, K, 2) averaged over five frames."""
+    padded = np.concatenate([points[:1], points[:1], points, points[-1:], points[-1:]])
+    return np.mean([padded[i : i + len(points)] for i in range(5)], axis=0).astype(points.dtype)
