@@ -109,10 +109,7 @@ def items(manifest: pd.DataFrame) -> list[Item]:
     """The items of a valid manifest, in its order; without ``root``, paths are as seen from here."""
     columns = manifest[["dataset", "video", "compression", "root", "path", "kind"]].astype(object)
     rows = columns.where(columns.notna(), "").itertuples(index=False, name=None)
-    found = [
-        ((dataset, video, compression), root, path, kind)
-        for dataset, video, compression, root, path, kind in rows
-    ]
+    found = [(row[:3], *row[3:]) for row in rows]  # (dataset, video, compression), root, path, kind
     folders = safe_folders([key for key, *_ in found])
     return [Item(*row, folder) for row, folder in zip(found, folders, strict=True)]
 
@@ -124,7 +121,7 @@ def safe_folders(keys: Iterable[tuple[str, str, str]]) -> list[str]:
     a hash of the key keeps such names apart.
 
     >>> safe_folders([("Celeb-DF-v2", "Celeb-real/id0_0000", ""), ("x", "../../etc/passwd", "")])
-    ['Celeb-DF-v2/Celeb-real/id0_0000', 'x/_/_/etc/passwd-b3ee87d3']
+    ['Celeb-DF-v2/Celeb-real/id0_0000', 'x/_/_/etc/passwd-179e33da']
     """
     taken: set[str] = set()
     folders = []

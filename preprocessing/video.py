@@ -191,6 +191,8 @@ def _opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, Video
             raise Unreadable("too_large", _size_words(stream.width, stream.height, max_pixels))
         # One thread: the parallelism is over videos, in processes.
         stream.codec_context.thread_count = 1
+        # Frames may grow behind the header; decoders pad them, hence the factor.
+        stream.codec_context.options = {"max_pixels": str(2 * max_pixels)}
         yield container, stream
 
 
