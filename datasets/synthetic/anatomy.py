@@ -32,7 +32,7 @@ AXIS_Z = -0.075  # the head's vertical axis lies this far behind the eyes
 # Where hair begins, metres above the eyes, by the angle from straight ahead in degrees.
 _HAIRLINE = (
     (0, 30, 48, 58, 66, 74, 84, 98, 112, 130, 180),
-    (0.066, 0.065, 0.054, 0.038, 0.020, 0.010, 0.026, 0.012, -0.02, -0.045, -0.06),
+    (0.076, 0.074, 0.063, 0.044, 0.024, 0.008, 0.026, 0.012, -0.02, -0.045, -0.06),
 )
 
 
@@ -128,16 +128,19 @@ def ambient_light(vertices: np.ndarray, triangles: np.ndarray, directions: int =
     for direction in sky:
         weight = np.clip(normals @ direction, 0, None) * (1 + 0.35 * direction[1])
         total += weight
-        seen += weight * visible_from(direction, vertices, triangles)
+        seen += weight * visible_from(direction, vertices, triangles, normals)
     return (seen / np.maximum(total, 1e-6)).astype(np.float32)
 
 
-def visible_from(direction: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+def visible_from(
+    direction: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray
+) -> np.ndarray:
     """(V,) 1 where nothing lies between the vertex and a far light, else 0, by a depth map of 160 px."""
     size = 160
     side = np.cross((0.3, 0.9, 0.1), direction)
     side /= np.linalg.norm(side)
-    turned = vertices @ np.stack([side, np.cross(direction, side), direction]).T.astype(np.float32)
+    axes = np.stack([side, np.cross(direction, side), direction]).T.astype(np.float32)
+    turned = vertices @ axes
     low = turned.min(0)
     step = (turned.max(0) - low)[:2].max() / (size - 3)
     x, y = (turned[:, 0] - low[0]) / step + 1, size - 2 - (turned[:, 1] - low[1]) / step
@@ -145,8 +148,11 @@ def visible_from(direction: np.ndarray, vertices: np.ndarray, triangles: np.ndar
     seen = rasterise(points, triangles, (size, size))
     depth = np.full(size * size, -np.inf, np.float32)
     depth[seen.pixel] = interpolate(seen, points[triangles][..., 2:])[:, 0]
-    at = np.clip(np.rint(y), 0, size - 1).astype(int) * size + np.clip(np.rint(x), 0, size - 1).astype(int)
-    return (turned[:, 2] >= depth[at] - 2.0 * step).astype(np.float32)
+    # Looked up a little off the surface, or the map's coarse steps would shade the surface itself.
+    off = turned + 1.5 * step * (normals @ axes)
+    column = np.clip(np.rint((off[:, 0] - low[0]) / step + 1), 0, size - 1).astype(int)
+    row = np.clip(np.rint(size - 2 - (off[:, 1] - low[1]) / step), 0, size - 1).astype(int)
+    return (off[:, 2] >= depth[row * size + column] - 1.0 * step).astype(np.float32)
 
 
 def _eyes(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

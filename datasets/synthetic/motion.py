@@ -32,7 +32,7 @@ def expression_track(frames: int, seed: int) -> np.ndarray:
     track = {name: np.zeros(frames) for name in ACTIONS + POSE}
 
     syllables = np.abs(_wander(frames, 0.17, rng)) * np.clip(0.75 + _wander(frames, 0.6, rng), 0.1, 1.2)
-    track["jawOpen"] = np.clip(0.5 * syllables - 0.06, 0, 0.6)
+    track["jawOpen"] = np.clip(0.4 * syllables - 0.05, 0, 0.42)
     wide, round_ = _wander(frames, 0.3, rng), _wander(frames, 0.3, rng)
     _both(track, "mouthStretch", np.clip(0.35 * wide, 0, 0.5))
     track["mouthFunnel"] = np.clip(0.35 * round_, 0, 0.5)

@@ -14,7 +14,7 @@ TONE_GROUPS = {"light": (1, 2, 3), "medium": (4, 5, 6), "dark": (7, 8, 9, 10)}
 GENDERS = ("female", "male")
 HAIR_STYLES = {
     "female": ("long", "long", "bob", "bun", "short", "curly"),
-    "male": ("short", "short", "crop", "curly", "receding", "bald"),
+    "male": ("short", "short", "short", "crop", "crop", "curly", "receding", "bald"),
 }
 BEARDS = ("none", "none", "none", "stubble", "moustache", "full")
 
@@ -25,7 +25,7 @@ _HAIR_COLOURS = {  # sRGB
     "auburn": (116, 58, 32),
     "blond": (176, 140, 88),
     "grey": (150, 147, 143),
-    "white": (205, 203, 198),
+    "white": (184, 181, 176),
 }
 _EYE_COLOURS = {"brown": (82, 52, 30), "dark": (48, 32, 22), "green": (92, 108, 72), "blue": (92, 124, 150)}
 _CLOTH_COLOURS = (
@@ -137,7 +137,7 @@ def _draw_phenotype(gender: str, years: float, rng: np.random.Generator) -> tupl
         ("gender", float(rng.uniform(0.9, 1.0) if gender == "female" else rng.uniform(0.0, 0.1))),
         ("age", float(2 / 3 + (years - 25) / (90 - 25) / 3)),
         ("muscle", float(rng.uniform(0.3, 0.8))),
-        ("weight", float(rng.uniform(0.25, 0.85))),
+        ("weight", float(rng.uniform(0.25, 0.7))),
         ("proportions", float(rng.uniform(0.3, 0.9))),
         *zip(("african", "asian", "caucasian"), map(float, ancestry), strict=True),
     )
@@ -166,10 +166,23 @@ _CHANGE_SPREAD = {
 }  # fmt: skip
 
 
+# Added for women and taken away for men; then added for all, towards livelier proportions.
+_FEMALE_SHIFT = {
+    "chin-bones-incr": -0.25, "chin-width-incr": -0.3, "eyebrows-trans-forward": -0.12, "head-fat-incr": -0.12,
+    "mouth-upperlip-volume-incr": 0.2, "mouth-lowerlip-volume-incr": 0.2, "nose-volume-incr": -0.2,
+    "nose-scale-horiz-incr": -0.15, "l-eye-scale-incr": 0.25, "r-eye-scale-incr": 0.25,
+    "l-cheek-bones-incr": 0.1, "r-cheek-bones-incr": 0.1, "nose-point-up": 0.15,
+}  # fmt: skip
+_SHIFT = {
+    "l-eye-scale-incr": 0.4, "r-eye-scale-incr": 0.4, "head-scale-horiz-incr": -0.15, "head-fat-incr": -0.3,
+    "nose-volume-incr": -0.15,
+}  # fmt: skip
+
+
 def _draw_changes(gender: str, years: float, rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
     changes: dict[str, float] = {}
     for name, spread in _CHANGE_SPREAD.items():
-        amount = float(np.clip(rng.normal(0, spread), -2 * spread, 2 * spread))
+        amount = float(0.8 * np.clip(rng.normal(0, spread), -2 * spread, 2 * spread))
         if not name.startswith("lr-"):
             changes[name] = amount
             continue

@@ -8,19 +8,19 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from unmasked.datasets.synthetic.anatomy import ambient_light, centred, load_anatomy, visible_from
+from unmasked.datasets.synthetic.anatomy import ambient_light, centred, follows_head, load_anatomy, visible_from
 from unmasked.datasets.synthetic.backdrop import paint_backdrop
 from unmasked.datasets.synthetic.head import EYE, SKIN, TONGUE, load_head
 from unmasked.datasets.synthetic.landmarks import VERTICES
 from unmasked.datasets.synthetic.motion import ACTIONS, POSE, expression_track
 from unmasked.datasets.synthetic.people import Person
 from unmasked.datasets.synthetic.raster import interpolate, rasterise, vertex_normals
-from unmasked.datasets.synthetic.texture import linear, monk_colour, paint_atlas
-from unmasked.datasets.synthetic.wardrobe import dress
+from unmasked.datasets.synthetic.texture import paint_atlas, skin_albedo
+from unmasked.datasets.synthetic.wardrobe import dress, hidden_scalp
 
-CAMERA_M = 0.9  # from the face: close enough for a little perspective
+CAMERA_M = 1.1  # from the face: close enough for a little perspective
 FACE_SHARE = 0.45  # width of the face, jaw to jaw, as a share of the frame
-EYE_LINE = 0.43  # height of the eyes in the frame, from above
+EYE_LINE = 0.46  # height of the eyes in the frame, from above
 PIVOT = np.array([0.0, -0.10, -0.09], np.float32)  # where the head turns on the neck, metres
 
 
@@ -87,9 +87,9 @@ def render_clip(
     rng = np.random.default_rng([seed, 7])
     portrait = _portrait(person)
     light = _draw_light(rng)
-    gain = np.float32((0.30 / linear(monk_colour(person.skin_tone)).mean()) ** 0.22)
+    gain = np.float32((0.30 / skin_albedo(person.skin_tone).mean()) ** 0.3)
     shadow = _shadow(light.direction, portrait, rng)
-    backdrop = paint_backdrop(size_px, rng) * light.ambient.mean() * gain**0.5 * 2.2
+    backdrop = paint_backdrop(size_px, rng) * light.ambient.mean() / gain**0.6 * 2.2
 
     # Noise is drawn once, and each frame shows another window of it.
     grain = 1.6 * rng.standard_normal((2 * size_px, 2 * size_px, 3), dtype=np.float32) + np.float32(0.5)
@@ -111,11 +111,13 @@ def render_clip(
 def _portrait(person: Person) -> _Portrait:
     head, anatomy = load_head(), load_anatomy()
     rest = centred(head.neutral(dict(person.phenotype), dict(person.changes)))
+    rest[:, 1] -= _neck_stretch(anatomy.vertices[:, 1])
     pieces = dress(person, rest)
     sizes = np.cumsum([len(rest)] + [len(piece.vertices) for piece in pieces])
     vertices = np.concatenate([rest] + [piece.vertices for piece in pieces])
+    kept = ~hidden_scalp(person)
     triangles = np.concatenate(
-        [head.triangles] + [piece.triangles + start for piece, start in zip(pieces, sizes, strict=False)]
+        [head.triangles[kept]] + [piece.triangles + start for piece, start in zip(pieces, sizes, strict=False)]
     ).astype(np.int32)
     extra = np.zeros(len(vertices) - len(rest), np.float32)
     face = anatomy.face.copy()
@@ -126,15 +128,15 @@ def _portrait(person: Person) -> _Portrait:
     tongue = np.unique(head.triangles[head.part == TONGUE])
     ambient[tongue] = np.maximum(ambient[tongue], 0.25)
     eye = np.unique(head.triangles[head.part == EYE])
-    ambient[eye] = np.maximum(ambient[eye], 0.35)
-    teeth = slice(sizes[1], sizes[3])
+    ambient[eye] = np.maximum(ambient[eye], 0.25)
+    teeth = slice(sizes[0], sizes[2])
     ambient[teeth] = np.maximum(ambient[teeth], 0.45)
     jaw = rest[[VERTICES[0], VERTICES[16]], 0]
     return _Portrait(
         vertices=vertices,
         triangles=triangles,
-        uv=np.concatenate([anatomy.uv] + [piece.uv for piece in pieces]),
-        follows=np.concatenate([follows_of(rest)] + [piece.follows for piece in pieces])[:, None],
+        uv=np.concatenate([anatomy.uv[kept]] + [piece.uv for piece in pieces]),
+        follows=np.concatenate([follows_head(rest)] + [piece.follows for piece in pieces])[:, None],
         jaw=np.concatenate([np.zeros(len(rest), np.float32)] + [piece.jaw for piece in pieces])[:, None],
         face=np.concatenate([face, extra]),
         ambient=ambient,
@@ -144,10 +146,10 @@ def _portrait(person: Person) -> _Portrait:
     )
 
 
-def follows_of(rest: np.ndarray) -> np.ndarray:
-    from unmasked.datasets.synthetic.anatomy import follows_head
-
-    return follows_head(rest)
+def _neck_stretch(height: np.ndarray) -> np.ndarray:
+    """(V,) metres by which the neck's open end goes down, to hide it in the collar."""
+    share = np.clip((-0.119 - height) / 0.026, 0, 1)
+    return (0.05 * share).astype(np.float32)
 
 
 def _draw_light(rng: np.random.Generator) -> _Light:
@@ -166,11 +168,12 @@ def _draw_light(rng: np.random.Generator) -> _Light:
 def _shadow(direction: np.ndarray, portrait: _Portrait, rng: np.random.Generator) -> np.ndarray:
     """(N,) 0 in the shade to 1 in the light, over a handful of directions for a soft edge."""
     total = np.zeros(len(portrait.vertices), np.float32)
+    normals = vertex_normals(portrait.vertices, portrait.triangles)
     samples = 6
     for _ in range(samples):
         towards = direction + 0.10 * rng.standard_normal(3)
         towards /= np.linalg.norm(towards)
-        total += visible_from(towards, portrait.vertices, portrait.triangles)
+        total += visible_from(towards, portrait.vertices, portrait.triangles, normals)
     return total / samples
 
 
@@ -256,7 +259,7 @@ def _irradiance(normal: np.ndarray, portrait: _Portrait, light: _Light, shadow: 
     sky = ambient * (0.85 + 0.3 * normal[:, 1:2]) * light.ambient
     halfway = light.direction + np.array([0, 0, 1], np.float32)
     shine = np.clip(normal @ (halfway / np.linalg.norm(halfway)), 0, 1)[:, None]
-    sheen = shadow * (0.10 * shine**14 + portrait.wet * 0.5 * shine**90)
+    sheen = shadow * (0.10 * shine**14 + portrait.wet * 0.15 * shine**50)
     return np.concatenate([key + fill + sky, sheen, portrait.face[:, None]], axis=1, dtype=np.float32)
 
 

@@ -39,17 +39,35 @@ def monk_colour(tone: int) -> np.ndarray:
     return np.array([int(code[i : i + 2], 16) for i in (0, 2, 4)], float)
 
 
+def skin_albedo(tone: int) -> np.ndarray:
+    """(3,) linear-light albedo of a Monk tone, a little warmer than the chart, which has no blood in it.
+
+    >>> skin_albedo(10).round(3)
+    array([0.018, 0.013, 0.009], dtype=float32)
+    """
+    tones = (1, 3, 5, 7, 9, 10)
+    green = np.interp(tone, tones, (0.80, 0.80, 0.86, 0.97, 0.94, 0.88))
+    blue = np.interp(tone, tones, (0.68, 0.70, 0.82, 0.95, 0.88, 0.76))
+    return linear(monk_colour(tone)) * np.array([1, green, blue], np.float32)
+
+
+def _white(person: Person) -> np.float32:
+    """How white eyes and teeth are painted: less where the camera opens up for dark skin."""
+    return np.float32(np.clip(skin_albedo(person.skin_tone).mean() / 0.4, 0, 1) ** 0.22)
+
+
 def paint_atlas(person: Person) -> np.ndarray:
     """(H, W, 4) float32 atlas: linear-light albedo RGB in [0, 1], then gloss in [0, 1]."""
     rng = np.random.default_rng(person.seed)
     atlas = np.zeros((*ATLAS, 4), np.float32)
-    _tile(atlas, SKIN_TILE)[:] = _paint_skin(person, load_anatomy(), rng)
-    _tile(atlas, HAIR_TILE)[:] = paint_hair(person, HAIR_TILE[2:], rng)
+    hair = paint_hair(person, HAIR_TILE[2:], rng)
+    _tile(atlas, HAIR_TILE)[:] = hair
+    _tile(atlas, SKIN_TILE)[:] = _paint_skin(person, load_anatomy(), hair, rng)
     _tile(atlas, EYE_TILE)[:] = _paint_eye(person, rng)
     _tile(atlas, CLOTH_TILE)[:] = _paint_cloth(person, rng)
     _tile(atlas, MOUTH_TILE)[:] = (*linear(np.array([120, 38, 36])), 0.1)
     _tile(atlas, TONGUE_TILE)[:] = (*linear(np.array([170, 78, 76])), 0.4)
-    _tile(atlas, TEETH_TILE)[:] = _paint_teeth(rng)
+    _tile(atlas, TEETH_TILE)[:] = _paint_teeth(person, rng)
     return atlas
 
 
@@ -83,12 +101,14 @@ def _blob(position: np.ndarray, centre: tuple[float, float, float], radius: tupl
     return np.exp(-0.5 * sum(squares)).astype(np.float32)
 
 
-def _paint_skin(person: Person, anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
+def _paint_skin(
+    person: Person, anatomy: Anatomy, hair: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     position = anatomy.position_map
     mirrored = np.abs(position[:1])
     sides = np.concatenate([mirrored, position[1:]])  # both halves of the face at x > 0
     shape = position.shape[1:]
-    tone = linear(monk_colour(person.skin_tone))
+    tone = skin_albedo(person.skin_tone)
     depth = np.float32(np.clip(1 - person.skin_tone / 12, 0.25, 1))  # blood shows through light skin more
 
     skin = np.ones((*shape, 3), np.float32) * tone
@@ -104,7 +124,7 @@ def _paint_skin(person: Person, anatomy: Anatomy, rng: np.random.Generator) -> n
     dark = (0.14 + 0.14 * years) * socket
     skin *= 1 + depth * red[..., None] * np.array([0.25, -0.55, -0.5], np.float32)
     skin *= 1 - dark[..., None] * np.array([0.7, 1.0, 0.9], np.float32)
-    pores = 0.035 * noise(shape, 1.6, rng) + 0.03 * noise(shape, 3.5, rng) + 0.03 * noise(shape, 60, rng)
+    pores = 0.022 * noise(shape, 1.6, rng) + 0.02 * noise(shape, 3.5, rng) + 0.03 * noise(shape, 60, rng)
     skin *= (1 + (1 + 0.6 * years) * pores)[..., None]
 
     gloss = (
@@ -119,7 +139,7 @@ def _paint_skin(person: Person, anatomy: Anatomy, rng: np.random.Generator) -> n
     _paint_beard(canvas, person, sides, rng)
     _paint_brows(canvas, person, anatomy, rng)
     _paint_lashes(canvas, person, anatomy)
-    _paint_scalp(canvas, person, anatomy, rng)
+    _paint_scalp(canvas, person, anatomy, hair, rng)
     return np.clip(canvas, 0.002, 1)
 
 
@@ -155,7 +175,7 @@ def _paint_spots(canvas: np.ndarray, person: Person, sides: np.ndarray, rng: np.
     aged = np.clip((noise(shape, 7, rng) - 1.9) * 2, 0, 1) * np.clip((person.age_years - 50) / 40, 0, 1)
     darker = canvas[..., :3] * np.array([0.62, 0.45, 0.36], np.float32)
     _blend(canvas, 0.75 * freckles + 0.5 * aged, darker)
-    for _ in range(int(rng.poisson(2))):
+    for _ in range(int(rng.poisson(1.2))):
         x, y = int(rng.uniform(200, 440)), int(rng.uniform(240, 560))
         mole = np.zeros(shape, np.uint8)
         cv2.circle(mole, (x * 8, y * 8), int(rng.uniform(6, 16)), 255, -1, cv2.LINE_AA, 3)
@@ -182,10 +202,10 @@ def _paint_wrinkles(canvas: np.ndarray, person: Person, rng: np.random.Generator
     for side in (-1, 1):
         for tilt in rng.normal((-0.35, 0.0, 0.35), 0.1):
             crease(side * (36 + 8 * half), 0.001 + tilt * 0.014 * half, 1, rng.uniform(0.4, 0.8))
-        crease(side * (9 + 12 * half), -0.038 - 0.034 * half**1.4, 2, 0.9)
+        crease(side * (9 + 12 * half), -0.038 - 0.034 * half**1.4, 2, 0.6)
         crease(side * (5 + 20 * half), -0.017 - 0.005 * np.sin(np.pi * half), 1, 0.6)
         crease(side * (15 + 2 * half), -0.078 - 0.02 * half, 1, 0.4)
-    soft = 0.5 * lines + 0.9 * cv2.GaussianBlur(lines, (0, 0), 1.6)
+    soft = 0.22 * lines + 0.6 * cv2.GaussianBlur(lines, (0, 0), 1.6)
     canvas[..., :3] *= 1 - np.clip(soft * strength, 0, 1)[..., None] * np.array([0.4, 0.5, 0.5], np.float32)
 
 
@@ -195,8 +215,8 @@ def _paint_lips(canvas: np.ndarray, person: Person, anatomy: Anatomy, rng: np.ra
     mask = np.zeros(shape, np.uint8)
     cv2.fillPoly(mask, [np.rint(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
     soft = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 1.6)
-    tone = linear(monk_colour(person.skin_tone))
-    rose = linear(np.array([188, 84, 84])) * (0.35 + 0.65 * tone.mean() / 0.8)
+    tone = skin_albedo(person.skin_tone)
+    rose = linear(np.array([188, 84, 84])) * (0.12 + 0.88 * np.clip(tone.mean() / 0.5, 0, 1) ** 0.7)
     share = float(np.clip(0.52 * person.lip, 0.2, 0.85))
     colour = (1 - share) * tone * np.array([0.85, 0.6, 0.58]) + share * rose
     texture = 1 + 0.08 * stretched_noise(shape, (14, 1.6), rng)
@@ -227,7 +247,7 @@ def _paint_beard(canvas: np.ndarray, person: Person, sides: np.ndarray, rng: np.
     area = np.maximum(np.where(x > 0.026, jaw, chin), moustache)
     if person.beard == "moustache":
         area = moustache
-    under = np.clip((y + 0.135) / 0.02, 0, 1) * np.clip((z + 0.09) / 0.02, 0, 1)
+    under = np.clip((y + 0.124) / 0.012, 0, 1) * np.clip((z + 0.075) / 0.02, 0, 1)
     lips = np.clip(1 - _blob(sides, (0, -0.0745), (0.019, 0.0065)) * 1.6, 0, 1)
     area = cv2.GaussianBlur((area * under * lips).astype(np.float32), (0, 0), 3)
     density = {"none": 0.10, "stubble": 0.38, "moustache": 0.85, "full": 0.85}[person.beard]
@@ -237,15 +257,15 @@ def _paint_beard(canvas: np.ndarray, person: Person, sides: np.ndarray, rng: np.
     colour = (
         0.8
         * linear(np.array(person.hair_colour))
-        * (1 + 0.3 * stretched_noise(shape, (8, 2), rng))[..., None]
+        * (1 + 0.2 * stretched_noise(shape, (8, 2), rng))[..., None]
     )
     _blend(canvas, np.clip(area * density * strands, 0, 0.95), np.clip(colour, 0, 1), gloss=0.1)
 
 
 def _paint_brows(canvas: np.ndarray, person: Person, anatomy: Anatomy, rng: np.random.Generator) -> None:
     shape = canvas.shape[:2]
-    colour = 0.75 * linear(np.array(person.hair_colour)) + 0.25 * linear(np.array([40, 28, 22]))
-    arch = rng.uniform(0.0015, 0.005)
+    colour = 0.6 * linear(np.array(person.hair_colour)) + 0.4 * linear(np.array([40, 28, 22]))
+    arch = rng.uniform(0.003, 0.0065)
     lift = rng.normal(0, 0.0008)
     mask = np.zeros(shape, np.float32)
     for side in (-1, 1):
@@ -255,7 +275,7 @@ def _paint_brows(canvas: np.ndarray, person: Person, anatomy: Anatomy, rng: np.r
             arch * np.sin(np.pi * np.clip(along * 0.85, 0, 1) ** 1.4)
             - 0.004 * np.clip(along - 0.7, 0, 1) / 0.3
         )
-        thick = 0.0042 * person.brow * np.interp(along, (0, 0.15, 0.6, 1), (0.75, 1, 0.8, 0.15))
+        thick = 0.0031 * person.brow * np.interp(along, (0, 0.15, 0.6, 1), (0.75, 1, 0.8, 0.15))
         y = 0.0185 + lift + rise + thick * rng.uniform(-0.6, 0.6, len(along))
         z = np.interp(x, (0.007, 0.026, 0.035, 0.051, 0.056), (0.018, 0.015, 0.012, 0.0, -0.004))
         length = 0.0035 * rng.uniform(0.7, 1.3, len(along))
@@ -291,14 +311,18 @@ def _curve(texels: np.ndarray) -> np.ndarray:
     return np.stack([np.polyval(np.polyfit(at, texels[:, i], 3), fine) for i in (0, 1)], axis=1)
 
 
-def _paint_scalp(canvas: np.ndarray, person: Person, anatomy: Anatomy, rng: np.random.Generator) -> None:
+def _paint_scalp(
+    canvas: np.ndarray, person: Person, anatomy: Anatomy, hair: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Hair on the skin from the ragged hairline on, the same strands as on the cap that begins behind it."""
     shape = canvas.shape[:2]
-    above = hair_edge(person, anatomy.position_map) / 0.012
+    above = hair_edge(person, anatomy.position_map) / 0.009 + 0.25
     ragged = above + 0.45 * stretched_noise(shape, (12, 2.2), rng)
-    cover = {"bald": 0.16, "crop": 0.8, "receding": 0.75}.get(person.hair_style, 0.9)
-    strands = np.clip(0.9 + 0.25 * stretched_noise(shape, (14, 1.8), rng), 0, 1.1)
-    colour = 0.85 * linear(np.array(person.hair_colour)) * strands[..., None]
-    _blend(canvas, np.clip(ragged, 0, 1) * cover, colour, gloss=0.2 if person.hair_style != "bald" else None)
+    cover = {"bald": 0.16, "crop": 0.85, "receding": 0.9}.get(person.hair_style, 1.0)
+    same = cv2.resize(hair, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    mask = np.clip(ragged, 0, 1) * np.float32(cover)
+    _blend(canvas, mask, same[..., :3])
+    canvas[..., 3] += mask * (same[..., 3] - canvas[..., 3])
 
 
 def hair_edge(person: Person, position: np.ndarray) -> np.ndarray:
@@ -337,9 +361,9 @@ def _paint_eye(person: Person, rng: np.random.Generator) -> np.ndarray:
     radius, turn = np.hypot(x, y), np.arctan2(y, x)
     tile = np.empty((height, width, 4), np.float32)
     veins = 0.03 * noise((height, width), 5, rng)
-    white = linear(np.array([228, 220, 214])) * (1 - 0.05 * np.clip(radius, 0, 1) + veins)[..., None]
+    white = 0.85 * _white(person) * linear(np.array([228, 220, 214])) * (1 - 0.05 * np.clip(radius, 0, 1) + veins)[..., None]
     fibres = np.interp(turn, np.linspace(-np.pi, np.pi, 60), rng.normal(0, 0.16, 60))
-    iris = 0.41
+    iris = 0.44
     iris_colour = (
         linear(np.array(person.eye_colour))
         * (1 + fibres + 0.5 * np.exp(-((radius - 0.23) ** 2) / 0.006))[..., None]
@@ -350,6 +374,9 @@ def _paint_eye(person: Person, rng: np.random.Generator) -> np.ndarray:
     in_pupil = np.clip((0.17 - radius) / 0.03 + 0.5, 0, 1)[..., None]
     tile[..., :3] = white + in_iris * (iris_colour - white)
     tile[..., :3] += in_pupil * (0.004 - tile[..., :3])
+    for at_x, at_y, size, glint in ((-0.13, 0.16, 0.065, 0.9), (0.12, -0.12, 0.05, 0.12)):
+        spot = np.clip((size - np.hypot(x - at_x, y - at_y)) / 0.03 + 0.5, 0, 1)[..., None]
+        tile[..., :3] += spot * glint * (0.9 * _white(person) - tile[..., :3])
     tile[..., 3] = 1.0
     return np.clip(tile, 0, 1)
 
@@ -359,20 +386,17 @@ def _paint_cloth(person: Person, rng: np.random.Generator) -> np.ndarray:
     shape = (height, width)
     weave = 0.05 * noise(shape, 1.5, rng) + 0.08 * noise(shape, 20, rng)
     colour = linear(np.array(person.cloth_colour)) * (1 + weave)[..., None]
-    if rng.uniform() < 0.3:
-        stripes = (np.arange(height) // int(rng.integers(7, 14))) % 2
-        colour *= np.where(stripes[:, None, None] > 0, 1.0, 0.55)
     return np.concatenate([np.clip(colour, 0, 1), np.full((*shape, 1), 0.05)], axis=2).astype(np.float32)
 
 
-def _paint_teeth(rng: np.random.Generator) -> np.ndarray:
+def _paint_teeth(person: Person, rng: np.random.Generator) -> np.ndarray:
     _, _, height, width = TEETH_TILE
     x = np.linspace(-4, 4, width)
     # Front teeth are wider; a dark seam between each two.
     seam = np.exp(-(((x + 0.5) % 1 - 0.5) ** 2) / 0.004)
     shade = (0.82 - 0.35 * np.abs(x / 4) ** 1.5) * (1 - 0.45 * seam)
     rows = np.interp(np.linspace(0, 1, height), (0, 0.25, 1), (0.75, 1, 0.95))
-    white = linear(np.array([232, 222, 204]) + rng.normal(0, 4, 3))
+    white = _white(person) * linear(np.array([232, 222, 204]) + rng.normal(0, 4, 3))
     tile = np.empty((height, width, 4), np.float32)
     tile[..., :3] = white * (rows[:, None] * shade[None])[..., None]
     tile[..., 3] = 0.6

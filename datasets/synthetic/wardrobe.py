@@ -48,14 +48,31 @@ class Piece:
     jaw: np.ndarray
 
 
+def hidden_scalp(person: Person) -> np.ndarray:
+    """(F,) bool, the head's triangles that this person's hair covers for good."""
+    head = load_head()
+    if person.hair_style == "bald":
+        return np.zeros(len(head.triangles), bool)
+    edge = _cap_edge(person)
+    return (head.part == SKIN) & (edge[head.triangles] > 0.04).all(axis=1)
+
+
+def _cap_edge(person: Person) -> np.ndarray:
+    """(V,) metres above the hairline; ears never."""
+    rest = load_anatomy().vertices
+    edge = hair_edge(person, rest.T)
+    edge[(np.abs(rest[:, 0]) > 0.077) & (rest[:, 1] < 0.03) & (rest[:, 2] > -0.13)] = -1
+    return edge
+
+
 def dress(person: Person, face: np.ndarray) -> list[Piece]:
     """Everything around the head whose (V, 3) vertices at rest are given."""
     rng = np.random.default_rng([person.seed, 1])
-    pieces = [_garment(face), _teeth(face, upper=True), _teeth(face, upper=False)]
+    pieces = [_teeth(face, upper=True), _teeth(face, upper=False), _garment(face)]
     if person.hair_style != "bald":
         pieces.append(_hair_cap(person, face, rng))
     if person.hair_style in ("long", "bob"):
-        pieces += _curtain(person, face, rng)
+        pieces.append(_curtain(person, face, rng))
     if person.hair_style == "bun":
         pieces.append(_bun(face))
     return pieces
@@ -99,6 +116,7 @@ def _garment(face: np.ndarray) -> Piece:
     # Height, half width, half depth, and how much lower the front is; from the inside of the collar outwards.
     profile = np.array(
         [
+            (-0.200, 0.98 * half_width, 0.98 * half_depth, 0.020),
             (-0.140, 1.00 * half_width, 1.00 * half_depth, 0.020),
             (-0.128, 1.08 * half_width, 1.06 * half_depth, 0.020),
             (-0.127, 1.16 * half_width, 1.14 * half_depth, 0.020),
@@ -141,44 +159,66 @@ def _teeth(face: np.ndarray, *, upper: bool) -> Piece:
 
 
 def _hair_cap(person: Person, face: np.ndarray, rng: np.random.Generator) -> Piece:
-    """The scalp's own triangles, lifted along their normals; nothing at the hairline, full a little behind."""
+    """The scalp's own triangles, once divided and lifted along their normals; its border stays on the skin."""
     head, anatomy = load_head(), load_anatomy()
-    edge = hair_edge(person, anatomy.vertices.T)
-    rest = anatomy.vertices
-    ear = (np.abs(rest[:, 0]) > 0.077) & (rest[:, 1] < 0.03) & (rest[:, 2] > -0.13)
-    edge[ear] = -1
-    triangles = head.triangles[(head.part == SKIN) & (edge[head.triangles] > -0.006).all(axis=1)]
-    uv = skin_pixel(anatomy.angle, unrolled_up(rest), HAIR_TILE)
-    used, compact = np.unique(triangles, return_inverse=True)
-    compact = compact.reshape(-1, 3)
+    inside = (head.part == SKIN) & (_cap_edge(person)[head.triangles] > 0.006).all(axis=1)
+    normals = vertex_normals(face, head.triangles)
+    every = np.concatenate([anatomy.vertices, face, normals], axis=1)
+    every, triangles = _divide(every, head.triangles[inside])
+    rest, vertices, normals = np.split(every, 3, axis=1)
 
-    corner = anatomy.angle[triangles]
-    across = (corner.max(1) - corner.min(1)) > 180
-    corner = np.where(across[:, None] & (corner < 0), corner + 360, corner)
-    uv = skin_pixel(corner, unrolled_up(rest)[triangles], HAIR_TILE)
+    angle = np.degrees(np.arctan2(rest[:, 0], rest[:, 2] - AXIS_Z))[triangles]
+    across = (angle.max(1) - angle.min(1)) > 180
+    angle = np.where(across[:, None] & (angle < 0), angle + 360, angle)
+    uv = skin_pixel(angle, unrolled_up(rest)[triangles], HAIR_TILE)
 
-    thickness = _THICKNESS_M[person.hair_style]
-    rise = np.clip((edge[used] + 0.001) / 0.022, 0, 1)
-    lift = thickness * rise * (2 - rise) + 0.0006
-    crown = np.clip((rest[used, 1] - 0.03) / 0.08, 0, 1)
+    lift = _hair_lift(person, rest, rng)
+    lift[_border(triangles)] = 0.0006
+    vertices = (vertices + lift[:, None] * normals).astype(np.float32)
+    return Piece(vertices, triangles, uv, follows_head(vertices), np.zeros(len(vertices), np.float32))
+
+
+def _hair_lift(person: Person, rest: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(N,) metres that the hair stands off the scalp at places on the average head."""
+    rise = np.clip((hair_edge(person, rest.T) - 0.006) / 0.03, 0, 1)
+    lift = _THICKNESS_M[person.hair_style] * rise * (2 - rise) + 0.0006
+    crown = np.clip((rest[:, 1] - 0.03) / 0.08, 0, 1)
     if person.hair_style == "short":
-        quiff = rng.uniform(0, 1.0) * np.clip(rest[used, 2] + 0.08, 0, 0.08) / 0.08
-        side = rng.choice((-1.0, 1.0)) * rest[used, 0] / 0.07
+        quiff = rng.uniform(0, 1.0) * np.clip(rest[:, 2] + 0.08, 0, 0.08) / 0.08
+        side = rng.choice((-1.0, 1.0)) * rest[:, 0] / 0.07
         lift *= 0.45 + 0.7 * crown * (1 + quiff) + 0.15 * crown * side
     elif person.hair_style in ("long", "bob", "bun"):
         # A parting: a furrow from the forehead to the crown.
         at = rng.uniform(-0.025, 0.025)
-        furrow = np.exp(-(((rest[used, 0] - at) / 0.006) ** 2)) * (rest[used, 2] > -0.09)
+        furrow = np.exp(-(((rest[:, 0] - at) / 0.006) ** 2)) * (rest[:, 2] > -0.09)
         lift *= (1 - 0.75 * furrow) * (0.75 + 0.45 * crown)
-    rough = {"curly": 0.25, "short": 0.12}.get(person.hair_style, 0.05)
-    lift *= 1 + rough * rng.standard_normal(len(used)).clip(-1.5, 1.5)
-    vertices = face[used] + lift[:, None] * vertex_normals(face, head.triangles)[used]
-    vertices = vertices.astype(np.float32)
-    return Piece(vertices, compact, uv, follows_head(vertices), np.zeros(len(vertices), np.float32))
+    rough = {"curly": 0.22, "short": 0.12}.get(person.hair_style, 0.05)
+    return lift * (1 + rough * rng.standard_normal(len(rest)).clip(-1.5, 1.5))
 
 
-def _curtain(person: Person, face: np.ndarray, rng: np.random.Generator) -> list[Piece]:
-    """Hair that hangs from temple to temple behind the head: an outer side and an inner side."""
+def _divide(values: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each triangle as four, with new vertices half-way along its sides: values (N, A) and triangles."""
+    used, compact = np.unique(triangles, return_inverse=True)
+    compact = compact.reshape(-1, 3)
+    sides = np.sort(np.stack([compact, np.roll(compact, -1, axis=1)], axis=2).reshape(-1, 2), axis=1)
+    sides, which = np.unique(sides, axis=0, return_inverse=True)
+    old = values[used]
+    middle = len(used) + which.reshape(-1, 3)  # half-way from corner i to corner i + 1
+    (a, b, c), (ab, bc, ca) = compact.T, middle.T
+    quarters = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
+    triangles = np.concatenate([np.stack(quarter, axis=1) for quarter in quarters])
+    return np.concatenate([old, old[sides].mean(axis=1)]), triangles
+
+
+def _border(triangles: np.ndarray) -> np.ndarray:
+    """Vertices on sides that belong to one triangle only."""
+    sides = np.sort(np.stack([triangles, np.roll(triangles, -1, axis=1)], axis=2).reshape(-1, 2), axis=1)
+    sides, counts = np.unique(sides, axis=0, return_counts=True)
+    return np.unique(sides[counts == 1])
+
+
+def _curtain(person: Person, face: np.ndarray, rng: np.random.Generator) -> Piece:
+    """Hair that hangs from temple to temple behind the head."""
     anatomy = load_anatomy()
     band = face[(np.abs(anatomy.vertices[:, 1] - 0.04) < 0.015) & (np.abs(anatomy.vertices[:, 0]) < 0.08)]
     half_width = np.abs(band[:, 0]).max() + 0.011
@@ -197,17 +237,18 @@ def _curtain(person: Person, face: np.ndarray, rng: np.random.Generator) -> list
         swell = swell + 0.06 * np.sin(np.pi * down**1.5) - 0.05 * down**4
     wave = 1 + 0.018 * np.interp(angle, np.linspace(0, 2 * np.pi, 24), rng.standard_normal(24)) * down**0.5
     wave = wave + 0.012 * np.sin(18 * down + rng.uniform(0, 6) + 3 * angle)
-    radius = swell * wave
+    outer = swell * wave
+    # The sheet is folded round its front edges and comes back inside, so that it has a body.
+    inner = np.where(height > 0.0, 0.9, 0.74) * outer
+    angle = np.concatenate([angle, angle[::-2], angle[:1]])
+    radius = np.concatenate([outer, inner[:, ::-2], outer[:, :1]], axis=1)
+    height = np.concatenate([height, height[:, ::-2], height[:, :1]], axis=1)
     x = half_width * radius * np.sin(angle)
     z = AXIS_Z + np.where(np.cos(angle) < 0, back, 0.07) * radius * np.cos(angle)
     surface = np.stack([x, height, z], axis=-1)
-    degrees = np.degrees(np.where(angle > np.pi, angle - 2 * np.pi, angle))
-    turned = np.where(degrees < 0, degrees + 360, degrees) - 180  # no seam inside the sheet
-    uv = skin_pixel(np.broadcast_to(turned, height.shape), np.clip(height, -0.185, 0.185), HAIR_TILE)
-    outer = _piece(surface, uv)
-    inside = surface - 0.004 * np.stack([np.sin(angle), 0 * angle, np.cos(angle)], axis=-1)
-    inner = _piece(inside[:, ::-1], uv[:, ::-1])
-    return [outer, inner]
+    degrees = np.degrees(angle) - 180  # no seam inside the sheet
+    uv = skin_pixel(np.broadcast_to(degrees, height.shape), np.clip(height, -0.185, 0.185), HAIR_TILE)
+    return _piece(surface, uv)
 
 
 def _bun(face: np.ndarray) -> Piece:
