@@ -39,6 +39,7 @@ setup(
         "pandas>=2.3",
         "pyarrow>=17",
         "scikit-learn>=1.6",
+        "scipy>=1.11",
         "fairlearn>=0.15",
         "pydantic>=2.7",
         "omegaconf>=2.3",

@@ -90,7 +90,7 @@ def commands(config: Config) -> Iterator[tuple[str, list[str]]]:
     )
     training = [faces, f"out={result}", f"dataset={SOURCE}", f"seed={config.seed}"]
     if config.shuffle_labels:
-        training.append("data.shuffle_labels=true")
+        training.append("shuffle_labels=true")
     yield "train", ["--config", "ucf/demo", *training]
     yield "predict", [detector, faces, f"out={result / 'predictions.parquet'}"]
     yield "evaluate", [predictions, f"source={SOURCE}", f"out={result}"]
