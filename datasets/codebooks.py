@@ -38,7 +38,9 @@ class Coding(BaseModel):
     columns: tuple[str, ...] = Field(
         min_length=1, description="accepted column names; the first found counts"
     )
-    codes: dict[int | str, int | str] | None = Field(default=None, description="code -> word; None keeps the values")
+    codes: dict[int | str, int | str] | None = Field(
+        default=None, description="code -> word; None keeps the values"
+    )
     years: bool = Field(default=False, description="numbers are years of age, to be grouped")
 
 
@@ -69,8 +71,12 @@ class CodeBook(BaseModel):
 
     name: str = Field(description="source and version; stands in the manifest's column `annotation`")
     path: tuple[str, ...] = Field(description="accepted names of the column that says which image or video")
-    dataset: tuple[str, ...] = Field(default=(), description="accepted names of an optional column with the dataset")
-    label: Coding | None = Field(default=None, description="the label, 1 = fake, to compare with the manifest's")
+    dataset: tuple[str, ...] = Field(
+        default=(), description="accepted names of an optional column with the dataset"
+    )
+    label: Coding | None = Field(
+        default=None, description="the label, 1 = fake, to compare with the manifest's"
+    )
     attributes: dict[Attribute, Coding] = Field(description="attribute -> its coding")
     video_key: tuple[str, ...] = Field(default=(), description="patterns with the groups folder and video")
     checks: tuple[Check, ...] = Field(default=(), description="columns that must agree with the attributes")

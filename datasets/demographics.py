@@ -57,17 +57,17 @@ class JoinReport:
         return self.rows - self.matched
 
     def __str__(self) -> str:
-        text = f"{self.matched} of {self.rows} videos are annotated, {self.unmatched} are not"
+        text = f"{self.matched} of {self.rows} videos annotated, {self.unmatched} not"
         if self.unused:
-            text += f"; {self.unused} annotated videos are not in the manifest"
+            text += f"; annotated but not in the manifest: {self.unused}"
         if self.duplicated:
-            text += f"; {self.duplicated} annotation rows repeat another"
+            text += f"; annotation rows that repeat another: {self.duplicated}"
         for attribute, count in self.conflicts.items():
             if count:
-                text += f"; frames disagree on {attribute} in {count} videos"
+                text += f"; videos whose frames disagree on {attribute}: {count}"
                 text += f" ({self.undecided[attribute]} left missing, policy {self.policy})"
         if self.label_disagreements:
-            text += f"; {self.label_disagreements} videos have another label there: the manifest's was kept"
+            text += f"; videos with another label there, the manifest's kept: {self.label_disagreements}"
         return text
 
 
@@ -99,7 +99,7 @@ def read_annotations(path: str | os.PathLike[str], codebook: str | CodeBook = "a
     paths = normalised_paths(table[where].astype(TEXT))
     decoded = decode_attributes(table, book, origin)
     check_codes(table, decoded, book, origin)
-    keys = keys_by_pattern(paths, book.video_key)
+    keys = keys_by_pattern(paths, (*book.video_key, *LAYOUT_KEYS))
     dataset = find_column(table, book.dataset)
     if dataset is not None:
         named = table[dataset].astype(TEXT)
@@ -139,9 +139,8 @@ def join(
     result = manifest.copy()
     found = videos.take(position[matched]).set_index(manifest.index[matched])
     for attribute in DEMOGRAPHICS:
-        said = found[attribute].dropna()
-        result[attribute] = result[attribute].copy() if attribute in result else np.nan
-        result[attribute] = said.reindex(result.index).fillna(result[attribute])
+        said = found[attribute].reindex(manifest.index)
+        result[attribute] = said.where(said.notna(), manifest[attribute]) if attribute in manifest else said
     result["annotation"] = _annotation(result, found)
     report = JoinReport(
         rows=len(manifest),
@@ -198,8 +197,7 @@ def _by_video(votes: pd.DataFrame, policy: str) -> tuple[pd.DataFrame, dict[str,
         )
         undecided[attribute] = counts["video"].nunique() - len(decided)
         values = decided.set_index("video")["value"].reindex(range(len(keys)))
-        dtype = np.dtype("float64") if attribute == "skin_tone" else TEXT
-        videos[attribute] = values.astype(dtype).to_numpy()
+        videos[attribute] = values.astype(votes[attribute].dtype).set_axis(videos.index)
     first = votes.drop_duplicates("key").set_index("key")["annotation"]
     videos["annotation"] = first.reindex(videos.index)
     return videos, conflicts, undecided

@@ -152,7 +152,7 @@ def test_videos_that_the_splits_name_and_the_disk_lacks_are_reported(tmp_path):
     (root / "manipulated_sequences/FaceSwap/c23/videos/004_005.mp4").unlink()
     notes = []
     ff_source.scan(root, notes=notes)
-    assert notes == ["1 videos that the split files name are not in FaceSwap c23: 004_005"]
+    assert notes == ["c23 FaceSwap, in a split file but not there: 1 (004_005)"]
 
 
 def test_split_files_that_overlap_are_refused(tmp_path):
@@ -251,7 +251,7 @@ def test_listed_celeb_df_videos_and_folders_that_are_not_there_are_reported(tmp_
     notes = []
     celeb_source.scan(root, notes=notes)
     assert notes == [
-        "1 videos of the test list are not there: YouTube-real/00001",
+        "in the test list but not there: 1 (YouTube-real/00001)",
         "folder YouTube-real is not there",
     ]
 
@@ -320,7 +320,7 @@ def test_folders_unpacked_beside_their_archive_are_read_once(tmp_path):
     paths = manifest[(manifest["split"] == "test") & (manifest["label"] == 0)]["path"]
     assert list(paths) == ["real_test/0/real/0", "real_test/0/real/1"]
     assert len(manifest) == 8
-    assert any("2 sequences are archived and unpacked" in note for note in notes)
+    assert any("the unpacked ones are read: 2 sequences" in note for note in notes)
 
 
 def test_wild_deepfake_without_a_readable_sequence_is_refused(tmp_path):
@@ -366,8 +366,8 @@ def test_absent_and_unlisted_ai_face_images_are_reported(tmp_path):
     notes = []
     assert len(ai_face_source.scan(root, notes=notes)) == 3
     assert notes == [
-        "1 listed images are not there: AI_Face_imagesV2/Real/FFHQ/00000.png",
-        "1 images are in no CSV file and are left out",
+        "listed but not there: 1 (AI_Face_imagesV2/Real/FFHQ/00000.png)",
+        "images in no CSV file, left out: 1",
     ]
 
 
@@ -377,7 +377,7 @@ def test_an_ai_face_image_of_both_splits_is_a_test_image(tmp_path):
     manifest = by_video(ai_face_source.scan(root, notes=notes))
     assert manifest.loc["AI_Face_imagesV2/DMs/DCFACe/7856/6", "split"] == "test"
     assert len(manifest) == 3
-    assert any("1 rows repeat an image" in note for note in notes)
+    assert any("rows that repeat an image" in note for note in notes)
 
 
 def test_ai_face_without_images_or_split_names_is_refused(tmp_path):
@@ -435,7 +435,7 @@ def test_files_that_are_neither_or_both_are_left_out_and_reported(tmp_path):
     notes = []
     manifest = folder_source.scan(tmp_path, notes=notes)
     assert list(manifest["path"]) == ["fake/a.jpg", "real/a.jpg"]
-    assert notes[0].startswith("3 files are in neither")
+    assert notes[0].startswith("in neither a real nor a fake folder, left out: 3")
 
 
 def test_files_that_differ_in_suffix_only_stay_two(tmp_path):
@@ -502,7 +502,7 @@ def test_listed_files_that_are_not_there_stay_and_are_reported(tmp_path):
     listed = touch(tmp_path / "list.csv", "path,label\na.jpg,0\nb.jpg,1\n")
     notes = []
     assert len(table_source.scan(listed, notes=notes)) == 2
-    assert notes == ["1 listed files are not there: b.jpg"]
+    assert notes == ["listed but not there: 1 (b.jpg)"]
 
 
 def test_backslashes_are_separators_unless_a_file_is_called_so(tmp_path):

@@ -74,10 +74,10 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
             f"{rows['listed'].iloc[0]!r}); unpack the images below {root}: they are to be had from {REQUEST}"
         )
     if absent.any():
-        notes.append(f"{int(absent.sum())} listed images are not there: {named(rows.loc[absent, 'listed'])}")
+        notes.append(f"listed but not there: {int(absent.sum())} ({named(rows.loc[absent, 'listed'])})")
     rows = _once(rows[~absent], notes)
     if extra := len(on_disk) - len(rows):
-        notes.append(f"{extra} images are in no CSV file and are left out")
+        notes.append(f"images in no CSV file, left out: {extra}")
     return as_manifest(_manifest_rows(rows), NAME, root)
 
 
@@ -140,7 +140,7 @@ def _once(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
         rows.assign(order=order).sort_values("order", kind="stable").duplicated("path").reindex(rows.index)
     )
     if repeated.any():
-        notes.append(f"{int(repeated.sum())} rows repeat an image: kept once, in test if it is there")
+        notes.append(f"rows that repeat an image, kept once and in test if there: {int(repeated.sum())}")
     return rows[~repeated]
 
 

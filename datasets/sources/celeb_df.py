@@ -66,7 +66,7 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
     listed = read_test_list(root)
     videos["split"] = pd.Series("train", videos.index, TEXT).mask(videos["name"].isin(listed), "test")
     if absent := sorted(set(listed) - set(videos["name"])):
-        notes.append(f"{len(absent)} videos of the test list are not there: {named(absent)}")
+        notes.append(f"in the test list but not there: {len(absent)} ({named(absent)})")
     notes += [f"folder {name} is not there" for name in FOLDERS if _folder(root, name) is None]
     return as_manifest(_rows(videos), NAME, root)
 
@@ -91,7 +91,7 @@ def read_test_list(root: Path) -> dict[str, int]:
             f"with the videos, from {REQUEST}"
         )
     listed: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
         if not line.strip():
             continue
         stated, _, name = line.strip().partition(" ")

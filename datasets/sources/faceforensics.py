@@ -176,16 +176,12 @@ def _report(
 ) -> None:
     outside = videos[videos["split"].isna()]
     for (folder, level), stems in outside.groupby(["folder", "compression"])["stem"]:
-        notes.append(
-            f"{len(stems)} videos of {folder} {level} are in no split file: left out ({named(stems)})"
-        )
+        notes.append(f"{level} {folder}, in no split file and left out: {len(stems)} ({named(stems)})")
     ids = {name for name in splits if "_" not in name}
     pairs = set(splits) - ids
     for (folder, level), stems in videos.groupby(["folder", "compression"])["stem"]:
         if absent := sorted((ids if folder == "youtube" else pairs) - set(stems)):
-            notes.append(
-                f"{len(absent)} videos that the split files name are not in {folder} {level}: {named(absent)}"
-            )
+            notes.append(f"{level} {folder}, in a split file but not there: {len(absent)} ({named(absent)})")
     notes += [
         f"{folder} is there; it has no official split and is left out"
         for folder in UNSPLIT
@@ -203,7 +199,7 @@ def _split_file(root: Path, split: str) -> Path | None:
 
 def _pairs(path: Path) -> list[tuple[str, str]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         return [(str(a), str(b)) for a, b in content]
     except (ValueError, TypeError) as error:
         raise InputError(

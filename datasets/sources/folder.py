@@ -86,7 +86,9 @@ def scan(
             "table with the columns path and label (source=table)"
         )
     if (left := label.isna()).any():
-        notes.append(f"{int(left.sum())} files are in neither a real nor a fake folder: {named(paths[left])}")
+        notes.append(
+            f"in neither a real nor a fake folder, left out: {int(left.sum())} ({named(paths[left])})"
+        )
     splits = {name: _split_of_path(name, split) for name in labels}
     rows = pd.DataFrame({"path": paths, "kind": kinds(paths), "label": label, "split": folder.map(splits)})
     rows["method"] = pd.Series("real", rows.index, TEXT).mask(label == 1, method)

@@ -81,7 +81,7 @@ def scan(
             f"); paths are relative to the table's folder {path.parent}"
         )
     if absent.any():
-        notes.append(f"{int(absent.sum())} listed files are not there: {named(rows.loc[absent, 'path'])}")
+        notes.append(f"listed but not there: {int(absent.sum())} ({named(rows.loc[absent, 'path'])})")
     return as_manifest(rows, rows["dataset"], path.parent)
 
 

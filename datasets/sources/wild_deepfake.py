@@ -69,7 +69,7 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
     twice = sequences.duplicated("video")
     if twice.any():
         notes.append(
-            f"{int(twice.sum())} sequences are archived and unpacked as well: the unpacked ones are read"
+            f"archived and unpacked as well, the unpacked ones are read: {int(twice.sum())} sequences"
         )
     there = {(split, label) for _, split, label in folders}
     absent = [
