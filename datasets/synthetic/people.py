@@ -13,7 +13,7 @@ AGE_GROUPS = {"youth": (18, 26), "adult": (26, 42), "middle": (42, 60), "senior"
 TONE_GROUPS = {"light": (1, 2, 3), "medium": (4, 5, 6), "dark": (7, 8, 9, 10)}
 GENDERS = ("female", "male")
 HAIR_STYLES = {
-    "female": ("long", "long", "bob", "bun", "short", "curly"),
+    "female": ("long", "long", "bob", "bob", "bun", "curly"),
     "male": ("short", "short", "short", "crop", "crop", "curly", "receding", "bald"),
 }
 BEARDS = ("none", "none", "none", "stubble", "moustache", "full")
@@ -24,8 +24,8 @@ _HAIR_COLOURS = {  # sRGB
     "brown": (86, 58, 38),
     "auburn": (116, 58, 32),
     "blond": (176, 140, 88),
-    "grey": (150, 147, 143),
-    "white": (184, 181, 176),
+    "grey": (146, 139, 129),
+    "white": (186, 180, 170),
 }
 _EYE_COLOURS = {"brown": (82, 52, 30), "dark": (48, 32, 22), "green": (92, 108, 72), "blue": (92, 124, 150)}
 _CLOTH_COLOURS = (
@@ -108,7 +108,7 @@ def _draw_person(name: str, gender: str, tone_group: str, age: str, rng: np.rand
     tone = int(rng.choice(TONE_GROUPS[tone_group]))
     years = float(np.round(rng.uniform(*AGE_GROUPS[age]), 1))
     hair_style = str(rng.choice(HAIR_STYLES[gender]))
-    if hair_style in ("receding", "bald") and years < 30:
+    if hair_style in ("receding", "bald") and years < 38:
         hair_style = "crop"
     return Person(
         name=name,
@@ -183,6 +183,8 @@ def _draw_changes(gender: str, years: float, rng: np.random.Generator) -> tuple[
     changes: dict[str, float] = {}
     for name, spread in _CHANGE_SPREAD.items():
         amount = float(0.8 * np.clip(rng.normal(0, spread), -2 * spread, 2 * spread))
+        if name.startswith("nose"):
+            amount *= 0.8
         if not name.startswith("lr-"):
             changes[name] = amount
             continue

@@ -8,18 +8,24 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from unmasked.datasets.synthetic.anatomy import ambient_light, centred, follows_head, load_anatomy, visible_from
+from unmasked.datasets.synthetic.anatomy import (
+    ambient_light,
+    centred,
+    follows_head,
+    load_anatomy,
+    visible_from,
+)
 from unmasked.datasets.synthetic.backdrop import paint_backdrop
 from unmasked.datasets.synthetic.head import EYE, SKIN, TONGUE, load_head
 from unmasked.datasets.synthetic.landmarks import VERTICES
 from unmasked.datasets.synthetic.motion import ACTIONS, POSE, expression_track
 from unmasked.datasets.synthetic.people import Person
-from unmasked.datasets.synthetic.raster import interpolate, rasterise, vertex_normals
+from unmasked.datasets.synthetic.raster import Fragments, interpolate, rasterise, vertex_normals
 from unmasked.datasets.synthetic.texture import paint_atlas, skin_albedo
 from unmasked.datasets.synthetic.wardrobe import dress, hidden_scalp
 
 CAMERA_M = 1.1  # from the face: close enough for a little perspective
-FACE_SHARE = 0.45  # width of the face, jaw to jaw, as a share of the frame
+FACE_SHARE = 0.50  # width of the face, jaw to jaw, as a share of the frame
 EYE_LINE = 0.46  # height of the eyes in the frame, from above
 PIVOT = np.array([0.0, -0.10, -0.09], np.float32)  # where the head turns on the neck, metres
 
@@ -55,6 +61,7 @@ class _Portrait:
     face: np.ndarray  # (N,)
     ambient: np.ndarray  # (N,)
     wet: np.ndarray  # (N, 1) 1 for eyes, which mirror the light
+    material: np.ndarray  # (F,) uint8 1 for the head, 2 and on for each piece it wears
     atlas: np.ndarray  # (H, W, 4)
     width_m: float
 
@@ -87,7 +94,7 @@ def render_clip(
     rng = np.random.default_rng([seed, 7])
     portrait = _portrait(person)
     light = _draw_light(rng)
-    gain = np.float32((0.30 / skin_albedo(person.skin_tone).mean()) ** 0.3)
+    gain = np.float32((0.30 / skin_albedo(person.skin_tone).mean()) ** 0.34)
     shadow = _shadow(light.direction, portrait, rng)
     backdrop = paint_backdrop(size_px, rng) * light.ambient.mean() / gain**0.6 * 2.2
 
@@ -117,7 +124,8 @@ def _portrait(person: Person) -> _Portrait:
     vertices = np.concatenate([rest] + [piece.vertices for piece in pieces])
     kept = ~hidden_scalp(person)
     triangles = np.concatenate(
-        [head.triangles[kept]] + [piece.triangles + start for piece, start in zip(pieces, sizes, strict=False)]
+        [head.triangles[kept]]
+        + [piece.triangles + start for piece, start in zip(pieces, sizes, strict=False)]
     ).astype(np.int32)
     extra = np.zeros(len(vertices) - len(rest), np.float32)
     face = anatomy.face.copy()
@@ -130,7 +138,7 @@ def _portrait(person: Person) -> _Portrait:
     eye = np.unique(head.triangles[head.part == EYE])
     ambient[eye] = np.maximum(ambient[eye], 0.25)
     teeth = slice(sizes[0], sizes[2])
-    ambient[teeth] = np.maximum(ambient[teeth], 0.45)
+    ambient[teeth] = np.maximum(ambient[teeth], 0.8)
     jaw = rest[[VERTICES[0], VERTICES[16]], 0]
     return _Portrait(
         vertices=vertices,
@@ -141,6 +149,10 @@ def _portrait(person: Person) -> _Portrait:
         face=np.concatenate([face, extra]),
         ambient=ambient,
         wet=np.isin(np.arange(len(vertices)), eye)[:, None].astype(np.float32),
+        material=np.repeat(
+            np.arange(1, len(pieces) + 2, dtype=np.uint8),
+            [kept.sum()] + [len(piece.triangles) for piece in pieces],
+        ),
         atlas=paint_atlas(person),
         width_m=float(jaw[1] - jaw[0]),
     )
@@ -241,10 +253,24 @@ def _shade(
 
     image = backdrop.reshape(-1, 3).copy()
     image[seen.pixel] = colour
+    image = _smooth_outlines(image.reshape(size, size, 3), portrait.material, seen)
     mask = np.zeros(size * size, np.float32)
     mask[seen.pixel] = np.clip(at[:, 4], 0, 1) * 255
     blurred = cv2.GaussianBlur(mask.reshape(size, size), (0, 0), 0.006 * size)
-    return image.reshape(size, size, 3), np.rint(blurred).astype(np.uint8)
+    return image, np.rint(blurred).astype(np.uint8)
+
+
+def _smooth_outlines(image: np.ndarray, material: np.ndarray, seen: Fragments) -> np.ndarray:
+    """The image, blended with its own blur where two materials meet: cheap anti-aliasing."""
+    size = image.shape[0]
+    label = np.zeros(size * size, np.uint8)
+    label[seen.pixel] = material[seen.triangle]
+    label = label.reshape(size, size)
+    kernel = np.ones((3, 3), np.uint8)
+    edge = (cv2.dilate(label, kernel) != cv2.erode(label, kernel)).astype(np.float32)
+    share = cv2.GaussianBlur(edge, (0, 0), 0.7)[..., None]
+    image += share * (cv2.GaussianBlur(image, (0, 0), 0.9) - image)
+    return image
 
 
 def _irradiance(normal: np.ndarray, portrait: _Portrait, light: _Light, shadow: np.ndarray) -> np.ndarray:

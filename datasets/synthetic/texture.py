@@ -101,9 +101,7 @@ def _blob(position: np.ndarray, centre: tuple[float, float, float], radius: tupl
     return np.exp(-0.5 * sum(squares)).astype(np.float32)
 
 
-def _paint_skin(
-    person: Person, anatomy: Anatomy, hair: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _paint_skin(person: Person, anatomy: Anatomy, hair: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     position = anatomy.position_map
     mirrored = np.abs(position[:1])
     sides = np.concatenate([mirrored, position[1:]])  # both halves of the face at x > 0
@@ -122,6 +120,9 @@ def _paint_skin(
     )
     years = np.clip((person.age_years - 18) / 57, 0, 1)
     dark = (0.14 + 0.14 * years) * socket
+    if person.gender == "female":
+        lid = _blob(sides, (0.032, 0.0075), (0.013, 0.0035))
+        dark = dark + rng.uniform(0.1, 0.45) * lid
     skin *= 1 + depth * red[..., None] * np.array([0.25, -0.55, -0.5], np.float32)
     skin *= 1 - dark[..., None] * np.array([0.7, 1.0, 0.9], np.float32)
     pores = 0.022 * noise(shape, 1.6, rng) + 0.02 * noise(shape, 3.5, rng) + 0.03 * noise(shape, 60, rng)
@@ -250,14 +251,14 @@ def _paint_beard(canvas: np.ndarray, person: Person, sides: np.ndarray, rng: np.
     under = np.clip((y + 0.124) / 0.012, 0, 1) * np.clip((z + 0.075) / 0.02, 0, 1)
     lips = np.clip(1 - _blob(sides, (0, -0.0745), (0.019, 0.0065)) * 1.6, 0, 1)
     area = cv2.GaussianBlur((area * under * lips).astype(np.float32), (0, 0), 3)
-    density = {"none": 0.10, "stubble": 0.38, "moustache": 0.85, "full": 0.85}[person.beard]
+    density = {"none": 0.10, "stubble": 0.38, "moustache": 0.85, "full": 0.9}[person.beard]
     strands = np.clip(
         0.8 + 0.4 * stretched_noise(shape, (6, 1.6), rng) + 0.2 * noise(shape, 1.4, rng), 0, 1.3
     )
     colour = (
         0.8
         * linear(np.array(person.hair_colour))
-        * (1 + 0.2 * stretched_noise(shape, (8, 2), rng))[..., None]
+        * (1 + 0.15 * stretched_noise(shape, (8, 2), rng))[..., None]
     )
     _blend(canvas, np.clip(area * density * strands, 0, 0.95), np.clip(colour, 0, 1), gloss=0.1)
 
@@ -269,13 +270,13 @@ def _paint_brows(canvas: np.ndarray, person: Person, anatomy: Anatomy, rng: np.r
     lift = rng.normal(0, 0.0008)
     mask = np.zeros(shape, np.float32)
     for side in (-1, 1):
-        along = np.sort(rng.uniform(0, 1, 170))
+        along = np.sort(rng.beta(1.15, 1.0, 170))
         x = 0.0115 + 0.043 * along
         rise = (
             arch * np.sin(np.pi * np.clip(along * 0.85, 0, 1) ** 1.4)
             - 0.004 * np.clip(along - 0.7, 0, 1) / 0.3
         )
-        thick = 0.0031 * person.brow * np.interp(along, (0, 0.15, 0.6, 1), (0.75, 1, 0.8, 0.15))
+        thick = 0.0031 * person.brow * np.interp(along, (0, 0.2, 0.6, 1), (0.5, 1, 0.8, 0.15))
         y = 0.0185 + lift + rise + thick * rng.uniform(-0.6, 0.6, len(along))
         z = np.interp(x, (0.007, 0.026, 0.035, 0.051, 0.056), (0.018, 0.015, 0.012, 0.0, -0.004))
         length = 0.0035 * rng.uniform(0.7, 1.3, len(along))
@@ -317,7 +318,9 @@ def _paint_scalp(
     """Hair on the skin from the ragged hairline on, the same strands as on the cap that begins behind it."""
     shape = canvas.shape[:2]
     above = hair_edge(person, anatomy.position_map) / 0.009 + 0.25
-    ragged = above + 0.45 * stretched_noise(shape, (12, 2.2), rng)
+    ragged = (
+        above + 0.35 * stretched_noise(shape, (12, 1.8), rng) + 0.15 * stretched_noise(shape, (20, 9), rng)
+    )
     cover = {"bald": 0.16, "crop": 0.85, "receding": 0.9}.get(person.hair_style, 1.0)
     same = cv2.resize(hair, shape[::-1], interpolation=cv2.INTER_LINEAR)
     mask = np.clip(ragged, 0, 1) * np.float32(cover)
@@ -328,10 +331,15 @@ def _paint_scalp(
 def hair_edge(person: Person, position: np.ndarray) -> np.ndarray:
     """Metres above this person's hairline, for (3, ...) positions on the average head."""
     x, y, z = position
-    angle = np.abs(np.degrees(np.arctan2(x, z - AXIS_Z)))
-    edge = y - hairline(angle)
+    angle = np.degrees(np.arctan2(x, z - AXIS_Z))
+    rng = np.random.default_rng([person.seed, 2])
+    # Everyone's own hairline: higher or lower, a peak in the middle, corners at the temples.
+    peak, corner = rng.uniform(-0.004, 0.008), rng.uniform(0, 0.012) * (2 if person.gender == "male" else 1)
+    own = rng.normal(0, 0.003) - peak * np.exp(-((angle / 12) ** 2))
+    own = own + corner * np.exp(-(((np.abs(angle) - 36) / 12) ** 2))
+    edge = y - hairline(angle) - own * (np.abs(angle) < 75)
     if person.hair_style in ("receding", "bald"):
-        edge = np.minimum(edge, np.maximum(-0.05 - z, 0.05 - y) * 0.8 + 0.0)
+        edge = np.minimum(edge, np.maximum(-0.05 - z, 0.05 - y) * 0.8)
     return edge.astype(np.float32)
 
 
@@ -361,7 +369,12 @@ def _paint_eye(person: Person, rng: np.random.Generator) -> np.ndarray:
     radius, turn = np.hypot(x, y), np.arctan2(y, x)
     tile = np.empty((height, width, 4), np.float32)
     veins = 0.03 * noise((height, width), 5, rng)
-    white = 0.85 * _white(person) * linear(np.array([228, 220, 214])) * (1 - 0.05 * np.clip(radius, 0, 1) + veins)[..., None]
+    white = (
+        0.85
+        * _white(person)
+        * linear(np.array([228, 220, 214]))
+        * (1 - 0.05 * np.clip(radius, 0, 1) + veins)[..., None]
+    )
     fibres = np.interp(turn, np.linspace(-np.pi, np.pi, 60), rng.normal(0, 0.16, 60))
     iris = 0.44
     iris_colour = (

@@ -24,7 +24,7 @@ from unmasked.datasets.synthetic.texture import hair_edge
 
 # How far the hair stands off the scalp, metres.
 _THICKNESS_M = {
-    "long": 0.011, "bob": 0.012, "bun": 0.007, "short": 0.012, "crop": 0.004, "curly": 0.026,
+    "long": 0.011, "bob": 0.012, "bun": 0.007, "short": 0.012, "crop": 0.004, "curly": 0.022,
     "receding": 0.006, "bald": 0.0,
 }  # fmt: skip
 
@@ -54,7 +54,7 @@ def hidden_scalp(person: Person) -> np.ndarray:
     if person.hair_style == "bald":
         return np.zeros(len(head.triangles), bool)
     edge = _cap_edge(person)
-    return (head.part == SKIN) & (edge[head.triangles] > 0.04).all(axis=1)
+    return (head.part == SKIN) & (edge[head.triangles] > 0.06).all(axis=1)
 
 
 def _cap_edge(person: Person) -> np.ndarray:
@@ -225,21 +225,23 @@ def _curtain(person: Person, face: np.ndarray, rng: np.random.Generator) -> Piec
     back = AXIS_Z - band[:, 2].min() + 0.011
     long = person.hair_style == "long"
     bottom = -rng.uniform(0.17, 0.23) if long else -rng.uniform(0.085, 0.125)
-    columns, rows = 49, 14
-    first = np.radians(rng.uniform(66, 80))
+    columns, rows = 61, 18
+    first = np.radians(rng.uniform(62, 80))
     angle = np.linspace(-np.pi, np.pi, columns) * (np.pi - first) / np.pi + np.pi
     down = np.linspace(0, 1, rows)[:, None]
-    top = 0.062 + 0.02 * np.clip(-np.cos(angle), 0, 1)
+    top = 0.078 + 0.015 * np.clip(-np.cos(angle), 0, 1)
     ragged = 0.006 * rng.standard_normal(columns) * (1.2 if long else 0.8)
     height = top + (bottom + ragged - top) * down
-    swell = np.interp(height, (-0.23, -0.12, -0.05, 0.02, 0.06), (1.18, 1.06, 1.06, 1.03, 0.93))
+    swell = np.interp(height, (-0.23, -0.12, -0.05, 0.02, 0.055, 0.08), (1.18, 1.06, 1.06, 1.02, 0.96, 0.8))
     if not long:
         swell = swell + 0.06 * np.sin(np.pi * down**1.5) - 0.05 * down**4
     wave = 1 + 0.018 * np.interp(angle, np.linspace(0, 2 * np.pi, 24), rng.standard_normal(24)) * down**0.5
-    wave = wave + 0.012 * np.sin(18 * down + rng.uniform(0, 6) + 3 * angle)
+    curl = rng.choice((0.006, 0.012, 0.028))
+    wave = wave + curl * down**0.5 * np.sin(rng.uniform(14, 22) * down + rng.uniform(0, 6) + 5 * angle)
     outer = swell * wave
     # The sheet is folded round its front edges and comes back inside, so that it has a body.
-    inner = np.where(height > 0.0, 0.9, 0.74) * outer
+    depth = np.clip((np.minimum(angle, 2 * np.pi - angle) - first) / 0.5, 0.08, 1)
+    inner = (1 - np.where(height > 0.0, 0.1, 0.26) * depth) * outer
     angle = np.concatenate([angle, angle[::-2], angle[:1]])
     radius = np.concatenate([outer, inner[:, ::-2], outer[:, :1]], axis=1)
     height = np.concatenate([height, height[:, ::-2], height[:, :1]], axis=1)
