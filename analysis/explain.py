@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +13,16 @@ from torch import Tensor, nn
 
 from unmasked.analysis.config import ExplainConfig
 from unmasked.analysis.embedding import embed, neighbour_purity, usable_perplexity
-from unmasked.analysis.gradcam import CamResult, overlays, to_pixels
-from unmasked.analysis.pictures import CamGridDisplay, CamRow, EmbeddingDisplay
+from unmasked.analysis.explanation import Explanation
+from unmasked.analysis.gradcam import overlays, to_pixels
 from unmasked.analysis.tensorboard import log_cams, log_embedding, summary_writer
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import atomic_path, write_json
 from unmasked.datasets.loading import read_crops, usable
-from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.evaluate import clusters_of
 
 Progress = Callable[[str, int, int], None]
 
-FOLDER = "explain"  # inside a run's folder
 SPRITE_PX = 64
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What `explain` found.
-
-    Attributes:
-        pictured: a row for each Grad-CAM picture: where it is from, its score, is its map blank.
-        cams: the pictures, maps and overlays of these rows.
-        embedded: a row for each crop in the t-SNE, with its x and y and its score.
-        features: (N, D) float32 of these crops; None where read back from a run's folder.
-        sprites: (N, 64, 64, 3) uint8 small pictures of these crops; None where read back.
-        summary: numbers in words' reach: layer, counts, purity of neighbourhoods, settings.
-    """
-
-    pictured: pd.DataFrame
-    cams: CamResult
-    embedded: pd.DataFrame
-    features: np.ndarray | None
-    sprites: np.ndarray | None
-    summary: dict[str, Any]
-
-    def cam_rows(self) -> list[CamRow]:
-        """The Grad-CAM pictures by dataset and method, the reals of a dataset first."""
-        rows = []
-        several = self.pictured["dataset"].nunique() > 1
-        ordered = self.pictured.assign(order=self.pictured["label"])
-        for (dataset, _, method), part in ordered.groupby(["dataset", "order", "method"], sort=True):
-            name = f"{dataset}\n{method}" if several else str(method)
-            at = part.index.to_numpy()
-            rows.append(
-                CamRow(name, self.cams.pictures[at], self.cams.overlays[at], part["score"].to_numpy())
-            )
-        return rows
 
 
 def explain(
@@ -113,48 +74,18 @@ def explain(
     matrix = np.concatenate(vectors).astype(np.float32)
     points = embed(matrix, perplexity=config.perplexity, seed=config.seed)
     embedded = embedded.assign(score=np.concatenate(scores), x=points[:, 0], y=points[:, 1])
-    summary = _summary(layer, pictured, embedded, matrix, config)
-    return Explanation(pictured, cams, embedded, matrix, np.concatenate(sprites), summary)
-
-
-def write_explanation(explanation: Explanation, run: Path) -> Path:
-    """Writes ``explain/`` into a run's folder and returns it.
-
-    It holds ``explain.json`` (what and how), ``cams.npz`` (pictures, overlays, maps), ``pictured.parquet``
-    and ``embedding.parquet`` (a row a crop), ``cam.png`` and ``tsne.png`` to look at.
-    """
-    folder = run / FOLDER
-    cams = explanation.cams
-    maps = (cams.maps * 255).round().astype(np.uint8)
-    with atomic_path(folder / "cams.npz") as path:
-        np.savez_compressed(path, pictures=cams.pictures, overlays=cams.overlays, maps=maps)
-    write_frame(explanation.pictured, folder / "pictured.parquet")
-    write_frame(explanation.embedded, folder / "embedding.parquet")
-    points = explanation.embedded[["x", "y"]].to_numpy()
-    method = explanation.embedded["method"].to_numpy()
-    for name, display in (
-        ("cam.png", CamGridDisplay(explanation.cam_rows())),
-        ("tsne.png", EmbeddingDisplay(points, method, "features by method")),
-    ):
-        with atomic_path(folder / name) as path:
-            display.plot().figure_.savefig(path, dpi=100, bbox_inches="tight")
-    write_json(folder / "explain.json", explanation.summary)
-    return folder
-
-
-def read_explanation(run: Path) -> Explanation | None:
-    """What `write_explanation` left in a run's folder; None if it is not there."""
-    folder = run / FOLDER
-    if not (folder / "explain.json").is_file():
-        return None
-    with np.load(folder / "cams.npz") as arrays:
-        maps = arrays["maps"].astype(np.float32) / 255
-        pictures, over = arrays["pictures"], arrays["overlays"]
-    pictured = pd.read_parquet(folder / "pictured.parquet")
-    embedded = pd.read_parquet(folder / "embedding.parquet")
-    summary = json.loads((folder / "explain.json").read_text(encoding="utf-8"))
-    cams = CamResult(maps, over, pictures, pictured["blank"].to_numpy())
-    return Explanation(pictured, cams, embedded, None, None, summary)
+    name = next((name for name, module in model.named_modules() if module is layer), type(layer).__name__)
+    summary = {"layer": name, **_summary(pictured, embedded, matrix, config)}
+    return Explanation(
+        pictured=pictured,
+        pictures=cams.pictures,
+        overlays=cams.overlays,
+        maps=cams.maps,
+        embedded=embedded,
+        features=matrix,
+        sprites=np.concatenate(sprites),
+        summary=summary,
+    )
 
 
 def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) -> None:
@@ -168,7 +99,7 @@ def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) ->
     ]
     metadata = explanation.embedded.drop(columns=["x", "y"])
     with summary_writer(folder) as writer:
-        log_cams(writer, explanation.cams, names, step=step)
+        log_cams(writer, explanation.pictures, explanation.overlays, names, step=step)
         log_embedding(writer, explanation.features, metadata, pictures=explanation.sprites, step=step)
 
 
@@ -226,11 +157,7 @@ def _sprites(images: Tensor) -> np.ndarray:
 
 
 def _summary(
-    layer: nn.Module,
-    pictured: pd.DataFrame,
-    embedded: pd.DataFrame,
-    features: np.ndarray,
-    config: ExplainConfig,
+    pictured: pd.DataFrame, embedded: pd.DataFrame, features: np.ndarray, config: ExplainConfig
 ) -> dict[str, Any]:
     clusters = clusters_of(embedded)
     points = embedded[["x", "y"]].to_numpy()
@@ -246,7 +173,6 @@ def _summary(
             }
             purity[name]["k"] = in_features.k
     return {
-        "layer": type(layer).__name__,
         "target": "fake",
         "pictures": len(pictured),
         "blank": int(pictured["blank"].sum()),

@@ -68,8 +68,8 @@ class RocDisplay(Display):
     ) -> RocDisplay:
         """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
         stored = {}
-        for name, levels in curves.items():
-            part = levels[level]
+        for name in _ordered(curves, results):
+            part = curves[name][level]
             low, high = _interval(results, name, level, "auc")
             stored[name] = {**part["roc"], "auc": part["auc"], "low": low, "high": high, **part["n"]}
         return cls(stored, level)
@@ -105,8 +105,8 @@ class PrecisionRecallDisplay(Display):
     ) -> PrecisionRecallDisplay:
         """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
         stored = {}
-        for name, levels in curves.items():
-            part = levels[level]
+        for name in _ordered(curves, results):
+            part = curves[name][level]
             low, high = _interval(results, name, level, "ap")
             stored[name] = {**part["pr"], "ap": part["ap"], "low": low, "high": high, **part["n"]}
         return cls(stored, level)
@@ -151,7 +151,7 @@ class ScoreDisplay(Display):
 
     def plot(self, ax: Axes | None = None) -> ScoreDisplay:
         """Draws the share of each class in each bin, so that unequal class sizes compare."""
-        self.ax_ = ax or new_axes(4.2, 2.7)
+        self.ax_ = ax or new_axes(4.2, 3.1)
         self.steps_: list[Artist] = []
         colours = group_colours(["real", "fake"])
         for kind, counts, hatch in (("real", self.real, ""), ("fake", self.fake, "////")):
@@ -172,10 +172,10 @@ class ScoreDisplay(Display):
         if not isnan(self.threshold):
             label = f"threshold {self.threshold:.2f}"
             self.threshold_ = self.ax_.axvline(self.threshold, color="black", linewidth=1.2, label=label)
-        self.ax_.set(xlim=(0, 1), ylim=(0, 1), title=self.name)
+        self.ax_.set(xlim=(0, 1), ylim=(0, None), title=self.name)
         self.ax_.set_xlabel("score, the detector's P(fake)")
         self.ax_.set_ylabel(f"share of the class's {self.level}s")
-        self.ax_.legend(fontsize=8, frameon=False, loc="upper center")
+        _legend_below(self.ax_)
         return self
 
 
@@ -340,6 +340,12 @@ def number(value: Any) -> float:
     return nan if value is None else float(value)
 
 
+def _ordered(curves: Mapping[str, Any], results: Mapping[str, Any] | None) -> list[str]:
+    """The datasets in the order of the matrix: the one that was trained on comes first."""
+    place = {row["test"]: position for position, row in enumerate((results or {}).get("matrix", []))}
+    return sorted(curves, key=lambda name: (place.get(name, len(place)), name))
+
+
 def _interval(results: Mapping[str, Any] | None, name: str, level: str, metric: str) -> tuple[float, float]:
     block = (results or {}).get("datasets", {}).get(name, {}).get(level, {})
     low, high = block.get(f"{metric}_ci") or (nan, nan)
@@ -358,7 +364,7 @@ def _legend(name: str, metric: str, value: float, low: float, high: float) -> st
 
 
 def _legend_below(axes: Axes) -> None:
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), fontsize=8.5, frameon=False, borderaxespad=0)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), fontsize=8.5, frameon=False, borderaxespad=0)
 
 
 def _share(part: float, whole: float) -> float:

@@ -16,12 +16,20 @@ MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 
 @dataclass(frozen=True)
 class CamRow:
-    """One kind of picture: its name, its pictures and overlays (n, H, W, 3) uint8, and their scores (n,)."""
+    """One kind of picture, n of them.
+
+    Attributes:
+        name: dataset and method, on two lines where there are several datasets.
+        pictures, overlays: (n, H, W, 3) uint8.
+        score: (n,) P(fake).
+        blank: (n,) bool, see `CamResult`.
+    """
 
     name: str
     pictures: np.ndarray
     overlays: np.ndarray
     score: np.ndarray
+    blank: np.ndarray
 
 
 @dataclass
@@ -43,7 +51,7 @@ class CamGridDisplay(Display):
                     extent = (column, column + 0.96, top + offset + 0.96, top + offset)
                     self.images_.append(self.ax_.imshow(tile, extent=extent, interpolation="bilinear"))
                 middle = column + 0.48
-                text = f"P(fake) {row.score[column]:.2f}"
+                text = f"P(fake) {row.score[column]:.2f}{', no map' if row.blank[column] else ''}"
                 self.scores_.append(
                     self.ax_.text(middle, top + 2.08, text, ha="center", va="center", fontsize=8)
                 )

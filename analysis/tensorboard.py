@@ -13,8 +13,6 @@ import torch
 from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 
-from unmasked.analysis.gradcam import CamResult
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -32,9 +30,11 @@ def summary_writer(folder: Path) -> Iterator[SummaryWriter]:
         writer.close()
 
 
-def log_cams(writer: SummaryWriter, cams: CamResult, names: Sequence[str], *, step: int = 0) -> None:
-    """Each picture beside its overlay, under ``gradcam/<name>``; names are unique."""
-    for name, picture, overlay in zip(names, cams.pictures, cams.overlays, strict=True):
+def log_cams(
+    writer: SummaryWriter, pictures: np.ndarray, overlays: np.ndarray, names: Sequence[str], *, step: int = 0
+) -> None:
+    """Each picture beside its overlay, (N, H, W, 3) uint8, under ``gradcam/<name>``; names are unique."""
+    for name, picture, overlay in zip(names, pictures, overlays, strict=True):
         pair = np.concatenate([picture, overlay], axis=1)  # two (H, W, 3) -> (H, 2 W, 3)
         writer.add_image(f"gradcam/{name}", pair, global_step=step, dataformats="HWC")
 

@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from unmasked.analysis.gradcam import CamResult
 from unmasked.analysis.tensorboard import log_cams, log_embedding, log_figures, summary_writer
 
 
@@ -15,7 +14,7 @@ from unmasked.analysis.tensorboard import log_cams, log_embedding, log_figures, 
 def cams():
     generator = np.random.default_rng(0)
     pictures = generator.integers(0, 255, (2, 16, 20, 3), dtype=np.uint8)
-    return CamResult(np.zeros((2, 16, 20), np.float32), 255 - pictures, pictures, np.zeros(2, bool))
+    return pictures, 255 - pictures
 
 
 def read(folder):
@@ -26,7 +25,7 @@ def read(folder):
 
 def test_cam_is_shown_beside_its_picture(tmp_path, cams):
     with summary_writer(tmp_path) as writer:
-        log_cams(writer, cams, ["real/a", "Deepfakes/b"], step=7)
+        log_cams(writer, *cams, ["real/a", "Deepfakes/b"], step=7)
     events = read(tmp_path)
     assert set(events.Tags()["images"]) == {"gradcam/real/a", "gradcam/Deepfakes/b"}
     (event,) = events.Images("gradcam/real/a")
@@ -35,7 +34,7 @@ def test_cam_is_shown_beside_its_picture(tmp_path, cams):
 
 def test_names_and_pictures_must_agree_in_number(tmp_path, cams):
     with summary_writer(tmp_path) as writer, pytest.raises(ValueError, match=r"shorter|longer"):
-        log_cams(writer, cams, ["one"])
+        log_cams(writer, *cams, ["one"])
 
 
 def test_projector_gets_vectors_labels_and_sprites(tmp_path):

@@ -1,0 +1,234 @@
+"""The answer in words, each sentence computed from the run's numbers and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+from unmasked.analysis.results import Run
+from unmasked.evaluation.page import Kind
+from unmasked.fairness.verdicts import people
+
+SMALL_LOSS = 0.05  # AUC; a loss shown to be smaller is called none
+CHANCE = 0.5
+MISSED = {"fpr": "real videos of {} are called fake more often", "tpr": "fakes of {} are missed more often"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a reader who stops after the first screen should know.
+
+    Attributes:
+        kind: colour of the verdict.
+        title, verdict: does it hold up; a few words, and a sentence.
+        ranking: a sentence for each dataset: how well fakes are told from reals.
+        decisions: a sentence for each dataset: what the threshold does to people.
+        groups: for whom it fails, a sentence for each disparity that was shown.
+        no_groups: why there are none, where there are none.
+        advice: what not to do with the detector.
+    """
+
+    kind: Kind
+    title: str
+    verdict: str
+    ranking: list[str]
+    decisions: list[str]
+    groups: list[str]
+    no_groups: str
+    advice: list[str]
+
+
+def answer(run: Run) -> Answer:
+    """The answer to "does it hold up on videos it never saw, and for whom does it fail?"."""
+    kind, title, verdict = _verdict(run)
+    groups, no_groups = _groups(run)
+    return Answer(
+        kind=kind,
+        title=title,
+        verdict=verdict,
+        ranking=[_ranking(run, row) for row in run.metrics["matrix"]],
+        decisions=[line for name in run.datasets if (line := _decisions(run, name))],
+        groups=groups,
+        no_groups=no_groups,
+        advice=list(_advice(run)),
+    )
+
+
+def in_100(share: float) -> str:
+    """A share as a count out of 100, never rounded to none or all.
+
+    >>> in_100(0.974), in_100(0.998), in_100(1.0), in_100(0.001)
+    ('97', 'more than 99', '100', 'fewer than 1')
+    """
+    if 0.995 <= share < 1:
+        return "more than 99"
+    if 0 < share < 0.005:
+        return "fewer than 1"
+    return f"{100 * share:.0f}"
+
+
+def disparities(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Dataset, attribute and test of each gap between groups that was shown."""
+    for dataset, audit in _audits(run).items():
+        for attribute, found in audit["attributes"].items():
+            for test in found["tests"]:
+                if test["verdict"] == "disparity" and test["metric"] in MISSED:
+                    yield dataset, attribute, test
+
+
+def dropped(run: Run) -> list[str]:
+    """The datasets on which the detector is shown to be worse than on the one it was trained on."""
+    return [
+        row["test"] for row in run.metrics["matrix"] if row["test"] != run.source and row["gap_ci"][0] > 0
+    ]
+
+
+def _verdict(run: Run) -> tuple[Kind, str, str]:
+    rows = {row["test"]: row for row in run.metrics["matrix"]}
+    if run.source is None:
+        return (
+            "note",
+            "Not known",
+            "What the detector was trained on is not stated, or was not tested; so it is not known which of "
+            "these videos are new to it.",
+        )
+    if not rows[run.source]["ci"][0] > CHANCE:
+        return (
+            "bad",
+            "It has not learnt to tell fakes",
+            f"Even on videos like those it was trained on ({run.source}) the detector cannot be told from "
+            "guessing.",
+        )
+    unseen = [row for name, row in rows.items() if name != run.source and not isnan(row["auc"])]
+    if not unseen:
+        return (
+            "note",
+            "Not tested on new data",
+            f"The detector was tested on {run.source} only, where it was trained.",
+        )
+    if worse := dropped(run):
+        return (
+            "bad",
+            "It does not hold up",
+            f"On {listed(worse)}, which it never saw, the detector tells fakes from reals less well than on "
+            f"{run.source}, where it was trained.",
+        )
+    names = listed([row["test"] for row in unseen])
+    if all(row["gap_ci"][1] < SMALL_LOSS for row in unseen):
+        return (
+            "good",
+            "It holds up here",
+            f"On {names}, which it never saw, the detector tells fakes from reals about as well as on "
+            f"{run.source}.",
+        )
+    return (
+        "warning",
+        "It cannot be told",
+        f"No loss was shown on {names}, which it never saw; but the videos are too few to rule one out.",
+    )
+
+
+def _ranking(run: Run, row: Mapping[str, Any]) -> str:
+    name = row["test"]
+    if isnan(row["auc"]):
+        reason = run.metrics["datasets"][name].get("reason") or "a class is absent"
+        return f"{name}: there is not enough data. It {reason}."
+    where = f"On {name}"
+    if name == run.source:
+        where = f"On videos like those it was trained on ({name}, test split)"
+    elif run.source is not None:
+        where = f"On {name}, which it never saw,"
+    text = f"{where} it ranks a fake above a real video in {in_100(row['auc'])} of 100 pairs"
+    low, high = row["ci"]
+    if not isnan(low):
+        text += f" (95 % interval {100 * low:.0f} to {100 * high:.0f})"
+        if low <= CHANCE <= high:
+            text += ", which cannot be told from guessing"
+    if name != run.source and run.source is not None and not isnan(row["gap_ci"][0]):
+        text += f": {_loss(row)}"
+    return text + "."
+
+
+def _loss(row: Mapping[str, Any]) -> str:
+    low, high = (100 * value for value in row["gap_ci"])
+    if low > 0:
+        return f"{100 * row['gap_to_source']:.0f} fewer than there ({low:.0f} to {high:.0f})"
+    if high < 0:
+        return f"{-100 * row['gap_to_source']:.0f} more than there ({-high:.0f} to {-low:.0f})"
+    return f"a difference from there is not shown (between {-low:.0f} more and {high:.0f} fewer)"
+
+
+def _decisions(run: Run, name: str) -> str:
+    video = run.metrics["datasets"][name]["video"]
+    parts = []
+    if not isnan(video["fpr"]):
+        parts.append(f"{in_100(video['fpr'])} of 100 real videos are called fake")
+    if not isnan(video["tpr"]):
+        parts.append(f"{in_100(1 - video['tpr'])} of 100 fakes are missed")
+    return f"{name}: {' and '.join(parts)}." if parts else ""
+
+
+def _groups(run: Run) -> tuple[list[str], str]:
+    if run.fairness is None:
+        return [], "This was not audited: the run has no fairness.json, which `unmasked fairness` writes."
+    sentences = []
+    several = len(_audits(run)) > 1
+    for dataset, audit in _audits(run).items():
+        shown = sum(one == dataset for one, _, _ in disparities(run))
+        # The audit tells its disparities first.
+        for sentence in audit["verdicts"][:shown]:
+            sentences.append(f"{dataset}: {sentence}" if several and dataset else sentence)
+    tests = [
+        test
+        for audit in _audits(run).values()
+        for part in audit["attributes"].values()
+        for test in part["tests"]
+    ]
+    tested = [test["verdict"] for test in tests if test["metric"] in MISSED]
+    open_ones = tested.count("inconclusive") + tested.count("not enough data")
+    text = "No group was shown to be treated worse than another."
+    if open_ones:
+        text += f" That is not proof that all are treated alike: {open_ones} of {len(tested)} comparisons "
+        text += "had too little data to tell."
+    return sentences, text
+
+
+def _advice(run: Run) -> Iterator[str]:
+    if run.truth is not None:
+        yield (
+            "Do not quote these numbers as the quality of a detector: every person and every fake here is "
+            "synthetic. They say that the pipeline works, nothing about real videos."
+        )
+    if worse := dropped(run):
+        yield (
+            f"Do not rely on it for videos that differ from {run.source}, as {listed(worse)} do; what "
+            "reaches a user differs in more ways than these."
+        )
+    rates = {name: run.metrics["datasets"][name]["video"]["fpr"] for name in run.datasets}
+    known = {name: rate for name, rate in rates.items() if not isnan(rate)}
+    if known and (worst := max(known, key=lambda name: known[name])) and known[worst] > 0:
+        yield (
+            "Do not treat “fake” as proof against anyone: of 100 real videos like those of "
+            f"{worst}, {in_100(known[worst])} are called fake."
+        )
+    for dataset, attribute, test in disparities(run):
+        event = MISSED[test["metric"]].format(people(attribute, test["worst_group"]))
+        where = f" ({dataset})" if dataset else ""
+        yield f"Do not use it as if it worked equally for everyone: {event}{where}."
+
+
+def _audits(run: Run) -> dict[str, Any]:
+    if run.fairness is None:
+        return {}
+    return run.fairness.get("datasets", {"": run.fairness})
+
+
+def listed(names: list[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["A", "B", "C"])
+    'A, B and C'
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

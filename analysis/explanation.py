@@ -1,0 +1,100 @@
+"""What an explanation of a detector consists of, and its files in a run's folder. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from unmasked.analysis.pictures import CamGridDisplay, CamRow, EmbeddingDisplay
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import atomic_path, write_json
+from unmasked.datasets.tables import read_frame, write_frame
+
+FOLDER = "explain"  # inside a run's folder
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `explain` found.
+
+    Attributes:
+        pictured: a row for each Grad-CAM picture: where it is from, its score, is its map blank.
+        pictures, overlays: (n, H, W, 3) uint8 of these rows, see `gradcam.CamResult`.
+        maps: (n, H, W) float32 in [0, 1].
+        embedded: a row for each crop in the t-SNE, with its x and y and its score.
+        features: (N, D) float32 of these crops; None where read back from a run's folder.
+        sprites: (N, 64, 64, 3) uint8 small pictures of these crops; None where read back.
+        summary: numbers in words' reach: layer, counts, purity of neighbourhoods, settings.
+    """
+
+    pictured: pd.DataFrame
+    pictures: np.ndarray
+    overlays: np.ndarray
+    maps: np.ndarray
+    embedded: pd.DataFrame
+    features: np.ndarray | None
+    sprites: np.ndarray | None
+    summary: dict[str, Any]
+
+    def cam_rows(self) -> list[CamRow]:
+        """The Grad-CAM pictures by dataset and method, the reals of a dataset first."""
+        rows = []
+        several = self.pictured["dataset"].nunique() > 1
+        ordered = self.pictured.assign(order=self.pictured["label"])
+        for (dataset, _, method), part in ordered.groupby(["dataset", "order", "method"], sort=True):
+            name = f"{dataset}\n{method}" if several else str(method)
+            at = part.index.to_numpy()
+            score, blank = part["score"].to_numpy(), part["blank"].to_numpy()
+            rows.append(CamRow(name, self.pictures[at], self.overlays[at], score, blank))
+        return rows
+
+
+def write_explanation(explanation: Explanation, run: Path) -> Path:
+    """Writes ``explain/`` into a run's folder and returns it.
+
+    It holds ``explain.json`` (what and how), ``cams.npz`` (pictures, overlays, maps), ``pictured.parquet``
+    and ``embedding.parquet`` (a row a crop), ``cam.png`` and ``tsne.png`` to look at.
+    """
+    folder = run / FOLDER
+    maps = (explanation.maps * 255).round().astype(np.uint8)
+    with atomic_path(folder / "cams.npz") as path:
+        np.savez_compressed(path, pictures=explanation.pictures, overlays=explanation.overlays, maps=maps)
+    write_frame(explanation.pictured, folder / "pictured.parquet")
+    write_frame(explanation.embedded, folder / "embedding.parquet")
+    points = explanation.embedded[["x", "y"]].to_numpy()
+    method = explanation.embedded["method"].to_numpy()
+    for name, display in (
+        ("cam.png", CamGridDisplay(explanation.cam_rows())),
+        ("tsne.png", EmbeddingDisplay(points, method, "features by method")),
+    ):
+        with atomic_path(folder / name) as path:
+            display.plot().figure_.savefig(path, dpi=100, bbox_inches="tight")
+    write_json(folder / "explain.json", explanation.summary)
+    return folder
+
+
+def read_explanation(run: Path) -> Explanation | None:
+    """What `write_explanation` left in a run's folder; None if it is not there.
+
+    Raises:
+        InputError: it is there, and damaged.
+    """
+    folder = run / FOLDER
+    if not (folder / "explain.json").is_file():
+        return None
+    try:
+        with np.load(folder / "cams.npz", allow_pickle=False) as arrays:
+            maps = arrays["maps"].astype(np.float32) / 255
+            pictures, overlays = arrays["pictures"], arrays["overlays"]
+        summary = json.loads((folder / "explain.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise InputError(f"{folder} is damaged ({error}); run `unmasked explain` again") from error
+    pictured = read_frame(folder / "pictured.parquet")
+    embedded = read_frame(folder / "embedding.parquet")
+    return Explanation(pictured, pictures, overlays, maps, embedded, None, None, summary)

@@ -1,0 +1,195 @@
+"""One page that tells a stranger what a run found, and a model card, from the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from unmasked.analysis.answer import Answer, answer, listed
+from unmasked.analysis.figures import TrainingDisplay
+from unmasked.analysis.parts import (
+    TEMPLATES,
+    curves_part,
+    datasets_part,
+    explanations_part,
+    fairness_part,
+    rendered,
+    side_by_side,
+    threshold_words,
+    thresholds_part,
+)
+from unmasked.analysis.results import Run, read_run
+from unmasked.datasets.files import write_text
+from unmasked.evaluation.evaluate import markdown_table
+from unmasked.evaluation.page import Section, callout, render_page, svg, table
+
+LOSSES = ("train/overall", "train/common", "train/specific", "train/reconstruction", "train/contrastive")
+
+
+def report(run: Path, *, predictions: Path | None = None, truth: Path | None = None) -> Path:
+    """Writes ``report.html`` and ``model_card.md`` into a run's folder; returns the path of the page.
+
+    The page holds whatever the folder has: ``metrics.json`` is required; ``predictions.parquet``,
+    ``metrics.jsonl``, ``fairness.json``, ``explain/``, ``detector.json``, ``config.yaml`` and
+    ``environment.json`` add their parts, and a part that is absent says how to make it.
+
+    Args:
+        run: the folder.
+        predictions: the predictions behind the metrics, if they are elsewhere.
+        truth: ``truth.json`` of the synthetic corpus that the run used; the page then says that it is one.
+
+    Raises:
+        InputError: the folder or its metrics are absent, or a file is damaged.
+    """
+    found = read_run(run, predictions=predictions, truth=truth)
+    write_text(run / "model_card.md", model_card(found))
+    write_text(run / "report.html", page(found))
+    return run / "report.html"
+
+
+def page(run: Run) -> str:
+    """The whole report as one self-contained page."""
+    sections = [
+        Section("answer", "The question and the answer", _answer(run)),
+        Section("done", "What was done", _done(run)),
+        Section("datasets", "Does it hold up on data it never saw?", datasets_part(run)),
+        Section("curves", "Curves and scores", curves_part(run)),
+        Section("thresholds", "Do its thresholds travel?", thresholds_part(run)),
+        Section("fairness", "For whom does it fail?", fairness_part(run)),
+        Section("explanations", "What does it look at?", explanations_part(run)),
+        Section("limits", "What this report cannot say", _limits(run)),
+        Section("settings", "Detector, configuration and environment", _settings(run)),
+        Section("glossary", "Words", rendered("glossary.html")),
+    ]
+    kind = "on a synthetic corpus" if run.truth is not None else f"on {listed(run.datasets)}"
+    return render_page(
+        f"{run.detector}: does it hold up, and for whom does it fail?",
+        sections,
+        subtitle=f"Report on a deepfake detector, tested {kind}",
+        footer=f"Made by unmasked {_version()} from the run folder “{run.folder.resolve().name}”.",
+    )
+
+
+def model_card(run: Run) -> str:
+    """The detector's model card in Markdown: what it is, what it is not for, how it was tested."""
+    # Markdown is not HTML: nothing is escaped, and nothing in it is executed.
+    plain = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True)
+    return plain.get_template("model_card.md").render(
+        run=run, answer=answer(run), facts=list(_facts(run)), table=markdown_table(run.metrics)
+    )
+
+
+def _answer(run: Run) -> Markup:
+    found: Answer = answer(run)
+    note = Markup("")
+    if run.truth is not None:
+        planted = run.truth.get("config", {}).get("bias") or ""
+        text = (
+            "Every person and every fake in this run is synthetic. It shows that the pipeline works from "
+            "video to report, and says nothing about how well the detector does on real videos."
+        )
+        if planted:
+            text += f" A disparity was planted in the corpus: the fakes of {planted} show fainter traces."
+        note = callout("warning", text, title="A rehearsal, not a result")
+    return rendered(
+        "answer.html",
+        detector=run.detector,
+        answer=found,
+        verdict=callout(found.kind, found.verdict, title=found.title),
+        synthetic=note,
+        threshold=threshold_words(run.metrics["settings"]["threshold"]),
+    )
+
+
+def _done(run: Run) -> Markup:
+    blocks = run.metrics["datasets"].values()
+    settings = run.metrics["settings"]
+    selection = settings.get("selection_rule", "not stated")
+    if selection == "not stated":
+        selection = run.card.get("selection", {}).get("rule", "")
+    return rendered(
+        "done.html",
+        videos=f"{sum(block['n']['videos'] for block in blocks):,} videos",
+        frames=f"{sum(block['n']['frames'] for block in blocks):,}",
+        datasets=run.datasets,
+        source=run.source,
+        unseen=listed([name for name in run.datasets if name != run.source]),
+        aggregation=settings["aggregation"].replace("_", " "),
+        selection=selection,
+        n_boot=f"{settings['n_boot']:,}",
+        training=_training(run),
+    )
+
+
+def _training(run: Run) -> Markup:
+    if not run.records:
+        return Markup("")
+    loss = TrainingDisplay.from_records(run.records, LOSSES, "loss, mean of the epoch")
+    auc = ("val/video_auc", "val/frame_auc")
+    validation = TrainingDisplay.from_records(
+        run.records, auc, "AUC, source's validation split", limits=(0, 1.02)
+    )
+    drawn = [
+        svg(display.plot().figure_, f"Training: {display.quantity} by epoch")
+        for display in (loss, validation)
+        if display.series
+    ]
+    return Markup("<h3>Training</h3>") + side_by_side(drawn) if drawn else Markup("")
+
+
+def _limits(run: Run) -> Markup:
+    return rendered("limits.html", synthetic=run.truth is not None, datasets=listed(run.datasets))
+
+
+def _settings(run: Run) -> Markup:
+    facts = pd.DataFrame(list(_facts(run)), columns=["detector", run.detector])
+    settings = {key: value for key, value in run.metrics["settings"].items() if not isinstance(value, dict)}
+    stated = [
+        (key.replace("_", " "), "; ".join(value) if isinstance(value, list) else str(value))
+        for key, value in settings.items()
+    ]
+    packages = run.environment.get("packages", {})
+    versions = {
+        key.replace("_", " "): value for key, value in run.environment.items() if key != "packages"
+    } | packages
+    shown = pd.DataFrame(
+        [(key, "not installed" if value is None else str(value)) for key, value in versions.items()],
+        columns=["what", "version"],
+    )
+    return rendered(
+        "settings.html",
+        detector=table(facts),
+        evaluation=Markup("<h3>Evaluation</h3>") + table(pd.DataFrame(stated, columns=["setting", "value"])),
+        config=run.config,
+        environment=table(shown) if versions else None,
+    )
+
+
+def _facts(run: Run) -> Iterator[tuple[str, str]]:
+    """What is known of the detector, as (what, value)."""
+    settings, card = run.metrics["settings"], run.card
+    yield "trained on", run.source or str(settings.get("source", "not stated"))
+    yield "weights (SHA-256)", str(card.get("sha256") or settings.get("checkpoint", "not stated"))
+    if card:
+        yield (
+            "architecture",
+            f"{card.get('architecture', 'not stated')}, width {card.get('width', 'not stated')}",
+        )
+        yield "input", f"face crops of {card.get('size_px', '?')} × {card.get('size_px', '?')} pixels"
+        yield "methods it was shown", ", ".join(map(str, card.get("method_classes", ["not stated"])))
+        selection = card.get("selection", {})
+        yield "chosen by", str(selection.get("rule", "not stated"))
+        yield "licence", str(card.get("licence", "not stated"))
+    yield "threshold", threshold_words(settings["threshold"])
+
+
+def _version() -> str:
+    try:
+        return version("unmasked")
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,130 @@
+"""What a run's folder holds, read once: whatever is there of metrics, predictions, audit and the rest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unmasked.analysis.explanation import Explanation, read_explanation
+from unmasked.datasets.errors import InputError
+from unmasked.evaluation.predictions import read_predictions
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder in memory; what is absent is None or empty.
+
+    Attributes:
+        folder: where it was read.
+        metrics: what `evaluate` gave, NaN where it was undefined.
+        predictions: the scores behind it.
+        records: a dict for each validation during training.
+        fairness: what ``fairness.json`` holds.
+        explanation: Grad-CAM pictures and t-SNE.
+        card: the detector's own description.
+        config: the resolved configuration as text.
+        environment: versions and machine.
+        truth: how the corpus was made, if it is a synthetic one.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame | None
+    records: list[dict[str, Any]]
+    fairness: dict[str, Any] | None
+    explanation: Explanation | None
+    card: dict[str, Any]
+    config: str
+    environment: dict[str, Any]
+    truth: dict[str, Any] | None
+
+    @property
+    def source(self) -> str | None:
+        """The dataset that the detector was trained on, where the metrics say it and it was tested on."""
+        source = self.metrics["settings"].get("source")
+        return source if source in self.metrics["datasets"] else None
+
+    @property
+    def datasets(self) -> list[str]:
+        """The tested datasets, the source first."""
+        return [row["test"] for row in self.metrics["matrix"]]
+
+    @property
+    def detector(self) -> str:
+        """The detector's name, as the predictions give it, else its card."""
+        name = self.metrics["settings"].get("detector")
+        return name if name not in (None, "not stated") else self.card.get("detector", "The detector")
+
+
+def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | None = None) -> Run:
+    """Everything that a report needs from a run's folder.
+
+    Args:
+        folder: with at least ``metrics.json``.
+        predictions: the predictions table, if it is not the folder's own ``predictions.parquet``.
+        truth: ``truth.json`` of a synthetic corpus, if it is not in the folder.
+
+    Raises:
+        InputError: the folder or its metrics.json is absent, or a file in it is damaged.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"run folder {folder} does not exist; give the folder that `unmasked evaluate` wrote to"
+        )
+    metrics = _json(folder / "metrics.json")
+    if metrics is None:
+        raise InputError(
+            f"run folder {folder} has no metrics.json; run `unmasked evaluate … out={folder}` first"
+        )
+    if not {"datasets", "matrix", "settings"} <= set(metrics):
+        raise InputError(
+            f"{folder / 'metrics.json'} has no datasets, matrix and settings; run `unmasked evaluate` again"
+        )
+    table = predictions or folder / "predictions.parquet"
+    lines = folder / "metrics.jsonl"
+    return Run(
+        folder=folder,
+        metrics=_with_nan(metrics),
+        predictions=read_predictions(table) if predictions or table.is_file() else None,
+        records=[_parsed(line, lines) for line in _text(lines).splitlines() if line.strip()],
+        fairness=_json(folder / "fairness.json"),
+        explanation=read_explanation(folder),
+        card=_json(folder / "detector.json") or {},
+        config=_text(folder / "config.yaml"),
+        environment=_json(folder / "environment.json") or {},
+        truth=_json(truth or folder / "truth.json"),
+    )
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    return _parsed(_text(path), path) if path.is_file() else None
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not valid JSON ({error}); run the command that wrote it again"
+        ) from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds no JSON object; run the command that wrote it again")
+    return value
+
+
+def _with_nan(value: Any) -> Any:
+    """The metrics as they were before JSON, which has no NaN, made it null."""
+    if isinstance(value, dict):
+        return {key: _with_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(item) for item in value]
+    return nan if value is None else value
