@@ -61,7 +61,7 @@ def extract(task: Task, config: PreprocessConfig, detector: Detector) -> tuple[l
 
 def failure(status: str, reason: str, *, frame: int = -1, time_s: float = float("nan")) -> Row:
     """The row of a frame, or of a whole file (frame -1), that gave no crop."""
-    return {"frame": frame, "time_s": time_s, "face": 0, "status": status, "reason": reason}
+    return {"frame": frame, "time_s": time_s, "face": 0, "status": status, "reason": reason or None}
 
 
 def _work(task: Task, *, config: PreprocessConfig, detector: Detector) -> list[Row]:

@@ -109,9 +109,12 @@ def items(manifest: pd.DataFrame) -> list[Item]:
     """The items of a valid manifest, in its order; without ``root``, paths are as seen from here."""
     columns = manifest[["dataset", "video", "compression", "root", "path", "kind"]].astype(object)
     rows = columns.where(columns.notna(), "").itertuples(index=False, name=None)
-    found = [(row[:3], *row[3:]) for row in rows]  # (dataset, video, compression), root, path, kind
-    folders = safe_folders([key for key, *_ in found])
-    return [Item(*row, folder) for row, folder in zip(found, folders, strict=True)]
+    named = [(row[:3], *row[3:]) for row in rows]
+    folders = safe_folders([key for key, *_ in named])
+    return [
+        Item(key, root, path, kind, folder)
+        for (key, root, path, kind), folder in zip(named, folders, strict=True)
+    ]
 
 
 def safe_folders(keys: Iterable[tuple[str, str, str]]) -> list[str]:

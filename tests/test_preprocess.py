@@ -91,6 +91,7 @@ def test_a_frame_without_a_face_has_a_row_and_no_crop(tmp_path):
     write_video(tmp_path / "a.mp4", 4, draw=lambda index: square_frame(index) // (1 if index % 2 else 3))
     rows, crops = extract(task_of(tmp_path, "a.mp4"), CONFIG, SquareDetector())
     assert [row["status"] for row in rows] == ["no_face", "ok", "no_face", "ok"]
+    assert rows[0]["reason"] is None
     assert sorted(crops) == ["00001_0.png", "00003_0.png"]
 
 
