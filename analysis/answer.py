@@ -71,7 +71,7 @@ def in_100(share: float) -> str:
 
 def disparities(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Dataset, attribute and test of each gap between groups that was shown."""
-    for dataset, audit in _audits(run).items():
+    for dataset, audit in audits(run).items():
         for attribute, found in audit["attributes"].items():
             for test in found["tests"]:
                 if test["verdict"] == "disparity" and test["metric"] in MISSED:
@@ -137,7 +137,8 @@ def _ranking(run: Run, row: Mapping[str, Any]) -> str:
         return f"{name}: there is not enough data. It {reason}."
     where = f"On {name}"
     if name == run.source:
-        where = f"On videos like those it was trained on ({name}, test split)"
+        held_out = ", test split" if run.is_held_out else ""
+        where = f"On videos like those it was trained on ({name}{held_out})"
     elif run.source is not None:
         where = f"On {name}, which it never saw,"
     text = f"{where} it ranks a fake above a real video in {in_100(row['auc'])} of 100 pairs"
@@ -174,15 +175,15 @@ def _groups(run: Run) -> tuple[list[str], str]:
     if run.fairness is None:
         return [], "This was not audited: the run has no fairness.json, which `unmasked fairness` writes."
     sentences = []
-    several = len(_audits(run)) > 1
-    for dataset, audit in _audits(run).items():
+    several = len(audits(run)) > 1
+    for dataset, audit in audits(run).items():
         shown = sum(one == dataset for one, _, _ in disparities(run))
         # The audit tells its disparities first.
         for sentence in audit["verdicts"][:shown]:
             sentences.append(f"{dataset}: {sentence}" if several and dataset else sentence)
     tests = [
         test
-        for audit in _audits(run).values()
+        for audit in audits(run).values()
         for part in audit["attributes"].values()
         for test in part["tests"]
     ]
@@ -219,7 +220,8 @@ def _advice(run: Run) -> Iterator[str]:
         yield f"Do not use it as if it worked equally for everyone: {event}{where}."
 
 
-def _audits(run: Run) -> dict[str, Any]:
+def audits(run: Run) -> dict[str, Any]:
+    """Each dataset's audit by group; none where the run was not audited."""
     if run.fairness is None:
         return {}
     return run.fairness.get("datasets", {"": run.fairness})

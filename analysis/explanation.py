@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,13 @@ class Explanation:
     sprites: np.ndarray | None
     summary: dict[str, Any]
 
-    def cam_rows(self) -> list[CamRow]:
-        """The Grad-CAM pictures by dataset and method, the reals of a dataset first."""
+    def cam_rows(self, datasets: Sequence[str] = ()) -> list[CamRow]:
+        """The Grad-CAM pictures by dataset and method: reals first, ``datasets`` before any others."""
         rows = []
         several = self.pictured["dataset"].nunique() > 1
-        ordered = self.pictured.assign(order=self.pictured["label"])
-        for (dataset, _, method), part in ordered.groupby(["dataset", "order", "method"], sort=True):
+        place = {name: position for position, name in enumerate(datasets)}
+        ordered = self.pictured.assign(place=self.pictured["dataset"].map(place).fillna(len(place)))
+        for (_, dataset, _, method), part in ordered.groupby(["place", "dataset", "label", "method"]):
             name = f"{dataset}\n{method}" if several else str(method)
             at = part.index.to_numpy()
             score, blank = part["score"].to_numpy(), part["blank"].to_numpy()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 5.6, 4.2  # inches; a page scales them down, never up
+LEGEND_DROP = 0.55  # inches below the axes, past ticks and label
 CHANCE: dict[str, Any] = {"color": "#56616c", "linestyle": "--", "linewidth": 1.0}
 # Dashes tell lines apart that colour alone does not.
 DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (7, 2)))
@@ -125,7 +126,7 @@ class PrecisionRecallDisplay(Display):
             self.chances_.append(self.ax_.axhline(share, **(CHANCE | {"color": colours[name]})))
         self.ax_.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         self.ax_.set_xlabel(f"share of fake {self.level}s found (recall)")
-        self.ax_.set_ylabel("share of fakes among those called fake (precision)")
+        self.ax_.set_ylabel("share of “fake” calls that are right (precision)")
         _legend_below(self.ax_)
         return self
 
@@ -151,7 +152,7 @@ class ScoreDisplay(Display):
 
     def plot(self, ax: Axes | None = None) -> ScoreDisplay:
         """Draws the share of each class in each bin, so that unequal class sizes compare."""
-        self.ax_ = ax or new_axes(4.2, 3.1)
+        self.ax_ = ax or new_axes(3.05, 2.6)
         self.steps_: list[Artist] = []
         colours = group_colours(["real", "fake"])
         for kind, counts, hatch in (("real", self.real, ""), ("fake", self.fake, "////")):
@@ -172,8 +173,9 @@ class ScoreDisplay(Display):
         if not isnan(self.threshold):
             label = f"threshold {self.threshold:.2f}"
             self.threshold_ = self.ax_.axvline(self.threshold, color="black", linewidth=1.2, label=label)
-        self.ax_.set(xlim=(0, 1), ylim=(0, None), title=self.name)
-        self.ax_.set_xlabel("score, the detector's P(fake)")
+        self.ax_.set(xlim=(0, 1), ylim=(0, None))
+        self.ax_.set_title(self.name, fontsize=10)
+        self.ax_.set_xlabel("score, P(fake)")
         self.ax_.set_ylabel(f"share of the class's {self.level}s")
         _legend_below(self.ax_)
         return self
@@ -233,7 +235,7 @@ class DotDisplay(Display):
 
     def plot(self, ax: Axes | None = None) -> DotDisplay:
         """Draws a point and its interval for each row; a row without a value says so."""
-        self.ax_ = ax or new_axes(6.4, 0.9 + 0.5 * max(len(self.dots), 1))
+        self.ax_ = ax or new_axes(5.2, 0.9 + 0.5 * max(len(self.dots), 1))
         self.points_: list[Artist] = []
         self.intervals_: list[Artist] = []
         colours = group_colours(dot.colour_of or dot.label for dot in self.dots)
@@ -317,7 +319,7 @@ class TrainingDisplay(Display):
 
     def plot(self, ax: Axes | None = None, **line: Any) -> TrainingDisplay:
         """Draws a line for each series."""
-        self.ax_ = ax or new_axes(4.8, 3.2)
+        self.ax_ = ax or new_axes(4.6, 3.1)
         self.lines_ = []
         colours = group_colours(self.series)
         for n, (name, pairs) in enumerate(self.series.items()):
@@ -364,7 +366,19 @@ def _legend(name: str, metric: str, value: float, low: float, high: float) -> st
 
 
 def _legend_below(axes: Axes) -> None:
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), fontsize=8.5, frameon=False, borderaxespad=0)
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    below = axes.transAxes + ScaledTranslation(0, -LEGEND_DROP, figure.dpi_scale_trans)
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=below,
+        fontsize=8.5,
+        frameon=False,
+        borderaxespad=0,
+    )
 
 
 def _share(part: float, whole: float) -> float:

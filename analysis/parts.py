@@ -48,16 +48,23 @@ def _matrix(run: Run) -> Markup:
         name, block = entry["test"], run.metrics["datasets"][entry["test"]]
         row = {
             "tested on": name,
-            "videos, real + fake": f"{block['n']['real_videos']} + {block['n']['fake_videos']}",
-            "video AUC": _valued(entry["auc"], *entry["ci"]),
+            "videos, real + fake": "{real_videos}\N{NO-BREAK SPACE}+\N{NO-BREAK SPACE}{fake_videos}".format(
+                **block["n"]
+            ),
+            "video AUC": _two_lines(entry["auc"], *entry["ci"]),
         }
         if run.source is not None:
-            lost = _valued(entry["gap_to_source"], *entry["gap_ci"])
+            lost = _two_lines(entry["gap_to_source"], *entry["gap_ci"])
             row[f"lost since {run.source}"] = "–" if name == run.source else lost
-        row["frame AUC"] = _interval(block["frame"], "auc")
-        rows.append(row | {title: _interval(block["video"], key) for key, title in SHOWN.items()})
+        row["frame AUC"] = _two_lines(block["frame"]["auc"], *block["frame"]["auc_ci"])
+        video = block["video"]
+        rows.append(
+            row | {title: _two_lines(video[key], *video[f"{key}_ci"]) for key, title in SHOWN.items()}
+        )
     trained = f"Trained on {run.source}" if run.source else "What it was trained on is not stated"
-    return table(pd.DataFrame(rows), caption=f"{trained}; tested on each row. In brackets: 95 % interval.")
+    # As objects: pandas would make plain text of finished HTML.
+    frame = pd.DataFrame(rows, dtype=object)
+    return table(frame, caption=f"{trained}; tested on each row. Below each value: 95 % interval.")
 
 
 def _reasons(run: Run) -> Markup:
@@ -194,7 +201,10 @@ def explanations_part(run: Run) -> Markup:
     return rendered(
         "explanations.html",
         explanation=explanation,
-        rows=[{"name": row.name.replace("\n", ": "), "strip": _strip(row)} for row in explanation.cam_rows()],
+        rows=[
+            {"name": row.name.replace("\n", ": "), "strip": _strip(row)}
+            for row in explanation.cam_rows(run.datasets)
+        ],
         scatters=side_by_side(drawn),
         summary=explanation.summary,
         purity=_purity(explanation.summary["purity"]),
@@ -203,7 +213,8 @@ def explanations_part(run: Run) -> Markup:
 
 def _strip(row: CamRow) -> Markup:
     scores = [
-        "no map" if blank else f"{score:.2f}" for score, blank in zip(row.score, row.blank, strict=True)
+        f"{score:.2f}{' (no map)' if blank else ''}"
+        for score, blank in zip(row.score, row.blank, strict=True)
     ]
     name = row.name.replace("\n", ": ")
     return image(
@@ -233,7 +244,18 @@ def _purity(purity: Mapping[str, Mapping[str, float]]) -> Markup:
 def _valued(value: float, low: float, high: float) -> str:
     if isnan(value):
         return NOT_ENOUGH
-    return f"{value:.2f}" if isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    # Spaces that do not break keep an interval on one line.
+    return (
+        f"{value:.2f}"
+        if isnan(low)
+        else f"{value:.2f}\N{NO-BREAK SPACE}[{low:.2f},\N{NO-BREAK SPACE}{high:.2f}]"
+    )
+
+
+def _two_lines(value: float, low: float, high: float) -> str | Markup:
+    if isnan(value) or isnan(low):
+        return _valued(value, low, high)
+    return Markup('{:.2f}<br><span class="interval">{:.2f}–{:.2f}</span>').format(value, low, high)
 
 
 def _interval(block: Mapping[str, Any], key: str) -> str:

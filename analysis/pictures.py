@@ -93,7 +93,7 @@ class EmbeddingDisplay(Display):
 
     def plot(self, ax: Any = None, **scatter: Any) -> EmbeddingDisplay:
         """Draws the points. The axes have no scale: only who is near whom can be read."""
-        self.ax_ = ax or new_axes(4.8, 4.6)
+        self.ax_ = ax or new_axes(4.4, 4.2)
         self.scatters_ = []
         label = np.asarray(self.label).astype(str)
         # "real" first, so that it has one place in every legend.
@@ -111,5 +111,5 @@ class EmbeddingDisplay(Display):
             )
             self.scatters_.append(drawn)
         self.ax_.set(xticks=[], yticks=[], title=self.title, xlabel="t-SNE, no unit", ylabel="t-SNE, no unit")
-        self.ax_.legend(loc="upper left", bbox_to_anchor=(0, -0.07), ncols=2, fontsize=8, frameon=False)
+        self.ax_.legend(loc="upper left", bbox_to_anchor=(0, -0.08), ncols=2, fontsize=8, frameon=False)
         return self

@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from unmasked.analysis.answer import Answer, answer, listed
+from unmasked.analysis.answer import Answer, answer, audits, listed
 from unmasked.analysis.figures import TrainingDisplay
 from unmasked.analysis.parts import (
     TEMPLATES,
@@ -27,6 +27,7 @@ from unmasked.analysis.results import Run, read_run
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.evaluate import markdown_table
 from unmasked.evaluation.page import Section, callout, render_page, svg, table
+from unmasked.fairness.verdicts import people, title
 
 LOSSES = ("train/overall", "train/common", "train/specific", "train/reconstruction", "train/contrastive")
 
@@ -94,7 +95,9 @@ def _answer(run: Run) -> Markup:
             "video to report, and says nothing about how well the detector does on real videos."
         )
         if planted:
-            text += f" A disparity was planted in the corpus: the fakes of {planted} show fainter traces."
+            attribute, _, group = str(planted).partition(":")
+            whose = people({"skin_tone": "skin_tone_group"}.get(attribute, attribute), group)
+            text += f" A disparity was planted in it: fakes of {whose} show fainter traces."
         note = callout("warning", text, title="A rehearsal, not a result")
     return rendered(
         "answer.html",
@@ -112,16 +115,19 @@ def _done(run: Run) -> Markup:
     selection = settings.get("selection_rule", "not stated")
     if selection == "not stated":
         selection = run.card.get("selection", {}).get("rule", "")
+    attributes = [title(name) for audit in audits(run).values() for name in audit["attributes"]]
     return rendered(
         "done.html",
         videos=f"{sum(block['n']['videos'] for block in blocks):,} videos",
         frames=f"{sum(block['n']['frames'] for block in blocks):,}",
         datasets=run.datasets,
         source=run.source,
+        held_out=run.is_held_out,
         unseen=listed([name for name in run.datasets if name != run.source]),
         aggregation=settings["aggregation"].replace("_", " "),
         selection=selection,
         n_boot=f"{settings['n_boot']:,}",
+        attributes=listed(list(dict.fromkeys(attributes))),
         training=_training(run),
     )
 

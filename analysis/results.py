@@ -50,6 +50,14 @@ class Run:
         return source if source in self.metrics["datasets"] else None
 
     @property
+    def is_held_out(self) -> bool:
+        """Were only rows of a test split evaluated."""
+        return any(
+            str(note).startswith("rows of the test split")
+            for note in self.metrics["settings"].get("rows", [])
+        )
+
+    @property
     def datasets(self) -> list[str]:
         """The tested datasets, the source first."""
         return [row["test"] for row in self.metrics["matrix"]]
@@ -84,6 +92,10 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
     if not {"datasets", "matrix", "settings"} <= set(metrics):
         raise InputError(
             f"{folder / 'metrics.json'} has no datasets, matrix and settings; run `unmasked evaluate` again"
+        )
+    if truth is not None and not truth.is_file():
+        raise InputError(
+            f"truth {truth} does not exist; give the truth.json of the synthetic corpus, or leave it out"
         )
     table = predictions or folder / "predictions.parquet"
     lines = folder / "metrics.jsonl"

@@ -128,7 +128,7 @@ def table(
 
     Args:
         frame: the columns in order; the first column heads its rows. The index is not shown.
-            Cells that are Markup are placed as they are.
+            Cells that are Markup are placed as they are; their column must be of objects.
         formats: column -> format specification (``".3f"``) or function of the value to text.
             A missing number is shown as "not enough data", any other missing value as a dash.
         caption: what the table says, with n where it applies.
@@ -143,10 +143,10 @@ def table(
         f'<th scope="col"{_class("number" if numeric[name] else "")}>{escape(name)}</th>' for name in frame
     )
     rows = []
-    for position, (_, row) in enumerate(frame.iterrows()):
+    for position in range(len(frame)):
         cells = [
             _cell(
-                row[name],
+                frame[name].iloc[position],
                 formats.get(name),
                 numeric=numeric[name],
                 heading=number == 0,
