@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -144,7 +145,11 @@ def _shown(value: Any) -> str:
 
 
 def _type_name(annotation: Any) -> str:
-    name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    for noise in ("typing.", "pathlib._local.", "pathlib.", "collections.abc.", " | None", "NoneType"):
-        name = name.replace(noise, "")
-    return name.replace("Literal", "one of").replace("Path", "path")
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, parts))
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(_type_name(part) for part in parts if part is not NoneType)
+    if get_origin(annotation) is tuple:
+        return f"[{', '.join('…' if part is ... else _type_name(part) for part in parts)}]"
+    return getattr(annotation, "__name__", str(annotation)).replace("Path", "path")

@@ -68,6 +68,21 @@ def scan(root: str | os.PathLike[str], source: str = "auto", **options: Any) -> 
     return ScanResult(name, folder, manifest, counts, messages)
 
 
+def options_of(root: Path, source: str = "auto") -> set[str]:
+    """The names of the options that the source of a root takes.
+
+    Raises:
+        InputError: as `scan`.
+    """
+    _check_root(root)
+    name, _ = _located(root, sources() if source == "auto" else _named_source(source))
+    return set(_options(sources()[name]))
+
+
+def _options(module: ModuleType) -> list[str]:
+    return [name for name in inspect.signature(module.scan).parameters if name not in ("root", "notes")]
+
+
 def _check_root(root: Path) -> None:
     if not root.exists():
         raise InputError(f"root {root} does not exist; give the folder of a dataset")
@@ -115,9 +130,7 @@ def _located(root: Path, candidates: dict[str, ModuleType]) -> tuple[str, Path]:
 
 
 def _check_options(name: str, module: ModuleType, options: dict[str, Any]) -> None:
-    known = [
-        option for option in inspect.signature(module.scan).parameters if option not in ("root", "notes")
-    ]
+    known = _options(module)
     for option in options:
         if option not in known:
             allowed = f"it has {', '.join(known)}" if known else "it has none"

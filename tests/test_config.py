@@ -86,5 +86,5 @@ def test_every_key_is_listed_with_type_and_default():
         ("name", "str", "required", "what to call it"),
         ("seed", "int", "0", ""),
         ("optimiser.learning_rate", "float", "0.0002", "step size"),
-        ("optimiser.betas", "tuple[float, float]", "[0.9,0.999]", ""),
+        ("optimiser.betas", "[float, float]", "[0.9,0.999]", ""),
     ]

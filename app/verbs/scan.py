@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 def as_list(value: Any) -> Any:
     """A lone value as a list of one: ``root=A`` and ``root=[A,B]`` both work."""
-    return value if isinstance(value, (list, tuple)) else [value]
+    return value if value is None or isinstance(value, (list, tuple)) else [value]
+
+
+Names = Annotated[tuple[str, ...] | None, BeforeValidator(as_list)]
+OPTIONS = ("compression", "methods", "dataset", "split", "method")  # of some sources only
 
 
 class Config(BaseModel):
@@ -29,9 +33,17 @@ class Config(BaseModel):
     )
     source: str = Field("auto", description="which reader; auto looks at the folder's layout")
     out: Path = Field(Path("manifest.parquet"), description="the manifest, .parquet or .csv")
-    compression: tuple[str, ...] = Field(
-        (), description="FaceForensics++ only: keep these, e.g. [c23]; all if empty"
+    compression: Names = Field(
+        None, description="FaceForensics++: only these, e.g. [c23]; all that are there"
     )
+    methods: Names = Field(
+        None, description="FaceForensics++: folders of manipulated_sequences; the four of 2019"
+    )
+    dataset: str | None = Field(None, description="folder and table: name of the dataset; that of the folder")
+    split: Literal["train", "val", "test"] | None = Field(
+        None, description="folder and table: split of files that nothing says the split of; test"
+    )
+    method: str | None = Field(None, description="folder: what the fakes are called; fake")
     annotations: Annotated[tuple[Path, ...], BeforeValidator(as_list)] = Field(
         (), description="CSV files with demographics to join to the videos"
     )
@@ -46,31 +58,23 @@ def run(config: Config) -> None:
     import pandas as pd
 
     from unmasked.datasets.manifest import MANIFEST
-    from unmasked.datasets.scan import scan
+    from unmasked.datasets.scan import options_of, scan
 
+    options = {name: value for name in OPTIONS if (value := getattr(config, name)) is not None}
+    taken = {root: options_of(root, config.source) & set(options) for root in config.root}
+    if unused := set(options) - set().union(*taken.values()):
+        raise InputError(f"no root is of a source that takes {', '.join(sorted(unused))}; leave it out")
     manifests = []
     for root in config.root:
-        result = scan(root, config.source)
+        result = scan(root, config.source, **{name: options[name] for name in taken[root]})
         for line in result.messages:
             print_result(line)
         manifests.append(result.manifest)
     manifest = pd.concat(manifests, ignore_index=True)
-    if config.compression:
-        manifest = _of_compression(manifest, config.compression)
     if config.annotations:
         manifest = _joined(manifest, config)
     MANIFEST.write(manifest, config.out)
     print_result(f"{len(manifest)} rows written to {config.out}")
-
-
-def _of_compression(manifest: pd.DataFrame, wanted: tuple[str, ...]) -> pd.DataFrame:
-    found = sorted(manifest["compression"].dropna().unique())
-    kept = manifest[manifest["compression"].isna() | manifest["compression"].isin(wanted)]
-    if found and not manifest["compression"].isin(wanted).any():
-        raise InputError(
-            f"compression {', '.join(wanted)} was not found; the folders hold {', '.join(found)}"
-        )
-    return kept
 
 
 def _joined(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
