@@ -91,7 +91,7 @@ def read_explanation(run: Path) -> Explanation | None:
     if not (folder / "explain.json").is_file():
         return None
     try:
-        with np.load(folder / "cams.npz", allow_pickle=False) as arrays:
+        with open(folder / "cams.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
             maps = arrays["maps"].astype(np.float32) / 255
             pictures, overlays = arrays["pictures"], arrays["overlays"]
         summary = json.loads((folder / "explain.json").read_text(encoding="utf-8"))

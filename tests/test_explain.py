@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from unmasked.analysis.config import ExplainConfig
+from unmasked.analysis.explain import explain, log_explanation
+from unmasked.analysis.explanation import read_explanation, write_explanation
+from unmasked.datasets.errors import InputError
+
+SIZE = 32
+
+
+class Detector(nn.Module):
+    """Takes bright pictures for fakes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.block = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.Tanh())
+
+    def features(self, images):
+        return torch.cat([images.mean(dim=(2, 3)), self.block(images).mean(dim=(2, 3))], dim=1)
+
+    def forward(self, images):
+        level = 4 * images.mean(dim=(1, 2, 3), keepdim=True)[:, :, 0, 0] + 0.1 * self.block(images).mean()
+        return torch.cat([-level, level], dim=1)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Reals are dark and fakes are bright: two datasets, three videos a method, four crops a video."""
+    root = tmp_path_factory.mktemp("crops")
+    rng = np.random.default_rng(0)
+    rows = []
+    for dataset, methods in (("B", ("real", "Swap", "Puppet")), ("A", ("real", "Mask"))):
+        for method in methods:
+            for video in range(3):
+                for frame in range(4):
+                    level = 40 if method == "real" else 200
+                    crop = f"{dataset}-{method}-{video}-{frame}.png"
+                    pixels = rng.integers(level - 40, level + 40, (48, 48, 3))
+                    cv2.imwrite(str(root / crop), pixels.astype(np.uint8))
+                    rows.append((dataset, f"{method}/{video}", frame, method, crop, "test", "ok"))
+    columns = ["dataset", "video", "frame", "method", "crop", "split", "status"]
+    faces = pd.DataFrame(rows, columns=columns).assign(face=0)
+    faces["label"] = (faces["method"] != "real").astype(int)
+    failed = faces.iloc[[0]].assign(frame=99, crop=None, status="no_face")
+    trained_on = faces.iloc[[0]].assign(video="seen", split="train")
+    return pd.concat([faces, failed, trained_on], ignore_index=True), root
+
+
+def explained(corpus, **settings):
+    faces, root = corpus
+    model = Detector()
+    config = ExplainConfig(**{"pictures": 2, **settings})
+    return explain(
+        model, faces, root, layer=model.block, features=model.features, size_px=SIZE, config=config
+    )
+
+
+@pytest.fixture(scope="module")
+def explanation(corpus):
+    return explained(corpus)
+
+
+def test_pictures_are_of_every_method_one_a_video(explanation):
+    pictured = explanation.pictured
+    assert (pictured.groupby(["dataset", "method"]).size() == 2).all()
+    assert pictured.groupby(["dataset", "method"]).ngroups == 5
+    assert not pictured.duplicated(["dataset", "video"]).any()
+    assert explanation.pictures.shape == explanation.overlays.shape == (10, SIZE, SIZE, 3)
+    assert set(pictured["split"]) == {"test"}
+
+
+def test_pictures_are_the_crops_of_their_rows(explanation, corpus):
+    for at, row in explanation.pictured.iterrows():
+        pixels = cv2.cvtColor(cv2.imread(str(corpus[1] / row["crop"])), cv2.COLOR_BGR2RGB)
+        expected = cv2.resize(pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        assert np.abs(explanation.pictures[at].astype(int) - expected).max() <= 1
+
+
+def test_scores_are_the_detectors(explanation):
+    assert (explanation.pictured["score"] > 0.5).tolist() == (explanation.pictured["label"] == 1).tolist()
+    assert (explanation.embedded["score"] > 0.5).tolist() == (explanation.embedded["label"] == 1).tolist()
+
+
+def test_embedding_has_every_usable_crop_and_its_features(explanation):
+    assert len(explanation.embedded) == 60
+    assert explanation.features.shape == (60, 11)
+    assert explanation.sprites.shape == (60, 64, 64, 3)
+    assert explanation.summary["purity"]["real or fake"]["features"] == 1.0
+    assert explanation.summary["purity"]["real or fake"]["chance"] < 0.6
+    assert explanation.summary["layer"] == "block"
+    assert explanation.summary["split"] == "test"
+
+
+def test_too_many_crops_are_thinned_evenly(corpus):
+    embedded = explained(corpus, points=20, crops_per_video=2).embedded
+    assert (embedded.groupby(["dataset", "method"]).size() == 4).all()
+    assert embedded.groupby(["dataset", "video"]).size().max() <= 2
+
+
+def test_same_seed_same_choice(corpus, explanation):
+    again, other = explained(corpus), explained(corpus, seed=1)
+    assert again.pictured["crop"].tolist() == explanation.pictured["crop"].tolist()
+    np.testing.assert_array_equal(again.embedded["x"], explanation.embedded["x"])
+    assert other.pictured["crop"].tolist() != explanation.pictured["crop"].tolist()
+
+
+def test_rows_of_the_grid_put_the_named_dataset_and_its_reals_first(explanation):
+    names = [row.name for row in explanation.cam_rows(["B"])]
+    assert names == ["B\nreal", "B\nPuppet", "B\nSwap", "A\nreal", "A\nMask"]
+
+
+def test_explanation_is_written_and_read_back(explanation, tmp_path):
+    folder = write_explanation(explanation, tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "cam.png",
+        "cams.npz",
+        "embedding.parquet",
+        "explain.json",
+        "pictured.parquet",
+        "tsne.png",
+    ]
+    read = read_explanation(tmp_path)
+    np.testing.assert_array_equal(read.overlays, explanation.overlays)
+    np.testing.assert_allclose(read.maps, explanation.maps, atol=1 / 255)
+    np.testing.assert_array_equal(read.embedded[["x", "y"]], explanation.embedded[["x", "y"]])
+    assert read.summary == explanation.summary
+    assert [row.name for row in read.cam_rows()] == [row.name for row in explanation.cam_rows()]
+
+
+def test_folder_without_an_explanation_has_none(tmp_path):
+    assert read_explanation(tmp_path) is None
+
+
+def test_damaged_explanation_is_named(explanation, tmp_path):
+    folder = write_explanation(explanation, tmp_path)
+    (folder / "cams.npz").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(InputError, match="is damaged"):
+        read_explanation(tmp_path)
+
+
+def test_tensorboard_gets_pictures_and_projector(explanation, tmp_path):
+    log_explanation(explanation, tmp_path)
+    (metadata,) = tmp_path.rglob("metadata.tsv")
+    lines = metadata.read_text().splitlines()
+    assert len(lines) == 61
+    assert {"dataset", "method", "label", "score"} <= set(lines[0].split("\t"))
+    assert "x" not in lines[0].split("\t")
+    assert list(tmp_path.rglob("sprite.png"))
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_without_a_test_split_all_crops_are_used(corpus):
+    faces, root = corpus
+    explanation = explained((faces.assign(split="train"), root))
+    assert explanation.summary["split"] == "all"
+    assert len(explanation.embedded) == 61
+
+
+def test_no_usable_crop_is_a_clear_error(corpus):
+    faces, root = corpus
+    with pytest.raises(InputError, match="no crop with status ok"):
+        explained((faces.assign(status="no_face"), root))
+
+
+def test_missing_crop_is_named(corpus):
+    faces, root = corpus
+    with pytest.raises(InputError, match=r"\.png cannot be read"):
+        explained((faces, root / "elsewhere"))

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from unmasked.evaluation.page import (
+    PALETTE,
+    Section,
+    callout,
+    group_colour,
+    group_colours,
+    image,
+    render_page,
+    svg,
+    table,
+)
+
+VOID = {"meta", "link", "br", "img", "path", "use", "rect", "circle", "hr"}
+
+
+class Checker(HTMLParser):
+    """Collects tags, ids and addresses, and fails on a tag that is closed out of turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open, self.tags, self.ids, self.addresses, self.text = [], [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.addresses += [value for name, value in attrs if name in ("href", "src", "action", "data")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def figure(slope: float = 1.0) -> Figure:
+    drawn = Figure(figsize=(3, 2))
+    axes = drawn.add_subplot()
+    axes.plot([0, 1], [0, slope], marker="o", clip_on=True)
+    axes.set_xlabel("share of <real> videos")
+    return drawn
+
+
+def test_page_is_complete_and_asks_nothing_of_a_network():
+    body = svg(figure(), "a line") + image(np.zeros((4, 4, 3), np.uint8), "black") + callout("good", "fine")
+    page = render_page("Title", [Section("one", "One", body), Section("two", "Two", Markup("<p>x</p>"))])
+    found = Checker(page)
+    assert page.startswith("<!DOCTYPE html>")
+    assert not any(tag == "script" for tag, _ in found.tags)
+    assert len(found.ids) == len(set(found.ids))
+    for address in found.addresses:
+        assert address.startswith(("#", "data:"))
+        if address.startswith("#"):
+            assert address[1:] in found.ids
+    assert not re.search(r"@import|url\((?!#)", page)
+    assert '<meta name="viewport"' in page
+
+
+def test_contents_link_every_section():
+    page = render_page("T", [Section("a", "First", Markup("")), Section("b", "Second", Markup(""))])
+    assert '<a href="#a">First</a>' in page
+    assert '<a href="#b">Second</a>' in page
+
+
+def test_text_is_escaped_and_markup_is_not():
+    page = render_page("<script>x</script>", [Section("a", "A & B", Markup("<b>bold</b>"))], footer="1 < 2")
+    assert "<script>" not in page
+    assert "A &amp; B" in page
+    assert "<b>bold</b>" in page
+    assert "1 &lt; 2" in page
+
+
+def test_section_id_given_twice_is_an_error():
+    with pytest.raises(ValueError, match="'a' is given twice"):
+        render_page("T", [Section("a", "A", Markup("")), Section("a", "B", Markup(""))])
+
+
+def test_table_formats_numbers_and_says_what_is_missing():
+    frame = pd.DataFrame(
+        {"group": ["x", None], "auc": [0.98765, np.nan], "n": [12345, 6], "text": [None, "<i>"]}
+    )
+    html = table(frame, formats={"auc": ".3f"}, caption="By group")
+    rows = re.findall(r"<tr>(.*?)</tr>", html)
+    assert '<th scope="row">x</th><td class="number">0.988</td><td class="number">12,345</td>' in rows[1]
+    assert '<td class="missing">–</td>' in rows[1]
+    assert (
+        '<td class="number missing">not enough data</td><td class="number">6</td><td>&lt;i&gt;</td>'
+        in rows[2]
+    )
+    assert "<caption>By group</caption>" in html
+    assert html.count('scope="col"') == 4
+    Checker(html)
+
+
+def test_table_keeps_markup_and_uses_functions():
+    frame = pd.DataFrame({"a": [Markup("<b>1</b>")], "b": [0.5]}, dtype=object)
+    html = table(frame, formats={"b": lambda value: f"{value:.0%} & more"})
+    assert "<b>1</b>" in html
+    assert "50% &amp; more" in html
+
+
+def test_highlight_marks_rows_or_cells():
+    frame = pd.DataFrame({"a": ["x", "y"], "b": [1, 2]}, index=[7, 8])
+    by_row = table(frame, highlight=pd.Series([False, True], index=[7, 8]))
+    assert by_row.count("highlight") == 1
+    assert '<tr class="highlight"><th scope="row">y' in by_row
+    by_cell = table(frame, highlight=pd.DataFrame({"b": [True, False]}, index=[7, 8]))
+    assert '<td class="number highlight">1</td>' in by_cell
+
+
+def test_figure_is_the_same_bytes_each_time_and_unlike_others():
+    one, again, other = svg(figure(), "a"), svg(figure(), "a"), svg(figure(2.0), "a")
+    assert one == again
+    assert not set(Checker(one).ids) & set(Checker(other).ids)
+
+
+def test_figure_keeps_its_text_and_has_a_title():
+    html = svg(figure(), "rises from 0 to 1 & on", caption="How <far>")
+    found = Checker(html)
+    assert "share of <real> videos" in "".join(found.text)
+    assert "<title" in html
+    assert "rises from 0 to 1 &amp; on" in html
+    assert "<figcaption>How &lt;far&gt;</figcaption>" in html
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", html)
+    references = set(re.findall(r'(?:url\(#|href="#)([^")]+)', html))
+    assert references
+    assert references <= set(found.ids)
+
+
+def test_figure_made_by_pyplot_is_closed():
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    drawn, _ = pyplot.subplots()
+    svg(drawn, "empty")
+    assert not pyplot.fignum_exists(drawn.number)
+
+
+def test_image_is_inlined_as_what_it_is():
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    assert 'src="data:image/png;base64,' in image(pixels, "noise")
+    assert 'src="data:image/jpeg;base64,' in image(pixels, "noise", quality=70)
+    assert 'alt="&#34;quoted&#34;"' in image(pixels, '"quoted"')
+    with pytest.raises(ValueError, match="uint8"):
+        image(pixels / 255, "floats")
+
+
+def test_callout_says_its_kind_in_words():
+    html = callout("bad", "It <fails>.", title="Fails")
+    assert "Fails" in html
+    assert "<p>It &lt;fails&gt;.</p>" in html
+    assert "<p><p>" not in callout("note", Markup("<p>x</p>"))
+    with pytest.raises(ValueError, match="'ugly' is unknown"):
+        callout("ugly", "x")
+
+
+def test_groups_keep_their_colour_and_differ_from_each_other():
+    assert group_colour("real") == PALETTE["blue"]
+    assert group_colour("never heard of") == group_colour("never heard of")
+    names = [f"method {number}" for number in range(6)]
+    together = group_colours([*names, "real", "fake"])
+    assert len(set(together.values())) == 8
+    assert together["real"] == group_colour("real")
+    assert list(together) == [*names, "real", "fake"]
+    assert group_colours(reversed(names)) == group_colours(names)
+    assert len(group_colours([str(number) for number in range(20)])) == 20

@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from unmasked.analysis.answer import answer, in_100, listed
+from unmasked.analysis.explanation import Explanation, write_explanation
+from unmasked.analysis.report import page, report
+from unmasked.analysis.results import read_run
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import write_json, write_text
+from unmasked.evaluation.evaluate import evaluate, fit_threshold
+from unmasked.evaluation.predictions import PREDICTIONS
+from unmasked.fairness.run import audit_datasets, write
+
+SECTIONS = ["answer", "done", "datasets", "curves", "thresholds"]
+SECTIONS += ["fairness", "explanations", "limits", "settings", "glossary"]
+SOURCE, UNSEEN = "FaceForensics++", "Celeb-DF-v2"
+
+
+class Reader(HTMLParser):
+    """Sections with their text, and everything that could ask the network or run."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sections, self.ids, self.addresses, self.tags, self.current = {}, [], [], set(), None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.add(tag)
+        self.ids += [values["id"]] if "id" in values else []
+        self.addresses += [value for name, value in attrs if name in ("href", "src", "action", "xlink:href")]
+        assert not any(name.startswith("on") for name in values)
+        if tag == "section":
+            self.current = values["id"]
+            self.sections[self.current] = ""
+
+    def handle_endtag(self, tag):
+        self.current = None if tag == "section" else self.current
+
+    def handle_data(self, data):
+        if self.current:
+            self.sections[self.current] += data
+
+    def __getitem__(self, name):
+        return " ".join(self.sections[name].split())
+
+
+def scored(dataset, split, separation, *, fainter=(), people=24, seed=0):
+    """Four crops of a real and of two fakes of each person; scores part by ``separation``."""
+    rng = np.random.default_rng([seed, len(dataset), len(split)])
+    rows = []
+    for person in range(people):
+        tone = ("light", "dark")[person % 2]
+        for method in ("real", "Deepfakes", "FaceSwap"):
+            label = int(method != "real")
+            level = separation * (label - 0.5) - (2.5 if label and tone in fainter else 0)
+            video = rng.normal(level, 0.8)
+            for frame in range(5):
+                score = 1 / (1 + np.exp(-video - rng.normal(0, 0.3)))
+                rows.append((dataset, f"{method}/{split}{person}", frame, label, method, split, score, tone))
+    columns = ["dataset", "video", "frame", "label", "method", "split", "score", "skin_tone_group"]
+    table = pd.DataFrame(rows, columns=columns).assign(face=0, detector="UCF", checkpoint="ab" * 32)
+    return table.assign(identity=table["video"].str.split("/").str[1])
+
+
+def write_run(folder, predictions, *, audited=True, source=SOURCE):
+    threshold = None
+    if "split" in predictions and (predictions["split"] == "val").any():
+        threshold = fit_threshold(predictions, "eer", dataset=SOURCE)
+    results = evaluate(predictions, threshold=threshold, source=source, n_boot=200)
+    write_json(folder / "metrics.json", results)
+    PREDICTIONS.write(predictions, folder / "predictions.parquet")
+    if audited:
+        at = results["settings"]["threshold"]["value"]
+        audits, skipped = audit_datasets(
+            predictions, ["skin_tone_group"], thresholds=at, n_boot=200, n_perm=200, min_samples=20
+        )
+        write(audits, skipped, folder)
+    return folder
+
+
+def table_of(unseen=0.8, fainter=(), **settings):
+    parts = [
+        scored(SOURCE, "val", 4.0, **settings),
+        scored(SOURCE, "test", 4.0, fainter=fainter, **settings),
+        scored(UNSEEN, "test", unseen, **settings),
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def add_everything(folder):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
+    pictured = pd.DataFrame({"dataset": [UNSEEN, UNSEEN, SOURCE, SOURCE], "method": ["real", "FaceSwap"] * 2})
+    pictured = pictured.assign(
+        label=[0, 1, 0, 1], score=[0.125, 0.875, 0.25, 0.75], blank=[False, True, False, False]
+    )
+    embedded = pd.concat([pictured] * 5, ignore_index=True).assign(
+        x=rng.normal(size=20), y=rng.normal(size=20)
+    )
+    purity = {"real or fake": {"features": 0.8, "tsne": 0.7, "chance": 0.5, "k": 10}}
+    summary = {"layer": "encoder_f.adjust_channel", "pictures": 4, "blank": 1, "crops": 20, "videos": 4}
+    summary |= {"feature_size": 64, "purity": purity}
+    maps = np.zeros((4, 32, 32), np.float32)
+    write_explanation(Explanation(pictured, pictures, pictures, maps, embedded, None, None, summary), folder)
+    records = [{"epoch": epoch, "train/overall": 1 / epoch, "val/video_auc": 0.9} for epoch in (1, 2, 3)]
+    write_text(folder / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    write_text(folder / "config.yaml", "model:\n  width: 0.25 # <narrow>\n")
+    write_json(
+        folder / "environment.json", {"python": "3.11.2", "packages": {"torch": "2.15.0", "anny": None}}
+    )
+    card = {"detector": "UCF", "sha256": "ab" * 32, "architecture": "ucf", "size_px": 128, "licence": "MIT"}
+    write_json(folder / "detector.json", card)
+    write_json(folder / "truth.json", {"config": {"bias": "skin_tone:dark"}})
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    folder = write_run(tmp_path_factory.mktemp("complete"), table_of(fainter=("dark",)))
+    add_everything(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def complete_page(complete):
+    return report(complete).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bare")
+    write_json(folder / "metrics.json", evaluate(table_of(), source=SOURCE, n_boot=50))
+    return folder
+
+
+def test_every_section_is_there_and_linked(complete_page):
+    found = Reader(complete_page)
+    assert list(found.sections) == SECTIONS
+    assert all(found[name] for name in SECTIONS)
+    assert [address for address in found.addresses if address in {f"#{name}" for name in SECTIONS}] == [
+        f"#{name}" for name in SECTIONS
+    ]
+
+
+def test_page_is_self_contained_and_needs_no_script(complete_page):
+    found = Reader(complete_page)
+    assert not {"script", "iframe", "object", "embed", "form"} & found.tags
+    assert all(address.startswith(("#", "data:")) for address in found.addresses)
+    assert not re.search(r"url\((?!#)|@import", complete_page)
+    assert len(found.ids) == len(set(found.ids))
+    assert len(complete_page) < 3_000_000
+
+
+def test_answer_says_the_numbers_of_the_metrics(complete, complete_page):
+    matrix = json.loads((complete / "metrics.json").read_text())["matrix"]
+    found = Reader(complete_page)["answer"]
+    for row in matrix:
+        assert f"in {in_100(row['auc'])} of 100 pairs" in found
+    assert f"On {UNSEEN}, which it never saw," in found
+    assert f"On videos like those it was trained on ({SOURCE}, test split)" in found
+    assert "It does not hold up" in found
+
+
+def test_matrix_and_thresholds_show_values_with_intervals_and_n(complete, complete_page):
+    results = json.loads((complete / "metrics.json").read_text())
+    found = Reader(complete_page)
+    for name in (SOURCE, UNSEEN):
+        video = results["datasets"][name]["video"]
+        assert "{:.2f}".format(video["auc"]) in found["datasets"]
+        assert "{:.2f}–{:.2f}".format(*video["auc_ci"]) in found["datasets"]
+        assert "24 + 48" in found["datasets"]
+        low, high = video["fpr_ci"]
+        assert f"{video['fpr']:.2f} [{low:.2f}, {high:.2f}]" in found["thresholds"]
+    assert "at_half" in results["datasets"][SOURCE]["video"]
+    assert "0.500" in found["thresholds"]
+
+
+def test_planted_group_is_named_as_the_one_that_is_failed(complete_page):
+    found = Reader(complete_page)
+    assert "Fakes of dark-skinned people are missed" in found["answer"]
+    assert "fakes of dark-skinned people are missed more often" in found["answer"]
+    assert "Fakes of dark-skinned people are missed" in found["fairness"]
+
+
+def test_without_a_disparity_no_group_is_named(tmp_path):
+    run = read_run(write_run(tmp_path, table_of()))
+    found = answer(run)
+    assert found.groups == []
+    assert "No group was shown to be treated worse" in found.no_groups
+    assert not any("skinned" in line for line in found.advice)
+    assert "skinned" not in Reader(page(run))["answer"]
+
+
+def test_synthetic_corpus_is_called_a_rehearsal(complete_page, bare):
+    found = Reader(complete_page)
+    assert "A rehearsal, not a result" in found["answer"]
+    assert "Every person and every fake here is synthetic" in found["limits"]
+    assert "synthetic" not in Reader(page(read_run(bare))).sections["answer"]
+
+
+def test_truth_may_be_elsewhere_but_not_nowhere(bare, complete):
+    assert read_run(bare, truth=complete / "truth.json").truth["config"]["bias"] == "skin_tone:dark"
+    with pytest.raises(InputError, match=r"truth .* does not exist"):
+        read_run(bare, truth=bare / "nothing.json")
+
+
+def test_explanations_show_pictures_with_scores_and_what_not_to_conclude(complete_page):
+    found = Reader(complete_page)["explanations"]
+    assert complete_page.count("data:image/jpeg;base64,") == 4
+    assert "P(fake) from left to right: 0.88 (no map)" in found
+    assert found.index(f"{SOURCE}: real") < found.index(f"{UNSEEN}: real")
+    assert "What not to conclude" in found
+    assert "encoder_f.adjust_channel" in found
+    assert "80%" in found
+
+
+def test_settings_show_configuration_environment_and_weights(complete_page):
+    found = Reader(complete_page)["settings"]
+    assert "width: 0.25 # <narrow>" in found
+    assert "2.15.0" in found
+    assert "not installed" in found
+    assert "ab" * 32 in found
+
+
+def test_parts_that_are_absent_say_how_to_make_them(bare):
+    found = Reader(report(bare).read_text(encoding="utf-8"))
+    assert list(found.sections) == SECTIONS
+    assert "unmasked fairness" in found["fairness"]
+    assert "unmasked explain" in found["explanations"]
+    assert "predictions.parquet" in found["curves"]
+    assert "no config.yaml" in found["settings"]
+    assert "Training" not in found["done"]
+
+
+def test_predictions_may_be_elsewhere(bare, complete):
+    run = read_run(bare, predictions=complete / "predictions.parquet")
+    assert "Scores" in Reader(page(run))["curves"]
+
+
+def test_undefined_numbers_are_said_to_be(tmp_path):
+    table = table_of()
+    one_class = table[(table["dataset"] == UNSEEN) & (table["label"] == 1)].assign(dataset="WildDeepfake")
+    folder = write_run(tmp_path, pd.concat([table, one_class], ignore_index=True), audited=False)
+    text = report(folder).read_text(encoding="utf-8")
+    found = Reader(text)
+    assert "not enough data" in found["datasets"]
+    assert "WildDeepfake: holds only fakes" in found["datasets"]
+    assert "WildDeepfake: there is not enough data" in found["answer"]
+    assert not re.search(r"(?<![a-z])nan(?![a-z])", " ".join(found.sections.values()), re.IGNORECASE)
+
+
+def test_unknown_source_claims_nothing_about_unseen_data(tmp_path):
+    run = read_run(write_run(tmp_path, table_of(), audited=False, source=None))
+    found = answer(run)
+    assert found.kind == "note"
+    assert not any("never saw" in line or "trained on" in line for line in found.ranking)
+    assert "is not stated" in Reader(page(run))["done"]
+
+
+def test_predictions_without_a_split_are_not_called_held_out(tmp_path):
+    table = table_of().query("split == 'test'").drop(columns="split")
+    run = read_run(write_run(tmp_path, table, audited=False))
+    assert "test split" not in answer(run).ranking[0]
+    assert "is not stated" in Reader(page(run))["done"]
+
+
+def judged(bare, source_ci, gap_ci):
+    """The verdict where the matrix had these intervals."""
+    run = read_run(bare)
+    source, unseen = (dict(row) for row in run.metrics["matrix"])
+    source["ci"], unseen["gap_ci"] = list(source_ci), list(gap_ci)
+    return answer(dataclasses.replace(run, metrics={**run.metrics, "matrix": [source, unseen]}))
+
+
+@pytest.mark.parametrize(
+    ("source_ci", "gap_ci", "kind", "title"),
+    [
+        ((0.9, 1.0), (0.05, 0.2), "bad", "It does not hold up"),
+        ((0.9, 1.0), (-0.02, 0.04), "good", "It holds up here"),
+        ((0.9, 1.0), (-0.02, 0.2), "warning", "It cannot be told"),
+        ((0.45, 0.6), (-0.1, 0.1), "bad", "It has not learnt to tell fakes"),
+        ((float("nan"), float("nan")), (-0.1, 0.1), "bad", "It has not learnt to tell fakes"),
+    ],
+)
+def test_verdict_follows_the_intervals(bare, source_ci, gap_ci, kind, title):
+    found = judged(bare, source_ci, gap_ci)
+    assert (found.kind, found.title) == (kind, title)
+
+
+def test_source_alone_is_no_test_of_generalization(tmp_path):
+    table = table_of().query(f"dataset == '{SOURCE}'")
+    found = answer(read_run(write_run(tmp_path, table, audited=False)))
+    assert found.title == "Not tested on new data"
+
+
+def test_model_card_has_the_answer_and_the_matrix(complete, complete_page):
+    card = (complete / "model_card.md").read_text(encoding="utf-8")
+    assert card.startswith("# UCF\n")
+    assert "| weights (SHA-256) | " + "ab" * 32 in card
+    assert "It does not hold up" in card
+    assert "Do not quote these numbers" in card
+    assert f"| {SOURCE} | {UNSEEN} | 24 + 48 |" in card
+    assert "&" not in card
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("metrics.json", "{", "is not valid JSON"),
+        ("metrics.json", "[]", "holds no JSON object"),
+        ("metrics.json", "{}", "has no datasets, matrix and settings"),
+        ("fairness.json", "nonsense", "is not valid JSON"),
+    ],
+)
+def test_damaged_files_are_named(bare, tmp_path, name, text, message):
+    (tmp_path / "metrics.json").write_bytes((bare / "metrics.json").read_bytes())
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_missing_run_and_missing_metrics_say_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="unmasked evaluate"):
+        report(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"has no metrics\.json; run `unmasked evaluate"):
+        report(tmp_path)
+
+
+def test_counts_out_of_100_are_never_rounded_to_none_or_all():
+    assert [in_100(share) for share in (0.0, 0.004, 0.5, 0.9951, 1.0)] == [
+        "0",
+        "fewer than 1",
+        "50",
+        "more than 99",
+        "100",
+    ]
+
+
+def test_names_are_listed_as_in_a_sentence():
+    assert [listed([]), listed(["A"]), listed(["A", "B", "C"])] == ["", "A", "A, B and C"]
