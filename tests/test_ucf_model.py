@@ -143,3 +143,69 @@ def test_width_scales_channels_in_multiples_of_eight():
     model = UCF(width=0.125, method_classes=3)
     assert model.head_spe.mlp[2].weight.shape == (3, 64)
     assert model.features(torch.zeros(1, 3, 64, 64)).shape == (1, 32)
+
+
+def test_forward_takes_the_lean_path_only():
+    model = UCF(width=0.125).eval()
+    for unused in (model.encoder_c, model.con_gan, model.block_spe, model.head_spe):
+        unused.forward = None  # calling it would fail
+    assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 2)
+
+
+def test_training_pass_and_scoring_give_the_same_common_logits():
+    model = UCF(width=0.125).eval()
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        output = model.forward_pairs(images)
+        torch.testing.assert_close(output.common_logits, model(images))
+        torch.testing.assert_close(output.common_features, model.features(images))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (112, 112), (130, 97)])
+def test_reconstructions_have_the_size_of_the_images(size):
+    output = UCF(width=0.125).forward_pairs(torch.zeros(4, 3, *size))
+    assert output.cross_fake.shape == (2, 3, *size)
+    assert torch.isfinite(output.cross_fake).all()
+
+
+def test_four_decodes_in_one_batch_equal_four_decodes_one_by_one():
+    model = UCF(width=0.125).eval()
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        output = model.forward_pairs(images)
+        forgery = model.encoder_f(images)
+        real_print, fake_print = torch.cat([model.block_spe(forgery), model.block_sha(forgery)], 1).chunk(2)
+        real, fake = model.encoder_c(images).chunk(2)
+        alone = {
+            "self_real": model.con_gan(real_print, real, (64, 64)),
+            "self_fake": model.con_gan(fake_print, fake, (64, 64)),
+            "cross_real": model.con_gan(fake_print, real, (64, 64)),
+            "cross_fake": model.con_gan(real_print, fake, (64, 64)),
+        }
+    for name, image in alone.items():
+        torch.testing.assert_close(getattr(output, name), image)
+
+
+def test_images_below_the_smallest_size_are_refused():
+    with pytest.raises(ValueError, match="at least 64 pixels"):
+        UCF(width=0.125)(torch.zeros(1, 3, 63, 64))
+
+
+def test_cam_layer_is_the_last_map_before_the_branches():
+    model, seen = UCF(width=0.125).eval(), []
+    handle = model.cam_layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    model(torch.zeros(1, 3, 128, 128))
+    handle.remove()
+    assert seen[0].shape == (1, 64, 4, 4)
+
+
+def test_every_parameter_but_the_unused_classifier_gets_a_gradient():
+    model = UCF(width=0.125)
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    output = model.forward_pairs(images)
+    labels = torch.tensor([0, 0, 1, 1])
+    orders = Orders(torch.arange(4), torch.tensor([1, 0, 3, 2]), torch.arange(4))
+    ucf_losses(output, images, labels, labels, orders=orders, config=LossConfig()).overall.backward()
+    without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert without == {f"encoder_{part}.last_linear.{kind}" for part in "fc" for kind in ("weight", "bias")}
+    assert not any(p.requires_grad for name, p in model.named_parameters() if name in without)
