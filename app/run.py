@@ -13,15 +13,9 @@ from unmasked.app.config import to_yaml
 from unmasked.datasets.files import write_json, write_text
 
 PACKAGES = (
-    "unmasked",
-    "torch",
-    "torchvision",
-    "pytorch-lightning",
-    "dlib-bin",
-    "av",
-    "opencv-python-headless",
+    *("unmasked", "torch", "torchvision", "pytorch-lightning", "dlib-bin", "av", "opencv-python-headless"),
+    *("numpy", "pandas", "scikit-learn", "fairlearn", "grad-cam", "openTSNE", "anny"),
 )
-PACKAGES += ("numpy", "pandas", "scikit-learn", "fairlearn", "grad-cam", "openTSNE", "anny")
 
 
 def record(out: Path, config: BaseModel) -> None:

@@ -86,6 +86,21 @@ def test_empty_root(tmp_path):
     assert not (tmp_path / "m.csv").exists()
 
 
+def test_option_that_no_root_takes(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "real" / "a.png").touch()
+    (tmp_path / "fake" / "b.png").touch()
+    sentence = refused("scan", f"root={tmp_path}", "compression=c23", f"out={tmp_path / 'm.csv'}")
+    assert "compression" in sentence
+    assert unmasked("scan", f"root={tmp_path}", "method=GAN", f"out={tmp_path / 'm.csv'}").exit_code == 0
+    manifest = pd.read_csv(tmp_path / "m.csv")
+    assert dict(zip(manifest["video"], manifest["method"], strict=True)) == {
+        "real/a": "real",
+        "fake/b": "GAN",
+    }
+
+
 def test_unknown_key_names_the_nearest_valid_one(tmp_path):
     sentence = refused("train", "faces=f.parquet", "wieght_decay=1")
     assert "unknown key 'wieght_decay'" in sentence

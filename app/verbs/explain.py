@@ -28,8 +28,8 @@ def run(config: Config) -> None:
     from unmasked.preprocessing.faces import FACES
     from unmasked.ucf.checkpoint import load
 
-    faces = FACES.read(config.faces)
     model, card = load(config.checkpoint)
+    faces = FACES.read(config.faces)
     with Reporter() as reporter:
         explanation = explain(
             model,

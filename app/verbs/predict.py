@@ -32,6 +32,7 @@ def run(config: Config) -> None:
     from unmasked.preprocessing.faces import FACES
     from unmasked.ucf.checkpoint import load
 
+    model, card = load(config.checkpoint)
     faces = FACES.read(config.faces)
     chosen = faces[faces["split"].isin(config.splits)]
     if chosen.empty:
@@ -40,7 +41,6 @@ def run(config: Config) -> None:
             f"splits {', '.join(config.splits)} have no rows in {config.faces}; it has {found}. "
             "Choose with splits=[…]"
         )
-    model, card = load(config.checkpoint)
     with Reporter() as reporter:
         predictions = predict(
             model,
