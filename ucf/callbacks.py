@@ -104,7 +104,8 @@ class HoldLimits(pl.Callback):
         """Looks at both limits. Lightning validates when it is told to stop."""
         assert isinstance(pl_module, UCFModule)
         if self.max_minutes is not None:
-            pl_module.time_share = self.elapsed_s() / (60 * self.max_minutes)
+            # One clock for all processes: they must stop in the same step, at the same learning rate.
+            pl_module.time_share = trainer.strategy.broadcast(self.elapsed_s() / (60 * self.max_minutes))
         if pl_module.time_share >= 1 or (self.max_steps and trainer.global_step >= self.max_steps):
             trainer.should_stop = True
 
