@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from unmasked.analysis.answer import Answer, answer, audits, listed
+from unmasked.analysis.answer import Answer, answer, audits, in_100, listed
 from unmasked.analysis.figures import TrainingDisplay
 from unmasked.analysis.parts import (
     TEMPLATES,
@@ -29,10 +29,11 @@ from unmasked.evaluation.evaluate import markdown_table
 from unmasked.evaluation.page import Section, callout, render_page, svg, table
 from unmasked.fairness.verdicts import people, title
 
+PREVALENCE = 0.001  # a fake in a thousand videos, for the sake of an example
 LOSSES = ("train/overall", "train/common", "train/specific", "train/reconstruction", "train/contrastive")
 
 
-def report(run: Path, *, predictions: Path | None = None, truth: Path | None = None) -> Path:
+def write_report(run: Path, *, predictions: Path | None = None, truth: Path | None = None) -> Path:
     """Writes ``report.html`` and ``model_card.md`` into a run's folder; returns the path of the page.
 
     The page holds whatever the folder has: ``metrics.json`` is required; ``predictions.parquet``,
@@ -149,7 +150,17 @@ def _training(run: Run) -> Markup:
 
 
 def _limits(run: Run) -> Markup:
-    return rendered("limits.html", synthetic=run.truth is not None, datasets=listed(run.datasets))
+    where = run.source or run.datasets[0]
+    video = run.metrics["datasets"][where]["video"]
+    false_alarms, found = video["fpr"] * (1 - PREVALENCE), video["tpr"] * PREVALENCE
+    wrong = in_100(false_alarms / (false_alarms + found)) if false_alarms > 0 and found >= 0 else ""
+    return rendered(
+        "limits.html",
+        synthetic=run.truth is not None,
+        datasets=listed(run.datasets),
+        wrong=wrong,
+        where=where,
+    )
 
 
 def _settings(run: Run) -> Markup:

@@ -11,7 +11,7 @@ import pytest
 
 from unmasked.analysis.answer import answer, in_100, listed
 from unmasked.analysis.explanation import Explanation, write_explanation
-from unmasked.analysis.report import page, report
+from unmasked.analysis.report import page, write_report
 from unmasked.analysis.results import read_run
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
@@ -131,7 +131,7 @@ def complete(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def complete_page(complete):
-    return report(complete).read_text(encoding="utf-8")
+    return write_report(complete).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_settings_show_configuration_environment_and_weights(complete_page):
 
 
 def test_parts_that_are_absent_say_how_to_make_them(bare):
-    found = Reader(report(bare).read_text(encoding="utf-8"))
+    found = Reader(write_report(bare).read_text(encoding="utf-8"))
     assert list(found.sections) == SECTIONS
     assert "unmasked fairness" in found["fairness"]
     assert "unmasked explain" in found["explanations"]
@@ -245,11 +245,21 @@ def test_predictions_may_be_elsewhere(bare, complete):
     assert "Scores" in Reader(page(run))["curves"]
 
 
+def test_rare_fakes_make_most_alarms_false(complete, complete_page):
+    video = json.loads((complete / "metrics.json").read_text())["datasets"][SOURCE]["video"]
+    assert video["fpr"] > 0
+    false, true = 999 * video["fpr"], video["tpr"]
+    expected = (
+        f"one video in a thousand is fake, {in_100(false / (false + true))} of 100, at the rates on {SOURCE}"
+    )
+    assert expected in Reader(complete_page)["limits"]
+
+
 def test_undefined_numbers_are_said_to_be(tmp_path):
     table = table_of()
     one_class = table[(table["dataset"] == UNSEEN) & (table["label"] == 1)].assign(dataset="WildDeepfake")
     folder = write_run(tmp_path, pd.concat([table, one_class], ignore_index=True), audited=False)
-    text = report(folder).read_text(encoding="utf-8")
+    text = write_report(folder).read_text(encoding="utf-8")
     found = Reader(text)
     assert "not enough data" in found["datasets"]
     assert "WildDeepfake: holds only fakes" in found["datasets"]
@@ -324,15 +334,15 @@ def test_damaged_files_are_named(bare, tmp_path, name, text, message):
     (tmp_path / "metrics.json").write_bytes((bare / "metrics.json").read_bytes())
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
-        report(tmp_path)
+        write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
 def test_missing_run_and_missing_metrics_say_what_to_do(tmp_path):
     with pytest.raises(InputError, match="unmasked evaluate"):
-        report(tmp_path / "nowhere")
+        write_report(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"has no metrics\.json; run `unmasked evaluate"):
-        report(tmp_path)
+        write_report(tmp_path)
 
 
 def test_counts_out_of_100_are_never_rounded_to_none_or_all():
