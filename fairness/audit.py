@@ -274,7 +274,7 @@ def _row_metric(name: str, threshold: float) -> Callable[[Any, Any], float]:
         label, score = np.asarray(y_true), np.asarray(y_pred)
         if name in RATES:
             return float(rates(count_rows(label, score, threshold).sum(axis=0))[name])
-        return float(score_metrics(label, score)[name][0])
+        return score_metrics(label, score)[name]
 
     return metric
 

@@ -68,7 +68,7 @@ def constant_detector(rows: Rows, groups: pd.DataFrame, slices: list[Slice]) -> 
     constant = np.ones(len(rows))
     counts = count_rows(rows.label, constant, 0.5)
     values = {name: float(value) for name, value in rates(counts.sum(axis=0)).items()}
-    values |= {name: float(value[0]) for name, value in score_metrics(rows.label, constant).items()}
+    values |= score_metrics(rows.label, constant)
     gaps = {}
     for one in slices:
         names = groups[one.attribute].to_numpy()

@@ -94,7 +94,7 @@ class GroupRates:
 
     def _draw_group(self, ax: Axes, line: float, found: Mapping[str, Any], colour: str) -> None:
         value = found["value"]
-        place = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "right"}
+        place: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "right"}
         ax.text(1.17, line, f"{found['n']:,}", fontsize=8, color="#56616c", **place)
         if np.isnan(value):
             ax.text(0.01, line, "not enough data", va="center", fontsize=8.5, style="italic", color=FAINT)

@@ -48,6 +48,8 @@ BOTH = ("real", "fake")
 
 # Elements of one block of a resampled array: some 100 MB whatever the size of the table.
 BLOCK = 4_000_000
+# Points of a resampled curve.
+THRESHOLDS = 250
 
 
 def needs(metric: str) -> tuple[str, ...]:
@@ -89,39 +91,62 @@ def rates(counts: np.ndarray) -> dict[str, np.ndarray]:
     return {name: values[name] for name in RATES}
 
 
-def score_metrics(
-    label: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
-    """AUC, EER (interpolated) and Brier score for B sets of row weights at once.
+def score_metrics(label: np.ndarray, score: np.ndarray) -> dict[str, float]:
+    """AUC, EER (interpolated) and Brier score; AUC and EER are NaN where a class is absent.
 
     Args:
         label: (N,) 0 = real, 1 = fake.
         score: (N,) P(fake).
-        weight: (B, N) how often each row counts; None counts each once (B = 1).
+    """
+    if not len(label):
+        return dict.fromkeys(SCORE_METRICS, float("nan"))
+    found = resampled_score_metrics(label, score, np.zeros(len(label), dtype=np.int64), np.ones((1, 1)), None)
+    return {name: float(values[0]) for name, values in found.items()}
+
+
+def resampled_score_metrics(
+    label: np.ndarray,
+    score: np.ndarray,
+    unit: np.ndarray,
+    weight: np.ndarray,
+    thresholds: int | None = THRESHOLDS,
+) -> dict[str, np.ndarray]:
+    """`score_metrics` for B sets of weights of the units at once.
+
+    Args:
+        label: (N,) 0 = real, 1 = fake.
+        score: (N,) P(fake).
+        unit: (N,) which of the C units each row belongs to.
+        weight: (B, C) how often each unit counts.
+        thresholds: the curve's resolution, by rank: enough for a variance, and bounded for a million
+            rows. None takes every distinct score.
 
     Returns:
-        ``auc``, ``eer`` and ``brier``, each (B,). AUC and EER are NaN where a class has no weight.
+        ``auc``, ``eer`` and ``brier``, each (B,).
     """
-    weight = np.ones((1, len(label))) if weight is None else weight
-    if not len(label):
-        return {name: np.full(len(weight), np.nan) for name in SCORE_METRICS}
-    _, level = levels_of(score)
-    order = np.argsort(level, kind="stable")
-    starts = np.flatnonzero(np.diff(level[order], prepend=-1))
-    fake, squared = label[order].astype(np.float64), (score - label)[order] ** 2
-    size = max(1, BLOCK // len(label))
+    distinct, level = levels_of(score)
+    size = len(distinct)
+    if thresholds is not None and size > thresholds:
+        level, size = level * thresholds // size, thresholds
+    members = [label == 0, label == 1]
+    squared = np.bincount(unit, weights=(score - label) ** 2, minlength=weight.shape[1])
+    rows = np.bincount(unit, minlength=weight.shape[1])
+    step = max(1, BLOCK // size)
     blocks = []
-    for first in range(0, len(weight), size):
-        block = np.asarray(weight[first : first + size], dtype=np.float64)[:, order]
-        values = {name: RANKING[name](*_curves(fake, starts, block)) for name in ("auc", "eer")}
-        blocks.append(values | {"brier": ratio(block @ squared, block.sum(axis=1))})
+    for first in range(0, len(weight), step):
+        block = np.asarray(weight[first : first + step], dtype=np.float64)
+        fp, tp = (_curves(unit[member], level[member], block, size) for member in members)
+        values = {name: RANKING[name](fp, tp) for name in ("auc", "eer")}
+        blocks.append(values | {"brier": ratio(block @ squared, block @ rows)})
     return {name: np.concatenate([values[name] for values in blocks]) for name in SCORE_METRICS}
 
 
-def _curves(fake: np.ndarray, starts: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``fp`` and ``tp`` (T + 1, B) as `evaluation.counts` reads them; rows are sorted by falling score."""
-    curves = []
-    for member in (1 - fake, fake):
-        steps = np.add.reduceat(weight * member, starts, axis=1).T  # (B, N) -> (T, B)
-        curves.append(np.pad(np.cumsum(steps, axis=0), ((1, 0), (0, 0))))
-    return curves[0], curves[1]
+def _curves(unit: np.ndarray, level: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
+    """(size + 1, B) weighted rows of one class at or above each level, as `evaluation.counts` reads them."""
+    units = weight.shape[1]
+    if units * size <= BLOCK:
+        table = np.bincount(unit * size + level, minlength=units * size).reshape(units, size)
+        counted = weight @ table.astype(np.float64)  # (B, C) @ (C, levels)
+    else:
+        counted = np.stack([np.bincount(level, weights=row[unit], minlength=size) for row in weight])
+    return np.pad(np.cumsum(counted, axis=1).T, ((1, 0), (0, 0)))

@@ -236,8 +236,8 @@ def _tests(audit: Mapping[str, Any]) -> Markup:
                     "chance alone": _points_only(test["null_floor"]),
                     "p, corrected": "–" if _missing(test["p_adjusted"]) else f"{test['p_adjusted']:.2g}",
                     "verdict": test["verdict"],
-                    "worst": test["worst_group"] or "–",
-                    "best": test["best_group"] or "–",
+                    "worst": _named(test["worst_group"]),
+                    "best": _named(test["best_group"]),
                     "videos needed": "–" if _missing(needed) else f"about {needed:,.0f}",
                 }
             )
@@ -429,6 +429,10 @@ def _points_only(value: Any) -> str:
 
 def _percent(value: Any) -> str:
     return "undefined" if _missing(value) else f"{100 * value:.0f}\u00a0%"
+
+
+def _named(group: Any) -> str:
+    return "–" if _missing(group) else str(group)
 
 
 def _missing(value: Any) -> bool:

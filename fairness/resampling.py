@@ -14,6 +14,9 @@ from scipy.special import ndtri, stdtrit
 
 from unmasked.fairness.metrics import BLOCK, rates
 
+# How many effective errors the prior of `score_interval` is worth.
+PRIOR_EVENTS = 2.0
+
 
 def strata(counts: np.ndarray) -> np.ndarray:
     """(C,) class composition of each unit of a (C, 4) count table: 1 only real, 2 only fake, 3 both."""
@@ -134,9 +137,11 @@ def score_interval(
     """Wilson's interval on the effective sample size that a cluster bootstrap's variance implies.
 
     A percentile interval of a rate that is 0 or 1 in the sample has width 0, as if a dozen videos could
-    prove perfection. Here n_eff = value (1 - value) / variance, at most the number of rows; without any
-    variance it is the number of units. Student's t with units - 1 degrees of freedom stands for the
-    normal quantile. Works for any statistic in [0, 1].
+    prove perfection. Here the design effect, rows / n_eff with n_eff = value (1 - value) / variance, is
+    estimated with `PRIOR_EVENTS` events worth of the belief that the rows of a unit are copies: without
+    a single error it is the number of rows in a unit, so that units are what counts, and with many it is
+    what the data say. Student's t with units - 1 degrees of freedom stands for the normal quantile.
+    Works for any statistic in [0, 1].
 
     Returns:
         Lower and upper limit in [0, 1]; NaN where value is, or with fewer than two units.
@@ -145,10 +150,13 @@ def score_interval(
         np.asarray(item, dtype=np.float64) for item in (value, variance, units, rows)
     )
     with np.errstate(invalid="ignore", divide="ignore"):
-        # A bootstrap over m units has (m - 1) / m of the variance.
         spread = value * (1 - value)
-        effective = spread / (variance * units / (units - 1))
-        effective = np.where((variance <= 0) & (spread <= 0), units, np.minimum(effective, rows))
+        # A bootstrap over m units has (m - 1) / m of the variance.
+        effective = np.clip(spread / (variance * units / (units - 1)), 0, rows)
+        effective = np.where(spread > 0, effective, rows)
+        events = np.minimum(value, 1 - value) * effective
+        design = (events * rows / effective + PRIOR_EVENTS * rows / units) / (events + PRIOR_EVENTS)
+        effective = rows / design
         quantile = stdtrit(units - 1, (1 + np.asarray(confidence)) / 2)
         squared = quantile**2 / effective
         centre = (value + squared / 2) / (1 + squared)

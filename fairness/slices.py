@@ -16,6 +16,7 @@ from unmasked.fairness.metrics import (
     count_rows,
     needs,
     rates,
+    resampled_score_metrics,
     score_metrics,
     sum_by,
 )
@@ -30,7 +31,7 @@ from unmasked.fairness.resampling import (
 )
 
 # Ranking metrics need the scores of every resample: fewer resamples, whose variance is all that is used.
-SCORE_RESAMPLES = 500
+SCORE_RESAMPLES = 200
 SCORE_WORK = 100_000_000  # resamples x rows
 SUPPORT = (
     "real_videos",
@@ -165,12 +166,12 @@ def _estimate(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Each metric of one group and its sampling variance; ``counts`` has a row for each of its units."""
     value = {name: float(item) for name, item in rates(counts.sum(axis=0)).items()}
-    value |= {name: float(item[0]) for name, item in score_metrics(label, score).items()}
+    value |= score_metrics(label, score)
     stratum = strata(counts)
     drawn = rates(bootstrap_counts(counts, stratum, settings.n_boot, rng))
     repeats = _score_resamples(len(label), settings.n_boot)
     code = np.unique(unit, return_inverse=True)[1]
-    drawn |= score_metrics(label, score, bootstrap_weights(stratum, repeats, rng)[:, code])
+    drawn |= resampled_score_metrics(label, score, code, bootstrap_weights(stratum, repeats, rng))
     return value, {name: float(np.var(drawn[name])) for name in METRICS}
 
 
@@ -274,7 +275,9 @@ def _permuted_scores(
     repeats = _score_resamples(len(label), n_perm)
     blocks: dict[str, list[np.ndarray]] = {name: [] for name in SCORE_METRICS}
     for block in permuted_codes(codes, stratum, repeats, rng):
-        by_group = [score_metrics(label, score, (block == code)[:, unit]) for code in range(codes.max() + 1)]
+        by_group = [
+            resampled_score_metrics(label, score, unit, block == code) for code in range(codes.max() + 1)
+        ]
         for name in SCORE_METRICS:
             blocks[name].append(np.stack([values[name] for values in by_group], axis=1))
     return {name: np.concatenate(items) for name, items in blocks.items()}

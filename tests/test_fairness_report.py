@@ -1,0 +1,151 @@
+"""The audit's page: what it says, that it stands alone, and what its figures hold."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from unmasked.fairness.figures import GroupRates
+from unmasked.fairness.report import page, section
+from unmasked.fairness.run import audit_datasets, audit_predictions, write
+from unmasked.fairness.verdicts import people
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_fairness_audit import FAST, corpus
+
+BY = ["gender", "skin_tone_group"]
+
+
+@pytest.fixture(scope="module")
+def biased():
+    return audit_predictions(corpus(0, tpr_dark=0.5), BY, n_boot=200).to_dict()
+
+
+@pytest.fixture(scope="module")
+def unbiased():
+    table = corpus(11)
+    table.loc[table["identity"] == "p0", "gender"] = None
+    return audit_predictions(table, BY, **FAST).to_dict()
+
+
+def text_of(html):
+    html = re.sub(r"<style>.*?</style>", " ", html, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html).replace("\u00a0", " "))
+
+
+def test_page_opens_with_the_disparity_in_words(biased):
+    text = text_of(page(biased))
+    assert "A disparity was found" in text
+    assert "Fakes of dark-skinned people are missed" in text
+    assert text.index("A disparity was found") < text.rindex("How every gap was tested")
+    assert "An unbiased detector would show a gap of up to" in text
+
+
+def test_page_without_a_disparity_claims_no_equality(unbiased):
+    text = text_of(page(unbiased))
+    assert "A disparity was found" not in text
+    assert "No difference was shown" in text
+    assert "That is not proof of equality" in text
+    assert "videos needed" in text
+
+
+def test_page_stands_alone_and_reads_without_javascript(biased):
+    html = page(biased)
+    assert "<script" not in html
+    assert not re.search(r'(src|href)="https?://', html)
+    assert html.count("<svg") == 2
+    assert html.count("<!DOCTYPE html>") == 1
+
+
+def test_page_survives_a_round_trip_through_json(biased, unbiased, tmp_path):
+    from unmasked.datasets.files import write_json
+
+    for number, found in enumerate((biased, unbiased)):
+        write_json(tmp_path / f"{number}.json", found)
+        assert page(json.loads((tmp_path / f"{number}.json").read_text())) == page(found)
+
+
+def test_section_is_a_fragment_with_verdict_figures_tables_and_limits(biased):
+    html = section(biased)
+    assert "<html" not in html
+    assert "<h2" not in html
+    for wanted in ("A disparity was found", "<svg", "<table", "What this does not say", "Who was compared"):
+        assert wanted in html
+
+
+def test_utility_stands_beside_every_verdict(biased):
+    text = text_of(section(biased))
+    assert "AUC is" in text
+    assert "A detector that calls everything fake would have no gap at all" in text
+
+
+def test_group_names_are_escaped():
+    table = corpus(0)
+    table["club"] = np.where(table["gender"] == "female", "<b>x</b>", "a & b")
+    html = page(audit_predictions(table, ["club"], **FAST).to_dict())
+    assert "<b>x</b>" not in html
+    assert "&lt;b&gt;x" in html
+
+
+def test_unknown_group_is_listed_as_not_compared(unbiased):
+    text = text_of(page(unbiased))
+    assert "unknown (not compared)" in text
+    assert "the annotation does not say who they are" in text
+
+
+def test_undefined_values_are_shown_as_not_enough_data():
+    table = corpus(1)
+    table["group"] = np.where((table["gender"] == "female") & (table["label"] == 1), "only fakes", "others")
+    found = audit_predictions(table, ["group"], **FAST).to_dict()
+    assert "not enough data" in text_of(page(found))
+
+
+def test_several_datasets_are_summed_up_first_and_skipped_ones_named(tmp_path):
+    first = corpus(0, tpr_dark=0.5)
+    second = corpus(4).assign(dataset="second")
+    third = corpus(5).assign(dataset="third", gender=None, skin_tone_group=None)
+    audits, skipped = audit_datasets(pd.concat([first, second, third], ignore_index=True), BY, **FAST)
+    path = write(audits, skipped, tmp_path / "run")
+    text = text_of(path.read_text(encoding="utf-8"))
+    assert "corpus: Fakes of dark-skinned people" in text
+    assert "third: gender" in text
+    found = json.loads((tmp_path / "run" / "fairness.json").read_text())
+    assert sorted(found["datasets"]) == ["corpus", "second"]
+    assert "A disparity was found" in section(found)
+    long = pd.read_csv(tmp_path / "run" / "by_group.csv")
+    assert list(long.columns[:7]) == ["dataset", "attribute", "group", "metric", "value", "lo", "hi"]
+    assert set(long["dataset"]) == {"corpus", "second"}
+
+
+def test_html_method_writes_the_page(tmp_path):
+    audit_predictions(corpus(0), ["gender"], **FAST).to_html(tmp_path / "x.html")
+    assert "Fairness audit" in (tmp_path / "x.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("rate", "label"), [("fpr", "real"), ("fnr", "fake")])
+def test_figure_holds_every_group_with_its_value_interval_and_size(biased, rate, label):
+    display = GroupRates.from_audit(biased, rate).plot()
+    dots = [line for line in display.ax_.lines if line.get_marker() == "o"]
+    groups = [entry for found in biased["attributes"].values() for entry in found["groups"]]
+    assert [dot.get_xdata()[0] for dot in dots] == [entry[rate] for entry in groups]
+    written = [text.get_text() for text in display.ax_.texts]
+    for entry in groups:
+        assert str(entry["support"][f"{label}_videos"]) in written
+    assert display.ax_.get_xlim()[0] <= 0 < 1 <= display.ax_.get_xlim()[1]
+    assert f"all: {100 * biased['overall'][rate]:.0f} %" in written
+
+
+def test_figure_draws_small_groups_hollow(unbiased):
+    display = GroupRates.from_audit(unbiased, "fnr").plot()
+    labels = [tick.get_text() for tick in display.ax_.get_yticklabels()]
+    assert "unknown" in labels
+    faces = [line.get_markerfacecolor() for line in display.ax_.lines if line.get_marker() == "o"]
+    assert faces.count("white") == 1
+
+
+def test_groups_nobody_prepared_a_phrase_for_are_still_named():
+    assert people("region", "north") == "people of region “north”"
