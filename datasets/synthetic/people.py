@@ -71,8 +71,8 @@ class Person:
 def draw_people(n: int, *, seed: int, prefix: str = "") -> list[Person]:
     """n people, the same for the same seed, spread evenly over gender, tone group and age group.
 
-    Any beginning of the list is as even as its length allows: each attribute first, then each pair of
-    attributes, then all three. Names are the prefix and a number of three digits or more.
+    Every 24 people hold each combination once, in an order that also keeps the beginnings even. Names are
+    the prefix and a number of three digits or more.
 
     >>> [(p.name, p.age) == (q.name, q.age) for p, q in zip(draw_people(2, seed=1), draw_people(2, seed=1))]
     [True, True]
@@ -83,7 +83,7 @@ def draw_people(n: int, *, seed: int, prefix: str = "") -> list[Person]:
 
 
 def _balanced_cells(n: int, rng: np.random.Generator) -> list[tuple[str, str, str]]:
-    """n (gender, tone group, age group) triples, each the one that keeps all counts most even."""
+    """n (gender, tone group, age group) triples: the rarest yet, of those the one that keeps most even."""
     every = list(product(GENDERS, TONE_GROUPS, AGE_GROUPS))
     subsets = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
     counts: dict[tuple, int] = {}
@@ -94,7 +94,7 @@ def _balanced_cells(n: int, rng: np.random.Generator) -> list[tuple[str, str, st
         def crowding(index: int) -> tuple[int, ...]:
             cell = every[index]
             count = [counts.get((subset, *(cell[i] for i in subset)), 0) for subset in subsets]
-            return sum(count[:3]), sum(count[3:6]), count[6]
+            return count[6], sum(count[:3]), sum(count[3:6])
 
         cell = every[min(order, key=crowding)]
         for subset in subsets:
@@ -151,14 +151,16 @@ _CHANGE_SPREAD = {
     "chin-cleft-incr": 0.3, "chin-prognathism-incr": 0.2, "chin-jaw-drop-incr": 0.3,
     "lr-ear-scale-incr": 0.3, "lr-ear-wing-incr": 0.3, "lr-ear-lobe-incr": 0.3,
     "eyebrows-angle-up": 0.35, "eyebrows-trans-up": 0.35, "eyebrows-trans-forward": 0.15,
-    "lr-eye-corner1-up": 0.5, "lr-eye-corner2-up": 0.5, "lr-eye-height2-incr": 0.35, "lr-eye-scale-incr": 0.35,
-    "lr-eye-trans-out": 0.35, "lr-eye-epicanthus-out": 0.35, "lr-eye-eyefold-up": 0.4, "lr-eye-bag-incr": 0.3,
+    "lr-eye-corner1-up": 0.5, "lr-eye-corner2-up": 0.5, "lr-eye-height2-incr": 0.35,
+    "lr-eye-scale-incr": 0.35, "lr-eye-trans-out": 0.35, "lr-eye-epicanthus-out": 0.35,
+    "lr-eye-eyefold-up": 0.4, "lr-eye-bag-incr": 0.3,
     "forehead-temple-incr": 0.4, "forehead-trans-forward": 0.2, "forehead-scale-vert-incr": 0.15,
     "head-scale-horiz-incr": 0.22, "head-scale-vert-incr": 0.2, "head-fat-incr": 0.4,
     "head-scale-depth-incr": 0.2,
     "mouth-scale-horiz-incr": 0.5, "mouth-scale-vert-incr": 0.4, "mouth-lowerlip-height-incr": 0.3,
-    "mouth-lowerlip-volume-incr": 0.35, "mouth-upperlip-height-incr": 0.35, "mouth-upperlip-volume-incr": 0.35,
-    "mouth-cupidsbow-incr": 0.5, "mouth-angles-up": 0.25, "mouth-trans-up": 0.25, "mouth-dimples-out": 0.4,
+    "mouth-lowerlip-volume-incr": 0.35, "mouth-upperlip-height-incr": 0.35,
+    "mouth-upperlip-volume-incr": 0.35, "mouth-cupidsbow-incr": 0.5, "mouth-angles-up": 0.25,
+    "mouth-trans-up": 0.25, "mouth-dimples-out": 0.4,
     "nose-scale-horiz-incr": 0.35, "nose-scale-vert-incr": 0.3, "nose-width2-incr": 0.4,
     "nose-point-width-incr": 0.35, "nose-hump-incr": 0.4, "nose-point-up": 0.4, "nose-greek-incr": 0.3,
     "nose-nostrils-width-incr": 0.35, "nose-volume-incr": 0.3, "nose-curve-convex": 0.3, "nose-base-up": 0.3,
@@ -168,7 +170,8 @@ _CHANGE_SPREAD = {
 
 # Added for women and taken away for men; then added for all, towards livelier proportions.
 _FEMALE_SHIFT = {
-    "chin-bones-incr": -0.25, "chin-width-incr": -0.3, "eyebrows-trans-forward": -0.12, "head-fat-incr": -0.12,
+    "chin-bones-incr": -0.25, "chin-width-incr": -0.3, "eyebrows-trans-forward": -0.12,
+    "head-fat-incr": -0.12,
     "mouth-upperlip-volume-incr": 0.2, "mouth-lowerlip-volume-incr": 0.2, "nose-volume-incr": -0.2,
     "nose-scale-horiz-incr": -0.15, "l-eye-scale-incr": 0.25, "r-eye-scale-incr": 0.25,
     "l-cheek-bones-incr": 0.1, "r-cheek-bones-incr": 0.1, "nose-point-up": 0.15,

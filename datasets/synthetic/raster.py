@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-
 _SLACK = 1e-4  # triangles reach this share over their edges, so that neighbours leave no gap
 
 
@@ -45,8 +44,8 @@ def rasterise(points: np.ndarray, triangles: np.ndarray, size: tuple[int, int]) 
     from_right = np.where(slope < 0, cross, width - 1)
     low = np.maximum(np.maximum(from_left[:, 0], from_left[:, 1]), np.maximum(from_left[:, 2], 0))
     high = np.minimum(np.minimum(from_right[:, 0], from_right[:, 1]), np.minimum(from_right[:, 2], width - 1))
-    first = np.ceil(low).astype(np.int32)
-    counts = np.maximum(np.floor(high).astype(np.int32) - first + 1, 0)
+    first = np.ceil(np.minimum(low, width)).astype(np.int32)  # slivers reach far beyond what an int32 holds
+    counts = np.maximum(np.floor(np.maximum(high, -1)).astype(np.int32) - first + 1, 0)
 
     row = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     start = np.cumsum(counts, dtype=np.int32) - counts
@@ -77,7 +76,7 @@ def _rows(
     area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
     top = np.maximum(np.ceil(np.minimum(np.minimum(y0, y1), y2)), 0).astype(np.int32)
     bottom = np.minimum(np.floor(np.maximum(np.maximum(y0, y1), y2)), height - 1).astype(np.int32)
-    seen = np.flatnonzero((area < -1e-6) & (bottom >= top))
+    seen = np.flatnonzero((area < -1e-4) & (bottom >= top))
     top, counts = top[seen], (bottom - top + 1)[seen]
 
     x0, x1, x2, y0, y1, y2, area = (value[seen] for value in (x0, x1, x2, y0, y1, y2, area))

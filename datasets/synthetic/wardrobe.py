@@ -20,7 +20,7 @@ from unmasked.datasets.synthetic.head import SKIN, load_head
 from unmasked.datasets.synthetic.landmarks import VERTICES
 from unmasked.datasets.synthetic.people import Person
 from unmasked.datasets.synthetic.raster import vertex_normals
-from unmasked.datasets.synthetic.texture import hair_edge
+from unmasked.datasets.synthetic.skin import hair_edge
 
 # How far the hair stands off the scalp, metres.
 _THICKNESS_M = {
@@ -159,7 +159,7 @@ def _teeth(face: np.ndarray, *, upper: bool) -> Piece:
 
 
 def _hair_cap(person: Person, face: np.ndarray, rng: np.random.Generator) -> Piece:
-    """The scalp's own triangles, once divided and lifted along their normals; its border stays on the skin."""
+    """The scalp's own triangles, divided and lifted along their normals; the border stays on the skin."""
     head, anatomy = load_head(), load_anatomy()
     inside = (head.part == SKIN) & (_cap_edge(person)[head.triangles] > 0.006).all(axis=1)
     normals = vertex_normals(face, head.triangles)
