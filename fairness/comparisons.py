@@ -81,18 +81,28 @@ def constant_detector(rows: Rows, groups: pd.DataFrame, slices: list[Slice]) -> 
 
 
 def fairlearn_measures(rows: Rows, names: pd.Series, one: Slice, settings: Settings) -> dict[str, float]:
-    """fairlearn's disparities among the groups with enough of both classes; NaN with fewer than two."""
-    from fairlearn import metrics
+    """fairlearn's disparities among the groups with enough of both classes; NaN with fewer than two.
 
+    One `MetricFrame` gives what fairlearn's six functions would, each of which builds its own.
+    """
+    from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate, true_positive_rate
+
+    measures = ("demographic_parity", "equal_opportunity", "equalized_odds")
+    if one.in_gap["auc"].sum() < 2:
+        return {f"{name}_{kind}": float("nan") for name in measures for kind in ("difference", "ratio")}
     kept = names.isin(one.in_gap.index[one.in_gap["auc"]]).to_numpy()
-    decided = (rows.score > settings.threshold).astype(int)
-    found = {}
-    for name in ("demographic_parity", "equal_opportunity", "equalized_odds"):
-        for kind in ("difference", "ratio"):
-            function = getattr(metrics, f"{name}_{kind}")
-            found[f"{name}_{kind}"] = (
-                float(function(rows.label[kept], decided[kept], sensitive_features=names[kept]))
-                if one.in_gap["auc"].sum() >= 2
-                else float("nan")
-            )
-    return found
+    frame = MetricFrame(
+        metrics={"selected": selection_rate, "tpr": true_positive_rate, "fpr": false_positive_rate},
+        y_true=rows.label[kept],
+        y_pred=(rows.score[kept] > settings.threshold).astype(int),
+        sensitive_features=names[kept],
+    )
+    difference, ratio = frame.difference(), frame.ratio()
+    return {
+        "demographic_parity_difference": float(difference["selected"]),
+        "demographic_parity_ratio": float(ratio["selected"]),
+        "equal_opportunity_difference": float(difference["tpr"]),
+        "equal_opportunity_ratio": float(ratio["tpr"]),
+        "equalized_odds_difference": float(max(difference["tpr"], difference["fpr"])),
+        "equalized_odds_ratio": float(min(ratio["tpr"], ratio["fpr"])),
+    }
