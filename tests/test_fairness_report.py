@@ -2,20 +2,16 @@
 
 import json
 import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from test_fairness_audit import FAST, corpus
 
 from unmasked.fairness.figures import GroupRates
 from unmasked.fairness.report import page, section
 from unmasked.fairness.run import audit_datasets, audit_predictions, write
 from unmasked.fairness.verdicts import people
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_fairness_audit import FAST, corpus
 
 BY = ["gender", "skin_tone_group"]
 
