@@ -226,6 +226,8 @@ def _tests(audit: Mapping[str, Any]) -> Markup:
     rows = []
     for attribute, found in audit["attributes"].items():
         for test in found["tests"]:
+            if _missing(test["gap"]) and test["metric"] not in EVENTS:
+                continue
             gap = _interval_text(test["gap"], [test["ci_low"], test["ci_high"]], "points")
             needed = number(test["n_needed"])
             rows.append(
