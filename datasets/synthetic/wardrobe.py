@@ -70,7 +70,9 @@ def dress(person: Person, face: np.ndarray) -> list[Piece]:
     rng = np.random.default_rng([person.seed, 1])
     pieces = [_teeth(face, upper=True), _teeth(face, upper=False), _garment(face)]
     if person.hair_style != "bald":
-        pieces.append(_hair_cap(person, face, rng))
+        cap = _hair_cap(person, face, rng)
+        # Its inner side is seen where hair stands off a head that is turned away.
+        pieces += [cap, replace(cap, triangles=cap.triangles[:, ::-1], uv=cap.uv[:, ::-1])]
     if person.hair_style in ("long", "bob"):
         pieces.append(_curtain(person, face, rng))
     if person.hair_style == "bun":
