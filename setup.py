@@ -23,7 +23,12 @@ setup(
     ]
     + ["unmasked.configs"],
     package_dir={f"unmasked.{layer}": layer for layer in [*LAYERS, "configs"]},
-    package_data={"unmasked.configs": ["**/*.yaml"], "unmasked.analysis": ["**/*.html", "**/*.css"]},
+    package_data={
+        "unmasked.configs": ["**/*.yaml"],
+        "unmasked.evaluation": ["templates/*"],
+        "unmasked.analysis": ["templates/*"],
+        "unmasked.fairness": ["templates/*"],
+    },
     install_requires=[
         "torch>=2.11",
         "torchvision>=0.26",
@@ -49,7 +54,6 @@ setup(
         "openTSNE>=1.0.2",
         "tensorboard>=2.18",
         "jinja2>=3.1",
-        "plotly>=6",
         "matplotlib>=3.9",
     ],
     extras_require={

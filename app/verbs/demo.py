@@ -104,7 +104,7 @@ def commands(config: Config) -> Iterator[tuple[str, list[str]]]:
         ],
     )
     yield "explain", [detector, faces, f"out={result}"]
-    yield "report", [f"run={result}"]
+    yield "report", [f"run={result}", f"truth={corpus / 'truth.json'}"]
 
 
 def _write_corpus(config: Config, reporter: Reporter) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from unmasked.app.progress import print_result
+from unmasked.app.verbs.scan import Names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,13 +26,11 @@ class Config(BaseModel):
     )
     out: Path = Field(Path("runs/ucf"), description="folder for metrics.json, metrics.md and thresholds.json")
     source: str = Field("", description="the dataset that the detector was trained on, if any of the table's")
-    rule: str = Field(
-        "eer", description="how the threshold is fitted on the source's val rows: eer, youden, fpr:0.05"
+    rules: Names = Field(
+        ("eer", "fpr:0.10"),
+        description="rules of the thresholds fitted on the source's val rows, the first for tables: eer, youden, fpr:x",
     )
-    thresholds: Path | None = Field(
-        None, description="a stored thresholds.json to apply instead of fitting one"
-    )
-    selection_rule: str = Field("", description="how the checkpoint was chosen; printed under every number")
+    thresholds: Path | None = Field(None, description="a stored thresholds.json to apply instead of fitting")
     n_boot: int = Field(2000, ge=0, description="bootstrap resamples behind each interval")
     seed: int = Field(0, ge=0, description="seed of the resampling")
 
@@ -43,20 +42,22 @@ def run(config: Config) -> None:
     from unmasked.evaluation.predictions import read_predictions
 
     predictions = read_predictions(config.predictions)
-    threshold = _threshold(config, predictions)
+    first, *others = _thresholds(config, predictions) or [None]
     results = evaluate(
         predictions,
-        threshold=threshold,
+        threshold=first,
+        thresholds={threshold.rule: threshold for threshold in others},
         n_boot=config.n_boot,
         seed=config.seed,
         source=config.source or None,
-        selection_rule=config.selection_rule or None,
+        selection_rule=_selection_rule(config.out, predictions),
     )
     table = markdown_table(results)
     write_json(config.out / "metrics.json", results)
     write_text(config.out / "metrics.md", table)
-    if threshold is not None:
-        write_json(config.out / "thresholds.json", {"threshold": threshold.to_dict()})
+    if first is not None:
+        fitted = {threshold.rule: threshold.to_dict() for threshold in (first, *others)}
+        write_json(config.out / "thresholds.json", {"threshold": first.to_dict(), "thresholds": fitted})
     _print_matrix(results)
     print_result(
         f"all metrics with intervals: {config.out / 'metrics.json'}; as a table: {config.out / 'metrics.md'}"
@@ -83,19 +84,32 @@ def stored_threshold(path: Path) -> Threshold:
         ) from error
 
 
-def _threshold(config: Config, predictions: pd.DataFrame) -> Threshold | None:
-    """The stored threshold, else one fitted on the source's validation rows, else none: 0.5 is used."""
+def _thresholds(config: Config, predictions: pd.DataFrame) -> list[Threshold]:
+    """The stored threshold, else those fitted on the source's validation rows, else none: 0.5 is used."""
     from unmasked.evaluation.evaluate import fit_threshold
 
     if config.thresholds is not None:
-        return stored_threshold(config.thresholds)
+        return [stored_threshold(config.thresholds)]
     has_val = "split" in predictions and (predictions["split"] == "val").any()
     if not (config.source and has_val):
+        return []
+    return [fit_threshold(predictions, rule, dataset=config.source) for rule in config.rules or ()]
+
+
+def _selection_rule(out: Path, predictions: pd.DataFrame) -> str | None:
+    """How the checkpoint was chosen, where the card in ``out`` is of the weights that made the scores."""
+    import json
+
+    card = out / "detector.json"
+    if not card.is_file() or "checkpoint" not in predictions:
         return None
-    return fit_threshold(predictions, config.rule, dataset=config.source)
+    stated = json.loads(card.read_text(encoding="utf-8"))
+    if set(predictions["checkpoint"].dropna()) != {stated.get("sha256")}:
+        return None
+    return stated.get("selection", {}).get("rule")
 
 
-def _print_matrix(results: dict) -> None:
+def _print_matrix(results: dict[str, Any]) -> None:
     print_result("video AUC with 95 % interval:")
     for row in results["matrix"]:
         low, high = row["ci"]

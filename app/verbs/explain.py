@@ -24,7 +24,8 @@ class Config(ExplainConfig):
 
 def run(config: Config) -> None:
     """Draws the pictures, keeps them as files and shows them in TensorBoard."""
-    from unmasked.analysis.explain import explain, log_explanation, write_explanation
+    from unmasked.analysis.explain import explain, log_explanation
+    from unmasked.analysis.explanation import write_explanation
     from unmasked.preprocessing.faces import FACES
     from unmasked.ucf.checkpoint import load
 
