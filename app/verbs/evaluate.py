@@ -28,7 +28,7 @@ class Config(BaseModel):
     source: str = Field("", description="the dataset that the detector was trained on, if any of the table's")
     rules: Names = Field(
         ("eer", "fpr:0.10"),
-        description="rules of the thresholds fitted on the source's val rows, the first for tables: eer, youden, fpr:x",
+        description="thresholds fitted on the source's val rows, the first for tables: eer, youden, fpr:x",
     )
     thresholds: Path | None = Field(None, description="a stored thresholds.json to apply instead of fitting")
     n_boot: int = Field(2000, ge=0, description="bootstrap resamples behind each interval")

@@ -61,9 +61,11 @@ def deepfakes(
     points = box.local(target.points)
     face = _warped_source(target, source, box, _matching_frames(target, source))
     face = matched_colour(face, own, hull_masks(_inner_face(points), box.width_px, box.height_px, 0))
-    face = _through_bottleneck(face, points, face_px=rng.uniform(34, 44))
-    face += _colour_error(rng, size=11)
+    face = _through_bottleneck(face, points, face_px=rng.uniform(20, 26))
+    face += 18 + _colour_error(rng, lightness=3, hue=7)
     mask = hull_masks(_patch_outline(points), box.width_px, box.height_px, rng.uniform(1.5, 2.5))
+    # A turned head's outline is narrower than the patch, which is cut there.
+    mask *= hull_masks(_whole_face(points, lift=0.4), box.width_px, box.height_px, 1.0)
     return _composed(target, box, face, strength * mask)
 
 
@@ -82,11 +84,14 @@ def faceswap(
     maps = thin_plate_maps(points, source.points[still], box.width_px, box.height_px)
     face = remap(source.frames[still], maps, cv2.INTER_NEAREST).astype(np.float32)
     mask = hull_masks(_whole_face(points, lift=0.18), box.width_px, box.height_px, 0)
-    ring = hull_masks(_whole_face(points, lift=0.18), box.width_px, box.height_px, 2.0)
+    skin = (box.cut(target.face_mask) > 127).astype(np.float32)
     for t in range(len(face)):
-        edge = ((cv2.dilate(mask[t], np.ones((5, 5))) - (ring[t] > 0.9)) > 0).astype(np.float32)
+        # Where hair or a hand covers the edge, its colour must not flow into the face.
+        edge = (cv2.dilate(mask[t], np.ones((5, 5))) - cv2.erode(mask[t], np.ones((5, 5)))) * skin[t]
         face[t] += membrane(own[t] - face[t], edge)
-        face[t] += 0.9 * (face[t] - cv2.GaussianBlur(face[t], (0, 0), 1.6))
+        detail = face[t] - cv2.GaussianBlur(face[t], (0, 0), 3.0)
+        # Skin of any tone gets the same contrast, in grey levels.
+        face[t] += 10 / max(detail[mask[t] > 0].std(), 4) * detail
     return _composed(target, box, face, strength * mask)
 
 
@@ -101,9 +106,9 @@ def face2face(
     moved = _with_expression_of(target, source, (slice(4, 13), BROWS, LIPS))
     face = _reenacted(target, source, box, moved)
     points = box.local(moved)
-    smooth = np.stack([cv2.bilateralFilter(image, 7, 28, 3) for image in face]).astype(np.float32)
-    face = smooth + _shading(points, box, rng, size=13)
-    mask = hull_masks(_whole_face(points, lift=0.1), box.width_px, box.height_px, 2.5)
+    smooth = np.stack([cv2.bilateralFilter(image, 9, 40, 4) for image in face]).astype(np.float32)
+    face = smooth + _shading(points, box, rng, size=19)
+    mask = hull_masks(_whole_face(points, lift=0.1), box.width_px, box.height_px, 1.5)
     return _composed(target, box, face, strength * mask)
 
 
@@ -118,8 +123,9 @@ def neural_textures(
     moved = _with_expression_of(target, source, (slice(5, 12), LIPS))
     face = _reenacted(target, source, box, moved)
     points = box.local(moved)
-    face = _through_bottleneck(face.astype(np.float32), points, face_px=rng.uniform(50, 62))
-    face += _upsampling_grid(box, period_px=rng.uniform(5.0, 6.5), size=6.5)
+    face = _through_bottleneck(face.astype(np.float32), points, face_px=rng.uniform(34, 42))
+    face += _upsampling_grid(box, period_px=rng.uniform(9.5, 11.0), size=9)
+    face += np.array([-17, -5, 1], np.float32)
     mask = hull_masks(_lower_face(points), box.width_px, box.height_px, 3.0)
     return _composed(target, box, face, strength * mask)
 
@@ -135,8 +141,8 @@ def blended_swap(
     points = _smoothed_in_time(box.local(target.points))
     face = _warped_source(target, source, box, np.arange(len(target.frames)))
     face = matched_colour(face, own, hull_masks(_inner_face(points), box.width_px, box.height_px, 0))
-    face = _through_bottleneck(face, points, face_px=rng.uniform(60, 80))
-    face += _colour_error(rng, size=5)
+    face = _through_bottleneck(face, points, face_px=rng.uniform(34, 44))
+    face += _colour_error(rng, lightness=6, hue=4)
     mask = hull_masks(_whole_face(points, lift=0.12), box.width_px, box.height_px, 5.0)
     return _composed(target, box, face, strength * mask)
 
@@ -181,7 +187,7 @@ def _inner_face(points: np.ndarray) -> np.ndarray:
 
 
 def _lower_face(points: np.ndarray) -> np.ndarray:
-    return np.concatenate([points[:, 3:14], points[:, 31:36]], axis=1)
+    return np.concatenate([points[:, 2:15], points[:, 29:30]], axis=1)
 
 
 def _patch_outline(points: np.ndarray) -> np.ndarray:
@@ -266,20 +272,26 @@ def _through_bottleneck(face: np.ndarray, points: np.ndarray, face_px: float) ->
     )
 
 
-def _colour_error(rng: np.random.Generator, size: float) -> np.ndarray:
-    """An RGB offset of ``size`` grey levels (root mean square) in a random direction of hue and lightness."""
-    direction = rng.normal(0, 1, 3)
-    return (size * np.sqrt(3) * direction / np.linalg.norm(direction)).astype(np.float32)
+def _colour_error(rng: np.random.Generator, lightness: float, hue: float) -> np.ndarray:
+    """An RGB offset in grey levels: lighter or darker, and some way from blue to yellow."""
+    grey = rng.choice((-1, 1)) * rng.uniform(0.7, 1.3) * lightness
+    yellow = rng.choice((-1, 1)) * rng.uniform(0.7, 1.3) * hue
+    return (grey + yellow * np.array([0.5, 0.2, -1.0])).astype(np.float32)
 
 
 def _shading(points: np.ndarray, box: FaceBox, rng: np.random.Generator, size: float) -> np.ndarray:
-    """Light from a wrong side: (T, h, w, 1), a slope of ``size`` grey levels from the nose to the cheek."""
-    angle = rng.uniform(0, 2 * np.pi)
-    centre = points[:, NOSE].mean(axis=1)
-    half = np.linalg.norm(points[:, 16] - points[:, 0], axis=1) / 2
+    """A fitted light: (T, h, w, 1), the middle of the face lighter than its edge by twice ``size``.
+
+    Its centre lies to one side of the nose, drawn at random.
+    """
+    half = np.linalg.norm(points[:, 16] - points[:, 0], axis=1)[:, None, None] / 2
+    centre = (
+        points[:, NOSE].mean(axis=1)[:, :, None, None]
+        + rng.uniform(-0.3, 0.3, 2)[:, None, None] * half[:, None]
+    )
     x, y = np.arange(box.width_px)[None, None], np.arange(box.height_px)[None, :, None]
-    along = np.cos(angle) * (x - centre[:, 0, None, None]) + np.sin(angle) * (y - centre[:, 1, None, None])
-    return (size * along / half[:, None, None])[..., None].astype(np.float32)
+    squared = ((x - centre[:, 0]) ** 2 + (y - centre[:, 1]) ** 2) / half**2
+    return (size * (1 - 2 * np.minimum(squared, 1)))[..., None].astype(np.float32)
 
 
 def _upsampling_grid(box: FaceBox, period_px: float, size: float) -> np.ndarray:
