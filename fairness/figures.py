@@ -10,6 +10,7 @@ import numpy as np
 
 from unmasked.evaluation.page import group_colours
 from unmasked.fairness.verdicts import title
+from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,8 +133,3 @@ class GroupRates:
         ax.set_axisbelow(True)
         for side in ("top", "right", "left"):
             ax.spines[side].set_visible(False)
-
-
-def number(value: Any) -> float:
-    """A JSON value as a float; null is NaN."""
-    return float("nan") if value is None else float(value)

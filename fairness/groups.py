@@ -48,8 +48,8 @@ def skin_tone_groups(tones: pd.Series) -> pd.Series:
     wrong = tones[(tones.notna() & numbers.isna()) | (numbers < 1) | (numbers > 10)]
     if len(wrong):
         raise InputError(
-            f"column {tones.name!r} holds {wrong.iloc[0]!r}; skin tones are numbers from 1 to 10 on "
-            "the Monk scale. If the values are groups already, call the column skin_tone_group"
+            f"column {tones.name!r} holds {wrong.iloc[0]!r}; skin tones are numbers from 1 to 10 on the "
+            "Monk scale. If the values are groups already, call the column skin_tone_group"
         )
     binned = pd.cut(numbers, bins=list(MONK_BINS), labels=list(MONK_GROUPS))
     return binned.astype(object).rename(SKIN_TONE_GROUP)
@@ -194,8 +194,8 @@ def _single(table: pd.DataFrame, name: str) -> pd.Series:
     near = difflib.get_close_matches(name, [str(column) for column in table.columns], n=1)
     meant = f" (is {near[0]!r} meant?)" if near else ""
     raise InputError(
-        f"there is no column {name!r} to group by; the table has {_listed(table.columns)}{meant}. "
-        "Give one of these, or join annotations first"
+        f"there is no column {name!r} to group by; the table has {_listed(table.columns)}{meant}. Give one "
+        "of these, or join annotations first"
     )
 
 
@@ -210,8 +210,8 @@ def check_values(attribute: str, names: np.ndarray) -> None:
         )
     if len(found) > MAX_GROUPS:
         raise InputError(
-            f"attribute {attribute!r} has {len(found)} groups, for example {_listed(found[:3])}; "
-            f"at most {MAX_GROUPS} can be compared. Give groups rather than names or measurements"
+            f"attribute {attribute!r} has {len(found)} groups, for example {_listed(found[:3])}; at most "
+            f"{MAX_GROUPS} can be compared. Give groups rather than names or measurements"
         )
 
 

@@ -29,6 +29,7 @@ from unmasked.fairness.resampling import (
     score_interval,
     strata,
 )
+from unmasked.fairness.wording import units
 
 # Ranking metrics need the scores of every resample: fewer resamples, whose variance is all that is used.
 SCORE_RESAMPLES = 200
@@ -201,7 +202,7 @@ def _enough(support: pd.DataFrame, settings: Settings) -> pd.DataFrame:
 
 def _excluded(support: pd.DataFrame, settings: Settings) -> list[dict[str, str]]:
     """Which group is left out of which gaps, and why, in words."""
-    noun = {"identity": "people", "video": "videos"}.get(settings.unit, f"{settings.unit}s")
+    noun = units(settings.unit)
     found = []
     for group, row in support.iterrows():
         if group == UNKNOWN:
@@ -210,10 +211,10 @@ def _excluded(support: pd.DataFrame, settings: Settings) -> list[dict[str, str]]
             )
             continue
         for name, metrics in (("real", "FPR"), ("fake", "TPR")):
-            units, frames = row[f"{name}_clusters"], row[f"{name}_frames"]
+            count, frames = row[f"{name}_clusters"], row[f"{name}_frames"]
             reasons = []
-            if units < settings.min_clusters:
-                reasons.append(f"{units} {noun} with {name} material, {settings.min_clusters} needed")
+            if count < settings.min_clusters:
+                reasons.append(f"{count} {noun} with {name} material, {settings.min_clusters} needed")
             if frames < settings.min_samples:
                 reasons.append(f"{frames} {name} frames, {settings.min_samples} needed")
             if frames == 0:

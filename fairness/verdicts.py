@@ -6,6 +6,7 @@ import pandas as pd
 
 from unmasked.fairness.groups import CROSS, SKIN_TONE_GROUP
 from unmasked.fairness.slices import Settings
+from unmasked.fairness.wording import percent, points, units
 
 # What a rate means for a person who is shown. TPR is told as its complement: fakes that are missed.
 EVENTS = {"fpr": "real videos{} are called fake", "tpr": "fakes{} are missed"}
@@ -80,30 +81,29 @@ def _disparity(test: pd.Series, by_group: pd.DataFrame, settings: Settings, fami
     other = people(attribute, test["best_group"])
     if best > 0:
         compared = (
-            f"{_times(worst / best)} times as often as of {other}, {_percent(worst)} against {_percent(best)}"
+            f"{_times(worst / best)} times as often as of {other}, {percent(worst)} against {percent(best)}"
         )
     else:
-        compared = f"in {_percent(worst)} of cases and never of {other}"
+        compared = f"in {percent(worst)} of cases and never of {other}"
     corrected = f", corrected for {family} comparisons" if family > 1 else ""
     text = (
-        f"{_capital(event)} {compared} (a gap of {_points(test['gap'])}, {_interval(test)}, "
-        f"p = {test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a gap of up to "
-        f"{_points(test['null_floor'])} by chance on this many videos."
+        f"{_capital(event)} {compared} (a gap of {points(test['gap'])}, {_interval(test)}, p = "
+        f"{test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a gap of up to "
+        f"{points(test['null_floor'])} by chance on this many videos."
     )
     if test["ci_high"] < settings.margin:
-        text += f" The gap is real but below the margin of {_points(settings.margin)}."
+        text += f" The gap is real but below the margin of {points(settings.margin)}."
     return text
 
 
 def _inconclusive(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
-    metric, margin = test["metric"], _points(settings.margin)
+    metric, margin = test["metric"], points(settings.margin)
     return (
         f"Between groups of {title(test['attribute'])} no difference was shown in how often "
-        f"{EVENTS[metric].format('')} (a gap of {_points(test['gap'])}, {_interval(test)}; an unbiased "
-        f"detector "
-        f"would show up to {_points(test['null_floor'])} by chance). That is not proof of equality: to "
-        f"tell a gap "
-        f"of {margin} from none would take about {test['n_needed']:,.0f} {CLASSES[metric]} videos."
+        f"{EVENTS[metric].format('')} (a gap of {points(test['gap'])}, {_interval(test)}; an unbiased "
+        f"detector would show up to {points(test['null_floor'])} by chance). That is not proof of equality: "
+        f"to tell a gap of {margin} from none would take about {test['n_needed']:,.0f} {CLASSES[metric]} "
+        "videos."
     )
 
 
@@ -111,31 +111,21 @@ def _equivalent(test: pd.Series, by_group: pd.DataFrame, settings: Settings, fam
     event = _capital(EVENTS[test["metric"]].format(""))
     return (
         f"{event} about equally often in all groups of {title(test['attribute'])}: the gap is "
-        f"{_points(test['gap'])} ({_interval(test)}), below the margin of {_points(settings.margin)}."
+        f"{points(test['gap'])} ({_interval(test)}), below the margin of {points(settings.margin)}."
     )
 
 
 def _not_enough(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
     event = EVENTS[test["metric"]].format("")
-    noun = {"identity": "people", "video": "videos"}.get(settings.unit, f"{settings.unit}s")
     return (
         f"There is not enough data to compare how often {event} between groups of "
-        f"{title(test['attribute'])}: fewer than two of them have at least "
-        f"{settings.min_clusters} {noun} and {settings.min_samples} frames."
+        f"{title(test['attribute'])}: fewer than two of them have at least {settings.min_clusters} "
+        f"{units(settings.unit)} and {settings.min_samples} frames."
     )
 
 
 def _times(ratio: float) -> str:
     return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
-
-
-def _points(value: float) -> str:
-    text = f"{100 * value:.{0 if value >= 0.0995 else 1}f}".removesuffix(".0")
-    return f"{text} point{'' if text == '1' else 's'}"
 
 
 def _interval(test: pd.Series) -> str:
