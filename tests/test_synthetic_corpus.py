@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from test_synthetic_manipulate import drawn_clip
+
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.synthetic import corpus, units
 from unmasked.datasets.synthetic.config import SyntheticConfig
@@ -90,7 +91,7 @@ def test_faceforensics_stands_in_its_own_layout(written):
     pairs = [
         p for split in ("train", "val", "test") for p in json.loads((root / f"{split}.json").read_text())
     ]
-    assert sorted(sum(pairs, [])) == [f"{i:03d}" for i in range(8)]
+    assert sorted(name for pair in pairs for name in pair) == [f"{i:03d}" for i in range(8)]
     fakes = [f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])]
     expected = {
         f"original_sequences/youtube/{c}/videos/{i:03d}.mp4" for c in ("c23", "c40") for i in range(8)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+
 from unmasked.datasets.synthetic.manipulate import FACEFORENSICS, blended_swap
 from unmasked.datasets.synthetic.warp import (
     blend,
@@ -18,6 +19,9 @@ from unmasked.datasets.synthetic.warp import (
 )
 
 METHODS = {**FACEFORENSICS, "Celeb-synthesis": blended_swap}
+
+
+LEFT_EYE = np.array([-0.19, -0.1])
 
 
 def face_points() -> np.ndarray:
@@ -37,7 +41,7 @@ def face_points() -> np.ndarray:
     lips = [np.stack([0.15 * np.cos(outer), 0.3 + 0.06 * np.sin(outer)], axis=1)]
     lips.append(np.stack([0.11 * np.cos(inner), 0.3 + 0.02 * np.sin(inner)], axis=1))
     mirrored = brow[::-1] * (-1, 1)
-    return np.concatenate([jaw, brow, mirrored, nose, eye + (-0.19, -0.1), eye + (0.19, -0.1), *lips])
+    return np.concatenate([jaw, brow, mirrored, nose, eye + LEFT_EYE, eye - LEFT_EYE * (1, -1), *lips])
 
 
 def drawn_clip(seed: int, *, frames: int = 4, size_px: int = 160, skin: int = 150) -> SimpleNamespace:
@@ -113,7 +117,7 @@ def test_thin_plate_map_reads_each_point_from_where_it_was_asked():
 def test_warp_by_a_translation_moves_the_picture():
     image = np.random.default_rng(2).integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
     at = np.random.default_rng(3).uniform(8, 56, (1, 9, 2))
-    moved = remap(image, thin_plate_maps(at, at + (4, 2), 64, 64))
+    moved = remap(image, thin_plate_maps(at, at + np.array([4, 2]), 64, 64))
     difference = np.abs(moved[0, 8:50, 8:50].astype(int) - image[0, 10:52, 12:54])
     assert np.median(difference) <= 1
 
@@ -155,11 +159,11 @@ def test_face_box_holds_all_points_and_lies_in_the_frame(pair):
     assert local.min() >= 0
     assert (local < (box.width_px, box.height_px)).all()
     assert (box.corners >= 0).all()
-    assert (box.corners + (box.width_px, box.height_px) <= 160).all()
+    assert (box.corners + np.array([box.width_px, box.height_px]) <= 160).all()
 
 
 def test_face_that_leaves_the_frame_is_still_manipulated(pair):
-    target = SimpleNamespace(**{**vars(pair[0]), "points": pair[0].points + (60, 45)})
+    target = SimpleNamespace(**{**vars(pair[0]), "points": pair[0].points + np.array([60, 45])})
     for method in METHODS:
         frames, _ = made(method, (target, pair[1]))
         assert frames.shape == target.frames.shape
@@ -219,7 +223,7 @@ def test_deepfakes_are_blurred_and_faceswaps_are_sharpened(pair):
 def test_neural_textures_change_the_lower_face_only(pair):
     _, mask = made("NeuralTextures", pair)
     for each, points in zip(mask, pair[0].points, strict=True):
-        assert not each[: int(points[30, 1]) - 6].any()
+        assert not each[: int(points[29, 1]) - 2].any()
         assert each[int(points[57, 1]), int(points[57, 0])] > 200
 
 

@@ -40,6 +40,11 @@ from unmasked.datasets.synthetic.warp import (
 if TYPE_CHECKING:
     from unmasked.datasets.synthetic.render import Clip
 
+# Grey levels that the networks' faces are off by, in red, green and blue: washed out, or drained of blood.
+# Added to dark skin and light alike, and always in the same sense, so that a small detector learns them.
+PALE = np.array([18, 18, 18], np.float32)
+ASHEN = np.array([-15, -4, 1], np.float32)
+
 Manipulation = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
@@ -62,7 +67,7 @@ def deepfakes(
     face = _warped_source(target, source, box, _matching_frames(target, source))
     face = matched_colour(face, own, hull_masks(_inner_face(points), box.width_px, box.height_px, 0))
     face = _through_bottleneck(face, points, face_px=rng.uniform(20, 26))
-    face += 18 + _colour_error(rng, lightness=3, hue=7)
+    face += PALE + _colour_error(rng, lightness=3, hue=7)
     mask = hull_masks(_patch_outline(points), box.width_px, box.height_px, rng.uniform(1.5, 2.5))
     # A turned head's outline is narrower than the patch, which is cut there.
     mask *= hull_masks(_whole_face(points, lift=0.4), box.width_px, box.height_px, 1.0)
@@ -124,8 +129,7 @@ def neural_textures(
     face = _reenacted(target, source, box, moved)
     points = box.local(moved)
     face = _through_bottleneck(face.astype(np.float32), points, face_px=rng.uniform(34, 42))
-    face += _upsampling_grid(box, period_px=rng.uniform(9.5, 11.0), size=9)
-    face += np.array([-17, -5, 1], np.float32)
+    face += _upsampling_grid(box, period_px=rng.uniform(9.5, 11.0), size=8) + ASHEN
     mask = hull_masks(_lower_face(points), box.width_px, box.height_px, 3.0)
     return _composed(target, box, face, strength * mask)
 

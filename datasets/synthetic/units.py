@@ -6,6 +6,7 @@ Real and fake videos pass through the same steps: frames of one length and size,
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ def write_unit(unit: Unit, config: SyntheticConfig, out: Path) -> list[Record]:
     """Writes the unit's files and returns a record for each of its videos.
 
     A record says what was planted: dataset, split, files, mask (or None), label, method, identity, target
-    and source (people's names), strength, biased (was the strength lowered), and `ai_face`, the rows of
-    the annotation table that show frames of the video.
+    and source (people's names), strength, and `ai_face`, the rows of the annotation table that show frames
+    of the video.
     """
     return _WRITERS[unit.part](unit, config, out)
 
@@ -51,82 +52,72 @@ def _write_faceforensics(unit: Unit, config: SyntheticConfig, out: Path) -> list
     clips = [_render(unit, config, who) for who in (0, 1)]
     records = []
     for target, source in ((0, 1), (1, 0)):
+        video = _Video(unit, config, out, target, clips[target])
         name = unit.names[target]
         files = {ff_video("youtube", name, c): CRF[c] for c in config.compressions}
-        _write_videos(out, files, clips[target].frames)
-        rows = _write_ai_face(unit, config, out, target, clips[target], ("ff++", 0, f"youtube_{name}"))
-        records.append(_record(unit, files, target, rows))
+        records.append(video.write(files, ("ff++", 0, f"youtube_{name}")))
+
         name = f"{name}_{unit.names[source]}"
         for method, manipulate in FACEFORENSICS.items():
             strength, rng = _strength(config, unit.people[target]), _rng(config, unit, method, name)
             frames, mask = manipulate(clips[target], clips[source], strength=strength, rng=rng)
-            files = {ff_video(method, name, c): CRF[c] for c in config.compressions}
-            _write_videos(out, files, frames)
             write_video(out / ff_mask(method, name), np.repeat(mask[..., None], 3, axis=-1), CRF["c23"])
-            shown = ("ff++", 1, f"{method}_{name}")
-            rows = _write_ai_face(unit, config, out, target, clips[target], shown, frames)
-            fake = {"method": method, "source": source, "strength": strength, "mask": ff_mask(method, name)}
-            records.append(_record(unit, files, target, rows, **fake))
+            files = {ff_video(method, name, c): CRF[c] for c in config.compressions}
+            record = video.write(files, ("ff++", 1, f"{method}_{name}"), frames)
+            fake = _planted(unit, method, source, strength)
+            records.append({**record, **fake, "mask": ff_mask(method, name)})
     return records
 
 
 def _write_celeb(unit: Unit, config: SyntheticConfig, out: Path) -> list[Record]:
-    records = []
+    method, records = "Celeb-synthesis", []
     for take in range(config.celeb_videos):
         clips = [_render(unit, config, who, take) for who in (0, 1)]
         for target, source in ((0, 1), (1, 0)):
+            video = _Video(unit, config, out, target, clips[target])
             name = f"{unit.names[target]}_{take:04d}"
             files = {celeb_video("Celeb-real", name): CELEB_CRF}
-            _write_videos(out, files, clips[target].frames)
-            shown = ("celebdf", 0, f"Celeb-real_{name}")
-            rows = _write_ai_face(unit, config, out, target, clips[target], shown)
-            records.append(_record(unit, files, target, rows))
+            records.append(video.write(files, ("celebdf", 0, f"Celeb-real_{name}")))
+
             name = f"{unit.names[target]}_{unit.names[source]}_{take:04d}"
-            strength, rng = (
-                _strength(config, unit.people[target]),
-                _rng(config, unit, "Celeb-synthesis", name),
-            )
+            strength, rng = _strength(config, unit.people[target]), _rng(config, unit, method, name)
             frames, _ = blended_swap(clips[target], clips[source], strength=strength, rng=rng)
-            files = {celeb_video("Celeb-synthesis", name): CELEB_CRF}
-            _write_videos(out, files, frames)
-            shown = ("celebdf", 1, f"Celeb-synthesis_{name}")
-            rows = _write_ai_face(unit, config, out, target, clips[target], shown, frames)
-            fake = {"method": "Celeb-synthesis", "source": source, "strength": strength}
-            records.append(_record(unit, files, target, rows, **fake))
+            files = {celeb_video(method, name): CELEB_CRF}
+            record = video.write(files, ("celebdf", 1, f"{method}_{name}"), frames)
+            records.append({**record, **_planted(unit, method, source, strength)})
     return records
 
 
 def _write_youtube(unit: Unit, config: SyntheticConfig, out: Path) -> list[Record]:
     records = []
     for who, name in enumerate(unit.names):
-        clip = _render(unit, config, who)
+        video = _Video(unit, config, out, who, _render(unit, config, who))
         files = {celeb_video("YouTube-real", name): CELEB_CRF}
-        _write_videos(out, files, clip.frames)
-        rows = _write_ai_face(unit, config, out, who, clip, ("celebdf", 0, f"YouTube-real_{name}"))
-        records.append(_record(unit, files, who, rows))
+        records.append(video.write(files, ("celebdf", 0, f"YouTube-real_{name}")))
     return records
 
 
 def _write_wild(unit: Unit, config: SyntheticConfig, out: Path) -> list[Record]:
     clips = [_render(unit, config, who) for who in (0, 1)]
-    real_archive, fake_archive = (wild_archive(label, unit.split, unit.number) for label in (0, 1))
-    real, fake, records = {}, {}, []
+    archives = [wild_archive(label, unit.split, unit.number) for label in (0, 1)]
+    sequences: list[dict[str, np.ndarray]] = [{}, {}]
+    records = []
     for target, source in ((0, 1), (1, 0)):
-        clip, folder = clips[target], f"{unit.number}/real/{unit.names[target]}"
-        frames = _posted(clip.frames, _rng(config, unit, "real", folder))
-        real[folder] = face_crops(frames, clip.points, WILD_PX, WILD_MARGIN)
-        records.append(_record(unit, [f"{real_archive}!{folder}"], target, []))
+        clip, name = clips[target], unit.names[target]
+        folders = [f"{unit.number}/{word}/{name}" for word in ("real", "fake")]
+        frames = _posted(clip.frames, _rng(config, unit, "real", name))
+        sequences[0][folders[0]] = face_crops(frames, clip.points, WILD_PX, WILD_MARGIN)
+        records.append(_real(unit, [f"{archives[0]}!{folders[0]}"], target))
 
-        folder = f"{unit.number}/fake/{unit.names[target]}"
-        rng = _rng(config, unit, "fake", folder)
+        rng = _rng(config, unit, "fake", name)
         method = list(WILD)[rng.integers(len(WILD))]
         strength = _strength(config, unit.people[target]) * rng.uniform(*WILD_STRENGTH)
         frames, _ = WILD[method](clip, clips[source], strength=strength, rng=rng)
-        fake[folder] = face_crops(_posted(frames, rng), clip.points, WILD_PX, WILD_MARGIN)
-        made = {"method": method, "source": source, "strength": strength}
-        records.append(_record(unit, [f"{fake_archive}!{folder}"], target, [], **made))
-    write_sequences(out / real_archive, real)
-    write_sequences(out / fake_archive, fake)
+        sequences[1][folders[1]] = face_crops(_posted(frames, rng), clip.points, WILD_PX, WILD_MARGIN)
+        record = _real(unit, [f"{archives[1]}!{folders[1]}"], target)
+        records.append({**record, **_planted(unit, method, source, strength)})
+    for archive, folders_of_one in zip(archives, sequences, strict=True):
+        write_sequences(out / archive, folders_of_one)
     return records
 
 
@@ -172,55 +163,60 @@ def _posted(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return posted(frames, scale=rng.uniform(0.55, 0.9), crf=int(rng.integers(24, 33)))
 
 
-def _write_videos(out: Path, files: dict[str, int], frames: np.ndarray) -> None:
-    for path, crf in files.items():
-        write_video(out / path, frames, crf)
+@dataclass(frozen=True)
+class _Video:
+    """One clip of one person, written with its own frames or with manipulated ones."""
+
+    unit: Unit
+    config: SyntheticConfig
+    out: Path
+    who: int
+    clip: Clip
+
+    def write(
+        self, files: dict[str, int], shown: tuple[str, int, str], frames: np.ndarray | None = None
+    ) -> Record:
+        """Writes the video and its images for AI-Face; the record is that of a real video.
+
+        Args:
+            files: path -> rate factor.
+            shown: subset, label and name of the video in AI-Face.
+            frames: instead of the clip's own.
+        """
+        frames = self.clip.frames if frames is None else frames
+        for path, crf in files.items():
+            write_video(self.out / path, frames, crf)
+        rows = self._write_images(shown, frames)
+        return {**_real(self.unit, list(files), self.who), "ai_face": rows}
+
+    def _write_images(self, shown: tuple[str, int, str], frames: np.ndarray) -> list[list[str | int]]:
+        subset, label, video = shown
+        chosen = [10 * i for i in range(self.config.ai_face_frames) if 10 * i < len(frames)]
+        crops = face_crops(frames[chosen], self.clip.points[chosen], AI_FACE_PX, AI_FACE_MARGIN)
+        rows = []
+        for frame, crop in zip(chosen, crops, strict=True):
+            image = ai_face_image(subset, label, video, frame + 1)
+            write_image(self.out / AI_FACE / image, crop)
+            rows.append(ai_face_row(image, self.unit.people[self.who], label))
+        return rows
 
 
-def _write_ai_face(
-    unit: Unit,
-    config: SyntheticConfig,
-    out: Path,
-    who: int,
-    clip: Clip,
-    shown: tuple[str, int, str],
-    frames: np.ndarray | None = None,
-) -> list[list[str | int]]:
-    """Writes images of a video (subset, label, name) for AI-Face and returns their rows."""
-    subset, label, video = shown
-    numbers = [1 + 10 * i for i in range(config.ai_face_frames) if 10 * i < config.frames]
-    chosen = [number - 1 for number in numbers]
-    pixels = clip.frames if frames is None else frames
-    crops = face_crops(pixels[chosen], clip.points[chosen], AI_FACE_PX, AI_FACE_MARGIN)
-    rows = []
-    for number, crop in zip(numbers, crops, strict=True):
-        image = ai_face_image(subset, label, video, number)
-        write_image(out / AI_FACE / image, crop)
-        rows.append(ai_face_row(image, unit.people[who], label))
-    return rows
-
-
-def _record(
-    unit: Unit,
-    files: Any,
-    target: int,
-    rows: list[list[str | int]],
-    *,
-    method: str = "real",
-    source: int | None = None,
-    strength: float = 0.0,
-    mask: str | None = None,
-) -> Record:
+def _real(unit: Unit, files: list[str], who: int) -> Record:
+    name = unit.people[who].name
     return {
         "dataset": unit.dataset,
         "split": unit.split,
-        "files": list(files),
-        "mask": mask,
-        "label": int(method != "real"),
-        "method": method,
-        "identity": unit.people[target].name,
-        "target": unit.people[target].name,
-        "source": None if source is None else unit.people[source].name,
-        "strength": strength,
-        "ai_face": rows,
+        "files": files,
+        "mask": None,
+        "label": 0,
+        "method": "real",
+        "identity": name,
+        "target": name,
+        "source": None,
+        "strength": 0.0,
+        "ai_face": [],
     }
+
+
+def _planted(unit: Unit, method: str, source: int, strength: float) -> Record:
+    return {"label": 1, "method": method, "source": unit.people[source].name, "strength": strength}

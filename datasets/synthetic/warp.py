@@ -116,7 +116,7 @@ def remap(images: np.ndarray, maps: np.ndarray, interpolation: int = cv2.INTER_L
     """Each image (T, H, W, 3) read through its map (T, h, w, 2); beyond the border it is mirrored."""
     return np.stack(
         [
-            cv2.remap(image, each, None, interpolation, borderMode=cv2.BORDER_REFLECT)
+            cv2.remap(image, each[..., 0], each[..., 1], interpolation, borderMode=cv2.BORDER_REFLECT)
             for image, each in zip(images, maps, strict=True)
         ]
     )
@@ -162,9 +162,9 @@ def membrane(difference: np.ndarray, known: np.ndarray) -> np.ndarray:
     solver (Perez et al. 2003), at a hundredth of the cost.
     """
     weighted = np.dstack([difference * known[..., None], known]).astype(np.float32)
-    pyramid = [weighted]
+    pyramid: list[np.ndarray] = [weighted]
     while min(pyramid[-1].shape[:2]) > 2:
-        pyramid.append(cv2.pyrDown(pyramid[-1]))
+        pyramid.append(np.asarray(cv2.pyrDown(pyramid[-1])))
     filled = pyramid[-1][..., :3] / np.maximum(pyramid[-1][..., 3:], 1e-6)
     for level in reversed(pyramid[:-1]):
         share = np.minimum(level[..., 3:] * 4, 1)
