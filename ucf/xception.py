@@ -123,4 +123,5 @@ class Xception(nn.Module):
 
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        # By fan-in: by fan-out the weights of a depthwise convolution would shrink with the width.
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
