@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # Grey levels that the networks' faces are off by, in red, green and blue: washed out, or drained of blood.
 # Added to dark skin and light alike, and always in the same sense, so that a small detector learns them.
 PALE = np.array([18, 18, 18], np.float32)
-ASHEN = np.array([-15, -4, 1], np.float32)
+ASHEN = np.array([-14, -4, 1], np.float32)
 
 Manipulation = Callable[..., tuple[np.ndarray, np.ndarray]]
 
@@ -83,7 +83,7 @@ def faceswap(
     Arguments and result as in `deepfakes`.
     """
     box, own = _box_of(target)
-    still = np.full(len(target.frames), int(np.argmin(source.mouth_open)))
+    still = np.full(len(target.frames), int(np.argmin(source.mouth_open - _eyes_open(source.points))))
     jitter = rng.normal(0, 0.6, (len(target.points), 1, 2))
     points = box.local(target.points) + jitter.astype(np.float32)
     maps = thin_plate_maps(points, source.points[still], box.width_px, box.height_px)
@@ -129,7 +129,7 @@ def neural_textures(
     face = _reenacted(target, source, box, moved)
     points = box.local(moved)
     face = _through_bottleneck(face.astype(np.float32), points, face_px=rng.uniform(34, 42))
-    face += _upsampling_grid(box, period_px=rng.uniform(9.5, 11.0), size=8) + ASHEN
+    face += _upsampling_grid(box, period_px=rng.uniform(9.5, 11.0), size=6) + ASHEN
     mask = hull_masks(_lower_face(points), box.width_px, box.height_px, 3.0)
     return _composed(target, box, face, strength * mask)
 
@@ -143,10 +143,10 @@ def blended_swap(
     """
     box, own = _box_of(target)
     points = _smoothed_in_time(box.local(target.points))
-    face = _warped_source(target, source, box, np.arange(len(target.frames)))
+    face = _warped_source(target, source, box, _matching_frames(target, source))
     face = matched_colour(face, own, hull_masks(_inner_face(points), box.width_px, box.height_px, 0))
-    face = _through_bottleneck(face, points, face_px=rng.uniform(34, 44))
-    face += _colour_error(rng, lightness=6, hue=4)
+    face = _through_bottleneck(face, points, face_px=rng.uniform(60, 76))
+    face += _colour_error(rng, lightness=4, hue=3)
     mask = hull_masks(_whole_face(points, lift=0.12), box.width_px, box.height_px, 5.0)
     return _composed(target, box, face, strength * mask)
 
@@ -216,11 +216,24 @@ def _canonical(points: np.ndarray, template: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _matching_frames(target: Clip, source: Clip) -> np.ndarray:
-    """For every frame of the target, the source's frame with the most similar pose and expression."""
+    """For every frame of the target, the source's frame with the most similar pose and expression.
+
+    Open eyes count most: a closed lid that is stretched over an eye is no face at all.
+    """
     template = target.points[0].astype(np.float64)
     ours, theirs = _canonical(target.points, template)[0], _canonical(source.points, template)[0]
     ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
-    return ((ours[:, None] - theirs[None]) ** 2).sum(axis=(2, 3)).argmin(axis=1)
+    width = np.linalg.norm(template[16] - template[0])
+    distance = ((ours[:, None] - theirs[None]) ** 2).sum(axis=(2, 3)) / width**2
+    eyes = _eyes_open(target.points)[:, None] - _eyes_open(source.points)[None]
+    return (distance + eyes**2).argmin(axis=1)
+
+
+def _eyes_open(points: np.ndarray) -> np.ndarray:
+    """How far the eyes are open in each frame, (T,), as a share of the widest in the clip."""
+    gap = np.linalg.norm(points[:, [37, 38, 43, 44]] - points[:, [41, 40, 47, 46]], axis=2).mean(axis=1)
+    relative = gap / np.linalg.norm(points[:, 16] - points[:, 0], axis=1)
+    return relative / relative.max()
 
 
 def _warped_source(target: Clip, source: Clip, box: FaceBox, chosen: np.ndarray) -> np.ndarray:

@@ -30,9 +30,10 @@ from unmasked.datasets.synthetic.manipulate import FACEFORENSICS, WILD, WILD_STR
 from unmasked.datasets.synthetic.people import Person
 from unmasked.datasets.synthetic.plan import AI_FACE, Unit, seed_for
 from unmasked.datasets.synthetic.render import Clip, render_clip
+from unmasked.datasets.synthetic.warp import lifted_brows
 
 CELEB_CRF = 23
-AI_FACE_PX, AI_FACE_MARGIN = 256, 1.3
+AI_FACE_PX, AI_FACE_MARGIN = 256, 1.2
 WILD_PX, WILD_MARGIN = 224, 1.5
 
 Record = dict[str, Any]
@@ -130,10 +131,11 @@ _WRITERS: dict[str, Callable[[Unit, SyntheticConfig, Path], list[Record]]] = {
 
 
 def face_crops(frames: np.ndarray, points: np.ndarray, size_px: int, margin: float) -> np.ndarray:
-    """Upright squares around the face: (T, size_px, size_px, 3), ``margin`` times as large as its points.
+    """Upright squares around the head: (T, size_px, size_px, 3), ``margin`` times as large as its face.
 
     The square has one size through the clip and follows the face smoothly; beyond the frame it is mirrored.
     """
+    points = np.concatenate([points, lifted_brows(points, 0.45)], axis=1)
     low, high = points.min(axis=1), points.max(axis=1)
     side = margin * (high - low).max()
     crops = []
