@@ -236,10 +236,11 @@ def test_faceswap_shows_one_still(pair):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_traces_are_as_large_on_dark_skin_as_on_light(method):
+def test_traces_are_at_least_as_large_on_dark_skin_as_on_light(method):
     changes = {}
     for skin in (70, 190):
         clips = drawn_clip(1, skin=skin), drawn_clip(1, skin=skin)
         frames, mask = made(method, clips)
         changes[skin] = np.abs(frames.astype(float) - clips[0].frames)[mask > 200].mean()
-    assert changes[70] == pytest.approx(changes[190], rel=0.35)
+    # Up to 1.6 times, to outweigh the highlights that hide them on dark skin.
+    assert 0.9 < changes[70] / changes[190] < 1.7
