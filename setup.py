@@ -5,6 +5,8 @@ overwrite Hugging Face's package of that name, and with an ``__init__.py`` it wo
 whenever the checkout is on ``sys.path``.
 """
 
+from pathlib import Path
+
 from setuptools import find_namespace_packages, setup
 
 LAYERS = ["datasets", "preprocessing", "evaluation", "fairness", "analysis", "ucf", "app"]
@@ -13,7 +15,7 @@ setup(
     name="unmasked",
     version="0.1.0",
     description="Does a deepfake detector hold up on data it never saw, and for whom does it fail?",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",

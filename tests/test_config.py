@@ -70,7 +70,7 @@ def test_bad_configuration_is_named(overrides, message):
 
 
 def test_absent_file_lists_the_shipped_ones(tmp_path):
-    with pytest.raises(InputError, match="does not exist; give a YAML file's path or one of .*ucf/demo"):
+    with pytest.raises(InputError, match=r"does not exist; give a YAML file's path or one of .*ucf/demo"):
         load(Study, tmp_path / "none.yaml")
 
 

@@ -14,6 +14,21 @@ from unmasked.app.progress import Reporter, print_result
 
 SOURCE = "FaceForensics++"  # what the demo trains on; the other datasets are never seen before the test
 
+# A dozen people and four steps: enough to see every stage at work, far too little to learn anything.
+QUICK_CORPUS = {
+    "ff_train": 4,
+    "ff_val": 2,
+    "ff_test": 4,
+    "celeb_test": 2,
+    "celeb_train": 0,
+    "celeb_youtube": 2,
+    "celeb_videos": 1,
+    "wild_train": 0,
+    "wild_test": 2,
+    "frames": 6,
+}
+QUICK_TRAINING = ["training.max_steps=4", "model.width=0.125", "model.size_px=64"]
+
 
 class Config(BaseModel):
     """Where the demo writes, and what is planted in its corpus."""
@@ -21,7 +36,8 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: Path = Field(Path("unmasked-demo"), description="folder for the corpus, the crops and the run")
-    seed: int = Field(0, ge=0, description="seed of the corpus and of the training")
+    seed: int = Field(0, ge=0, description="seed of the training; `corpus_seed` draws the people")
+    corpus_seed: int = Field(0, ge=0, description="seed of the synthetic people, clips and manipulations")
     bias: str = Field(
         "",
         description="plant a disparity: fakes of this group show fainter traces, e.g. skin_tone:dark",
@@ -29,6 +45,10 @@ class Config(BaseModel):
     bias_strength: float = Field(0.9, ge=0, le=1, description="share by which those traces are fainter")
     shuffle_labels: bool = Field(
         False, description="control: shuffle labels among training videos; the test AUC must then be 0.5"
+    )
+    quick: bool = Field(
+        False,
+        description="a dozen people and four training steps, in a minute: shows the flow, learns nothing",
     )
     workers: int = Field(0, ge=0, description="processes for rendering and cropping; 0 = one a core")
     run: str = Field(
@@ -42,13 +62,14 @@ def run(config: Config) -> None:
     from unmasked.app.cli import verb_module
     from unmasked.app.config import load
 
+    steps = list(commands(config))
     with Reporter() as reporter:
-        reporter.say(f"1/{len(list(commands(config))) + 1}  synthetic corpus in {config.out / 'corpus'}")
+        reporter.say(f"1/{len(steps) + 1}  synthetic corpus in {config.out / 'corpus'}")
         _write_corpus(config, reporter)
-    for number, (verb, arguments) in enumerate(commands(config), start=2):
+    for number, (verb, arguments) in enumerate(steps, start=2):
         file = Path(arguments[1]) if arguments[0] == "--config" else None
         shown = shlex.join(["unmasked", verb, *arguments])
-        print_result(f"\n{number}/{len(list(commands(config))) + 1}  $ {shown}")
+        print_result(f"\n{number}/{len(steps) + 1}  $ {shown}")
         module = verb_module(verb)
         module.run(load(module.Config, file, arguments[2:] if file else arguments))
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
@@ -91,6 +112,8 @@ def commands(config: Config) -> Iterator[tuple[str, list[str]]]:
     training = [faces, f"out={result}", f"dataset={SOURCE}", f"seed={config.seed}"]
     if config.shuffle_labels:
         training.append("shuffle_labels=true")
+    if config.quick:
+        training += QUICK_TRAINING
     yield "train", ["--config", "ucf/demo", *training]
     yield "predict", [detector, faces, f"out={result / 'predictions.parquet'}"]
     yield "evaluate", [predictions, f"source={SOURCE}", f"out={result}"]
@@ -111,7 +134,12 @@ def _write_corpus(config: Config, reporter: Reporter) -> None:
     from unmasked.datasets.synthetic.config import SyntheticConfig
     from unmasked.datasets.synthetic.corpus import write_corpus
 
-    corpus = SyntheticConfig(seed=config.seed, bias=config.bias, bias_strength=config.bias_strength)
+    corpus = SyntheticConfig(
+        seed=config.corpus_seed,
+        bias=config.bias,
+        bias_strength=config.bias_strength,
+        **(QUICK_CORPUS if config.quick else {}),
+    )
     write_corpus(
         corpus, config.out / "corpus", workers=config.workers or os.cpu_count() or 1, progress=reporter
     )

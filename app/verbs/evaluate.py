@@ -42,7 +42,8 @@ def run(config: Config) -> None:
     from unmasked.evaluation.predictions import read_predictions
 
     predictions = read_predictions(config.predictions)
-    first, *others = _thresholds(config, predictions) or [None]
+    thresholds = _thresholds(config, predictions)
+    first, others = (thresholds[0], thresholds[1:]) if thresholds else (None, [])
     results = evaluate(
         predictions,
         threshold=first,
@@ -56,7 +57,7 @@ def run(config: Config) -> None:
     write_json(config.out / "metrics.json", results)
     write_text(config.out / "metrics.md", table)
     if first is not None:
-        fitted = {threshold.rule: threshold.to_dict() for threshold in (first, *others)}
+        fitted = {threshold.rule: threshold.to_dict() for threshold in thresholds}
         write_json(config.out / "thresholds.json", {"threshold": first.to_dict(), "thresholds": fitted})
     _print_matrix(results)
     print_result(

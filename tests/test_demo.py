@@ -1,0 +1,98 @@
+"""The whole flow on real video files, as `unmasked demo` runs it."""
+
+import json
+import shlex
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from unmasked.app.cli import VERBS, app
+from unmasked.app.config import load
+from unmasked.app.verbs import demo
+from unmasked.app.verbs.demo import Config, commands
+
+
+def test_every_command_of_the_demo_is_one_that_a_user_can_type():
+    from unmasked.app.cli import verb_module
+
+    for verb, arguments in commands(Config(bias="gender:female", shuffle_labels=True)):
+        assert verb in VERBS
+        typed = shlex.split(shlex.join(arguments))
+        file, rest = (typed[1], typed[2:]) if typed[0] == "--config" else (None, typed)
+        load(verb_module(verb).Config, file and demo.Path(file), rest)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    pytest.importorskip("anny")
+    out = tmp_path_factory.mktemp("demo")
+    result = CliRunner().invoke(app, ["demo", f"out={out}", "quick=true", "workers=1"])
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return out, result
+
+
+@pytest.mark.slow
+def test_demo_leaves_everything_that_a_run_holds(study):
+    out, result = study
+    left = {str(path.relative_to(out / "run")) for path in (out / "run").rglob("*") if path.is_file()}
+    assert left >= {
+        *("config.yaml", "environment.json", "metrics.json", "metrics.jsonl", "thresholds.json"),
+        *("detector.safetensors", "detector.json", "predictions.parquet", "checkpoints/last.ckpt"),
+        *("explain/cam.png", "explain/tsne.png", "report.html", "model_card.md"),
+    }
+    assert any("tfevents" in name for name in left)
+    assert str(out / "run" / "report.html") in result.output
+
+
+@pytest.mark.slow
+def test_tables_of_the_demo_agree_with_each_other(study):
+    out, _ = study
+    manifest, faces = (
+        pd.read_parquet(out / "manifest.parquet"),
+        pd.read_parquet(out / "faces" / "faces.parquet"),
+    )
+    predictions = pd.read_parquet(out / "run" / "predictions.parquet")
+    assert set(faces["video"]) == set(manifest["video"])
+    assert (faces["status"] == "ok").mean() > 0.9
+    scored = faces[(faces["status"] == "ok") & faces["split"].isin(["val", "test"])]
+    assert len(predictions) == len(scored)
+    truth = json.loads((out / "corpus" / "truth.json").read_text())
+    assert truth["config"]["bias"] == ""
+    metrics = json.loads((out / "run" / "metrics.json").read_text())
+    assert set(metrics["datasets"]) == {"FaceForensics++", "Celeb-DF-v2", "WildDeepfake"}
+    real = manifest[
+        (manifest["dataset"] == "FaceForensics++") & (manifest["split"] == "test") & (manifest["label"] == 0)
+    ]
+    assert metrics["datasets"]["FaceForensics++"]["n"]["real_videos"] == len(real) == 4
+
+
+@pytest.mark.slow
+def test_demographics_reach_the_predictions_from_the_annotation_file(study):
+    out, _ = study
+    predictions = pd.read_parquet(out / "run" / "predictions.parquet")
+    planted = json.loads((out / "corpus" / "truth.json").read_text())
+    known = predictions[predictions["dataset"] == "FaceForensics++"]
+    assert known["gender"].isin(["female", "male"]).all()
+    assert predictions.loc[predictions["dataset"] == "WildDeepfake", "gender"].isna().all()
+    assert planted["people"]
+
+
+@pytest.mark.slow
+def test_second_demo_reuses_corpus_and_crops(study):
+    out, _ = study
+    crops = {path: path.stat().st_mtime_ns for path in (out / "faces" / "crops").rglob("*.png")}
+    result = CliRunner().invoke(app, ["demo", f"out={out}", "quick=true", "workers=1", "run=again"])
+    assert result.exit_code == 0, result.output
+    assert {path: path.stat().st_mtime_ns for path in (out / "faces" / "crops").rglob("*.png")} == crops
+    first = pd.read_parquet(out / "run" / "predictions.parquet")
+    second = pd.read_parquet(out / "again" / "predictions.parquet")
+    pd.testing.assert_series_equal(first["score"], second["score"], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_corpus_of_another_configuration_is_refused(study):
+    out, _ = study
+    result = CliRunner().invoke(app, ["demo", f"out={out}", "quick=true", "corpus_seed=5"])
+    assert result.exit_code == 2
+    assert "corpus" in result.stderr
