@@ -136,13 +136,17 @@ def _done(run: Run) -> Markup:
 def _training(run: Run) -> Markup:
     if not run.records:
         return Markup("")
-    loss = TrainingDisplay.from_records(run.records, LOSSES, "loss, mean of the epoch")
+    by_step = all("step" in record for record in run.records)
+    position = "step" if by_step else "epoch"
+    loss = TrainingDisplay.from_records(
+        run.records, LOSSES, "loss, mean since the last validation", position=position
+    )
     auc = ("val/video_auc", "val/frame_auc")
     validation = TrainingDisplay.from_records(
-        run.records, auc, "AUC, source's validation split", limits=(0, 1.02)
+        run.records, auc, "AUC, source's validation split", position=position, limits=(0, 1.02)
     )
     drawn = [
-        svg(display.plot().figure_, f"Training: {display.quantity} by epoch")
+        svg(display.plot().figure_, f"Training: {display.quantity} by {position}")
         for display in (loss, validation)
         if display.series
     ]

@@ -67,10 +67,6 @@ class DataConfig(_Frozen):
     val_frames_per_video: int | None = Field(
         None, ge=1, description="Crops used of each validation video, evenly spread; all if not given"
     )
-    shuffle_labels: bool = Field(
-        False,
-        description="Permutes labels among training and among validation videos: a control, not a detector",
-    )
     cache_mb: int = Field(
         4096, ge=0, description="Crops are held in memory if they fit into this many megabytes"
     )

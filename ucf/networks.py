@@ -23,7 +23,6 @@ class Projection(nn.Module):
             nn.LeakyReLU(),
             nn.Conv2d(hidden, outputs, 1),
         )
-        self.apply(_keep_scale)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H, W)."""
@@ -40,7 +39,6 @@ class Head(nn.Module):
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(inputs, hidden), nn.LeakyReLU(), nn.Linear(hidden, classes))
         self.dropout = nn.Dropout(dropout)
-        self.apply(_keep_scale)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """(N, inputs, H, W) -> (N, classes) logits and (N, inputs) pooled features."""
@@ -79,18 +77,6 @@ class Decoder(nn.Module):
         maps = self.conv_last(self.dconv_up1(self.dropout(_doubled(maps))))  # (k S, 3, 8 h, 8 w)
         # To the size of the input, which is 4 times this one only where that is a multiple of 32.
         return torch.tanh(functional.interpolate(maps, size=size, mode="bilinear", align_corners=True))
-
-
-def _keep_scale(module: nn.Module) -> None:
-    """Starts a layer so that what passes it keeps its variance.
-
-    With PyTorch's own start, projection and head together shrink a signal a hundred times, and from
-    random weights the encoder sees no gradient to speak of for the first hundreds of steps.
-    """
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, a=0.01, nonlinearity="leaky_relu")
-        assert module.bias is not None
-        nn.init.zeros_(module.bias)
 
 
 def _double_conv(inputs: int, outputs: int) -> nn.Sequential:

@@ -123,6 +123,4 @@ class Xception(nn.Module):
 
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
-        # By fan-out, which starts depthwise filters small: normalised after, their scale is lost anyway, and
-        # Adam turns small ones faster. By fan-in the same training memorises instead of generalising.
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
