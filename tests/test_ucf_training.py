@@ -202,11 +202,11 @@ def test_learning_rate_at_start_middle_and_end(schedule, warmup, expected):
 
 def test_minutes_end_training_and_count_on_after_a_resume():
     now = [0.0]
-    limits = HoldLimits(None, 2.0, lambda: now[0])
+    limits = HoldLimits(2.0, lambda: now[0])
     limits.on_train_start(None, None)
     now[0] = 90.0
     stored = limits.state_dict()
-    later = HoldLimits(None, 2.0, lambda: now[0])
+    later = HoldLimits(2.0, lambda: now[0])
     later.load_state_dict(stored)
     later.on_train_start(None, None)
     now[0] = 120.0
@@ -334,6 +334,12 @@ def test_validation_can_come_more_often_than_epochs(corpus, tmp_path):
     settings = config(training__max_steps=4, training__val_every_steps=2, data__val_frames_per_video=1)
     result = train(faces, root, settings, tmp_path)
     assert [record["step"] for record in result.history] == [2, 4]
+
+
+def test_the_last_step_is_validated_wherever_it_falls(small, tmp_path):
+    root, faces = small
+    settings = config(training__epochs=2, training__val_every_steps=3)
+    assert [record["step"] for record in train(faces, root, settings, tmp_path).history] == [3, 4]
 
 
 def test_a_loss_that_is_no_number_stops_with_the_crops_of_the_batch(small, tmp_path):

@@ -89,10 +89,10 @@ class KeepLast(pl.Callback):
 
 
 class HoldLimits(pl.Callback):
-    """Ends training after so many steps or minutes, with a last validation."""
+    """Ends training after its last step, or after so many minutes, with a last validation."""
 
-    def __init__(self, max_steps: int | None, max_minutes: float | None, clock: Callable[[], float]) -> None:
-        self.max_steps, self.max_minutes, self.clock = max_steps, max_minutes, clock
+    def __init__(self, max_minutes: float | None, clock: Callable[[], float]) -> None:
+        self.max_minutes, self.clock = max_minutes, clock
         self.before_s = 0.0
         self.started_s = clock()
 
@@ -101,12 +101,12 @@ class HoldLimits(pl.Callback):
         self.started_s = self.clock()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Looks at both limits. Lightning validates when it is told to stop."""
+        """Looks at both limits. Lightning validates when it is told to stop, but not after a last epoch."""
         assert isinstance(pl_module, UCFModule)
         if self.max_minutes is not None:
             # One clock for all processes: they must stop in the same step, at the same learning rate.
             pl_module.time_share = trainer.strategy.broadcast(self.elapsed_s() / (60 * self.max_minutes))
-        if pl_module.time_share >= 1 or (self.max_steps and trainer.global_step >= self.max_steps):
+        if pl_module.time_share >= 1 or trainer.global_step >= pl_module.total_steps:
             trainer.should_stop = True
 
     def elapsed_s(self) -> float:

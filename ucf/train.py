@@ -81,7 +81,7 @@ def train(
     resumed_step = _checked_resume(last, config) if resume else 0
     best = KeepBest(Path(out) / NAME, _card(tables, config))
     metrics = WriteMetrics(Path(out) / "metrics.jsonl")
-    limits = HoldLimits(config.training.max_steps, config.training.max_minutes, time.monotonic)
+    limits = HoldLimits(config.training.max_minutes, time.monotonic)
     with isolate_rng(), _quiet():
         _seed_everything(config.seed)
         trainer = _trainer(
