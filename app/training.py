@@ -8,7 +8,7 @@ from unmasked.app.progress import Reporter
 
 
 def progress_callback(reporter: Reporter) -> pl.Callback:
-    """A Lightning callback that reports optimiser steps and says the validation result of each epoch."""
+    """A Lightning callback that reports optimiser steps and says each validation's result."""
     return _Progress(reporter)
 
 
@@ -25,4 +25,4 @@ class _Progress(pl.Callback):
             return
         value = trainer.callback_metrics.get("val/video_auc")
         if value is not None:
-            self.reporter.say(f"  epoch {trainer.current_epoch + 1}: validation video AUC {float(value):.3f}")
+            self.reporter.say(f"  step {trainer.global_step}: validation video AUC {float(value):.3f}")

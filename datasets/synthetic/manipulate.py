@@ -114,7 +114,7 @@ def face2face(
     face = _reenacted(target, source, box, moved)
     points = box.local(moved)
     smooth = np.stack([cv2.bilateralFilter(image, 9, 40, 4) for image in face]).astype(np.float32)
-    face = smooth + _legible(own) * _shading(points, box, rng, size=19)
+    face = smooth + _legible(own) * _shading(points, box, rng, size=26)
     mask = hull_masks(_whole_face(points, lift=0.1), box.width_px, box.height_px, 1.5)
     return _composed(target, box, face, strength * mask)
 
