@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 5.6, 4.2  # inches; a page scales them down, never up
+LEGEND_LINE = 0.18  # inches
 LEGEND_DROP = 0.55  # inches below the axes, past ticks and label
 CHANCE: dict[str, Any] = {"color": "#56616c", "linestyle": "--", "linewidth": 1.0}
 # Dashes tell lines apart that colour alone does not.
@@ -77,7 +78,7 @@ class RocDisplay(Display):
 
     def plot(self, ax: Axes | None = None, **line: Any) -> RocDisplay:
         """Draws the curves and the line of chance; ``line`` goes to every curve."""
-        self.ax_ = ax or new_axes(HEIGHT + 0.6, HEIGHT)
+        self.ax_ = ax or _axes_above_legend(len(self.curves))
         self.lines_ = []
         colours = group_colours(self.curves)
         for number, (name, curve) in enumerate(self.curves.items()):
@@ -114,7 +115,7 @@ class PrecisionRecallDisplay(Display):
 
     def plot(self, ax: Axes | None = None, **line: Any) -> PrecisionRecallDisplay:
         """Draws the curves, each with its own chance line, the share of fakes."""
-        self.ax_ = ax or new_axes(HEIGHT + 0.6, HEIGHT)
+        self.ax_ = ax or _axes_above_legend(len(self.curves))
         self.lines_, self.chances_ = [], []
         colours = group_colours(self.curves)
         for number, (name, curve) in enumerate(self.curves.items()):
@@ -363,6 +364,11 @@ def _legend(name: str, metric: str, value: float, low: float, high: float) -> st
         return f"{name}: {NOT_ENOUGH}"
     interval = "" if isnan(low) else f" [{low:.2f}, {high:.2f}]"
     return f"{name}: {metric} {value:.2f}{interval}"
+
+
+def _axes_above_legend(entries: int) -> Axes:
+    """Axes that stay as large however many lines the legend below them has."""
+    return new_axes(HEIGHT + 0.6, HEIGHT + LEGEND_LINE * max(0, entries - 3))
 
 
 def _legend_below(axes: Axes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +113,13 @@ def _selection_rule(out: Path, predictions: pd.DataFrame) -> str | None:
 
 def _print_matrix(results: dict[str, Any]) -> None:
     print_result("video AUC with 95 % interval:")
+    width = max(len(row["test"]) for row in results["matrix"])
     for row in results["matrix"]:
         low, high = row["ci"]
         n = results["datasets"][row["test"]]["n"]
+        interval = "" if math.isnan(low) else f"[{low:.3f}, {high:.3f}]"
+        value = "undefined" if math.isnan(row["auc"]) else f"{row['auc']:.3f} {interval}"
         print_result(
-            f"  {row['test']:<20} {row['auc']:.3f} [{low:.3f}, {high:.3f}]  "
+            f"  {row['test']:<{width}}  {value:<20} "
             f"({n['real_videos']} real and {n['fake_videos']} fake videos)"
         )
