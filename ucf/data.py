@@ -72,12 +72,23 @@ def training_tables(faces: pd.DataFrame, config: UCFConfig) -> TrainingTables:
 def shuffled_labels(faces: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The table with label and method permuted among its videos; each video keeps one label.
 
-    A detector that is trained on it has nothing to learn, so its AUC on true labels is 0.5 up to chance.
+    The new ones are dealt out evenly: among the videos of each true method they are as frequent as among
+    all, to within a video. A plain permutation would leave chance shares of true fakes among the new ones,
+    and traces as strong as these would be learned from them. A detector that is trained on the table has
+    nothing to learn, so over many seeds its AUC on true labels is 0.5.
     """
+    rng = np.random.default_rng(seed)
     videos = faces.groupby(VIDEO, sort=False, dropna=False)
     number = videos.ngroup().to_numpy()
     first = videos.head(1)
-    order = np.random.default_rng(seed).permutation(len(first))
+    method = pd.factorize(first["method"])[0]
+    by_method = np.lexsort((rng.random(len(first)), method))
+    size = np.bincount(method)
+    rank = np.empty(len(first))
+    rank[by_method] = np.arange(len(first)) - np.repeat(np.cumsum(size) - size, size)
+    evenly = np.argsort((rank + rng.random(len(size))[method]) / size[method])
+    order = np.empty(len(first), int)
+    order[by_method] = evenly
     # The video of number i gets what the video of number order[i] had.
     columns = {name: first[name].to_numpy()[order][number] for name in ("label", "method")}
     return faces.assign(**{name: pd.Series(values, faces.index) for name, values in columns.items()})
