@@ -63,6 +63,8 @@ class Parts:
         self._run = self._partial / secrets.token_hex(4)
         _claim(out, recipe)
         shutil.rmtree(self._partial, ignore_errors=True)
+        for leftover in out.glob(".faces-*.parquet"):  # of a run that was killed while it wrote the table
+            leftover.unlink(missing_ok=True)
 
     def workdir(self, item: Item) -> Path:
         """Where a worker writes an item's crops before they are put in place."""
@@ -95,7 +97,11 @@ class Parts:
             "size_bytes": item.size_bytes(),
             "rows": rows,
         }
-        write_text(self._part(item), json.dumps(_null_nan(part), ensure_ascii=False))
+        # Written where the next run sweeps: killed in between, it leaves nothing among the parts.
+        written, target = self._run / "part.json", self._part(item)
+        write_text(written, json.dumps(_null_nan(part), ensure_ascii=False))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        written.replace(target)
 
     def close(self) -> None:
         """Removes what was not put in place."""

@@ -361,6 +361,17 @@ def test_a_run_that_was_killed_and_started_again_equals_an_uninterrupted_one(tmp
     assert {path: path.stat().st_mtime_ns for path in kept} == kept  # what was done is not done again
 
 
+def test_a_killed_run_leaves_its_half_written_files_only_where_the_next_one_sweeps(tmp_path):
+    manifest = blue_and_grey(tmp_path / "in", 1, blue=())
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start_run(manifest, whole).wait(60) == 0
+    for name in (".partial/0/part.json", ".partial/0/.part-abcdefgh.json", ".faces-abcdefgh.parquet"):
+        (killed / name).parent.mkdir(parents=True, exist_ok=True)
+        (killed / name).write_bytes(b"half")
+    assert start_run(manifest, killed).wait(60) == 0
+    assert contents(killed) == contents(whole)
+
+
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     manifest = blue_and_grey(tmp_path / "in", 40, blue=())
     process = start_run(manifest, tmp_path / "out")
