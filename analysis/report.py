@@ -88,26 +88,39 @@ def model_card(run: Run) -> str:
 
 def _answer(run: Run) -> Markup:
     found: Answer = answer(run)
-    note = Markup("")
-    if run.truth is not None:
-        planted = run.truth.get("config", {}).get("bias") or ""
-        text = (
-            "Every person and every fake in this run is synthetic. It shows that the pipeline works from "
-            "video to report, and says nothing about how well the detector does on real videos."
-        )
-        if planted:
-            attribute, _, group = str(planted).partition(":")
-            whose = people({"skin_tone": "skin_tone_group"}.get(attribute, attribute), group)
-            text += f" A disparity was planted in it: fakes of {whose} show fainter traces."
-        note = callout("warning", text, title="A rehearsal, not a result")
     return rendered(
         "answer.html",
         detector=run.detector,
         answer=found,
         verdict=callout(found.kind, found.verdict, title=found.title),
-        synthetic=note,
+        notes=_rehearsal(run) + _control(run),
         threshold=threshold_words(run.metrics["settings"]["threshold"]),
     )
+
+
+def _rehearsal(run: Run) -> Markup:
+    if run.truth is None:
+        return Markup("")
+    text = (
+        "Every person and every fake in this run is synthetic. It shows that the pipeline works from "
+        "video to report, and says nothing about how well the detector does on real videos."
+    )
+    if planted := run.truth.get("config", {}).get("bias"):
+        attribute, _, group = str(planted).partition(":")
+        whose = people({"skin_tone": "skin_tone_group"}.get(attribute, attribute), group)
+        text += f" A disparity was planted in it: fakes of {whose} show fainter traces."
+    return callout("warning", text, title="A rehearsal, not a result")
+
+
+def _control(run: Run) -> Markup:
+    if not run.card.get("labels_shuffled"):
+        return Markup("")
+    text = (
+        "Labels were shuffled among the videos before training, so there was nothing to learn, and the AUC "
+        "should be near 0.5. By accident one such detector leans a little to either side on these people: "
+        "repeat it with other seeds and judge their mean."
+    )
+    return callout("warning", text, title="A control, not a detector")
 
 
 def _done(run: Run) -> Markup:

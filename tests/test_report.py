@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 import re
 from html.parser import HTMLParser
 
@@ -204,6 +205,13 @@ def test_synthetic_corpus_is_called_a_rehearsal(complete_page, bare):
     assert "A rehearsal, not a result" in found["answer"]
     assert "Every person and every fake here is synthetic" in found["limits"]
     assert "synthetic" not in Reader(page(read_run(bare))).sections["answer"]
+
+
+def test_training_on_shuffled_labels_is_called_a_control(bare):
+    run = read_run(bare)
+    assert "A control" not in Reader(page(run))["answer"]
+    control = replace(run, card=run.card | {"labels_shuffled": True})
+    assert "A control, not a detector" in Reader(page(control))["answer"]
 
 
 def test_truth_may_be_elsewhere_but_not_nowhere(bare, complete):
