@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import replace
 import re
 from html.parser import HTMLParser
 
@@ -210,7 +209,7 @@ def test_synthetic_corpus_is_called_a_rehearsal(complete_page, bare):
 def test_training_on_shuffled_labels_is_called_a_control(bare):
     run = read_run(bare)
     assert "A control" not in Reader(page(run))["answer"]
-    control = replace(run, card=run.card | {"labels_shuffled": True})
+    control = dataclasses.replace(run, card=run.card | {"labels_shuffled": True})
     assert "A control, not a detector" in Reader(page(control))["answer"]
 
 
