@@ -47,7 +47,7 @@ setup(
         "pyarrow>=17",
         "scikit-learn>=1.6",
         "scipy>=1.11",
-        "fairlearn>=0.15",
+        "fairlearn>=0.14",
         "pydantic>=2.7",
         "omegaconf>=2.3",
         "typer>=0.15",
