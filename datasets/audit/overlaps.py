@@ -25,6 +25,8 @@ from unmasked.datasets.manifest import SPLITS
 from unmasked.datasets.tables import TEXT
 
 KINDS = ("identity", "video", "file")
+COLUMNS = ["dataset", "video", "path", "root", "kind", "label", "split", "identity", "source_video"]
+COLUMNS += ["target_video", "compression", "is_against"]
 # Datasets that call the same people and originals by the same names: DeeperForensics and FaceShifter put
 # faces into the videos of FaceForensics++; the first Celeb-DF is a part of the second.
 FAMILIES = {
@@ -62,9 +64,7 @@ def overlaps(
         shared_names: whether equal names mean the same person or video in all datasets. Otherwise numbered
             names (``id12``) count between datasets of one family only, and are uncertain elsewhere.
     """
-    rows = _rows(manifest, against)
-    sides = rows.drop_duplicates("side").set_index("side").sort_index()
-    sides = sides.assign(size=rows["side"].value_counts())
+    rows, sides = on_sides(manifest, against)
     held = _tokens([_people(rows), _originals(rows), _files(rows)])
     held["side"] = rows["side"].to_numpy()[held["row"]]
     counted = held.groupby(["token", "side"], sort=False).size().rename("rows").reset_index()
@@ -73,7 +73,7 @@ def overlaps(
     # Most values stand on one side only.
     counted = counted[counted["token"].duplicated(keep=False)]
     pairs = counted.merge(counted, on="token", suffixes=("", "_other"))
-    pairs = pairs[_comparable(sides)[pairs["side"], pairs["side_other"]]].reset_index(drop=True)
+    pairs = pairs[comparable(sides)[pairs["side"], pairs["side_other"]]].reset_index(drop=True)
     pairs = pairs.join(value, on="token")
     pairs["certain"] = _certain(pairs, sides, shared_names)
     return Overlaps(_shared(pairs, sides), _summary(pairs, held, sides, totals))
@@ -86,32 +86,43 @@ def repeated_files(manifest: pd.DataFrame) -> pd.DataFrame:
     return manifest[twice].assign(file=file[twice]).sort_values("file", kind="stable")
 
 
-def related(manifest: pd.DataFrame) -> pd.DataFrame:
-    """What ties rows to each other: (row, kind, value) for each identity and original that a row holds.
+def ties(rows: pd.DataFrame) -> NDArray[np.int64]:
+    """(N, K) numbers of the identities and originals that each row of `on_sides` holds, padded with -1.
 
-    Rows that share one are of the same person or made of the same original; ``row`` counts from 0.
+    Rows of one dataset that share a number are of one person or made of one original.
     """
-    rows = _rows(manifest, None)
-    return pd.concat([_people(rows), _originals(rows)], ignore_index=True).drop_duplicates()
+    held = _tokens([_people(rows), _originals(rows)])
+    scope = rows["scope"].to_numpy()[held["row"]]
+    number = pd.MultiIndex.from_arrays([scope, held["token"]]).factorize()[0]
+    place = held.groupby("row").cumcount().to_numpy()
+    numbers = np.full((len(rows), place.max(initial=0) + 1), -1, np.int64)
+    numbers[held["row"], place] = number
+    return numbers
 
 
-def _rows(manifest: pd.DataFrame, against: pd.DataFrame | None) -> pd.DataFrame:
-    """Both tables under each other, with the number of the side that each row stands on."""
+def on_sides(
+    manifest: pd.DataFrame, against: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of both tables under each other, and the sides they stand on.
+
+    Returns:
+        The rows, renumbered, with ``is_against``, ``side`` and ``scope`` (within which names are unique);
+        and a row for each side: dataset, split, is_against, ``size``.
+    """
     tables = [manifest.assign(is_against=False)]
     if against is not None:
         tables.append(against.assign(is_against=True))
-    wanted = ["dataset", "video", "path", "root", "label", "split", "identity", "source_video"]
-    wanted += ["target_video", "is_against"]
-    rows = pd.concat([table.reindex(columns=wanted) for table in tables], ignore_index=True)
+    rows = pd.concat([table.reindex(columns=COLUMNS) for table in tables], ignore_index=True)
     split = pd.Categorical(rows["split"], categories=SPLITS).codes
-    dataset, _ = rows["dataset"].factorize()
-    key = (rows["is_against"].to_numpy() * (dataset.max(initial=0) + 1) + dataset) * len(SPLITS) + split
+    scope, _ = rows["dataset"].factorize()
+    key = (rows["is_against"].to_numpy() * (scope.max(initial=0) + 1) + scope) * len(SPLITS) + split
     rows["side"] = np.unique(key, return_inverse=True)[1]
-    rows["scope"] = dataset  # names are looked up within a dataset
-    return rows
+    rows["scope"] = scope
+    sides = rows.drop_duplicates("side").set_index("side").sort_index()[["dataset", "split", "is_against"]]
+    return rows, sides.assign(size=rows["side"].value_counts())
 
 
-def _comparable(sides: pd.DataFrame) -> NDArray[np.bool_]:
+def comparable(sides: pd.DataFrame) -> NDArray[np.bool_]:
     """(S, S): whether what stands on side i, trained on or earlier, must not stand on side j."""
     dataset, split = sides["dataset"].to_numpy(dtype=object), sides["split"].to_numpy(dtype=object)
     against = sides["is_against"].to_numpy(dtype=bool)
