@@ -26,6 +26,9 @@ PERMUTATIONS = 100
 PLAIN = 0.75  # a lower bound that needs no permutations
 GROUPS_MIN = 10  # of reals and of fakes, to test at all
 CATEGORIES_MAX = 20
+COLUMNS = ["dataset", "feature", "auc", "low", "high", "bound", "is_shortcut", "real", "fake"]
+COLUMNS += ["in_reals", "in_fakes", "reason"]
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 POOLED = "all datasets together"
 NOT_ENOUGH = f"fewer than {GROUPS_MIN} people or videos of one class"
 CONSTANT = "the same everywhere"
@@ -45,7 +48,8 @@ FEATURES = {
     "format": Feature("file format", ("format",)),
     "codec": Feature("codec", ("codec",)),
     "resolution": Feature("resolution", ("width_px", "height_px"), "px"),
-    "bit_rate": Feature("bit rate", ("bit_rate",), "bit/s, or bit/pixel of images"),
+    # A second of video; of images, a pixel.
+    "bit_rate": Feature("bit rate", ("bit_rate",), "bit/s"),
     "size_bytes": Feature("file size", ("size_bytes",), "bytes"),
     "frames": Feature("frame count", ("frames",), "frames"),
     "face_size": Feature("face size", ("face_size_px",), "px"),
@@ -62,13 +66,14 @@ def shortcuts(table: pd.DataFrame, *, n_boot: int = 1000, seed: int = 0) -> pd.D
 
     Returns:
         A row for each dataset and feature: dataset, feature, auc, low, high (95 %), bound (lower, corrected
-        for all tests), is_shortcut, real, fake (files with a value), and reason, where it was not tested.
+        for all tests), is_shortcut, real, fake (files with a value), in_reals and in_fakes (what is usual
+        there, in words), and reason, where it was not tested.
         Where a dataset has one class only, all datasets are also tested together.
     """
     tests = list(_tests(table))
     tested = sum(test.reason == "" for test in tests)
     rows = [test.row(tested, n_boot, seed) for test in tests]
-    return pd.DataFrame(rows, columns=["dataset", "feature", *_Test.COLUMNS])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def auc_within_folds(
@@ -93,11 +98,35 @@ def auc_within_folds(
     return np.divide(won, pairs, out=np.full(positive.shape[1], np.nan), where=np.asarray(pairs) > 0)
 
 
+def usual(rows: pd.DataFrame, feature: Feature) -> str:
+    """What is usual for a feature: the commonest category with its share, or the median and middle half.
+
+    >>> usual(pd.DataFrame({"format": ["png", "png", "png", "jpg"]}), FEATURES["format"])
+    '75 % png'
+    >>> usual(pd.DataFrame({"size_bytes": [2e6, 3e6, 4e6]}), FEATURES["size_bytes"])
+    '3 MB (2.5 to 3.5)'
+    """
+    if rows.empty:
+        return "none"
+    values = rows[list(feature.columns)]
+    if len(feature.columns) == 2:
+        values = values.astype("int64").astype(str).agg(" × ".join, axis=1) + f" {feature.unit}"
+    elif feature.unit is None:
+        values = values.iloc[:, 0]
+    else:
+        low, middle, high = values.iloc[:, 0].astype("float64").quantile([0.25, 0.5, 0.75])
+        step, letter = next(((s, x) for s, x in _PREFIXES if abs(middle) >= s), (1.0, ""))
+        unit = f"{letter}{feature.unit}".replace("bytes", "B" if letter else "bytes")
+        if "kind" in rows and not (rows["kind"] == "video").any():
+            unit = unit.replace("bit/s", "bit/pixel")
+        return f"{middle / step:.3g} {unit} ({low / step:.3g} to {high / step:.3g})"
+    counts = values.value_counts()
+    return f"{100 * counts.iloc[0] / len(values):.0f} % {counts.index[0]}"
+
+
 @dataclass(frozen=True)
 class _Test:
     """One feature of one dataset: its values, and why it is not tested, where it is not."""
-
-    COLUMNS = ("auc", "low", "high", "bound", "is_shortcut", "real", "fake", "reason")
 
     dataset: str
     feature: str
@@ -109,6 +138,8 @@ class _Test:
         fakes = int(self.rows["label"].sum())
         known: dict[str, Any] = {"dataset": self.dataset, "feature": self.feature, "reason": self.reason}
         known |= {"real": len(self.rows) - fakes, "fake": fakes, "is_shortcut": False}
+        for name, label in (("in_reals", 0), ("in_fakes", 1)):
+            known[name] = usual(self.rows[self.rows["label"] == label], FEATURES[self.feature])
         return known if self.reason else known | self._measured(LEVEL / tests, n_boot, seed)
 
     def _measured(self, level: float, n_boot: int, seed: int) -> dict[str, Any]:
