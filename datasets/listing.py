@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,10 @@ from unmasked.datasets.tables import TEXT
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v")
 SUFFIX = r"\.[A-Za-z0-9]{2,5}$"
+# A manifest whose split is still to be filled in.
+UNSPLIT = replace(
+    MANIFEST, columns={**MANIFEST.columns, "split": replace(MANIFEST.columns["split"], nullable=True)}
+)
 
 
 class Count(NamedTuple):
@@ -65,12 +70,29 @@ def kinds(paths: pd.Series) -> pd.Series:
 
 
 def as_manifest(rows: pd.DataFrame, dataset: str | pd.Series, root: Path) -> pd.DataFrame:
-    """The rows, valid under MANIFEST and sorted by path; video is made of path unless given."""
+    """The rows, valid under MANIFEST and sorted by path; video is made of path unless given.
+
+    A split may be missing where no official one is known: `unmasked.datasets.scan` fills it in.
+    """
     rows = rows.assign(dataset=dataset, root=str(root.resolve()))
     rows["path"] = rows["path"].astype(TEXT)
     if "video" not in rows:
         rows["video"] = video_names(rows["path"])
-    return MANIFEST.validate(rows.sort_values("path"))
+    return UNSPLIT.validate(rows.sort_values("path"))
+
+
+def left_out(root: Path, read: Iterable[str], suffixes: Iterable[str], skip: Iterable[str] = ()) -> list[str]:
+    """A note on the files below root that end in a suffix and were not read; none if all of them were.
+
+    Args:
+        root: the dataset's folder.
+        read: paths of the files that were read, relative to root.
+        suffixes: of the files that count.
+        skip: folders, relative to root, whose files do not count: masks, other datasets.
+    """
+    known, apart = set(read), tuple(f"{folder}/" for folder in skip)
+    extra = [path for path in walk_files(root, suffixes) if path not in known and not path.startswith(apart)]
+    return [f"in no place of the layout, left out: {len(extra)} ({named(extra)})"] if extra else []
 
 
 def count_by(parts: pd.Series, official: Mapping[str, int]) -> list[Count]:
