@@ -92,8 +92,8 @@ def of_shortcuts(tested: pd.DataFrame) -> Iterator[Finding]:
             f"{dataset}: {FEATURES[lead.feature].title} alone tells real from fake with AUC {lead.auc:.3f} "
             f"[{lead.low:.3f}, {lead.high:.3f}] (fakes: {lead.in_fakes}; reals: {lead.in_reals})"
         )
-        also = [f"{FEATURES[row.feature].title} {row.auc:.3f}" for row in others.itertuples()]
-        sentence += f"; so do {', '.join(also)}" if also else ""
+        also = [f"{FEATURES[row.feature].title} ({row.auc:.3f})" for row in others.itertuples()]
+        sentence += f"; so {'does' if len(also) == 1 else 'do'} {', '.join(also)}" if also else ""
         step = 0 if is_bad else 3 if lead.auc >= SHORTCUT_CLEAR else 5
         severity: Severity = "bad" if is_bad else "warning"
         rank = (step, lead.rounded, lead.order)
