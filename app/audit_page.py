@@ -43,16 +43,15 @@ def page(audited: Audit) -> str:
         Section("duplicates", "Near-duplicate pictures", _duplicates(audited)),
         Section("limits", "What was not checked", _limits(audited)),
     ]
-    datasets = " · ".join(audited.checked)
-    return render_page("Dataset audit", sections, subtitle=QUESTION, footer=datasets)
+    return render_page("Dataset audit", sections, subtitle=QUESTION)
 
 
 def _answer(audited: Audit) -> Markup:
-    looked = Markup("<p>Looked at: {}.</p>").format("; ".join(audited.checked))
-    parts = [] if not audited.is_clean else [callout("good", looked, title="Nothing was found")]
-    parts += [_finding(finding) for finding in audited.findings]
-    if not audited.is_clean:
-        parts.append(looked)
+    parts = [_finding(finding) for finding in audited.findings]
+    if audited.is_clean:
+        said = "No leak, no near-copy and no shortcut among what was looked at."
+        parts.insert(0, callout("good", said, title="Nothing was found"))
+    parts.append(Markup("<h3>What was looked at</h3>") + _bullets(audited.checked))
     return Markup("\n").join(parts)
 
 
@@ -87,14 +86,16 @@ def _shortcuts(audited: Audit) -> Markup:
         {
             "dataset": measured["dataset"],
             "fact": [FEATURES[name].title for name in measured["feature"]],
-            "AUC": [f"{row.auc:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in measured.itertuples()],
+            "AUC": [_two_lines(row.auc, row.low, row.high) for row in measured.itertuples()],
             "usual in reals": measured["in_reals"],
             "usual in fakes": measured["in_fakes"],
-            "real + fake": [f"{row.real:,} + {row.fake:,}" for row in measured.itertuples()],
+            "reals, fakes": [f"{row.real:,}, {row.fake:,}" for row in measured.itertuples()],
         },
         dtype=object,
     ).reset_index(drop=True)
-    caption = "Each fact by itself, the most telling first; shortcuts are marked. In brackets: 95 % interval."
+    caption = (
+        "Each fact by itself, the most telling first; shortcuts are marked. Below each AUC: 95 % interval."
+    )
     marked = measured["is_shortcut"].reset_index(drop=True)
     return intro + figure + table(frame, caption=caption, highlight=marked)
 
@@ -182,5 +183,12 @@ def _limits(audited: Audit) -> Markup:
         "Mirrored, cropped or recoloured copies of a picture are not found.",
         "A fact that no row of this page tests (noise, colour, background, sound) may be a shortcut as well.",
     ]
-    items = [*audited.not_checked, *always]
+    return _bullets([*audited.not_checked, *always])
+
+
+def _bullets(items: list[str]) -> Markup:
     return Markup("<ul>{}</ul>").format(Markup("").join(Markup("<li>{}</li>").format(item) for item in items))
+
+
+def _two_lines(value: float, low: float, high: float) -> Markup:
+    return Markup('{:.3f}<br><span class="interval">{:.3f}–{:.3f}</span>').format(value, low, high)

@@ -26,14 +26,14 @@ NOUNS = {
 }
 
 WHY = {
-    "shortcut": "A detector can score as well without looking at a face. Results on this data, and what is "
-    "learnt from it, may be about files and not about fakes.",
+    "shortcut": "A detector can score as well without looking for traces of a fake. Results on this data, "
+    "and what is learnt from it, may be about this alone.",
     "overlap": "A detector that met them in training recognises them: the result on this split is better "
     "than on people and videos it never saw.",
     "label_file": "One of the two labels is wrong, or a listing is: training and metrics both suffer.",
     "repeat_file": "It counts twice, and intervals are narrower than they should be.",
     "split": "The detector has seen these pictures, or all but: the result on this split is too good.",
-    "label": "Either a label is wrong, or these are fakes beside their originals, untold by the manifest.",
+    "label": "Either a label is wrong, or fakes stand beside originals that the manifest does not name.",
     "repeat": "One picture under two names counts twice: intervals are narrower than they should be, and a "
     "split drawn by video can tear it apart.",
     "names": "If they are the same people, the datasets are not independent.",
