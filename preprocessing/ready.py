@@ -34,20 +34,16 @@ def faces_of_crops(manifest: pd.DataFrame, out: Path) -> pd.DataFrame:
         InputError: the manifest is empty, or a row is a video or a sequence in an archive.
     """
     manifest = MANIFEST.validate(manifest)
-    unfit = (manifest["kind"] == "video") | [
-        split_sequence_path(path)[1] is not None for path in manifest["path"]
-    ]
+    is_archived = manifest["path"].map(lambda path: split_sequence_path(path)[1] is not None).astype(bool)
+    unfit = (manifest["kind"] == "video") | is_archived
     if manifest.empty or unfit.any():
         what = f"{manifest.loc[unfit, 'path'].iloc[0]} is not a crop" if unfit.any() else "there is no row"
         raise InputError(f"{what}; a faces table is made at once of folders of crops alone: run preprocess")
     folder = Path(out).resolve().parent
-    columns = (
-        manifest[["root", "path", "kind"]]
-        .astype(object)
-        .where(manifest[["root", "path", "kind"]].notna(), "")
-    )
+    files = manifest[["root", "path", "kind"]].astype(object)
+    files = files.where(files.notna(), "")
     rows, position = [], []
-    for index, (root, path, kind) in enumerate(columns.itertuples(index=False, name=None)):
+    for index, (root, path, kind) in enumerate(files.itertuples(index=False, name=None)):
         found = list(_rows(Path(root) / path, kind, folder))
         rows += found
         position += [index] * len(found)

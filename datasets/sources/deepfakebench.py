@@ -45,14 +45,14 @@ LICENCE = "CC BY-NC 4.0, and that of each dataset"
 REQUEST = "https://github.com/SCLBD/DeepfakeBench"
 LAYOUT = "dataset_json/<dataset>.json and rgb/<dataset>/…/frames/<video>/*.png"
 
-# Videos of each label and split, where the original set says.
+# Videos of each method and split, where the original set says.
 OFFICIAL = {
     "FaceForensics++": {
-        f"{label} {split}": count
-        for label in ("FF-real", "FF-DF", "FF-F2F", "FF-FS", "FF-NT")
+        f"{method} {split}": count
+        for method in ("real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
         for split, count in (("train", 720), ("val", 140), ("test", 140))
     },
-    "Celeb-DF-v2": {"CelebDFv2_real test": 178, "CelebDFv2_fake test": 340},
+    "Celeb-DF-v2": {"real test": 178, "Celeb-synthesis test": 340},
 }
 METHODS = {
     "FF-DF": "Deepfakes",
@@ -126,8 +126,9 @@ def scan(
     if absent.all():
         example = listed["frame"].iloc[0] if len(listed) else "no video"
         raise InputError(
-            f"none of the crops that {files[0].name} and the like list is below {base} (the first is {example!r}); "
-            "give crops=<the folder that holds FaceForensics++, Celeb-DF-v2, …>. Crops in LMDB are not read"
+            f"none of the crops that {files[0].name} and the like list is below {base} (the first is "
+            f"{example!r}); give crops=<the folder that holds FaceForensics++, Celeb-DF-v2, …>. "
+            "Crops in LMDB are not read"
         )
     if absent.any():
         missing = listed.loc[absent, "frame"]
@@ -138,18 +139,12 @@ def scan(
 
 def counts(manifest: pd.DataFrame) -> list[Count]:
     """Videos found by dataset, method and split, against the official number where it is known."""
-    labels = {method: label for label, method in reversed(list(METHODS.items()))}
     found = []
     for dataset, rows in manifest.groupby("dataset", sort=True):
-        official = OFFICIAL.get(str(dataset), {})
-        known = {label for part in official for label in [part.rsplit(" ", 1)[0]]}
-        label = rows["method"].map(labels).where(rows["label"] == 1, "real")
-        real = next((name for name in sorted(known) if name.lower().endswith("real")), "real")
-        label = label.replace("real", real).fillna(rows["method"])
-        levels = rows["compression"].dropna().unique()
-        parts = label + " " + rows["split"]
         # An official number is of one compression.
-        counted = count_by(parts, {name: count * max(1, len(levels)) for name, count in official.items()})
+        levels = max(1, rows["compression"].nunique())
+        official = {part: levels * count for part, count in OFFICIAL.get(str(dataset), {}).items()}
+        counted = count_by(rows["method"] + " " + rows["split"], official)
         found += [Count(f"{dataset} {part}", count, total) for part, count, total in counted]
     return found
 
