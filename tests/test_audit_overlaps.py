@@ -63,6 +63,12 @@ def test_whose_face_was_put_in_counts_as_shown():
     assert shared(by_name, "video") == {("1", "A", "train", "A", "test")}
 
 
+def test_a_source_that_is_no_video_of_the_dataset_is_a_person():
+    rows = [("A", "fake/1_W9", 1, "train", "ann"), ("A", "fake/2_W9", 1, "test", "bob")]
+    found = overlaps(manifest(rows, source_video="W9", target_video=["1", "2"]))
+    assert found.shared[["kind", "value"]].to_numpy().tolist() == [["identity", "W9"]]
+
+
 def test_an_original_and_its_fake_on_two_sides_are_found_without_identities():
     rows = [
         ("A", "real/1", 0, "train", None),

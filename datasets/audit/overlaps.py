@@ -3,8 +3,8 @@
 A detector that saw a person, an original video or a file in training is not tested by meeting it again.
 Compared are
 
-- ``identity``: who is shown, and whose face was put into a fake (its ``source_video``, where that names an
-  identity or a real video of the dataset);
+- ``identity``: who is shown, and whose face was put into a fake: the person in its ``source_video``, or that
+  name itself, where no real video of the dataset has it;
 - ``video``: the originals that a fake was made of (``source_video``, ``target_video``), and these originals;
 - ``file``: the same file listed on both sides.
 
@@ -140,30 +140,30 @@ def comparable(sides: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _people(rows: pd.DataFrame) -> pd.DataFrame:
     """Who is shown in a row, and whose face was put in."""
-    shown = _held(rows["identity"], "identity")
-    scope, put_in = rows["scope"], rows["source_video"]
-    # A source that is a real video stands for the person in it; one that is an identity stands for itself.
-    put_in = put_in[put_in.notna()]
+    scope, put_in = rows["scope"], rows["source_video"].dropna()
     known = _codes(scope, rows["identity"]).dropna().unique()
-    itself = put_in[_codes(scope[put_in.index], put_in).isin(known)]
-    person_of = _real_names(rows).dropna(subset="identity").drop_duplicates(["scope", "name"])
+    real = _real_names(rows)
+    code = _codes(scope[put_in.index], put_in)
+    # A source that is a real video stands for the person in it. DeeperForensics and Celeb-DF name the person.
+    itself = put_in[code.isin(known) | ~code.isin(_codes(real["scope"], real["name"]).unique())]
+    person_of = real.dropna(subset="identity").drop_duplicates(["scope", "name"])
     wanted = pd.DataFrame({"scope": scope[put_in.index], "name": put_in.astype(TEXT)}).reset_index()
     of_video = wanted.merge(person_of, on=["scope", "name"]).set_index("index")["identity"]
-    return pd.concat([shown, _held(itself, "identity"), _held(of_video, "identity")])
+    shown = [rows["identity"], itself, of_video]
+    return pd.concat([_held(person, "identity") for person in shown])
 
 
 def _originals(rows: pd.DataFrame) -> pd.DataFrame:
     """The originals a row was made of; for a real row that others were made of, itself."""
-    scope = rows["scope"]
-    made_of = pd.concat([rows["source_video"].dropna(), rows["target_video"].dropna()])
-    people = _codes(scope, rows["identity"]).dropna().unique()
-    real = _real_names(rows)
-    real_codes = _codes(real["scope"], real["name"])
-    codes = _codes(scope[made_of.index], made_of)
-    # Celeb-DF names the celebrity whose face was put in, not the clip: that is a person, no video.
-    is_person = codes.isin(people) & ~codes.isin(real_codes.unique())
-    own = real[real_codes.isin(codes.unique()).to_numpy()].set_index("row")["name"]
-    return pd.concat([_held(made_of[~is_person.to_numpy()], "video"), _held(own, "video")])
+    scope, real = rows["scope"], _real_names(rows)
+    listed = _codes(real["scope"], real["name"])
+    source, target = (rows[name].dropna() for name in ("source_video", "target_video"))
+    source = source[_codes(scope[source.index], source).isin(listed.unique())]
+    made_of = pd.concat([source, target])
+    own = real[listed.isin(_codes(scope[made_of.index], made_of).unique()).to_numpy()].set_index("row")[
+        "name"
+    ]
+    return pd.concat([_held(made_of, "video"), _held(own, "video")])
 
 
 def _files(rows: pd.DataFrame) -> pd.DataFrame:
