@@ -130,7 +130,8 @@ def _write_faces(manifest: pd.DataFrame, out: Path) -> None:
 def _joined(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
     import pandas as pd
 
-    from unmasked.datasets.demographics import join, read_annotations
+    from unmasked.datasets.annotations import read_annotations
+    from unmasked.datasets.demographics import join
 
     annotations = pd.concat([read_annotations(path, config.codebook) for path in config.annotations])
     joined, report = join(manifest, annotations.reset_index(drop=True), policy=config.policy)

@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.archives import split_sequence_path
-from unmasked.datasets.codebooks import Coding, decode, decode_attributes, find_column, load_codebook
+from unmasked.datasets.codebooks import Coding, find_column, load_codebook
+from unmasked.datasets.decoding import decode, decode_attributes
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import Count, as_manifest, count_by, kinds, named, video_names
 from unmasked.datasets.manifest import DEMOGRAPHICS, KINDS, SPLITS
