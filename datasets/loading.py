@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from unmasked.datasets.blending import BLENDED, face_points, real_image, self_blended_image
 from unmasked.datasets.errors import InputError
@@ -137,32 +137,28 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def is_at_hand(self) -> bool:
+        """True if an image only needs to be copied: nothing is decoded or computed."""
+        return self.images is not None and self.transform is None and self.blended is None
+
     def __getitem__(self, draws: Sequence[Draw]) -> dict[str, Tensor]:
         rows = np.array([draw.row for draw in draws])
+        # In a worker process this stacks into the memory that both processes share, without another copy.
+        images = default_collate([torch.from_numpy(image) for image in self._images(draws)])
         return {
-            "image": torch.from_numpy(self._images(draws)).permute(
-                0, 3, 1, 2
-            ),  # (N, H, W, 3) -> (N, 3, H, W)
+            "image": images.permute(0, 3, 1, 2),  # (N, H, W, 3) -> (N, 3, H, W)
             "label": torch.from_numpy(self.labels[rows]),
             "method_index": torch.from_numpy(self.method_indices[rows]),
             "row": torch.from_numpy(rows),
         }
 
-    def _images(self, draws: Sequence[Draw]) -> NDArray[np.uint8]:
-        """(N, H, W, 3); threads help where no worker processes do."""
-        images = np.empty((len(draws), self.size_px, self.size_px, 3), np.uint8)
-
-        def put(position: int) -> None:
-            images[position] = self._image(draws[position])
-
-        if self.images is not None or get_worker_info() is not None:
-            for position in range(len(draws)):
-                put(position)
-        else:
-            with ThreadPoolExecutor(READERS) as pool:
-                for _ in pool.map(put, range(len(draws))):
-                    pass
-        return images
+    def _images(self, draws: Sequence[Draw]) -> list[NDArray[np.uint8]]:
+        """(H, W, 3) each; threads help where no worker processes do."""
+        if self.is_at_hand or get_worker_info() is not None:
+            return [self._image(draw) for draw in draws]
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(self._image, draws))
 
     def _image(self, draw: Draw) -> NDArray[np.uint8]:
         file = self.files[draw.row]
@@ -195,10 +191,12 @@ def loader(
     Args:
         crops: where from.
         batches: which; see `unmasked.datasets.samplers.Batches`.
-        workers: processes that read crops, kept from epoch to epoch; 0 reads them in this one. Batches are
-            the same whatever their number.
+        workers: processes that read crops, kept from epoch to epoch; 0 reads them in this one, as do any
+            for crops that are at hand. Batches are the same whatever their number.
         seed: of the workers' own generators, which nothing here draws from.
     """
+    if crops.is_at_hand:
+        workers = 0  # to hand images from process to process takes longer than to copy them here
     if workers:
         _one_thread()
     return DataLoader(

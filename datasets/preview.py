@@ -54,7 +54,8 @@ def augmentation_sheet(
     """
     rows = _picked(faces, crops)
     images = np.stack([read_crop(Path(crops_root) / crop, SIZE_PX) for crop in rows["crop"]])
-    strips = {_heading(recipe(name)): _changed(images, recipe(name), draws, seed) for name in recipes}
+    configs = [recipe(name) for name in recipes]
+    strips = {_heading(config): _changed(images, config, draws, seed) for config in configs}
     strips[f"{SELF_BLENDED}: fakes of real crops, and beside each the share of the other view in it"] = (
         _self_blended(images, face_points(rows, Path(crops_root)), draws, seed)
     )
@@ -78,7 +79,9 @@ def _picked(faces: pd.DataFrame, count: int) -> pd.DataFrame:
 def _heading(config: AugmentConfig) -> str:
     given = config.model_dump(exclude_defaults=True, exclude={"recipe"})
     values = {"flip": config.flip, **given}
-    return f"{config.recipe}: " + ", ".join(f"{key} {value:g}" for key, value in values.items())
+    return f"{config.recipe} (left: the crop as it is): " + ", ".join(
+        f"{key} {value:g}" for key, value in values.items()
+    )
 
 
 def _changed(images: NDArray[np.uint8], config: AugmentConfig, draws: int, seed: int) -> NDArray[np.uint8]:

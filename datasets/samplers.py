@@ -241,6 +241,11 @@ def _cells(faces: pd.DataFrame, groups: Sequence[str]) -> list[NDArray[np.int64]
             "gender, age, skin_tone, race: join annotations with `unmasked scan annotations=…`"
         )
     known = faces[list(groups)].notna().all(axis=1).to_numpy() if groups else np.ones(len(faces), bool)
+    if not known.any():
+        raise InputError(
+            f"none of the {len(faces)} rows has {' and '.join(groups) or 'a label'}: none can be balanced; "
+            "join annotations with `unmasked scan annotations=…`"
+        )
     if not known.all():
         logger.warning(
             "%d of %d rows are left out: they lack %s", (~known).sum(), len(faces), " or ".join(groups)
@@ -248,7 +253,7 @@ def _cells(faces: pd.DataFrame, groups: Sequence[str]) -> list[NDArray[np.int64]
     keys = ["label", *groups]
     rows = faces[keys].reset_index(drop=True)[known]
     cells = {key: members.index.to_numpy(np.int64) for key, members in rows.groupby(keys, observed=True)}
-    members = sorted({key[1:] for key in cells}, key=str) or [()]
+    members = sorted({key[1:] for key in cells}, key=str)
     for member in members:
         for label, kind in KIND.items():
             if (label, *member) not in cells:
