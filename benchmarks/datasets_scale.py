@@ -91,7 +91,9 @@ def _frames(rows: int) -> pd.DataFrame:
     row = np.arange(rows)
     video = row // FRAMES
     fake = video % 2 == 1
-    target, source = video // 2, (video // 2) * 7919 % max(1, rows // FRAMES // 2)
+    target = video // 2
+    # A face from another person of the same split, but for one in a thousand.
+    source = (target * 7921 + 5 + (target % 1000 == 4)) % max(1, rows // FRAMES // 2)
     name = pd.Series(target).map("{:06d}".format)
     other = pd.Series(source).map("{:06d}".format)
     stem = ("youtube_" + name).mask(fake, "Deepfakes_" + name + "_" + other)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from unmasked.datasets.archives import IMAGE_SUFFIXES
@@ -15,6 +16,7 @@ from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.tables import TEXT
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v")
+LISTED_FROM = 10  # paths in a folder from which on the folder is listed
 SUFFIX = r"\.[A-Za-z0-9]{2,5}$"
 # A manifest whose split is still to be filled in.
 UNSPLIT = replace(
@@ -64,9 +66,29 @@ def video_names(paths: pd.Series) -> pd.Series:
 
 def kinds(paths: pd.Series) -> pd.Series:
     """video, image or sequence, by suffix; a path without a known suffix is a sequence of images."""
-    suffix = paths.str.extract(r"(\.[A-Za-z0-9]{2,5})$")[0].str.lower()
+    lower = paths.str.lower()
     result = pd.Series("sequence", index=paths.index, dtype=TEXT)
-    return result.mask(suffix.isin(VIDEO_SUFFIXES), "video").mask(suffix.isin(IMAGE_SUFFIXES), "image")
+    return result.mask(lower.str.endswith(VIDEO_SUFFIXES), "video").mask(
+        lower.str.endswith(IMAGE_SUFFIXES), "image"
+    )
+
+
+def are_there(paths: pd.Series, folder: Path) -> pd.Series:
+    """Whether there is something at each path below the folder.
+
+    Folders of many of the paths are listed once, which is quicker than asking for each path; what a listing
+    does not settle (links, names that differ in case) is asked for.
+    """
+    there = np.zeros(len(paths), dtype=bool)
+    parents = paths.str.replace(r"/*[^/]*$", "", regex=True)
+    names = paths.str.replace(r"^.*/", "", regex=True)
+    for parent, rows in parents.groupby(parents, sort=False).indices.items():
+        if len(rows) >= LISTED_FROM and not str(parent).startswith("/"):
+            there[rows] = names.iloc[rows].isin(_names_in(folder / str(parent)))
+    base = os.fspath(folder)
+    for row in np.flatnonzero(~there):
+        there[row] = os.path.exists(os.path.join(base, paths.iloc[row]))
+    return pd.Series(there, index=paths.index)
 
 
 def as_manifest(rows: pd.DataFrame, dataset: str | pd.Series, root: Path) -> pd.DataFrame:
@@ -110,6 +132,15 @@ def named(items: Iterable[str], most: int = 3) -> str:
     """
     listed = list(items)
     return ", ".join(map(str, listed[:most])) + (", …" if len(listed) > most else "")
+
+
+def _names_in(folder: Path) -> list[str]:
+    """The names in a folder that are no links; none if it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if not entry.is_symlink()]
+    except OSError:
+        return []
 
 
 def _is_wanted(name: str, suffixes: tuple[str, ...]) -> bool:

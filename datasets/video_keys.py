@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from unmasked.datasets.listing import SUFFIX
 from unmasked.datasets.tables import TEXT
 
 FACEFORENSICS = "Deepfakes|Face2Face|FaceSwap|NeuralTextures|FaceShifter|DeepFakeDetection|youtube|actors"
@@ -29,7 +30,6 @@ FRAME_PATTERNS = (
 )
 # One dataset goes by three names; its real and fake videos have different ones.
 ALIASES = {"deepfakedetection/": "dfd/", "actors/": "dfd/"}
-SUFFIX = r"\.[A-Za-z0-9]{2,5}$"
 
 
 def video_keys(videos: pd.Series) -> pd.Series:

@@ -15,7 +15,6 @@ a video, an image, a folder of images, or a folder in an archive (``a.tar.gz!fol
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from unmasked.datasets.archives import split_sequence_path
 from unmasked.datasets.codebooks import Coding, find_column, load_codebook
 from unmasked.datasets.decoding import decode, decode_attributes
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import Count, as_manifest, count_by, kinds, named, video_names
+from unmasked.datasets.listing import Count, are_there, as_manifest, count_by, kinds, named, video_names
 from unmasked.datasets.manifest import DEMOGRAPHICS, KINDS, SPLITS
 from unmasked.datasets.tables import TEXT, read_frame
 
@@ -165,6 +164,9 @@ def _posix(paths: pd.Series, folder: Path) -> pd.Series:
 
 def _exists(paths: pd.Series, folder: Path) -> pd.Series:
     """Whether each path is there; of a folder in an archive, whether the archive is."""
-    base = os.fspath(folder)
-    there = [os.path.exists(os.path.join(base, split_sequence_path(path)[0])) for path in paths]
-    return pd.Series(there, index=paths.index, dtype=bool)
+    files = paths
+    inside = paths.str.contains("!", regex=False)
+    if inside.any():
+        files = paths.copy()
+        files[inside] = [split_sequence_path(path)[0] for path in paths[inside]]
+    return are_there(files, folder)
