@@ -177,9 +177,10 @@ def _units(
 ) -> _Units:
     count = int(unit.max()) + 1 if len(unit) else 0
     # Named after the first of its names in the alphabet, so that the order of the rows does not matter.
-    first = pd.Series(names, dtype=object).groupby(unit).min()
+    order = np.argsort(np.array(names, dtype=object), kind="stable")
+    first = order[np.unique(unit[order], return_index=True)[1]]
     return _Units(
-        list(first),
+        [names[position] for position in first],
         np.bincount(unit[own], minlength=count),
         np.bincount(unit[own], weights=is_fake, minlength=count).astype(np.int64),
     )

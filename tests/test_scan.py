@@ -6,11 +6,14 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from layout_trees import FF_SPLITS, TREES, celeb_df, faceforensics, table, touch, wild_deepfake
+from layout_trees import FF_SPLITS, TREES, celeb_df, faceforensics, table, touch, uadfv, wild_deepfake
 
+from unmasked.app.verbs import scan as scan_verb
 from unmasked.datasets import scan
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.manifest import MANIFEST
+from unmasked.preprocessing.config import PreprocessConfig
+from unmasked.preprocessing.extract import Task, extract
 
 
 @pytest.mark.parametrize("name", scan.sources())
@@ -72,6 +75,35 @@ def test_refused_archives_are_in_the_messages(tmp_path):
     root = wild_deepfake(tmp_path)
     touch(root / "real_test" / "broken.tar.gz")
     assert any("broken.tar.gz cannot be read" in line for line in scan.scan(root).messages)
+
+
+def test_files_of_zero_bytes_are_reported_and_stay_for_preprocessing_to_say_why(tmp_path):
+    for name in ("real/a.png", "fake/b.png", "fake/c.mp4"):
+        touch(tmp_path / name, "content" if name.startswith("real") else "")
+    result = scan.scan(tmp_path)
+    assert "files of zero bytes: 2 (fake/b.png, fake/c.mp4)" in result.messages
+    settings, statuses = PreprocessConfig(), {}
+    for row in result.manifest.itertuples():
+        rows, crops = extract(Task(row.root, row.path, row.kind, "", ""), settings, detector=None)
+        assert crops == {}
+        statuses[row.path] = [(found["frame"], found["status"], found["reason"]) for found in rows]
+    assert statuses["fake/b.png"] == [(-1, "decode_error", "b.png has zero bytes")]
+    assert statuses["fake/c.mp4"] == [(-1, "decode_error", "c.mp4 has zero bytes")]
+    assert statuses["real/a.png"][0][1] == "decode_error"
+
+
+def test_the_verb_splits_freezes_and_finds_its_split_again(tmp_path, capsys):
+    root = uadfv(tmp_path / "uadfv", count=20)
+    out = tmp_path / "out" / "manifest.parquet"
+    scan_verb.run(scan_verb.Config(root=root, out=out, split_seed=1))
+    first = MANIFEST.read(out)
+    assert set(first["split"]) == {"train", "val", "test"}
+    assert (out.parent / "manifest.splits.json").is_file()
+    scan_verb.run(scan_verb.Config(root=root, out=out))
+    assert MANIFEST.read(out).equals(first)
+    assert "split by person, seed 1" in capsys.readouterr().out
+    with pytest.raises(InputError, match="split=test and split_seed or split_fractions exclude each other"):
+        scan_verb.run(scan_verb.Config(root=root, out=out, split="test", split_seed=1))
 
 
 def test_a_missing_root_is_refused(tmp_path):
