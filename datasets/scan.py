@@ -126,7 +126,7 @@ def _empty_files(manifest: pd.DataFrame) -> list[str]:
     empty = []
     for folder, path in zip(roots, files["path"], strict=True):
         try:
-            if os.stat(f"{folder}/{path}" if folder else path).st_size == 0:
+            if os.stat(os.path.join(folder, path)).st_size == 0:
                 empty.append(path)
         except OSError:
             continue  # absent, which the source has said

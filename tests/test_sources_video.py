@@ -55,6 +55,26 @@ def test_all_five_methods_are_read_where_asked_for(tmp_path):
     assert found(ff_source, manifest)["raw FaceShifter train"] == (2, 720)
 
 
+def test_official_trees_have_official_counts_in_every_split(tmp_path, shared):
+    annotations = shared / "annotations"
+    pairs = {
+        split: json.loads((annotations / "faceforensics" / f"{split}.json").read_text())
+        for split in ("train", "val", "test")
+    }
+    manifest = ff_source.scan(faceforensics(tmp_path / "ff", pairs, methods=("Deepfakes",)))
+    counted = found(ff_source, manifest)
+    for folder in ("youtube", "Deepfakes"):
+        for split, official in (("train", 720), ("val", 140), ("test", 140)):
+            assert counted[f"c23 {folder} {split}"] == (official, official)
+    lines = (annotations / "celeb_df" / celeb_source.TEST_LIST).read_text().split("\n")
+    listed = [line.split(" ")[1].removesuffix(".mp4") for line in lines if line.strip()]
+    root = celeb_df(tmp_path / "celeb", [*listed, "Celeb-real/id99_0000"], [line for line in lines if line])
+    manifest = celeb_source.scan(root)
+    test = manifest[manifest["split"] == "test"]
+    assert (len(test), int((test["label"] == 0).sum())) == (518, 178)
+    assert list(manifest.loc[manifest["split"] == "train", "video"]) == ["Celeb-real/id99_0000"]
+
+
 # DeepFakeDetection
 
 
