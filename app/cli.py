@@ -22,6 +22,7 @@ from unmasked.datasets.errors import InputError
 VERBS = {
     "demo": "Run the whole flow on a synthetic corpus: videos, training, evaluation, fairness, report.",
     "scan": "Read a dataset's folder into a manifest, and say what was found against the official counts.",
+    "annotate": "Join demographic annotations to a manifest, faces or predictions table.",
     "audit": "Look for leaks between splits, near-duplicate crops, and shortcuts to the label.",
     "preprocess": "Find, align and crop the faces of a manifest's videos and images.",
     "augment": "Show the recipes of random changes that training images go through.",

@@ -53,9 +53,8 @@ def main() -> int:
 
 def measure(folder: Path, most_seconds: float, most_gb: float) -> int:
     """Runs the stages on prepared files and prints what each took."""
-    from unmasked.datasets.annotations import read_annotations
     from unmasked.datasets.audit.overlaps import overlaps
-    from unmasked.datasets.demographics import join
+    from unmasked.datasets.demographics import join_files
     from unmasked.datasets.manifest import MANIFEST
     from unmasked.datasets.scan import scan
 
@@ -66,7 +65,7 @@ def measure(folder: Path, most_seconds: float, most_gb: float) -> int:
         MANIFEST.write(manifest, folder / "written.parquet")
         manifest = MANIFEST.read(folder / "written.parquet")
     with _timed("join", seconds):
-        manifest, report = join(manifest, read_annotations(folder / "annotations.csv"))
+        manifest, (report,) = join_files(manifest, [folder / "annotations.csv"])
     with _timed("audit", seconds):
         found = overlaps(manifest)
     print(f"rows {len(manifest)}; {report}")
@@ -101,7 +100,7 @@ def _frames(rows: int) -> pd.DataFrame:
     group = pd.Series(video % FOLDERS).map("{:03d}".format)
     return pd.DataFrame(
         {
-            "path": "images/deepfakes/ff++/" + group + "/0_" + stem + "_" + frame + ".png",
+            "path": "deepfakes/ff++/" + group + "/0_" + stem + "_" + frame + ".png",
             "label": fake.astype(int),
             "method": np.where(fake, "Deepfakes", "real"),
             "split": np.where(target % 5 == 0, "test", "train"),
@@ -124,7 +123,7 @@ def _annotations(frames: pd.DataFrame) -> pd.DataFrame:
     tones = np.where(rng.random(len(kept)) < 0.05, rng.integers(1, 11, len(kept)), tone[video])
     group = np.digitize(tones, [4, 7])
     intersection = 3 * gender[video] + group
-    path = "AI_Face_imagesV2/" + kept["path"].str.removeprefix("images/")
+    path = "AI_Face_imagesV2/" + kept["path"]
     columns = [path, gender[video], age[video], tones, kept["label"], group, intersection]
     return pd.DataFrame(dict(zip(HEADER, columns, strict=True)))
 

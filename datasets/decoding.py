@@ -125,8 +125,8 @@ def check_labels(labels: pd.Series, paths: pd.Series, book: CodeBook, origin: st
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise InputError(
-                f"{origin}: {int(wrong.sum())} of {int(named.sum())} {('real', 'fake')[label]} images have the "
-                f"label {1 - label} (row {paths.index[row]}: {paths.iloc[row]}); here 1 must mean fake: "
+                f"{origin}: {int(wrong.sum())} of {int(named.sum())} {('real', 'fake')[label]} images have "
+                f"the label {1 - label} (row {paths.index[row]}: {paths.iloc[row]}); here 1 must mean fake: "
                 "correct the column"
             )
 
@@ -176,10 +176,8 @@ def _decode_flags(table: pd.DataFrame, coding: Coding, book: str, origin: str) -
             "%s: %d rows say several of %s; they are left missing", origin, contradictory.sum(), [*present]
         )
     words = np.array([coding.flags[name] for name in present], dtype=object)
-    result = np.where(says == 1, words[(flags == 1).argmax(axis=1)], None)
-    if coding.none is not None:
-        result[(flags == -1).all(axis=1)] = coding.none
-    return pd.Series(result, index=table.index, dtype=TEXT)
+    result = pd.Series(words[(flags == 1).argmax(axis=1)], table.index, TEXT).where(says == 1)
+    return result if coding.none is None else result.mask((flags == -1).all(axis=1), coding.none)
 
 
 def _flag(values: pd.Series, book: str, origin: str) -> np.ndarray:

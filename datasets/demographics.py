@@ -6,11 +6,16 @@ from a face. What an annotation does not say, or says in conflict with itself, i
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from unmasked.datasets.annotations import AUTO, read_annotations
+from unmasked.datasets.codebooks import CodeBook
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.join_report import Found, JoinReport, findings
 from unmasked.datasets.manifest import DEMOGRAPHICS
@@ -22,6 +27,43 @@ from unmasked.datasets.votes import decided
 POLICIES = ("majority", "frame", "drop")
 # Annotations speak of every tenth frame; between two of them the nearer one is at most this far.
 FRAMES_APART = 5
+
+
+def join_files(
+    table: pd.DataFrame,
+    paths: Sequence[str | os.PathLike[str]],
+    codebooks: Sequence[str | CodeBook] = (AUTO,),
+    *,
+    policy: str = "majority",
+) -> tuple[pd.DataFrame, list[JoinReport]]:
+    """The table with the annotations of several files, and a report for each code book that they need.
+
+    Files of one code book (train.csv and test.csv) are joined together, so that frames of a video vote across
+    files; code books one after another, so that where two say something different the later file counts.
+
+    Args:
+        table: as in `join`.
+        paths: annotation files.
+        codebooks: one for all files, or one for each.
+        policy: as in `join`.
+
+    Raises:
+        InputError: as `read_annotations` and `join`; or the numbers of files and code books do not agree.
+    """
+    if len(codebooks) not in (1, len(paths)):
+        raise InputError(
+            f"{len(paths)} annotation files have {len(codebooks)} code books; give one for all or for each"
+        )
+    books = codebooks if len(codebooks) == len(paths) else [codebooks[0]] * len(paths)
+    read = [read_annotations(path, book) for path, book in zip(paths, books, strict=True)]
+    by_book: dict[str, list[pd.DataFrame]] = {}
+    for file in read:
+        by_book.setdefault("".join(file["annotation"].unique()), []).append(file)
+    reports = []
+    for together in by_book.values():
+        table, report = join(table, pd.concat(together, ignore_index=True), policy=policy)
+        reports.append(report)
+    return table, reports
 
 
 def join(
@@ -50,7 +92,7 @@ def join(
     number, keys = pd.factorize(_qualified(annotations))
     found = _found(table, annotations, number, keys)
     if not (found.video >= 0).any():
-        raise InputError(_no_match_message(table, annotations))
+        raise InputError(_no_match_message(table, annotations, len(found.unclear)))
     repeats = annotations.duplicated(["dataset", "key", "path", *DEMOGRAPHICS]).to_numpy()
     votes = annotations[~repeats]
     videos = decided(votes, number[~repeats], len(keys), by_majority=policy == "majority")
@@ -65,6 +107,7 @@ def join(
         said = of_own.where(np.repeat(own[:, None] >= 0, said.shape[1], axis=1), said)
     result, replaced = _put(table, said)
     report = JoinReport(
+        annotation=" + ".join(annotations["annotation"].unique()),
         rows=len(table),
         matched=int((found.video >= 0).sum()),
         by_path=int((found.row >= 0).sum()),
@@ -118,7 +161,17 @@ def _found(table: pd.DataFrame, annotations: pd.DataFrame, number: np.ndarray, k
     elsewhere = np.flatnonzero((row >= 0) & (number[row] != video) & (layout != videos).to_numpy())
     same = pc.equal(as_arrow(files.iloc[elsewhere]), annotated_files.take(pa.array(row[elsewhere])))
     row[elsewhere[~np.asarray(same)]] = -1
-    return Found(row, np.where(row >= 0, number[row], video))
+    video = np.where(row >= 0, number[row], video)
+    unclear = (layout == videos).to_numpy() & _is_of_several(video, pd.factorize(table["dataset"])[0])
+    return Found(np.where(unclear, -1, row), np.where(unclear, -1, video), video[unclear])
+
+
+def _is_of_several(video: np.ndarray, dataset: np.ndarray) -> np.ndarray:
+    """(N,) whether rows of several datasets were found under one name, which says of none who it is."""
+    datasets = int(dataset.max()) + 1
+    pairs = np.unique(video[video >= 0] * datasets + dataset[video >= 0]) // datasets
+    claims = np.bincount(pairs, minlength=int(video.max()) + 2)
+    return (video >= 0) & (claims[video] > 1)
 
 
 def _of_dataset(named: pd.Series, dataset: str) -> np.ndarray:
@@ -187,9 +240,15 @@ def _put(table: pd.DataFrame, said: pd.DataFrame) -> tuple[pd.DataFrame, dict[st
     return result, replaced
 
 
-def _no_match_message(table: pd.DataFrame, annotations: pd.DataFrame) -> str:
+def _no_match_message(table: pd.DataFrame, annotations: pd.DataFrame, unclear: int) -> str:
+    if unclear:
+        return (
+            f"the names in {annotations['annotation'].iloc[0]} are those of {unclear} rows of several "
+            "datasets; say whose each is in a column `dataset`"
+        )
+    here, there = video_keys(table["video"]).iloc[0], annotations["key"].iloc[0]
     return (
-        f"none of the {annotations['key'].nunique()} annotated videos is in the table: the annotations "
-        f"have {annotations['key'].iloc[0]!r}, the table has {video_keys(table['video']).iloc[0]!r}; "
+        f"none of the {annotations['key'].nunique()} videos of {annotations['annotation'].iloc[0]} is in the "
+        f"table: the annotations have {there!r}, the table has {here!r}; "
         "give the annotations of this dataset"
     )

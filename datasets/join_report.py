@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from unmasked.datasets.files import write_json
 from unmasked.datasets.tables import TEXT, write_frame
 from unmasked.datasets.votes import Decided
 
-FINDINGS = ("not_annotated", "not_in_table", "repeated", "conflict", "other_label")
+FINDINGS = ("not_annotated", "not_in_table", "unclear", "repeated", "conflict", "other_label")
 COLUMNS = ("finding", "dataset", "video", "path", "attribute", "values")
 
 
@@ -23,6 +24,7 @@ COLUMNS = ("finding", "dataset", "video", "path", "attribute", "values")
 class JoinReport:
     """What a join found. All are counts; of the table's rows where not said."""
 
+    annotation: str  # which code books' files were joined
     rows: int
     matched: int  # rows that are annotated, or whose video is
     by_path: int  # those found by their path
@@ -41,8 +43,13 @@ class JoinReport:
 
     @property
     def unused(self) -> int:
-        """Annotated videos that are not in the table."""
-        return self._count("not_in_table")
+        """Annotated videos that are not in the table, or not clear whose."""
+        return self._count("not_in_table") + self.unclear
+
+    @property
+    def unclear(self) -> int:
+        """Annotated videos, of no dataset by name, that several datasets of the table have; left out."""
+        return self._count("unclear")
 
     @property
     def duplicated(self) -> int:
@@ -56,35 +63,20 @@ class JoinReport:
 
     def as_dict(self) -> dict[str, Any]:
         """The counts, under their names."""
-        names = ("rows", "matched", "unmatched", "by_path", "by_frame", "annotated", "unused", "duplicated")
-        names += ("conflicts", "undecided", "replaced", "label_disagreements", "policy")
-        return {name: getattr(self, name) for name in names}
-
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Writes the findings as a table (.csv or .parquet), or with the counts (.json), whole.
-
-        Raises:
-            InputError: another suffix.
-        """
-        suffix = Path(path).suffix
-        if suffix == ".json":
-            rows = self.findings.astype(object).where(self.findings.notna(), None)
-            write_json(path, {**self.as_dict(), "findings": rows.to_dict("records")})
-        elif suffix in (".csv", ".parquet"):
-            write_frame(self.findings, path)
-        else:
-            raise InputError(
-                f"join report {path} has the suffix {suffix!r}; it is written as .csv, .parquet or .json"
-            )
+        counts = ["rows", "matched", "unmatched", "by_path", "by_frame", "annotated", "unused", "unclear"]
+        counts += ["duplicated", "conflicts", "undecided", "replaced", "label_disagreements"]
+        return {name: getattr(self, name) for name in ("annotation", "policy", *counts)}
 
     def __str__(self) -> str:
-        parts = [
-            f"{self.matched} of {self.rows} rows annotated ({self.by_path} by path), {self.unmatched} not"
-        ]
+        parts = [f"{self.annotation}: {self.matched} of {self.rows} rows annotated, {self.unmatched} not"]
+        if self.by_path:
+            parts.append(f"by their path: {self.by_path}")
         if self.by_frame:
             parts.append(f"by their own or the nearest frame: {self.by_frame}")
         if self.unused:
             parts.append(f"videos annotated but not in the table: {self.unused} of {self.annotated}")
+        if self.unclear:
+            parts.append(f"of these in several datasets, which a column `dataset` would tell: {self.unclear}")
         if self.duplicated:
             parts.append(f"annotation rows that repeat another: {self.duplicated}")
         for attribute, count in self.conflicts.items():
@@ -102,11 +94,30 @@ class JoinReport:
         return int((self.findings["finding"] == finding).sum())
 
 
+def write_reports(reports: Sequence[JoinReport], path: str | os.PathLike[str]) -> None:
+    """Writes the findings of all reports as one table (.csv or .parquet), or with the counts (.json), whole.
+
+    Raises:
+        InputError: another suffix.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".json":
+        write_json(path, [{**report.as_dict(), "findings": _records(report.findings)} for report in reports])
+    elif suffix in (".csv", ".parquet"):
+        tables = [report.findings.assign(annotation=report.annotation) for report in reports]
+        write_frame(pd.concat(tables, ignore_index=True)[["annotation", *COLUMNS]], path)
+    else:
+        raise InputError(
+            f"join report {path} has the suffix {suffix!r}; it is written as .csv, .parquet or .json"
+        )
+
+
 class Found(NamedTuple):
-    """Where each row of a table was found among the annotations; both (N,), -1 where nowhere."""
+    """Where each row of a table was found among the annotations; (N,), -1 where nowhere."""
 
     row: np.ndarray  # the annotation row of the same path
     video: np.ndarray  # the number of the annotated video
+    unclear: np.ndarray  # (K,) the videos of rows that are left out: several datasets have their name
 
 
 def findings(
@@ -126,13 +137,15 @@ def findings(
     first[number[::-1]] = np.arange(len(number))[::-1]
     used = np.zeros(units, dtype=bool)
     used[found.video[found.video >= 0]] = True
-    absent = annotations.iloc[first[~used]]
+    unclear = np.isin(np.arange(units), found.unclear)
+    absent, several = (annotations.iloc[first[which]] for which in (~used & ~unclear, unclear))
     repeated = annotations[annotations.duplicated(["dataset", "key", "path"]).to_numpy()]
     other = table[_has_other_label(table, annotations, number, found)]
     return pd.concat(
         [
             _rows("not_annotated", table[found.video < 0]),
             _rows("not_in_table", absent.assign(video=absent["key"])),
+            _rows("unclear", several.assign(video=several["key"])),
             _rows("repeated", repeated.assign(video=repeated["key"])),
             _conflicts(annotations, videos, first),
             _rows(
@@ -143,6 +156,10 @@ def findings(
         ],
         ignore_index=True,
     )
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return rows.astype(object).where(rows.notna(), None).to_dict("records")
 
 
 def _rows(finding: str, rows: pd.DataFrame, **columns: object) -> pd.DataFrame:

@@ -20,6 +20,27 @@ def as_list(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...] | None, BeforeValidator(as_list)]
+AnnotationFiles = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(as_list),
+    Field(description="CSV or Parquet files with demographics to join: AI-Face, A-FF++, your own, …"),
+]
+Codebooks = Annotated[
+    tuple[str, ...],
+    BeforeValidator(as_list),
+    Field(
+        description="how to read them, for all or for each: auto looks; else a name in configs/annotations, "
+        "or a YAML file"
+    ),
+]
+Policy = Annotated[
+    Literal["majority", "frame", "drop"],
+    Field(description="where frames of a video disagree: their majority, each its own, or missing"),
+]
+JoinReportFile = Annotated[
+    Path | None,
+    Field(description="which rows were not annotated, not found, or disagree: .csv, .parquet or .json"),
+]
 OPTIONS = (  # of some sources only
     "compression",
     "methods",
@@ -76,13 +97,10 @@ class Config(BaseModel):
         None, description="also write a faces table of what are face crops already (DeepfakeBench, AI-Face)"
     )
     method: str | None = Field(None, description="folder: what the fakes are called; fake")
-    annotations: Annotated[tuple[Path, ...], BeforeValidator(as_list)] = Field(
-        (), description="CSV files with demographics to join to the videos"
-    )
-    codebook: str = Field(
-        "ai_face_v2", description="how to read the annotations: a name in configs/annotations"
-    )
-    policy: Literal["majority", "drop"] = Field("majority", description="when frames of a video disagree")
+    annotations: AnnotationFiles = ()
+    codebook: Codebooks = ("auto",)
+    policy: Policy = "majority"
+    join_report: JoinReportFile = None
 
 
 def run(config: Config) -> None:
@@ -112,7 +130,9 @@ def run(config: Config) -> None:
         manifests.append(result.manifest)
     manifest = pd.concat(manifests, ignore_index=True)
     if config.annotations:
-        manifest = _joined(manifest, config)
+        manifest = annotated(
+            manifest, config.annotations, config.codebook, policy=config.policy, report=config.join_report
+        )
     MANIFEST.write(manifest, config.out)
     print_result(f"{len(manifest)} rows written to {config.out}")
     if config.faces:
@@ -127,13 +147,27 @@ def _write_faces(manifest: pd.DataFrame, out: Path) -> None:
     print_result(f"{statuses.sum()} crops written to {out}: {listed}")
 
 
-def _joined(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
-    import pandas as pd
+def annotated(
+    table: pd.DataFrame,
+    files: tuple[Path, ...],
+    codebooks: tuple[str, ...],
+    *,
+    policy: str,
+    report: Path | None,
+) -> pd.DataFrame:
+    """The table with the annotations of the files; prints what was joined, and writes it where wanted."""
+    from unmasked.datasets.demographics import join_files
+    from unmasked.datasets.join_report import write_reports
 
-    from unmasked.datasets.annotations import read_annotations
-    from unmasked.datasets.demographics import join
-
-    annotations = pd.concat([read_annotations(path, config.codebook) for path in config.annotations])
-    joined, report = join(manifest, annotations.reset_index(drop=True), policy=config.policy)
-    print_result(f"annotations: {report}")
-    return joined
+    table, reports = join_files(table, files, codebooks, policy=policy)
+    for each in reports:
+        print_result(f"annotations, {each}")
+        if policy == "frame" and "frame" not in table and any(each.conflicts.values()):
+            print_result(
+                "  whose frames disagree is missing here; unmasked annotate gives each row of a faces or "
+                "predictions table the annotation of its frame"
+            )
+    if report:
+        write_reports(reports, report)
+        print_result(f"what was not joined, row by row: {report}")
+    return table
