@@ -25,7 +25,7 @@ from layout_trees import (
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.manifest import MANIFEST
-from unmasked.datasets.scan import GENERAL, sources
+from unmasked.datasets.scan import GENERAL, scan, sources
 from unmasked.datasets.sources import ai_face as ai_face_source
 from unmasked.datasets.sources import celeb_df as celeb_source
 from unmasked.datasets.sources import faceforensics as ff_source
@@ -49,7 +49,7 @@ def test_every_source_has_a_tree_and_reads_it(name, tmp_path):
     assert list(manifest.columns) == list(MANIFEST.columns)
     assert len(manifest) > 2
     assert (manifest["root"] == str(root)).all()
-    assert set(manifest["method"][manifest["label"] == 0]) == {"real"}
+    assert set(manifest["method"][manifest["label"] == 0]) <= {"real"}  # DeeperForensics has no real part
     assert "real" not in set(manifest["method"][manifest["label"] == 1])
     assert manifest["video"].is_unique
 
@@ -367,7 +367,7 @@ def test_absent_and_unlisted_ai_face_images_are_reported(tmp_path):
     assert len(ai_face_source.scan(root, notes=notes)) == 3
     assert notes == [
         "listed but not there: 1 (AI_Face_imagesV2/Real/FFHQ/00000.png)",
-        "images in no CSV file, left out: 1",
+        "images in no CSV file, left out: 1 (AI_Face_imagesV2/Real/FFHQ/99999.png)",
     ]
 
 
@@ -378,6 +378,37 @@ def test_an_ai_face_image_of_both_splits_is_a_test_image(tmp_path):
     assert manifest.loc["AI_Face_imagesV2/DMs/DCFACe/7856/6", "split"] == "test"
     assert len(manifest) == 3
     assert any("rows that repeat an image" in note for note in notes)
+
+
+def test_ai_face_v1_frames_are_known_by_the_folders_of_their_videos(tmp_path):
+    header = "Image Path,Ground Truth Gender,Ground Truth Age,Ground Truth Race,Intersection,Target"
+    base = "fairness_dataset/FaceForensics++_All/FaceForensics++"
+    paths = {
+        f"{base}/real/youtube/train/197.mp4/0-231.jpeg": ("real", "197", 0),
+        f"{base}/fake/Deepfakes/train/300_304.mp4/0-151.jpeg": ("Deepfakes", "300", 1),
+        "fairness_dataset/AttGAN/000001.jpg": ("fake", "nobody", 1),
+    }
+    lines = [f"{path},1,1,1,1,{label}" for path, (_, _, label) in paths.items()]
+    touch(tmp_path / "train.csv", "\n".join([header, *lines]) + "\n")
+    for path in paths:
+        touch(tmp_path / path)
+    manifest = ai_face_source.scan(tmp_path).set_index("path")
+    assert set(manifest["annotation"]) == {"AI-Face v1"}
+    for path, (method, identity, _) in paths.items():
+        assert manifest.loc[path, "method"] == method
+        assert manifest["identity"].fillna("nobody")[path] == identity
+
+
+def test_fakes_in_a_folder_called_real_are_kept_as_listed_and_counted(tmp_path, shared):
+    rows = (shared / "annotations" / "ai_face" / "v1_sample.csv").read_text().splitlines()
+    touch(tmp_path / "test.csv", "\n".join(rows) + "\n")
+    for row in rows[1:]:
+        touch(tmp_path / row.split(",")[0])
+    notes = []
+    manifest = ai_face_source.scan(tmp_path, notes=notes)
+    fakes = int((manifest["label"] == 1).sum())
+    assert fakes > 300  # every path of this sample says real
+    assert any(f"fake by the CSV file, in a folder called real: {fakes} " in note for note in notes)
 
 
 def test_ai_face_without_images_or_split_names_is_refused(tmp_path):
@@ -427,6 +458,42 @@ def test_folder_knows_the_usual_names(path, label, tmp_path):
     touch(tmp_path / path)
     manifest = folder_source.scan(tmp_path)
     assert list(manifest["label"]) == [label]
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (  # the 140k real and fake faces
+            [
+                "real_vs_fake/real-vs-fake/train/real/1.jpg",
+                "real_vs_fake/real-vs-fake/valid/fake/2.jpg",
+                "real_vs_fake/real-vs-fake/test/fake/3.jpg",
+            ],
+            [("test", 1), ("train", 0), ("val", 1)],
+        ),
+        (  # Yonsei: the fakes' difficulty is in their names
+            [
+                "real_and_fake_face/training_real/real_00001.jpg",
+                "real_and_fake_face/training_fake/easy_1_1110.jpg",
+            ],
+            [("train", 0), ("train", 1)],
+        ),
+        (  # deepfake and real images
+            [
+                "Dataset/Train/Real/real_0.jpg",
+                "Dataset/Validation/Fake/fake_0.jpg",
+                "Dataset/Test/Real/real_1.jpg",
+            ],
+            [("test", 0), ("train", 0), ("val", 1)],
+        ),
+    ],
+)
+def test_public_image_sets_are_found_below_the_folder_they_unpack_to(paths, expected, tmp_path):
+    for path in paths:
+        touch(tmp_path / path)
+    result = scan(tmp_path)
+    assert result.source == "folder"
+    assert sorted(zip(result.manifest["split"], result.manifest["label"], strict=True)) == expected
 
 
 def test_files_that_are_neither_or_both_are_left_out_and_reported(tmp_path):

@@ -20,7 +20,38 @@ def as_list(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...] | None, BeforeValidator(as_list)]
-OPTIONS = ("compression", "methods", "dataset", "split", "method")  # of some sources only
+AnnotationFiles = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(as_list),
+    Field(description="CSV or Parquet files with demographics to join: AI-Face, A-FF++, your own, …"),
+]
+Codebooks = Annotated[
+    tuple[str, ...],
+    BeforeValidator(as_list),
+    Field(
+        description="how to read them, for all or for each: auto looks; else a name in configs/annotations, "
+        "or a YAML file"
+    ),
+]
+Policy = Annotated[
+    Literal["majority", "frame", "drop"],
+    Field(description="where frames of a video disagree: their majority, each its own, or missing"),
+]
+JoinReportFile = Annotated[
+    Path | None,
+    Field(description="which rows were not annotated, not found, or disagree: .csv, .parquet or .json"),
+]
+OPTIONS = (  # of some sources only
+    "compression",
+    "methods",
+    "dataset",
+    "split",
+    "method",
+    "variants",
+    "targets",
+    "lists",
+    "crops",
+)
 
 
 class Config(BaseModel):
@@ -34,23 +65,42 @@ class Config(BaseModel):
     source: str = Field("auto", description="which reader; auto looks at the folder's layout")
     out: Path = Field(Path("manifest.parquet"), description="the manifest, .parquet or .csv")
     compression: Names = Field(
-        None, description="FaceForensics++: only these, e.g. [c23]; all that are there"
+        None, description="FaceForensics++ and its like: only these, e.g. [c23]; all that are there"
     )
     methods: Names = Field(
-        None, description="FaceForensics++: folders of manipulated_sequences; the four of 2019"
+        None, description="FaceForensics++: folders of manipulated_sequences, or all; the four of 2019"
     )
+    variants: Names = Field(
+        None, description="DeeperForensics: folders of manipulated_videos, or all; [end_to_end]"
+    )
+    targets: Path | None = Field(
+        None, description="DeeperForensics: the FaceForensics++ folder with its real part; none"
+    )
+    lists: Names = Field(
+        None, description="DeepfakeBench: its .json files by name; all that do not repeat others"
+    )
+    crops: Path | None = Field(None, description="DeepfakeBench: where its crops are; below the root")
     dataset: str | None = Field(None, description="folder and table: name of the dataset; that of the folder")
     split: Literal["train", "val", "test"] | None = Field(
-        None, description="folder and table: split of files that nothing says the split of; test"
+        None, description="datasets without an official split: the split of what nothing else says; test"
+    )
+    split_seed: int | None = Field(
+        None, description="datasets without an official split: split by person with this seed; as `split`"
+    )
+    split_fractions: tuple[float, float, float] | None = Field(
+        None, description="shares of train, val and test in that; [0.7,0.15,0.15]"
+    )
+    splits: Path | None = Field(
+        None, description="where such splits are frozen and found again; <out>.splits.json"
+    )
+    faces: Path | None = Field(
+        None, description="also write a faces table of what are face crops already (DeepfakeBench, AI-Face)"
     )
     method: str | None = Field(None, description="folder: what the fakes are called; fake")
-    annotations: Annotated[tuple[Path, ...], BeforeValidator(as_list)] = Field(
-        (), description="CSV files with demographics to join to the videos"
-    )
-    codebook: str = Field(
-        "ai_face_v2", description="how to read the annotations: a name in configs/annotations"
-    )
-    policy: Literal["majority", "drop"] = Field("majority", description="when frames of a video disagree")
+    annotations: AnnotationFiles = ()
+    codebook: Codebooks = ("auto",)
+    policy: Policy = "majority"
+    join_report: JoinReportFile = None
 
 
 def run(config: Config) -> None:
@@ -59,30 +109,65 @@ def run(config: Config) -> None:
 
     from unmasked.datasets.manifest import MANIFEST
     from unmasked.datasets.scan import options_of, scan
+    from unmasked.datasets.splits import FRACTIONS, SplitPlan
 
     options = {name: value for name in OPTIONS if (value := getattr(config, name)) is not None}
     taken = {root: options_of(root, config.source) & set(options) for root in config.root}
     if unused := set(options) - set().union(*taken.values()):
         raise InputError(f"no root is of a source that takes {', '.join(sorted(unused))}; leave it out")
+    plan = None
+    if config.split_seed is not None or config.split_fractions is not None:
+        plan = SplitPlan(config.split_fractions or FRACTIONS, config.split_seed or 0)
+        if config.split is not None:
+            raise InputError(f"split={config.split} and split_seed or split_fractions exclude each other")
+    frozen = config.splits or config.out.with_suffix(".splits.json")
     manifests = []
     for root in config.root:
-        result = scan(root, config.source, **{name: options[name] for name in taken[root]})
+        chosen = {name: options[name] for name in taken[root]}
+        result = scan(root, config.source, plan=plan, splits_file=frozen, **chosen)
         for line in result.messages:
             print_result(line)
         manifests.append(result.manifest)
     manifest = pd.concat(manifests, ignore_index=True)
     if config.annotations:
-        manifest = _joined(manifest, config)
+        manifest = annotated(
+            manifest, config.annotations, config.codebook, policy=config.policy, report=config.join_report
+        )
     MANIFEST.write(manifest, config.out)
     print_result(f"{len(manifest)} rows written to {config.out}")
+    if config.faces:
+        _write_faces(manifest, config.faces)
 
 
-def _joined(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
-    import pandas as pd
+def _write_faces(manifest: pd.DataFrame, out: Path) -> None:
+    from unmasked.preprocessing.ready import faces_of_crops
 
-    from unmasked.datasets.demographics import join, read_annotations
+    statuses = faces_of_crops(manifest, out)["status"].value_counts()
+    listed = ", ".join(f"{count} {status}" for status, count in statuses.items())
+    print_result(f"{statuses.sum()} crops written to {out}: {listed}")
 
-    annotations = pd.concat([read_annotations(path, config.codebook) for path in config.annotations])
-    joined, report = join(manifest, annotations.reset_index(drop=True), policy=config.policy)
-    print_result(f"annotations: {report}")
-    return joined
+
+def annotated(
+    table: pd.DataFrame,
+    files: tuple[Path, ...],
+    codebooks: tuple[str, ...],
+    *,
+    policy: str,
+    report: Path | None,
+) -> pd.DataFrame:
+    """The table with the annotations of the files; prints what was joined, and writes it where wanted."""
+    from unmasked.datasets.demographics import join_files
+    from unmasked.datasets.join_report import write_reports
+
+    table, reports = join_files(table, files, codebooks, policy=policy)
+    for each in reports:
+        print_result(f"annotations, {each}")
+        if policy == "frame" and "frame" not in table and any(each.conflicts.values()):
+            print_result(
+                "  whose frames disagree is missing here; unmasked annotate gives each row of a faces or "
+                "predictions table the annotation of its frame"
+            )
+    if report:
+        write_reports(reports, report)
+        print_result(f"what was not joined, row by row: {report}")
+    return table

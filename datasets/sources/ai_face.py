@@ -10,7 +10,8 @@ Licence: CC BY-NC-ND 4.0, annotations on request with a signed agreement.
 
 The split is that of the file's name; there is no validation split. v2 annotates skin tone (Monk scale), v1
 race. Images that the CSV files list and the disk lacks are left out and reported, and so are images that no
-CSV file lists. Most images are of a person each; frames of videos carry the video's identity.
+CSV file lists; images that are fake by the CSV file and lie in a folder called real are kept as listed, and
+counted. Most images are of a person each; frames of videos carry the video's identity.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from unmasked.datasets.annotations import read_annotations
 from unmasked.datasets.archives import IMAGE_SUFFIXES
-from unmasked.datasets.demographics import read_annotations
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import Count, as_manifest, count_by, list_files, named, walk_files
 from unmasked.datasets.manifest import DEMOGRAPHICS, SPLITS
@@ -41,9 +42,20 @@ OFFICIAL = {
 }
 # The code book is known by a column that only its version has.
 _VERSIONS = {"Skin Tone": "ai_face_v2", "Ground Truth Race": "ai_face_v1"}
-_FRAME = (
-    r"(?:^|/)\d+_(?P<method>Deepfakes|Face2Face|FaceSwap|NeuralTextures|FaceShifter|Celeb-synthesis)_[^/]+$"
-)
+# Folders of the video sets that frames were taken from, by the key that annotations give them.
+_METHODS = {
+    name.lower(): name
+    for name in (
+        "Deepfakes",
+        "Face2Face",
+        "FaceSwap",
+        "NeuralTextures",
+        "FaceShifter",
+        "DeepFakeDetection",
+        "Celeb-synthesis",
+    )
+}
+_REAL_VIDEOS = ("youtube", "actors", "celeb-real")
 _FAMILY = r"(?:^|/)(?:deepfakes|GANs|DMs)/(?P<method>[^/]+)/"
 
 
@@ -76,8 +88,15 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
     if absent.any():
         notes.append(f"listed but not there: {int(absent.sum())} ({named(rows.loc[absent, 'listed'])})")
     rows = _once(rows[~absent], notes)
-    if extra := len(on_disk) - len(rows):
-        notes.append(f"images in no CSV file, left out: {extra}")
+    if len(rows) < len(on_disk):
+        extra = sorted(set(on_disk) - set(rows["path"]))
+        notes.append(f"images in no CSV file, left out: {len(extra)} ({named(extra)})")
+    odd = rows["path"].str.contains(r"(?:^|/)real/", case=False) & (rows["label"] == 1)
+    if odd.any():
+        notes.append(
+            f"fake by the CSV file, in a folder called real: {int(odd.sum())} "
+            f"({named(rows.loc[odd, 'path'])}); ask the authors which is right"
+        )
     return as_manifest(_manifest_rows(rows), NAME, root)
 
 
@@ -145,14 +164,12 @@ def _once(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
 
 
 def _manifest_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    stems = rows["path"].str.replace(r"\.[^./]+$", "", regex=True)
     family = rows["path"].str.extract(_FAMILY)["method"]
-    method = stems.str.extract(_FRAME)["method"].fillna(family).fillna("fake")
-    video = rows["key"].str.rsplit("/", n=1).str[1]
-    of_video = rows["key"].str.fullmatch(
-        r"(?:deepfakes|face2face|faceswap|neuraltextures|faceshifter|youtube"
-        r"|celeb-real|celeb-synthesis)/[^/]+"
-    )
+    key = rows["key"].str.rsplit("/", n=1)
+    folder, video = key.str[0], key.str[1]
+    # A fake in a folder of real videos has none of their methods, and a family is not one.
+    method = folder.map(_METHODS).fillna(family.mask(folder.isin(_REAL_VIDEOS))).fillna("fake")
+    of_video = folder.isin([*_METHODS, *_REAL_VIDEOS])
     return pd.DataFrame(
         {
             "path": rows["path"],

@@ -1,0 +1,82 @@
+"""`unmasked annotate` and the annotations of `unmasked scan`, as a user runs them."""
+
+import pandas as pd
+import pytest
+from layout_trees import celeb_df, touch
+from typer.testing import CliRunner
+
+from unmasked.app.cli import app
+from unmasked.datasets.tables import read_frame
+
+A_CELEB = ",path,label,male,white,black\n" + "".join(
+    f"0,Celeb-DF-v2_faces_single/Celeb-real/{video}/frame{frame}.png,0,{male},1,-1\n"
+    for video, frame, male in [("id0_0000", 1, 1), ("id0_0000", 11, -1), ("id1_0000", 1, -1)]
+)
+
+
+def unmasked(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return celeb_df(tmp_path / "Celeb-DF-v2")
+
+
+def test_scan_joins_files_of_several_code_books_and_writes_what_it_could_not_join(corpus, tmp_path):
+    frames = touch(tmp_path / "a.csv", A_CELEB)
+    mine = touch(tmp_path / "mine.csv", "video,skin_tone\nCeleb-real/id1_0000,9\nCeleb-real/id99_0000,2\n")
+    report = tmp_path / "report.csv"
+    code, said = unmasked(
+        *("scan", f"root={corpus}", f"out={tmp_path / 'manifest.parquet'}"),
+        *(f"annotations=[{frames},{mine}]", f"join_report={report}"),
+    )
+    assert code == 0, said
+    assert "annotations, A-Celeb-DF: 2 of" in said
+    assert "annotations, plain columns: 1 of" in said
+    manifest = read_frame(tmp_path / "manifest.parquet").set_index("video")
+    assert manifest.loc["Celeb-real/id1_0000", ["gender", "race", "skin_tone"]].tolist() == [
+        "female",
+        "white",
+        9,
+    ]
+    assert row["annotation"] == "A-Celeb-DF + plain columns"
+    assert pd.isna(manifest.loc["Celeb-real/id0_0000", "gender"])
+    written = read_frame(report)
+    named = written[written["finding"] == "not_in_table"]
+    assert named[["annotation", "video"]].to_numpy().tolist() == [["plain columns", "celeb-real/id99_0000"]]
+    assert (written["finding"] == "not_annotated").sum() == 2 * len(manifest) - 3
+
+
+def test_annotate_gives_each_score_the_annotation_of_its_frame(tmp_path):
+    frames = touch(tmp_path / "a.csv", A_CELEB)
+    scores = "dataset,video,frame,label,score\n" + "".join(
+        f"Celeb-DF-v2,Celeb-real/{video},{frame},0,0.5\n"
+        for video, frame in [("id0_0000", 0), ("id0_0000", 10)]
+    )
+    table = touch(tmp_path / "predictions.csv", scores)
+    out = tmp_path / "annotated.csv"
+    code, said = unmasked("annotate", f"table={table}", f"annotations={frames}", "policy=frame", f"out={out}")
+    assert code == 0, said
+    assert read_frame(out)["gender"].tolist() == ["male", "female"]
+    code, said = unmasked("annotate", f"table={table}", f"annotations={frames}")
+    assert code == 0, said
+    assert read_frame(table)["gender"].isna().all()
+    assert "videos whose frames disagree on gender: 1 (1 left missing, policy majority)" in said
+
+
+def test_annotating_in_place_keeps_names_that_look_like_numbers(tmp_path):
+    table = touch(tmp_path / "p.csv", "dataset,video,identity,label,score\nX,000,007,0,0.5\n")
+    mine = touch(tmp_path / "mine.csv", "video,gender\n000,f\n")
+    code, said = unmasked("annotate", f"table={table}", f"annotations={mine}")
+    assert code == 0, said
+    assert table.read_text().splitlines()[1].startswith("X,000,007,0,0.5,female")
+
+
+def test_a_wrong_code_book_is_refused_with_what_to_do(corpus, tmp_path):
+    frames = touch(tmp_path / "a.csv", A_CELEB)
+    code, said = unmasked("scan", f"root={corpus}", f"annotations={frames}", "codebook=ai_face_v2")
+    assert code == 2
+    assert "has no column 'Image Path'" in said
+    assert "codebook=" in said
