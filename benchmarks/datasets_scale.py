@@ -141,10 +141,13 @@ def _link_files(folder: Path, paths: pd.Series) -> None:
 
 @contextmanager
 def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     yield
     seconds[stage] = time.perf_counter() - start
-    print(f"{stage:10s} {seconds[stage]:6.1f} s, peak so far {_peak_gb():.2f} GB", flush=True)
+    cpu = time.process_time() - start_cpu  # what a busy machine does not stretch
+    print(
+        f"{stage:10s} {seconds[stage]:6.1f} s ({cpu:.1f} s CPU), peak so far {_peak_gb():.2f} GB", flush=True
+    )
 
 
 def _peak_gb() -> float:

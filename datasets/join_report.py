@@ -134,7 +134,8 @@ def findings(
     """
     units = len(videos.values)
     first = np.full(units, -1)  # an annotation row of each video, to name it by
-    first[number[::-1]] = np.arange(len(number))[::-1]
+    named = np.flatnonzero(number >= 0)[::-1]
+    first[number[named]] = named
     used = np.zeros(units, dtype=bool)
     used[found.video[found.video >= 0]] = True
     unclear = np.isin(np.arange(units), found.unclear)

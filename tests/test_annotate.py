@@ -36,11 +36,8 @@ def test_scan_joins_files_of_several_code_books_and_writes_what_it_could_not_joi
     assert "annotations, A-Celeb-DF: 2 of" in said
     assert "annotations, plain columns: 1 of" in said
     manifest = read_frame(tmp_path / "manifest.parquet").set_index("video")
-    assert manifest.loc["Celeb-real/id1_0000", ["gender", "race", "skin_tone"]].tolist() == [
-        "female",
-        "white",
-        9,
-    ]
+    row = manifest.loc["Celeb-real/id1_0000"]
+    assert row[["gender", "race", "skin_tone"]].tolist() == ["female", "white", 9]
     assert row["annotation"] == "A-Celeb-DF + plain columns"
     assert pd.isna(manifest.loc["Celeb-real/id0_0000", "gender"])
     written = read_frame(report)
@@ -52,8 +49,7 @@ def test_scan_joins_files_of_several_code_books_and_writes_what_it_could_not_joi
 def test_annotate_gives_each_score_the_annotation_of_its_frame(tmp_path):
     frames = touch(tmp_path / "a.csv", A_CELEB)
     scores = "dataset,video,frame,label,score\n" + "".join(
-        f"Celeb-DF-v2,Celeb-real/{video},{frame},0,0.5\n"
-        for video, frame in [("id0_0000", 0), ("id0_0000", 10)]
+        f"Celeb-DF-v2,Celeb-real/id0_0000,{frame},0,0.5\n" for frame in (0, 10)
     )
     table = touch(tmp_path / "predictions.csv", scores)
     out = tmp_path / "annotated.csv"

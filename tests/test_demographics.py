@@ -261,6 +261,16 @@ def test_crops_that_are_not_annotated_themselves_go_by_their_video(tmp_path):
     assert (report.matched, report.by_path) == (4, 0)
 
 
+def test_rows_without_a_path_are_nobodys(tmp_path):
+    said = annotations_of(tmp_path, [("a/1.png", "male"), ("", "female"), ("b/9.png", "male")])
+    joined, report = join(image_table("a/1.png", "a/2.png"), said)
+    assert joined["gender"].fillna("-").tolist() == ["male", "-"]
+    unused = report.findings[report.findings["finding"] == "not_in_table"]
+    assert unused["path"].tolist() == ["b/9.png"]
+    with pytest.raises(InputError, match="none of the 0 videos of plain columns"):
+        join(image_table("a/1.png"), said[1:2])
+
+
 # Frames
 
 
