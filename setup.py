@@ -61,7 +61,14 @@ setup(
     extras_require={
         "demo": ["anny>=0.6.2"],
         "ray": ["ray>=2.40"],
-        "test": ["pytest>=8", "pytest-cov>=6", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.14"],
+        "test": [
+            "pytest>=8",
+            "pytest-cov>=6",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.100",
+            "ruff>=0.9",
+            "mypy>=1.14",
+        ],
     },
     entry_points={"console_scripts": ["unmasked = unmasked.app.cli:main"]},
 )
