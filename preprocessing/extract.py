@@ -14,7 +14,8 @@ import numpy as np
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.align import FIVE_POINTS, similarity_matrix, warp
 from unmasked.preprocessing.config import PreprocessConfig
-from unmasked.preprocessing.detect import Box, Detection, Detector, DlibDetector, choose_face, find_faces
+from unmasked.preprocessing.detect import Box, Detection, Detector, choose_face, find_faces
+from unmasked.preprocessing.detectors.build import build_detector
 from unmasked.preprocessing.faces import BOX, MATRIX, POINTS
 from unmasked.preprocessing.video import FewerFrames, Frame, Unreadable, read_frames
 
@@ -39,10 +40,11 @@ def make_worker(
 
     Args:
         config: see `PreprocessConfig`.
-        detector: builds the detector; None is dlib's.
+        detector: builds the detector; None is the configured one.
     """
     cv2.setNumThreads(1)  # the parallelism is over videos
-    return partial(_work, config=config, detector=(detector or DlibDetector)())
+    built = detector() if detector else build_detector(config.detector)
+    return partial(_work, config=config, detector=built)
 
 
 def extract(task: Task, config: PreprocessConfig, detector: Detector) -> tuple[list[Row], dict[str, bytes]]:
@@ -68,7 +70,8 @@ def _work(task: Task, *, config: PreprocessConfig, detector: Detector) -> list[R
     rows, crops = extract(task, config, detector)
     folder = Path(task.workdir)
     try:
-        folder.mkdir(parents=True)
+        # Without parents: the worker of a killed run must not bring back the folder that another has swept.
+        folder.mkdir(exist_ok=True)
         for name, encoded in crops.items():
             (folder / name).write_bytes(encoded)
     except OSError as error:

@@ -65,6 +65,7 @@ class Parts:
         shutil.rmtree(self._partial, ignore_errors=True)
         for leftover in out.glob(".faces-*.parquet"):  # of a run that was killed while it wrote the table
             leftover.unlink(missing_ok=True)
+        self._run.mkdir(parents=True)
 
     def workdir(self, item: Item) -> Path:
         """Where a worker writes an item's crops before they are put in place."""
