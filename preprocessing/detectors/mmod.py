@@ -1,4 +1,4 @@
-"""dlib's CNN detector (max-margin object detection, King, arXiv:1502.00046): slower than HOG, surer in profile."""
+"""dlib's CNN detector (max-margin object detection, King, arXiv:1502.00046): slow, and surer in profile."""
 
 from __future__ import annotations
 
