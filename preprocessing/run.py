@@ -63,7 +63,7 @@ def preprocess(
     if config.merge and config.shard:
         raise InputError(f"shard={config.shard} with merge=true; merge joins all shards, so leave shard out")
     known = recipe(config, "" if detector is None else _name(detector))
-    todo = items(manifest)
+    todo = items(manifest, with_mask=config.faces == "mask")
     is_ours = [in_shard(item, config.shard) for item in todo]
     manifest, todo = manifest[is_ours].reset_index(drop=True), list(compress(todo, is_ours))
     parts = Parts(Path(out), known, config.shard)
@@ -94,7 +94,7 @@ def _make(
     report(STAGE, done, len(todo))
     by_workdir = {str(parts.workdir(item)): item for item in missing}
     tasks = [
-        Task(item.root, item.path, item.kind, f"crops/{item.folder}", workdir)
+        Task(item.root, item.path, item.kind, f"crops/{item.folder}", workdir, item.mask)
         for workdir, item in by_workdir.items()
     ]
     for outcome in _outcomes(tasks, parts, config, detector):

@@ -254,7 +254,7 @@ def _decode(
 def _decode_needed(
     container: InputContainer, stream: VideoStream, packets: PacketIndex, wanted: Sequence[int]
 ) -> Iterator[tuple[int, float, av.VideoFrame]]:
-    """Yields (index, time_s, frame) of the wanted frames in order, up to the first that is not as it should be.
+    """Yields (index, time_s, frame) of the wanted frames in order, up to the first that is amiss.
 
     Args:
         container: at its beginning.
