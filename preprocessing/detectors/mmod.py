@@ -8,6 +8,7 @@ import numpy as np
 from unmasked.preprocessing.detect import Box, Detection, Detector, DlibDetector, model_file
 
 WEIGHTS_FILE = "mmod_human_face_detector.dat"
+SIDE_MIN_PX = 40  # of an image: half a face; dlib fails on some that are smaller
 
 
 class MmodDetector:
@@ -23,6 +24,8 @@ class MmodDetector:
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """The faces in an (H, W, 3) uint8 RGB image; 0 is the lowest score."""
+        if min(image.shape[:2]) < SIDE_MIN_PX:
+            return []
         found = [(face.rect, face.confidence) for face in self._network(np.ascontiguousarray(image), 0)]
         return [
             Detection((box.left(), box.top(), box.right() + 1, box.bottom() + 1), float(score))
