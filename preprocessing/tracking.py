@@ -13,7 +13,7 @@ from unmasked.preprocessing.detect import Box, Detection, Detector, area, find_f
 # Side of a face in the image that it is searched in: the detectors see faces from 80 px, and cost grows with
 # the square.
 SEARCHED_FACE_PX = 100
-SURROUNDINGS = 1.8  # side of the searched square in sides of the face
+SURROUNDINGS = 2.0  # side of the searched square in sides of the face
 # A score that is believed where a face was before; elsewhere the detector's own threshold of 0 holds.
 SCORE_MIN = -0.3
 IOU_SAME_FACE_MIN = 0.3
