@@ -70,7 +70,9 @@ def compare(folder: Path, kills: int, videos: int, seed: int) -> bool:
             print(f"kill {landed:2d} after {moment_s:4.1f} s: {done} of {videos} videos done")
     assert start(manifest, killed).wait() == 0
     is_equal = digests(killed) == digests(whole)
-    print(f"{kills} kills, resumed: tables and crops {'identical' if is_equal else 'DIFFERENT'} byte for byte")
+    print(
+        f"{kills} kills, resumed: tables and crops {'identical' if is_equal else 'DIFFERENT'} byte for byte"
+    )
     return is_equal
 
 

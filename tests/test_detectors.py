@@ -1,4 +1,4 @@
-"""Every detector finds the same faces in the same images; MTCNN agrees with the package its weights come from."""
+"""Every detector finds the same faces; MTCNN agrees with the package that its weights come from."""
 
 from __future__ import annotations
 
