@@ -252,14 +252,20 @@ def sheet(crops: Sequence[bytes], path: Path) -> Path:
 
 
 def workers(out: Path) -> None:
-    """Throughput of two worker processes against one, on synthetic videos; start-up is not counted."""
-    rates = {}
+    """Throughput of two worker processes against one, on synthetic videos; start-up is not counted.
+
+    The cores that each run had say whether the machine was free: two workers can use two.
+    """
+    rates, cores, costs_s = {}, {}, {}
     for count in (1, 2):
         few, many = (measured_run(out, videos, count) for videos in (12, 132))
-        rates[count] = 120 / (many["wall_s"] - few["wall_s"])
+        wall_s, cpu_s = many["wall_s"] - few["wall_s"], many["cpu_s"] - few["cpu_s"]
+        rates[count], cores[count], costs_s[count] = 120 / wall_s, cpu_s / wall_s, cpu_s / 120
     print(
         f"\ntwo workers against one: {rates[2] / rates[1]:.2f} times the throughput (120 videos, wall clock)"
     )
+    print(f"  cores that were had: {cores[1]:.2f} and {cores[2]:.2f}")
+    print(f"  CPU a video, two against one: {costs_s[2] / costs_s[1]:.2f}")
 
 
 def scale(out: Path, most: int) -> None:

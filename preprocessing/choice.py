@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,9 @@ def rank_by_size(frames: Sequence[Sequence[Face]]) -> list[int]:
     Args:
         frames: the faces in each sampled frame.
     """
-    total: Counter[int] = Counter()
-    for faces in frames:
-        for face in faces:
-            total[face.track] += area(face.box)
+    total: dict[int, float] = {}
+    for face in chain.from_iterable(frames):
+        total[face.track] = total.get(face.track, 0.0) + area(face.box)
     return sorted(total, key=lambda track: (-total[track], track))
 
 

@@ -21,9 +21,9 @@ _EXACT_CODECS = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4")
 class PacketIndex:
     """The packets of a video stream in decoding order, read without decoding."""
 
-    pts: tuple[int | None, ...]  # presentation times, in units of the stream's time base
+    pts: tuple[int, ...]  # presentation times, in units of the stream's time base
     is_key: tuple[bool, ...]
-    is_whole: bool  # nothing damaged, nothing to be thrown away
+    is_whole: bool  # all have a time, none is damaged or to be thrown away
     codec: str
 
     def __len__(self) -> int:
@@ -37,7 +37,6 @@ class PacketIndex:
             and self.codec in _EXACT_CODECS
             and len(self.pts) > 0
             and self.is_key[0]
-            and None not in self.pts
             and len(set(self.pts)) == len(self.pts)
         )
 
@@ -47,7 +46,7 @@ def read_index(path: Path, stream_index: int) -> PacketIndex:
 
     Where the file is damaged the index ends with the damaged packet, which decoding will meet again.
     """
-    pts: list[int | None] = []
+    pts: list[int] = []
     is_key: list[bool] = []
     is_whole = True
     with av.open(str(path), metadata_errors="replace") as container:
@@ -55,11 +54,11 @@ def read_index(path: Path, stream_index: int) -> PacketIndex:
         try:
             for packet in container.demux(stream):
                 if packet.size:
-                    pts.append(packet.pts)
+                    pts.append(-1 if packet.pts is None else packet.pts)
                     is_key.append(packet.is_keyframe)
-                    is_whole &= not (packet.is_corrupt or packet.is_discard)
+                    is_whole &= not (packet.pts is None or packet.is_corrupt or packet.is_discard)
         except (av.FFmpegError, OSError):
-            pts.append(None)
+            pts.append(-1)
             is_key.append(False)
             is_whole = False
         return PacketIndex(tuple(pts), tuple(is_key), is_whole, stream.codec_context.name)
@@ -86,7 +85,7 @@ def needed_packets(index: PacketIndex, wanted: Sequence[int]) -> set[int]:
     for time in wanted:
         position = positions[time]
         group = begins[position]
-        if group > 0 and time < index.pts[keys[group]]:  # type: ignore[operator]
+        if group > 0 and time < index.pts[keys[group]]:
             group -= 1
         needed.update(range(keys[group], position + 1))
     return needed

@@ -162,23 +162,20 @@ def read_video(
         announced = frame_count or stream.frames or len(packets)
         pending = sample_indices(announced, wanted)
         if not decode_all and packets.is_exact and announced == len(packets):
-            for index, time_s, decoded in _decode_needed(container, stream, packets, pending):
-                yield _frame(index, time_s, partial(_upright, decoded, "", reformatter, max_pixels))
+            for index, time_s, frame in _decode_needed(container, stream, packets, pending):
+                yield _frame(index, time_s, partial(_upright, frame, "", reformatter, max_pixels))
                 pending = pending[1:]
-            if not pending:
-                return
+    if not pending:
+        return
+    count, damage = 0, ""
     with _opened(path, max_pixels) as (container, stream):
-        count, damage, start_s = 0, "", float("nan")
-        for index, decoded, fault in _decode(container, stream):
+        for index, time_s, decoded, fault in _decode(container, stream):
             count, damage = index + 1, damage or fault
-            time_s = _time_s(decoded, index, stream)
-            start_s = time_s if index == 0 else start_s
-            if pending and index == pending[0]:
-                image = partial(_upright, decoded, fault, reformatter, max_pixels)
-                yield _frame(index, time_s - start_s, image)
-                if len(pending) == 1:
+            if index == pending[0]:
+                yield _frame(index, time_s, partial(_upright, decoded, fault, reformatter, max_pixels))
+                pending = pending[1:]
+                if not pending:
                     return
-                del pending[0]
     if count == 0:
         raise Unreadable("decode_error", f"{path.name}: no frame could be decoded")
     if not (frame_count or damage):
@@ -228,27 +225,35 @@ def _is_cover(stream: VideoStream) -> bool:
 
 def _decode(
     container: InputContainer, stream: VideoStream
-) -> Iterator[tuple[int, av.VideoFrame | None, str]]:
-    """Yields (index, frame, fault); a packet that cannot be decoded counts as one lost frame."""
-    index = 0
+) -> Iterator[tuple[int, float, av.VideoFrame | None, str]]:
+    """Yields (index, time_s, frame, fault); a packet that cannot be decoded counts as one lost frame."""
+    start_s = float("nan")
+    for index, (decoded, fault) in enumerate(_decode_packets(container, stream)):
+        time_s = _time_s(decoded, index, stream)
+        start_s = time_s if index == 0 else start_s
+        yield index, time_s - start_s, decoded, fault
+
+
+def _decode_packets(
+    container: InputContainer, stream: VideoStream
+) -> Iterator[tuple[av.VideoFrame | None, str]]:
+    """Yields every frame and what is wrong with it, "" for nothing."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except (av.FFmpegError, OSError) as error:
-            yield index, None, _words(error)
+            yield None, _words(error)
             return
         if packet is None:
             return
         try:
             frames = packet.decode()
         except (av.FFmpegError, OSError, ValueError) as error:
-            yield index, None, _words(error)
-            index += 1
+            yield None, _words(error)
             continue
         for frame in frames:
-            yield index, frame, "the frame is damaged" if frame.is_corrupt else ""
-            index += 1
+            yield frame, "the frame is damaged" if frame.is_corrupt else ""
 
 
 def _decode_needed(
@@ -266,28 +271,28 @@ def _decode_needed(
     expected = deque((index, shown[index]) for index in wanted)
     times = {pts for _, pts in expected}
     needed = needed_packets(packets, sorted(times))
-    context = stream.codec_context
+    last = max(needed)
+    context, seconds = stream.codec_context, float(stream.time_base or 0)
     position = -1
-    for packet in container.demux(stream):
-        position += packet.size > 0
-        if packet.size and position not in needed:
-            continue
-        context.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
-        try:
-            # After the last needed packet the decoder is emptied; it keeps frames back to put them in order.
-            decoded = context.decode(packet if position <= max(needed) else None)
-        except (av.FFmpegError, OSError, ValueError):
-            return
-        for frame in decoded:
-            if frame.pts not in times:
+    try:
+        for packet in container.demux(stream):
+            position += packet.size > 0
+            if packet.size and position <= last and position not in needed:
                 continue
-            index, pts = expected[0]
-            if frame.pts != pts or frame.is_corrupt:
+            context.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
+            # Behind the last needed packet the decoder is emptied: it holds frames back to put them in order.
+            for frame in context.decode(packet if position <= last else None):
+                if frame.pts not in times:
+                    continue
+                index, pts = expected[0]
+                if frame.pts != pts or frame.is_corrupt:
+                    return
+                yield index, (pts - shown[0]) * seconds, frame
+                expected.popleft()
+            if position > last:
                 return
-            yield index, float((pts - shown[0]) * stream.time_base), frame
-            expected.popleft()
-            if not expected:
-                return
+    except (av.FFmpegError, OSError):
+        return
 
 
 def _frame(index: int, time_s: float, decode: Callable[[], np.ndarray]) -> Frame:
