@@ -1,15 +1,17 @@
-"""Preprocessing side by side with the published procedure: cost, agreement, scaling. Prints all in one run.
+"""Preprocessing side by side with the published procedure: cost, agreement, scaling, kills, damage.
 
-    python benchmarks/preprocessing.py videos=FOLDER [limit=N] [sections=real,workers,scale] [out=FOLDER]
+    python benchmarks/preprocessing.py --videos FOLDER [--limit N] [--sections real,workers,...] [--out FOLDER]
 
-``videos`` is a folder of real videos, searched in depth; ``limit`` takes that many of them, evenly spread.
-Costs are CPU seconds of this process and its children, shown as ratios of one run on one machine.
+Prints all of it in one run. Costs are CPU seconds of one process, threads included, shown as ratios of one
+run on one machine; only the throughput of two workers is in wall-clock time and wants a machine to itself.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,8 @@ import cv2
 import dlib
 import numpy as np
 import pandas as pd
+from preprocessing_damage import report as report_damaged
+from preprocessing_kills import compare as compare_killed
 
 from unmasked.datasets.synthetic.config import SyntheticConfig
 from unmasked.datasets.synthetic.corpus import write_corpus
@@ -34,6 +38,7 @@ from unmasked.preprocessing.faces import BOX, MATRIX
 from unmasked.preprocessing.run import preprocess
 from unmasked.preprocessing.video import sample_indices
 
+SECTIONS = ("real", "workers", "scale", "kills", "damage")
 SUFFIXES = (".mp4", ".mpg", ".avi", ".mov", ".webm", ".mkv")
 LARGE_PX = 720  # of the shorter side
 SIZE_PX = 256
@@ -59,21 +64,44 @@ class Video:
 
 def main() -> None:
     """Runs the sections that were asked for."""
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    sections = given.get("sections", "real,workers,scale").split(",")
-    out = Path(given.get("out", tempfile.mkdtemp(prefix="unmasked-benchmark-")))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--videos", type=Path, help="folder of real videos, searched in depth")
+    parser.add_argument("--limit", type=int, default=0, help="so many of them, evenly spread; 0 = all")
+    parser.add_argument("--sections", default=",".join(SECTIONS))
+    parser.add_argument("--most", type=int, default=1000, help="synthetic videos of the section scale")
+    parser.add_argument("--out", type=Path, help="folder for what is made; a temporary one if absent")
+    parser.add_argument("--run", nargs=2, type=int, help="videos and workers: the run that is measured")
+    options = parser.parse_args()
+    sections = options.sections.split(",")
+    if unknown := set(sections) - set(SECTIONS):
+        parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    if "real" in sections and not options.videos and not options.run:
+        parser.error("the section real needs --videos FOLDER; leave it out with --sections")
+    out = options.out or Path(tempfile.mkdtemp(prefix="unmasked-benchmark-"))
     out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
-    if "real" in sections:
-        if "videos" not in given:
-            sys.exit("the section real needs real videos; give videos=FOLDER, or sections=workers,scale")
-        real(sorted(Path(given["videos"]).rglob("*")), int(given.get("limit", 0)), out)
-    if "run" in sections:
-        one_run(out, int(given["count"]), int(given["workers"]))
-    if "workers" in sections:
-        workers(out)
-    if "scale" in sections:
-        scale(out, int(given.get("most", 1000)))
+    if options.run:
+        one_run(out, *options.run)
+        return
+    works: dict[str, Callable[[], object]] = {
+        "real": lambda: real(sorted(options.videos.rglob("*")), options.limit, out),
+        "workers": lambda: workers(out),
+        "scale": lambda: scale(out, options.most),
+        "kills": lambda: compare_killed(fresh(out / "kills"), kills=20, videos=40, seed=0),
+        "damage": lambda: report_damaged(fresh(out / "damage"), [], count=300, seed=0),
+    }
+    for section in sections:
+        print(f"\n== {section}", flush=True)
+        works[section]()
+
+
+def fresh(folder: Path) -> Path:
+    """The folder, emptied."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def real(files: Sequence[Path], limit: int, out: Path) -> None:
@@ -269,29 +297,24 @@ def workers(out: Path) -> None:
 
 
 def scale(out: Path, most: int) -> None:
-    """CPU seconds per video and peak memory from 10 synthetic videos to ``most``."""
-    print(f"\nfrom 10 to {most} synthetic videos, one worker")
-    few = measured_run(out, 10, 1)
-    start_s = few["cpu_s"] - 10 * measured_run(out, 110, 1)["cpu_s"] / 110
+    """CPU seconds that each further video costs, and peak memory, from 10 synthetic videos to ``most``."""
+    print(f"from 10 to {most} synthetic videos, one worker")
+    before, before_s = 0, 0.0
     for count in dict.fromkeys((10, min(100, most), most)):
         run = measured_run(out, count, 1)
+        further_ms = 1000 * (run["cpu_s"] - before_s) / (count - before)
         print(
-            f"  {count:5} videos: {1000 * (run['cpu_s'] - max(0.0, start_s)) / count:6.1f} ms CPU a video "
-            f"(start of {start_s:.1f} s taken off), peak of the worker {run['worker_mb']:.0f} MB, "
-            f"of the parent {run['parent_mb']:.0f} MB"
+            f"  {count:5} videos: {further_ms:6.1f} ms CPU for each further one"
+            f"{' (the start included)' if not before else ''}, peak of the worker {run['worker_mb']:.0f} MB, "
+            f"of the parent {run['parent_mb']:.0f} MB",
+            flush=True,
         )
+        before, before_s = count, run["cpu_s"]
 
 
 def measured_run(out: Path, videos: int, workers: int) -> dict[str, float]:
     """Wall and CPU seconds and peak memory of one run of its own process over ``videos`` copies."""
-    command = [
-        sys.executable,
-        __file__,
-        "sections=run",
-        f"out={out}",
-        f"count={videos}",
-        f"workers={workers}",
-    ]
+    command = [sys.executable, __file__, "--out", str(out), "--run", str(videos), str(workers)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return json.loads(printed.splitlines()[-1])
 
