@@ -1,6 +1,6 @@
 """Preprocessing side by side with the published procedure: cost, agreement, scaling, kills, damage.
 
-    python benchmarks/preprocessing.py --videos FOLDER [--limit N] [--sections real,workers,...] [--out FOLDER]
+    python benchmarks/preprocessing.py --videos FOLDER [--limit N] [--sections real,workers]
 
 Prints all of it in one run. Costs are CPU seconds of one process, threads included, shown as ratios of one
 run on one machine; only the throughput of two workers is in wall-clock time and wants a machine to itself.

@@ -59,7 +59,7 @@ class Tracker:
     def faces(self, image: np.ndarray) -> list[Face]:
         """The faces in the next (H, W, 3) uint8 RGB frame, at most `FACES_MAX`, ordered by track."""
         if self._is_cut(image):
-            self._boxes = {}
+            self._boxes, self._missed = {}, {}
         found = self._follow(image)
         if not found or self._is_looking():
             found = self._search(image, found, self._max_side_px)
@@ -84,10 +84,15 @@ class Tracker:
         return any(0 < missed <= PATIENCE for missed in self._missed.values())
 
     def _follow(self, image: np.ndarray) -> dict[int, Detection]:
-        """The detection that continues each track; tracks without one are counted as missed."""
+        """The detection that continues each track; tracks without one are counted as missed.
+
+        A track that is lost for longer is not looked for here any more; a search of the whole frame may
+        still find its face in its place.
+        """
         found: dict[int, Detection] = {}
         for track, box in self._boxes.items():
-            seen = search_around(self._detector, image, box)
+            is_near = self._missed[track] <= PATIENCE
+            seen = search_around(self._detector, image, box) if is_near else []
             same = [face for face in seen if face.score >= SCORE_MIN and is_same_face(box, face.box)]
             same = [face for face in same if _is_new(face, found)]
             if same:

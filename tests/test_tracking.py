@@ -117,6 +117,19 @@ def test_a_cut_begins_new_tracks_even_where_the_face_stays_in_place():
     assert [list(faces) for faces in tracks_of(Tracker(Squares()), frames)] == [[0], [1]]
 
 
+def test_a_face_that_was_lost_before_a_cut_is_not_looked_for_for_ever():
+    detector = Squares()
+    tracker = Tracker(detector)
+    both = scene((0, 100, 200, 200), (1, 800, 200, 200))
+    tracks_of(tracker, [both, scene((0, 100, 200, 200))])
+    other = np.minimum(scene((0, 100, 200, 200))[::-1], 199)
+    other[300:500, 300:500, 0] = 255
+    tracks_of(tracker, [other])
+    detector.searched.clear()
+    tracks_of(tracker, [other, other])
+    assert all(max(size) <= 201 for size in detector.searched)
+
+
 def test_everybody_is_looked_for_when_all_faces_are_wanted():
     frame = scene((0, 100, 100, 300), (1, 700, 300, 100))
     assert len(Tracker(Squares(), everybody=True).faces(frame)) == 2
