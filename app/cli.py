@@ -33,7 +33,8 @@ VERBS = {
 
 USAGE = (
     "Does a deepfake detector hold up on data it never saw, and for whom does it fail? "
-    "Every verb takes `--config FILE` and `key=value` arguments; `unmasked VERB --help` lists the keys."
+    "Every verb takes `--config FILE` and `key=value` arguments (`--key` is `key=true`); "
+    "`unmasked VERB --help` lists the keys."
 )
 
 app = typer.Typer(
@@ -90,7 +91,7 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
 
     try:
         module = verb_module(verb)
-        resolved = load(module.Config, config, arguments)
+        resolved = load(module.Config, config, [_as_key(argument) for argument in arguments])
         if dry_run:
             typer.echo(to_yaml(resolved), nl=False)
             return
@@ -106,8 +107,18 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
         raise typer.Exit(130) from None
 
 
+def _as_key(argument: str) -> str:
+    """``--key=value`` is ``key=value``, and ``--key`` alone ``key=true``."""
+    if not argument.startswith("--"):
+        return argument
+    key = argument[2:].replace("-", "_") if "=" not in argument else argument[2:]
+    return key if "=" in key else f"{key}=true"
+
+
 for _name, _help in VERBS.items():
-    app.command(_name, cls=VerbCommand, help=_help)(_command(_name))
+    app.command(_name, cls=VerbCommand, help=_help, context_settings={"ignore_unknown_options": True})(
+        _command(_name)
+    )
 
 
 def main() -> None:
