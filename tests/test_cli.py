@@ -204,3 +204,13 @@ def test_an_outsiders_csv_with_a_group_is_audited_by_one_command(table, tmp_path
         "by_group.csv",
         "fairness.html",
     }
+
+
+def test_a_key_with_dashes_is_the_key(tmp_path):
+    written = ("out=x.csv", f"root={tmp_path}")
+    plain = unmasked("scan", *written, "--dry-run")
+    dashed = unmasked("scan", *(f"--{argument}" for argument in written), "--dry-run")
+    assert plain.exit_code == dashed.exit_code == 0
+    assert dashed.output == plain.output
+    assert "preview: true" in unmasked("preprocess", "--preview", "--dry-run").output
+    assert "'previw'" in refused("preprocess", "--previw")

@@ -14,9 +14,9 @@ from unmasked.preprocessing.align import FIVE_POINTS, similarity_matrix
 from unmasked.preprocessing.detect import (
     Detection,
     DlibDetector,
-    choose_face,
     find_faces,
     landmark_model,
+    largest_face,
     overlap,
 )
 
@@ -54,7 +54,11 @@ def test_a_large_face_is_found_in_the_reduced_frame_alone():
 
 @pytest.mark.parametrize(
     ("side_px", "searched"),
-    [(150, [(360, 640), (720, 1280)]), (90, [(360, 640), (720, 1280), (1080, 1920)])],
+    [
+        (150, [(360, 640), (720, 1280)]),
+        (70, [(360, 640), (720, 1280), (1440, 2560)]),
+        (44, [(360, 640), (720, 1280), (1440, 2560), (2160, 3840)]),
+    ],
 )
 def test_a_small_face_is_found_by_a_finer_search(side_px, searched):
     detector = PickyDetector(80)
@@ -86,21 +90,19 @@ def test_no_face_is_an_empty_list_after_all_searches():
     assert len(detector.searched) == 3
 
 
-def test_the_largest_face_is_chosen_where_none_was_before():
+def test_the_largest_face_is_the_one_with_the_largest_box_whatever_its_score():
     small, large = Detection((0, 0, 50, 50), 3.0), Detection((100, 100, 200, 190), 0.1)
-    assert choose_face([small, large]) is large
-    assert choose_face([]) is None
+    assert largest_face([small, large]) is large
+    assert largest_face([]) is None
 
 
-def test_a_face_is_followed_even_when_a_larger_one_appears():
-    before = (10, 10, 60, 60)
-    same, larger = Detection((14, 8, 66, 58), 0.2), Detection((200, 0, 400, 200), 2.0)
-    assert choose_face([larger, same], before) is same
+def test_a_face_below_the_detectors_threshold_is_not_believed_by_itself():
+    class Doubtful:
+        def detect(self, image):
+            return [Detection((0, 0, 90, 90), -0.1), Detection((100, 100, 190, 190), 0.0)]
 
-
-def test_a_face_that_is_gone_gives_way_to_the_largest():
-    other, larger = Detection((300, 0, 340, 40), 1.0), Detection((200, 100, 280, 180), 1.0)
-    assert choose_face([other, larger], (0, 0, 50, 50)) is larger
+    [face] = find_faces(Doubtful(), np.zeros((300, 300, 3), np.uint8))
+    assert face.score == 0
 
 
 def test_overlap_equals_a_count_of_pixels():
@@ -152,7 +154,7 @@ def test_crops_of_real_faces_lie_where_the_published_procedure_puts_them(photogr
         largest = max(plain(image, 1), key=lambda box: box.width() * box.height())
         parts = detector._predictor(image, largest).parts()
         expected = similarity_matrix(np.array([(parts[i].x, parts[i].y) for i in FIVE_POINTS]))
-        face = choose_face(find_faces(detector, image))
+        face = largest_face(find_faces(detector, image))
         ours = similarity_matrix(detector.landmarks(image, face.box)[list(FIVE_POINTS)])
         corners = np.array([(0, 0, 1), (256, 0, 1), (0, 256, 1), (256, 256, 1)])
         back = np.linalg.inv(np.vstack([expected, (0, 0, 1)]))
@@ -167,7 +169,7 @@ def test_a_rotated_portrait_gives_an_upright_crop(photographs):
     turned = np.asarray(Image.fromarray(image).rotate(12, resample=Image.Resampling.BILINEAR))
     angles = []
     for shown in (image, turned):
-        points = detector.landmarks(shown, choose_face(find_faces(detector, shown)).box)[list(FIVE_POINTS)]
+        points = detector.landmarks(shown, largest_face(find_faces(detector, shown)).box)[list(FIVE_POINTS)]
         matrix = similarity_matrix(points)
         angles.append(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
     assert angles[1] - angles[0] == pytest.approx(12, abs=3)

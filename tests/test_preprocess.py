@@ -28,13 +28,25 @@ from preprocessing_fakes import (
 )
 
 from unmasked.datasets.errors import InputError
+from unmasked.preprocessing import overlay
 from unmasked.preprocessing.align import similarity_matrix, template, warp
 from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
 from unmasked.preprocessing.extract import Task, extract
 from unmasked.preprocessing.faces import BOX, FACES, MATRIX, POINTS
+from unmasked.preprocessing.overlay import MARK, THUMB_PX
 from unmasked.preprocessing.parts import safe_folders
 from unmasked.preprocessing.run import preprocess
-from unmasked.preprocessing.sheet import FAKE, REAL, TILE, TILE_PX, TITLE_PX, contact_sheet
+from unmasked.preprocessing.sheet import (
+    FAKE,
+    GAP_PX,
+    HEADING_PX,
+    MARGIN_PX,
+    REAL,
+    TILE,
+    TILE_PX,
+    TITLE_PX,
+    contact_sheet,
+)
 
 CONFIG = PreprocessConfig(frames_per_video=4, size_px=64, workers=1)
 
@@ -449,6 +461,36 @@ def test_a_limited_sheet_is_smaller(table, tmp_path):
         path = contact_sheet(table, tmp_path, tmp_path / f"{limit}.png", columns=4, limit=limit)
         heights.append(cv2.imread(str(path)).shape[0])
     assert heights[1] < heights[0] / 2
+
+
+def test_the_sheet_shows_the_frame_above_the_crop_with_box_and_points(tmp_path):
+    write_video(tmp_path / "a.mp4", 3, draw=lambda index: square_frame(index) // (3 if index == 1 else 1))
+    manifest = manifest_of(tmp_path, ["a.mp4", "gone.mp4"])
+    faces = run(manifest, tmp_path / "out")
+    assert faces["status"].tolist() == ["ok", "no_face", "ok", "missing_file"]
+    path = contact_sheet(faces, tmp_path / "out", tmp_path / "sheet.png", manifest=manifest)
+    sheet = np.asarray(Image.open(path)).astype(int)
+    top, factor = TITLE_PX + HEADING_PX, THUMB_PX[1] / 96
+    marked = (sheet == tuple(bytes.fromhex(MARK[1:]))).all(axis=2)[top : top + THUMB_PX[1]]
+    for column, row in enumerate(faces.iloc[:3].to_dict("records")):
+        left = MARGIN_PX + column * (TILE_PX + GAP_PX)
+        rows, columns = np.nonzero(marked[:, left : left + TILE_PX])
+        if row["status"] != "ok":
+            assert not len(rows)
+            shown = sheet[top : top + THUMB_PX[1], left + TILE_PX // 2]
+            assert abs(shown.mean() - 20) < 8  # the dark frame itself
+            continue
+        columns = columns - (TILE_PX - THUMB_PX[1]) // 2  # a square thumbnail is in the middle
+        drawn = (columns.min(), rows.min(), columns.max(), rows.max())
+        np.testing.assert_allclose(drawn, [factor * row[name] for name in BOX], atol=1.5)
+
+
+def test_a_sheet_does_not_open_what_hung_or_crashed(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4", 3)
+    manifest = manifest_of(tmp_path, ["a.mp4"])
+    faces = FACES.validate(manifest.assign(frame=-1, face=0, status="over_budget"))
+    monkeypatch.setattr(overlay, "read_frames", lambda *args, **options: pytest.fail("was opened"))
+    contact_sheet(faces, tmp_path, tmp_path / "sheet.png", manifest=manifest)
 
 
 def test_a_sheet_of_nothing_is_refused(tmp_path):

@@ -20,7 +20,9 @@ class Config(PreprocessConfig):
 
     manifest: Path = Field(Path("manifest.parquet"), description="what `unmasked scan` wrote")
     out: Path = Field(Path("faces"), description="folder for faces.parquet and crops/")
-    preview: bool = Field(False, description="also draw preview.png, a contact sheet to look at")
+    preview: bool = Field(
+        False, description="also draw preview.png: frames with boxes and points, crops, failures"
+    )
 
     def settings(self) -> PreprocessConfig:
         """The part that decides what the crops look like and how they are made."""
@@ -35,15 +37,23 @@ def run(config: Config) -> None:
     manifest = MANIFEST.read(config.manifest)
     with Reporter() as reporter:
         faces = preprocess(manifest, config.out, config.settings(), progress=reporter)
-    if not (faces["status"] == "ok").any():
+    if faces.empty:
+        print_result(f"shard {config.shard} holds none of the {len(manifest)} videos")
+        return
+    # A shard may hold nothing but bad files; the others are not stopped for that.
+    if not config.shard and not (faces["status"] == "ok").any():
         raise InputError(_no_face_message(faces))
     for line in summary(faces):
         print_result(line)
     if config.preview:
         from unmasked.preprocessing.sheet import contact_sheet
 
-        print_result(f"contact sheet: {contact_sheet(faces, config.out, config.out / 'preview.png')}")
-    print_result(f"{len(faces)} rows written to {config.out / 'faces.parquet'}")
+        sheet = contact_sheet(faces, config.out, config.out / "preview.png", manifest=manifest)
+        print_result(f"contact sheet: {sheet}")
+    if config.shard:
+        print_result(f"shard {config.shard} done; once all are, the same command without shard joins them")
+    else:
+        print_result(f"{len(faces)} rows written to {config.out / 'faces.parquet'}")
 
 
 def _no_face_message(faces: pd.DataFrame) -> str:

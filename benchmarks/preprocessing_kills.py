@@ -1,0 +1,127 @@
+"""Kills preprocessing with SIGKILL at random moments and compares the end with an uninterrupted run.
+
+    python benchmarks/preprocessing_kills.py [--kills 20] [--videos 40] [--seed 0]
+
+Prints one line a kill, and last whether tables and crops are identical byte for byte. Exit code 1 if not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas as pd
+
+from unmasked.preprocessing.config import PreprocessConfig
+from unmasked.preprocessing.run import preprocess
+
+FRAMES, SIDE_PX = 40, 240
+
+
+def main() -> None:
+    """Runs the comparison with the numbers given on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--videos", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--run", nargs=2, type=Path, help="manifest and out: the run that is killed")
+    options = parser.parse_args()
+    if options.run:
+        manifest, out = options.run
+        config = PreprocessConfig(frames_per_video=8, workers=2)
+        preprocess(pd.read_csv(manifest, dtype={"video": str}), out, config)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        sys.exit(0 if compare(Path(folder), options.kills, options.videos, options.seed) else 1)
+
+
+def compare(folder: Path, kills: int, videos: int, seed: int) -> bool:
+    """Whether a run that was killed ``kills`` times ends as one that was not; prints what happens."""
+    manifest = folder / "manifest.csv"
+    write_videos(folder / "videos", videos, seed).to_csv(manifest, index=False)
+    started_s = time.monotonic()
+    whole = folder / "whole"
+    start(manifest, whole).wait()
+    whole_s = time.monotonic() - started_s
+    print(f"uninterrupted: {videos} videos in {whole_s:.1f} s, {len(digests(whole))} files")
+    killed, rng, landed = folder / "killed", np.random.default_rng(seed), 0
+    while landed < kills:
+        if (killed / "faces.parquet").exists():  # got through before its moment came: once more from nothing
+            shutil.rmtree(killed)
+        process = start(manifest, killed)
+        # Any moment of a run: mostly early, so that the folder is killed again and again on its way.
+        moment_s = float(rng.uniform(0, whole_s * rng.choice([0.4, 1.1])))
+        try:
+            process.wait(moment_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            landed += 1
+            done = len(list(killed.glob("parts/**/*.json")))
+            print(f"kill {landed:2d} after {moment_s:4.1f} s: {done} of {videos} videos done")
+    assert start(manifest, killed).wait() == 0
+    is_equal = digests(killed) == digests(whole)
+    print(
+        f"{kills} kills, resumed: tables and crops {'identical' if is_equal else 'DIFFERENT'} byte for byte"
+    )
+    return is_equal
+
+
+def start(manifest: Path, out: Path) -> subprocess.Popen[bytes]:
+    """A run in a process of its own."""
+    command = [sys.executable, __file__, "--run", str(manifest), str(out)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, hidden ones too."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def write_videos(folder: Path, count: int, seed: int) -> pd.DataFrame:
+    """A manifest of ``count`` videos of a drawn face that moves through noise; every fifth shows none."""
+    folder.mkdir(parents=True)
+    rows = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        with av.open(str(folder / f"{number}.mp4"), "w") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.width = stream.height = SIDE_PX
+            stream.pix_fmt = "yuv420p"
+            for index in range(FRAMES):
+                image = drawn_face(rng, 0 if number % 5 == 4 else 60 + index // 4)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        rows.append((f"{number}", f"{number}.mp4"))
+    common = {"dataset": "drawn", "root": str(folder), "kind": "video", "label": 0, "method": "real"}
+    return pd.DataFrame(rows, columns=["video", "path"]).assign(**common, split="test")
+
+
+def drawn_face(rng: np.random.Generator, radius_px: int) -> np.ndarray:
+    """(SIDE_PX, SIDE_PX, 3) uint8: an oval with brows, eyes, nose and mouth, which dlib takes for a face."""
+    y, x = np.mgrid[:SIDE_PX, :SIDE_PX]
+    image = rng.integers(60, 90, (SIDE_PX, SIDE_PX, 3)).astype(np.uint8)
+    if not radius_px:
+        return image
+    u, v = (x - SIDE_PX / 2) / radius_px, (y - SIDE_PX / 2) / radius_px
+    image[u**2 + (v / 1.3) ** 2 < 1] = (225, 190, 165)
+    for side in (-1, 1):
+        image[((u - 0.4 * side) / 0.2) ** 2 + ((v + 0.3) / 0.1) ** 2 < 1] = (40, 30, 30)
+        image[(abs(u - 0.4 * side) < 0.25) & (abs(v + 0.55) < 0.06)] = (70, 45, 35)
+    image[(abs(u) < 0.14) & (abs(v - 0.22) < 0.05)] = (150, 100, 90)
+    image[(u / 0.4) ** 2 + ((v - 0.65) / 0.12) ** 2 < 1] = (140, 50, 60)
+    return image
+
+
+if __name__ == "__main__":
+    main()

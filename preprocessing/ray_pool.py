@@ -1,0 +1,163 @@
+"""The pool on a Ray cluster: the same worker processes, each run by a foreman on some machine of the cluster.
+
+A foreman is a Ray actor that keeps one `unmasked.preprocessing.pool.Worker` and kills it when a task hangs
+or eats too much, so a video is treated as it is without Ray. What Ray adds is that machines may be lost:
+their tasks are given to others. All machines must see the datasets and ``out`` under the same paths.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from unmasked.datasets.errors import InputError
+from unmasked.preprocessing.pool import START_S, Budget, Outcome, Worker, wait_for
+
+TRIES = 3  # of a task whose machine is lost
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
+
+
+class Foreman(Generic[T, R]):
+    """Has one task at a time done by a worker process of its own, which it kills and replaces if it must."""
+
+    def __init__(self, make_work: Callable[[], Callable[[T], R]], budget: Budget, folder: str) -> None:
+        self._make_work = make_work
+        self._budget = budget
+        self._folder = folder
+        self._worker: Worker[T, R] | None = None
+
+    def start(self) -> None:
+        """Goes to the folder that relative paths are seen from.
+
+        Raises:
+            InputError: this machine does not have it.
+        """
+        try:
+            os.chdir(self._folder)
+        except OSError as error:
+            raise InputError(
+                f"machine {socket.gethostname()} of the Ray cluster has no folder {self._folder} "
+                f"({error.strerror}); engine=ray needs storage that all machines see under the same paths"
+            ) from error
+
+    def run(self, task: T) -> Outcome[T, R]:
+        """The outcome of a task.
+
+        Raises:
+            InputError, RuntimeError: as `unmasked.preprocessing.pool.run_tasks`.
+        """
+        if self._worker is None or self._worker.is_stopped:
+            self._worker = Worker(self._make_work, self._budget)
+        outcome = None
+        while outcome is None:
+            if self._worker.is_idle:
+                self._worker.give(task)
+            wait_for([self._worker])
+            outcome = self._worker.receive()
+        return outcome
+
+
+def run_tasks_on_ray(
+    tasks: Sequence[T], make_work: Callable[[], Callable[[T], R]], *, workers: int, budget: Budget
+) -> Iterator[Outcome[T, R]]:
+    """Yields the outcome of every task as it comes, in any order, as `unmasked.preprocessing.pool.run_tasks`.
+
+    Ray finds the cluster as it always does: the one that this process is connected to, RAY_ADDRESS, one that
+    runs on this machine; failing those a cluster of this machine alone is started, and stopped at the end.
+
+    Args:
+        tasks: picklable, none of them None.
+        make_work: picklable, importable on every machine.
+        workers: number of processes; 0 = one for each CPU of the cluster.
+        budget: of each task.
+
+    Raises:
+        InputError: Ray is not installed, a machine lacks a folder, or as `run_tasks`.
+        RuntimeError: the cluster has no free CPU, or a process could not be started.
+    """
+    if not tasks:
+        return
+    ray = _ray()
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local cluster would report to its makers
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        count = workers or int(ray.cluster_resources().get("CPU", 1))
+        yield from _dispatch(ray, tasks, (make_work, budget, os.getcwd()), min(count, len(tasks)))
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def _dispatch(ray: Any, tasks: Sequence[T], brief: tuple[Any, ...], count: int) -> Iterator[Outcome[T, R]]:
+    """Hands tasks to ``count`` foremen, and again to others where a machine is lost."""
+    hire = ray.remote(num_cpus=1, max_restarts=0)(Foreman)
+    waiting = deque(enumerate(tasks))
+    tries: Counter[int] = Counter()
+    busy: dict[Any, tuple[Any, tuple[int, T] | None]] = {}  # future -> foreman, (number, task)
+    has_started = False
+
+    def enlist() -> None:
+        foreman = hire.remote(*brief)
+        busy[foreman.start.remote()] = (foreman, None)
+
+    for _ in range(count):
+        enlist()
+    try:
+        while busy:
+            done, _ = ray.wait(list(busy), num_returns=1, timeout=None if has_started else START_S)
+            if not done:
+                raise RuntimeError(f"no CPU of the Ray cluster became free in {START_S:g} s; add machines")
+            has_started = True
+            foreman, given = busy.pop(done[0])
+            outcome, is_lost = _collect(ray, done[0])
+            if is_lost and given is not None:
+                tries[given[0]] += 1
+                if tries[given[0]] < TRIES:
+                    waiting.append(given)
+                else:
+                    outcome = Outcome(given[1], None, "crashed", f"lost with its machine, {TRIES} times")
+            if outcome is not None:
+                yield outcome
+            if is_lost and waiting:
+                enlist()
+            elif waiting:
+                given = waiting.popleft()
+                busy[foreman.run.remote(given[1])] = (foreman, given)
+            else:
+                ray.kill(foreman)
+    finally:
+        for foreman, _ in busy.values():
+            ray.kill(foreman)
+
+
+def _collect(ray: Any, future: Any) -> tuple[Any, bool]:
+    """(what the future holds, whether its foreman is lost)."""
+    try:
+        return ray.get(future), False
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, InputError):  # the user's mistake, without Ray's traceback around it
+            raise InputError(str(error.cause)) from None
+        raise
+    except ray.exceptions.RayError as error:
+        _log.warning("a Ray worker was lost: %s", str(error).splitlines()[0])
+        return None, True
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(
+            "engine=ray, but Ray is not installed; run `pip install unmasked[ray]`, or leave engine=local"
+        ) from error
+    return ray

@@ -1,0 +1,197 @@
+"""Faces followed from sampled frame to sampled frame, each searched for only where it was last."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from unmasked.preprocessing.align import FIVE_POINTS, similarity_matrix, template
+from unmasked.preprocessing.detect import Box, Detection, Detector, area, find_faces, overlap, side_px
+
+# Side of a face in the image that it is searched in: the detectors see faces from 80 px, and cost grows with
+# the square.
+SEARCHED_FACE_PX = 100
+SURROUNDINGS = 2.0  # side of the searched square in sides of the face
+# A score that is believed where a face was before; elsewhere the detector's own threshold of 0 holds.
+SCORE_MIN = -0.3
+IOU_SAME_FACE_MIN = 0.3
+SHIFT_MAX = 1.0  # between sampled frames, in sides of the face
+GROWTH_MAX = 1.6  # between sampled frames
+REFRESH = 8  # sampled frames after which the whole frame is searched for newcomers
+PATIENCE = 3  # frames in which the whole frame is searched for a face that was lost
+FACES_MAX = 8  # in one frame, the largest
+CORRELATION_MIN = 0.4  # of two frames of one scene, at a few hundred pixels
+# Of the five points to the template in a crop of 256 px: 13 px at most in 1,400 faces of 46 real videos.
+RESIDUAL_MAX_PX = 24.0
+
+
+class Face(NamedTuple):
+    """A face in one frame, and the track that it belongs to."""
+
+    track: int
+    box: Box
+    score: float
+    points: np.ndarray  # (68, 2) float64 x, y in frame pixels
+
+
+class Tracker:
+    """The faces of a video's sampled frames in order; those of one person bear one track number.
+
+    A track ends where the scene cuts or its face is lost for good. One tracker for each video.
+
+    Args:
+        detector: see `Detector`.
+        max_side_px: the whole frame is searched reduced to this longer side, and finer where that finds none.
+        everybody: search for newcomers at twice that size, not only for faces that could be the main one.
+    """
+
+    def __init__(self, detector: Detector, max_side_px: int = 640, *, everybody: bool = False) -> None:
+        self._detector = detector
+        self._max_side_px = max_side_px * (2 if everybody else 1)
+        self._everybody = everybody
+        self._boxes: dict[int, Box] = {}  # of the tracks that go on, where they were last
+        self._missed: dict[int, int] = {}  # sampled frames since then
+        self._tracks = self._frames = 0
+        self._scene: np.ndarray | None = None
+
+    def faces(self, image: np.ndarray) -> list[Face]:
+        """The faces in the next (H, W, 3) uint8 RGB frame, at most `FACES_MAX`, ordered by track."""
+        if self._is_cut(image):
+            self._boxes, self._missed = {}, {}
+        found = self._follow(image)
+        if not found or self._is_looking():
+            found = self._search(image, found, self._max_side_px)
+        elif self._frames % REFRESH == 0:
+            found = self._search(image, found, self._newcomer_side_px(image, found))
+        self._frames += 1
+        faces = []
+        for track, detection in sorted(found.items()):
+            points = self._detector.landmarks(image, detection.box)
+            if is_plausible(points, image.shape[:2]):
+                self._boxes[track], self._missed[track] = detection.box, 0
+                faces.append(Face(track, *detection, points))
+        return faces
+
+    def _is_cut(self, image: np.ndarray) -> bool:
+        """Whether this frame belongs to another scene than the last one."""
+        before, self._scene = self._scene, _thumbnail(image)
+        return before is not None and not is_same_scene(before, self._scene)
+
+    def _is_looking(self) -> bool:
+        """Whether a track was lost not long ago."""
+        return any(0 < missed <= PATIENCE for missed in self._missed.values())
+
+    def _follow(self, image: np.ndarray) -> dict[int, Detection]:
+        """The detection that continues each track; tracks without one are counted as missed.
+
+        A track that is lost for longer is not looked for here any more; a search of the whole frame may
+        still find its face in its place.
+        """
+        found: dict[int, Detection] = {}
+        for track, box in self._boxes.items():
+            is_near = self._missed[track] <= PATIENCE
+            seen = search_around(self._detector, image, box) if is_near else []
+            same = [face for face in seen if face.score >= SCORE_MIN and is_same_face(box, face.box)]
+            same = [face for face in same if _is_new(face, found)]
+            if same:
+                found[track] = max(same, key=lambda face: overlap(face.box, box))
+            else:
+                self._missed[track] += 1
+        return found
+
+    def _newcomer_side_px(self, image: np.ndarray, found: dict[int, Detection]) -> int:
+        """Longer side of the image in which a newcomer as large as the largest face is seen."""
+        if self._everybody:
+            return self._max_side_px
+        largest_px = max(side_px(face.box) for face in found.values())
+        return min(self._max_side_px, round(max(image.shape[:2]) * SEARCHED_FACE_PX / largest_px))
+
+    def _search(
+        self, image: np.ndarray, found: dict[int, Detection], max_side_px: int
+    ) -> dict[int, Detection]:
+        """``found`` and what a search of the whole frame adds: lost faces and newcomers."""
+        found = dict(found)
+        is_fine = not found  # finer searches cost ten times as much: only where there is no face yet
+        for face in find_faces(self._detector, image, max_side_px, is_fine=is_fine):
+            if _is_new(face, found):
+                found[self._track_of(face, found)] = face
+        largest = sorted(found, key=lambda track: area(found[track].box), reverse=True)[:FACES_MAX]
+        return {track: found[track] for track in largest}
+
+    def _track_of(self, face: Detection, found: dict[int, Detection]) -> int:
+        """The lost track that the face continues, or the number of a new one."""
+        lost = [track for track, box in self._boxes.items() if track not in found]
+        same = [track for track in lost if is_same_face(self._boxes[track], face.box)]
+        if same:
+            return max(same, key=lambda track: overlap(self._boxes[track], face.box))
+        self._tracks += 1
+        return self._tracks - 1
+
+
+def search_around(detector: Detector, image: np.ndarray, box: Box) -> list[Detection]:
+    """The faces near ``box``, boxes in the image's pixels: a square around it, at the size that suits it."""
+    reach = side_px(box) * SURROUNDINGS / 2
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    height, width = image.shape[:2]
+    left, top = max(0, round(x - reach)), max(0, round(y - reach))
+    part = image[top : min(height, round(y + reach)), left : min(width, round(x + reach))]
+    if min(part.shape[:2]) < 2:
+        return []
+    factor = min(2.0, SEARCHED_FACE_PX / side_px(box))
+    size = (max(1, round(part.shape[1] * factor)), max(1, round(part.shape[0] * factor)))
+    searched = cv2.resize(part, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    shift = np.array((left, top, left, top))
+    return [
+        Detection(tuple((np.array(face.box) / factor + shift).tolist()), face.score)
+        for face in detector.detect(searched)
+    ]
+
+
+def is_same_face(before: Box, now: Box) -> bool:
+    """Whether a face can have moved and grown so between two sampled frames of one scene.
+
+    >>> is_same_face((0, 0, 10, 10), (4, 0, 14, 10)), is_same_face((0, 0, 10, 10), (20, 0, 30, 10))
+    (True, False)
+    """
+    if overlap(before, now) >= IOU_SAME_FACE_MIN:
+        return True
+    growth = side_px(now) / side_px(before)
+    shift = np.hypot(now[0] + now[2] - before[0] - before[2], now[1] + now[3] - before[1] - before[3]) / 2
+    return bool(shift <= SHIFT_MAX * side_px(before) and 1 / GROWTH_MAX <= growth <= GROWTH_MAX)
+
+
+def is_plausible(points: np.ndarray, shape: tuple[int, int]) -> bool:
+    """Whether points can be a face's: most of them in the frame, the five near the template once aligned.
+
+    Args:
+        points: (68, 2) x, y in frame pixels.
+        shape: height and width of the frame.
+    """
+    inside = ((points >= 0) & (points < shape[::-1])).all(axis=1)
+    five = points[list(FIVE_POINTS)]
+    if inside.mean() < 0.5 or np.ptp(five, axis=0).max() == 0:
+        return False
+    matrix = similarity_matrix(five)
+    aligned = five @ matrix[:, :2].T + matrix[:, 2]
+    return bool(np.sqrt(((aligned - template()) ** 2).sum(axis=1).mean()) <= RESIDUAL_MAX_PX)
+
+
+def is_same_scene(before: np.ndarray, now: np.ndarray) -> bool:
+    """Whether two thumbnails of one shape look alike; frames of another shape are another scene."""
+    if before.shape != now.shape:
+        return False
+    if min(before.std(), now.std()) < 1:  # a flat picture correlates with nothing
+        return bool(abs(before - now).mean() < 16)
+    return bool(np.corrcoef(before.ravel(), now.ravel())[0, 1] >= CORRELATION_MIN)
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    """A few hundred grey pixels of an image, picked: to average would cost more than the search."""
+    step = max(1, min(image.shape[:2]) // 24)
+    return image[step // 2 :: step, step // 2 :: step].mean(axis=2)
+
+
+def _is_new(face: Detection, found: dict[int, Detection]) -> bool:
+    return all(overlap(face.box, other.box) < IOU_SAME_FACE_MIN for other in found.values())
