@@ -22,7 +22,9 @@ from unmasked.datasets.errors import InputError
 VERBS = {
     "demo": "Run the whole flow on a synthetic corpus: videos, training, evaluation, fairness, report.",
     "scan": "Read a dataset's folder into a manifest, and say what was found against the official counts.",
+    "audit": "Look for leaks between splits, near-duplicate crops, and shortcuts to the label.",
     "preprocess": "Find, align and crop the faces of a manifest's videos and images.",
+    "augment": "Show the recipes of random changes that training images go through.",
     "train": "Train the detector on a faces table.",
     "predict": "Score every face crop with a trained detector.",
     "evaluate": "Compute metrics with intervals and the cross-dataset matrix from predictions.",
@@ -33,7 +35,8 @@ VERBS = {
 
 USAGE = (
     "Does a deepfake detector hold up on data it never saw, and for whom does it fail? "
-    "Every verb takes `--config FILE` and `key=value` arguments; `unmasked VERB --help` lists the keys."
+    "Every verb takes `--config FILE` and `key=value` arguments (`--key` for `key=true`); "
+    "`unmasked VERB --help` lists the keys."
 )
 
 app = typer.Typer(
@@ -80,9 +83,17 @@ def _command(verb: str) -> Callable[..., None]:
             bool, typer.Option("--dry-run", help="Print the resolved configuration only.")
         ] = False,
     ) -> None:
-        _run(verb, config, arguments or [], dry_run)
+        _run(verb, config, [_spelled_out(argument) for argument in arguments or []], dry_run)
 
     return run
+
+
+def _spelled_out(argument: str) -> str:
+    """``--preview`` as ``preview=true``, ``--seed=1`` as ``seed=1``; anything else as it is."""
+    if not argument.startswith("--"):
+        return argument
+    name, separator, value = argument[2:].partition("=")
+    return f"{name.replace('-', '_')}={value if separator else 'true'}"
 
 
 def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) -> None:
@@ -107,7 +118,9 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
 
 
 for _name, _help in VERBS.items():
-    app.command(_name, cls=VerbCommand, help=_help)(_command(_name))
+    app.command(_name, cls=VerbCommand, help=_help, context_settings={"ignore_unknown_options": True})(
+        _command(_name)
+    )
 
 
 def main() -> None:

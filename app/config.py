@@ -92,8 +92,8 @@ def _from_file(file: Path | None) -> DictConfig | ListConfig:
 
 
 def _shipped() -> Iterator[Path]:
-    """The experiment files; annotation code books are no configurations."""
-    return (path for path in CONFIGS.rglob("*.yaml") if path.parent.name != "annotations")
+    """The experiment files; annotation code books and recipes of augmentation are no configurations."""
+    return (path for path in CONFIGS.rglob("*.yaml") if path.parent.name not in ("annotations", "augment"))
 
 
 def _from_override(text: str) -> DictConfig:

@@ -2,46 +2,50 @@
 
 A code book is a YAML file in ``configs/annotations``; adding one takes no code. The same number means
 different people in different versions, so a code that a book does not list is an error, and columns that
-repeat the attributes (an intersection code) are compared with them.
+repeat the attributes (an intersection code) are compared with them: see `unmasked.datasets.decoding`.
 """
 
 from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.manifest import DEMOGRAPHICS
-from unmasked.datasets.tables import TEXT
 
 FOLDER = Path(__file__).parents[1] / "configs" / "annotations"
 CODEBOOKS_HINT = "the code books are the files in configs/annotations"
-
-# Age groups by years, in AI-Face's words. The bounds are ours: each is the first year of its group.
-AGE_GROUPS = {"child": 0, "youth": 13, "adult": 25, "middle": 45, "senior": 60}
-# Monk scale: light 1-3, medium 4-6, dark 7-10 (Heldreth et al., ACM JRC 2024; AI-Face).
-TONE_GROUPS = {"light": 3, "medium": 6, "dark": 10}
 
 Attribute = Literal["gender", "age", "skin_tone", "race"]
 
 
 class Coding(BaseModel):
-    """One attribute: the names its column goes by, and what the column's codes mean."""
+    """One attribute: the column that holds it and what its codes mean, or a column for each word."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    columns: tuple[str, ...] = Field(
-        min_length=1, description="accepted column names; the first found counts"
-    )
+    columns: tuple[str, ...] = Field(default=(), description="accepted column names; the first found counts")
     codes: dict[int | str, int | str] | None = Field(
         default=None, description="code -> word; None keeps the values"
     )
     years: bool = Field(default=False, description="numbers are years of age, to be grouped")
+    flags: dict[str, str] = Field(
+        default={}, description="column -> word; there 1 says it is so, -1 that it is not, 0 nothing"
+    )
+    none: str | None = Field(default=None, description="the word where every flag says that it is not so")
+
+    @model_validator(mode="after")
+    def _has_one_form(self) -> Coding:
+        if bool(self.columns) == bool(self.flags):
+            raise ValueError(
+                "either columns, for a column of codes, or flags, for a column a word, is needed"
+            )
+        return self
 
 
 class Mistake(BaseModel):
@@ -78,8 +82,40 @@ class CodeBook(BaseModel):
         default=None, description="the label, 1 = fake, to compare with the manifest's"
     )
     attributes: dict[Attribute, Coding] = Field(description="attribute -> its coding")
-    video_key: tuple[str, ...] = Field(default=(), description="patterns with the groups folder and video")
+    general: bool = Field(
+        default=False, description="of no version: any attribute is enough, and every other book comes first"
+    )
+    absent: tuple[str, ...] = Field(default=(), description="columns that only other versions have")
+    about: str | None = Field(
+        default=None, description="pattern that the paths match; tells books with the same columns apart"
+    )
+    label_by_path: dict[Literal[0, 1], str] = Field(
+        default={}, description="label -> pattern of the paths that must have it"
+    )
+    video_key: tuple[str, ...] = Field(
+        default=(), description="patterns with the groups folder, video and frame, besides the usual ones"
+    )
     checks: tuple[Check, ...] = Field(default=(), description="columns that must agree with the attributes")
+    note: str | None = Field(default=None, description="what a user of the file must know")
+
+    @field_validator("video_key", "about", "label_by_path")
+    @classmethod
+    def _patterns_compile(cls, value: object) -> object:
+        """Refuses what the matcher (RE2: no look-around, no back-references) cannot read."""
+        patterns = (
+            value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else [value]
+        )
+        for pattern in filter(None, patterns):
+            try:
+                pc.match_substring_regex(pa.array([""]), pattern=pattern)
+            except pa.ArrowInvalid as error:
+                raise ValueError(f"pattern {pattern!r} cannot be read ({error})") from error
+        return value
+
+
+def codebook_names() -> list[str]:
+    """The names of the shipped code books, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def load_codebook(name: str | Path) -> CodeBook:
@@ -90,7 +126,7 @@ def load_codebook(name: str | Path) -> CodeBook:
     """
     from omegaconf import OmegaConf
 
-    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    known = codebook_names()
     path = FOLDER / f"{name}.yaml" if name in known else Path(name)
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         near = difflib.get_close_matches(str(name), known, n=1)
@@ -112,134 +148,5 @@ def find_column(table: pd.DataFrame, names: tuple[str, ...]) -> str | None:
     return next((present[_plain(name)] for name in names if _plain(name) in present), None)
 
 
-def decode_attributes(table: pd.DataFrame, book: CodeBook, origin: str) -> pd.DataFrame:
-    """Columns gender, age, skin_tone and race in words (and the Monk number), missing where not annotated.
-
-    Args:
-        table: rows as read from the annotation file.
-        book: its code book.
-        origin: the file, for messages.
-
-    Raises:
-        InputError: a code that the book does not list, or a skin tone outside 1 to 10.
-    """
-    decoded = pd.DataFrame(index=table.index)
-    for attribute in DEMOGRAPHICS:
-        coding = book.attributes.get(attribute)  # type: ignore[call-overload]
-        column = find_column(table, coding.columns) if coding else None
-        if coding is None or column is None:
-            decoded[attribute] = pd.Series(np.nan, index=table.index, dtype=_dtype(attribute))
-        elif attribute == "skin_tone":
-            decoded[attribute] = _tones(table[column], column, origin)
-        else:
-            decoded[attribute] = decode(table[column], coding, book.name, origin).astype(TEXT)
-    return decoded
-
-
-def decode(values: pd.Series, coding: Coding, book: str, origin: str) -> pd.Series:
-    """The words that a column's codes stand for; missing stays missing.
-
-    Raises:
-        InputError: a code that is not in the book.
-    """
-    codes = _as_codes(values)
-    if coding.years:
-        years = pd.to_numeric(values, errors="coerce")
-        return age_group(years).where(years.notna(), codes)
-    if coding.codes is None:
-        return codes
-    words = {str(code).lower(): word for code, word in coding.codes.items()}
-    unknown = codes[codes.notna() & ~codes.isin(list(words))]
-    if len(unknown):
-        raise InputError(
-            f"{origin}: column {values.name!r} holds {unknown.iloc[0]!r} in row {unknown.index[0]}, which "
-            f"the code book {book!r} does not list; it lists {', '.join(words)}. Choose the code book of the "
-            f"file's own version; {CODEBOOKS_HINT}"
-        )
-    return codes.map(words)
-
-
-def check_codes(table: pd.DataFrame, decoded: pd.DataFrame, book: CodeBook, origin: str) -> None:
-    """Compares the columns that repeat attributes with them.
-
-    Raises:
-        InputError: they disagree; the message says so if the disagreement is a known mistake.
-    """
-    words = decoded.assign(skin_tone_group=skin_tone_group(decoded["skin_tone"]))
-    for check in book.checks:
-        column = find_column(table, (check.column,))
-        if column is None:
-            continue
-        stated = pd.to_numeric(table[column], errors="coerce")
-        combined = words[list(check.of)]
-        known = stated.notna() & combined.notna().all(axis=1)
-        wrong = known & (stated != _combined_code(combined, check.codes))
-        if not wrong.any():
-            continue
-        if check.mistaken and not (known & (stated != _combined_code(combined, check.mistaken.codes))).any():
-            raise InputError(f"{origin}: column {column!r}: {check.mistaken.because}")
-        row = wrong.index[wrong][0]
-        raise InputError(
-            f"{origin}: column {column!r} disagrees with {' and '.join(check.of)} in {int(wrong.sum())} of "
-            f"{int(known.sum())} rows (row {row}: {stated[row]:g}, but {', '.join(combined.loc[row])}); "
-            f"the file is not what the code book {book.name!r} describes: choose another, or correct the file"
-        )
-
-
-def age_group(years: pd.Series) -> pd.Series:
-    """The age group of each number of years: child, youth, adult, middle, senior; missing stays missing.
-
-    Under 13 child, 13-24 youth, 25-44 adult, 45-59 middle, 60 and over senior: AI-Face's words, our bounds.
-
-    >>> list(age_group(pd.Series([12.5, 13, 44.9, 60])))
-    ['child', 'youth', 'adult', 'senior']
-    """
-    bounds = [*AGE_GROUPS.values(), np.inf]
-    return pd.cut(years, bounds, right=False, labels=list(AGE_GROUPS)).astype(TEXT)
-
-
-def skin_tone_group(tone: pd.Series) -> pd.Series:
-    """The group of each tone on the Monk scale: light 1-3, medium 4-6, dark 7-10; missing stays missing.
-
-    >>> list(skin_tone_group(pd.Series([1, 3, 4, 6, 7, 10])))
-    ['light', 'light', 'medium', 'medium', 'dark', 'dark']
-    """
-    return pd.cut(tone, [0, *TONE_GROUPS.values()], labels=list(TONE_GROUPS)).astype(TEXT)
-
-
 def _plain(name: object) -> str:
     return str(name).strip().lower().replace("_", "").replace(" ", "")
-
-
-def _dtype(attribute: str) -> Any:
-    return np.dtype("float64") if attribute == "skin_tone" else TEXT
-
-
-def _tones(values: pd.Series, column: str, origin: str) -> pd.Series:
-    tones = pd.to_numeric(values, errors="coerce").astype("float64")
-    wrong = (values.notna() & tones.isna()) | (tones < 1) | (tones > 10)
-    if wrong.any():
-        row = wrong.index[wrong][0]
-        raise InputError(
-            f"{origin}: column {column!r} holds {values[row]!r} in row {row}; a skin tone is a number from "
-            "1 to 10 on the Monk scale, or empty"
-        )
-    return tones
-
-
-def _as_codes(values: pd.Series) -> pd.Series:
-    """Values as lower-case text, 1.0 (an integer column with gaps) as 1."""
-    if pd.api.types.is_bool_dtype(values):
-        values = values.astype("int64")
-    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-        values = values.astype("Int64")
-    text = values.astype(TEXT).str.strip().str.lower()
-    return text.mask(text == "")
-
-
-def _combined_code(words: pd.DataFrame, codes: dict[int, tuple[str, ...]]) -> pd.Series:
-    """The code of each row's words; -1 where the coding has none."""
-    result = pd.Series(-1, index=words.index)
-    for code, expected in codes.items():
-        result[(words == list(expected)).all(axis=1)] = code
-    return result

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from unmasked.datasets.archives import IMAGE_SUFFIXES
@@ -14,7 +16,12 @@ from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.tables import TEXT
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v")
+LISTED_FROM = 10  # paths in a folder from which on the folder is listed
 SUFFIX = r"\.[A-Za-z0-9]{2,5}$"
+# A manifest whose split is still to be filled in.
+UNSPLIT = replace(
+    MANIFEST, columns={**MANIFEST.columns, "split": replace(MANIFEST.columns["split"], nullable=True)}
+)
 
 
 class Count(NamedTuple):
@@ -59,18 +66,55 @@ def video_names(paths: pd.Series) -> pd.Series:
 
 def kinds(paths: pd.Series) -> pd.Series:
     """video, image or sequence, by suffix; a path without a known suffix is a sequence of images."""
-    suffix = paths.str.extract(r"(\.[A-Za-z0-9]{2,5})$")[0].str.lower()
+    lower = paths.str.lower()
     result = pd.Series("sequence", index=paths.index, dtype=TEXT)
-    return result.mask(suffix.isin(VIDEO_SUFFIXES), "video").mask(suffix.isin(IMAGE_SUFFIXES), "image")
+    return result.mask(lower.str.endswith(VIDEO_SUFFIXES), "video").mask(
+        lower.str.endswith(IMAGE_SUFFIXES), "image"
+    )
+
+
+def are_there(paths: pd.Series, folder: Path) -> pd.Series:
+    """Whether there is something at each path below the folder.
+
+    Folders of many of the paths are listed once, which is quicker than asking for each path; what a listing
+    does not settle (links, names that differ in case) is asked for.
+    """
+    there = np.zeros(len(paths), dtype=bool)
+    parents = paths.str.replace(r"/*[^/]*$", "", regex=True)
+    names = paths.str.replace(r"^.*/", "", regex=True)
+    for parent, rows in parents.groupby(parents, sort=False).indices.items():
+        if len(rows) >= LISTED_FROM and not str(parent).startswith("/"):
+            there[rows] = names.iloc[rows].isin(_names_in(folder / str(parent)))
+    base = os.fspath(folder)
+    for row in np.flatnonzero(~there):
+        there[row] = os.path.exists(os.path.join(base, paths.iloc[row]))
+    return pd.Series(there, index=paths.index)
 
 
 def as_manifest(rows: pd.DataFrame, dataset: str | pd.Series, root: Path) -> pd.DataFrame:
-    """The rows, valid under MANIFEST and sorted by path; video is made of path unless given."""
+    """The rows, valid under MANIFEST and sorted by path; video is made of path unless given.
+
+    A split may be missing where no official one is known: `unmasked.datasets.scan` fills it in.
+    """
     rows = rows.assign(dataset=dataset, root=str(root.resolve()))
     rows["path"] = rows["path"].astype(TEXT)
     if "video" not in rows:
         rows["video"] = video_names(rows["path"])
-    return MANIFEST.validate(rows.sort_values("path"))
+    return UNSPLIT.validate(rows.sort_values("path"))
+
+
+def left_out(root: Path, read: Iterable[str], suffixes: Iterable[str], skip: Iterable[str] = ()) -> list[str]:
+    """A note on the files below root that end in a suffix and were not read; none if all of them were.
+
+    Args:
+        root: the dataset's folder.
+        read: paths of the files that were read, relative to root.
+        suffixes: of the files that count.
+        skip: folders, relative to root, whose files do not count: masks, other datasets.
+    """
+    known, apart = set(read), tuple(f"{folder}/" for folder in skip)
+    extra = [path for path in walk_files(root, suffixes) if path not in known and not path.startswith(apart)]
+    return [f"in no place of the layout, left out: {len(extra)} ({named(extra)})"] if extra else []
 
 
 def count_by(parts: pd.Series, official: Mapping[str, int]) -> list[Count]:
@@ -88,6 +132,15 @@ def named(items: Iterable[str], most: int = 3) -> str:
     """
     listed = list(items)
     return ", ".join(map(str, listed[:most])) + (", …" if len(listed) > most else "")
+
+
+def _names_in(folder: Path) -> list[str]:
+    """The names in a folder that are no links; none if it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if not entry.is_symlink()]
+    except OSError:
+        return []
 
 
 def _is_wanted(name: str, suffixes: tuple[str, ...]) -> bool:

@@ -17,8 +17,9 @@ from typing import Any
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import Count
-from unmasked.datasets.manifest import SPLITS
+from unmasked.datasets.listing import Count, named
+from unmasked.datasets.manifest import MANIFEST, SPLITS
+from unmasked.datasets.splits import SplitPlan, frozen, read
 
 FOLDER = Path(__file__).parent / "sources"
 # Layouts so general that they are looked for last, in this order.
@@ -43,29 +44,42 @@ def sources() -> dict[str, ModuleType]:
     return {name: importlib.import_module(f"unmasked.datasets.sources.{name}") for name in ordered}
 
 
-def scan(root: str | os.PathLike[str], source: str = "auto", **options: Any) -> ScanResult:
+def scan(
+    root: str | os.PathLike[str],
+    source: str = "auto",
+    *,
+    plan: SplitPlan | None = None,
+    splits_file: Path | None = None,
+    **options: Any,
+) -> ScanResult:
     """The manifest of a dataset folder, with found-against-official counts.
 
     Args:
         root: the dataset's folder, a folder that holds exactly one dataset's folder, or a table.
         source: the name of a source, or ``auto`` to go by the layout.
+        plan: how to split what has no official split, by person; None leaves it to the source, which
+            calls it test, unless ``splits_file`` has a split of this dataset.
+        splits_file: where splits are frozen, so that a later scan gives the same one.
         options: passed on to the source, as ``compression=("c23",)`` for FaceForensics++.
 
     Raises:
-        InputError: the root is absent, empty or of no known layout; the source or an option is unknown; or
-            the source cannot read what is there.
+        InputError: the root is absent, empty or of no known layout; the source or an option is unknown; the
+            source cannot read what is there; or it is no longer what the frozen split was made of.
     """
     root = Path(root)
     _check_root(root)
     candidates = sources() if source == "auto" else _named_source(source)
-    name, folder = _located(root, candidates)
+    name, folder = _located(root, candidates, named_one=source != "auto")
     module = candidates[name]
     _check_options(name, module, options)
     notes: list[str] = []
+    if "split" in _options(module) and "split" not in options and (plan or _frozen_names(splits_file)):
+        options["split"] = None
     manifest = module.scan(folder, notes=notes, **options)
+    manifest = _with_splits(manifest, plan, splits_file, notes)
     counts = module.counts(manifest)
     messages = [_summary(module.NAME, folder, manifest), *_count_messages(counts, module), *notes]
-    return ScanResult(name, folder, manifest, counts, messages)
+    return ScanResult(name, folder, manifest, counts, [*messages, *_empty_files(manifest)])
 
 
 def options_of(root: Path, source: str = "auto") -> set[str]:
@@ -75,12 +89,48 @@ def options_of(root: Path, source: str = "auto") -> set[str]:
         InputError: as `scan`.
     """
     _check_root(root)
-    name, _ = _located(root, sources() if source == "auto" else _named_source(source))
+    candidates = sources() if source == "auto" else _named_source(source)
+    name, _ = _located(root, candidates, named_one=source != "auto")
     return set(_options(sources()[name]))
 
 
 def _options(module: ModuleType) -> list[str]:
     return [name for name in inspect.signature(module.scan).parameters if name not in ("root", "notes")]
+
+
+def _frozen_names(splits_file: Path | None) -> set[str]:
+    return set(read(splits_file)) if splits_file else set()
+
+
+def _with_splits(
+    manifest: pd.DataFrame, plan: SplitPlan | None, splits_file: Path | None, notes: list[str]
+) -> pd.DataFrame:
+    """The manifest with missing splits filled in; rows that belong in none are left out."""
+    if plan and not manifest["split"].isna().any():
+        notes.append("has a split of its own, which is kept")
+    names = _frozen_names(splits_file)
+    for dataset in manifest.loc[manifest["split"].isna(), "dataset"].unique():
+        rows = manifest.index[(manifest["dataset"] == dataset) & manifest["split"].isna()]
+        if plan or dataset in names:
+            manifest.loc[rows, "split"] = frozen(manifest.loc[rows], dataset, plan, splits_file, notes)
+            manifest = manifest.drop(rows[manifest.loc[rows, "split"].isna()])
+        else:
+            manifest.loc[rows, "split"] = "test"
+    return MANIFEST.validate(manifest)
+
+
+def _empty_files(manifest: pd.DataFrame) -> list[str]:
+    """A note on the videos and images of zero bytes, which stay in the manifest: preprocessing says why."""
+    files = manifest[manifest["kind"] != "sequence"]
+    roots = files["root"].fillna("")
+    empty = []
+    for folder, path in zip(roots, files["path"], strict=True):
+        try:
+            if os.stat(f"{folder}/{path}" if folder else path).st_size == 0:
+                empty.append(path)
+        except OSError:
+            continue  # absent, which the source has said
+    return [f"files of zero bytes: {len(empty)} ({named(empty)})"] if empty else []
 
 
 def _check_root(root: Path) -> None:
@@ -107,22 +157,32 @@ def _named_source(source: str) -> dict[str, ModuleType]:
     raise InputError(f"source {source!r} is unknown{meant}; it is one of auto, {', '.join(known)}")
 
 
-def _located(root: Path, candidates: dict[str, ModuleType]) -> tuple[str, Path]:
-    """The source that recognises the root itself, else the only folder below it that one recognises."""
+def _located(root: Path, candidates: dict[str, ModuleType], *, named_one: bool = False) -> tuple[str, Path]:
+    """The source that recognises the root itself, else the only folder below it that one recognises.
+
+    A folder that holds one folder and nothing known is looked into further: archives unpack to such chains.
+    """
     if root.is_file():
         if "table" not in candidates:
             raise InputError(f"root {root} is a file, which source table alone can read; give a folder")
         return "table", root
-    for name, module in candidates.items():
-        if module.matches(root):
+    # DeepFakeDetection lies in FaceForensics++'s tree: there, it is read only where it is asked for.
+    recognised = {
+        name: getattr(module, "holds", module.matches) if named_one else module.matches
+        for name, module in candidates.items()
+    }
+    for name, recognises in recognised.items():
+        if recognises(root):
             return name, root
-    below = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        names = [name for name, module in candidates.items() if module.matches(folder)]
+    below, folders = [], sorted(path for path in root.iterdir() if path.is_dir())
+    for folder in folders:
+        names = [name for name, recognises in recognised.items() if recognises(folder)]
         below += [(name, folder) for name in names[:1]]
     if len(below) > 1:
         listed = ", ".join(str(folder) for _, folder in below)
         raise InputError(f"root {root} holds several datasets; give one of them, or a list: {listed}")
+    if not below and len(folders) == 1 and not folders[0].is_symlink():
+        return _located(folders[0], candidates, named_one=named_one)
     if not below:
         layouts = "; ".join(f"{module.NAME}: {module.LAYOUT}" for module in candidates.values())
         raise InputError(f"root {root} is not laid out like a known dataset. Known are {layouts}")

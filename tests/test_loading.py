@@ -1,4 +1,4 @@
-"""Crops as images, and their random changes."""
+"""Crops as batches of images, in this process and in others."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ import pandas as pd
 import pytest
 import torch
 
-from unmasked.datasets import transforms
+from unmasked.datasets.augment import AugmentConfig
+from unmasked.datasets.blending import self_blended
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.loading import CropDataset, method_classes, read_crop, usable
+from unmasked.datasets.loading import (
+    CropDataset,
+    evenly_sampled,
+    loader,
+    method_classes,
+    read_crop,
+    usable,
+)
+from unmasked.datasets.samplers import Batches, Draw, NaturalSampler
+from unmasked.datasets.transforms import RandomJpeg
 
 
 def faces(**changes: list) -> pd.DataFrame:
-    columns = {
+    columns: dict = {
+        "dataset": "D",
+        "video": ["r", "f", "g", "h"],
         "crop": ["a.png", "b.png", "c.png", None],
         "label": [0, 1, 1, 1],
         "method": ["real", "FaceSwap", "Deepfakes", "FaceSwap"],
@@ -29,10 +41,6 @@ def root(tmp_path):
     for name in "abc":
         cv2.imwrite(str(tmp_path / f"{name}.png"), rng.integers(0, 256, (16, 16, 3), np.uint8))
     return tmp_path
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_a_crop_is_read_in_rgb_order(tmp_path):
@@ -54,10 +62,10 @@ def test_items_are_those_of_their_rows_cached_or_not(root, cache_mb):
     assert (crops.images is None) == (cache_mb == 0)
     assert len(crops) == 3
     for row, (name, label, index) in enumerate([("a", 0, 0), ("b", 1, 2), ("c", 1, 1)]):
-        item = crops[row]
+        batch = crops[[Draw(row)]]
         expected = cv2.imread(str(root / f"{name}.png"))[:, :, ::-1].transpose(2, 0, 1)
-        assert np.array_equal(item["image"].numpy(), expected)
-        assert (item["label"], item["method_index"], item["row"]) == (label, index, row)
+        assert np.array_equal(batch["image"][0].numpy(), expected)
+        assert [int(batch[key]) for key in ("label", "method_index", "row")] == [label, index, row]
 
 
 def test_crops_that_do_not_fit_are_not_held(root):
@@ -70,7 +78,7 @@ def test_classes_are_real_and_the_methods_that_occur():
 
 def test_a_method_that_was_not_trained_on_has_no_class(root):
     crops = CropDataset(usable(faces()), root, size_px=16, methods=["real", "FaceSwap"])
-    assert [crops[row]["method_index"] for row in range(3)] == [0, 1, -1]
+    assert crops[[Draw(row) for row in range(3)]]["method_index"].tolist() == [0, 1, -1]
 
 
 def test_an_absent_crop_is_an_error_that_names_it_not_the_first_image(root):
@@ -78,7 +86,7 @@ def test_an_absent_crop_is_an_error_that_names_it_not_the_first_image(root):
         usable(faces(crop=["a.png", "gone.png", "c.png", None])), root, size_px=16, methods=["real"]
     )
     with pytest.raises(InputError, match=r"gone\.png cannot be read"):
-        crops[1]
+        crops[[Draw(0), Draw(1)]]
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image"])
@@ -88,57 +96,108 @@ def test_a_damaged_crop_is_an_error_that_names_it(tmp_path, content):
         read_crop(tmp_path / "bad.png", 16)
 
 
-# Transforms
+def test_a_batch_is_what_opencv_reads_in_the_order_of_the_draws(root):
+    table = usable(faces())
+    crops = CropDataset(table, root, size_px=16, methods=method_classes(table))
+    batch = crops[[Draw(2), Draw(0), Draw(2)]]
+    assert batch["image"].shape == (3, 3, 16, 16)
+    assert batch["image"].dtype == torch.uint8
+    assert batch["image"].is_contiguous(memory_format=torch.channels_last)
+    assert batch["row"].tolist() == [2, 0, 2]
+    read = [cv2.imread(str(root / f"{name}.png"))[:, :, ::-1].transpose(2, 0, 1) for name in "cac"]
+    assert np.array_equal(batch["image"].numpy(), np.stack(read))
 
 
-IMAGES = torch.rand(64, 3, 20, 20, generator=seeded(9))
+def test_a_crop_that_several_rows_share_is_held_once(root):
+    table = usable(faces(crop=["a.png", "a.png", "b.png", None]))
+    crops = CropDataset(table, root, size_px=16, methods=["real"], cache_mb=1)
+    assert crops.images is not None
+    assert len(crops.images) == 2
+    images = crops[[Draw(0), Draw(1), Draw(2)]]["image"]
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda images, p, g: transforms.flip(images, p, g),
-        lambda images, p, g: transforms.rotate(images, p, 10, g),
-        lambda images, p, g: transforms.blur(images, p, g),
-        lambda images, p, g: transforms.light(images, p, 0.1, g),
-        lambda images, p, g: transforms.noise(images, p, 0.1, g),
-    ],
-    ids=["flip", "rotate", "blur", "light", "noise"],
-)
-def test_each_image_is_changed_with_the_given_probability_and_stays_in_range(change):
-    changed = change(IMAGES, 0.5, seeded())
-    assert changed.shape == IMAGES.shape
-    assert changed.min() >= 0
-    assert changed.max() <= 1
-    share = (changed != IMAGES).flatten(1).any(1).float().mean().item()
-    assert 0.3 < share < 0.7
-    assert torch.equal(change(IMAGES, 0.0, seeded()), IMAGES)
-    assert torch.equal(change(IMAGES, 0.5, seeded()), changed)
+def test_fewer_frames_are_spread_over_the_video_not_its_first_ones():
+    # The published loader takes frames 0 to 7 of 32 when asked for 8.
+    table = pd.DataFrame(
+        {"dataset": "D", "video": "v", "compression": None, "frame": range(31, -1, -1), "face": 0}
+    )
+    kept = evenly_sampled(table, 8)["frame"].tolist()
+    assert sorted(kept) == [0, 4, 9, 13, 18, 22, 27, 31]
+    assert evenly_sampled(table, 40)["frame"].tolist() == table["frame"].tolist()
 
 
-def test_flip_mirrors_left_and_right():
-    assert torch.equal(transforms.flip(IMAGES, 1.0, seeded()), IMAGES.flip(3))
+# Loaders
 
 
-def test_blur_equals_opencv_for_one_of_its_kernels():
-    image = IMAGES[:1]
-    blurred = transforms.blur(image, 1.0, seeded())[0].permute(1, 2, 0).numpy()
-    pixels = image[0].permute(1, 2, 0).numpy()
-    deviations = {3: 0.8, 5: 1.1, 7: 1.4}  # 0.3 ((k - 1) / 2 - 1) + 0.8
-    distances = [
-        np.abs(cv2.GaussianBlur(pixels, (k, k), deviation) - blurred).max()
-        for k, deviation in deviations.items()
-    ]
-    assert min(distances) < 1e-5
+def epochs_of(crops: CropDataset, workers: int, seed: int = 3) -> list[dict[str, torch.Tensor]]:
+    """Every batch of two epochs of one loader."""
+    batches = Batches(NaturalSampler(len(crops), seed=seed), 2, seed=seed)
+    source = loader(crops, batches, workers=workers, seed=seed)
+    found = []
+    for epoch in range(2):
+        batches.set_epoch(epoch)
+        found += list(source)
+    return found
 
 
-def test_rotation_by_nothing_changes_nothing_and_keeps_the_centre():
-    turned = transforms.rotate(IMAGES, 1.0, 1e-4, seeded())
-    torch.testing.assert_close(turned, IMAGES, atol=1e-3, rtol=0)
+@pytest.fixture
+def random_crops(root):
+    """Crops whose images are drawn: by JPEG quality, and by blending with themselves."""
+    table = usable(faces())
+    table = pd.concat([table.assign(is_self_blended=False), self_blended(table)], ignore_index=True)
+    table.loc[1:2, "video"] = ["f1", "f2"]
+    jpeg = RandomJpeg(AugmentConfig(jpeg=0.5))
+    return CropDataset(table, root, size_px=32, methods=["real"], transform=jpeg)
 
 
-def test_jpeg_loses_more_at_lower_quality():
-    image = (IMAGES[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-    losses = [np.abs(transforms.jpeg(image, q).astype(int) - image).mean() for q in (95, 60, 20)]
-    assert losses == sorted(losses)
-    assert losses[0] > 0
+def test_same_seed_gives_the_same_batches_whatever_the_number_of_workers(random_crops):
+    alone, *others = (epochs_of(random_crops, workers) for workers in (0, 1, 2))
+    assert len(alone) == 4
+    for other in others:
+        for ours, theirs in zip(alone, other, strict=True):
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_another_seed_and_another_epoch_give_other_images_of_the_same_rows(random_crops):
+    def by_row(batches: list) -> dict[int, torch.Tensor]:
+        return {int(row): image for b in batches for row, image in zip(b["row"], b["image"], strict=True)}
+
+    found, other = epochs_of(random_crops, 0), epochs_of(random_crops, 0, seed=4)
+    first, second, elsewhere = by_row(found[:2]), by_row(found[2:]), by_row(other[:2])
+    blended = 3  # the row that is blended anew each time
+    assert not torch.equal(first[blended], second[blended])
+    assert not torch.equal(first[blended], elsewhere[blended])
+
+
+def test_workers_do_not_hang_where_opencv_has_used_its_threads(root, random_crops):
+    # Forked workers would wait for the parent's OpenCV threads, which do not exist in them.
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.float32), (0, 0), 3.0)
+        assert len(epochs_of(random_crops, 1)) == 4
+    finally:
+        cv2.setNumThreads(before)
+
+
+def test_workers_are_kept_from_epoch_to_epoch_and_not_started_where_images_are_at_hand(root, random_crops):
+    batches = Batches(NaturalSampler(3), 2)
+    assert loader(random_crops, batches, workers=2).persistent_workers
+    held = CropDataset(usable(faces()), root, size_px=16, methods=["real"], cache_mb=1)
+    assert held.is_at_hand
+    assert loader(held, batches, workers=2).num_workers == 0
+
+
+def test_pages_are_locked_only_where_there_is_a_gpu(random_crops):
+    source = loader(random_crops, Batches(NaturalSampler(3), 2))
+    assert source.pin_memory == torch.cuda.is_available()
+
+
+def test_an_absent_crop_is_named_by_a_worker_too(root):
+    table = usable(faces(crop=["a.png", "gone.png", "c.png", None]))
+    crops = CropDataset(table, root, size_px=16, methods=["real"])
+    with pytest.raises(InputError, match=r"gone\.png cannot be read"):
+        list(loader(crops, Batches(NaturalSampler(3), 3), workers=1))

@@ -1,18 +1,14 @@
 """From a folder to a manifest: which source, what the messages say, what is refused."""
 
-import gzip
-import io
 import re
-import tarfile
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
-from layout_trees import FF_SPLITS, TREES, archive, celeb_df, faceforensics, table, touch, wild_deepfake
+from layout_trees import FF_SPLITS, TREES, celeb_df, faceforensics, table, touch, wild_deepfake
 
-from unmasked.datasets import archives, scan
-from unmasked.datasets.archives import ArchiveError, read_member_images, sequence_frames, sequence_members
+from unmasked.datasets import scan
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.manifest import MANIFEST
 
@@ -143,89 +139,6 @@ def test_real_faces_are_scanned_by_their_table(shared):
     assert not any("not there" in line for line in result.messages)
 
 
-# Archives
-
-
-def test_members_of_an_archive_come_in_frame_order(tmp_path):
-    path = archive_of(tmp_path, [f"s/{number}.png" for number in (10, 2, 1)] + ["t/a.png", "s/._1.png"])
-    assert sequence_members(path) == {"s": ["s/1.png", "s/2.png", "s/10.png"], "t": ["t/a.png"]}
-
-
-def test_images_of_a_sequence_come_with_their_frame_index(tmp_path):
-    archive_of(tmp_path, [f"s/{number}.png" for number in (10, 2, 1)])
-    assert sequence_frames(tmp_path, "x.tar.gz!s") == [1, 2, 10]
-    expected = [(1, b"s/1.png"), (2, b"s/2.png"), (10, b"s/10.png")]
-    assert list(read_member_images(tmp_path, "x.tar.gz!s")) == expected
-    assert list(read_member_images(tmp_path, "x.tar.gz!s", frames=[10, 1])) == [expected[0], expected[2]]
-
-
-def test_an_unpacked_sequence_reads_like_an_archived_one(tmp_path):
-    names = [f"s/{number}.png" for number in (10, 2, 1)]
-    archive_of(tmp_path, names)
-    for name in names:
-        touch(tmp_path / name, name)
-    assert list(read_member_images(tmp_path, "s")) == list(read_member_images(tmp_path, "x.tar.gz!s"))
-
-
-def test_names_without_or_with_repeated_numbers_are_numbered_in_order(tmp_path):
-    archive_of(tmp_path, ["s/left.png", "s/right.png", "t/a_1.png", "t/b_1.png"])
-    assert sequence_frames(tmp_path, "x.tar.gz!s") == [0, 1]
-    assert sequence_frames(tmp_path, "x.tar.gz!t") == [0, 1]
-
-
-@pytest.mark.parametrize("name", ["/etc/x.png", "a/../../x.png", "C:\\x.png", "..\\x.png"])
-def test_a_member_that_leaves_its_folder_refuses_the_archive(name, tmp_path):
-    path = archive_of(tmp_path, ["s/0.png", name])
-    with pytest.raises(ArchiveError, match="is refused"):
-        sequence_members(path)
-
-
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "RATIO_FREE_BYTES", 0)
-    path = archive_of(tmp_path, ["s/0.png"], content=bytes(1 << 20))
-    with pytest.raises(ArchiveError, match="over 100 times its size"):
-        sequence_members(path)
-    monkeypatch.setattr(archives, "MEMBER_BYTES_MAX", 1 << 19)
-    with pytest.raises(ArchiveError, match=r"member 's/0\.png' is larger"):
-        sequence_members(path)
-
-
-def test_a_header_that_claims_gigabytes_is_not_read(tmp_path):
-
-    header = tarfile.TarInfo("././@PaxHeader")
-    header.type, header.size = b"x", 1 << 32
-    path = tmp_path / "x.tar.gz"
-    path.write_bytes(gzip.compress(header.tobuf(tarfile.USTAR_FORMAT) + bytes(1 << 12)))
-    with pytest.raises(ArchiveError, match="absurd size"):
-        sequence_members(path)
-
-
-def test_an_archive_cut_anywhere_is_refused(tmp_path):
-
-    path = tmp_path / "whole.tar"
-    with tarfile.open(path, "w") as tar:
-        for number in range(3):
-            entry = tarfile.TarInfo(f"s/{number}.png")
-            entry.size = 700
-            tar.addfile(entry, io.BytesIO(bytes(700)))
-    content = path.read_bytes()
-    short = tmp_path / "short.tar"
-    for length in range(1, 3 * 1536 + 1, 137):
-        short.write_bytes(content[:length])
-        with pytest.raises(ArchiveError):
-            sequence_members(short)
-
-
-def test_a_sequence_that_is_not_there_is_named(tmp_path):
-    archive_of(tmp_path, ["s/0.png"])
-    with pytest.raises(ArchiveError, match=r"sequence x\.tar\.gz!t has no image"):
-        sequence_frames(tmp_path, "x.tar.gz!t")
-    with pytest.raises(ArchiveError, match=r"y\.tar\.gz does not exist"):
-        sequence_frames(tmp_path, "y.tar.gz!s")
-    with pytest.raises(ArchiveError, match="sequence s has no image"):
-        sequence_frames(tmp_path, "s")
-
-
 def test_a_hundred_thousand_rows_scan_and_validate_in_seconds(tmp_path):
 
     rows = np.arange(100_000)
@@ -237,10 +150,3 @@ def test_a_hundred_thousand_rows_scan_and_validate_in_seconds(tmp_path):
     started = time.process_time()
     assert len(scan.scan(tmp_path).manifest) == 100_000
     assert time.process_time() - started < 20  # about 2 s; per-row work would take minutes
-
-
-def archive_of(folder, names, content=None):
-
-    return archive(
-        folder / "x.tar.gz", [(name, name.encode() if content is None else content) for name in names]
-    )

@@ -49,7 +49,7 @@ def test_every_source_has_a_tree_and_reads_it(name, tmp_path):
     assert list(manifest.columns) == list(MANIFEST.columns)
     assert len(manifest) > 2
     assert (manifest["root"] == str(root)).all()
-    assert set(manifest["method"][manifest["label"] == 0]) == {"real"}
+    assert set(manifest["method"][manifest["label"] == 0]) <= {"real"}  # DeeperForensics has no real part
     assert "real" not in set(manifest["method"][manifest["label"] == 1])
     assert manifest["video"].is_unique
 

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -25,7 +24,6 @@ from unmasked.ucf.checkpoint import load
 from unmasked.ucf.config import OptimiserConfig, UCFConfig
 from unmasked.ucf.data import shuffled_labels, training_tables
 from unmasked.ucf.module import learning_rate_factor
-from unmasked.ucf.pairs import PairSampler, collate_pairs, evenly_sampled
 from unmasked.ucf.train import train
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "ucf"
@@ -62,82 +60,6 @@ def small(corpus):
     return root, faces[few & (faces["frame"] < 20)].reset_index(drop=True)
 
 
-# Pairs
-
-
-def table(reals: int, fakes: int) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "dataset": "D",
-            "video": [f"real{i}" for i in range(reals)] + [f"fake{i}" for i in range(fakes)],
-            "label": [0] * reals + [1] * fakes,
-            "target_video": [None] * reals + [f"real{i % reals}" for i in range(fakes)],
-        }
-    )
-
-
-def test_an_epoch_has_every_fake_once_each_with_a_real():
-    pairs = list(PairSampler(table(3, 12), 4))
-    assert sorted(fake for _, fake in pairs) == list(range(3, 15))
-    assert {real for real, _ in pairs} <= {0, 1, 2}
-
-
-def test_the_last_batch_is_filled_up_so_that_all_are_whole():
-    sampler = PairSampler(table(3, 10), 4)
-    pairs = list(sampler)
-    assert len(pairs) == len(sampler) == 12
-    assert {fake for _, fake in pairs} == set(range(3, 13))
-
-
-def test_same_seed_and_epoch_give_the_same_pairs_and_others_do_not():
-    one, same, other = (PairSampler(table(5, 20), 4, seed=seed) for seed in (1, 1, 2))
-    assert list(one) == list(same)
-    assert list(one) != list(other)
-    same.set_epoch(1)
-    assert list(one) != list(same)
-
-
-def test_processes_share_out_the_fakes_of_an_epoch():
-    shares = [list(PairSampler(table(3, 16), 4, rank=rank, replicas=2)) for rank in (0, 1)]
-    assert [len(share) for share in shares] == [8, 8]
-    assert sorted(fake for share in shares for _, fake in share) == list(range(3, 19))
-
-
-def test_pairing_by_source_takes_the_video_that_the_fake_was_put_into():
-    for real, fake in PairSampler(table(4, 20), 4, pairing="source"):
-        assert real == (fake - 4) % 4
-
-
-def test_a_source_is_also_found_by_the_last_part_of_its_path():
-    faces = table(2, 4)
-    faces.loc[:1, "video"] = ["original/youtube/c23/real0", "original/youtube/c23/real1"]
-    assert all(real == fake % 2 for real, fake in PairSampler(faces, 2, pairing="source"))
-
-
-def test_pairing_by_source_without_sources_is_refused():
-    with pytest.raises(InputError, match=r"data\.pairing=random"):
-        PairSampler(table(2, 4).assign(target_video=None), 2, pairing="source")
-    with pytest.raises(InputError, match=r"data\.pairing=random"):
-        PairSampler(table(2, 4).assign(target_video="elsewhere"), 2, pairing="source")
-
-
-def test_a_batch_is_reals_first_then_their_fakes():
-    pairs = [({"row": i, "label": 0}, {"row": i + 10, "label": 1}) for i in range(3)]
-    batch = collate_pairs(pairs)
-    assert batch["row"].tolist() == [0, 1, 2, 10, 11, 12]
-    assert batch["label"].tolist() == [0, 0, 0, 1, 1, 1]
-
-
-def test_fewer_frames_are_spread_over_the_video_not_its_first_ones():
-    # The published loader takes frames 0 to 7 of 32 when asked for 8.
-    faces = pd.DataFrame(
-        {"dataset": "D", "video": "v", "compression": None, "frame": range(31, -1, -1), "face": 0}
-    )
-    kept = evenly_sampled(faces, 8)["frame"].tolist()
-    assert sorted(kept) == [0, 4, 9, 13, 18, 22, 27, 31]
-    assert evenly_sampled(faces, 40)["frame"].tolist() == faces["frame"].tolist()
-
-
 # Tables
 
 
@@ -146,6 +68,30 @@ def test_number_of_method_classes_comes_from_the_data(corpus):
     tables = training_tables(corpus[1], config())
     assert tables.methods == ["real", *METHODS]
     assert tables.summary()["train"]["videos_by_method"] == {"real": 20, "Deepfakes": 20, "Face2Face": 20}
+
+
+def test_self_blended_fakes_replace_the_data_sets_own_or_join_them_and_validation_keeps_its_own(corpus):
+    faces = corpus[1]
+    own, only, both = (
+        training_tables(faces, config(data__fakes=fakes)) for fakes in ("dataset", "self_blended", "both")
+    )
+    assert only.methods == ["real", "self_blended"]
+    assert both.methods == ["real", *METHODS, "self_blended"]
+    assert only.train["label"].sum() == (only.train["label"] == 0).sum() == 80
+    assert len(both.train) == len(own.train) + 80
+    assert only.val.equals(own.val)
+
+
+def test_reals_alone_are_enough_with_self_blended_fakes_and_are_refused_without(corpus, tmp_path):
+    root, faces = corpus
+    reals = faces[faces["label"] == 0]
+    with pytest.raises(InputError, match=r"none of them fake.*data\.fakes=self_blended"):
+        train(reals, root, config(), tmp_path / "run")
+    settings = config(data__fakes="self_blended", data__pairing="source", training__max_steps=2)
+    result = train(reals, root, settings, tmp_path / "run")
+    assert load(result.checkpoint)[1]["method_classes"] == ["real", "self_blended"]
+    again = train(reals, root, settings, tmp_path / "again")
+    assert again.history == result.history
 
 
 def test_shuffled_labels_permute_whole_videos(corpus):
@@ -390,6 +336,11 @@ def test_training_imports_neither_dlib_nor_fairlearn_nor_anny():
 
 def test_settings_import_nothing_heavy():
     assert not {"torch", "numpy", "pandas", "cv2"} & imported_by("unmasked.ucf.config")
+
+
+def test_a_recipe_is_named_in_a_training_and_single_keys_replace_its_values():
+    resolved = config(augment={"recipe": "published", "jpeg": 0.1}).augment
+    assert (resolved.rotate, resolved.colour, resolved.jpeg, resolved.noise) == (0.5, 0.5, 0.1, 0.0)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from unmasked.datasets.augment import AugmentConfig
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +63,10 @@ class DataConfig(_Frozen):
     pairing: Literal["random", "source"] = Field(
         "random", description="A fake's partner: any real crop, or one of the video it was made from"
     )
+    fakes: Literal["dataset", "self_blended", "both"] = Field(
+        "dataset",
+        description="Fakes to train on: the data set's own, ones made by blending each real crop with itself",
+    )
     frames_per_video: int | None = Field(
         None, ge=1, description="Crops used of each training video, evenly spread; all if not given"
     )
@@ -73,25 +79,6 @@ class DataConfig(_Frozen):
     workers: int = Field(
         0, ge=0, description="Processes that read crops; 0 reads them in the training process"
     )
-
-
-class AugmentConfig(_Frozen):
-    """Random changes of training images, each by its own probability; all on the device but JPEG."""
-
-    flip: float = Field(0.5, ge=0, le=1, description="Probability of mirroring left and right")
-    rotate: float = Field(0.0, ge=0, le=1, description="Probability of turning by up to rotate_deg")
-    rotate_deg: float = Field(10.0, ge=0, le=180, description="Largest angle in degrees")
-    blur: float = Field(0.0, ge=0, le=1, description="Probability of a Gaussian blur of 3 to 7 pixels")
-    light: float = Field(0.0, ge=0, le=1, description="Probability of a change of brightness and contrast")
-    light_range: float = Field(0.1, ge=0, le=1, description="Largest change of brightness and of contrast")
-    noise: float = Field(
-        0.0, ge=0, le=1, description="Probability of Gaussian noise, clipped to valid colours"
-    )
-    noise_std: float = Field(
-        0.02, ge=0, le=1, description="Largest standard deviation of the noise, of range 1"
-    )
-    jpeg: float = Field(0.0, ge=0, le=1, description="Probability of JPEG compression")
-    jpeg_quality: tuple[int, int] = Field((40, 100), description="Lowest and highest JPEG quality")
 
 
 class TrainingConfig(_Frozen):

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader
 
+from unmasked.datasets.blending import BLENDED, self_blended
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.loading import CropDataset, method_classes, usable
-from unmasked.ucf.augment import RandomJpeg
+from unmasked.datasets.loading import VIDEO, CropDataset, evenly_sampled, loader, method_classes, usable
+from unmasked.datasets.samplers import KIND, Batches, InOrder, PairSampler
+from unmasked.datasets.transforms import RandomJpeg
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.pairs import VIDEO, PairDataset, PairSampler, collate_pairs, evenly_sampled
-
-KIND = {0: "real", 1: "fake"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,12 @@ def training_tables(faces: pd.DataFrame, config: UCFConfig) -> TrainingTables:
         )
     train = _of_split(crops, "train", config.data.frames_per_video)
     val = _of_split(crops, "val", config.data.val_frames_per_video)
+    if config.data.fakes != "dataset":
+        train = _with_self_blended(train, only=config.data.fakes == "self_blended")
+        # Selection sees the data set's own fakes; self-blended ones stand in where it has none.
+        val = val if (val["label"] == 1).any() else _with_self_blended(val, only=True)
+    for split, rows in (("train", train), ("val", val)):
+        _check_both_labels(split, rows)
     if config.shuffle_labels:
         train, val = shuffled_labels(train, config.seed), shuffled_labels(val, config.seed + 1)
     return TrainingTables(train, val, method_classes(train))
@@ -115,7 +118,7 @@ class UCFData(pl.LightningDataModule):
         """Batches of P pairs: P reals, then P fakes."""
         assert self._train is not None
         assert self.trainer is not None
-        sampler = PairSampler(
+        pairs = PairSampler(
             self.tables.train,
             self.config.training.batch_pairs,
             pairing=self.config.data.pairing,
@@ -123,29 +126,24 @@ class UCFData(pl.LightningDataModule):
             rank=self.trainer.global_rank,
             replicas=self.trainer.world_size,
         )
-        # The Trainer sets later epochs itself, but makes the first iterator of a resumed run before that.
-        sampler.set_epoch(self.trainer.current_epoch)
-        return DataLoader(
-            PairDataset(self._train),
-            batch_size=self.config.training.batch_pairs,
-            sampler=sampler,
-            collate_fn=collate_pairs,
-            generator=torch.Generator().manual_seed(self.config.seed + self.trainer.current_epoch),
-            **self._loading(),
+        batches = Batches(
+            pairs,
+            self.config.training.batch_pairs,
+            seed=self.config.seed,
+            rank=self.trainer.global_rank,
         )
+        # The Trainer sets later epochs itself, but makes the first iterator of a resumed run before that.
+        batches.set_epoch(self.trainer.current_epoch)
+        return loader(self._train, batches, workers=self.config.data.workers, seed=self.config.seed)
 
     def val_dataloader(self) -> DataLoader:
         """Batches of single crops; where rows do not divide among processes, some are repeated."""
         assert self._val is not None
         assert self.trainer is not None
-        replicas = self.trainer.world_size
-        rows = np.resize(np.arange(len(self._val)), -(-len(self._val) // replicas) * replicas)
-        return DataLoader(
-            self._val,
-            batch_size=self.config.training.val_batch,
-            sampler=rows[self.trainer.global_rank :: replicas].tolist(),
-            **self._loading(),
-        )
+        rows = InOrder(len(self._val), rank=self.trainer.global_rank, replicas=self.trainer.world_size)
+        # A list, which no epoch changes: every validation sees the same images.
+        batches = list(Batches(rows, self.config.training.val_batch, seed=self.config.seed))
+        return loader(self._val, batches, workers=self.config.data.workers, seed=self.config.seed)
 
     def _dataset(self, faces: pd.DataFrame, cache_mb: int, jpeg: RandomJpeg | None) -> CropDataset:
         return CropDataset(
@@ -157,14 +155,6 @@ class UCFData(pl.LightningDataModule):
             transform=jpeg,
         )
 
-    def _loading(self) -> dict[str, Any]:
-        workers = self.config.data.workers
-        return {
-            "num_workers": workers,
-            "persistent_workers": workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-        }
-
 
 def _of_split(crops: pd.DataFrame, split: str, per_video: int | None) -> pd.DataFrame:
     rows = crops[crops["split"] == split].reset_index(drop=True)
@@ -174,10 +164,20 @@ def _of_split(crops: pd.DataFrame, split: str, per_video: int | None) -> pd.Data
             f"no crop belongs to the split {split!r}; the faces table has {found}. "
             "Training needs train and val: give a manifest with both"
         )
+    return evenly_sampled(rows, per_video)
+
+
+def _with_self_blended(faces: pd.DataFrame, *, only: bool) -> pd.DataFrame:
+    """The rows, without their fakes if ``only``, and a fake to be made of each real one."""
+    kept = faces[faces["label"] == 0] if only else faces
+    return pd.concat([kept.assign(**{BLENDED: False}), self_blended(faces)], ignore_index=True)
+
+
+def _check_both_labels(split: str, rows: pd.DataFrame) -> None:
     for label, kind in KIND.items():
         if not (rows["label"] == label).any():
+            advice = ", or make them with data.fakes=self_blended" if label else ""
             raise InputError(
                 f"split {split!r} has {len(rows)} crops, none of them {kind}; UCF needs reals and fakes "
-                f"in train and in val: add {kind} videos to the manifest"
+                f"in train and in val: add {kind} videos to the manifest{advice}"
             )
-    return evenly_sampled(rows, per_video)

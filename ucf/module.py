@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.transforms import augmented, normalised
 from unmasked.evaluation.metrics import auc, video_scores
-from unmasked.ucf.augment import augmented, normalised
 from unmasked.ucf.config import OptimiserConfig, UCFConfig
 from unmasked.ucf.losses import Losses, draw_orders, ucf_losses
 from unmasked.ucf.model import UCF
@@ -48,7 +48,8 @@ def learning_rate_factor(progress: float, config: OptimiserConfig) -> float:
 class UCFModule(pl.LightningModule):
     """Trains a UCF.
 
-    Batches are those of `pairs.collate_pairs`, validation batches collated items of `CropDataset`.
+    Batches are those of a `CropDataset`: of pairs, first the reals, then their fakes; of single crops in
+    validation.
     Randomness within a step depends on seed, step and process only, so a resumed training draws what
     an uninterrupted one would.
 

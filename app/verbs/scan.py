@@ -20,7 +20,17 @@ def as_list(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...] | None, BeforeValidator(as_list)]
-OPTIONS = ("compression", "methods", "dataset", "split", "method")  # of some sources only
+OPTIONS = (  # of some sources only
+    "compression",
+    "methods",
+    "dataset",
+    "split",
+    "method",
+    "variants",
+    "targets",
+    "lists",
+    "crops",
+)
 
 
 class Config(BaseModel):
@@ -34,14 +44,36 @@ class Config(BaseModel):
     source: str = Field("auto", description="which reader; auto looks at the folder's layout")
     out: Path = Field(Path("manifest.parquet"), description="the manifest, .parquet or .csv")
     compression: Names = Field(
-        None, description="FaceForensics++: only these, e.g. [c23]; all that are there"
+        None, description="FaceForensics++ and its like: only these, e.g. [c23]; all that are there"
     )
     methods: Names = Field(
-        None, description="FaceForensics++: folders of manipulated_sequences; the four of 2019"
+        None, description="FaceForensics++: folders of manipulated_sequences, or all; the four of 2019"
     )
+    variants: Names = Field(
+        None, description="DeeperForensics: folders of manipulated_videos, or all; [end_to_end]"
+    )
+    targets: Path | None = Field(
+        None, description="DeeperForensics: the FaceForensics++ folder with its real part; none"
+    )
+    lists: Names = Field(
+        None, description="DeepfakeBench: its .json files by name; all that do not repeat others"
+    )
+    crops: Path | None = Field(None, description="DeepfakeBench: where its crops are; below the root")
     dataset: str | None = Field(None, description="folder and table: name of the dataset; that of the folder")
     split: Literal["train", "val", "test"] | None = Field(
-        None, description="folder and table: split of files that nothing says the split of; test"
+        None, description="datasets without an official split: the split of what nothing else says; test"
+    )
+    split_seed: int | None = Field(
+        None, description="datasets without an official split: split by person with this seed; as `split`"
+    )
+    split_fractions: tuple[float, float, float] | None = Field(
+        None, description="shares of train, val and test in that; [0.7,0.15,0.15]"
+    )
+    splits: Path | None = Field(
+        None, description="where such splits are frozen and found again; <out>.splits.json"
+    )
+    faces: Path | None = Field(
+        None, description="also write a faces table of what are face crops already (DeepfakeBench, AI-Face)"
     )
     method: str | None = Field(None, description="folder: what the fakes are called; fake")
     annotations: Annotated[tuple[Path, ...], BeforeValidator(as_list)] = Field(
@@ -59,14 +91,22 @@ def run(config: Config) -> None:
 
     from unmasked.datasets.manifest import MANIFEST
     from unmasked.datasets.scan import options_of, scan
+    from unmasked.datasets.splits import FRACTIONS, SplitPlan
 
     options = {name: value for name in OPTIONS if (value := getattr(config, name)) is not None}
     taken = {root: options_of(root, config.source) & set(options) for root in config.root}
     if unused := set(options) - set().union(*taken.values()):
         raise InputError(f"no root is of a source that takes {', '.join(sorted(unused))}; leave it out")
+    plan = None
+    if config.split_seed is not None or config.split_fractions is not None:
+        plan = SplitPlan(config.split_fractions or FRACTIONS, config.split_seed or 0)
+        if config.split is not None:
+            raise InputError(f"split={config.split} and split_seed or split_fractions exclude each other")
+    frozen = config.splits or config.out.with_suffix(".splits.json")
     manifests = []
     for root in config.root:
-        result = scan(root, config.source, **{name: options[name] for name in taken[root]})
+        chosen = {name: options[name] for name in taken[root]}
+        result = scan(root, config.source, plan=plan, splits_file=frozen, **chosen)
         for line in result.messages:
             print_result(line)
         manifests.append(result.manifest)
@@ -75,12 +115,23 @@ def run(config: Config) -> None:
         manifest = _joined(manifest, config)
     MANIFEST.write(manifest, config.out)
     print_result(f"{len(manifest)} rows written to {config.out}")
+    if config.faces:
+        _write_faces(manifest, config.faces)
+
+
+def _write_faces(manifest: pd.DataFrame, out: Path) -> None:
+    from unmasked.preprocessing.ready import faces_of_crops
+
+    statuses = faces_of_crops(manifest, out)["status"].value_counts()
+    listed = ", ".join(f"{count} {status}" for status, count in statuses.items())
+    print_result(f"{statuses.sum()} crops written to {out}: {listed}")
 
 
 def _joined(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
     import pandas as pd
 
-    from unmasked.datasets.demographics import join, read_annotations
+    from unmasked.datasets.annotations import read_annotations
+    from unmasked.datasets.demographics import join
 
     annotations = pd.concat([read_annotations(path, config.codebook) for path in config.annotations])
     joined, report = join(manifest, annotations.reset_index(drop=True), policy=config.policy)

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from unmasked.datasets.annotations import read_annotations
 from unmasked.datasets.archives import IMAGE_SUFFIXES
-from unmasked.datasets.demographics import read_annotations
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import Count, as_manifest, count_by, list_files, named, walk_files
 from unmasked.datasets.manifest import DEMOGRAPHICS, SPLITS

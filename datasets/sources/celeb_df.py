@@ -11,16 +11,27 @@ Licence: the Celeb-DF terms of use; non-commercial research, on request.
 
 The test split is the official list; train is everything else, in all three folders, and never overlaps it.
 There is no official validation split. **In the list 1 means real**, the opposite of the label here.
+Counts are those of the README of the release; version 1 has the same layout (see `celeb_df_v1`).
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import SUFFIX, VIDEO_SUFFIXES, Count, as_manifest, count_by, list_files, named
+from unmasked.datasets.listing import (
+    SUFFIX,
+    VIDEO_SUFFIXES,
+    Count,
+    as_manifest,
+    count_by,
+    left_out,
+    list_files,
+    named,
+)
 from unmasked.datasets.tables import TEXT
 
 NAME = "Celeb-DF-v2"
@@ -41,9 +52,13 @@ OFFICIAL = {
 }
 
 
+# The length of its test list tells a version: the layout and the names do not.
+_TEST_VIDEOS = {518: 2, 100: 1}
+
+
 def matches(root: Path) -> bool:
-    """Whether the folder looks like Celeb-DF."""
-    return any(_folder(root, name) is not None for name in ("Celeb-real", "Celeb-synthesis"))
+    """Whether the folder looks like Celeb-DF, and not like its version 1."""
+    return version(root) == 2
 
 
 def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
@@ -51,31 +66,45 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
 
     Args:
         root: the folder with Celeb-real, Celeb-synthesis and YouTube-real.
-        notes: where sentences about missing videos are appended.
+        notes: where sentences about missing and left-out videos are appended.
 
     Raises:
         InputError: the test list is absent, unreadable, or contradicts the folders; or there is no video.
     """
-    notes = [] if notes is None else notes
+    return scan_as(NAME, root, [] if notes is None else notes)
+
+
+def counts(manifest: pd.DataFrame) -> list[Count]:
+    """Videos found by folder and split, against the official number of each."""
+    return count_by(folders(manifest) + " " + manifest["split"], OFFICIAL)
+
+
+def version(root: Path) -> int | None:
+    """1 or 2 by the length of the test list, else by the folder's name; None for no Celeb-DF."""
+    if all(_folder(root, name) is None for name in ("Celeb-real", "Celeb-synthesis")):
+        return None
+    path = root / TEST_LIST
+    lines = path.read_bytes().decode(errors="replace").split("\n") if path.is_file() else []
+    length = sum(bool(line.strip()) for line in lines)
+    named_one = re.search(r"v(?:ersion)?[-_ ]?1(?!\d)", root.resolve().name, re.IGNORECASE)
+    return _TEST_VIDEOS.get(length, 1 if named_one else 2)
+
+
+def scan_as(name: str, root: Path, notes: list[str]) -> pd.DataFrame:
+    """What `scan` gives, for either version."""
     videos = _videos(root)
     if videos.empty:
         raise InputError(
-            f"{root} has the folders of {NAME} but no video; the videos belong in Celeb-real, "
+            f"{root} has the folders of {name} but no video; the videos belong in Celeb-real, "
             f"Celeb-synthesis and YouTube-real, or videos/ in each, and are to be had from {REQUEST}"
         )
     listed = read_test_list(root)
     videos["split"] = pd.Series("train", videos.index, TEXT).mask(videos["name"].isin(listed), "test")
     if absent := sorted(set(listed) - set(videos["name"])):
         notes.append(f"in the test list but not there: {len(absent)} ({named(absent)})")
-    notes += [f"folder {name} is not there" for name in FOLDERS if _folder(root, name) is None]
-    return as_manifest(_rows(videos), NAME, root)
-
-
-def counts(manifest: pd.DataFrame) -> list[Count]:
-    """Videos found by folder and split, against the official number of each."""
-    part = manifest["video"].str.split("/").str[0].str.lower()
-    folder = part.map({name.lower(): name for name in FOLDERS})
-    return count_by(folder + " " + manifest["split"], OFFICIAL)
+    notes += [f"folder {folder} is not there" for folder in FOLDERS if _folder(root, folder) is None]
+    notes += left_out(root, videos["path"], VIDEO_SUFFIXES)
+    return as_manifest(_rows(videos), name, root)
 
 
 def read_test_list(root: Path) -> dict[str, int]:
@@ -107,6 +136,12 @@ def read_test_list(root: Path) -> dict[str, int]:
             )
         listed[f"{canonical}/{video.rsplit('/', 1)[-1].rsplit('.', 1)[0]}"] = label
     return listed
+
+
+def folders(manifest: pd.DataFrame) -> pd.Series:
+    """The folder of each row, spelled as published."""
+    folder = manifest["video"].str.split("/").str[0].str.lower()
+    return folder.map({name.lower(): name for name in FOLDERS})
 
 
 def _folder(root: Path, name: str) -> Path | None:

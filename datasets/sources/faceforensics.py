@@ -7,11 +7,12 @@ Licence: the FaceForensics terms of use; non-commercial research, on request.
         train.json, val.json, test.json                   pairs of ids, from dataset/splits of the repository
         original_sequences/youtube/{raw,c23,c40}/videos/<id>.mp4
         manipulated_sequences/<method>/{raw,c23,c40}/videos/<target>_<source>.mp4
-        manipulated_sequences/<method>/masks/videos/<target>_<source>.mp4
+        manipulated_sequences/<method>/masks/videos/<target>_<source>.mp4        not for FaceShifter
 
 A pair [a, b] of a split holds the real videos a and b and the fakes a_b and b_a. A split is never guessed:
-videos that the split files do not name are left out and reported (DeepFakeDetection and its actors, which
-lie in the same tree, have no official split).
+videos that the split files do not name are left out and reported. The four methods of the paper are read;
+FaceShifter, added later, where it is asked for (``methods=[FaceShifter]``, or ``all``). DeepFakeDetection
+and its actors, which lie in the same tree, are a source of their own (``source=deepfakedetection``).
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ OFFICIAL = {
 
 def matches(root: Path) -> bool:
     """Whether the folder looks like FaceForensics++."""
-    return (root / "original_sequences").is_dir() or (root / "manipulated_sequences").is_dir()
+    methods = [f"manipulated_sequences/{method}" for method in (*METHODS, *MORE_METHODS)]
+    return any((root / folder).is_dir() for folder in ("original_sequences/youtube", *methods))
 
 
 def scan(
@@ -64,7 +66,7 @@ def scan(
     Args:
         root: the folder with ``original_sequences`` and ``manipulated_sequences``.
         compression: only these of raw, c23, c40; all that are there if empty.
-        methods: folders of ``manipulated_sequences`` to read.
+        methods: folders of ``manipulated_sequences`` to read; ``all`` is all five.
         notes: where sentences about missing and left-out videos are appended.
 
     Raises:
@@ -72,9 +74,10 @@ def scan(
             another, or there is no video.
     """
     notes = [] if notes is None else notes
-    compressions = _chosen("compression", compression, COMPRESSIONS) or COMPRESSIONS
-    chosen = _chosen("method", methods, (*METHODS, *MORE_METHODS))
-    videos = _videos(root, compressions, chosen)
+    compressions = chosen("compression", compression, COMPRESSIONS) or COMPRESSIONS
+    every = (*METHODS, *MORE_METHODS)
+    wanted = every if "all" in (methods, *methods) else chosen("method", methods, every)
+    videos = _videos(root, compressions, wanted)
     if videos.empty:
         raise InputError(
             f"{root} has the folders of {NAME} but no video in {', '.join(compressions)}; the videos belong "
@@ -82,7 +85,7 @@ def scan(
         )
     splits = read_splits(root)
     videos["split"] = videos["stem"].map(splits)
-    _report(root, videos, splits, chosen, notes)
+    _report(root, videos, splits, wanted, notes)
     return as_manifest(_rows(root, videos.dropna(subset=["split"])), NAME, root)
 
 
@@ -125,12 +128,17 @@ def read_splits(root: Path) -> dict[str, str]:
     return split_of
 
 
-def _chosen(what: str, wanted: Sequence[str] | str, known: tuple[str, ...]) -> tuple[str, ...]:
-    chosen = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-    for name in chosen:
+def chosen(what: str, wanted: Sequence[str] | str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The wanted names as a tuple.
+
+    Raises:
+        InputError: one of them is not known.
+    """
+    names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    for name in names:
         if name not in known:
             raise InputError(f"{what} {name!r} is not one of {NAME}; it has {', '.join(known)}")
-    return chosen
+    return names
 
 
 def _videos(root: Path, compressions: Sequence[str], methods: Sequence[str]) -> pd.DataFrame:
@@ -183,7 +191,7 @@ def _report(
         if absent := sorted((ids if folder == "youtube" else pairs) - set(stems)):
             notes.append(f"{level} {folder}, in a split file but not there: {len(absent)} ({named(absent)})")
     notes += [
-        f"{folder} is there; it has no official split and is left out"
+        f"{folder} is there and is left out; source=deepfakedetection reads it"
         for folder in UNSPLIT
         if (root / folder).is_dir()
     ]

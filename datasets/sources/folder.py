@@ -4,6 +4,10 @@ The shapes of many small public sets (140k real and fake faces, deepfake-and-rea
 
     <root>/{real,fake}/…                    one split, ``test`` unless told otherwise
     <root>/{train,val,test}/{real,fake}/…   valid and validation are val; the order of the two is free
+    <root>/{training_real,training_fake}/…  (Yonsei's real and fake faces)
+
+`unmasked.datasets.scan` finds all of these under folders that hold one folder each, too
+(``real_vs_fake/real-vs-fake/train/real``).
 
 A folder is real if it is called real, original, genuine, authentic or pristine (or ``training_real``), and
 fake if it is called fake, manipulated, deepfake, synthetic, generated, altered or forged; case does not
@@ -45,9 +49,9 @@ SPLIT_NAMES = {
 
 def matches(root: Path) -> bool:
     """Whether the folder, or one of its split folders, has both a real and a fake folder."""
-    folders = [path for path in root.iterdir() if path.is_dir()]
+    folders = _folders(root)
     splits = [path for path in folders if path.name.lower() in SPLIT_NAMES]
-    inside = [path for split in splits for path in split.iterdir() if path.is_dir()]
+    inside = [path for split in splits for path in _folders(split)]
     labels = {_label(path.name) for path in (*folders, *inside)}
     return {0, 1} <= labels
 
@@ -56,7 +60,7 @@ def scan(
     root: Path,
     *,
     dataset: str = "",
-    split: str = "test",
+    split: str | None = "test",
     method: str = "fake",
     notes: list[str] | None = None,
 ) -> pd.DataFrame:
@@ -65,7 +69,7 @@ def scan(
     Args:
         root: the folder.
         dataset: the dataset's name; that of the folder if empty.
-        split: the split of files that are in no split folder.
+        split: the split of files that are in no split folder; None leaves it missing.
         method: the method of fakes.
         notes: where left-out files are counted.
 
@@ -73,7 +77,7 @@ def scan(
         InputError: the split is unknown, or no file is in a real or fake folder.
     """
     notes = [] if notes is None else notes
-    if split not in SPLITS:
+    if split not in (*SPLITS, None):
         raise InputError(f"split {split!r} is unknown; it is one of {', '.join(SPLITS)}")
     paths = pd.Series(walk_files(root, (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)), dtype=TEXT)
     # Thousands of files share a folder: decide by folder, then look the files up.
@@ -101,6 +105,10 @@ def counts(manifest: pd.DataFrame) -> list[Count]:
     return count_by(manifest["split"] + " " + words, {})
 
 
+def _folders(root: Path) -> list[Path]:
+    return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
 def _label(folder: str) -> int | None:
     """1 for a name that says fake, 0 for real, None for neither or both."""
     words = {word.removesuffix("s") for word in re.split(r"[^a-z]+", folder.lower())}
@@ -113,6 +121,6 @@ def _label_of_path(folder: str) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _split_of_path(folder: str, default: str) -> str:
+def _split_of_path(folder: str, default: str | None) -> str | None:
     words = [word for part in folder.lower().split("/") for word in re.split(r"[^a-z]+", part)]
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), default)

@@ -15,16 +15,16 @@ a video, an image, a folder of images, or a folder in an archive (``a.tar.gz!fol
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from unmasked.datasets.archives import split_sequence_path
-from unmasked.datasets.codebooks import Coding, decode, decode_attributes, find_column, load_codebook
+from unmasked.datasets.codebooks import Coding, find_column, load_codebook
+from unmasked.datasets.decoding import decode, decode_attributes
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import Count, as_manifest, count_by, kinds, named, video_names
+from unmasked.datasets.listing import Count, are_there, as_manifest, count_by, kinds, named, video_names
 from unmasked.datasets.manifest import DEMOGRAPHICS, KINDS, SPLITS
 from unmasked.datasets.tables import TEXT, read_frame
 
@@ -54,7 +54,7 @@ def matches(root: Path) -> bool:
 
 
 def scan(
-    root: Path, *, dataset: str = "", split: str = "test", notes: list[str] | None = None
+    root: Path, *, dataset: str = "", split: str | None = "test", notes: list[str] | None = None
 ) -> pd.DataFrame:
     """The manifest of the files that the table lists.
 
@@ -63,7 +63,7 @@ def scan(
     Args:
         root: the table, or the folder with manifest.csv or manifest.parquet.
         dataset: the dataset's name where the table has no column for it; the folder's name if empty.
-        split: the split where the table has no column for it.
+        split: the split where the table has no column for it, or no value in it; None leaves it missing.
         notes: where files that are not there are counted.
 
     Raises:
@@ -100,7 +100,7 @@ def _table_file(root: Path) -> Path:
     return found
 
 
-def _rows(table: pd.DataFrame, path: Path, dataset: str, split: str) -> pd.DataFrame:
+def _rows(table: pd.DataFrame, path: Path, dataset: str, split: str | None) -> pd.DataFrame:
     where = find_column(table, PATH)
     label = find_column(table, LABEL.columns)
     if where is None or label is None or table.empty:
@@ -133,7 +133,7 @@ def _rows(table: pd.DataFrame, path: Path, dataset: str, split: str) -> pd.DataF
 def _column(table: pd.DataFrame, name: str, default: object) -> pd.Series:
     column = find_column(table, (name,))
     values = pd.Series(default, table.index, TEXT) if column is None else table[column].astype(TEXT)
-    return values if default is np.nan else values.fillna(default)
+    return values if default is np.nan or default is None else values.fillna(default)
 
 
 def _demographics(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -147,7 +147,7 @@ def _demographics(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _check(rows: pd.DataFrame, path: Path) -> None:
     """Says what a split or kind may be before the manifest's schema would, in the table's terms."""
     for name, allowed in (("split", SPLITS), ("kind", KINDS)):
-        wrong = rows.loc[~rows[name].isin(allowed), name]
+        wrong = rows.loc[rows[name].notna() & ~rows[name].isin(allowed), name]
         if len(wrong):
             raise InputError(
                 f"table {path}: column {name!r} holds {wrong.iloc[0]!r} in row {wrong.index[0]}; "
@@ -164,6 +164,9 @@ def _posix(paths: pd.Series, folder: Path) -> pd.Series:
 
 def _exists(paths: pd.Series, folder: Path) -> pd.Series:
     """Whether each path is there; of a folder in an archive, whether the archive is."""
-    base = os.fspath(folder)
-    there = [os.path.exists(os.path.join(base, split_sequence_path(path)[0])) for path in paths]
-    return pd.Series(there, index=paths.index, dtype=bool)
+    files = paths
+    inside = paths.str.contains("!", regex=False)
+    if inside.any():
+        files = paths.copy()
+        files[inside] = [split_sequence_path(path)[0] for path in paths[inside]]
+    return are_there(files, folder)

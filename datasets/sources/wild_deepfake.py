@@ -4,6 +4,7 @@ Paper: Zi et al., "WildDeepfake: A Challenging Real-World Dataset for Deepfake D
 Licence: research only, after signing the agreement form.
 
     <root>/{real,fake}_{train,test}/<n>.tar.gz              folders of PNG files inside: a face sequence each
+    ("real train" in the README, real_train in the release: both are read)
 
 A file's name is the frame's number in its video. Faces are cropped already. The archives are read in place
 (``<archive>!<folder>``); folders that were unpacked beside them are read as well, and preferred. An archive
@@ -34,8 +35,8 @@ LICENCE = "research only, agreement form"
 REQUEST = "https://github.com/OpenTAI/wild-deepfake"
 LAYOUT = "{real,fake}_{train,test}/*.tar.gz of image folders"
 
-# The authors publish the total alone.
-OFFICIAL = {"sequences": 7314}
+# The authors publish the total; the parts are what others count in the release, and add up to it.
+OFFICIAL = {"real train": 3409, "real test": 396, "fake train": 3099, "fake test": 410}
 
 _FOLDER = re.compile(r"^(?P<label>real|fake)[_\- ](?P<split>train|test)$", re.IGNORECASE)
 
@@ -83,9 +84,9 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
 
 
 def counts(manifest: pd.DataFrame) -> list[Count]:
-    """Sequences found in each folder, and their total against the official one."""
-    folder = manifest["video"].str.split("/").str[0]
-    return [*count_by(folder, {}), Count("sequences", len(manifest), OFFICIAL["sequences"])]
+    """Sequences found by label and split, against the official number of each."""
+    words = manifest["label"].map({0: "real", 1: "fake"})
+    return count_by(words + " " + manifest["split"], OFFICIAL)
 
 
 def _folders(root: Path) -> list[tuple[str, str, int]]:

@@ -1,0 +1,194 @@
+"""The audit as a page for who has to decide whether these data can be trained on and tested on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from unmasked.analysis.figures import Dot, DotDisplay
+from unmasked.datasets.audit.findings import NOUNS, Finding
+from unmasked.datasets.audit.shortcuts import AUC_MIN, FEATURES
+from unmasked.evaluation.page import Section, callout, image, render_page, svg, table
+
+if TYPE_CHECKING:
+    from unmasked.datasets.audit.run import Audit
+
+QUESTION = "What in these data would make a result too good, or wrong?"
+KINDS = {
+    "bad": ("bad", "Must be put right"),
+    "warning": ("warning", "Should be looked at"),
+    "note": ("note", "Note"),
+}
+PAIRS_SHOWN = 6
+SPLIT_WORDS = {
+    "split": "on both sides of a split",
+    "label": "as real and as fake",
+    "repeat": "under two names",
+}
+PICTURE_PX = 128
+ROWS_SHOWN = 20
+
+
+def page(audited: Audit) -> str:
+    """The whole report as one self-contained page."""
+    sections = [
+        Section("answer", "What was found", _answer(audited)),
+        Section("shortcuts", "Shortcuts to the label", _shortcuts(audited)),
+        Section("overlaps", "Shared between splits and datasets", _overlaps(audited)),
+        Section("duplicates", "Near-duplicate pictures", _duplicates(audited)),
+        Section("limits", "What was not checked", _limits(audited)),
+    ]
+    return render_page("Dataset audit", sections, subtitle=QUESTION)
+
+
+def _answer(audited: Audit) -> Markup:
+    parts = [_finding(finding) for finding in audited.findings]
+    if audited.is_clean:
+        said = "No leak, no near-copy and no shortcut among what was looked at."
+        parts.insert(0, callout("good", said, title="Nothing was found"))
+    parts.append(Markup("<h3>What was looked at</h3>") + _bullets(audited.checked))
+    return Markup("\n").join(parts)
+
+
+def _finding(finding: Finding) -> Markup:
+    kind, title = KINDS[finding.severity]
+    body = Markup("<p><strong>{}.</strong></p><p>Why it matters: {}</p><p>What to do: {}</p>").format(
+        finding.found, finding.why, finding.advice
+    )
+    return callout(kind, body, title=title)  # type: ignore[arg-type]
+
+
+def _shortcuts(audited: Audit) -> Markup:
+    tested = audited.shortcuts
+    intro = Markup(
+        "<p>For each row a small decision tree saw this one fact about files, and nothing else, and had to "
+        "tell fakes from reals among people and videos it had not seen. Guessing gives an AUC of 0.5. Where "
+        "a fact reaches {} or more, and chance does not explain it, a detector may have learnt it.</p>"
+    ).format(AUC_MIN)
+    if tested is None or (tested["reason"] != "").all():
+        return Markup("<p>No test could be made; see “What was not checked”.</p>")
+    measured = tested[tested["reason"] == ""].sort_values("auc", ascending=False)
+    dots = [
+        Dot(
+            f"{row.dataset}: {FEATURES[row.feature].title}", row.auc, row.low, row.high, colour_of=row.dataset
+        )
+        for row in measured.head(ROWS_SHOWN).itertuples()
+    ]
+    display = DotDisplay(dots, "AUC of this fact alone", 0.5).plot()
+    told = "; ".join(f"{dot.label} {dot.value:.2f}" for dot in dots)
+    figure = svg(display.figure_, f"AUC of each fact. {told}", caption="Line: 95 % interval.")
+    frame = pd.DataFrame(
+        {
+            "dataset": measured["dataset"],
+            "fact": [FEATURES[name].title for name in measured["feature"]],
+            "AUC": [_two_lines(row.auc, row.low, row.high) for row in measured.itertuples()],
+            "usual in reals": measured["in_reals"],
+            "usual in fakes": measured["in_fakes"],
+            "reals, fakes": [f"{row.real:,}, {row.fake:,}" for row in measured.itertuples()],
+        },
+        dtype=object,
+    ).reset_index(drop=True)
+    caption = (
+        "Each fact by itself, the most telling first; shortcuts are marked. Below each AUC: 95 % interval."
+    )
+    marked = measured["is_shortcut"].reset_index(drop=True)
+    return intro + figure + table(frame, caption=caption, highlight=marked)
+
+
+def _overlaps(audited: Audit) -> Markup:
+    summary = audited.overlaps.summary
+    if summary.empty:
+        return Markup("<p>No known person, original video or file stands on both sides.</p>")
+    frame = pd.DataFrame(
+        {
+            "what": [NOUNS[kind][1] for kind in summary["kind"]],
+            "in": summary["dataset"] + " " + summary["split"],
+            "and in": summary["other_dataset"] + " " + summary["other_split"],
+            "shared": [f"{row.values:,} of {row.values_of:,}" for row in summary.itertuples()],
+            "rows of the latter": [f"{row.rows:,} of {row.rows_of:,}" for row in summary.itertuples()],
+            "counted": summary["certain"].map(
+                {True: "yes", False: "no: numbers that each dataset gives anew"}
+            ),
+        },
+        dtype=object,
+    )
+    note = Markup('<p class="soft">overlaps.csv beside this page lists every one of them.</p>')
+    return table(frame, caption="What stands on both sides.") + note
+
+
+def _duplicates(audited: Audit) -> Markup:
+    found = audited.duplicates
+    if found is None or not found.pictures:
+        return Markup("<p>No pictures were compared; see “What was not checked”.</p>")
+    if found.pairs.empty:
+        return Markup(
+            "<p>{:,} pictures were compared. None is a near-copy of another that the manifest does not tie "
+            "to it, and none stands on both sides of a split.</p>"
+        ).format(found.pictures)
+    parts = [
+        Markup(
+            "<p>{:,} pictures were compared by perceptual hash, then by details and colours; {:,} pairs are "
+            "one picture, recompressed or rescaled at most. Frames of one video, and fakes beside the "
+            "originals that the manifest names, are not counted. duplicates.csv beside this page lists all "
+            "pairs.</p>"
+        ).format(found.pictures, len(found.pairs))
+    ]
+    for kind, words in SPLIT_WORDS.items():
+        pairs = found.pairs[found.pairs["finding"] == kind]
+        if len(pairs):
+            parts.append(Markup("<h3>{}: {:,}</h3>").format(f"Pairs {words}", len(pairs)))
+            # One pair of each pair of videos first: ten frames of one clip show one thing.
+            shown = pairs.drop_duplicates(["video", "other_video"]).head(PAIRS_SHOWN)
+            parts.append(
+                Markup('<div class="row">{}</div>').format(
+                    Markup("").join(_pair(row) for row in shown.itertuples())
+                )
+            )
+    return Markup("\n").join(parts)
+
+
+def _pair(row: Any) -> Markup:
+    """Both pictures side by side, with what the manifest calls them."""
+    names = [
+        f"{getattr(row, f'{side}video')} ({getattr(row, f'{side}dataset')}, {getattr(row, f'{side}split')}, "
+        f"{'fake' if getattr(row, f'{side}label') else 'real'})"
+        for side in ("", "other_")
+    ]
+    caption = Markup("{}<br>{}").format(*names)
+    picture = _side_by_side(row.picture, row.other_picture)
+    if picture is None:
+        return Markup("<p>{}</p>").format(caption)
+    return image(picture, f"{names[0]} and {names[1]}", caption=caption, quality=82)
+
+
+def _side_by_side(first: str, second: str) -> np.ndarray | None:
+    """(H, W, 3) uint8 RGB of two image files; None where one has gone since it was compared."""
+    pictures = []
+    for path in (first, second):
+        picture = cv2.imread(path, cv2.IMREAD_COLOR_RGB) if Path(path).is_file() else None
+        if picture is None:
+            return None
+        pictures.append(cv2.resize(picture, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_AREA))
+    return np.hstack(pictures)
+
+
+def _limits(audited: Audit) -> Markup:
+    always = [
+        "People are compared by the names that the manifest gives them. Nobody is recognised by the face.",
+        "Mirrored, cropped or recoloured copies of a picture are not found.",
+        "A fact that no row of this page tests (noise, colour, background, sound) may be a shortcut as well.",
+    ]
+    return _bullets([*audited.not_checked, *always])
+
+
+def _bullets(items: list[str]) -> Markup:
+    return Markup("<ul>{}</ul>").format(Markup("").join(Markup("<li>{}</li>").format(item) for item in items))
+
+
+def _two_lines(value: float, low: float, high: float) -> Markup:
+    return Markup('{:.3f}<br><span class="interval">{:.3f}–{:.3f}</span>').format(value, low, high)

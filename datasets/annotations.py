@@ -1,0 +1,163 @@
+"""Annotation files, read into words by a code book that is given or found by looking."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+
+from unmasked.datasets.codebooks import CODEBOOKS_HINT, CodeBook, codebook_names, find_column, load_codebook
+from unmasked.datasets.decoding import check_codes, check_labels, decode, decode_attributes, has_column
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.tables import TEXT, read_frame
+from unmasked.datasets.video_keys import (
+    FRAME_PATTERNS,
+    VIDEO_PATTERNS,
+    as_arrow,
+    keys_and_frames,
+    normalised_paths,
+    stems,
+)
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+LOOKED_AT = 1000  # paths of a file that say what it is about
+
+
+def read_annotations(path: str | os.PathLike[str], codebook: str | CodeBook = AUTO) -> pd.DataFrame:
+    """Annotations in words: columns key, frame, path, dataset, label, the attributes, annotation.
+
+    ``key`` names the video that a frame is of, in the terms of `unmasked.datasets.video_keys`, and ``frame``
+    its number there, -1 where the path says none; ``dataset`` is missing and ``label`` NaN where the file has
+    none; the attributes are gender, age, skin_tone and race. One row for each row of the file, in its order.
+
+    Args:
+        path: a ``.csv`` or ``.parquet`` file.
+        codebook: a name in ``configs/annotations``, the path of a YAML file, a code book, or ``auto`` for the
+            one code book that the file's columns, paths and codes fit.
+
+    Raises:
+        InputError: the file lacks a column the code book names, holds a code that it does not list, or
+            contradicts itself (an intersection code that disagrees with gender and tone); or no code book
+            fits, or several do.
+    """
+    book = codebook if isinstance(codebook, CodeBook) else None
+    if book is None and codebook != AUTO:
+        book = load_codebook(str(codebook))
+    books = [load_codebook(name) for name in codebook_names()] if book is None else [book]
+    # Which column holds the paths depends on the book; all their names are read as text.
+    table = read_frame(path, text=sorted({name for each in books for name in (*each.path, *each.dataset)}))
+    origin = f"annotations {path}"
+    if book is not None:
+        return _read(table, book, origin)
+    return _read_by_fit(table, books, origin)
+
+
+def _read(table: pd.DataFrame, book: CodeBook, origin: str) -> pd.DataFrame:
+    where = find_column(table, book.path)
+    attributes = [name for name, coding in book.attributes.items() if has_column(table, coding)]
+    other = find_column(table, book.absent)
+    if where is None or not attributes or other is not None:
+        lacks = f"no column {book.path[0]!r}" if where is None else f"none of the columns of {book.name}"
+        wrong = lacks if where is None or not attributes else f"a column {other!r}, which {book.name} has not"
+        raise InputError(
+            f"{origin} has {wrong}; it has {', '.join(map(str, table.columns))}. "
+            f"Choose the code book of the file's version with codebook=…"
+        )
+    paths = normalised_paths(table[where].astype(TEXT))
+    decoded = decode_attributes(table, book, origin)
+    check_codes(table, decoded, book, origin)
+    label = find_column(table, book.label.columns) if book.label else None
+    labels = decode(table[label], book.label, book.name, origin) if label and book.label else np.nan
+    dataset = find_column(table, book.dataset)
+    named = keys_and_frames(stems(paths), (*book.video_key, *VIDEO_PATTERNS, *FRAME_PATTERNS))
+    result = named.assign(
+        path=paths,
+        dataset=pd.Series(np.nan, table.index, TEXT) if dataset is None else table[dataset].astype(TEXT),
+        label=pd.Series(labels, table.index).astype("float64"),
+    )
+    check_labels(result["label"], paths, book, origin)
+    if book.note:
+        log.warning("%s: %s", origin, book.note)
+    return pd.concat([result, decoded], axis=1).assign(
+        annotation=pd.Series(book.name, table.index, dtype=TEXT)
+    )
+
+
+def _read_by_fit(table: pd.DataFrame, books: list[CodeBook], origin: str) -> pd.DataFrame:
+    """The annotations as read by the only book that fits.
+
+    A book fits if the file has its columns, most of its paths are about what the book is about, and every
+    code is listed and every check holds. Where one book alone is left before the codes are looked at, what
+    is wrong with them is the file's fault, and said.
+    """
+    described = [book for book in books if _has_columns(table, book)]
+    described = [book for book in described if not book.general] or described
+    if not described:
+        raise InputError(
+            f"{origin} has the columns {', '.join(map(str, table.columns))}, which no code book describes; "
+            f"{CODEBOOKS_HINT}, and one of your own is a YAML file like them: codebook=FILE"
+        )
+    candidates = [book for book in described if _is_about(table, book)]
+    if not candidates:
+        raise InputError(
+            f"{origin} has the columns of {_listed(described)}, but no paths like those: "
+            f"{table[find_column(table, described[0].path)].iloc[0]!r}. {_say_which(described)}"
+        )
+    if len(candidates) == 1:
+        return _read(table, candidates[0], origin)
+    read, reasons = {}, []
+    for book in candidates:
+        try:
+            read[book.name] = _read(table, book, origin)
+        except InputError as error:
+            reasons.append(f"as {book.name}: {error}")
+    if not read:
+        raise InputError(f"{origin} fits no code book; {'; '.join(reasons)}")
+    fitting = [book for book in candidates if book.name in read]
+    if len(fitting) > 1:
+        raise InputError(
+            f"{origin} can be read as {_listed(fitting)}, and what its codes mean depends on it. "
+            + _say_which(fitting)
+        )
+    return read[fitting[0].name]
+
+
+def _listed(books: list[CodeBook]) -> str:
+    return " and as ".join(book.name for book in books)
+
+
+def _say_which(books: list[CodeBook]) -> str:
+    names = {load_codebook(name).name: name for name in codebook_names()}
+    return "Say which it is: " + " or ".join(f"codebook={names[book.name]}" for book in books)
+
+
+def _has_columns(table: pd.DataFrame, book: CodeBook) -> bool:
+    """Whether the file has what the book reads the attributes from: all of them, or any in a general one."""
+    if find_column(table, book.path) is None or find_column(table, book.absent) is not None:
+        return False
+    present = [_is_complete(table, book, name) for name in book.attributes]
+    return any(present) if book.general else all(present)
+
+
+def _is_complete(table: pd.DataFrame, book: CodeBook, attribute: str) -> bool:
+    """Whether the table has what the attribute is read from; a flag that stands for itself may be absent."""
+    coding = book.attributes[attribute]  # type: ignore[index]
+    if not coding.flags:
+        return has_column(table, coding)
+    return coding.none is None or all(find_column(table, (name,)) is not None for name in coding.flags)
+
+
+def _is_about(table: pd.DataFrame, book: CodeBook) -> bool:
+    """Whether most paths match what the book is about; a book that says nothing is about everything."""
+    if book.about is None:
+        return True
+    where = str(find_column(table, book.path))
+    paths = normalised_paths(table[where].dropna().astype(TEXT))
+    paths = paths.iloc[:: max(1, len(paths) // LOOKED_AT)]
+    matches = pc.match_substring_regex(as_arrow(paths), pattern=book.about)
+    return not len(paths) or bool(np.asarray(matches).mean() > 0.5)

@@ -1,0 +1,123 @@
+"""What is known of a file without looking at its pictures: format, codec, resolution, bit rate, length."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unmasked.datasets.archives import is_image, split_sequence_path
+
+COLUMNS = ("format", "codec", "width_px", "height_px", "bit_rate", "size_bytes", "frames")
+# archived: a sequence inside a tar archive, which would have to be unpacked whole.
+STATUSES = ("ok", "missing", "unreadable", "archived")
+
+# What Pillow raises on damaged files.
+_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError)
+
+
+def read_headers(
+    rows: pd.DataFrame, *, progress: Callable[[int, int], None] | None = None, workers: int | None = None
+) -> pd.DataFrame:
+    """The headers of the files of manifest rows, a row each, with their index.
+
+    Args:
+        rows: manifest rows: path, root, kind.
+        progress: called with how many files are read, and of how many.
+        workers: threads; one for each core where None.
+
+    Returns:
+        ``format`` (suffix of the file, or of a sequence's images), ``codec``, ``width_px``, ``height_px``,
+        ``bit_rate`` (bits a second of a video, bits a pixel of images), ``size_bytes``, ``frames``, each
+        missing where unknown; and ``status``. A damaged file keeps its format and size.
+    """
+    from PIL import Image
+
+    tasks = list(zip(rows["root"].astype(object), rows["path"], rows["kind"], strict=True))
+    found: list[dict[str, Any]] = []
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        # Pillow warns of large images; nothing is decoded here.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for header in pool.map(_header, tasks, chunksize=64):
+            found.append(header)
+            if progress is not None and len(found) % 1000 == 0:
+                progress(len(found), len(tasks))
+    return pd.DataFrame(found, index=rows.index, columns=[*COLUMNS, "status"])
+
+
+def _header(task: tuple[Any, str, str]) -> dict[str, Any]:
+    root, name, kind = task
+    path = Path(root if isinstance(root, str) else ".") / name
+    if kind == "sequence" and split_sequence_path(name)[1] is not None:
+        return {"status": "archived"}
+    known: dict[str, Any] = {"format": path.suffix.lower().lstrip(".")}
+    try:
+        known["size_bytes"] = path.stat().st_size
+    except OSError:
+        return known | {"status": "missing"}
+    read = {"video": _video, "image": _image, "sequence": _sequence}[kind]
+    try:
+        return known | read(path) | {"status": "ok"}
+    except _DAMAGED:  # PyAV's errors are among them
+        return known | {"status": "unreadable"}
+    except Exception as error:  # Pillow's DecompressionBombError, which has no better base
+        if type(error).__name__ != "DecompressionBombError":
+            raise
+        return known | {"status": "unreadable"}
+
+
+def _video(path: Path) -> dict[str, Any]:
+    import av
+
+    with av.open(str(path), metadata_errors="replace") as container:
+        # A cover picture is no video.
+        streams = [stream for stream in container.streams.video if not stream.disposition.value & 0x400]
+        if not streams:
+            raise ValueError(f"{path} has no video stream")
+        stream = streams[0]
+        duration_s = container.duration / 1e6 if container.duration else 0.0
+        rate = float(stream.average_rate or 0)
+        return {
+            "codec": stream.codec_context.name,
+            "width_px": stream.width,
+            "height_px": stream.height,
+            "bit_rate": 8 * path.stat().st_size / duration_s if duration_s else None,
+            "frames": stream.frames or round(duration_s * rate) or None,
+        }
+
+
+def _image(path: Path) -> dict[str, Any]:
+    from PIL import Image
+
+    size_bytes = path.stat().st_size
+    with Image.open(path) as image:
+        width, height = image.size
+        return {
+            "codec": str(image.format).lower(),
+            "width_px": width,
+            "height_px": height,
+            "bit_rate": 8 * size_bytes / (width * height) if width * height else None,
+            "frames": 1,
+        }
+
+
+def _sequence(folder: Path) -> dict[str, Any]:
+    names = sorted(entry.name for entry in os.scandir(folder) if is_image(entry.name))
+    if not names:
+        raise ValueError(f"{folder} has no image")
+    suffixes = Counter(name.rsplit(".", 1)[-1].lower() for name in names)
+    sizes = [(folder / name).stat().st_size for name in names]
+    first = _image(folder / names[0])
+    pixels = first["width_px"] * first["height_px"]
+    return first | {
+        "format": suffixes.most_common(1)[0][0],
+        "size_bytes": sum(sizes),
+        "bit_rate": 8 * sum(sizes) / (len(sizes) * pixels) if pixels else None,
+        "frames": len(names),
+    }

@@ -1,0 +1,185 @@
+"""The audit of a manifest: leaks between splits, near-duplicate pictures, shortcuts to the label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from unmasked.datasets.audit import findings as words
+from unmasked.datasets.audit.duplicates import Duplicates, near_duplicates
+from unmasked.datasets.audit.findings import Finding
+from unmasked.datasets.audit.headers import read_headers
+from unmasked.datasets.audit.overlaps import Overlaps, overlaps, repeated_files
+from unmasked.datasets.audit.settings import AuditSettings
+from unmasked.datasets.audit.shortcuts import FEATURES, NOT_ENOUGH, shortcuts
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.listing import named
+from unmasked.datasets.manifest import SPLITS
+
+_KEY = ["dataset", "video", "compression"]
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found, the worst first, and what could not be looked at."""
+
+    findings: list[Finding]
+    checked: list[str]  # sentences
+    not_checked: list[str]
+    overlaps: Overlaps
+    duplicates: Duplicates | None
+    shortcuts: pd.DataFrame | None
+    settings: AuditSettings
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was found; a note is no finding."""
+        return all(finding.severity == "note" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        tested = None if self.shortcuts is None else self.shortcuts.to_dict("records")
+        return {
+            "clean": self.is_clean,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "checked": self.checked,
+            "not_checked": self.not_checked,
+            "overlaps": self.overlaps.summary.to_dict("records"),
+            "shortcuts": tested,
+            "settings": self.settings.model_dump(),
+        }
+
+
+def audit(
+    manifest: pd.DataFrame,
+    faces: Sequence[tuple[pd.DataFrame, Path]] = (),
+    against: pd.DataFrame | None = None,
+    settings: AuditSettings | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Audit:
+    """Everything that can be found without a model.
+
+    Args:
+        manifest: a manifest, valid under MANIFEST.
+        faces: faces tables made of it, each with the folder that its ``crop`` is relative to.
+        against: the manifest of other data to test on; it is compared with the first, not audited itself.
+        settings: what is looked at.
+        progress: called with a stage, how many steps are done, and of how many.
+
+    Raises:
+        InputError: the manifest is empty, or face crops are given and none belongs to a row.
+    """
+    settings = settings or AuditSettings()
+    if manifest.empty:
+        raise InputError("the manifest has no row; give the one that `unmasked scan` wrote")
+    shared = overlaps(manifest, against, shared_names=settings.shared_names)
+    found = [*words.of_overlaps(shared), *words.of_files(repeated_files(manifest))]
+    duplicates = table = tested = None
+    if settings.duplicates:
+        duplicates = near_duplicates(manifest, faces, against, progress=progress)
+        found += words.of_duplicates(duplicates.pairs)
+    if settings.shortcuts:
+        table = file_facts(manifest, faces, settings, progress)
+        tested = shortcuts(table, n_boot=settings.n_boot, seed=settings.seed)
+        found += words.of_shortcuts(tested)
+    everything = manifest if against is None else pd.concat([manifest, against], ignore_index=True)
+    not_checked = [*_unknown(everything), *_unread(duplicates, everything), *_untested(table, tested)]
+    checked = list(_checked(manifest, against, duplicates, tested))
+    return Audit(words.ordered(iter(found)), checked, not_checked, shared, duplicates, tested, settings)
+
+
+def file_facts(
+    manifest: pd.DataFrame,
+    faces: Sequence[tuple[pd.DataFrame, Path]],
+    settings: AuditSettings,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Manifest rows, at most ``max_files`` of each dataset, with the columns that `shortcuts` tests.
+
+    ``header`` says whether the file could be read.
+    """
+    generator = np.random.default_rng(settings.seed)
+    order = generator.random(len(manifest))
+    place = pd.Series(order, index=manifest.index).groupby(manifest["dataset"]).rank()
+    rows = manifest[place <= settings.max_files]
+    report = progress or (lambda stage, done, total: None)
+    headers = read_headers(rows, progress=lambda done, total: report("headers read", done, total))
+    table = rows.join(headers.rename(columns={"status": "header"}))
+    sizes = [crops[crops["status"] == "ok"].reindex(columns=[*_KEY, "size_px"]) for crops, _ in faces]
+    if sizes:
+        median = pd.concat(sizes).groupby(_KEY, dropna=False)["size_px"].median().rename("face_size_px")
+        table = table.merge(median.reset_index(), on=_KEY, how="left")
+    return table
+
+
+def _checked(
+    manifest: pd.DataFrame,
+    against: pd.DataFrame | None,
+    duplicates: Duplicates | None,
+    tested: pd.DataFrame | None,
+) -> Iterator[str]:
+    for name, rows in manifest.groupby("dataset", sort=True):
+        counts = rows["split"].value_counts()
+        splits = ", ".join(f"{split} {counts[split]}" for split in SPLITS if split in counts)
+        yield f"{name}: {len(rows)} rows ({splits}) of {rows['identity'].nunique()} known people"
+    if against is not None:
+        yield f"held against {len(against)} rows of {', '.join(sorted(against['dataset'].unique()))}"
+    if duplicates is not None:
+        yield f"{duplicates.pictures} pictures were compared with each other"
+    if tested is not None and len(tested):
+        measured = tested[tested["reason"] == ""]
+        yield f"{len(measured)} tests of whether a fact about files predicts the label"
+
+
+def _unknown(rows: pd.DataFrame) -> Iterator[str]:
+    """Datasets of which the manifest does not say who is shown, or that have one split."""
+    for name, part in rows.groupby("dataset", sort=True):
+        unknown = int(part["identity"].isna().sum())
+        if unknown:
+            whose = f"who is shown is not known in {unknown} of {len(part)} rows"
+            yield f"{name}: {whose}; people shared by splits stay unseen"
+        if part["split"].nunique() == 1 and rows["dataset"].nunique() == 1:
+            split = part["split"].iloc[0]
+            yield f"{name}: there is one split only ({split}), so that nothing can leak between splits"
+
+
+def _unread(duplicates: Duplicates | None, rows: pd.DataFrame) -> Iterator[str]:
+    if duplicates is None:
+        yield "near-duplicate pictures were not looked for (duplicates=false)"
+        return
+    if not duplicates.pictures:
+        yield "no picture was compared: videos are compared by their face crops; give faces=…"
+    if duplicates.flat:
+        yield f"{duplicates.flat} pictures have too little detail (dark, flat) to be compared"
+    if duplicates.unreadable:
+        yield f"{duplicates.unreadable} pictures are absent or damaged and were not compared"
+    if duplicates.unknown:
+        yield f"{duplicates.unknown} face crops belong to no row of the manifest and were left out"
+
+
+def _untested(table: pd.DataFrame | None, tested: pd.DataFrame | None) -> Iterator[str]:
+    if table is None or tested is None:
+        yield "shortcuts were not looked for (shortcuts=false)"
+        return
+    for status, said in (
+        ("missing", "are not where the manifest says"),
+        ("unreadable", "are damaged: their headers cannot be read"),
+        ("archived", "lie in archives, which are not unpacked for their headers"),
+    ):
+        if len(files := table.loc[table["header"] == status, "path"]):
+            yield f"{len(files)} of {len(table)} files {said} ({named(files)})"
+    if "face_size_px" not in table:
+        yield "face size was not tested: it needs faces=…"
+    untested = tested[tested["reason"] == NOT_ENOUGH]
+    for dataset, part in untested.groupby("dataset", sort=True):
+        is_all = len(part) == (tested["dataset"] == dataset).sum()
+        facts = "shortcuts" if is_all else ", ".join(FEATURES[name].title for name in part["feature"])
+        yield f"{dataset}: {facts} not tested: {NOT_ENOUGH}"

@@ -1,0 +1,272 @@
+"""DeepfakeBench's own lists and face crops, so that what was preprocessed there need not be again.
+
+Repository: Yan et al., "DeepfakeBench: A Comprehensive Benchmark of Deepfake Detection", NeurIPS 2023
+(CC BY-NC 4.0; each dataset keeps its own terms).
+
+    <root>/
+        [preprocessing/]dataset_json[_v3]/<dataset>.json    or the .json files at the root
+        [datasets/][rgb/]<dataset>/…/frames/<video>/<n>.png
+
+    {<dataset>: {<label>: {train|val|test: {[raw|c23|c40:] {<video>: {"label": …, "frames": [path, …]}}}}}}
+
+Each video is a sequence of crops. ``unmasked scan root=… faces=faces.parquet`` makes the faces table of them
+at once; crops in LMDB are not read. Set right on the way, and reported:
+
+- a video that is in several splits (all of Celeb-DF's test videos are in its train, all of UADFV in all
+  three) stays in one: test before train before val;
+- paths have backslashes or a home folder of somebody else: they are found below the root by their ends;
+- FF-DF, FF-F2F, FF-FS and FF-NT repeat FaceForensics++.json and are left out where that is there, unless
+  asked for;
+- the val of DFDC.json is no list of videos, since the last one took its place.
+
+Of Celeb-DF, train has only one of the two real folders, whichever was listed last. Identities are read from
+the names of FaceForensics++, DeepFakeDetection and Celeb-DF, and missing elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.listing import Count, as_manifest, count_by, named
+from unmasked.datasets.manifest import SPLITS
+from unmasked.datasets.tables import TEXT
+
+NAME = "deepfakebench"
+PAPER = "https://arxiv.org/abs/2307.01426"
+LICENCE = "CC BY-NC 4.0, and that of each dataset"
+REQUEST = "https://github.com/SCLBD/DeepfakeBench"
+LAYOUT = "dataset_json/<dataset>.json and rgb/<dataset>/…/frames/<video>/*.png"
+
+# Videos of each method and split, where the original set says.
+OFFICIAL = {
+    "FaceForensics++": {
+        f"{method} {split}": count
+        for method in ("real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+        for split, count in (("train", 720), ("val", 140), ("test", 140))
+    },
+    "Celeb-DF-v2": {"real test": 178, "Celeb-synthesis test": 340},
+}
+METHODS = {
+    "FF-DF": "Deepfakes",
+    "FF-F2F": "Face2Face",
+    "FF-FS": "FaceSwap",
+    "FF-NT": "NeuralTextures",
+    "FF-FH": "FaceShifter",
+    "FF-SH": "FaceShifter",
+    "DFD_fake": "DeepFakeDetection",
+    "CelebDFv1_fake": "Celeb-synthesis",
+    "CelebDFv2_fake": "Celeb-synthesis",
+    "DFDCP_FakeA": "method_A",
+    "DFDCP_FakeB": "method_B",
+    "DF_fake": "end_to_end",
+}
+SUBSETS = ("FF-DF", "FF-F2F", "FF-FS", "FF-NT")  # of FaceForensics++.json
+_LISTS = (
+    "",
+    "dataset_json",
+    "dataset_json_v3",
+    "preprocessing/dataset_json",
+    "preprocessing/dataset_json_v3",
+)
+_CROPS = ("", "datasets/rgb", "rgb", "datasets")
+_LEVELS = ("raw", "c23", "c40")
+_SCHEMA = re.compile(r'^\s*\{\s*"[^"]+"\s*:\s*\{\s*"[^"]+"\s*:\s*\{\s*"(?:train|val|test)"\s*:\s*\{')
+_PEOPLE = (
+    r"^(?P<target>id\d+)(?:_(?P<source>id\d+))?_\d+$",  # Celeb-DF
+    r"^(?P<target>\d{2})(?:_(?P<source>\d{2}))?__.+$",  # DeepFakeDetection
+    r"^(?P<target>\d{3})(?:_(?P<source>\d{3}))?$",  # FaceForensics++
+)
+_NAMED = ("FF-", "DFD_", "CelebDF")  # labels of the sets whose names tell
+_COLUMNS = ["dataset", "group", "split", "compression", "name", "frame", "label"]
+
+
+def matches(root: Path) -> bool:
+    """Whether the folder holds lists of DeepfakeBench."""
+    return bool(_files(root))
+
+
+def scan(
+    root: Path,
+    *,
+    lists: Sequence[str] | str = (),
+    compression: Sequence[str] | str = (),
+    crops: str | Path = "",
+    notes: list[str] | None = None,
+) -> pd.DataFrame:
+    """The manifest of the videos whose crops are there, kind ``sequence``.
+
+    Args:
+        root: the folder of the repository, or one with the .json files and the crops.
+        lists: names of .json files without suffix; all but those that repeat others if empty.
+        compression: only these of raw, c23, c40; all that are listed if empty.
+        crops: folder that holds the folders of the datasets, where it is not below the root.
+        notes: where what was missing or set right is counted.
+
+    Raises:
+        InputError: a list is damaged or not there, or none of the crops is.
+    """
+    notes = [] if notes is None else notes
+    files = _chosen(_files(root), (lists,) if isinstance(lists, str) else tuple(lists), notes)
+    levels = (compression,) if isinstance(compression, str) else tuple(compression)
+    listed = pd.concat([_listed(path, notes) for path in files], ignore_index=True)
+    if levels:
+        listed = listed[listed["compression"].isna() | listed["compression"].isin(levels)]
+    listed = _once(listed, notes)
+    base = Path(crops) if str(crops) else root
+    listed["path"] = _folders(listed["frame"], base)
+    absent = listed["path"].isna()
+    if absent.all():
+        example = listed["frame"].iloc[0] if len(listed) else "no video"
+        raise InputError(
+            f"none of the crops that {files[0].name} and the like list is below {base} (the first is "
+            f"{example!r}); give crops=<the folder that holds FaceForensics++, Celeb-DF-v2, …>. "
+            "Crops in LMDB are not read"
+        )
+    if absent.any():
+        missing = listed.loc[absent, "frame"]
+        notes.append(f"videos whose crops are not there: {int(absent.sum())} ({named(missing)})")
+    rows = _rows(listed[~absent].reset_index(drop=True))
+    return as_manifest(rows, rows["dataset"], base)
+
+
+def counts(manifest: pd.DataFrame) -> list[Count]:
+    """Videos found by dataset, method and split, against the official number where it is known."""
+    found = []
+    for dataset, rows in manifest.groupby("dataset", sort=True):
+        # An official number is of one compression.
+        levels = max(1, rows["compression"].nunique())
+        official = {part: levels * count for part, count in OFFICIAL.get(str(dataset), {}).items()}
+        counted = count_by(rows["method"] + " " + rows["split"], official)
+        found += [Count(f"{dataset} {part}", count, total) for part, count, total in counted]
+    return found
+
+
+def _files(root: Path) -> list[Path]:
+    """The .json files that have the form of a list, known by their first characters: they are large."""
+    found = []
+    for folder in _LISTS:
+        for path in sorted((root / folder).glob("*.json")):
+            with open(path, encoding="utf-8-sig", errors="replace") as stream:
+                if _SCHEMA.match(stream.read(4096)):
+                    found.append(path)
+    return found
+
+
+def _chosen(files: list[Path], wanted: tuple[str, ...], notes: list[str]) -> list[Path]:
+    by_name = {path.stem: path for path in files}
+    if wanted:
+        if unknown := [name for name in wanted if name not in by_name]:
+            raise InputError(f"list {unknown[0]!r} is not there; there are {', '.join(by_name)}")
+        return [by_name[name] for name in wanted]
+    repeated = [name for name in SUBSETS if name in by_name and "FaceForensics++" in by_name]
+    if repeated:
+        notes.append(
+            f"lists that repeat FaceForensics++.json, left out: {', '.join(repeated)}; lists=[…] reads them"
+        )
+    return [path for name, path in by_name.items() if name not in repeated]
+
+
+def _listed(path: Path, notes: list[str]) -> pd.DataFrame:
+    """A row for each mention of a video: its dataset, label, split, compression, name and first frame."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        rows = [(path.stem, *mention) for groups in content.values() for mention in _mentions(groups)]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a list of DeepfakeBench ({error}); make it anew there") from error
+    listed = pd.DataFrame(rows, columns=_COLUMNS)
+    if (empty := listed["frame"].isna()).any():
+        videos = listed.loc[empty, "name"].drop_duplicates()
+        notes.append(f"{path.name}: videos without a crop: {len(videos)} ({named(videos)})")
+    return listed[~empty]
+
+
+def _mentions(groups: dict[str, Any]) -> Iterator[tuple[str, str, str | None, str, str | None, int]]:
+    for group, splits in groups.items():
+        for split, videos in splits.items():
+            if split not in SPLITS or "frames" in videos:
+                continue  # one video in place of all: the val of DFDC.json
+            for name, video in videos.items():
+                if name in _LEVELS and "frames" not in video:
+                    for inner, entry in video.items():
+                        yield _mention(group, split, name, inner, entry)
+                else:
+                    yield _mention(group, split, None, name, video)
+
+
+def _mention(
+    group: str, split: str, level: str | None, name: str, entry: dict[str, Any]
+) -> tuple[str, str, str | None, str, str | None, int]:
+    frame = entry["frames"][0].replace("\\", "/") if entry["frames"] else None
+    return group, split, level, name, frame, int("real" not in group.lower())
+
+
+def _once(listed: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Each video of a dataset once, in test if it is there at all, else in train."""
+    folder = listed["frame"].str.rsplit("/", n=1).str[0]
+    order = listed["split"].map({"test": 0, "train": 1, "val": 2})
+    ranked = listed.assign(folder=folder, order=order).sort_values("order", kind="stable")
+    repeated = ranked.duplicated(["dataset", "folder"])
+    for dataset, rows in ranked[repeated].groupby("dataset"):
+        videos = rows["folder"].drop_duplicates()
+        notes.append(f"{dataset}: videos in several splits, kept in test, else in train: {len(videos)}")
+    return ranked[~repeated].drop(columns=["folder", "order"]).sort_index()
+
+
+def _folders(frames: pd.Series, base: Path) -> pd.Series:
+    """The folder of each frame below base; missing where it is not there.
+
+    Paths begin with a folder that only their maker has: for each beginning that occurs, the first few tell
+    how much of it to leave out.
+    """
+    folders = frames.str.rsplit("/", n=1).str[0]
+    start = folders.str.split("/").str[:3].str.join("/")
+    found = pd.Series(pd.NA, folders.index, TEXT)
+    for _, members in folders.groupby(start):
+        place, left = next(_beginnings(members, base), ("", 0))
+        tail = members.str.split("/").str[left:].str.join("/")
+        path = f"{place}/" + tail if place else tail
+        there = [(base / folder).is_dir() for folder in path]
+        found[members.index] = path.where(there)
+    return found
+
+
+def _beginnings(folders: pd.Series, base: Path) -> Iterator[tuple[str, int]]:
+    """(folder of base, leading folders to leave out) under which one of the first folders is there."""
+    for folder in islice(folders, 20):
+        parts = folder.split("/")
+        for left in range(len(parts) - 1):  # the video's own name says too little
+            for place in _CROPS:
+                if parts[left] not in ("", ".") and (base / place / "/".join(parts[left:])).is_dir():
+                    yield place, left
+
+
+def _rows(listed: pd.DataFrame) -> pd.DataFrame:
+    is_fake = listed["label"] == 1
+    tells = listed["group"].str.startswith(_NAMED)
+    people = pd.DataFrame({"target": pd.NA, "source": pd.NA}, index=listed.index, dtype=TEXT)
+    for pattern in _PEOPLE:
+        people = people.fillna(listed["name"].where(tells).astype(TEXT).str.extract(pattern).astype(TEXT))
+    method = listed["group"].map(METHODS).fillna(listed["group"])
+    return pd.DataFrame(
+        {
+            "dataset": listed["dataset"],
+            "path": listed["path"],
+            "video": listed["path"],
+            "kind": "sequence",
+            "label": listed["label"],
+            "method": method.mask(~is_fake, "real"),
+            "split": listed["split"],
+            "identity": people["target"],
+            "source_video": people["source"].where(is_fake),
+            "target_video": people["target"].where(is_fake & listed["group"].str.startswith("FF-")),
+            "compression": listed["compression"],
+        }
+    )
