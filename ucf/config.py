@@ -22,6 +22,11 @@ class ModelConfig(_Frozen):
     size_px: int = Field(
         256, ge=64, le=1024, description="Side of the input in pixels; crops are resized to it"
     )
+    imagenet: str | None = Field(
+        None,
+        description="Xception's ImageNet weights to start both encoders from: a .pth or .safetensors file, or "
+        "timm (may download); random weights if not given",
+    )
     head_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the heads' logits zeroed in training")
     decoder_dropout: float = Field(
         0.3, ge=0, lt=1, description="Share of the decoder's values zeroed in training"

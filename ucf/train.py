@@ -27,6 +27,7 @@ from unmasked.ucf.checkpoint import NAME
 from unmasked.ucf.config import UCFConfig
 from unmasked.ucf.data import TrainingTables, UCFData, training_tables
 from unmasked.ucf.module import UCFModule
+from unmasked.ucf.pretrained import start, start_from_imagenet
 
 # What a resumed training may change: how long it goes on, and how it is carried out.
 MAY_CHANGE = ("max_steps", "max_minutes", "epochs", "devices", "log_every_steps", "val_batch")
@@ -94,6 +95,8 @@ def train(
             val_faces=tables.val,
             total_steps=_total_steps(tables, config, trainer.world_size),
         )
+        if config.model.imagenet and not resume:
+            start_from_imagenet(module.model, config.model.imagenet)
         data = UCFData(tables, Path(crops_root), config)
         trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
     assert best.best is not None
@@ -141,6 +144,7 @@ def _card(tables: TrainingTables, config: UCFConfig) -> dict[str, Any]:
         "size_px": config.model.size_px,
         "training_data": tables.summary(),
         "labels_shuffled": config.shuffle_labels,
+        "start": start(config.model.imagenet),
         "config": config.model_dump(mode="json"),
         "versions": {name: version(name) for name in ("unmasked", "torch", "pytorch-lightning")},
     }
