@@ -55,8 +55,8 @@ def start_from_imagenet(model: UCF, source: str) -> None:
         ]
         if problems:
             raise InputError(
-                f"model.imagenet={source} does not hold Xception's weights: {describe(problems, len(wanted))}; "
-                f"give xception-b5690688.pth in Cadene's naming, or {TIMM}"
+                f"model.imagenet={source} does not hold Xception's weights: "
+                f"{describe(problems, len(wanted))}; give xception-b5690688.pth in Cadene's naming, or {TIMM}"
             )
         encoder.load_state_dict(weights, strict=False)
 

@@ -57,7 +57,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise InputError(_refusal(path, str(error))) from error
     except Exception as error:  # whatever damaged bytes make torch's reader raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
         raise InputError(
             f"checkpoint {path} is not an intact PyTorch file ({reason}); copy it again"
         ) from error
@@ -65,7 +65,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def published_model(weights: Mapping[str, Tensor], origin: str) -> UCF:
-    """The detector that the weights are of; its width and number of method classes are read from their shapes.
+    """The detector that the weights are of; their shapes say its width and number of method classes.
 
     Raises:
         InputError: names or shapes do not fit, or a value is not finite.
@@ -91,6 +91,21 @@ def empty_model(weights: Mapping[str, Tensor]) -> UCF:
     classes = len(CLASSES) if head is None or head.ndim != 1 else len(head)
     with torch.device("meta"):
         return UCF(width if 0 < width <= 2 else 1.0, max(classes, 1))
+
+
+def named_classes(names: Sequence[str], number: int) -> list[str]:
+    """The names of a method head's classes; the published ones where none are given and there are as many.
+
+    Raises:
+        InputError: there are more or fewer names than classes, or "real" is not the first.
+    """
+    names = tuple(names) or (CLASSES if number == len(CLASSES) else ())
+    if len(names) != number or len(set(names)) != number or names[:1] != CLASSES[:1]:
+        raise InputError(
+            f"the checkpoint tells {number} method classes apart, and {', '.join(names) or 'none'} were "
+            f"named; give {number} different names, real first, with classes=[real,…]"
+        )
+    return list(names)
 
 
 def write_published(model: UCF, path: str | os.PathLike[str]) -> Path:
@@ -136,8 +151,8 @@ def _refusal(path: Path, reason: str) -> str:
     named = re.search(r"(?:GLOBAL|class|function) ([\w.]+)", reason)
     what = f"calls {named[1]}" if named else "holds more than tensors"
     return (
-        f"checkpoint {path} is a pickle that {what} when it is opened; it was refused without running it: give a "
-        "file that holds nothing but a state dict of tensors"
+        f"checkpoint {path} is a pickle that {what} when it is opened; it was refused without running it: "
+        "give a file that holds nothing but a state dict of tensors"
     )
 
 
