@@ -31,6 +31,7 @@ def run(config: Config) -> None:
     from unmasked.app.training import progress_callback
     from unmasked.datasets.errors import InputError
     from unmasked.preprocessing.faces import FACES
+    from unmasked.ucf.pretrained import start
     from unmasked.ucf.train import train
 
     faces = FACES.read(config.faces)
@@ -46,6 +47,7 @@ def run(config: Config) -> None:
         raise InputError(f"{config.faces} has training rows of {', '.join(names)}; choose one with dataset=…")
     record(config.out, config)
     with Reporter() as reporter:
+        reporter.say(f"  {start(config.model.imagenet)}")
         result = train(
             faces,
             config.faces.parent,
