@@ -9,7 +9,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path, write_text
 from unmasked.ucf import checkpoint
 from unmasked.ucf.module import METRIC_PREFIX, UCFModule
@@ -145,15 +144,8 @@ class KeepLast(pl.Callback):
             if trainer.is_global_zero:
                 beside.replace(self.path)
             return
-        try:
-            with atomic_path(self.path) as temporary:
-                trainer.save_checkpoint(temporary)
-        except OSError as error:
-            stands = f"{self.path} holds the one before" if self.path.is_file() else "there is none before it"
-            raise InputError(
-                f"the state of training after step {trainer.global_step} cannot be written to {self.path} "
-                f"({error.strerror or error}); {stands}. Make room and train on with resume=true"
-            ) from error
+        with atomic_path(self.path) as temporary:
+            trainer.save_checkpoint(temporary)
 
 
 def _validation_follows(trainer: pl.Trainer) -> bool:

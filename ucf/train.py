@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import random
@@ -23,6 +24,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from unmasked.datasets.errors import InputError
+from unmasked.ucf.boards import Boards
 from unmasked.ucf.callbacks import HoldLimits, KeepBest, KeepLast, WriteMetrics, selection_of
 from unmasked.ucf.checkpoint import NAME
 from unmasked.ucf.config import UCFConfig
@@ -36,6 +38,7 @@ MAY_CHANGE = (
     *("max_steps", "max_minutes", "epochs", "patience", "devices", "deterministic", "compile"),
     *("log_every_steps", "save_every_steps", "val_batch"),
 )
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # In place of "UCF" in the card, and so in predictions, metrics, tables, figures and reports.
 ORACLE = "UCF (oracle selection)"
 
@@ -93,7 +96,13 @@ def train(
         Path(out) / NAME, _card(tables, config), selection=settings.selection, count=settings.keep_best
     )
     metrics = WriteMetrics(Path(out) / "metrics.jsonl")
-    keep = [best, metrics, *_early_stopping(config), HoldLimits(settings.max_minutes, time.monotonic)]
+    keep = [
+        best,
+        metrics,
+        Boards(config),
+        *_early_stopping(config),
+        HoldLimits(settings.max_minutes, time.monotonic),
+    ]
     keep.append(KeepLast(last, every_steps=settings.save_every_steps, accumulate=config.optimiser.accumulate))
     with isolate_rng(), _quiet():
         _seed_everything(config.seed)
@@ -108,7 +117,8 @@ def train(
         if config.model.imagenet and not resume:
             start_from_imagenet(module.model, config.model.imagenet)
         data = UCFData(tables, Path(crops_root), config)
-        trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
+        with _full_disk_named(Path(out), last):
+            trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
     assert best.best is not None
     return TrainResult(best.path, last, metrics.history, selection_of(best.best, settings.selection))
 
@@ -124,7 +134,6 @@ def _trainer(config: UCFConfig, out: Path, callbacks: list[pl.Callback], resumed
     settings, accumulate = config.training, config.optimiser.accumulate
     where = placement(settings)
     logger = TensorBoardLogger(out, name="tensorboard", version="", purge_step=resumed_step)
-    logger.experiment.add_text("config", f"```json\n{config.model_dump_json(indent=2)}\n```")
     return pl.Trainer(
         **where,
         precision=settings.precision,
@@ -196,6 +205,21 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[
             yield from ((section, key) for key in one.keys() | other.keys() if one.get(key) != other.get(key))
         elif one != other:
             yield section, ""
+
+
+@contextmanager
+def _full_disk_named(out: Path, last: Path) -> Iterator[None]:
+    """Says what stands and what to do, instead of where in which writer the disk was found to be full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        stands = f"{last} stands" if last.is_file() else "no state to resume from was written before"
+        raise InputError(
+            f"training stopped, for {out} cannot be written to ({error.strerror}); {stands}, and so does the "
+            "best detector so far. Make room and go on with resume=true"
+        ) from error
 
 
 def _seed_everything(seed: int) -> None:
