@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SPRITE_PX = 32  # the projector draws all pictures from one sheet, at most 8192 px wide
 SPRITE_SHEET_PX = 8192
-TITLE_PX = 18  # height of the line above a grid's columns
+TITLE_PX = 22  # height of the line above a grid's columns
 THRESHOLDS = 127  # points of a precision-recall curve
 
 
@@ -105,6 +105,7 @@ def log_scores(
     writer.add_scalar(f"{name}_ece", expected_calibration_error(label, score), step)
     writer.add_scalar(f"{name}_brier", brier_score(label, score), step)
     display = CalibrationDisplay.from_scores(label, score, f"{name}, step {step}").plot()
+    display.figure_.set_dpi(150)
     writer.add_figure(f"{name}_calibration", display.figure_, step)
     for value, kind in ((0, "real"), (1, "fake")):
         writer.add_histogram(f"{name}_score/{kind}", score[label == value], step)
@@ -132,8 +133,8 @@ def log_grid(
     lines = [np.concatenate([_tile(image, tile_px) for image in row], axis=1) for row in rows]
     header = np.full((TITLE_PX, lines[0].shape[1], 3), 255, np.uint8)
     for column, title in enumerate(titles):
-        place = (column * tile_px + 3, TITLE_PX - 5)
-        cv2.putText(header, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.33, (0, 0, 0), 1, cv2.LINE_AA)
+        place = (column * tile_px + 3, TITLE_PX - 7)
+        cv2.putText(header, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     writer.add_image(name, np.concatenate([header, *lines]), step, dataformats="HWC")
 
 

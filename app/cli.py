@@ -26,6 +26,7 @@ VERBS = {
     "preprocess": "Find, align and crop the faces of a manifest's videos and images.",
     "augment": "Show the recipes of random changes that training images go through.",
     "train": "Train the detector on a faces table.",
+    "tune": "Search for better settings of the training, on source validation.",
     "import-checkpoint": "Read published UCF weights (.pth) into a detector, without running their code.",
     "export-checkpoint": "Write a detector's weights in the layout of the published ones (.pth).",
     "predict": "Score every face crop with a trained detector.",

@@ -26,10 +26,14 @@ from unmasked.ucf.module import LOSSES, METRIC_PREFIX, UCFModule
 PAIRS_SHOWN = 4
 # An image's content under its own fingerprint, and under the one of the other column's image.
 COLUMNS = ("real", "self", "by fake's print", "fake", "self", "by real's print")
-COMPARED = ("model", "loss", "optimiser", "augment", "training", "data")  # sections in the hparams tab
-# Settings that do not change what is learned.
-NOT_COMPARED = ("cache_mb", "workers", "val_batch", "log_every_steps", "save_every_steps", "devices")
-RESULTS = ("best/video_auc", "best/frame_auc", "best/step", *(f"final/{name}" for name in LOSSES))
+# Columns of the hparams tab; all settings are in the text tab.
+COMPARED = (
+    *("optimiser.lr", "optimiser.weight_decay", "optimiser.schedule", "training.batch_pairs"),
+    *("training.epochs", "training.max_steps", "training.precision", "model.width", "model.size_px"),
+    *("model.imagenet", "loss.common", "loss.specific", "loss.reconstruction", "loss.contrastive"),
+    *("loss.mixing_probability", "augment.recipe", "augment.noise", "data.fakes", "data.pairing", "seed"),
+)
+BEST = ("video_auc", "frame_auc", "step")
 
 
 class Boards(pl.Callback):
@@ -43,7 +47,7 @@ class Boards(pl.Callback):
         """The configuration as text and as a line of the hparams tab, still without results."""
         if writer := _writer(trainer):
             log_settings(writer, dotted(self.config))
-            log_hyperparameters(writer, compared(self.config), RESULTS)
+            log_hyperparameters(writer, self._compared(), self._results())
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Precision and recall, calibration, and what the decoder paints of fixed validation pairs."""
@@ -60,7 +64,7 @@ class Boards(pl.Callback):
         log_grid(writer, _grid(images, output), COLUMNS, name=f"{prefix}/reconstructions", step=step)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The results in the hparams tab: of the selected detector, and the last mean losses."""
+        """What the selected detector reached, for the hparams tab."""
         assert isinstance(pl_module, UCFModule)
         kept = [callback for callback in trainer.callbacks if isinstance(callback, KeepBest)]  # type: ignore[attr-defined]
         best = kept[0].best if kept else None
@@ -68,12 +72,21 @@ class Boards(pl.Callback):
         if writer is None or best is None:
             return
         prefix = METRIC_PREFIX[self.config.training.selection]
-        names = {"best/video_auc": f"{prefix}/video_auc", "best/frame_auc": f"{prefix}/frame_auc"}
-        results = {ours: best[theirs] for ours, theirs in {**names, "best/step": "step"}.items()}
-        for name in LOSSES:
-            results[f"final/{name}"] = pl_module.record.get(f"train/{name}", float("nan"))
-        step = trainer.global_step
-        log_hyperparameters(writer, compared(self.config), RESULTS, results=results, step=step)
+        values = {**best, **{name: best[f"{prefix}/{name}"] for name in BEST[:2]}}
+        results = {f"{prefix}_best/{name}": values[name] for name in BEST}
+        log_hyperparameters(
+            writer, self._compared(), self._results(), results=results, step=trainer.global_step
+        )
+
+    def _compared(self) -> dict[str, Any]:
+        settings = dotted(self.config)
+        return {key: settings[key] for key in COMPARED}
+
+    def _results(self) -> list[str]:
+        """What the selected detector reached, and the last value of what is logged all the way."""
+        prefix = METRIC_PREFIX[self.config.training.selection]
+        levels = [f"{prefix}/{name}" for name in BEST[:2]]
+        return [*(f"{prefix}_best/{name}" for name in BEST), *levels, *(f"train/{name}" for name in LOSSES)]
 
     def _pairs(self, trainer: pl.Trainer, module: UCFModule) -> Tensor:
         """(2 P, 3, H, W) uint8: P reals, then P fakes; the same ones in every validation."""
@@ -96,16 +109,6 @@ def dotted(config: UCFConfig) -> dict[str, Any]:
             if isinstance(values, dict)
             else [(section, values)]
         )
-    }
-
-
-def compared(config: UCFConfig) -> dict[str, Any]:
-    """The settings that decide what is learned, by dotted key: columns of the hparams tab."""
-    settings = dotted(config)
-    chosen = [key for key in settings if key.partition(".")[0] in COMPARED]
-    return {
-        "seed": config.seed,
-        **{key: settings[key] for key in chosen if key.partition(".")[2] not in NOT_COMPARED},
     }
 
 
