@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
 import os
 import resource
@@ -18,6 +20,8 @@ from ucf_fakes import narrow_config, write_faces
 
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
+from unmasked.ucf import checkpoint
+from unmasked.ucf.model import UCF
 from unmasked.ucf.train import TrainResult, train
 
 TESTS = Path(__file__).parent
@@ -149,6 +153,22 @@ def test_a_full_disk_keeps_the_last_good_state_and_training_goes_on_from_it(corp
     assert same_end(whole, train(faces, root, config, out, resume=True))
 
 
+def test_a_disk_that_is_full_by_the_card_keeps_the_last_good_detector(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    card = {"method_classes": ["real", "a"], "size_px": 64}
+    path = checkpoint.save(UCF(width=0.125, method_classes=2), tmp_path, card)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("unmasked.ucf.checkpoint.write_json", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(UCF(width=0.125, method_classes=2), tmp_path, card)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert checkpoint.load(path)[1]["size_px"] == 64
+
+
 def test_memory_is_flat_over_epochs(corpus, tmp_path):
     # The published loop keeps the graphs of 300 losses, and grows with each of them.
     class Count(pl.Callback):
@@ -156,8 +176,6 @@ def test_memory_is_flat_over_epochs(corpus, tmp_path):
             self.tensors = []
 
         def on_train_epoch_start(self, trainer, pl_module):
-            import gc
-
             gc.collect()
             self.tensors.append(sum(type(thing) is torch.Tensor for thing in gc.get_objects()))
 

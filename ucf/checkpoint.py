@@ -48,18 +48,18 @@ def save(model: UCF, path: str | os.PathLike[str], card: Mapping[str, Any]) -> P
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(weights, temporary, metadata={"architecture": ARCHITECTURE})
-        digest = sha256_of_file(temporary)
-    complete = {
-        "detector": "UCF",
-        "architecture": ARCHITECTURE,
-        "width": model.width,
-        "preprocessing": {**PREPROCESSING, "size_px": card["size_px"]},
-        "thresholds": {},
-        "licence": LICENCE,
-        **card,
-        "sha256": digest,
-    }
-    write_json(path.with_suffix(".json"), complete)
+        complete = {
+            "detector": "UCF",
+            "architecture": ARCHITECTURE,
+            "width": model.width,
+            "preprocessing": {**PREPROCESSING, "size_px": card["size_px"]},
+            "thresholds": {},
+            "licence": LICENCE,
+            **card,
+            "sha256": sha256_of_file(temporary),
+        }
+        # Before the weights take their place: if the disk is full by now, the old two stay together.
+        write_json(path.with_suffix(".json"), complete)
     return path
 
 
