@@ -81,7 +81,7 @@ class Batches(Sampler[list[Draw]]):
         entries = iter(self.sampler)
         epoch, batches = self.done
         if epoch == self.epoch:  # their seeds are drawn all the same, so that the others stay
-            rng.integers(2**63, size=sum(np.size(entry) for entry in islice(entries, batches * self.size)))
+            rng.integers(2**63, size=np.array(list(islice(entries, batches * self.size))).size)
         while batch := list(islice(entries, self.size)):
             rows = np.array(batch).T.ravel()  # (B, 2) -> reals, then fakes
             seeds = rng.integers(2**63, size=len(rows))

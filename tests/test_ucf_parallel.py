@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -14,7 +14,6 @@ from torch.nn.parallel import DistributedDataParallel
 from ucf_fakes import narrow_config, write_faces
 
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.metrics import auc, video_scores
 from unmasked.evaluation.predict import predict
 from unmasked.preprocessing.faces import FACES
 from unmasked.ucf.checkpoint import load
@@ -26,7 +25,7 @@ from unmasked.ucf.train import train
 
 # Started twice by torchrun; each process also takes the mean gradient of one batch of a bare UCF.
 PROCESS = """
-import json, sys
+import sys
 from pathlib import Path
 import torch
 from torch import distributed
@@ -39,18 +38,22 @@ from unmasked.ucf.train import train
 out = Path({out!r})
 keep = KeepGradients()
 config = UCFConfig.model_validate_json({config!r})
-result = train(FACES.read({faces!r}), Path({root!r}), config, out, callbacks=[keep])
+train(FACES.read({faces!r}), Path({root!r}), config, out, callbacks=[keep])
 rank = distributed.get_rank()
 torch.save(keep.first, out / f"gradients-{{rank}}.pt")
-(out / f"record-{{rank}}.json").write_text(json.dumps(result.history))
+keep.scored.to_parquet(out / f"scored-{{rank}}.parquet")
 torch.save(pass_of(rank, 2), out / f"pass-{{rank}}.pt")
 """
 
 
 class KeepGradients(pl.Callback):
-    """Those of the first step."""
+    """Those of the first step, and the scores of the last validation."""
 
     first: dict[str, torch.Tensor] | None = None
+    scored: pd.DataFrame | None = None
+
+    def on_validation_end(self, trainer, pl_module):
+        self.scored = pl_module.scored[["video", "frame", "score"]].reset_index(drop=True)
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         if self.first is None:
@@ -128,14 +131,14 @@ def test_two_processes_have_the_gradients_of_one_and_score_each_crop_once(tmp_pa
     for rank in (0, 1):
         assert largest_difference(whole, torch.load(tmp_path / "two" / f"pass-{rank}.pt")) < 1e-5
 
-    # Both know the same metrics, which are those of every crop scored once.
-    history = [json.loads((tmp_path / "two" / f"record-{rank}.json").read_text()) for rank in (0, 1)]
-    model, card = load(tmp_path / "two")
-    scored = predict(model, faces[faces["split"] == "val"], root, size_px=64, detector="UCF")
-    videos = video_scores(scored)
-    for record in (history[0][-1], history[1][-1], card["selection"]):
-        assert record["val/frame_auc"] == pytest.approx(auc(scored["label"], scored["score"]), abs=1e-6)
-        assert record["val/video_auc"] == pytest.approx(auc(videos["label"], videos["score"]), abs=1e-6)
+    # Both score every crop once, with the detector that is written: without sharing them, each process
+    # would validate with running statistics of its own.
+    model, _ = load(tmp_path / "two")
+    expected = predict(model, faces[faces["split"] == "val"], root, size_px=64, detector="UCF")
+    for rank in (0, 1):
+        scored = pd.read_parquet(tmp_path / "two" / f"scored-{rank}.parquet")
+        assert scored[["video", "frame"]].equals(expected[["video", "frame"]])
+        assert scored["score"].to_numpy() == pytest.approx(expected["score"].to_numpy(), abs=1e-6)
 
 
 def test_torchrun_and_slurm_decide_how_many_processes_there_are():
