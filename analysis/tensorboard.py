@@ -172,7 +172,7 @@ def log_hyperparameters(
     }
     begin, session, end = hparams(shown, dict.fromkeys(metrics, 0.0))
     for summary in (begin, session) if results is None else (end,):
-        writer.file_writer.add_summary(summary)
+        writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
     for name, value in (results or {}).items():
         writer.add_scalar(name, value, step)
     writer.flush()

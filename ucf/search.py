@@ -134,10 +134,16 @@ def with_values(config: UCFConfig, values: Mapping[str, Any]) -> UCFConfig:
 def differences(config: UCFConfig) -> dict[str, Any]:
     """The settings that are not the defaults, nested: what an experiment file holds."""
     found: dict[str, Any] = {}
-    default = UCFConfig().model_dump(mode="json")
+    # A value that is the default is a difference all the same where a recipe has another one.
+    recipe = {"augment": {"recipe": config.augment.recipe}}
+    default = UCFConfig.model_validate(recipe).model_dump(mode="json")
     for name, value in config.model_dump(mode="json").items():
         if isinstance(value, dict):
-            changed = {key: item for key, item in value.items() if item != default[name][key]}
+            changed = {
+                key: item
+                for key, item in value.items()
+                if item != default[name][key] or (key == "recipe" and item is not None)
+            }
             found |= {name: changed} if changed else {}
         elif value != default[name]:
             found[name] = value

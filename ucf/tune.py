@@ -12,12 +12,12 @@ import multiprocessing
 import os
 import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from unmasked.datasets.errors import InputError
 from unmasked.ucf.config import UCFConfig
@@ -107,9 +108,9 @@ def tune(search: Search, *, workers: int = 1, progress: Progress | None = None) 
             study = _opened(search)
             _begin_again(study)
             if workers == 1:
-                _work(search, progress)
+                _work(search, study, progress)
             else:
-                _work_in_processes(search, workers, progress)
+                _work_in_processes(search, study, workers=workers, progress=progress)
             return study
     except sqlite3.OperationalError as error:
         raise InputError(
@@ -194,14 +195,14 @@ def _study(search: Search, *, create: bool = False) -> optuna.Study:
         study = optuna.create_study(
             storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True
         )
-    except (ValueError, RuntimeError, sqlite3.Error) as error:
+    except (ValueError, RuntimeError, SQLAlchemyError) as error:
         raise InputError(f"{path} is not a study of Optuna ({error}); give another out=…") from error
     drawn = len(study.get_trials(deepcopy=False))
     study.sampler = optuna.samplers.TPESampler(
         seed=settings.seed + drawn, n_startup_trials=settings.startup_trials, constant_liar=True
     )
-    # The first validation comes too early to judge by.
-    median = optuna.pruners.MedianPruner(settings.startup_trials, n_warmup_steps=1)
+    # The first validation comes too early to judge by; Optuna judges from step n_warmup_steps on.
+    median = optuna.pruners.MedianPruner(settings.startup_trials, n_warmup_steps=2)
     study.pruner = median if settings.prune else optuna.pruners.NopPruner()
     return study
 
@@ -244,9 +245,8 @@ def _begin_again(study: optuna.Study) -> None:
         study.enqueue_trial(trial.params, user_attrs={**trial.user_attrs, "repeats": trial.number})
 
 
-def _work(search: Search, progress: Progress | None) -> None:
+def _work(search: Search, study: optuna.Study, progress: Progress | None) -> None:
     """Draws and trains one trial after the other until there are enough."""
-    study = _study(search)
     values = _values(search.start)
     distributions = {key: _distribution(drawn, values[key]) for key, drawn in search.space.items()}
     while True:
@@ -307,40 +307,54 @@ def _discard_weights(folder: Path) -> None:
         file.unlink()
 
 
-def _work_in_processes(search: Search, workers: int, progress: Progress | None) -> None:
-    study, told = _study(search), set()
-    told.update(trial.number for trial in study.get_trials(deepcopy=False, states=FINISHED))
+def _work_in_processes(
+    search: Search, study: optuna.Study, *, workers: int, progress: Progress | None
+) -> None:
+    told = {trial.number for trial in study.get_trials(deepcopy=False, states=FINISHED)}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
-        futures = [pool.submit(_work_alone, search, number, workers) for number in range(workers)]
-        try:
-            while True:
-                done, waiting = wait(futures, POLL_S, FIRST_EXCEPTION)
-                finished = study.get_trials(deepcopy=False, states=FINISHED)
-                for trial in finished:
-                    if trial.number not in told and progress:
-                        progress(trial, len(finished))
-                    told.add(trial.number)
-                for future in done:
-                    future.result()
-                if not waiting:
-                    return
-        except BrokenProcessPool as error:
-            raise InputError(
-                f"a process of {workers} ended unexpectedly, for want of memory perhaps; the same command "
-                "goes on from here, with fewer workers if need be"
-            ) from error
-        finally:
-            for process in (pool._processes or {}).values():  # one that failed must not wait for the others
-                process.terminate()
+    failures = context.SimpleQueue()
+    processes = [
+        context.Process(target=_work_alone, args=(search, number, workers, failures))
+        for number in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        while running := [process.sentinel for process in processes if process.is_alive()]:
+            wait(running, POLL_S)
+            finished = study.get_trials(deepcopy=False, states=FINISHED)
+            for trial in finished:
+                if trial.number not in told and progress:
+                    progress(trial, len(finished))
+                told.add(trial.number)
+            codes = [process.exitcode for process in processes if process.exitcode]
+            if codes:
+                raise InputError(_failure(codes[0], None if failures.empty() else failures.get()))
+    finally:
+        for process in processes:  # where one failed, the others' trials are begun again another time
+            process.terminate()
+            process.join()
 
 
-def _work_alone(search: Search, number: int, workers: int) -> None:
-    """Works in a process with its share of the cores, or on one of the GPUs."""
+def _work_alone(search: Search, number: int, workers: int, failures: Any) -> None:
+    """Works in a process of its own, with its share of the cores, or on one of the GPUs."""
+    _end_with_parent()
     if devices := torch.cuda.device_count():
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % devices)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(devices)))).split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % devices]
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    _work(search, None)
+    try:
+        _work(search, _study(search), None)
+    except InputError as error:
+        failures.put(str(error))
+        sys.exit(1)
+
+
+def _failure(code: int, message: str | None) -> str:
+    return message or (
+        f"a worker process ended with code {code}, for want of memory perhaps; the same command goes on from "
+        "here, with fewer workers if need be"
+    )
 
 
 def _end_with_parent() -> None:
