@@ -131,8 +131,8 @@ def test_two_processes_have_the_gradients_of_one_and_score_each_crop_once(tmp_pa
     for rank in (0, 1):
         assert largest_difference(whole, torch.load(tmp_path / "two" / f"pass-{rank}.pt")) < 1e-5
 
-    # Both score every crop once, with the detector that is written: without sharing them, each process
-    # would validate with running statistics of its own.
+    # Both know the score of every crop, once, by the detector that is written: its running statistics are
+    # the first process's, in all of them.
     model, _ = load(tmp_path / "two")
     expected = predict(model, faces[faces["split"] == "val"], root, size_px=64, detector="UCF")
     for rank in (0, 1):

@@ -167,12 +167,6 @@ class UCFModule(pl.LightningModule):
         self._log_step(reported, len(images))
         return losses.overall
 
-    def on_validation_epoch_start(self) -> None:
-        """Gives every process the running statistics of the first one, whose detector is written."""
-        if self.trainer.world_size > 1:
-            for buffer in self.model.buffers():
-                torch.distributed.broadcast(buffer, 0)
-
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Scores a batch by the lean path."""
         logits = self.model(self._laid_out(normalised(batch["image"])))
