@@ -1,23 +1,31 @@
-"""Explanations in TensorBoard: Grad-CAM pictures, features for the projector, figures."""
+"""What TensorBoard shows: curves, calibration, pictures, settings with their results, features to project."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from unmasked.analysis.calibration import CalibrationDisplay
+from unmasked.evaluation.metrics import brier_score, expected_calibration_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPRITE_PX = 32  # the projector draws all pictures from one sheet, at most 8192 px wide
 SPRITE_SHEET_PX = 8192
+TITLE_PX = 22  # height of the line above a grid's columns
+THRESHOLDS = 127  # points of a precision-recall curve
 
 
 @contextmanager
@@ -78,6 +86,104 @@ def log_figures(writer: SummaryWriter, figures: Mapping[str, Figure], *, step: i
     """Figures under their names in the images tab; the figures are closed."""
     for name, figure in figures.items():
         writer.add_figure(name, figure, global_step=step)
+
+
+def log_scores(
+    writer: SummaryWriter, label: ArrayLike, score: ArrayLike, *, name: str, step: int = 0
+) -> None:
+    """How good scores are: precision and recall, calibration, and how the classes are spread.
+
+    Args:
+        writer: see `summary_writer`.
+        label: (N,) 0 = real, 1 = fake; both occur.
+        score: (N,) P(fake).
+        name: of what was scored, ``val/video`` for instance; entries are ``<name>_ece`` and so on.
+        step: training step that the scores belong to.
+    """
+    label, score = np.asarray(label, np.int64), np.asarray(score, np.float64)
+    writer.add_pr_curve(f"{name}_precision_recall", label, score, step, num_thresholds=THRESHOLDS)
+    writer.add_scalar(f"{name}_ece", expected_calibration_error(label, score), step)
+    writer.add_scalar(f"{name}_brier", brier_score(label, score), step)
+    display = CalibrationDisplay.from_scores(label, score, f"{name}, step {step}").plot()
+    display.figure_.set_dpi(150)
+    writer.add_figure(f"{name}_calibration", display.figure_, step)
+    for value, kind in ((0, "real"), (1, "fake")):
+        writer.add_histogram(f"{name}_score/{kind}", score[label == value], step)
+
+
+def log_grid(
+    writer: SummaryWriter,
+    rows: NDArray[np.uint8],
+    titles: Sequence[str],
+    *,
+    name: str,
+    step: int = 0,
+    tile_px: int = 112,
+) -> None:
+    """Pictures side by side under the titles of their columns.
+
+    Args:
+        writer: see `summary_writer`.
+        rows: (R, C, H, W, 3) RGB.
+        titles: C short texts.
+        name: of the entry in the images tab.
+        step: training step.
+        tile_px: side of a picture in the grid.
+    """
+    lines = [np.concatenate([_tile(image, tile_px) for image in row], axis=1) for row in rows]
+    header = np.full((TITLE_PX, lines[0].shape[1], 3), 255, np.uint8)
+    for column, title in enumerate(titles):
+        place = (column * tile_px + 3, TITLE_PX - 7)
+        cv2.putText(header, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    writer.add_image(name, np.concatenate([header, *lines]), step, dataformats="HWC")
+
+
+def log_settings(writer: SummaryWriter, settings: Mapping[str, Any]) -> None:
+    """All settings of a run as a table in the text tab.
+
+    Args:
+        writer: see `summary_writer`.
+        settings: by dotted key.
+    """
+    lines = [f"| `{key}` | `{_one_line(value) or ' '}` |" for key, value in settings.items()]
+    writer.add_text("config", "\n".join(["| key | value |", "|---|---|", *lines]))
+
+
+def log_hyperparameters(
+    writer: SummaryWriter,
+    settings: Mapping[str, Any],
+    metrics: Sequence[str],
+    *,
+    results: Mapping[str, float] | None = None,
+    step: int = 0,
+) -> None:
+    """A line of the hparams tab, which compares all runs below one folder.
+
+    Args:
+        writer: see `summary_writer`.
+        settings: by dotted key; the columns to compare by.
+        metrics: names of all results, whether they are known yet or not.
+        results: at the end of a run, their values; None at its beginning.
+        step: training step.
+    """
+    shown = {
+        key: value if isinstance(value, (bool, int, float)) else _shown(value)
+        for key, value in settings.items()
+    }
+    begin, session, end = hparams(shown, dict.fromkeys(metrics, 0.0))
+    for summary in (begin, session) if results is None else (end,):
+        writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
+    for name, value in (results or {}).items():
+        writer.add_scalar(name, value, step)
+    writer.flush()
+
+
+def _tile(image: NDArray[np.uint8], tile_px: int) -> NDArray[np.uint8]:
+    return cv2.resize(image, (tile_px, tile_px), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else _one_line(value)
 
 
 def _one_line(value: object) -> str:

@@ -27,6 +27,9 @@ VERBS = {
     "preprocess": "Find, align and crop the faces of a manifest's videos and images.",
     "augment": "Show the recipes of random changes that training images go through.",
     "train": "Train the detector on a faces table.",
+    "tune": "Search for better settings of the training, on source validation.",
+    "import-checkpoint": "Read published UCF weights (.pth) into a detector, without running their code.",
+    "export-checkpoint": "Write a detector's weights in the layout of the published ones (.pth).",
     "predict": "Score every face crop with a trained detector.",
     "evaluate": "Compute metrics with intervals and the cross-dataset matrix from predictions.",
     "fairness": "Compare error rates between demographic groups, with tests that hold.",
@@ -56,7 +59,7 @@ class VerbCommand(TyperCommand):
 
 def verb_module(verb: str) -> ModuleType:
     """The module with a verb's `Config` and its `run`."""
-    return importlib.import_module(f"unmasked.app.verbs.{verb}")
+    return importlib.import_module(f"unmasked.app.verbs.{verb.replace('-', '_')}")
 
 
 def _print_keys(module: ModuleType) -> None:

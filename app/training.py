@@ -1,10 +1,33 @@
-"""Training progress for the terminal."""
+"""What commands that train share: the table that they train on, and progress for the terminal."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
 import pytorch_lightning as pl
 
 from unmasked.app.progress import Reporter
+from unmasked.datasets.errors import InputError
+from unmasked.preprocessing.faces import FACES
+
+
+def training_faces(path: Path, dataset: str) -> pd.DataFrame:
+    """A faces table, or the rows of one dataset in it.
+
+    Raises:
+        InputError: the dataset has no training rows, or several have some and none was chosen.
+    """
+    faces = FACES.read(path)
+    names = sorted(faces.loc[faces["split"] == "train", "dataset"].unique())
+    if dataset and dataset not in names:
+        raise InputError(
+            f"dataset {dataset!r} has no training rows in {path}; "
+            f"datasets with some are {', '.join(names) or 'none'}"
+        )
+    if not dataset and len(names) > 1:
+        raise InputError(f"{path} has training rows of {', '.join(names)}; choose one with dataset=…")
+    return faces[faces["dataset"] == dataset].reset_index(drop=True) if dataset else faces
 
 
 def progress_callback(reporter: Reporter) -> pl.Callback:
@@ -23,6 +46,6 @@ class _Progress(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, *_: object) -> None:
         if trainer.sanity_checking:
             return
-        value = trainer.callback_metrics.get("val/video_auc")
-        if value is not None:
-            self.reporter.say(f"  step {trainer.global_step}: validation video AUC {float(value):.3f}")
+        for name, value in trainer.callback_metrics.items():
+            if name.endswith("/video_auc"):  # val/…, or oracle/… where the test split selects
+                self.reporter.say(f"  step {trainer.global_step}: {name} {float(value):.3f}")

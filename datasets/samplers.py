@@ -59,19 +59,29 @@ class Batches(Sampler[list[Draw]]):
         self.sampler, self.size = sampler, size
         self.seed, self.rank = seed, rank
         self.epoch = 0
+        self.done = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order and the seeds of the next pass; the Lightning Trainer calls it."""
         self.epoch = epoch
         self.sampler.set_epoch(epoch)
 
+    def resume(self, epoch: int, batches: int) -> None:
+        """Leaves out this many batches at the beginning of this epoch, and nothing in any other."""
+        self.set_epoch(epoch)
+        self.done = (epoch, batches)
+
     def __len__(self) -> int:
+        """Batches of a whole epoch, however many are left out of a resumed one."""
         return math.ceil(len(self.sampler) / self.size)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         # Not the sampler's own stream: numpy takes [seed, epoch] and [seed, epoch, 0] for the same seed.
         rng = np.random.default_rng([self.seed, self.epoch, self.rank + 1])
         entries = iter(self.sampler)
+        epoch, batches = self.done
+        if epoch == self.epoch:  # their seeds are drawn all the same, so that the others stay
+            rng.integers(2**63, size=np.array(list(islice(entries, batches * self.size))).size)
         while batch := list(islice(entries, self.size)):
             rows = np.array(batch).T.ravel()  # (B, 2) -> reals, then fakes
             seeds = rng.integers(2**63, size=len(rows))
@@ -173,8 +183,9 @@ class BalancedSampler(Sampler[int]):
 class PairSampler(Sampler[Pair]):
     """Pairs of row numbers (real, fake): every fake once an epoch, in an order of its own each epoch.
 
-    Where several processes train, each draws its own share. The last batch is filled up with fakes
-    from the beginning of the order, so that all batches of all processes are whole.
+    Where several processes train they take turns, a batch each. The last batches are filled up with fakes
+    from the beginning of the order, so that all batches of all processes are whole, and all steps have all
+    their batches. So ``replicas`` processes see in each step what one that accumulates so many batches does.
 
     Args:
         faces: training rows; both labels.
@@ -182,6 +193,7 @@ class PairSampler(Sampler[Pair]):
         pairing: ``random`` draws any real crop (as published), ``source`` one of the video that the fake
             was made from, and any where that video has no crop.
         seed: same seed and epoch, same pairs.
+        accumulate: batches of one process in a step of the optimiser.
         rank, replicas: this process among how many.
     """
 
@@ -191,6 +203,7 @@ class PairSampler(Sampler[Pair]):
         batch_pairs: int,
         *,
         pairing: Literal["random", "source"] = "random",
+        accumulate: int = 1,
         seed: int = 0,
         rank: int = 0,
         replicas: int = 1,
@@ -199,7 +212,8 @@ class PairSampler(Sampler[Pair]):
         self.fakes = np.flatnonzero(faces["label"] == 1)
         self.sources = _source_rows(faces, self.reals) if pairing == "source" else None
         self.seed, self.rank, self.replicas = seed, rank, replicas
-        whole = batch_pairs * replicas
+        self.batch_pairs = batch_pairs
+        whole = batch_pairs * replicas * accumulate
         self.total = -(-len(self.fakes) // whole) * whole
         self.epoch = 0
 
@@ -215,7 +229,8 @@ class PairSampler(Sampler[Pair]):
         fakes = np.resize(rng.permutation(self.fakes), self.total)
         reals = self.reals[rng.integers(len(self.reals), size=self.total)]
         draws = rng.random(self.total)
-        for position in range(self.rank, self.total, self.replicas):
+        turns = np.arange(self.total).reshape(-1, self.replicas, self.batch_pairs)
+        for position in turns[:, self.rank].ravel():
             fake, real = int(fakes[position]), int(reals[position])
             if self.sources is not None and len(rows := self.sources[fake]):
                 real = int(rows[int(draws[position] * len(rows))])

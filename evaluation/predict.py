@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable
+from unmasked.datasets.transforms import normalised
 from unmasked.evaluation.predictions import PREDICTIONS
 
 Detector = Callable[[Tensor], Tensor]
+Precision = Literal["fp32", "bf16"]
 Progress = Callable[[str, int, int], None]
 
 # What the predictions keep of a faces table; any other column is of the crop, not of who is shown.
@@ -36,6 +39,7 @@ def predict(
     size_px: int,
     batch_size: int = 64,
     device: str = "auto",
+    precision: Precision = "fp32",
     detector: str,
     checkpoint: str = "",
     progress: Progress | None = None,
@@ -50,6 +54,8 @@ def predict(
         size_px: side of the images; crops of another size are resized.
         batch_size: images at a time.
         device: ``auto`` takes a GPU if there is one.
+        precision: ``bf16`` computes the model in bfloat16 where that is safe (autocast): several times as
+            fast on hardware that has it; scores differ in the third digit.
         detector, checkpoint: its name and the hash of its weights, for the table.
         progress: called with a stage, crops done, and their number.
 
@@ -64,7 +70,7 @@ def predict(
     crops = _scored_rows(faces)
     scores = []
     for images in _batches(crops, Path(crops_root), size_px, batch_size, progress):
-        logits = _run(model, images, device)
+        logits = _run(model, images, device, precision)
         scores.append(_probability(logits))
     named = {
         "detector": detector,
@@ -126,12 +132,13 @@ def _batches(
 
 
 @torch.inference_mode()
-def _run(model: Detector, images: Tensor, device: str) -> Tensor:
+def _run(model: Detector, images: Tensor, device: str, precision: Precision = "fp32") -> Tensor:
     place = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
     if isinstance(owner, nn.Module):
         owner.eval().to(place)
-    return model(images.to(place).float() / 127.5 - 1)
+    with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):
+        return model(normalised(images.to(place, non_blocking=True)))
 
 
 def _probability(logits: Tensor) -> NDArray[np.float64]:

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sha256_of_file
-from unmasked.ucf.checkpoint import load, save, update_card
+from unmasked.ucf.checkpoint import load, misfits, save, update_card
 from unmasked.ucf.model import UCF
-from unmasked.ucf.published import read_published
+from unmasked.ucf.published import named_classes, read_published, write_published
 
 CARD = {"method_classes": ["real", "Deepfakes", "FaceSwap"], "size_px": 64, "selection": {"video_auc": 0.9}}
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -156,37 +158,116 @@ def test_weights_and_card_of_different_trainings_are_refused(model, stored):
         load(stored)
 
 
-# Published weights: full width, a flat state dict in a .pth file
+def test_every_weight_that_does_not_fit_is_told_apart(model):
+    weights = dict(model.state_dict())
+    weights["backbone.conv1.weight"] = weights.pop("encoder_f.conv1.weight")
+    weights["head_spe.mlp.2.bias"] = torch.zeros(7)
+    assert [str(misfit) for misfit in misfits(model.state_dict(), weights)] == [
+        "encoder_f.conv1.weight: absent, wanted (8, 3, 3, 3)",
+        "head_spe.mlp.2.bias: given (7,), wanted (3,)",
+        "backbone.conv1.weight: unknown, given (8, 3, 3, 3)",
+    ]
+    assert misfits(model.state_dict(), model.state_dict()) == []
 
 
-@pytest.fixture(scope="module")
-def full_size():
-    torch.manual_seed(1)
-    return UCF(method_classes=5).eval()
+# Published weights: a flat state dict in a .pth file
 
 
-@pytest.mark.slow
+def command(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
 @pytest.mark.parametrize(
     "wrapped",
     [
         lambda state: state,
+        lambda state: {f"module.{name}": value for name, value in state.items()},
         lambda state: {"state_dict": {f"module.{name}": value for name, value in state.items()}, "epoch": 3},
         lambda state: {"model": state},
     ],
-    ids=["flat", "state_dict and module.", "model"],
+    ids=["flat", "module.", "state_dict and module.", "model"],
 )
-def test_published_weights_are_read_flat_or_wrapped(full_size, tmp_path, wrapped):
-    torch.save(wrapped(full_size.state_dict()), tmp_path / "ucf.pth")
+def test_published_weights_are_read_flat_or_wrapped(model, tmp_path, wrapped):
+    torch.save(wrapped(model.state_dict()), tmp_path / "ucf.pth")
     read = read_published(tmp_path / "ucf.pth")
-    assert not read.training
-    assert all(torch.equal(value, read.state_dict()[name]) for name, value in full_size.state_dict().items())
+    assert (read.training, read.width, read.method_classes) == (False, 0.125, 3)
+    assert all(torch.equal(value, read.state_dict()[name]) for name, value in model.state_dict().items())
 
 
-def test_published_weights_with_code_inside_are_refused_without_running_it(tmp_path):
-    torch.save({"state_dict": Payload(tmp_path / "ran")}, tmp_path / "ucf.pth")
-    with pytest.raises(InputError, match="refused without running it"):
-        read_published(tmp_path / "ucf.pth")
-    assert not (tmp_path / "ran").exists()
+def test_exported_and_imported_again_a_detector_gives_equal_outputs(model, stored, tmp_path):
+    exported = command("export-checkpoint", f"checkpoint={stored}", f"out={tmp_path / 'ucf.pth'}")
+    assert exported.exit_code == 0, exported.output
+    flat = torch.load(tmp_path / "ucf.pth", weights_only=True)
+    assert list(flat) == list(model.state_dict())
+    back = tmp_path / "back"
+    imported = command(
+        "import-checkpoint", f"file={tmp_path / 'ucf.pth'}", f"out={back}", "classes=[real,a,b]"
+    )
+    assert imported.exit_code == 0, imported.output
+    loaded, card = load(back)
+    with torch.no_grad():
+        assert torch.equal(loaded(IMAGES), model(IMAGES))
+        order = torch.tensor([1, 0])
+        again, before = loaded.forward_pairs(IMAGES, order), model.forward_pairs(IMAGES, order)
+    assert all(torch.equal(getattr(again, name), value) for name, value in vars(before).items())
+    assert card["method_classes"] == ["real", "a", "b"]
+    assert card["imported"]["sha256"] == sha256_of_file(tmp_path / "ucf.pth")
+    assert card["preprocessing"]["mean"] == [0.5] * 3
+
+
+@pytest.mark.slow
+def test_at_full_size_the_export_has_the_published_layout_and_comes_back_equal(shared, tmp_path):
+    torch.manual_seed(1)
+    full_size = UCF(method_classes=5).eval()
+    flat = torch.load(write_published(full_size, tmp_path / "ucf.pth"), weights_only=True)
+    published = json.loads((shared / "reference" / "ucf_state_dict.json").read_text())
+    found = [
+        [name, list(value.shape), str(value.dtype).removeprefix("torch.")] for name, value in flat.items()
+    ]
+    assert found == published
+    assert command("import-checkpoint", f"file={tmp_path / 'ucf.pth'}", f"out={tmp_path}").exit_code == 0
+    loaded, card = load(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(loaded(IMAGES), full_size(IMAGES))
+    assert card["method_classes"] == ["real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
+    assert card["size_px"] == 256
+    assert "non-commercial" in card["licence"]
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["archive", "legacy file"])
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        lambda payload, state: payload,
+        lambda payload, state: {"state_dict": payload},
+        lambda payload, state: {**state, "head_sha.mlp.2.bias": payload},
+    ],
+    ids=["bare", "wrapped", "beside all weights"],
+)
+def test_published_weights_with_code_inside_are_refused_without_running_it(model, tmp_path, hidden, zipped):
+    file, mark = tmp_path / "ucf.pth", tmp_path / "ran"
+    content = hidden(Payload(mark), model.state_dict())
+    torch.save(content, file, _use_new_zipfile_serialization=zipped)
+    result = command("import-checkpoint", f"file={file}", f"out={tmp_path / 'out'}")
+    assert result.exit_code == 2
+    assert "refused without running it" in result.stderr
+    assert "calls getattr" in result.stderr
+    assert not mark.exists()
+    assert not (tmp_path / "out").exists()
+    torch.load(file, weights_only=False)  # the payload is a real one
+    assert mark.exists()
+
+
+def test_import_says_key_by_key_what_does_not_fit(model, tmp_path):
+    weights = dict(model.state_dict())
+    weights["backbone.conv1.weight"] = weights.pop("encoder_f.conv1.weight")
+    torch.save(weights, tmp_path / "ucf.pth")
+    result = command("import-checkpoint", f"file={tmp_path / 'ucf.pth'}", f"out={tmp_path / 'out'}")
+    assert result.exit_code == 2
+    assert "  encoder_f.conv1.weight: absent, wanted (8, 3, 3, 3)" in result.stdout
+    assert "  backbone.conv1.weight: unknown, given (8, 3, 3, 3)" in result.stdout
+    assert "1 of 600 weights are absent" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_published_weights_of_another_network_are_refused(tmp_path):
@@ -195,8 +276,40 @@ def test_published_weights_of_another_network_are_refused(tmp_path):
         read_published(tmp_path / "other.pth")
 
 
-@pytest.mark.parametrize("value", [[1, 2], {"epoch": 3}])
+@pytest.mark.parametrize("value", [[1, 2], {"epoch": 3}, {}])
 def test_a_file_without_a_state_dict_is_refused(tmp_path, value):
     torch.save(value, tmp_path / "other.pth")
     with pytest.raises(InputError, match="no state dict"):
         read_published(tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no archive", b"something else"])
+def test_a_file_that_is_not_pytorchs_is_refused(tmp_path, content):
+    (tmp_path / "ucf.pth").write_bytes(content)
+    with pytest.raises(InputError, match=r"checkpoint .*ucf\.pth is (not an intact PyTorch file|a pickle)"):
+        read_published(tmp_path / "ucf.pth")
+
+
+def test_weights_of_half_precision_in_shared_memory_are_read(model, tmp_path):
+    half = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
+    half["encoder_c.bn1.bias"] = half["encoder_c.bn1.weight"] = torch.ones(8).half()
+    torch.save(half, tmp_path / "ucf.pth")
+    read = read_published(tmp_path / "ucf.pth")
+    assert {value.dtype for value in read.parameters()} == {torch.float32}
+    assert save(read, tmp_path, CARD).is_file()
+
+
+def test_weights_that_are_no_numbers_are_refused(model, tmp_path):
+    torch.nn.init.constant_(model.head_sha.mlp[2].bias, float("nan"))
+    torch.save(model.state_dict(), tmp_path / "ucf.pth")
+    with pytest.raises(InputError, match=r"not finite in 1 weights, head_sha\.mlp\.2\.bias"):
+        read_published(tmp_path / "ucf.pth")
+
+
+@pytest.mark.parametrize("names", [(), ("real", "a"), ("a", "real", "b"), ("real", "a", "a")])
+def test_class_names_must_be_as_many_as_there_are_classes(names):
+    with pytest.raises(InputError, match="tells 3 method classes apart"):
+        named_classes(names, 3)

@@ -91,6 +91,18 @@ def test_a_module_is_scored_in_evaluation_mode(faces, tmp_path):
     assert scored(faces, tmp_path, model)["score"].equals(scored(faces, tmp_path)["score"])
 
 
+def test_bfloat16_gives_nearly_the_same_scores(faces, tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+    whole, half = (
+        scored(faces, tmp_path, model, precision=precision)["score"] for precision in ("fp32", "bf16")
+    )
+    assert half.to_numpy() == pytest.approx(whole.to_numpy(), abs=0.01)
+    assert not half.equals(whole)
+
+
 def test_a_missing_crop_is_an_error_that_names_it_never_a_score(faces, tmp_path):
     (tmp_path / "3.png").unlink()
     with pytest.raises(InputError, match=r"3\.png cannot be read"):

@@ -214,6 +214,40 @@ def test_a_batch_of_pairs_is_reals_first_then_their_fakes():
     ]
 
 
+@settings(deadline=None, max_examples=30)
+@given(fakes=st.integers(1, 30), size=st.integers(1, 5), seed=SEEDS, epoch=st.integers(0, 3), data=st.data())
+def test_a_resumed_epoch_is_the_rest_of_the_whole_one_and_later_epochs_are_whole(
+    fakes, size, seed, epoch, data
+):
+    batches = Batches(PairSampler(table(3, fakes), size, seed=seed), size, seed=seed)
+    batches.set_epoch(epoch)
+    whole = list(batches)
+    done = data.draw(st.integers(0, len(whole)))
+    resumed = Batches(PairSampler(table(3, fakes), size, seed=seed), size, seed=seed)
+    resumed.resume(epoch, done)
+    assert list(resumed) == whole[done:]
+    assert len(resumed) == len(whole)
+    for later in (resumed, batches):
+        later.set_epoch(epoch + 1)
+    assert list(resumed) == list(batches)
+
+
+@settings(deadline=None, max_examples=30)
+@given(fakes=st.integers(1, 40), size=st.integers(1, 4), processes=st.integers(1, 4), seed=SEEDS)
+def test_processes_see_in_each_step_what_one_that_accumulates_does(fakes, size, processes, seed):
+    faces = table(3, fakes)
+    shares = [
+        list(PairSampler(faces, size, seed=seed, rank=rank, replicas=processes)) for rank in range(processes)
+    ]
+    turns = [
+        shares[rank][start : start + size]
+        for start in range(0, len(shares[0]), size)
+        for rank in range(processes)
+    ]
+    alone = list(PairSampler(faces, size, seed=seed, accumulate=processes))
+    assert [pair for turn in turns for pair in turn] == alone
+
+
 def test_batches_of_rows_keep_the_order_and_the_last_may_be_short():
     batches = Batches(InOrder(5), 2)
     assert [[draw.row for draw in batch] for batch in batches] == [[0, 1], [2, 3], [4]]

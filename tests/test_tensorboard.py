@@ -6,8 +6,19 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from ucf_fakes import write_faces
 
-from unmasked.analysis.tensorboard import log_cams, log_embedding, log_figures, summary_writer
+from unmasked.analysis.calibration import CalibrationDisplay
+from unmasked.analysis.tensorboard import (
+    log_cams,
+    log_embedding,
+    log_figures,
+    log_grid,
+    log_hyperparameters,
+    log_scores,
+    log_settings,
+    summary_writer,
+)
 
 
 @pytest.fixture
@@ -71,3 +82,169 @@ def test_figures_are_images(tmp_path):
     with summary_writer(tmp_path) as writer:
         log_figures(writer, {"roc": figure})
     assert read(tmp_path).Tags()["images"] == ["roc"]
+
+
+# Scores
+
+
+def scored(n=4000, seed=0):
+    """Scores that are probabilities."""
+    generator = np.random.default_rng(seed)
+    score = generator.uniform(0, 1, n)
+    return (generator.uniform(0, 1, n) < score).astype(int), score
+
+
+def test_calibration_agrees_with_scikit_learn_and_its_intervals_hold_the_diagonal():
+    from sklearn.calibration import calibration_curve
+
+    label, score = scored()
+    display = CalibrationDisplay.from_scores(label, score)
+    share, mean_score = calibration_curve(label, score, n_bins=15)
+    np.testing.assert_allclose(display.share, share)
+    np.testing.assert_allclose(display.score, mean_score)
+    holds = (display.low <= display.score) & (display.score <= display.high)
+    assert holds.sum() >= 13  # of 15 at 95 %
+    assert display.count.sum() == 4000
+
+
+def test_calibration_intervals_are_wilsons():
+    from scipy.stats import binomtest
+
+    display = CalibrationDisplay.from_scores([0, 1, 1, 1, 0, 1], [0.51] * 6)
+    expected = binomtest(4, 6).proportion_ci(method="wilson")
+    assert (display.low[0], display.high[0]) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_calibration_of_one_class_stays_within_bounds(label):
+    display = CalibrationDisplay.from_scores([label] * 5, [0.1, 0.1, 0.9, 1.0, 0.0])
+    assert ((display.low >= 0) & (display.low <= display.share)).all()
+    assert ((display.high <= 1) & (display.high >= display.share)).all()
+
+
+def test_calibration_is_drawn_with_diagonal_number_of_rows_and_error():
+    display = CalibrationDisplay.from_scores(*scored(), name="val/frame").plot()
+    points = display.bars_.lines[0]
+    np.testing.assert_allclose(points.get_xdata(), display.score)
+    np.testing.assert_allclose(points.get_ydata(), display.share)
+    assert list(display.diagonal_.get_ydata()) == [0, 1]
+    legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert f"n = 4000, 95 % intervals, ECE {display.error:.3f}" in legend
+    assert display.ax_.get_xlabel() == "mean score, P(fake)"
+
+
+def test_scores_give_precision_recall_curve_calibration_and_spread(tmp_path):
+    from tensorboard.util.tensor_util import make_ndarray
+
+    label, score = scored(200)
+    with summary_writer(tmp_path) as writer:
+        log_scores(writer, label, score, name="val/video", step=3)
+    events = read(tmp_path)
+    tags = events.Tags()
+    assert set(tags["scalars"]) == {"val/video_ece", "val/video_brier"}
+    assert events.Scalars("val/video_brier")[0].value == pytest.approx(((score - label) ** 2).mean())
+    assert tags["images"] == ["val/video_calibration"]
+    assert set(tags["histograms"]) == {"val/video_score/real", "val/video_score/fake"}
+    assert events.Histograms("val/video_score/fake")[0].histogram_value.num == label.sum()
+    (event,) = events.Tensors("val/video_precision_recall")
+    curve = make_ndarray(event.tensor_proto)  # rows: TP, FP, TN, FN, precision, recall
+    assert curve[:4, 0].tolist() == [label.sum(), (1 - label).sum(), 0, 0]
+    half = curve.shape[1] // 2
+    assert curve[4, half] == pytest.approx(label[score > 0.5].mean(), abs=0.02)
+
+
+# Pictures, settings and results
+
+
+def test_grid_has_a_line_of_titles_above_its_pictures(tmp_path):
+    import cv2
+
+    rows = np.zeros((2, 3, 20, 20, 3), np.uint8)
+    rows[1, 2] = (255, 0, 0)
+    with summary_writer(tmp_path) as writer:
+        log_grid(writer, rows, ["a", "b", "c"], name="pictures", tile_px=40)
+    (event,) = read(tmp_path).Images("pictures")
+    image = cv2.imdecode(np.frombuffer(event.encoded_image_string, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert image.shape == (22 + 80, 120, 3)
+    assert (image[-1, -1] == (255, 0, 0)).all()
+    assert (image[22, 0] == 0).all()
+    assert (image[:22, :40] < 128).any()  # the title
+
+
+def test_settings_are_a_table_of_text(tmp_path):
+    with summary_writer(tmp_path) as writer:
+        log_settings(writer, {"optimiser.lr": 2e-4, "model.imagenet": None})
+    (event,) = read(tmp_path).Tensors("config/text_summary")
+    lines = event.tensor_proto.string_val[0].decode().splitlines()
+    assert lines[2:] == ["| `optimiser.lr` | `0.0002` |", "| `model.imagenet` | ` ` |"]
+
+
+def test_hyperparameters_are_shown_from_the_beginning_and_results_at_the_end(tmp_path):
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    settings = {"optimiser.lr": 1e-3, "model.imagenet": None, "data.fakes": "dataset"}
+    with summary_writer(tmp_path) as writer:
+        log_hyperparameters(writer, settings, ["val_best/video_auc"])
+        assert "val_best/video_auc" not in read(tmp_path).Tags()["scalars"]
+        log_hyperparameters(
+            writer, settings, ["val_best/video_auc"], results={"val_best/video_auc": 0.75}, step=9
+        )
+    events = read(tmp_path)
+    (scalar,) = events.Scalars("val_best/video_auc")
+    assert (scalar.step, scalar.value) == (9, 0.75)
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    begun = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert begun["optimiser.lr"].number_value == 1e-3
+    assert (begun["model.imagenet"].string_value, begun["data.fakes"].string_value) == ("none", "dataset")
+    content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+    (metric,) = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
+    assert metric.name.tag == "val_best/video_auc"
+
+
+# A training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    from unmasked.preprocessing.faces import FACES
+    from unmasked.ucf.config import UCFConfig
+    from unmasked.ucf.train import train
+
+    root = tmp_path_factory.mktemp("boards")
+    faces = FACES.validate(write_faces(root, {"train": 2, "val": 2}, frames=2))
+    config = UCFConfig.model_validate(
+        {
+            "model": {"width": 0.125, "size_px": 64, "decoder_dropout": 0.0},
+            "training": {"batch_pairs": 4, "epochs": 2, "log_every_steps": 1},
+        }
+    )
+    result = train(faces, root, config, root / "run")
+    return read(root / "run" / "tensorboard"), result, faces
+
+
+def test_a_training_shows_losses_rate_throughput_curves_and_settings(trained):
+    events, result, _ = trained
+    tags = events.Tags()
+    losses = {f"train/{name}" for name in ("overall", "common", "specific", "reconstruction", "contrastive")}
+    levels = {f"val/{level}_{name}" for level in ("frame", "video") for name in ("auc", "ece", "brier")}
+    assert losses | levels | {"train/lr", "train/images_per_s"} <= set(tags["scalars"])
+    curves = {"val/frame_precision_recall", "val/video_precision_recall"}
+    assert curves | {"config/text_summary"} <= set(tags["tensors"])
+    calibration = {"val/frame_calibration", "val/video_calibration"}
+    assert set(tags["images"]) == calibration | {"val/reconstructions"}
+    assert len(events.Images("val/reconstructions")) == len(result.history) == 2
+    best = events.Scalars("val_best/video_auc")[-1].value
+    assert best == pytest.approx(result.selection["val/video_auc"])
+
+
+def test_reconstructions_are_of_fakes_beside_the_reals_they_were_made_of(trained):
+    from unmasked.ucf.boards import shown_pairs
+
+    faces = trained[2]
+    rows = faces[faces["split"] == "val"].reset_index(drop=True)
+    pairs = shown_pairs(rows, 4)
+    assert len(set(pairs)) == 4
+    assert set(rows.loc[[fake for _, fake in pairs], "method"]) == {"Deepfakes", "Face2Face"}
+    for real, fake in pairs:
+        assert (rows.loc[real, "label"], rows.loc[fake, "label"]) == (0, 1)
+        assert rows.loc[real, "video"] == rows.loc[fake, "target_video"]

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from ucf_fakes import METHODS, write_faces
+from ucf_fakes import narrow_config as config
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import auc
@@ -28,23 +29,6 @@ from unmasked.ucf.module import learning_rate_factor
 from unmasked.ucf.train import train
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "ucf"
-
-
-def config(**changes: object) -> UCFConfig:
-    """A narrow UCF; changes are written section__key."""
-    values: dict = {
-        "seed": 3,
-        "model": {"width": 0.125, "size_px": 64, "decoder_dropout": 0.0},
-        "optimiser": {"lr": 1e-3},
-        "training": {"batch_pairs": 4, "epochs": 1, "log_every_steps": 1},
-    }
-    for key, value in changes.items():
-        section, _, name = key.partition("__")
-        if name:
-            values.setdefault(section, {})[name] = value
-        else:
-            values[section] = value
-    return UCFConfig.model_validate(values)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from unmasked.ucf.config import UCFConfig
+
 METHODS = ("Deepfakes", "Face2Face")
 
 
@@ -51,6 +53,23 @@ def write_faces(
                         }
                     )
     return pd.DataFrame(rows)
+
+
+def narrow_config(**changes: object) -> UCFConfig:
+    """A narrow UCF; changes are written section__key."""
+    values: dict = {
+        "seed": 3,
+        "model": {"width": 0.125, "size_px": 64, "decoder_dropout": 0.0},
+        "optimiser": {"lr": 1e-3},
+        "training": {"batch_pairs": 4, "epochs": 1, "log_every_steps": 1},
+    }
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        if name:
+            values.setdefault(section, {})[name] = value
+        else:
+            values[section] = value
+    return UCFConfig.model_validate(values)
 
 
 def _smooth(rng: np.random.Generator, size_px: int) -> np.ndarray:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +48,18 @@ def save(model: UCF, path: str | os.PathLike[str], card: Mapping[str, Any]) -> P
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(weights, temporary, metadata={"architecture": ARCHITECTURE})
-        digest = sha256_of_file(temporary)
-    complete = {
-        "detector": "UCF",
-        "architecture": ARCHITECTURE,
-        "width": model.width,
-        "preprocessing": {**PREPROCESSING, "size_px": card["size_px"]},
-        "thresholds": {},
-        "licence": LICENCE,
-        **card,
-        "sha256": digest,
-    }
-    write_json(path.with_suffix(".json"), complete)
+        complete = {
+            "detector": "UCF",
+            "architecture": ARCHITECTURE,
+            "width": model.width,
+            "preprocessing": {**PREPROCESSING, "size_px": card["size_px"]},
+            "thresholds": {},
+            "licence": LICENCE,
+            **card,
+            "sha256": sha256_of_file(temporary),
+        }
+        # Before the weights take their place: if the disk is full by now, the old two stay together.
+        write_json(path.with_suffix(".json"), complete)
     return path
 
 
@@ -75,7 +76,7 @@ def load(path: str | os.PathLike[str]) -> tuple[UCF, dict[str, Any]]:
     path = _weights_path(path)
     _check_file(path)
     card = _read_card(path)
-    weights = _read_weights(path)
+    weights = read_safetensors(path)
     with torch.device("meta"):
         model = UCF(card["width"], len(card["method_classes"]))
     check_weights(model, weights, str(path))
@@ -97,30 +98,87 @@ def update_card(path: str | os.PathLike[str], **changes: Any) -> dict[str, Any]:
     return card
 
 
-def check_weights(model: UCF, weights: Mapping[str, torch.Tensor], origin: str) -> None:
-    """Raises InputError that names what does not fit unless names and shapes are those of the model."""
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in weights.items()}
-    absent = [name for name in wanted if name not in given]
-    foreign = [name for name in given if name not in wanted]
-    differing = [name for name in wanted if name in given and given[name] != wanted[name]]
-    if not (absent or foreign or differing):
-        return
+@dataclass(frozen=True)
+class Misfit:
+    """A weight that a model and a file do not share.
+
+    Attributes:
+        name: in the state dict.
+        wanted: shape in the model, None if it has no such weight.
+        given: shape in the file, None if it is absent there.
+    """
+
+    name: str
+    wanted: tuple[int, ...] | None
+    given: tuple[int, ...] | None
+
+    def __str__(self) -> str:
+        if self.given is None:
+            return f"{self.name}: absent, wanted {self.wanted}"
+        if self.wanted is None:
+            return f"{self.name}: unknown, given {self.given}"
+        return f"{self.name}: given {self.given}, wanted {self.wanted}"
+
+
+def misfits(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[Misfit]:
+    """Every weight that is absent, unknown or of another shape; wanted ones first, each in its own order."""
+    pairs = [(name, tuple(value.shape), _shape(given.get(name))) for name, value in wanted.items()]
+    unknown = [Misfit(name, None, _shape(value)) for name, value in given.items() if name not in wanted]
+    return [Misfit(name, shape, other) for name, shape, other in pairs if shape != other] + unknown
+
+
+def describe(found: Sequence[Misfit], of: int) -> str:
+    """Misfits in one clause: how many of each kind, and the first few by name.
+
+    Args:
+        found: at least one.
+        of: number of weights that the model has.
+    """
+    absent = [misfit.name for misfit in found if misfit.given is None]
+    unknown = [misfit.name for misfit in found if misfit.wanted is None]
+    differing = [misfit for misfit in found if misfit.given is not None and misfit.wanted is not None]
     parts = []
     if absent:
-        parts.append(f"{len(absent)} of {len(wanted)} weights are absent ({_some(absent)})")
-    if foreign:
-        near = difflib.get_close_matches(foreign[0], absent, n=1)
-        parts.append(
-            f"{len(foreign)} are not UCF's ({_some(foreign)}{f'; is {near[0]} meant?' if near else ''})"
-        )
+        parts.append(f"{len(absent)} of {of} weights are absent ({_some(absent)})")
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], absent, n=1)
+        meant = f"; is {near[0]} meant?" if near else ""
+        parts.append(f"{len(unknown)} are not its own ({_some(unknown)}{meant})")
     if differing:
-        shapes = [f"{name} is {given[name]}, not {wanted[name]}" for name in differing[:3]]
+        shapes = [f"{misfit.name} is {misfit.given}, not {misfit.wanted}" for misfit in differing[:3]]
         parts.append(f"{len(differing)} have another shape ({', '.join(shapes)})")
-    raise InputError(
-        f"checkpoint {origin} does not fit a UCF of width {model.width:g} with {model.method_classes} method "
-        f"classes: {'; '.join(parts)}; give a checkpoint that `unmasked train` wrote for UCF"
-    )
+    return "; ".join(parts)
+
+
+def check_weights(
+    model: UCF,
+    weights: Mapping[str, torch.Tensor],
+    origin: str,
+    advice: str = "give a checkpoint that `unmasked train` wrote for UCF",
+) -> None:
+    """Raises InputError that names what does not fit unless names and shapes are those of the model."""
+    wanted = model.state_dict()
+    found = misfits(wanted, weights)
+    if found:
+        raise InputError(
+            f"checkpoint {origin} does not fit a UCF of width {model.width:g} with {model.method_classes} "
+            f"method classes: {describe(found, len(wanted))}; {advice}"
+        )
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file by name, on the CPU; InputError if it is not an intact safetensors file."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"checkpoint {path} is not an intact safetensors file ({reason}); copy it again or train again"
+        ) from error
+
+
+def _shape(value: torch.Tensor | None) -> tuple[int, ...] | None:
+    return None if value is None else tuple(value.shape)
 
 
 def _some(names: list[str]) -> str:
@@ -167,13 +225,3 @@ def _read_card(path: Path) -> dict[str, Any]:
             "give one that `unmasked train` wrote"
         )
     return card
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"checkpoint {path} is not an intact safetensors file ({reason}); copy it again or train again"
-        ) from error

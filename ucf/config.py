@@ -22,6 +22,11 @@ class ModelConfig(_Frozen):
     size_px: int = Field(
         256, ge=64, le=1024, description="Side of the input in pixels; crops are resized to it"
     )
+    imagenet: str | None = Field(
+        None,
+        description="Xception's ImageNet weights to start both encoders from: a .pth or .safetensors file, "
+        "or timm (may download); random weights if not given",
+    )
     head_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the heads' logits zeroed in training")
     decoder_dropout: float = Field(
         0.3, ge=0, lt=1, description="Share of the decoder's values zeroed in training"
@@ -55,6 +60,9 @@ class OptimiserConfig(_Frozen):
     )
     warmup: float = Field(0.0, ge=0, lt=1, description="Share of all steps in which the rate rises to lr")
     gradient_clip: float = Field(0.0, ge=0, description="Largest norm of the whole gradient; 0 does not clip")
+    accumulate: int = Field(
+        1, ge=1, description="Batches whose mean gradient makes one step; as so many more devices would"
+    )
 
 
 class DataConfig(_Frozen):
@@ -82,19 +90,43 @@ class DataConfig(_Frozen):
 
 
 class TrainingConfig(_Frozen):
-    """How long and how."""
+    """How long, by which rule a detector is chosen, and by which means; a step is one of the optimiser."""
 
-    batch_pairs: int = Field(16, ge=2, description="Pairs of a real and a fake in a step of one device")
+    batch_pairs: int = Field(16, ge=2, description="Pairs of a real and a fake in a batch of one device")
     epochs: int = Field(5, ge=1, description="Passes over all fakes")
     max_steps: int | None = Field(None, ge=1, description="Ends training after this many steps")
     max_minutes: float | None = Field(None, gt=0, description="Ends training after this many minutes")
+    patience: int | None = Field(
+        None, ge=1, description="Ends training after this many validations without a better video AUC"
+    )
+    selection: Literal["source", "oracle"] = Field(
+        "source",
+        description="Split that chooses the detector: source takes val; oracle takes test, as published, "
+        "which no user of a detector can, and says so in every output",
+    )
     val_every_steps: int | None = Field(
         None, ge=1, description="Steps between validations; one at the end of each epoch if not given"
     )
     val_batch: int = Field(64, ge=1, description="Images in a batch of validation")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="Number format")
-    devices: int | Literal["auto"] = Field("auto", description="Number of GPUs, or of processes on a CPU")
+    keep_best: int = Field(
+        1, ge=1, description="Detectors kept: the best one, and under checkpoints/ this many less one more"
+    )
+    save_every_steps: int = Field(
+        500, ge=1, description="Steps between two states to resume from; each epoch also ends with one"
+    )
     log_every_steps: int = Field(10, ge=1, description="Steps between two entries in the log")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="Number format")
+    compile: bool = Field(False, description="torch.compile of the training pass; on GPUs only")
+    deterministic: bool = Field(
+        False, description="Only operations whose results repeat bit by bit; a CPU's always do"
+    )
+    devices: int | Literal["auto"] = Field(
+        "auto",
+        description="GPUs of a machine, or processes on a CPU; torchrun and SLURM decide themselves",
+    )
+    sync_batchnorm: bool = Field(
+        False, description="Batch statistics over all GPUs instead of over each one's own images"
+    )
 
 
 class UCFConfig(_Frozen):

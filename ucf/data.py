@@ -20,7 +20,10 @@ from unmasked.ucf.config import UCFConfig
 
 @dataclass(frozen=True)
 class TrainingTables:
-    """Crops to train on, crops to select on, and the classes of the method head ("real" first)."""
+    """Crops to train on, crops to select on, and the classes of the method head ("real" first).
+
+    ``val`` holds the test split where an oracle selects.
+    """
 
     train: pd.DataFrame
     val: pd.DataFrame
@@ -48,10 +51,10 @@ class TrainingTables:
 
 
 def training_tables(faces: pd.DataFrame, config: UCFConfig) -> TrainingTables:
-    """The rows of the splits train and val that will be used.
+    """The rows of the splits train and val that will be used; of test instead of val for an oracle.
 
     Raises:
-        InputError: a split has no crop, or lacks reals or fakes.
+        InputError: a split has no crop, or lacks reals or fakes, or the fakes are of one method only.
     """
     crops = usable(faces)
     if crops.empty:
@@ -60,13 +63,15 @@ def training_tables(faces: pd.DataFrame, config: UCFConfig) -> TrainingTables:
             "run `unmasked preprocess` and look at its statuses"
         )
     train = _of_split(crops, "train", config.data.frames_per_video)
-    val = _of_split(crops, "val", config.data.val_frames_per_video)
+    selects = "test" if config.training.selection == "oracle" else "val"
+    val = _of_split(crops, selects, config.data.val_frames_per_video)
     if config.data.fakes != "dataset":
         train = _with_self_blended(train, only=config.data.fakes == "self_blended")
         # Selection sees the data set's own fakes; self-blended ones stand in where it has none.
         val = val if (val["label"] == 1).any() else _with_self_blended(val, only=True)
-    for split, rows in (("train", train), ("val", val)):
+    for split, rows in (("train", train), (selects, val)):
         _check_both_labels(split, rows)
+    _check_methods(train, config)
     if config.shuffle_labels:
         train, val = shuffled_labels(train, config.seed), shuffled_labels(val, config.seed + 1)
     return TrainingTables(train, val, method_classes(train))
@@ -105,6 +110,16 @@ class UCFData(pl.LightningDataModule):
         self.tables, self.crops_root, self.config = tables, crops_root, config
         self._train: CropDataset | None = None
         self._val: CropDataset | None = None
+        self._done: dict[str, int] | None = None
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of which epoch are done."""
+        assert self.trainer is not None
+        return {"epoch": self.trainer.current_epoch, "batches": self.trainer.fit_loop.batch_idx + 1}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Goes on after them."""
+        self._done = state_dict
 
     def setup(self, stage: str) -> None:
         """Reads the crops, if they fit into memory."""
@@ -122,6 +137,7 @@ class UCFData(pl.LightningDataModule):
             self.tables.train,
             self.config.training.batch_pairs,
             pairing=self.config.data.pairing,
+            accumulate=self.config.optimiser.accumulate,
             seed=self.config.seed,
             rank=self.trainer.global_rank,
             replicas=self.trainer.world_size,
@@ -134,6 +150,9 @@ class UCFData(pl.LightningDataModule):
         )
         # The Trainer sets later epochs itself, but makes the first iterator of a resumed run before that.
         batches.set_epoch(self.trainer.current_epoch)
+        if self._done is not None:
+            batches.resume(**self._done)
+            batches.set_epoch(self.trainer.current_epoch)
         return loader(self._train, batches, workers=self.config.data.workers, seed=self.config.seed)
 
     def val_dataloader(self) -> DataLoader:
@@ -179,5 +198,19 @@ def _check_both_labels(split: str, rows: pd.DataFrame) -> None:
             advice = ", or make them with data.fakes=self_blended" if label else ""
             raise InputError(
                 f"split {split!r} has {len(rows)} crops, none of them {kind}; UCF needs reals and fakes "
-                f"in train and in val: add {kind} videos to the manifest{advice}"
+                f"in train and in the split that selects: add {kind} videos to the manifest{advice}"
             )
+
+
+def _check_methods(rows: pd.DataFrame, config: UCFConfig) -> None:
+    """One method makes the specific head learn what the common one does: nothing is told apart.
+
+    Not checked where self-blended fakes alone were asked for, or where the specific loss is off.
+    """
+    methods = method_classes(rows)[1:]
+    if len(methods) == 1 and config.loss.specific and config.data.fakes != "self_blended":
+        raise InputError(
+            f"all fakes of the split 'train' are of one method, {methods[0]}; UCF tells what methods have in "
+            "common from what is specific to each, and needs two or more: add fakes of another method, or "
+            "self-blended ones with data.fakes=both, or train without that head by loss.specific=0"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import random
@@ -18,18 +19,28 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from unmasked.datasets.errors import InputError
-from unmasked.ucf.callbacks import SELECTION_RULE, HoldLimits, KeepBest, KeepLast, WriteMetrics
+from unmasked.ucf.boards import Boards
+from unmasked.ucf.callbacks import HoldLimits, KeepBest, KeepLast, WriteMetrics, selection_of
 from unmasked.ucf.checkpoint import NAME
 from unmasked.ucf.config import UCFConfig
 from unmasked.ucf.data import TrainingTables, UCFData, training_tables
-from unmasked.ucf.module import UCFModule
+from unmasked.ucf.launch import placement
+from unmasked.ucf.module import METRIC_PREFIX, UCFModule
+from unmasked.ucf.pretrained import start, start_from_imagenet
 
 # What a resumed training may change: how long it goes on, and how it is carried out.
-MAY_CHANGE = ("max_steps", "max_minutes", "epochs", "devices", "log_every_steps", "val_batch")
+MAY_CHANGE = (
+    *("max_steps", "max_minutes", "epochs", "patience", "devices", "deterministic", "compile"),
+    *("log_every_steps", "save_every_steps", "val_batch"),
+)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# In place of "UCF" in the card, and so in predictions, metrics, tables, figures and reports.
+ORACLE = "UCF (oracle selection)"
 
 
 @dataclass(frozen=True)
@@ -58,11 +69,12 @@ def train(
     resume: bool = False,
     callbacks: Sequence[pl.Callback] = (),
 ) -> TrainResult:
-    """Trains a UCF detector on the splits train and val of a faces table.
+    """Trains a UCF detector on the splits train and val of a faces table (train and test for an oracle).
 
     Writes into ``out``: ``detector.safetensors`` and ``detector.json`` (after every validation that is the
     best so far), ``checkpoints/last.ckpt``, ``metrics.jsonl`` and ``tensorboard/``. Uses GPUs if there are
-    some. Python's, numpy's and torch's generators are seeded, and given back as they were.
+    some, and the processes of ``torchrun`` or SLURM if these started it. Python's, numpy's and torch's
+    generators are seeded, and given back as they were.
 
     Args:
         faces: see `preprocessing.faces`; rows of other splits and rows without a crop are left out.
@@ -79,14 +91,22 @@ def train(
     tables = training_tables(faces, config)
     last = Path(out) / "checkpoints" / "last.ckpt"
     resumed_step = _checked_resume(last, config) if resume else 0
-    best = KeepBest(Path(out) / NAME, _card(tables, config))
+    settings = config.training
+    best = KeepBest(
+        Path(out) / NAME, _card(tables, config), selection=settings.selection, count=settings.keep_best
+    )
     metrics = WriteMetrics(Path(out) / "metrics.jsonl")
-    limits = HoldLimits(config.training.max_minutes, time.monotonic)
+    keep = [
+        best,
+        metrics,
+        Boards(config),
+        *_early_stopping(config),
+        HoldLimits(settings.max_minutes, time.monotonic),
+    ]
+    keep.append(KeepLast(last, every_steps=settings.save_every_steps, accumulate=config.optimiser.accumulate))
     with isolate_rng(), _quiet():
         _seed_everything(config.seed)
-        trainer = _trainer(
-            config, Path(out), [best, metrics, KeepLast(last), limits, *callbacks], resumed_step
-        )
+        trainer = _trainer(config, Path(out), [*callbacks, *keep], resumed_step)
         module = UCFModule(
             config,
             tables.methods,
@@ -94,29 +114,38 @@ def train(
             val_faces=tables.val,
             total_steps=_total_steps(tables, config, trainer.world_size),
         )
+        if config.model.imagenet and not resume:
+            start_from_imagenet(module.model, config.model.imagenet)
         data = UCFData(tables, Path(crops_root), config)
-        trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
+        with _full_disk_named(Path(out), last):
+            trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
     assert best.best is not None
-    selection = {"rule": SELECTION_RULE, "split": "val", **best.best}
-    return TrainResult(best.path, last, metrics.history, selection)
+    return TrainResult(best.path, last, metrics.history, selection_of(best.best, settings.selection))
+
+
+def _early_stopping(config: UCFConfig) -> list[pl.Callback]:
+    if config.training.patience is None:
+        return []
+    metric = f"{METRIC_PREFIX[config.training.selection]}/video_auc"
+    return [EarlyStopping(metric, mode="max", patience=config.training.patience)]
 
 
 def _trainer(config: UCFConfig, out: Path, callbacks: list[pl.Callback], resumed_step: int) -> pl.Trainer:
-    settings = config.training
-    gpu = torch.cuda.is_available()
-    if settings.precision == "16-mixed" and not gpu:
-        raise InputError("training.precision=16-mixed needs a GPU; set 32-true or bf16-mixed")
+    settings, accumulate = config.training, config.optimiser.accumulate
+    where = placement(settings)
     logger = TensorBoardLogger(out, name="tensorboard", version="", purge_step=resumed_step)
-    logger.experiment.add_text("config", f"```json\n{config.model_dump_json(indent=2)}\n```")
     return pl.Trainer(
-        accelerator="gpu" if gpu else "cpu",
-        devices=settings.devices if gpu or settings.devices != "auto" else 1,
+        **where,
         precision=settings.precision,
+        deterministic=settings.deterministic,
+        sync_batchnorm=settings.sync_batchnorm,
         max_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
-        val_check_interval=settings.val_every_steps,
+        # The Trainer counts batches here, and steps of the optimiser in max_steps.
+        val_check_interval=settings.val_every_steps and settings.val_every_steps * accumulate,
         check_val_every_n_epoch=None if settings.val_every_steps else 1,
         gradient_clip_val=config.optimiser.gradient_clip or None,
+        accumulate_grad_batches=accumulate,
         logger=logger,
         log_every_n_steps=1,  # the module decides which steps it logs
         callbacks=callbacks,
@@ -131,16 +160,20 @@ def _trainer(config: UCFConfig, out: Path, callbacks: list[pl.Callback], resumed
 
 def _total_steps(tables: TrainingTables, config: UCFConfig, processes: int) -> int:
     fakes = int((tables.train["label"] == 1).sum())
-    steps = config.training.epochs * -(-fakes // (config.training.batch_pairs * processes))
+    pairs = config.training.batch_pairs * config.optimiser.accumulate * processes
+    steps = config.training.epochs * -(-fakes // pairs)
     return min(steps, config.training.max_steps or steps)
 
 
 def _card(tables: TrainingTables, config: UCFConfig) -> dict[str, Any]:
+    oracle = {"detector": ORACLE} if config.training.selection == "oracle" else {}
     return {
+        **oracle,
         "method_classes": tables.methods,
         "size_px": config.model.size_px,
         "training_data": tables.summary(),
         "labels_shuffled": config.shuffle_labels,
+        "start": start(config.model.imagenet),
         "config": config.model_dump(mode="json"),
         "versions": {name: version(name) for name in ("unmasked", "torch", "pytorch-lightning")},
     }
@@ -172,6 +205,21 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[
             yield from ((section, key) for key in one.keys() | other.keys() if one.get(key) != other.get(key))
         elif one != other:
             yield section, ""
+
+
+@contextmanager
+def _full_disk_named(out: Path, last: Path) -> Iterator[None]:
+    """Says what stands and what to do, instead of where in which writer the disk was found to be full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        stands = f"{last} stands" if last.is_file() else "no state to resume from was written before"
+        raise InputError(
+            f"training stopped, for {out} cannot be written to ({error.strerror}); {stands}, and so does the "
+            "best detector so far. Make room and go on with resume=true"
+        ) from error
 
 
 def _seed_everything(seed: int) -> None:

@@ -28,24 +28,14 @@ class Config(UCFConfig):
 def run(config: Config) -> None:
     """Trains, keeps the checkpoint that is best on source validation, and says where it is."""
     from unmasked.app.run import record
-    from unmasked.app.training import progress_callback
-    from unmasked.datasets.errors import InputError
-    from unmasked.preprocessing.faces import FACES
+    from unmasked.app.training import progress_callback, training_faces
+    from unmasked.ucf.pretrained import start
     from unmasked.ucf.train import train
 
-    faces = FACES.read(config.faces)
-    names = sorted(faces.loc[faces["split"] == "train", "dataset"].unique())
-    if config.dataset:
-        if config.dataset not in names:
-            raise InputError(
-                f"dataset {config.dataset!r} has no training rows in {config.faces}; "
-                f"datasets with some are {', '.join(names) or 'none'}"
-            )
-        faces = faces[faces["dataset"] == config.dataset]
-    elif len(names) > 1:
-        raise InputError(f"{config.faces} has training rows of {', '.join(names)}; choose one with dataset=…")
+    faces = training_faces(config.faces, config.dataset)
     record(config.out, config)
     with Reporter() as reporter:
+        reporter.say(f"  {start(config.model.imagenet)}")
         result = train(
             faces,
             config.faces.parent,

@@ -1,0 +1,80 @@
+"""Whether scores are probabilities: the share of fakes among crops of about the same score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unmasked.analysis.figures import CHANCE, Display, new_axes
+from unmasked.evaluation.counts import CALIBRATION_BINS
+from unmasked.evaluation.metrics import expected_calibration_error
+from unmasked.evaluation.page import group_colours
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Z = 1.959963984540054  # of a 95 % interval
+
+
+@dataclass
+class CalibrationDisplay(Display):
+    """Reliability diagram (DeGroot and Fienberg 1983), with the bins of `expected_calibration_error`.
+
+    Attributes:
+        name: what was scored.
+        score: (B,) mean score of each bin that has rows.
+        share: (B,) share of fakes in it.
+        low, high: (B,) its Wilson interval of 95 %, as if rows were independent.
+        count: (B,) rows.
+        error: `expected_calibration_error` of all rows.
+    """
+
+    name: str
+    score: NDArray[np.float64]
+    share: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    count: NDArray[np.int64]
+    error: float
+
+    @classmethod
+    def from_scores(cls, label: ArrayLike, score: ArrayLike, name: str = "") -> CalibrationDisplay:
+        """The diagram of (N,) labels, 1 = fake, and scores in [0, 1]."""
+        label, score = np.asarray(label, np.float64), np.asarray(score, np.float64)
+        bin_of = np.minimum((score * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+        count = np.bincount(bin_of, minlength=CALIBRATION_BINS)
+        filled = count > 0
+        n = count[filled]
+        share = np.bincount(bin_of, label, CALIBRATION_BINS)[filled] / n
+        mean_score = np.bincount(bin_of, score, CALIBRATION_BINS)[filled] / n
+        centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+        half = Z * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+        error = expected_calibration_error(label, score)
+        # Rounding must not put an end of an interval beyond the share itself.
+        low, high = np.minimum(centre - half, share), np.maximum(centre + half, share)
+        return cls(name, mean_score, share, low, high, n, error)
+
+    def plot(self, ax: Axes | None = None) -> CalibrationDisplay:
+        """Draws shares with their intervals over mean scores, and the diagonal of perfect calibration."""
+        self.ax_ = ax or new_axes(4.2, 4.2)
+        colour = group_colours(["fake"])["fake"]
+        (self.diagonal_,) = self.ax_.plot([0, 1], [0, 1], label="calibrated", **CHANCE)
+        self.bars_ = self.ax_.errorbar(
+            self.score,
+            self.share,
+            yerr=[self.share - self.low, self.high - self.share],
+            fmt="o-",
+            color=colour,
+            capsize=3,
+            markersize=5,
+            label=f"n = {int(self.count.sum())}, 95 % intervals, ECE {self.error:.3f}",
+        )
+        self.ax_.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        self.ax_.set_title(self.name, fontsize=10)
+        self.ax_.set_xlabel("mean score, P(fake)")
+        self.ax_.set_ylabel("share of fakes")
+        self.ax_.legend(loc="upper left", fontsize=8, frameon=False)
+        return self

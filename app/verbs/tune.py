@@ -1,0 +1,111 @@
+"""``unmasked tune``: a search for better settings of the training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from unmasked.app.progress import Reporter, print_result
+from unmasked.ucf.search import SearchConfig
+
+if TYPE_CHECKING:
+    import optuna
+
+    from unmasked.ucf.tune import Search
+
+BEST = "best.yaml"
+
+
+class Config(SearchConfig):
+    """Where from, where to, what is searched, and how."""
+
+    faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
+    out: Path = Field(Path("runs/tune"), description="the study's folder; the same one goes on with it")
+    dataset: str = Field(
+        "", description="train on this dataset of the faces table; may be left out if there is one"
+    )
+    start: str = Field(
+        "ucf/ucf_paper",
+        description="configuration of the training to begin with: a YAML file, or a shipped one",
+    )
+    train: dict[str, Any] = Field(
+        {}, description="what all trials have different from the start: train.model.width=0.25"
+    )
+    space: dict[str, Any] = Field(
+        {}, description="what is searched: space.optimiser.lr={low: 1e-4, high: 1e-2, log: true}"
+    )
+    workers: int = Field(1, ge=1, description="processes that train trials at the same time")
+
+
+def run(config: Config) -> None:
+    """Goes on with the study; writes its trials, plots and the best configuration."""
+    from unmasked.app.run import record
+    from unmasked.ucf.tune import is_start, tune
+
+    search = _search(config)
+    record(config.out, config)
+    with Reporter() as reporter:
+
+        def progress(trial: optuna.trial.FrozenTrial, finished: int) -> None:
+            reporter("trials", finished, config.trials)
+            value = "no value" if trial.value is None else f"{trial.value:.4f}"
+            role = " (the start)" if is_start(trial) else ""
+            reporter.say(
+                f"  trial {trial.number}{role}: {trial.state.name.lower()}, {config.objective} {value}"
+            )
+
+        study = tune(search, workers=config.workers, progress=progress)
+    _report(config, search, study)
+
+
+def _search(config: Config) -> Search:
+    from unmasked.app.config import load
+    from unmasked.app.training import training_faces
+    from unmasked.ucf.config import UCFConfig
+    from unmasked.ucf.search import flat_space
+    from unmasked.ucf.tune import Search
+
+    faces = training_faces(config.faces, config.dataset)
+    start = load(UCFConfig, Path(config.start), _dotlist(config.train))
+    settings = SearchConfig(**{name: getattr(config, name) for name in SearchConfig.model_fields})
+    space = flat_space(config.space, start)
+    return Search(faces, config.faces.parent, start, space, settings, config.out)
+
+
+def _report(config: Config, search: Search, study: optuna.Study) -> None:
+    from omegaconf import OmegaConf
+
+    from unmasked.datasets.files import atomic_path, write_text
+    from unmasked.ucf.search import differences
+    from unmasked.ucf.tune import best_trial, start_trial, trials_table
+    from unmasked.ucf.tune_plots import write_plots
+
+    table = trials_table(study)
+    with atomic_path(config.out / "trials.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    best, start = best_trial(study), start_trial(study)
+    began = "not finished" if start is None or start.value is None else f"{start.value:.4f}"
+    found = f"{config.objective} on source validation: start {began}, best {best.value:.4f}"
+    counts = ", ".join(f"{count} {state}" for state, count in table["state"].value_counts().items())
+    found += f" (trial {best.number} of {len(table)}: {counts})"
+    settings = OmegaConf.to_yaml(OmegaConf.create(differences(search.trial_config(best.params))))
+    write_text(
+        config.out / BEST, f"# {found}.\n# The best of many is flattered: judge it on test.\n{settings}"
+    )
+    names = write_plots(study, config.out / "plots", config.objective)
+    print_result(found)
+    print_result(f"plots written to {config.out / 'plots'}: {', '.join(names)}")
+    dataset = f" dataset={config.dataset}" if config.dataset else ""
+    print_result(f"train it: unmasked train --config {config.out / BEST} faces={config.faces}{dataset}")
+
+
+def _dotlist(values: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found += _dotlist(value, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}={'null' if value is None else value}")
+    return found

@@ -1,0 +1,380 @@
+"""A search for better settings of UCF's training, with Optuna: resumable, pruned, by several processes.
+
+The study is a SQLite file. Trial 0 is the start itself. All trials train on equally many pairs, whatever
+their batch size, with the same seed; only source validation is seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from unmasked.datasets.errors import InputError
+from unmasked.ucf.config import UCFConfig
+from unmasked.ucf.data import training_tables
+from unmasked.ucf.module import DivergedError, UCFModule
+from unmasked.ucf.search import Choices, Range, SearchConfig, Space, with_values
+from unmasked.ucf.train import train
+
+NAME = "study.db"
+STUDY = "ucf"
+POLL_S = 1.0
+LOCK_S = 120.0  # how long a process waits for its turn to draw a trial
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+Progress = Callable[[FrozenTrial, int], None]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched: everything that a worker process must know.
+
+    Attributes:
+        faces: see `preprocessing.faces`.
+        crops_root: folder that the crops' paths are relative to.
+        start: the configuration of trial 0; the others differ from it within ``space``.
+        space: by dotted key.
+        settings: how.
+        out: folder of the study.
+    """
+
+    faces: pd.DataFrame
+    crops_root: Path
+    start: UCFConfig
+    space: Space
+    settings: SearchConfig
+    out: Path
+
+    def trial_config(self, values: dict[str, Any]) -> UCFConfig:
+        """The training of a trial: the start with other values, and the budget that all trials share."""
+        config = with_values(self.start, values)
+        training = config.training
+        pairs_of_step = training.batch_pairs * config.optimiser.accumulate
+        fakes = int((training_tables(self.faces, config).train["label"] == 1).sum())
+        steps_of_epoch = math.ceil(fakes / pairs_of_step)
+        steps = training.epochs * steps_of_epoch
+        if self.settings.pairs is not None:
+            steps = max(1, self.settings.pairs // pairs_of_step)
+        budget = {
+            "epochs": math.ceil(steps / steps_of_epoch),
+            "max_steps": steps,
+            "val_every_steps": math.ceil(steps / self.settings.validations),
+        }
+        return with_values(config, {f"training.{name}": value for name, value in budget.items()})
+
+
+def tune(search: Search, *, workers: int = 1, progress: Progress | None = None) -> optuna.Study:
+    """Goes on with the study in ``search.out`` until it has its number of trials, and returns it.
+
+    Trials that an interruption left unfinished are marked as failed and begun again.
+
+    Args:
+        search: what and how.
+        workers: processes; 1 trains in this one. On GPUs they take turns among the devices.
+        progress: called after each trial with it and the number of finished ones.
+
+    Raises:
+        InputError: another process works on the study, it was begun with other settings, there is none
+            to report on, or a training cannot begin.
+    """
+    search.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with _exclusive(search.out / ".tune.lock", 0):
+            study = _opened(search)
+            _begin_again(study)
+            if workers == 1:
+                _work(search, study, progress)
+            else:
+                _work_in_processes(search, study, workers=workers, progress=progress)
+            return study
+    except sqlite3.OperationalError as error:
+        raise InputError(
+            f"another process is tuning in {search.out}; wait for it, or give another out=…"
+        ) from error
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial:
+    """The finished trial of the highest value, the earliest among equals.
+
+    Raises:
+        InputError: none was finished without being pruned.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise InputError("no trial of the study was completed; go on with more trials, or with prune=false")
+    return max(complete, key=lambda trial: (trial.value, -trial.number))
+
+
+def start_trial(study: optuna.Study) -> FrozenTrial | None:
+    """The finished trial of the start, None if there is none."""
+    return next(
+        (trial for trial in study.get_trials(deepcopy=False, states=FINISHED) if is_start(trial)), None
+    )
+
+
+def is_start(trial: FrozenTrial) -> bool:
+    """True if the trial is the configuration that the search began with."""
+    return bool(trial.user_attrs.get("is_start"))
+
+
+def trials_table(study: optuna.Study) -> pd.DataFrame:
+    """One row a trial: number, state, value, validations, seconds, reason, and a column for each setting."""
+    return pd.DataFrame(
+        {
+            "trial": trial.number,
+            "state": trial.state.name.lower(),
+            "value": trial.value,
+            "validations": len(trial.intermediate_values),
+            "seconds": trial.duration.total_seconds() if trial.duration else None,
+            "is_start": is_start(trial),
+            "reason": trial.user_attrs.get("reason"),
+            **trial.params,
+        }
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state != TrialState.WAITING
+    )
+
+
+def _opened(search: Search) -> optuna.Study:
+    """The study, made if there is none, and with the start as its first trial."""
+    path, described = search.out / NAME, _described(search)
+    is_new = not path.is_file()
+    if is_new and search.settings.trials == 0:
+        raise InputError(f"there is no study in {search.out} to report on; give trials=… to begin one")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = _study(search, create=True)
+    stored = study.user_attrs.get("search")
+    if stored is None:
+        values = _values(search.start)
+        study.enqueue_trial({key: values[key] for key in search.space}, user_attrs={"is_start": True})
+        study.set_user_attr("search", described)
+    elif stored != described:
+        before, now = json.loads(stored), json.loads(described)
+        differing = [key for key in now if before.get(key) != now[key]]
+        raise InputError(
+            f"the study in {search.out} was begun with another {', '.join(differing)}; go on with the same "
+            "settings, or give another out=…"
+        )
+    return study
+
+
+def _study(search: Search, *, create: bool = False) -> optuna.Study:
+    path, settings = search.out / NAME, search.settings
+    try:
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_S}}
+        )
+        known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
+        if not create and STUDY not in known:
+            raise InputError(f"{path} holds no study named {STUDY!r}")
+        study = optuna.create_study(
+            storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True
+        )
+    except (ValueError, RuntimeError, SQLAlchemyError) as error:
+        raise InputError(f"{path} is not a study of Optuna ({error}); give another out=…") from error
+    drawn = len(study.get_trials(deepcopy=False))
+    study.sampler = optuna.samplers.TPESampler(
+        seed=settings.seed + drawn, n_startup_trials=settings.startup_trials, constant_liar=True
+    )
+    # The first validation comes too early to judge by; Optuna judges from step n_warmup_steps on.
+    median = optuna.pruners.MedianPruner(settings.startup_trials, n_warmup_steps=2)
+    study.pruner = median if settings.prune else optuna.pruners.NopPruner()
+    return study
+
+
+def _described(search: Search) -> str:
+    """What must not change while a study goes on."""
+    settings = search.settings
+    described = {
+        "start": search.start.model_dump(mode="json"),
+        "space": {key: drawn.model_dump(mode="json") for key, drawn in search.space.items()},
+        "pairs": settings.pairs,
+        "validations": settings.validations,
+        "objective": settings.objective,
+        "crops": len(search.faces),
+    }
+    return json.dumps(described)
+
+
+def _values(config: UCFConfig) -> dict[str, Any]:
+    return {
+        f"{section}.{name}": value
+        for section, values in config.model_dump(mode="json").items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+    }
+
+
+def _distribution(drawn: Range | Choices, start: Any) -> BaseDistribution:
+    if isinstance(drawn, Choices):
+        return CategoricalDistribution(drawn.values)
+    if isinstance(start, int):
+        return IntDistribution(int(drawn.low), int(drawn.high), log=drawn.log, step=int(drawn.step or 1))
+    return FloatDistribution(drawn.low, drawn.high, log=drawn.log, step=drawn.step)
+
+
+def _begin_again(study: optuna.Study) -> None:
+    """Marks trials as failed that nobody works on any more, and enqueues them again."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params, user_attrs={**trial.user_attrs, "repeats": trial.number})
+
+
+def _work(search: Search, study: optuna.Study, progress: Progress | None) -> None:
+    """Draws and trains one trial after the other until there are enough."""
+    values = _values(search.start)
+    distributions = {key: _distribution(drawn, values[key]) for key, drawn in search.space.items()}
+    while True:
+        with _exclusive(search.out / ".draw.lock", LOCK_S):
+            begun = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
+            if len(begun) >= search.settings.trials:
+                return
+            trial = study.ask(distributions)
+        _train(search, study, trial)
+        if progress:
+            finished = study.get_trials(deepcopy=False, states=FINISHED)
+            progress(study.get_trials(deepcopy=False)[trial.number], len(finished))
+
+
+def _train(search: Search, study: optuna.Study, trial: optuna.Trial) -> None:
+    folder = search.out / "trials" / f"{trial.number:04d}"
+    report = _Report(trial, search.settings)
+    try:
+        config = with_values(search.trial_config(trial.params), {"training.devices": 1})
+        train(search.faces, search.crops_root, config, folder, callbacks=[report])
+    except (DivergedError, torch.OutOfMemoryError) as error:
+        # A bad choice is a result: the search shall keep away from it.
+        trial.set_user_attr("reason", str(error).splitlines()[0])
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        if report.is_pruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, report.best)
+    finally:
+        _discard_weights(folder)
+
+
+class _Report(pl.Callback):
+    """Tells the study of each validation, and ends a training that is not worth going on with."""
+
+    def __init__(self, trial: optuna.Trial, settings: SearchConfig) -> None:
+        self.trial, self.settings = trial, settings
+        self.best = -math.inf
+        self.count = 0
+        self.is_pruned = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, UCFModule)
+        # Numbered, not at steps: trials of other batch sizes have other steps at the same share of pairs.
+        self.count += 1
+        self.best = max(self.best, float(pl_module.record[f"val/{self.settings.objective}"]))
+        self.trial.report(self.best, self.count)
+        if trainer.global_step < pl_module.total_steps and self.trial.should_prune():
+            self.is_pruned = True
+            trainer.should_stop = True
+
+
+def _discard_weights(folder: Path) -> None:
+    """Leaves a trial's metrics and TensorBoard events; training with best.yaml gives the weights again."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+
+
+def _work_in_processes(
+    search: Search, study: optuna.Study, *, workers: int, progress: Progress | None
+) -> None:
+    told = {trial.number for trial in study.get_trials(deepcopy=False, states=FINISHED)}
+    context = multiprocessing.get_context("spawn")
+    failures = context.SimpleQueue()
+    processes = [
+        context.Process(target=_work_alone, args=(search, number, workers, failures))
+        for number in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        while running := [process.sentinel for process in processes if process.is_alive()]:
+            wait(running, POLL_S)
+            finished = study.get_trials(deepcopy=False, states=FINISHED)
+            for trial in finished:
+                if trial.number not in told and progress:
+                    progress(trial, len(finished))
+                told.add(trial.number)
+            codes = [process.exitcode for process in processes if process.exitcode]
+            if codes:
+                raise InputError(_failure(codes[0], None if failures.empty() else failures.get()))
+    finally:
+        for process in processes:  # where one failed, the others' trials are begun again another time
+            process.terminate()
+            process.join()
+
+
+def _work_alone(search: Search, number: int, workers: int, failures: Any) -> None:
+    """Works in a process of its own, with its share of the cores, or on one of the GPUs."""
+    _end_with_parent()
+    if devices := torch.cuda.device_count():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(devices)))).split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % devices]
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    try:
+        _work(search, _study(search), None)
+    except InputError as error:
+        failures.put(str(error))
+        sys.exit(1)
+
+
+def _failure(code: int, message: str | None) -> str:
+    return message or (
+        f"a worker process ended with code {code}, for want of memory perhaps; the same command goes on from "
+        "here, with fewer workers if need be"
+    )
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, killed too: nobody may draw trials unseen."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _exclusive(path: Path, timeout_s: float) -> Iterator[None]:
+    """Holds a lock among processes, which the system takes from one that dies; OperationalError if held."""
+    connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+    finally:
+        connection.close()
