@@ -40,7 +40,7 @@ setup(
         "dlib-bin>=20",
         "face-recognition-models>=0.3",
         "av>=16",
-        "opencv-python-headless>=4.10",
+        "opencv-python-headless>=4.12",
         "pillow>=10.1",
         "numpy>=2",
         "pandas>=2.3",
@@ -57,6 +57,7 @@ setup(
         "tensorboard>=2.18",
         "jinja2>=3.1",
         "matplotlib>=3.9",
+        "optuna>=4.2",
     ],
     extras_require={
         "demo": ["anny>=0.6.2"],
