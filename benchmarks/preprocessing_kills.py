@@ -59,22 +59,28 @@ def compare(folder: Path, kills: int, videos: int, seed: int) -> bool:
         if (killed / "faces.parquet").exists():  # got through before its moment came: once more from nothing
             is_equal &= ends_equal(manifest, killed, whole)
             shutil.rmtree(killed)
-        process = start(manifest, killed)
-        # Any moment of a run: mostly early, so that the folder is killed again and again on its way.
-        moment_s = float(rng.uniform(0, whole_s * rng.choice([0.4, 1.1])))
+        before, process = parts(killed), start(manifest, killed)
+        # Most moments are counted from the first video on: half of a short run is its start.
+        while landed % 4 and process.poll() is None and parts(killed) == before:
+            time.sleep(0.01)
+        moment_s = float(rng.uniform(0, whole_s / 4))
         try:
             process.wait(moment_s)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
             landed += 1
-            done = len(list(killed.glob("parts/**/*.json")))
-            print(f"kill {landed:2d} after {moment_s:4.1f} s: {done} of {videos} videos done")
+            print(f"kill {landed:2d}: {parts(killed) - before} videos more, {parts(killed)} of {videos} done")
     is_equal &= ends_equal(manifest, killed, whole)
     print(
         f"{kills} kills, resumed: tables and crops {'identical' if is_equal else 'DIFFERENT'} byte for byte"
     )
     return is_equal
+
+
+def parts(folder: Path) -> int:
+    """How many videos are done."""
+    return sum(1 for _ in folder.glob("parts/**/*.json"))
 
 
 def ends_equal(manifest: Path, killed: Path, whole: Path) -> bool:
