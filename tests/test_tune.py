@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import optuna
 import pandas as pd
 import pytest
+import torch
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 from ucf_fakes import write_faces
@@ -24,7 +25,17 @@ from unmasked.preprocessing.faces import FACES
 from unmasked.ucf.config import UCFConfig
 from unmasked.ucf.module import DivergedError, UCFModule
 from unmasked.ucf.search import SearchConfig, differences, flat_space, with_values
-from unmasked.ucf.tune import Search, _exclusive, best_trial, start_trial, trials_table, tune
+from unmasked.ucf.tune import (
+    Search,
+    _exclusive,
+    _failure,
+    _opened,
+    _work_alone,
+    best_trial,
+    start_trial,
+    trials_table,
+    tune,
+)
 from unmasked.ucf.tune_plots import write_plots
 
 START = UCFConfig.model_validate(
@@ -296,11 +307,19 @@ def test_a_start_that_does_not_exist_is_refused_in_one_sentence(corpus, tmp_path
 # The command
 
 
-@pytest.mark.slow
-def test_a_fault_in_a_worker_ends_the_search_with_its_sentence(search, tmp_path):
-    search = replace(search, crops_root=tmp_path)  # where no crops are
-    with pytest.raises(InputError, match=r"crop .* cannot be read"):
-        tune(search, workers=2)
+def test_a_fault_in_a_worker_is_handed_on_as_its_sentence(search, tmp_path, monkeypatch):
+    from unmasked.ucf import tune as module
+
+    told, threads = [], torch.get_num_threads()
+    monkeypatch.setattr(module, "_end_with_parent", lambda: None)  # this process has no parent to watch
+    search.out.mkdir()
+    _opened(search)
+    with pytest.raises(SystemExit, match="1"):
+        _work_alone(replace(search, crops_root=tmp_path), 0, 1, SimpleNamespace(put=told.append))
+    torch.set_num_threads(threads)
+    assert "cannot be read" in told[0]
+    assert _failure(1, told[0]) == told[0]
+    assert "ended with code -9" in _failure(-9, None)
 
 
 @pytest.mark.slow
