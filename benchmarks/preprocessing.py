@@ -284,6 +284,7 @@ def workers(out: Path) -> None:
 
     The cores that each run had say whether the machine was free: two workers can use two.
     """
+    synthetic_copies(out, 1)  # the corpus is made before anything is measured
     rates, cores, costs_s = {}, {}, {}
     for count in (1, 2):
         few, many = (measured_run(out, videos, count) for videos in (12, 132))
