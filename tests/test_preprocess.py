@@ -27,6 +27,8 @@ from preprocessing_fakes import (
     write_video,
 )
 
+from unmasked.app.verbs import preprocess as command
+from unmasked.app.verbs.preprocess import _masks, summary
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing import overlay
 from unmasked.preprocessing.align import similarity_matrix, template, warp
@@ -517,3 +519,31 @@ def test_faces_are_found_in_real_videos(shared, tmp_path):
     found = faces[faces["status"] == "ok"]
     assert (found["size_px"] > 60).all()
     assert (found["detector_score"] > -0.1).all()
+
+
+# What the command says
+
+
+def faces_of(*rows: tuple[str, int, int, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["video", "frame", "face", "status"]).assign(dataset="d")
+
+
+def test_the_summary_counts_frames_where_a_frame_has_several_faces():
+    faces = faces_of(("a", 0, 0, "ok"), ("a", 0, 1, "ok"), ("a", 1, 0, "no_face"), ("b", 0, 0, "ok"))
+    assert summary(faces) == ["d: a face in 66.7% of 3 sampled frames (3 faces, 1 no_face)"]
+    assert summary(faces[faces["face"] == 0]) == ["d: a face in 66.7% of 3 sampled frames (1 no_face)"]
+
+
+def test_choosing_by_mask_without_any_mask_is_refused_before_anything_is_made(tmp_path):
+    write_video(tmp_path / "a.mp4", 4)
+    manifest = manifest_of(tmp_path, ["a.mp4"]).assign(label=1, method="x")
+    manifest.to_csv(tmp_path / "manifest.csv", index=False)
+    out = tmp_path / "faces"
+    with pytest.raises(InputError, match=r"none of the 1 fakes .* has a manipulation mask"):
+        command.run(command.Config(manifest=tmp_path / "manifest.csv", out=out, faces="mask"))
+    assert not out.exists()
+
+
+def test_the_command_says_of_how_many_fakes_a_mask_chooses_the_face():
+    manifest = pd.DataFrame({"label": [0, 1, 1], "mask": [None, "m.mp4", None]})
+    assert _masks(manifest, Path("manifest.csv")).startswith("manipulation masks: 1 of 2 fakes")

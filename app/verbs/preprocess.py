@@ -14,6 +14,8 @@ from unmasked.preprocessing.config import PreprocessConfig
 if TYPE_CHECKING:
     import pandas as pd
 
+FRAME = ("dataset", "video", "compression", "frame")  # what tells sampled frames apart
+
 
 class Config(PreprocessConfig):
     """Where from, where to, and how faces are cropped."""
@@ -35,6 +37,8 @@ def run(config: Config) -> None:
     from unmasked.preprocessing.run import preprocess
 
     manifest = MANIFEST.read(config.manifest)
+    if config.faces == "mask":
+        print_result(_masks(manifest, config.manifest))
     with Reporter() as reporter:
         faces = preprocess(manifest, config.out, config.settings(), progress=reporter)
     if faces.empty:
@@ -56,6 +60,22 @@ def run(config: Config) -> None:
         print_result(f"{len(faces)} rows written to {config.out / 'faces.parquet'}")
 
 
+def _masks(manifest: pd.DataFrame, origin: Path) -> str:
+    """How many fakes have a manipulation mask; the others keep their largest face.
+
+    Raises:
+        InputError: none has one, so that nothing could be chosen by it.
+    """
+    fakes = manifest[manifest["label"] == 1]
+    masked = int((fakes["mask"].notna() & (fakes["mask"] != "")).sum()) if "mask" in fakes else 0
+    if not masked:
+        raise InputError(
+            f"faces=mask was given, but none of the {len(fakes)} fakes in {origin} has a manipulation mask; "
+            "scan a root that holds the masks, or choose faces=largest or faces=all"
+        )
+    return f"manipulation masks: {masked} of {len(fakes)} fakes; the largest face is kept of all others"
+
+
 def _no_face_message(faces: pd.DataFrame) -> str:
     counts = faces["status"].value_counts()
     listed = ", ".join(f"{count} {status}" for status, count in counts.items())
@@ -67,12 +87,15 @@ def _no_face_message(faces: pd.DataFrame) -> str:
 
 
 def summary(faces: pd.DataFrame) -> list[str]:
-    """One line a dataset: sampled frames, share with a face, and the other statuses by name."""
+    """One line a dataset: sampled frames, share with a face, faces if several, other statuses by name."""
     lines = []
     for dataset, rows in faces.groupby("dataset", observed=True):
-        counts = rows["status"].value_counts()
-        others = ", ".join(f"{count} {status}" for status, count in counts.items() if status != "ok")
-        share = counts.get("ok", 0) / len(rows)
-        shown = f" ({others})" if others else ""
-        lines.append(f"{dataset}: a face in {share:.1%} of {len(rows)} sampled frames{shown}")
+        frames = rows.drop_duplicates([name for name in FRAME if name in rows])  # faces=all: a row a face
+        counts = frames["status"].value_counts()
+        others = [f"{count} {status}" for status, count in counts.items() if status != "ok"]
+        if len(rows) > len(frames):
+            others.insert(0, f"{(rows['status'] == 'ok').sum()} faces")
+        share = counts.get("ok", 0) / len(frames)
+        shown = f" ({', '.join(others)})" if others else ""
+        lines.append(f"{dataset}: a face in {share:.1%} of {len(frames)} sampled frames{shown}")
     return lines
