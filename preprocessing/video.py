@@ -160,6 +160,8 @@ def read_video(
     with _opened(path, max_pixels) as (container, stream):
         packets = read_index(path, stream.index)
         announced = frame_count or stream.frames or len(packets)
+        if not announced:
+            raise Unreadable("decode_error", f"{path.name} holds no frame")
         pending = sample_indices(announced, wanted)
         if not decode_all and packets.is_exact and announced == len(packets):
             for index, time_s, frame in _decode_needed(container, stream, packets, pending):

@@ -8,6 +8,7 @@ import tarfile
 import wave
 from contextlib import suppress
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -162,6 +163,11 @@ def spoiled(tmp_path, kind):
     elif kind == "index cut off":
         write_video(path, 20)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif kind == "header alone":
+        with av.open(str(path), "w", format="avi") as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.height = stream.width = 64
+            container.start_encoding()
     elif kind == "folder":
         path.mkdir()
     return path
@@ -176,6 +182,7 @@ def spoiled(tmp_path, kind):
         ("text", "decode_error", "cannot be opened"),
         ("audio only", "decode_error", "no video stream"),
         ("index cut off", "decode_error", "cannot be opened"),
+        ("header alone", "decode_error", "no frame"),
     ],
 )
 def test_a_file_that_is_no_video_has_a_status_and_a_reason(tmp_path, kind, status, words):
