@@ -7,7 +7,7 @@ and its counts are one product of those weights with a table of counts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,20 +67,47 @@ def resample(
     The same seed gives the same resamples, whatever is asked of them. Metrics are those of
     `unmasked.evaluation.metrics.METRICS`; NaN in resamples where one is undefined.
     """
-    results = {name: np.empty(n_boot) for name in only}
-    # Only what is asked for is counted.
-    ranked = _level_table(sample) if not set(only).isdisjoint(counts.RANKING) else None
-    outcomes = _sum_table(sample, counts.confusion_terms(sample.label, sample.score, threshold))
-    terms = _sum_table(sample, counts.probability_terms(sample.label, sample.score))
-    widest = max(sample.clusters, ranked.shape[0] if ranked is not None else 0)
+    return resample_together([sample], [threshold], n_boot=n_boot, seed=seed, only=only)[0]
+
+
+def resample_together(
+    samples: Sequence[Sample],
+    thresholds: Sequence[float],
+    *,
+    n_boot: int = 2000,
+    seed: int | np.random.Generator = 0,
+    only: Collection[str] = tuple(METRICS),
+) -> list[dict[str, Array]]:
+    """`resample` for samples that share clusters: in each resample they are of the same clusters.
+
+    Args:
+        samples: with one coding of clusters; one that a sample has no rows of is absent from it. Clusters
+            are drawn within strata of the classes that they hold in each of the samples.
+        thresholds: one for each sample.
+        n_boot, seed, only: see `resample`.
+    """
+    tables = [_Tables.of(sample, cut, only) for sample, cut in zip(samples, thresholds, strict=True)]
+    results = [{name: np.empty(n_boot) for name in only} for _ in samples]
+    block = max(1, BLOCK_SIZE // max(1, *(table.widest for table in tables)))
     done = 0
-    for weights in _weights(sample, n_boot, max(1, BLOCK_SIZE // max(widest, 1)), seed):
-        block = slice(done, done + weights.shape[1])
-        values = _block_metrics(weights, ranked, outcomes, terms)
-        for name in only:
-            results[name][block] = values[name]
-        done = block.stop
+    for weights in _weights(samples, n_boot, block, seed):
+        rows = slice(done, done + weights.shape[1])
+        for table, result in zip(tables, results, strict=True):
+            values = table.metrics(weights)
+            for name in only:
+                result[name][rows] = values[name]
+        done = rows.stop
     return results
+
+
+def resampled_sums(
+    sample: Sample, terms: Array, *, n_boot: int = 2000, seed: int | np.random.Generator = 0
+) -> Array:
+    """Sums of each of the terms (K, N) over the rows of each resample of `resample`, (K, n_boot)."""
+    table = _sum_table(sample, terms)
+    block = max(1, BLOCK_SIZE // max(1, sample.clusters))
+    parts = [table @ weights for weights in _weights([sample], n_boot, block, seed)]
+    return np.concatenate([np.empty((len(terms), 0)), *parts], axis=1)
 
 
 def intervals(
@@ -130,6 +157,24 @@ def _widened(value: float, name: str, sample: Sample) -> tuple[float, float]:
     return low, high
 
 
+def drawn_mean(values: Sequence[Array], seed: int | np.random.Generator) -> Array:
+    """Mean over trainings with different seeds in each resample, which draws the seeds, (n_boot,).
+
+    Of K seeds, K - 1 are drawn with replacement: drawing K would make the spread of the mean too small by
+    (K - 1) / K (Rao and Wu 1988). One seed says nothing about seeds and is taken as it is.
+
+    Args:
+        values: for each seed (n_boot,) a metric in each resample of the same videos.
+        seed: of the drawing.
+    """
+    table = np.stack(values)  # (K, n_boot)
+    number, n_boot = table.shape
+    if number == 1:
+        return table[0]
+    chosen = np.random.default_rng(seed).integers(0, number, size=(number - 1, n_boot))
+    return np.take_along_axis(table, chosen, axis=0).mean(axis=0)
+
+
 def percentile_interval(values: Array, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The central part of the resampled values; NaN if more than a tenth of them is undefined.
 
@@ -143,19 +188,62 @@ def percentile_interval(values: Array, confidence: float = CONFIDENCE) -> tuple[
     return float(low), float(high)
 
 
-def _weights(sample: Sample, n_boot: int, block: int, seed: int | np.random.Generator) -> Iterator[Array]:
+def _weights(
+    samples: Sequence[Sample], n_boot: int, block: int, seed: int | np.random.Generator
+) -> Iterator[Array]:
     """Blocks (C, R) of how often each cluster is drawn in each resample; no block size changes them."""
-    kind = sample.holds(0) + 2 * sample.holds(1).astype(np.int64)
-    strata = [members for value in (1, 2, 3) if len(members := np.flatnonzero(kind == value))]
+    clusters = samples[0].clusters
+    kind = np.zeros(clusters, dtype=np.int64)
+    for sample in samples:
+        kind = 4 * kind + sample.holds(0) + 2 * sample.holds(1)
+    strata = [np.flatnonzero(kind == value) for value in np.unique(kind[kind > 0])]
     generators = np.random.default_rng(seed).spawn(len(strata))
     for start in range(0, n_boot, block):
         size = min(block, n_boot - start)
-        weights = np.zeros((sample.clusters, size))
+        weights = np.zeros((clusters, size))
         for members, generator in zip(strata, generators, strict=True):
             drawn = generator.integers(0, len(members), size=(size, len(members)))
             cell = drawn * size + np.arange(size)[:, None]  # (R, members) -> position in (members, R)
             weights[members] = np.bincount(cell.ravel(), minlength=len(members) * size).reshape(-1, size)
         yield weights
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What is summed over clusters for the metrics that are asked for; nothing else is counted."""
+
+    only: Collection[str]
+    ranked: sparse.csr_array | None  # (2 T, C)
+    outcomes: Array | None  # (4, C)
+    terms: Array | None  # (3 + bins, C)
+    widest: int
+
+    @classmethod
+    def of(cls, sample: Sample, threshold: float, only: Collection[str]) -> _Tables:
+        ranked = outcomes = terms = None
+        if not counts.RANKING.keys().isdisjoint(only):
+            ranked = _level_table(sample)
+        if not counts.THRESHOLD.keys().isdisjoint(only):
+            outcomes = _sum_table(sample, counts.confusion_terms(sample.label, sample.score, threshold))
+        if not counts.PROBABILITY.keys().isdisjoint(only):
+            terms = _sum_table(sample, counts.probability_terms(sample.label, sample.score))
+        widest = max(sample.clusters, 0 if ranked is None else ranked.shape[0])
+        return cls(only, ranked, outcomes, terms, widest)
+
+    def metrics(self, weights: Array) -> dict[str, Array]:
+        """Metrics of the resamples with these weights (C, R), each (R,)."""
+        values: dict[str, Array] = {}
+        if self.ranked is not None:
+            real, fake = np.split(self.ranked @ weights, 2)  # (2 T, C) @ (C, R) -> two of (T, R)
+            fp, tp = counts.cumulated(real), counts.cumulated(fake)
+            values |= {name: counts.RANKING[name](fp, tp) for name in self.only if name in counts.RANKING}
+        if self.outcomes is not None:
+            outcome = Confusion(*(self.outcomes @ weights))
+            values |= {name: rate(outcome) for name, rate in counts.THRESHOLD.items()}
+        if self.terms is not None:
+            sums = self.terms @ weights
+            values |= {name: mean(sums) for name, mean in counts.PROBABILITY.items()}
+        return values
 
 
 def _level_table(sample: Sample) -> sparse.csr_array:
@@ -183,18 +271,3 @@ def _coarse(sample: Sample) -> Array:
 def _sum_table(sample: Sample, terms: Array) -> Array:
     """(K, N) terms of rows -> (K, C) sums over the rows of each cluster."""
     return np.stack([np.bincount(sample.cluster, weights=term, minlength=sample.clusters) for term in terms])
-
-
-def _block_metrics(
-    weights: Array, ranked: sparse.csr_array | None, outcomes: Array, terms: Array
-) -> dict[str, Array]:
-    values: dict[str, Array] = {}
-    if ranked is not None:
-        real, fake = np.split(ranked @ weights, 2)  # (2 T, C) @ (C, R) -> two of (T, R)
-        fp, tp = counts.cumulated(real), counts.cumulated(fake)
-        values |= {name: function(fp, tp) for name, function in counts.RANKING.items()}
-    outcome = Confusion(*(outcomes @ weights))
-    values |= {name: function(outcome) for name, function in counts.THRESHOLD.items()}
-    sums = terms @ weights
-    values |= {name: function(sums) for name, function in counts.PROBABILITY.items()}
-    return values

@@ -33,7 +33,7 @@ def test_each_resample_has_the_metrics_of_the_rows_it_repeats(monkeypatch):
     score = score.round(1)  # with ties
     sample = Sample.of(label, score, video)
     drawn = resample(sample, 0.4, n_boot=20, seed=5)
-    weights = np.concatenate(list(module._weights(sample, 20, 7, 5)), axis=1)
+    weights = np.concatenate(list(module._weights([sample], 20, 7, 5)), axis=1)
     for index in range(20):
         repeats = weights[video, index].astype(int)
         chosen = np.repeat(np.arange(len(label)), repeats)
@@ -48,7 +48,7 @@ def test_each_resample_has_the_metrics_of_the_rows_it_repeats(monkeypatch):
 def test_resamples_draw_whole_clusters_within_their_classes():
     cluster = np.array([0, 0, 1, 1, 2, 3, 3, 4, 5, 5])
     label = np.array([0, 0, 0, 0, 1, 1, 1, 0, 0, 1])  # 0, 1, 4 real; 2, 3 fake; 5 both
-    weights = next(module._weights(Sample.of(label, np.full(10, 0.5), cluster), 500, 500, 0))
+    weights = next(module._weights([Sample.of(label, np.full(10, 0.5), cluster)], 500, 500, 0))
     assert weights.shape == (6, 500)
     assert (weights[[0, 1, 4]].sum(axis=0) == 3).all()
     assert (weights[[2, 3]].sum(axis=0) == 2).all()
