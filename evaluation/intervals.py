@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
+from scipy import sparse, stats
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, Confusion
@@ -123,7 +123,7 @@ def intervals(
 
 
 def intervals_of(sample: Sample, resamples: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
-    """Percentile intervals from the resamples of a sample.
+    """Percentile intervals from the resamples of a sample, widened for few clusters (`percentile_interval`).
 
     NaN where a class that is present has fewer than two clusters, or where more than a tenth of the
     resamples are undefined. Where every resample sits on the metric's limit (no error was made), the
@@ -137,7 +137,7 @@ def intervals_of(sample: Sample, resamples: Mapping[str, Array]) -> dict[str, tu
         return {name: (float("nan"), float("nan")) for name in resamples}
     result = {}
     for name, values in resamples.items():
-        low, high = percentile_interval(values)
+        low, high = percentile_interval(values, clusters=clusters_behind(name, sample))
         if low == high:
             low, high = _widened(low, name, sample)
         result[name] = (low, high)
@@ -146,8 +146,7 @@ def intervals_of(sample: Sample, resamples: Mapping[str, Array]) -> dict[str, tu
 
 def _widened(value: float, name: str, sample: Sample) -> tuple[float, float]:
     """The interval of a metric that has the same value in every resample."""
-    metric, per_class = METRICS[name], sample.clusters_by_class()
-    n = per_class[RATE_OF[name]] if name in RATE_OF else min(number for number in per_class if number)
+    metric, n = METRICS[name], clusters_behind(name, sample)
     reach = metric.maximum - metric.minimum
     if not np.isfinite(reach):
         return value, value
@@ -175,8 +174,23 @@ def drawn_mean(values: Sequence[Array], seed: int | np.random.Generator) -> Arra
     return np.take_along_axis(table, chosen, axis=0).mean(axis=0)
 
 
-def percentile_interval(values: Array, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def clusters_behind(name: str, sample: Sample) -> int:
+    """How many clusters a metric rests on: those of the class a rate is of, else of the smaller class."""
+    per_class = sample.clusters_by_class()
+    return per_class[RATE_OF[name]] if name in RATE_OF else min(number for number in per_class if number)
+
+
+def percentile_interval(
+    values: Array, confidence: float = CONFIDENCE, clusters: int | None = None
+) -> tuple[float, float]:
     """The central part of the resampled values; NaN if more than a tenth of them is undefined.
+
+    Args:
+        values: (n_boot,) a metric in each resample.
+        confidence: share of the values that is inside.
+        clusters: n that were resampled. Resamples of n spread as if the variance were divided by n and not
+            n - 1, and a normal quantile ignores that it is estimated: the interval reaches to the
+            quantile Φ(sqrt(n / (n - 1)) t(n - 1)) instead (Hesterberg 2015, expanded percentiles).
 
     >>> percentile_interval(np.arange(101.0), confidence=0.5)
     (25.0, 75.0)
@@ -184,7 +198,10 @@ def percentile_interval(values: Array, confidence: float = CONFIDENCE) -> tuple[
     defined = values[~np.isnan(values)]
     if len(defined) < 0.9 * len(values) or not len(defined):
         return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    tail = (1 - confidence) / 2
+    if clusters is not None and clusters > 1:
+        tail = float(stats.norm.cdf(np.sqrt(clusters / (clusters - 1)) * stats.t.ppf(tail, clusters - 1)))
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
 
 

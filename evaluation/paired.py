@@ -18,6 +18,7 @@ from unmasked.evaluation import metrics
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import (
     Sample,
+    clusters_behind,
     drawn_mean,
     intervals_of,
     percentile_interval,
@@ -212,19 +213,20 @@ def _side(
     drawn: Sequence[dict[str, Array]],
     seed: list[int],
 ) -> dict[str, Any]:
-    """Of one run: the mean of its seeds' metrics, their resamples and intervals."""
+    """Of one run: the mean of its seeds' metrics, their resamples, intervals and a sample for its sizes."""
     # Every metric draws the same seeds.
     draws = {
         name: drawn_mean([found[name] for found in drawn], np.random.default_rng([*seed, 1]))
         for name in drawn[0]
     }
     mean = {name: float(np.mean([value[name] for value in values])) for name in drawn[0]}
-    return {"value": mean, "draws": draws, "ci": intervals_of(samples[0], draws)}
+    return {"sample": samples[0], "value": mean, "draws": draws, "ci": intervals_of(samples[0], draws)}
 
 
 def _difference(sides: Sequence[dict[str, Any]], name: str, identical: bool) -> dict[str, Any]:
     a, b = sides
-    low, high = percentile_interval(a["draws"][name] - b["draws"][name])
+    fewest = min(clusters_behind(name, side["sample"]) for side in sides)
+    low, high = percentile_interval(a["draws"][name] - b["draws"][name], clusters=fewest)
     if np.isnan([*a["ci"][name], *b["ci"][name]]).any():
         low = high = float("nan")
     elif low == high and not identical and all(np.ptp(side["draws"][name]) == 0 for side in sides):

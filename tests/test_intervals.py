@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from scipy.stats import norm
+from scipy.stats import t as student_t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from unmasked.evaluation import intervals as module
@@ -161,6 +162,18 @@ def test_two_thousand_resamples_of_two_hundred_videos_take_a_second_or_two():
     found = intervals(sample, n_boot=2000)
     assert time.process_time() - start < 5  # 0.3 s alone on one core
     assert set(found) == set(METRICS)
+
+
+def test_few_clusters_widen_an_interval_as_students_t_does():
+    rng = np.random.default_rng(0)
+    n = 12
+    values = rng.normal(size=n)
+    # Resampled means spread with the variance over n; Student's interval is the oracle for their mean.
+    drawn = values[rng.integers(0, n, (20_000, n))].mean(axis=1)
+    expected = student_t.interval(0.95, n - 1, values.mean(), values.std(ddof=1) / n**0.5)
+    assert percentile_interval(drawn, clusters=n) == pytest.approx(expected, abs=0.06)
+    narrow = percentile_interval(drawn)
+    assert narrow[1] - narrow[0] < 0.9 * (expected[1] - expected[0])
 
 
 @pytest.mark.slow
