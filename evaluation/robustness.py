@@ -19,8 +19,8 @@ from unmasked.evaluation import metrics
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import (
     CONFIDENCE,
-    RATE_OF,
     Sample,
+    clusters_behind,
     intervals_of,
     percentile_interval,
     resample,
@@ -211,13 +211,11 @@ def _change_interval(change: Array, name: str, sample: Sample) -> tuple[float, f
     The bootstrap would claim certainty there. n clusters of which none has moved bound the share that
     moves by 1 - 0.025^(1/n), up or down (Clopper and Pearson 1934).
     """
-    per_class = sample.clusters_by_class()
-    present = [number for number in per_class if number]
-    if min(present) < 2:
+    if min(number for number in sample.clusters_by_class() if number) < 2:
         return float("nan"), float("nan")
-    low, high = percentile_interval(change)
+    n = clusters_behind(name, sample)
+    low, high = percentile_interval(change, clusters=n)
     if low == high:
-        n = per_class[RATE_OF[name]] if name in RATE_OF else min(present)
         reach = 1 - ((1 - CONFIDENCE) / 2) ** (1 / n)
         return max(-1.0, low - reach), min(1.0, high + reach)
     return low, high
