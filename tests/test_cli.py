@@ -139,11 +139,11 @@ def test_checkpoint_of_another_architecture(tmp_path):
     ("frame", "words"),
     [
         (predictions().drop(columns="label"), "no column 'label'"),
-        (predictions().rename(columns={"label": "labels"}), "is 'labels' meant?"),
+        (predictions().rename(columns={"label": "labels"}), "is 'labels' meant for 'label'?"),
         (predictions(score=np.linspace(-3, 3, 12)), "between 0 and 1"),
         (predictions(score=np.nan), "'score'"),
         (predictions(label=1), "both"),
-        (predictions(label=2), "allowed are 0, 1"),
+        (predictions(label=2), "allowed are 0 (real) and 1 (fake)"),
         (predictions(video="same"), "both real and fake"),
         (predictions().iloc[:0], "no rows"),
     ],

@@ -35,12 +35,21 @@ def test_video_numbers_read_from_a_csv_are_names(tmp_path):
     [
         (lambda t: t.drop(columns="label"), "no column 'label'.*needs dataset, video, label"),
         (lambda t: t.rename(columns={"label": "labels"}), "is 'labels' meant"),
-        (lambda t: t.assign(score=[2.1, -3.0, 0.2]), "2 of 3 scores lie outside.*logits, apply a sigmoid"),
+        (
+            lambda t: t.assign(score=[2.1, -3.0, 0.2]),
+            "2 of 3 scores lie outside.*like logits: apply a sigmoid",
+        ),
         (lambda t: t.assign(score=[0.2, np.inf, 0.2]), "holds inf in row 1"),
         (lambda t: t.assign(score=[0.2, np.nan, 0.2]), "empty \\(NaN\\) in row 1.*Leave out rows"),
-        (lambda t: t.assign(score=["0.2", "high", "0.1"]), "'score' holds 'high'.*type number"),
-        (lambda t: t.assign(label=["fake", "fake", "real"]), "'label' holds 'fake'.*type integer"),
-        (lambda t: t.assign(label=[2, 2, 0]), "'label' holds 2; allowed are 0, 1"),
+        (lambda t: t.assign(score=["0.2", "high", "0.1"]), "'score' holds 'high' in row 1.*must be a number"),
+        (
+            lambda t: t.assign(label=["fake", "fake", "real"]),
+            "'label' holds 'fake' in row 0.*write 1 for fake and 0 for real",
+        ),
+        (
+            lambda t: t.assign(label=[2, 2, 0]),
+            "'label' holds 2 in row 0.*allowed are 0 \\(real\\) and 1 \\(fake\\)",
+        ),
         (lambda t: t.assign(label=[1, 0, 0]), "video 'a' of D is labelled both real and fake"),
         (lambda t: t.assign(frame=0, face=0), "frame 0, face 0 of D 'a' is scored more than once"),
         (lambda t: t.iloc[:0], "no rows"),
