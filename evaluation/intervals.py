@@ -137,23 +137,26 @@ def intervals_of(sample: Sample, resamples: Mapping[str, Array]) -> dict[str, tu
         return {name: (float("nan"), float("nan")) for name in resamples}
     result = {}
     for name, values in resamples.items():
-        low, high = percentile_interval(values, clusters=clusters_behind(name, sample))
-        if low == high:
-            low, high = _widened(low, name, sample)
-        result[name] = (low, high)
+        metric, n = METRICS[name], clusters_behind(name, sample)
+        result[name] = bounded_interval(values, n, metric.minimum, metric.maximum)
     return result
 
 
-def _widened(value: float, name: str, sample: Sample) -> tuple[float, float]:
-    """The interval of a metric that has the same value in every resample."""
-    metric, n = METRICS[name], clusters_behind(name, sample)
-    reach = metric.maximum - metric.minimum
-    if not np.isfinite(reach):
-        return value, value
-    surest = ((1 - CONFIDENCE) / 2) ** (1 / n) * reach
-    low = metric.minimum + surest if value == metric.maximum else value
-    high = metric.maximum - surest if value == metric.minimum else value
-    return low, high
+def bounded_interval(
+    values: Array, clusters: int, minimum: float = 0.0, maximum: float = 1.0
+) -> tuple[float, float]:
+    """`percentile_interval`, with the bound for no error where all values are equal to a finite limit.
+
+    >>> low, high = bounded_interval(np.zeros(100), 12)
+    >>> low, round(high, 4)
+    (0.0, 0.2646)
+    """
+    low, high = percentile_interval(values, clusters=clusters)
+    reach = maximum - minimum
+    if low != high or not np.isfinite(reach):
+        return low, high
+    surest = ((1 - CONFIDENCE) / 2) ** (1 / clusters) * reach
+    return (minimum + surest if low == maximum else low), (maximum - surest if low == minimum else high)
 
 
 def drawn_mean(values: Sequence[Array], seed: int | np.random.Generator) -> Array:
