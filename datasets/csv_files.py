@@ -55,10 +55,12 @@ def read_csv(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:
     except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
         if "NULL byte" in str(error):
             raise InputError(f"table {path} cannot be read (it holds NUL bytes); write it again") from error
-        raise InputError(
-            f"table {path} cannot be read: {_ragged(path, len(header), error)}. Quote values that hold a "
-            "comma, and write decimals with a point"
-        ) from error
+        if "EOF inside string" in str(error):
+            reason = "a quotation mark is opened and never closed; close it, or leave it out"
+        else:
+            reason = _ragged(path, len(header), error)
+            reason += ". Quote values that hold a comma, and write decimals with a point"
+        raise InputError(f"table {path} cannot be read: {reason}") from error
     except UnicodeDecodeError as error:
         raise InputError(
             f"table {path} is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8"
@@ -98,6 +100,9 @@ def csv_header(path: Path) -> list[str]:
 def _check_bytes(path: Path, start: bytes) -> None:
     if not start.strip(b"\xef\xbb\xbf\r\n\t "):
         raise InputError(f"table {path} cannot be read: it is empty; give a file with a header line and rows")
+    for signature, kind in SIGNATURES:
+        if start.startswith(signature):
+            raise InputError(f"table {path} is no CSV but {kind}")
     if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in start[:64]:
         is_text = (
             start.startswith((b"\xff\xfe", b"\xfe\xff")) or 0.3 < start.count(b"\x00") / len(start) < 0.7
@@ -106,9 +111,6 @@ def _check_bytes(path: Path, start: bytes) -> None:
             "UTF-16 text; save it as UTF-8" if is_text else "no text (it holds NUL bytes); give a .csv file"
         )
         raise InputError(f"table {path} is {kind}")
-    for signature, kind in SIGNATURES:
-        if start.startswith(signature):
-            raise InputError(f"table {path} is no CSV but {kind}")
     visible = start.lstrip(b"\xef\xbb\xbf\r\n\t ")
     for sign, kind in MARKUP:
         if visible.startswith(sign):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
@@ -172,7 +173,7 @@ def _check_label_values(label: pd.Series, where: str) -> None:
         return
     value = label[wrong].iloc[0]
     advice = "write 1 for fake and 0 for real"
-    if pd.api.types.is_numeric_dtype(label):
+    if pd.api.types.is_numeric_dtype(label) and label.nunique() > 2:
         advice += "; a number for each method belongs in a column of its own, method"
     raise InputError(
         f"{where}: column 'label' holds {_shown(value)} in {_row(wrong)}; allowed are 0 (real) and 1 (fake): "
@@ -183,8 +184,8 @@ def _check_label_values(label: pd.Series, where: str) -> None:
 def _check_scores(score: pd.Series, where: str) -> None:
     if score.isna().any():
         raise InputError(
-            f"{where}: column 'score' is empty (NaN) in {_row(score.isna())}, one of "
-            f"{int(score.isna().sum())}; every row needs P(fake) between 0 and 1. Leave out rows "
+            f"{where}: column 'score' is empty (NaN) in {_row(score.isna())}, and in "
+            f"{int(score.isna().sum())} of {len(score)} rows; every row needs P(fake) between 0 and 1. Leave out rows "
             "that could not be scored"
         )
     numbers = pd.to_numeric(score, errors="coerce")
@@ -197,7 +198,9 @@ def _check_scores(score: pd.Series, where: str) -> None:
     outside = (numbers < 0) | (numbers > 1)
     if outside.any():
         looks = "If they are logits, apply a sigmoid; if they are percentages, divide by 100"
-        if (numbers < 0).any():
+        if np.isinf(numbers).any():
+            looks = "Leave out rows that could not be scored"
+        elif (numbers < 0).any():
             looks = "They look like logits: apply a sigmoid, 1 / (1 + exp(-x))"
         elif numbers.max() <= 100 and numbers.median() > 1:
             looks = "They look like percentages: divide by 100"

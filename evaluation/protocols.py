@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation import metrics
 from unmasked.evaluation.collection import Scored
-from unmasked.evaluation.evaluate import clusters_of
 from unmasked.evaluation.intervals import Sample, intervals
+from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.paired import paired_difference
 from unmasked.evaluation.predictions import evaluated_rows
@@ -113,6 +113,22 @@ def run_protocols(
     return rows
 
 
+def by_condition(rows: pd.DataFrame, always: bool = False) -> dict[str, pd.DataFrame]:
+    """Rows by dataset, and by compression where a dataset has several (or ``always``, where it is known)."""
+    found = {}
+    for dataset, of_dataset in rows.groupby("dataset", sort=True, observed=True):
+        known = of_dataset["compression"].dropna() if "compression" in of_dataset else pd.Series(dtype=object)
+        levels = sorted(known.unique())
+        if len(levels) + always < 2:
+            found[str(dataset)] = of_dataset
+            continue
+        for level in levels:
+            found[f"{dataset} ({level})"] = of_dataset[of_dataset["compression"] == level]
+        if len(known) < len(of_dataset):
+            found[f"{dataset} (compression not stated)"] = of_dataset[of_dataset["compression"].isna()]
+    return found
+
+
 class _Asked:
     """One protocol asked of one detector."""
 
@@ -126,7 +142,6 @@ class _Asked:
             kept = kept[(kept["label"] == 0) | kept["method"].isin(protocol.methods)]
         found = sorted(kept["dataset"].unique(), key=lambda name: (name not in self.training.datasets, name))
         order = [name for name in protocol.test or found if name in found]
-        # Compressions of one dataset are tested apart, as datasets are.
         self.by_dataset = {name: kept[kept["dataset"] == name] for name in order}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -150,15 +165,10 @@ class _Asked:
                 yield self._compared(name, conditions[own], rows, seeded_by=name)
 
     def _conditions(self) -> dict[str, pd.DataFrame]:
-        """Rows by dataset, and by compression where a dataset has several."""
-        found = {}
-        for name, rows in self.by_dataset.items():
-            levels = sorted(rows["compression"].dropna().unique()) if "compression" in rows else []
-            if len(levels) < 2:
-                found[name] = rows
-                continue
-            for level in levels:
-                found[f"{name} ({level})"] = rows[rows["compression"] == level]
+        """Compressions of one dataset are tested apart, as datasets are."""
+        found: dict[str, pd.DataFrame] = {}
+        for rows in self.by_dataset.values():
+            found |= by_condition(rows)
         return found
 
     def _own_condition(self, conditions: Mapping[str, pd.DataFrame]) -> str | None:

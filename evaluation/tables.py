@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from unmasked.evaluation.metrics import METRICS
+
 NOT_ENOUGH = "not enough data"
 LATEX_HEAD = "% \\input this file; the preamble needs \\usepackage{booktabs} and \\usepackage{graphicx}.\n"
 LATEX_SIGNS = {
@@ -96,7 +98,7 @@ def with_interval(value: float | None, interval: Sequence[float | None], signed:
     form = "+.3f" if signed else ".3f"
     if value is None or math.isnan(value):
         return NOT_ENOUGH
-    low, high = (math.nan if end is None else end for end in interval)
+    low, high = (math.nan if end is None else end for end in interval or (None, None))
     if math.isnan(low) or math.isnan(high):
         return f"{value:{form}}"
     return f"{value:{form}} [{low:{form}}, {high:{form}}]"
@@ -204,6 +206,49 @@ def _protocol_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table(rows[0]["title"], head, cells, notes, label=rows[0]["protocol"])
 
 
+def compare_tables(results: Mapping[str, Any]) -> list[Table]:
+    """The differences of two runs by dataset and metric, the videos of one only, and what else is unlike."""
+    settings, names = results["settings"], {side: results[side]["name"] for side in "ab"}
+    rows = [
+        [name, str(block["n"]["shared_videos"]), METRICS[key].title]
+        + [with_interval(found[side], found[f"{side}_ci"]) for side in "ab"]
+        + [with_interval(found["difference"], found["difference_ci"], signed=True), block["readings"][key]]
+        for name, block in results["datasets"].items()
+        for key, found in block["metrics"].items()
+    ]
+    notes = [f"{side}: {results[side]['name']}, {_told(results[side])}." for side in "ab"]
+    notes.append(
+        f"Difference: {settings['difference']}. In brackets: {settings['confidence']:.0%} interval, "
+        f"{settings['n_boot']} resamples of the {settings['unit']}; level: {settings['level']}."
+    )
+    head = ["dataset", "videos in both", "metric", "a", "b", "a − b", "reading"]
+    title = f"{names['a']} and {names['b']} on the same videos"
+    data = [
+        [name, *(str(found[key]) for key in ("shared", "only_a", "only_b", "other_number_of_crops"))]
+        for name, found in results["data"].items()
+    ]
+    unlike = [[row["section"], row["key"], row["a"], row["b"]] for row in results["differences"]]
+    said = [
+        f"{results['equal']} further settings are equal.",
+        *(f"Unknown: {words}." for words in results["unknown"]),
+    ]
+    return [
+        Table(title, head, rows, notes, label="compare"),
+        Table(
+            "Videos", ["dataset", "in both", "only in a", "only in b", "in both, other number of crops"], data
+        ),
+        Table("What else is unlike", ["part", "key", "a", "b"], unlike, said),
+    ]
+
+
+def _told(side: Mapping[str, Any]) -> str:
+    threshold = side["threshold"]
+    return (
+        f"{side['detector']}, trained on {' + '.join(side['trained_on']) or 'not stated'}, selection: "
+        f"{side['selection_rule']}, FPR and TPR at score > {threshold['value']:.4g} ({_rule(threshold)})"
+    )
+
+
 def _rule(threshold: Mapping[str, Any]) -> str:
     where = f" on {threshold['fitted_on']}" if threshold.get("fitted_on") else ""
     return f"rule: {threshold['rule']}{where}"
@@ -219,7 +264,7 @@ def _pipes(cells: Sequence[str]) -> str:
 
 def _ampersands(cells: Sequence[str]) -> str:
     line = " & ".join(escaped(cell) for cell in cells) + r" \\"
-    # After the \\\\ of the line above, a bracket would be a length and a star an option.
+    # After the backslashes that end the line above, a bracket would be a length and a star an option.
     return f"{{}}{line}" if line.startswith(("[", "*")) else line
 
 
