@@ -110,47 +110,43 @@ def settings_of(names: Iterable[str], severities: Iterable[int] = SEVERITIES) ->
     """The settings that names stand for, in order, each once.
 
     Args:
-        names: ``jpeg`` or ``jpeg@crop`` changes the crop, ``jpeg@frame`` the whole frame; a name of `NAMED`
-            has a severity of its own; ``h264`` changes the video.
+        names: ``jpeg`` or ``jpeg@crop`` changes the crop, ``jpeg@frame`` the whole frame, ``h264`` the video;
+            ``jpeg:3`` or ``jpeg@frame:3`` has a severity of its own, as a name of `NAMED` has.
         severities: 1 (mild) to 5, for the names that have none of their own.
 
     Raises:
         InputError: a name, a place or a severity is not known.
 
-    >>> [(setting.label, setting.severity) for setting in settings_of(["jpeg_50", "h264"], [1, 5])]
-    [('jpeg', 3), ('h264', 1), ('h264', 5)]
+    >>> [(found.label, found.severity) for found in settings_of(["jpeg_50", "blur_3@frame", "h264"], [5])]
+    [('jpeg', 3), ('gaussian_blur@frame', 1), ('h264', 5)]
     """
     severities = list(severities)
-    for severity in severities:
-        if severity not in SEVERITIES:
-            raise InputError(f"severity {severity} is not known; choose from 1 (mild) to 5 (strong)")
     chosen = []
     for text in names:
-        name, where, own = _parsed(text)
-        chosen += [Setting(name, severity, where) for severity in (own or severities)]
+        label, colon, own = text.partition(":")
+        name, where, published = _parsed(label)
+        for severity in [own] if colon else published or severities:
+            if str(severity) not in map(str, SEVERITIES):
+                raise InputError(f"severity {severity} of {name} is not known; choose 1 (mild) to 5 (strong)")
+            chosen.append(Setting(name, int(severity), where))
     return list(dict.fromkeys(chosen))
 
 
 def _parsed(text: str) -> tuple[str, Where, list[int]]:
-    """Name, place and, for a named setting, its severity."""
-    name, at, place = text.partition("@")
-    name, *own = NAMED.get(name, (name,))  # type: ignore[assignment]
+    """Name, place and, for a published setting, its severity."""
+    given, at, place = text.partition("@")
+    name, published = (NAMED[given][0], [NAMED[given][1]]) if given in NAMED else (given, [])
     if name not in PERTURBATIONS:
         known = [*PERTURBATIONS, *NAMED]
         near = difflib.get_close_matches(name, known, n=1)
         meant = f" (is {near[0]!r} meant?)" if near else ""
         raise InputError(f"perturbation {text!r} is not known{meant}; choose from {', '.join(known)}")
-    if at and place not in ("crop", "frame"):
-        raise InputError(
-            f"perturbation {text!r} names the place {place!r}; write {name}@crop or {name}@frame"
-        )
-    if PERTURBATIONS[name].of_video:
-        if place == "crop":
-            raise InputError(
-                f"perturbation {text!r} is not known: {name} changes a whole video; write {name}"
-            )
-        place = "frame"
-    return name, "frame" if place == "frame" else "crop", own  # type: ignore[return-value]
+    of_video = PERTURBATIONS[name].of_video
+    places = ("frame",) if of_video else ("crop", "frame")
+    if at and place not in places:
+        allowed = " or ".join(f"{given}@{allowed}" for allowed in places)
+        raise InputError(f"perturbation {text!r} has the place {place!r}; write {allowed}")
+    return name, "frame" if of_video or place == "frame" else "crop", published
 
 
 def _listed(words: str, *settings: float, of_video: bool = False) -> Callable[[Callable], Callable]:
@@ -242,6 +238,9 @@ def h264(frames: Iterable[Image], target: Path, crf: float, frame_rate: Fraction
         target: an .mp4 file.
         crf: 0 to 51, higher is worse.
         frame_rate: frames a second.
+
+    Raises:
+        InputError: the frames have different sizes.
     """
     import av
 
@@ -251,9 +250,15 @@ def h264(frames: Iterable[Image], target: Path, crf: float, frame_rate: Fraction
         stream.pix_fmt = "yuv420p"
         for number, image in enumerate(frames):
             height, width = image.shape[:2]
-            even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             if number == 0:
-                stream.height, stream.width = even.shape[:2]
+                stream.height, stream.width = height + height % 2, width + width % 2
+                first = image.shape
+            if image.shape != first:
+                raise InputError(
+                    f"frame 0 has {first[1]} x {first[0]} pixels and frame {number} {width} x {height}; an "
+                    "H.264 file holds frames of one size: leave h264 out, or the video"
+                )
+            even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
             frame.pts = number
             container.mux(stream.encode(frame))

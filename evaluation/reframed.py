@@ -167,25 +167,27 @@ def _of_video(video: Video, number: int, setting: Setting, size_px: int) -> list
     try:
         with TemporaryDirectory(prefix="unmasked-") as folder:
             target = Path(folder) / "reencoded.mp4"
-            written: list[int] = []
+            written: list[tuple[int, tuple[int, int]]] = []
             rate = frame_rate(video.path, max_pixels=MAX_PIXELS)
             setting.perturbation.change(_every_frame(video, written), target, setting.value, rate)
-            position = {index: place for place, index in enumerate(written)}
-            index_at = {position[index]: index for index in video.frames.tolist() if index in position}
-            for frame in read_video(target, wanted=list(index_at), max_pixels=MAX_PIXELS):
+            sampled = set(video.frames.tolist())
+            # Frames that could not be decoded are not in the new file: its numbers are positions in `written`.
+            wanted = [place for place, (index, _) in enumerate(written) if index in sampled]
+            for frame in read_video(target, wanted=wanted, max_pixels=MAX_PIXELS):
                 if frame.image is not None:
-                    made += _cut(frame.image, video, index_at[frame.index], number, size_px)
+                    index, (height, width) = written[frame.index]
+                    made += _cut(frame.image[:height, :width], video, index, number, size_px)
     except (Unreadable, FewerFrames) as error:
         raise _changed_file(video, error) from error
     return _complete(made, video, 1)
 
 
-def _every_frame(video: Video, written: list[int]) -> Iterator[Image]:
-    """Every frame that can be decoded, upright; ``written`` gets their indices."""
+def _every_frame(video: Video, written: list[tuple[int, tuple[int, int]]]) -> Iterator[Image]:
+    """Every frame that can be decoded, upright; ``written`` gets their indices, heights and widths."""
     with suppress(FewerFrames):  # it has ended, and every frame was given
         for frame in read_video(video.path, wanted=EVERY_FRAME, max_pixels=MAX_PIXELS):
             if frame.image is not None:
-                written.append(frame.index)
+                written.append((frame.index, frame.image.shape[:2]))
                 yield frame.image
 
 
