@@ -23,6 +23,7 @@ class Run:
         folder: where it was read.
         metrics: what `evaluate` gave, NaN where it was undefined.
         predictions: the scores behind it.
+        thresholds: each stored threshold under its rule, as ``thresholds.json`` has it.
         records: a dict for each validation during training.
         fairness: what ``fairness.json`` holds.
         explanation: Grad-CAM pictures and t-SNE.
@@ -35,6 +36,7 @@ class Run:
     folder: Path
     metrics: dict[str, Any]
     predictions: pd.DataFrame | None
+    thresholds: dict[str, dict[str, Any]]
     records: list[dict[str, Any]]
     fairness: dict[str, Any] | None
     explanation: Explanation | None
@@ -61,6 +63,11 @@ class Run:
     def datasets(self) -> list[str]:
         """The tested datasets, the source first."""
         return [row["test"] for row in self.metrics["matrix"]]
+
+    @property
+    def robustness(self) -> list[dict[str, Any]]:
+        """What perturbations did, a record for each dataset, perturbation and severity."""
+        return self.metrics.get("robustness") or []
 
     @property
     def detector(self) -> str:
@@ -101,8 +108,10 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
     lines = folder / "metrics.jsonl"
     return Run(
         folder=folder,
-        metrics=_with_nan(metrics),
+        # What is published is no measurement: null there is nothing said, not a number that is undefined.
+        metrics=_with_nan(metrics) | {"published": metrics.get("published")},
         predictions=read_predictions(table) if predictions or table.is_file() else None,
+        thresholds=_with_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
         records=[_parsed(line, lines) for line in _text(lines).splitlines() if line.strip()],
         fairness=_json(folder / "fairness.json"),
         explanation=read_explanation(folder),

@@ -6,14 +6,8 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from unmasked.analysis.figures import (
-    Dot,
-    DotDisplay,
-    PrecisionRecallDisplay,
-    RocDisplay,
-    ScoreDisplay,
-    TrainingDisplay,
-)
+from unmasked.analysis.figures import Dot, DotDisplay, ScoreDisplay, TrainingDisplay
+from unmasked.analysis.figures_curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
 from unmasked.analysis.pictures import CamGridDisplay, CamRow, EmbeddingDisplay, strip
 from unmasked.evaluation.curves import curves, score_histogram
 from unmasked.evaluation.evaluate import evaluate

@@ -15,11 +15,12 @@ from unmasked.analysis.report import page, write_report
 from unmasked.analysis.results import read_run
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
-from unmasked.evaluation.evaluate import evaluate, fit_threshold
+from unmasked.evaluation.evaluate import evaluate
+from unmasked.evaluation.fitted import fit_threshold
 from unmasked.evaluation.predictions import PREDICTIONS
 from unmasked.fairness.run import audit_datasets, write
 
-SECTIONS = ["answer", "done", "datasets", "curves", "thresholds"]
+SECTIONS = ["answer", "done", "datasets", "curves", "thresholds", "robustness", "abstention", "calibration"]
 SECTIONS += ["fairness", "explanations", "limits", "settings", "glossary"]
 SOURCE, UNSEEN = "FaceForensics++", "Celeb-DF-v2"
 

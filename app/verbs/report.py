@@ -1,4 +1,4 @@
-"""``unmasked report``: a run's folder -> one page and a model card."""
+"""``unmasked report``: a run's folder -> one page, a model card, and figures with their numbers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Config(BaseModel):
 
 
 def run(config: Config) -> None:
-    """Writes ``report.html`` and ``model_card.md`` into the run's folder."""
+    """Writes ``report.html``, ``model_card.md`` and ``figures/`` into the run's folder."""
     from unmasked.analysis.report import write_report
 
     page = write_report(config.run, truth=config.truth)
-    print_result(f"report: {page}")
+    print_result(f"report: {page}; its figures with their numbers: {page.parent / 'figures'}")
