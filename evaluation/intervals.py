@@ -159,6 +159,25 @@ def bounded_interval(
     return (minimum + surest if low == maximum else low), (maximum - surest if low == minimum else high)
 
 
+def difference_interval(
+    draws: tuple[Array, Array], own: Sequence[Sequence[float]], clusters: int
+) -> tuple[float, float]:
+    """The interval of the first metric minus the second; NaN where either has none.
+
+    Args:
+        draws: both in each resample, (n_boot,).
+        own: the interval of each. Where neither varies, as no error is made, they are as far apart as the
+            ends of these.
+        clusters: the fewer of those behind either.
+    """
+    if np.isnan(own).any():
+        return float("nan"), float("nan")
+    low, high = percentile_interval(draws[0] - draws[1], clusters=clusters)
+    if low == high and all(np.ptp(values) == 0 for values in draws):
+        low, high = own[0][0] - own[1][1], own[0][1] - own[1][0]
+    return float(low), float(high)
+
+
 def drawn_mean(values: Sequence[Array], seed: int | np.random.Generator) -> Array:
     """Mean over trainings with different seeds in each resample, which draws the seeds, (n_boot,).
 

@@ -19,9 +19,9 @@ from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import (
     Sample,
     clusters_behind,
+    difference_interval,
     drawn_mean,
     intervals_of,
-    percentile_interval,
     resample_together,
 )
 from unmasked.evaluation.metrics import METRICS, Aggregation, video_scores
@@ -226,19 +226,17 @@ def _side(
 def _difference(sides: Sequence[dict[str, Any]], name: str, identical: bool) -> dict[str, Any]:
     a, b = sides
     fewest = min(clusters_behind(name, side["sample"]) for side in sides)
-    low, high = percentile_interval(a["draws"][name] - b["draws"][name], clusters=fewest)
-    if np.isnan([*a["ci"][name], *b["ci"][name]]).any():
-        low = high = float("nan")
-    elif low == high and not identical and all(np.ptp(side["draws"][name]) == 0 for side in sides):
-        # Neither made an error to resample: they are as far apart as the ends of their own intervals.
-        low, high = a["ci"][name][0] - b["ci"][name][1], a["ci"][name][1] - b["ci"][name][0]
+    draws = a["draws"][name], b["draws"][name]
+    interval = (0.0, 0.0)
+    if not identical or np.isnan(a["ci"][name]).any():
+        interval = difference_interval(draws, (a["ci"][name], b["ci"][name]), fewest)
     return {
         "a": a["value"][name],
         "a_ci": list(a["ci"][name]),
         "b": b["value"][name],
         "b_ci": list(b["ci"][name]),
         "difference": a["value"][name] - b["value"][name],
-        "difference_ci": [low, high],
+        "difference_ci": list(interval),
     }
 
 

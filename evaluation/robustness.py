@@ -176,7 +176,7 @@ def _draws(sample: Sample, cut: float, n_boot: int, seed: list[int]) -> Draws:
 def _samples(clean: pd.DataFrame, perturbed: pd.DataFrame, aggregation: Aggregation) -> tuple[Sample, Sample]:
     """The videos of both, in one order and with the same clusters, so that a seed draws the same ones."""
     # Here, since `evaluate` imports this file.
-    from unmasked.evaluation.evaluate import clusters_of
+    from unmasked.evaluation.levels import clusters_of
 
     before, after = (video_scores(rows, aggregation) for rows in (clean, perturbed))
     assert (before["video"].to_numpy() == after["video"].to_numpy()).all()

@@ -197,7 +197,7 @@ def stored_threshold(path: Path) -> Threshold:
 
 def _thresholds(config: Config, detector: Scored) -> list[Threshold]:
     """The stored threshold, else those fitted on the source's validation rows, else none: 0.5 is used."""
-    from unmasked.evaluation.evaluate import fit_threshold
+    from unmasked.evaluation.fitted import fit_threshold
 
     if config.thresholds is not None:
         return [stored_threshold(config.thresholds)]
