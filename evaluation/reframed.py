@@ -171,7 +171,7 @@ def _of_video(video: Video, number: int, setting: Setting, size_px: int) -> list
             rate = frame_rate(video.path, max_pixels=MAX_PIXELS)
             setting.perturbation.change(_every_frame(video, written), target, setting.value, rate)
             sampled = set(video.frames.tolist())
-            # Frames that could not be decoded are not in the new file: its numbers are positions in `written`.
+            # The new file lacks frames that could not be decoded: it numbers by the place in `written`.
             wanted = [place for place, (index, _) in enumerate(written) if index in sampled]
             for frame in read_video(target, wanted=wanted, max_pixels=MAX_PIXELS):
                 if frame.image is not None:

@@ -178,7 +178,8 @@ def test_a_reencoded_video_has_the_same_frames_and_loses_more_with_severity(tmp_
         cut = [frame[: shape[0], : shape[1]] for frame in frames]
         ratios.append(np.mean([psnr(*pair) for pair in zip(cut, images, strict=True)]))
     assert ratios == sorted(ratios, reverse=True)
-    assert ratios[0] > 32
+    assert ratios[0] > 28
+    assert abs(np.mean(np.subtract(cut, images, dtype=float), axis=(0, 1, 2))).max() < 2
     with av.open(str(path)) as container:
         assert container.streams.video[0].codec_context.name == "h264"
         assert container.streams.video[0].average_rate == RATE
@@ -191,7 +192,7 @@ def test_reencoding_gives_the_same_file_twice(tmp_path):
 
 
 def test_frames_that_change_their_size_are_refused(tmp_path):
-    with pytest.raises(InputError, match="64 x 64 .* 32 x 64"):
+    with pytest.raises(InputError, match=r"64 x 64 .* 32 x 64"):
         encoded(tmp_path / "a.mp4", 1, [picture(0, 64, 64), picture(0, 64, 32)])
 
 
