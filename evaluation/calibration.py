@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 from unmasked.datasets.errors import InputError
@@ -168,7 +168,7 @@ def _logit(score: Array) -> Array:
     return np.log(inside) - np.log1p(-inside)
 
 
-def _temperature(label: Array, score: Array) -> float:
+def _temperature(label: NDArray[np.int64], score: Array) -> float:
     """T of least log loss; the loss has one valley in T, as it is convex in 1 / T."""
     signed = np.where(label == 1, 1.0, -1.0) * _logit(score)
     low, high = np.log(TEMPERATURES)
@@ -181,7 +181,7 @@ def _temperature(label: Array, score: Array) -> float:
     return float(np.exp(found.x))
 
 
-def _isotonic(label: Array, score: Array) -> dict[str, list[float]]:
+def _isotonic(label: NDArray[np.int64], score: Array) -> dict[str, list[float]]:
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, label)
@@ -223,13 +223,16 @@ def _pair(
 
 
 def _check_parameter(calibration: Calibration) -> None:
+    parameter = calibration.parameter
     if calibration.kind not in KINDS:
         raise ValueError(f"kind {calibration.kind!r}")
     if calibration.kind == "temperature":
-        if not isinstance(calibration.parameter, (int, float)) or not calibration.parameter > 0:
+        if not isinstance(parameter, (int, float)) or not parameter > 0:
             raise ValueError("a temperature is a number above 0")
         return
-    score, probability = (np.asarray(calibration.parameter[key], float) for key in ("score", "probability"))
+    if not isinstance(parameter, dict):
+        raise ValueError("isotonic needs its corners")
+    score, probability = (np.asarray(parameter[key], np.float64) for key in ("score", "probability"))
     rising = score.shape == probability.shape and (np.diff(score) >= 0).all()
     if not rising or not len(score) or not ((probability >= 0) & (probability <= 1)).all():
         raise ValueError("corners are scores in rising order, each with a probability")

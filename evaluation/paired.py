@@ -8,7 +8,7 @@ scored are drawn on their own. Seeds are a level of their own: each resample dra
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from unmasked.evaluation.intervals import (
 from unmasked.evaluation.metrics import METRICS, Aggregation, video_scores
 
 Level = Literal["frame", "video"]
-Run = pd.DataFrame | Sequence[pd.DataFrame]
+Run: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]
 KEYS = ("dataset", "video")
 
 
