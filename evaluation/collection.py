@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Scored:
     predictions: pd.DataFrame
     files: tuple[str, ...]
     training: Training
+    card: Mapping[str, Any] = field(default_factory=dict)  # of these weights; empty if there is none
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,8 @@ def _part(file: Path, root: Path, stated: Stated, cards: Mapping[str, dict[str, 
     detector = only_value(predictions, "detector", file)
     checkpoint = only_value(predictions, "checkpoint", file)
     names = [*_names(file, root), *([detector] if detector else [])]
-    training = _training(cards.get(checkpoint, {}))
+    card = cards.get(checkpoint, {})
+    training = _training(card)
     values = {name: only_value(predictions, name, file) for name in STATED}
     source = stated.of("source", names) or values["trained_on"]
     held_out = stated.of("held_out", names) or values["held_out"]
@@ -159,7 +161,7 @@ def _part(file: Path, root: Path, stated: Stated, cards: Mapping[str, dict[str, 
         selection_rule=stated.of("selection", names) or training.selection_rule,
     )
     name = detector or (file.stem if file.stem != "predictions" else file.resolve().parent.name)
-    return Scored(name, detector or name, predictions, (_relative(file, root),), training)
+    return Scored(name, detector or name, predictions, (_relative(file, root),), training, card)
 
 
 def _names(file: Path, root: Path) -> list[str]:
@@ -196,7 +198,7 @@ def _together(parts: Sequence[Scored]) -> Scored:
                 f"{'/'.join(sorted(shared)[0][:2])}; keep one of them, or name the detectors apart in a "
                 "column detector"
             )
-    return Scored(first.name, first.detector, every, files, first.training)
+    return replace(first, predictions=every, files=files)
 
 
 def _crops(predictions: pd.DataFrame) -> set[tuple[str, ...]]:
@@ -214,7 +216,7 @@ def _distinctly_named(found: Sequence[Scored]) -> list[Scored]:
         if names.count(name) > 1:
             folder = Path(scored.files[0]).parent.as_posix()
             name = f"{name} ({folder if folder != '.' else Path(scored.files[0]).stem})"
-        result.append(Scored(name, scored.detector, scored.predictions, scored.files, scored.training))
+        result.append(replace(scored, name=name))
     return result
 
 

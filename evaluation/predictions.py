@@ -185,8 +185,8 @@ def _check_scores(score: pd.Series, where: str) -> None:
     if score.isna().any():
         raise InputError(
             f"{where}: column 'score' is empty (NaN) in {_row(score.isna())}, and in "
-            f"{int(score.isna().sum())} of {len(score)} rows; every row needs P(fake) between 0 and 1. Leave out rows "
-            "that could not be scored"
+            f"{int(score.isna().sum())} of {len(score)} rows; every row needs P(fake) between 0 and 1. "
+            "Leave out rows that could not be scored"
         )
     numbers = pd.to_numeric(score, errors="coerce")
     if (wrong := numbers.isna()).any():

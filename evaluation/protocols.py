@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -25,8 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation import metrics
 from unmasked.evaluation.collection import Scored
-from unmasked.evaluation.intervals import Sample, intervals
-from unmasked.evaluation.levels import clusters_of
+from unmasked.evaluation.counts import Array
+from unmasked.evaluation.intervals import Sample, difference_interval, intervals_of, resample
+from unmasked.evaluation.levels import HALF, sample_of
 from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.paired import paired_difference
 from unmasked.evaluation.predictions import evaluated_rows
@@ -47,10 +49,10 @@ GAPS: dict[Kind, str] = {
     "compression_shift": "AUC at the first compression minus AUC here; the same videos, paired",
     "by_method": "AUC on all methods minus AUC on this one; the same reals",
 }
-SHOWN = ("auc", "fpr", "tpr")
+RATES = ("fpr", "tpr")
 NAN = float("nan")
-UNKNOWN = (NAN, [NAN, NAN])
-REFERENCE = (0.0, [0.0, 0.0])  # the gap to itself
+UNKNOWN = (NAN, (NAN, NAN))
+REFERENCE = (0.0, (0.0, 0.0))  # the gap to itself
 
 
 class Protocol(BaseModel):
@@ -129,6 +131,18 @@ def by_condition(rows: pd.DataFrame, always: bool = False) -> dict[str, pd.DataF
     return found
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """One detector on one set of videos."""
+
+    sample: Sample
+    values: dict[str, float]
+    draws: dict[str, Array]
+    ci: dict[str, tuple[float, float]]
+    real_videos: int
+    fake_videos: int
+
+
 class _Asked:
     """One protocol asked of one detector."""
 
@@ -155,14 +169,15 @@ class _Asked:
 
     def _cross_dataset(self) -> Iterator[dict[str, Any]]:
         conditions = {name: rows for name, rows in self._conditions().items() if rows["label"].nunique() == 2}
+        measured = {name: self._measured(rows) for name, rows in conditions.items()}
         own = self._own_condition(conditions)
-        for name, rows in conditions.items():
-            if name == own:
-                yield self._row(name, rows, gap=REFERENCE)
-            elif own is None:
-                yield self._row(name, rows)
+        for name, found in measured.items():
+            if own is None:
+                yield self._row(name, found)
+            elif name == own:
+                yield self._row(name, found, gap=REFERENCE)
             else:
-                yield self._compared(name, conditions[own], rows, seeded_by=name)
+                yield self._row(name, found, gap=_independent_gap(measured[own], found))
 
     def _conditions(self) -> dict[str, pd.DataFrame]:
         """Compressions of one dataset are tested apart, as datasets are."""
@@ -189,7 +204,7 @@ class _Asked:
         if seen["label"].nunique() < 2 or not unseen & fakes:
             return
         train = f"{source} without {', '.join(sorted(unseen))}"
-        yield self._row(f"{source}: methods trained on", seen, gap=REFERENCE, train=train)
+        yield self._row(f"{source}: methods trained on", self._measured(seen), REFERENCE, train=train)
         for method in sorted(unseen & fakes):
             one = rows[(rows["label"] == 0) | (rows["method"] == method)]
             yield self._compared(f"{source}: {method}", seen, one, train=train)
@@ -213,32 +228,21 @@ class _Asked:
             clean, other = (part[part["video"].isin(shared)] for part in both)
             if clean["label"].nunique() < 2:
                 continue
-            yield self._row(f"{name} ({before})", clean, gap=REFERENCE)
+            yield self._row(f"{name} ({before})", self._measured(clean), REFERENCE)
             yield self._compared(f"{name} ({after})", clean, other, same_videos=True)
 
     def _row(
         self,
         test: str,
-        rows: pd.DataFrame,
-        gap: tuple[float, list[float]] = UNKNOWN,
+        found: _Measured,
+        gap: tuple[float, Sequence[float]] = UNKNOWN,
         *,
         paired: bool = False,
         train: str | None = None,
     ) -> dict[str, Any]:
-        """One test, with its own interval."""
-        scored = video_scores(rows, self.protocol.aggregation) if self.protocol.level == "video" else rows
-        # Clusters and seed as `evaluate` has them, so that both give the same interval.
-        sample = Sample.of(scored["label"], scored["score"], clusters_of(scored))
-        cut = self.threshold.value if self.threshold else 0.5
-        draws = np.random.default_rng([self.seed, zlib.crc32(str(rows["dataset"].iloc[0]).encode())])
-        ci = intervals(sample, cut, n_boot=self.n_boot, seed=draws, only=SHOWN)
-        values = {
-            "auc": metrics.auc(sample.label, sample.score),
-            **metrics.at_threshold(sample.label, sample.score, cut),
-        }
-        rates = SHOWN[1:] if self.threshold else ()
-        videos = rows.drop_duplicates([name for name in ("video", "compression") if name in rows])
-        kind = self.protocol.protocol
+        kind, point = self.protocol.protocol, self.threshold
+        rates = {key: found.values[key] if point else NAN for key in RATES}
+        rates_ci = {f"{key}_ci": list(found.ci[key]) if point else [NAN, NAN] for key in RATES}
         return {
             "protocol": kind,
             "title": TITLES[kind],
@@ -246,18 +250,18 @@ class _Asked:
             "train": train or self._trained_on(),
             "test": test,
             "level": self.protocol.level,
-            "auc": values["auc"],
-            "auc_ci": list(ci["auc"]),
+            "auc": found.values["auc"],
+            "auc_ci": list(found.ci["auc"]),
             "gap": gap[0],
             "gap_ci": list(gap[1]),
             "gap_is": GAPS[kind],
             "is_reference": gap is REFERENCE,
             "paired": paired,
-            "real_videos": int((videos["label"] == 0).sum()),
-            "fake_videos": int((videos["label"] == 1).sum()),
-            "threshold": self.threshold.to_dict() if self.threshold else None,
-            **{key: values[key] if key in rates else NAN for key in SHOWN[1:]},
-            **{f"{key}_ci": list(ci[key]) if key in rates else [NAN, NAN] for key in SHOWN[1:]},
+            "real_videos": found.real_videos,
+            "fake_videos": found.fake_videos,
+            "threshold": point.to_dict() if point else None,
+            **rates,
+            **rates_ci,
             "selection_rule": self.training.selection_rule,
             "predictions": list(self.detector.files),
         }
@@ -270,9 +274,8 @@ class _Asked:
         *,
         train: str | None = None,
         same_videos: bool = False,
-        seeded_by: str = "",
     ) -> dict[str, Any]:
-        """One test, with the gap from the reference to it."""
+        """One test, with the gap from a reference that shares videos with it."""
         found = paired_difference(
             reference,
             rows,
@@ -281,15 +284,41 @@ class _Asked:
             aggregation=self.protocol.aggregation,
             only=("auc",),
             n_boot=self.n_boot,
-            seed=self.seed + zlib.crc32(seeded_by.encode()),
+            seed=self.seed,
         )
         auc = found["metrics"]["auc"]
-        gap = (auc["difference"], list(auc["difference_ci"]))
-        return self._row(test, rows, gap, paired=found["paired"], train=train)
+        gap = (auc["difference"], auc["difference_ci"])
+        return self._row(test, self._measured(rows), gap, paired=found["paired"], train=train)
+
+    def _measured(self, rows: pd.DataFrame) -> _Measured:
+        """AUC and rates with the seed that `evaluate` has, so that both give the same intervals."""
+        videos = video_scores(rows, self.protocol.aggregation)
+        sample = sample_of(videos if self.protocol.level == "video" else rows)
+        cut = (self.threshold or HALF).value
+        seed = np.random.default_rng([self.seed, zlib.crc32(str(rows["dataset"].iloc[0]).encode())])
+        draws = resample(sample, cut, n_boot=self.n_boot, seed=seed, only=("auc", *RATES))
+        rates = metrics.at_threshold(sample.label, sample.score, cut)
+        return _Measured(
+            sample=sample,
+            values={"auc": metrics.auc(sample.label, sample.score), **{key: rates[key] for key in RATES}},
+            draws=draws,
+            ci=intervals_of(sample, draws),
+            real_videos=int((videos["label"] == 0).sum()),
+            fake_videos=int((videos["label"] == 1).sum()),
+        )
 
     def _trained_on(self) -> str:
         level = self.training.compression
         return self.training.name + (f" ({level[0]})" if len(level) == 1 else "")
+
+
+def _independent_gap(own: _Measured, found: _Measured) -> tuple[float, tuple[float, float]]:
+    """AUC on the dataset trained on minus AUC on another one."""
+    fewest = min(min(one.sample.clusters_by_class()) for one in (own, found))
+    interval = difference_interval(
+        (own.draws["auc"], found.draws["auc"]), (own.ci["auc"], found.ci["auc"]), fewest
+    )
+    return own.values["auc"] - found.values["auc"], interval
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -112,7 +112,11 @@ def gap_text(row: Mapping[str, Any]) -> str:
 def result_tables(results: Mapping[str, Any]) -> list[Table]:
     """Every table that the results of an evaluation allow, the matrix first."""
     tables = [matrix_table(results), threshold_table(results)]
-    tables += protocol_tables(results.get("protocols", ()))
+    rows = results.get("protocols", ())
+    tested = [row["test"] for row in rows if row["protocol"] == "cross_dataset"]
+    if sorted(tested) == sorted(row["test"] for row in results["matrix"]):
+        rows = [row for row in rows if row["protocol"] != "cross_dataset"]  # it is the matrix
+    tables += protocol_tables(rows)
     if results.get("robustness"):
         tables.append(robustness_table(results["robustness"]))
     return [table for table in tables if table.rows]
@@ -128,7 +132,10 @@ def matrix_table(results: Mapping[str, Any]) -> Table:
         block = results["datasets"][row["test"]]
         video = block["video"]
         cells = [row["train"], row["test"], _videos(block["n"]), with_interval(row["auc"], row["ci"])]
-        cells += [with_interval(row["gap_to_source"], row["gap_ci"])]
+        is_source = row["test"] == row["train"]
+        cells += [
+            "reference" if is_source else with_interval(row["gap_to_source"], row["gap_ci"], signed=True)
+        ]
         cells += [with_interval(block["frame"]["auc"], block["frame"]["auc_ci"])]
         shown = ("ap", "eer", "accuracy", "fpr", "tpr")
         rows.append([*cells, *(with_interval(video[key], video[f"{key}_ci"]) for key in shown)])
@@ -139,20 +146,25 @@ def matrix_table(results: Mapping[str, Any]) -> Table:
         f"({_rule(threshold)}). Checkpoint selection: {settings['selection_rule']}. "
         f"Video score: {settings['aggregation']} of its frames. Gap: {settings['gap']}."
     )
-    return Table("Trained on one dataset, tested on each", head, rows, [note], label="matrix")
+    said = [
+        f"{name}: {block['reading']}." for name, block in results["datasets"].items() if block.get("reading")
+    ]
+    return Table("Trained on one dataset, tested on each", head, rows, [note, *said], label="matrix")
 
 
 def threshold_table(results: Mapping[str, Any]) -> Table:
     """What each stored threshold does on each dataset: the rates that it promised and those it has there."""
     rows = []
-    for name, block in results["datasets"].items():
-        video = block["video"]
+    for name in (row["test"] for row in results["matrix"]):
+        video = results["datasets"][name]["video"]
         points = {"": video.get("at_threshold"), **video.get("at_thresholds", {})}
         for point in filter(None, points.values()):
-            cells = [point["rule"], f"{point['value']:.4g}", point["fitted_on"] or "not stated", name]
+            cells = [point["rule"], point["fitted_on"] or "not stated", name, f"{point['value']:.4g}"]
+            cells += [with_interval(point.get(f"fitted_{key}"), []) for key in ("fpr", "tpr")]
             cells += [with_interval(point[key], point[f"{key}_ci"]) for key in ("fpr", "tpr")]
             rows.append([*cells, with_interval(point["balanced_accuracy"], point["balanced_accuracy_ci"])])
-    head = ["rule", "threshold", "fitted on", "applied to", "FPR there", "TPR there", "balanced accuracy"]
+    head = ["rule", "fitted on", "applied to", "threshold", "FPR where fitted", "TPR where fitted"]
+    head += ["FPR here", "TPR here", "balanced accuracy here"]
     note = (
         "A video is called fake when its score exceeds the threshold, which is applied as it was fitted. "
         f"Checkpoint selection: {results['settings']['selection_rule']}."
@@ -177,27 +189,69 @@ def robustness_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def protocol_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """A table for each protocol, with the selection rule of every detector in it."""
-    protocols = dict.fromkeys(row["protocol"] for row in rows)
-    return [_protocol_table([row for row in rows if row["protocol"] == name]) for name in protocols]
+    """A table for each protocol, with the selection rule of every detector in it.
+
+    The cross-dataset one stands twice where there are several detectors: as a matrix, and row by row.
+    """
+    tables = []
+    for name in dict.fromkeys(row["protocol"] for row in rows):
+        asked = [row for row in rows if row["protocol"] == name]
+        if name == "cross_dataset" and len({row["detector"] for row in asked}) > 1:
+            tables.append(_square(asked))
+        tables.append(_protocol_table(asked))
+    return tables
+
+
+def _square(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """AUC with a row a detector and a column a tested dataset."""
+    tested = list(dict.fromkeys(row["test"] for row in rows))
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        own = " *" if row["is_reference"] else ""
+        found = cells.setdefault((row["detector"], row["train"]), {})
+        found[row["test"]] = with_interval(row["auc"], row["auc_ci"]) + own
+    level = rows[0]["level"]
+    rules, marks = _selection(rows)
+    marked = {row["detector"]: mark for row, mark in zip(rows, marks, strict=True)}
+    return Table(
+        f"{level.capitalize()} AUC, a row a detector and a column a tested dataset",
+        ["detector", "trained on", *tested, *(["selection"] if len(rules) > 1 else [])],
+        [
+            [
+                *names,
+                *(by_test.get(test, "") for test in tested),
+                *([marked[names[0]]] if len(rules) > 1 else []),
+            ]
+            for names, by_test in cells.items()
+        ],
+        [f"* tested on the dataset trained on. Checkpoint selection: {'; '.join(rules)}."],
+        label="matrix",
+    )
+
+
+def _selection(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """The selection rules, numbered where there are several, and for each row the number of its own."""
+    rules = list(dict.fromkeys(row["selection_rule"] for row in rows))
+    marks = [f"({rules.index(row['selection_rule']) + 1})" for row in rows]
+    return [f"({number}) {rule}" for number, rule in enumerate(rules, 1)] if len(rules) > 1 else rules, marks
 
 
 def _protocol_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     head = ["detector", "trained on", "tested on", "real + fake videos", f"{rows[0]['level']} AUC", "gap"]
     with_rates = any(row.get("threshold") is not None for row in rows)
     head += ["FPR", "TPR"] if with_rates else []
-    # One selection rule is said once, below; several stand in the rows.
-    rules = list(dict.fromkeys(row["selection_rule"] for row in rows))
+    # One selection rule is said once, below; several are numbered, and the rows have their numbers.
+    rules, marks = _selection(rows)
     head += ["selection"] if len(rules) > 1 else []
     cells = []
-    for row in rows:
+    for row, mark in zip(rows, marks, strict=True):
         line = [row["detector"], row["train"], row["test"], _videos(row)]
         line += [with_interval(row["auc"], row["auc_ci"]), gap_text(row)]
         if with_rates:
-            line += [with_interval(row[key], row[f"{key}_ci"]) for key in ("fpr", "tpr")]
-        cells.append(line + ([f"({rules.index(row['selection_rule']) + 1})"] if len(rules) > 1 else []))
-    listed = [f"({number}) {rule}" for number, rule in enumerate(rules, 1)] if len(rules) > 1 else rules
-    notes = [f"Gap: {rows[0]['gap_is']}.", f"Checkpoint selection: {'; '.join(listed)}."]
+            rates = [with_interval(row[key], row[f"{key}_ci"]) for key in ("fpr", "tpr")]
+            line += rates if row["threshold"] else ["no threshold"] * 2
+        cells.append(line + ([mark] if len(rules) > 1 else []))
+    notes = [f"Gap: {rows[0]['gap_is']}.", f"Checkpoint selection: {'; '.join(rules)}."]
     if with_rates:
         used = dict.fromkeys(
             f"{row['threshold']['value']:.4g} ({_rule(row['threshold'])})" for row in rows if row["threshold"]
@@ -272,6 +326,6 @@ def _words(table: Table) -> int:
     """How many columns, from the left, hold words and not numbers."""
     for column in range(len(table.head)):
         cells = [row[column] for row in table.rows]
-        if cells and all(re.match(r"[-+−]?\d|$|not enough", cell) for cell in cells):
+        if cells and all(re.match(r"[-+−]?\d|$|not enough|reference$|no threshold$", cell) for cell in cells):
             return column
     return len(table.head)

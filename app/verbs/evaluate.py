@@ -14,6 +14,7 @@ from unmasked.app.verbs.scan import Names
 
 if TYPE_CHECKING:
     from unmasked.evaluation.collection import Scored
+    from unmasked.evaluation.fitted import Fitted
     from unmasked.evaluation.published import Published
     from unmasked.evaluation.tables import Table
     from unmasked.evaluation.thresholds import Threshold
@@ -46,10 +47,13 @@ class Config(BaseModel):
         "", description="how the checkpoint was chosen, or {FILE: how}, if its card does not say it"
     )
     rules: Names = Field(
-        ("eer", "fpr:0.10"),
-        description="thresholds fitted on the source's val rows, the first for tables: eer, youden, fpr:x",
+        ("eer", "youden", "fpr:0.10", "fpr:0.05", "fpr:0.01"),
+        description="thresholds fitted on the source's val rows, the first for tables: eer, youden, fpr:x, "
+        "fnr:x",
     )
-    thresholds: Path | None = Field(None, description="a stored thresholds.json to apply instead of fitting")
+    thresholds: Path | None = Field(
+        None, description="a stored thresholds.json or detector.json to apply instead of fitting"
+    )
     protocols: Names = Field(
         ("all",), description="what to ask: names in configs/protocols, or YAML files; all, or none with []"
     )
@@ -74,84 +78,108 @@ def run(config: Config) -> None:
     check_names(protocols, scored)
     for note in notes:
         print_result(f"  not predictions: {note}")
-    found = [_evaluated(config, detector) for detector in scored]
-    points = {
-        detector.name: thresholds[0]
-        for detector, (_, thresholds) in zip(scored, found, strict=True)
-        if thresholds
-    }
+    fitted = {detector.name: _fitted(config, detector) for detector in scored}
+    found = {detector.name: _evaluated(config, detector, fitted[detector.name]) for detector in scored}
+    points = {name: one.threshold for name, one in fitted.items() if one is not None}
+    is_several, places = len(scored) > 1, folder_names([detector.name for detector in scored])
     rows = run_protocols(scored, protocols, thresholds=points, n_boot=config.n_boot, seed=config.seed)
-    if len(scored) == 1:
-        results, thresholds = found[0]
-        results["protocols"] = rows
-        _write_results(config.out, results, thresholds, published)
-        _print_matrix(results)
+    for detector in scored:
+        own = [row for row in rows if row["detector"] == detector.name]
+        results = {**found[detector.name], "protocols": own}
+        place = config.out / places[detector.name] if is_several else config.out
+        _write_results(place, results, fitted[detector.name], [] if is_several else published)
+    if not is_several:
+        _store_in_card(config.out, fitted[scored[0].name], scored[0])
+        _print_matrix(found[scored[0].name])
     else:
-        _write_collection(config.out, scored, found, rows, published)
+        _write_collection(config.out, scored, found, rows, published, places)
+        _print_protocols(rows)
     print_result(
         f"all metrics with intervals: {config.out / 'metrics.json'}; as tables: {config.out / 'metrics.md'}"
     )
 
 
-def _evaluated(config: Config, detector: Scored) -> tuple[dict[str, Any], list[Threshold]]:
-    """The results of one detector, and the thresholds that they are at, the first for tables."""
+def _fitted(config: Config, detector: Scored) -> Fitted | None:
+    """What is stored in a given file, else fitted on the source's val rows, else stored in the card."""
+    from unmasked.evaluation.fitted import Fitted, fit_on_source, stored
+
+    if config.thresholds is not None:
+        return stored(config.thresholds)
+    predictions, source = detector.predictions, detector.training.source
+    val = predictions[predictions["split"] == "val"] if "split" in predictions else predictions.iloc[:0]
+    # A source that the user names must have these rows; one that only a card names need not be here.
+    if source and config.rules and len(val) and (config.source or source in set(val["dataset"])):
+        return fit_on_source(predictions, config.rules, dataset=source)
+    return Fitted.from_dict(detector.card) if detector.card.get("threshold") else None
+
+
+def _evaluated(config: Config, detector: Scored, fitted: Fitted | None) -> dict[str, Any]:
     from unmasked.evaluation.evaluate import evaluate
 
-    thresholds = _thresholds(config, detector)
-    results = evaluate(
+    return evaluate(
         detector.predictions,
-        threshold=thresholds[0] if thresholds else None,
-        thresholds={threshold.rule: threshold for threshold in thresholds[1:]},
+        threshold=fitted.threshold if fitted else None,
+        thresholds=fitted.others if fitted else None,
+        calibrations=fitted.calibrations if fitted else None,
+        band=fitted.band if fitted else None,
         n_boot=config.n_boot,
         seed=config.seed,
         source=detector.training.source,
         selection_rule=detector.training.selection_rule,
     )
-    return results, thresholds
 
 
 def _write_results(
-    folder: Path, results: dict[str, Any], thresholds: list[Threshold], published: list[Published]
+    folder: Path, results: dict[str, Any], fitted: Fitted | None, published: list[Published]
 ) -> None:
-    """One detector's metrics as JSON, Markdown and LaTeX, and its thresholds."""
+    """One detector's metrics as JSON, Markdown and LaTeX, and what was fitted."""
     from unmasked.datasets.files import write_json
     from unmasked.evaluation.tables import result_tables
 
     write_json(folder / "metrics.json", results)
     _write_tables(folder, result_tables(results), published, results["settings"])
-    if thresholds:
-        fitted = {threshold.rule: threshold.to_dict() for threshold in thresholds}
-        write_json(folder / "thresholds.json", {"threshold": thresholds[0].to_dict(), "thresholds": fitted})
+    if fitted is not None:
+        write_json(folder / "thresholds.json", fitted.to_dict())
+
+
+def _store_in_card(folder: Path, fitted: Fitted | None, detector: Scored) -> None:
+    """What was fitted goes into the card in the run's folder, if it is the card of these weights."""
+    from unmasked.evaluation.fitted import store_in_card
+
+    card = folder / "detector.json"
+    if fitted is not None and detector.card and card.is_file():
+        store_in_card(fitted, card, detector.predictions)
 
 
 def _write_collection(
     folder: Path,
     scored: list[Scored],
-    found: list[tuple[dict[str, Any], list[Threshold]]],
+    found: dict[str, dict[str, Any]],
     rows: list[dict[str, Any]],
     published: list[Published],
+    places: dict[str, str],
 ) -> None:
-    """Every detector's results in a folder of its own, and the protocols over all of them."""
+    """The protocols over all detectors, and where the results of each lie."""
     from unmasked.datasets.files import write_json
     from unmasked.evaluation.tables import protocol_tables
 
-    detectors = {}
-    for detector, (results, thresholds) in zip(scored, found, strict=True):
-        own = [row for row in rows if row["detector"] == detector.name]
-        place = folder_name(detector.name)
-        _write_results(folder / place, {**results, "protocols": own}, thresholds, [])
-        detectors[detector.name] = {
-            "folder": place,
+    detectors = {
+        detector.name: {
+            "folder": places[detector.name],
             "predictions": list(detector.files),
             "trained_on": list(detector.training.datasets),
-            **{key: results["settings"][key] for key in ("selection_rule", "checkpoint", "threshold")},
+            **{
+                key: found[detector.name]["settings"][key]
+                for key in ("detector", "checkpoint", "selection_rule", "threshold")
+            },
         }
-    settings = {
-        key: found[0][0]["settings"][key] for key in ("n_boot", "seed", "confidence", "unit", "aggregation")
+        for detector in scored
     }
+    first = found[scored[0].name]["settings"]
+    shared = ("n_boot", "seed", "confidence", "unit", "interval", "aggregation")
+    settings = {key: first[key] for key in shared}
     write_json(folder / "metrics.json", {"detectors": detectors, "protocols": rows, "settings": settings})
     _write_tables(folder, protocol_tables(rows), published, {})
-    _print_protocols(rows)
 
 
 def _write_tables(
@@ -166,49 +194,27 @@ def _write_tables(
     write_text(folder / "metrics.tex", as_latex(tables))
 
 
-def folder_name(name: str) -> str:
-    """A detector's name as that of a folder, in signs that every file system takes.
+def folder_names(names: list[str]) -> dict[str, str]:
+    """A folder for each detector, in signs that every file system takes.
 
-    >>> folder_name("UCF (run a/b)")
-    'UCF-run-a-b'
+    >>> folder_names(["UCF (run a/b)", "UCF run a b"])
+    {'UCF (run a/b)': 'UCF-run-a-b', 'UCF run a b': 'UCF-run-a-b-2'}
     """
-    return re.sub(r"[^A-Za-z0-9._+]+", "-", name).strip("-.") or "detector"
+    folders: dict[str, str] = {}
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9._+]+", "-", name).strip("-.") or "detector"
+        twins = sum(
+            re.fullmatch(rf"{re.escape(plain)}(-\d+)?", other, re.I) is not None for other in folders.values()
+        )
+        folders[name] = f"{plain}-{twins + 1}" if twins else plain
+    return folders
 
 
 def stored_threshold(path: Path) -> Threshold:
-    """The threshold in a ``thresholds.json``.
+    """The threshold in a ``thresholds.json`` or a card; InputError if there is none."""
+    from unmasked.evaluation.fitted import stored
 
-    Raises:
-        InputError: the file is absent or holds no threshold.
-    """
-    import json
-
-    from unmasked.datasets.errors import InputError
-    from unmasked.evaluation.thresholds import Threshold
-
-    try:
-        return Threshold.from_dict(json.loads(path.read_text(encoding="utf-8"))["threshold"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"thresholds file {path} cannot be used ({type(error).__name__}: {error}); "
-            "give the thresholds.json that `unmasked evaluate` wrote"
-        ) from error
-
-
-def _thresholds(config: Config, detector: Scored) -> list[Threshold]:
-    """The stored threshold, else those fitted on the source's validation rows, else none: 0.5 is used."""
-    from unmasked.evaluation.fitted import fit_threshold
-
-    if config.thresholds is not None:
-        return [stored_threshold(config.thresholds)]
-    predictions, source = detector.predictions, detector.training.source
-    if source is None or "split" not in predictions:
-        return []
-    val = predictions[predictions["split"] == "val"]
-    # A source that the user names must have these rows; one that only a card names need not be here.
-    if val.empty or (not config.source and source not in set(val["dataset"])):
-        return []
-    return [fit_threshold(predictions, rule, dataset=source) for rule in config.rules or ()]
+    return stored(path).threshold
 
 
 def _print_matrix(results: dict[str, Any]) -> None:
@@ -223,6 +229,9 @@ def _print_matrix(results: dict[str, Any]) -> None:
             f"  {row['test']:<{width}}  {value:<20} "
             f"({n['real_videos']} real and {n['fake_videos']} fake videos)"
         )
+        said = results["datasets"][row["test"]]["reading"]
+        if said and not said.startswith("better"):
+            print_result(f"  {'':<{width}}  {said}")
 
 
 def _print_protocols(rows: list[dict[str, Any]]) -> None:
