@@ -112,7 +112,9 @@ def collect(
     files, notes = _prediction_files(path)
     known = _cards(path, cards)
     parts = [_part(file, path, stated, known) for file in files]
-    stated.check(name for file in files for name in _names(file, path))
+    stated.check(
+        name for file, part in zip(files, parts, strict=True) for name in (*_names(file, path), part.detector)
+    )
     found = [_together(group) for group in _by_detector(parts)]
     return _distinctly_named(found), notes
 

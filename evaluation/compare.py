@@ -245,7 +245,8 @@ def _facts(run: Run) -> dict[tuple[str, str], Any]:
     for section, values in sections.items():
         for key, value in _flat(values):
             facts[section, key] = value
-    return {key: value for key, value in facts.items() if value is not None}
+    # NaN is not known either, and unlike itself.
+    return {key: value for key, value in facts.items() if value is not None and value == value}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -24,6 +24,8 @@ LATEX_SIGNS = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "\N{NO-BREAK SPACE}": "~",
+    "\n": " ",
+    "\r": " ",
     "→": r"$\rightarrow$",
     "≤": r"$\leq$",
     "≥": r"$\geq$",
@@ -225,7 +227,7 @@ def _square(rows: Sequence[Mapping[str, Any]]) -> Table:
             for names, by_test in cells.items()
         ],
         [f"* tested on the dataset trained on. Checkpoint selection: {'; '.join(rules)}."],
-        label="matrix",
+        label="all-pairs",
     )
 
 
