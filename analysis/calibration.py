@@ -78,18 +78,24 @@ class CalibrationDisplay(Display):
 
     def plot(self, ax: Axes | None = None) -> CalibrationDisplay:
         """Draws shares with their intervals over mean scores, and the diagonal of perfect calibration."""
-        self.ax_ = ax or new_axes(NARROW + 0.3, NARROW + 0.75)
+        self.ax_ = ax or new_axes(NARROW, NARROW + 0.5)
         colour = group_colours(["fake"])["fake"]
         (self.diagonal_,) = self.ax_.plot([0, 1], [0, 1], label="calibrated", **CHANCE)
         self.bars_ = self.ax_.errorbar(
             self.score,
             self.share,
             yerr=[self.share - self.low, self.high - self.share],
-            fmt="o-",
+            fmt="o",
             color=colour,
-            capsize=3,
-            markersize=5,
+            linewidth=1,
+            alpha=0.6,
+            markersize=2.5,
             label=f"n = {int(self.count.sum())}, 95 % intervals, ECE {self.error:.3f}",
+        )
+        # As large as there are rows: a bin of one row is a dot that says little.
+        sizes = 14 + 90 * self.count / max(self.count.max(initial=0), 1)
+        self.points_ = self.ax_.scatter(
+            self.score, self.share, s=sizes, color=colour, clip_on=False, zorder=3
         )
         self.ax_.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         self.ax_.set_title(self.name, fontsize=10)

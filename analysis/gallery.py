@@ -233,7 +233,7 @@ def _robustness(run: Run) -> Iterator[_Plan]:
             RobustnessDisplay(change.title, graded),
             f"AUC, share of reals called fake and share of fakes found over the severity of: {change.title}, "
             f"at the threshold of the rule “{rule_name(at['rule'])}”. {change.told}",
-            f"Severities: {setting_list(graded)}.",
+            setting_list(graded),
         )
 
 

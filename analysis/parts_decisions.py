@@ -27,6 +27,7 @@ from unmasked.evaluation.page import table
 
 Figures = Mapping[str, Drawing]
 FPR, TPR = "reals called fake (FPR)", "fakes found (TPR)"
+HALF = 0.5
 CALIBRATORS = {"temperature": "temperature", "isotonic": "isotonic"}
 
 
@@ -88,7 +89,11 @@ def _notes(run: Run) -> list[str]:
     for rule, note in found.items():
         if note:
             rules.setdefault(note, []).append(rule_name(rule))
-    return [f"{listed(names)}: {note}." for note, names in rules.items()]
+    return [_sentence(f"{listed(names)}: {note}.") for note, names in rules.items()]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def calibration_part(run: Run, figures: Figures) -> Markup:
@@ -104,6 +109,7 @@ def calibration_part(run: Run, figures: Figures) -> Markup:
         diagrams=side_by_side([drawing.html for drawing in diagrams]) if diagrams else None,
         table=table(pd.DataFrame(rows, dtype=object), caption=caption) if rows else None,
         fitted_on=_fitted_on(run),
+        notes=_calibration_notes(run),
     )
 
 
@@ -128,6 +134,16 @@ def _fitted_on(run: Run) -> str:
     return ""
 
 
+def _calibration_notes(run: Run) -> list[str]:
+    """Why a calibration may not hold elsewhere; it is the same for every dataset."""
+    for name in run.datasets:
+        found = run.metrics["datasets"][name]["video"].get("calibration", {})
+        notes = {how: one["note"] for how, one in found.items() if one.get("note")}
+        if notes:
+            return [_sentence(f"{CALIBRATORS.get(how, how)}: {note}.") for how, note in notes.items()]
+    return []
+
+
 def abstention_part(run: Run, figures: Figures) -> Markup:
     """The band of scores without an answer, and how much surer the other answers are."""
     found = {
@@ -138,6 +154,7 @@ def abstention_part(run: Run, figures: Figures) -> Markup:
     if not found:
         return rendered("abstention.html", figure=None)
     first = next(iter(found.values()))
+    low, high = map(number, first["band"])
     rows = [
         {
             "dataset": name,
@@ -151,8 +168,10 @@ def abstention_part(run: Run, figures: Figures) -> Markup:
     return rendered(
         "abstention.html",
         figure=figures["risk_coverage"].html,
-        low=f"{number(first['band'][0]):.2f}",
-        high=f"{number(first['band'][1]):.2f}",
+        is_empty=not low < high,
+        low=f"{low:.2f}",
+        high=f"{high:.2f}",
+        note=_sentence(first.get("note") or ""),
         rule=first["rule"],
         fitted_on=first["fitted_on"],
         lines=[line for name, block in found.items() if (line := _abstained(name, block))],
@@ -184,4 +203,14 @@ def _abstained(name: str, block: Mapping[str, Any]) -> str:
     text = (
         f"{name}: {in_100(coverage)} of 100 videos get an answer, and of 100 answers {in_100(risk)} are wrong"
     )
-    return text + (f"; if all were answered, {in_100(risk_all)}." if not isnan(risk_all) else ".")
+    if coverage < 1 and not isnan(risk_all):
+        text += f" (if all were answered, {in_100(risk_all)})"
+    surer = [
+        (number(x), number(y))
+        for x, y in zip(block["curve"]["coverage"], block["curve"]["risk"], strict=True)
+        if not isnan(number(y))
+    ]
+    if surer and coverage > HALF:
+        _, risk = min(surer, key=lambda point: abs(point[0] - HALF))
+        text += f"; if only the surer half were answered, {in_100(risk)}"
+    return f"{text}."

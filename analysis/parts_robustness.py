@@ -14,7 +14,15 @@ from unmasked.analysis.figures_robustness import clean
 from unmasked.analysis.gallery import Drawing, of_kind
 from unmasked.analysis.markup import points, rendered, side_by_side
 from unmasked.analysis.results import Run
-from unmasked.analysis.robustness import Record, changes, drift_words, hidden, setting, worst_words
+from unmasked.analysis.robustness import (
+    Record,
+    changes,
+    drift_words,
+    hidden,
+    setting,
+    understated,
+    worst_words,
+)
 from unmasked.evaluation.page import table
 from unmasked.evaluation.robustness import AUC_STILL, RATE_DRIFTS
 
@@ -41,6 +49,7 @@ def robustness_part(run: Run, figures: Mapping[str, Drawing]) -> Markup:
         worst=[text for rate in ("fpr", "tpr") if (text := worst_words(records, rate))],
         hidden=[drift_words(record, rate) for record, rate in _one_a_change(found)[:TOLD]],
         n_hidden=len({id(record) for record, _ in found}),
+        understated=understated(records),
         auc_still=AUC_STILL,
         rate_drifts=100 * RATE_DRIFTS,
         curves=side_by_side([drawing.html for drawing in of_kind(figures, "robustness")]),

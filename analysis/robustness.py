@@ -26,6 +26,8 @@ TITLES = {
 }
 RATES = ("auc", "fpr", "tpr")
 EVENTS = {"fpr": "real videos are called fake", "tpr": "fakes are found"}
+WORSE = {"fpr": 1, "tpr": -1}  # in which direction a rate does harm
+AUC_LITTLE = 0.1  # a loss that a table of AUCs would pass over
 Record = Mapping[str, Any]
 
 
@@ -80,6 +82,26 @@ def hidden(records: Iterable[Record]) -> list[tuple[Record, str]]:
     return sorted(found, key=lambda pair: -abs(pair[0][f"{pair[1]}_change"]))
 
 
+def understated(records: Iterable[Record]) -> str:
+    """The largest shown harm among changes that cost the AUC little, in a sentence; "" for none."""
+    near = [
+        (record, rate)
+        for record in records
+        for rate, sign in WORSE.items()
+        if _is_shown(record, rate)
+        and sign * record[f"{rate}_change"] > 0
+        and abs(number(record["auc_change"])) <= AUC_LITTLE
+    ]
+    if not near:
+        return ""
+    record, rate = max(near, key=lambda pair: abs(pair[0][f"{pair[1]}_change"]))
+    return (
+        f"{setting(record)} on {record['dataset']}: the AUC goes from {clean(record, 'auc'):.2f} to "
+        f"{number(record['auc']):.2f}, but {in_100(number(record[rate]))} of 100 {EVENTS[rate]}, before it "
+        f"were {in_100(clean(record, rate))}."
+    )
+
+
 def drift_words(record: Record, rate: str) -> str:
     """What a change does to decisions while the AUC stays, in a sentence."""
     return (
@@ -91,7 +113,7 @@ def drift_words(record: Record, rate: str) -> str:
 
 def worst_words(records: Sequence[Record], rate: str) -> str:
     """The largest shown rise in accused reals, or fall in found fakes, in a sentence; "" if none is shown."""
-    sign = 1 if rate == "fpr" else -1
+    sign = WORSE[rate]
     shown = [record for record in records if _is_shown(record, rate) and sign * record[f"{rate}_change"] > 0]
     if not shown:
         return ""
@@ -100,7 +122,8 @@ def worst_words(records: Sequence[Record], rate: str) -> str:
     interval = "" if isnan(low) else f" (95 % interval {100 * low:.0f} to {100 * high:.0f})"
     return (
         f"{setting(record)}: on {record['dataset']}, {in_100(number(record[rate]))} of 100 "
-        f"{EVENTS[rate]}{interval}; untouched, {in_100(clean(record, rate))}."
+        f"{EVENTS[rate]}{interval}; untouched, {in_100(clean(record, rate))}. The AUC goes from "
+        f"{clean(record, 'auc'):.2f} to {number(record['auc']):.2f}."
     )
 
 
@@ -124,13 +147,14 @@ def severity(record: Record) -> float:
 
 
 def setting_list(records: Iterable[Record]) -> str:
-    """The severities with what each one is.
+    """The severities with what each one is, "" where that is not known.
 
     >>> setting_list([{"severity": 1, "setting": "quality 90"}, {"severity": 3, "setting": "quality 50"}])
-    '1 quality 90, 3 quality 50'
+    'Severity 1: quality 90; 3: quality 50.'
     """
-    words = {record["severity"]: record.get("setting") or "" for record in records}
-    return ", ".join(f"{severity} {words[severity]}".strip() for severity in sorted(words))
+    words = {record["severity"]: record["setting"] for record in records if record.get("setting")}
+    told = "; ".join(f"{severity}: {words[severity]}" for severity in sorted(words))
+    return f"Severity {told}." if told else ""
 
 
 def _is_hidden(record: Record, rate: str) -> bool:

@@ -74,6 +74,7 @@ def roc_band(
         ]
     )
     limits = [intervals_of(sample, {"tpr": at})["tpr"] for at in drawn.T]
+    limits[-1] = (1.0, 1.0)  # all are called fake, whoever is drawn
     estimate = np.interp(BAND_FPR, fp[kept] / fp[-1], tp[kept] / tp[-1])
     return {
         "fpr": BAND_FPR.tolist(),
