@@ -95,7 +95,7 @@ def scale(arguments: argparse.Namespace) -> bool:
     whole, own = loop["seconds"] * N_BOOT, ours_of["parts"]["frames"]
     print(
         f"plain loop of scikit-learn's metrics on the same frames: {loop['seconds']:.2f} s a resample "
-        f"({LOOPS} timed), {whole:.0f} s for {N_BOOT}; ours on frames {own:.1f} s: {whole / own:.0f} times as fast"
+        f"({LOOPS} timed), {whole:.0f} s for {N_BOOT}; ours {own:.1f} s, {whole / own:.0f} times as fast"
     )
     print(f"  AUC {ours_of['auc']:.6f} and {loop['auc']:.6f}; intervals {ours_of['ci']} and {loop['ci']}")
     return total <= arguments.most_seconds and ours_of["gb"] <= arguments.most_gb

@@ -102,7 +102,7 @@ def paired_difference(
 def across_seeds(
     predictions: Sequence[pd.DataFrame],
     *,
-    threshold: float = 0.5,
+    thresholds: Sequence[float] | None = None,
     level: Level = "video",
     aggregation: Aggregation = "mean",
     only: Collection[str] = tuple(METRICS),
@@ -117,14 +117,18 @@ def across_seeds(
 
     Args:
         predictions: a predictions table a seed; see `paired_difference`.
-        threshold: the operating point of all.
+        thresholds: the operating point of each; 0.5 if not given.
         level, aggregation, only, n_boot, seed: see `paired_difference`.
     """
     (tables,), left_out = _on_shared_videos([_tables(predictions)])
     scored = [video_scores(table, aggregation) if level == "video" else table for table in tables]
     samples = samples_together(scored)
-    drawn = resample_together(samples, [threshold] * len(samples), n_boot=n_boot, seed=seed, only=only)
-    values = [metrics.all_metrics(sample.label, sample.score, threshold) for sample in samples]
+    cuts = list(thresholds or [0.5] * len(samples))
+    drawn = resample_together(samples, cuts, n_boot=n_boot, seed=seed, only=only)
+    values = [
+        metrics.all_metrics(sample.label, sample.score, cut)
+        for sample, cut in zip(samples, cuts, strict=True)
+    ]
     side = _side(samples, values, drawn, [seed, 0])
     several = len(samples) > 1
     found = {}

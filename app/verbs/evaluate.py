@@ -70,6 +70,7 @@ def run(config: Config) -> None:
     from unmasked.evaluation.collection import collect
     from unmasked.evaluation.protocols import check_names, load_protocols, run_protocols
     from unmasked.evaluation.published import load_published
+    from unmasked.evaluation.seeds import seed_rows
 
     protocols = load_protocols(config.protocols or ())
     published = load_published(config.published or ())
@@ -92,7 +93,9 @@ def run(config: Config) -> None:
         _store_in_card(config.out, fitted[scored[0].name], scored[0])
         _print_matrix(found[scored[0].name])
     else:
-        _write_collection(config.out, scored, found, rows, published, places)
+        seeds = seed_rows(scored, thresholds=points, n_boot=config.n_boot, seed=config.seed)
+        asked = {"protocols": rows, "seeds": seeds}
+        _write_collection(config.out, scored, found, asked, published, places)
         _print_protocols(rows)
     print_result(
         f"all metrics with intervals: {config.out / 'metrics.json'}; as tables: {config.out / 'metrics.md'}"
@@ -155,12 +158,13 @@ def _write_collection(
     folder: Path,
     scored: list[Scored],
     found: dict[str, dict[str, Any]],
-    rows: list[dict[str, Any]],
+    asked: dict[str, list[dict[str, Any]]],
     published: list[Published],
     places: dict[str, str],
 ) -> None:
-    """The protocols over all detectors, and where the results of each lie."""
+    """Protocols and seeds over all detectors, and where the results of each lie."""
     from unmasked.datasets.files import write_json
+    from unmasked.evaluation.seeds import seed_table
     from unmasked.evaluation.tables import protocol_tables
 
     detectors = {
@@ -178,8 +182,10 @@ def _write_collection(
     first = found[scored[0].name]["settings"]
     shared = ("n_boot", "seed", "confidence", "unit", "interval", "aggregation")
     settings = {key: first[key] for key in shared}
-    write_json(folder / "metrics.json", {"detectors": detectors, "protocols": rows, "settings": settings})
-    _write_tables(folder, protocol_tables(rows), published, {})
+    write_json(folder / "metrics.json", {"detectors": detectors, **asked, "settings": settings})
+    tables = protocol_tables(asked["protocols"])
+    tables += [seed_table(asked["seeds"])] if asked["seeds"] else []
+    _write_tables(folder, tables, published, {})
 
 
 def _write_tables(
