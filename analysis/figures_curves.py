@@ -149,7 +149,7 @@ class DetDisplay(Display):
             x, y = self._deviate(curve["fpr"]), self._deviate(1 - np.asarray(curve["tpr"]))
             (drawn,) = self.ax_.plot(x, y, label=label, **style)
             self.lines_.append(drawn)
-        rates = np.linspace(self.start, DET_END, 50)
+        rates = np.linspace(1 - DET_END, DET_END, 50)
         chance = self._deviate(rates), self._deviate(1 - rates)
         (self.chance_,) = self.ax_.plot(*chance, label="chance", **CHANCE)
         self._label_axes()

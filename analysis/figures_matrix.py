@@ -90,7 +90,12 @@ class MatrixDisplay(Display):
     def plot(self, ax: Axes | None = None) -> MatrixDisplay:
         """Draws the cells with value and interval; a frame marks where it was trained."""
         rows, columns = self.rows, self.columns
-        self.ax_ = ax or new_axes(1.7 + 1.2 * len(columns), 1.35 + 0.62 * len(rows))
+        left, wide = (
+            max(len(line) for name in names for line in name.split("\n")) for names in (rows, columns)
+        )
+        # As wide as the names are: 0.075 inches a letter.
+        width = 0.6 + 0.075 * left + max(0.95, 0.1 + 0.075 * wide) * len(columns)
+        self.ax_ = ax or new_axes(width, 1.35 + 0.62 * len(rows))
         values = np.full((len(rows), len(columns)), np.nan)
         for cell in self.cells:
             values[rows.index(cell.row), columns.index(cell.column)] = cell.value
@@ -144,5 +149,5 @@ def _row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a row is called: what it was trained on, and what else tells detectors apart."""
     names = [str(row["train"]) for row in rows]
     if len({row.get("detector") for row in rows}) > 1:
-        return [f"{name}\n{row['detector']}" for name, row in zip(names, rows, strict=True)]
+        return [f"{row['detector']}\n{name}" for name, row in zip(names, rows, strict=True)]
     return names

@@ -102,28 +102,38 @@ def slug(name: str) -> str:
 
 
 def _plans(run: Run) -> Iterator[_Plan]:
-    yield from _matrix(run)
+    yield _matrix(run.metrics)
+    yield from _dots(run)
     yield from _curves(run)
     yield from _thresholds(run)
     yield from _calibration(run)
     yield from _robustness(run)
 
 
-def _matrix(run: Run) -> Iterator[_Plan]:
-    matrix = MatrixDisplay.from_results(run.metrics)
+def matrix_drawing(metrics: Mapping[str, Any]) -> Drawing:
+    """The matrix of training and test datasets, of one detector or several."""
+    plan = _matrix(metrics)
+    return Drawing(svg_document(plan.display.plot().figure_), plan.display.table(), plan.alt, plan.caption)
+
+
+def _matrix(metrics: Mapping[str, Any]) -> _Plan:
+    matrix = MatrixDisplay.from_results(metrics)
     cells = "; ".join(
         f"trained on {cell.row}, tested on {cell.column}: {valued(cell.value, cell.low, cell.high)}".replace(
             "\n", ", "
         )
         for cell in matrix.cells
     )
-    yield _Plan(
+    return _Plan(
         "matrix",
         matrix,
         f"Video AUC for each pair of training and test dataset. {cells}",
         "How often a fake scores above a real video. Below each value: 95 % interval. Framed: tested where "
         "it was trained.",
     )
+
+
+def _dots(run: Run) -> Iterator[_Plan]:
     dots = DotDisplay.from_matrix(run.metrics)
     yield _Plan(
         "auc_by_dataset",

@@ -42,10 +42,21 @@ def two_lines(value: float, low: float, high: float, places: int = 2) -> str | M
     if isnan(value):
         return NOT_ENOUGH
     if isnan(low):
-        return f"{value:.{places}f}"
-    return Markup('{}<br><span class="interval">{}–{}</span>').format(
-        f"{value:.{places}f}", f"{low:.{places}f}", f"{high:.{places}f}"
-    )
+        return signed(value, places)
+    shown = (signed(number, places) for number in (value, low, high))
+    # A dash between two numbers of which one has a sign cannot be read.
+    between = " to " if low < 0 else "–"
+    return Markup('{}<br><span class="interval">{}{between}{}</span>').format(*shown, between=between)
+
+
+def signed(value: float, places: int) -> str:
+    """A number with a minus that is one, and none before zero.
+
+    >>> signed(-0.002, 2), signed(-0.12, 2)
+    ('0.00', '−0.12')
+    """
+    text = f"{value:.{places}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def two_lines_of(block: Mapping[str, Any], key: str, places: int = 2) -> str | Markup:

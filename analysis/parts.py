@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import pandas as pd
 from markupsafe import Markup
@@ -12,9 +11,9 @@ from unmasked.analysis.figures_matrix import cross_dataset
 from unmasked.analysis.gallery import Drawing, of_kind, slug
 from unmasked.analysis.markup import rendered, side_by_side, two_lines, two_lines_of
 from unmasked.analysis.pictures import CamRow, EmbeddingDisplay, strip
+from unmasked.analysis.protocols import other_protocols, pair_table, published_part, sizes
 from unmasked.analysis.results import Run
 from unmasked.evaluation.page import image, svg, table
-from unmasked.evaluation.published import HEADING, Published, published_table
 from unmasked.fairness.report import section
 
 SHOWN = {"ap": "video AP", "eer": "video EER", "accuracy": "accuracy at the threshold"}
@@ -22,10 +21,6 @@ AGGREGATIONS = {
     "mean": "mean of the frames",
     "median": "median of the frames",
     "top_k_mean": "mean of the highest frames",
-}
-PROTOCOLS = {
-    "leave_one_method_out": "A method that training left out",
-    "compression_shift": "Other compression than in training",
 }
 PHOTO_QUALITY = 82
 Figures = Mapping[str, Drawing]
@@ -35,14 +30,16 @@ def datasets_part(run: Run, figures: Figures) -> Markup:
     """The cross-dataset matrix as a figure and a table, each dataset's methods, and other protocols."""
     pairs = cross_dataset(run.metrics)
     if len({(row["train"], row.get("detector")) for row in pairs}) > 1:
-        parts = [figures["matrix"].html, _pairs(pairs, "Every detector on every dataset.")]
+        parts = [figures["matrix"].html, pair_table(pairs, "Every detector on every dataset.")]
     else:
         parts = [figures["auc_by_dataset"].html]
     parts += [_matrix(run), _reasons(run), _aggregations(run)]
     for name in run.datasets:
         if drawing := figures.get(f"methods_{slug(name)}"):
             parts += [Markup("<h3>{}, by manipulation method</h3>").format(name), drawing.html]
-    return Markup("").join([*parts, *_protocols(run), _published(run)])
+    return Markup("").join(
+        [*parts, *other_protocols(run.metrics.get("protocols", [])), published_part(run.metrics)]
+    )
 
 
 def _matrix(run: Run) -> Markup:
@@ -51,7 +48,7 @@ def _matrix(run: Run) -> Markup:
         name, block = entry["test"], run.metrics["datasets"][entry["test"]]
         row = {
             "tested on": name,
-            "videos, real + fake": _sizes(block["n"]),
+            "videos, real + fake": sizes(block["n"]),
             "video AUC": two_lines(entry["auc"], *entry["ci"]),
         }
         if run.source is not None:
@@ -67,48 +64,6 @@ def _matrix(run: Run) -> Markup:
         f"{trained}; tested on each row. Below each value: 95 % interval. Checkpoint chosen by: {selection}."
     )
     return table(frame, caption=caption)
-
-
-def _sizes(n: Mapping[str, Any]) -> str:
-    return f"{n['real_videos']}\N{NO-BREAK SPACE}+\N{NO-BREAK SPACE}{n['fake_videos']}"
-
-
-def _pairs(pairs: list[dict[str, Any]], caption: str) -> Markup:
-    """Rows of a protocol: what was trained on, tested on, the AUC and how far it falls behind."""
-    rows = []
-    for pair in pairs:
-        row = {
-            "trained on": pair["train"],
-            "tested on": pair["test"],
-            "videos, real + fake": _sizes(pair),
-            f"{pair['level']} AUC": two_lines_of(pair, "auc"),
-            "lost": two_lines_of(pair, "gap"),
-            "checkpoint chosen by": pair.get("selection_rule") or "not stated",
-        }
-        if len({other.get("detector") for other in pairs}) > 1:
-            row = {"detector": pair.get("detector") or "not stated"} | row
-        rows.append(row)
-    return table(pd.DataFrame(rows, dtype=object), caption=f"{caption} Below each value: 95 % interval.")
-
-
-def _protocols(run: Run) -> Iterator[Markup]:
-    for protocol, title in PROTOCOLS.items():
-        pairs = [row for row in run.metrics.get("protocols", []) if row["protocol"] == protocol]
-        for level in ("video", "frame"):
-            if chosen := [row for row in pairs if row["level"] == level]:
-                yield Markup("<h3>{}</h3>").format(title)
-                yield _pairs(chosen, f"Lost: {chosen[0]['gap_is']}.")
-
-
-def _published(run: Run) -> Markup:
-    """What others report, in tables of its own: never in one column with what was measured here."""
-    parts = []
-    for fields in run.metrics.get("published") or []:
-        source = published_table(Published.model_validate(fields), run.metrics["settings"])
-        shown = table(pd.DataFrame(source.rows, columns=source.head, dtype=object), caption=source.title)
-        notes = Markup("").join(Markup("<li>{}</li>").format(note) for note in source.notes)
-        parts += [shown, Markup('<ul class="soft">{}</ul>').format(notes)]
-    return Markup("<h3>{}</h3>").format(HEADING) + Markup("").join(parts) if parts else Markup("")
 
 
 def _reasons(run: Run) -> Markup:

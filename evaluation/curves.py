@@ -79,7 +79,8 @@ def roc_band(
     return {
         "fpr": BAND_FPR.tolist(),
         "tpr": estimate.tolist(),
-        "low": [low for low, _ in limits],
+        # The TPR never falls as the FPR grows, so what bounds it here bounds it further right.
+        "low": np.maximum.accumulate([low for low, _ in limits]).tolist(),
         "high": [high for _, high in limits],
     }
 
