@@ -143,7 +143,7 @@ def _units_of(
 
 
 def _of_frames(video: Video, settings: Numbered, seed: int, size_px: int) -> list[Made]:
-    made = []
+    made: list[Made] = []
     dataset, name, _ = video.item.key
     wanted = sorted(set(video.frames.tolist()))
     try:
@@ -163,7 +163,7 @@ def _of_frames(video: Video, settings: Numbered, seed: int, size_px: int) -> lis
 
 def _of_video(video: Video, number: int, setting: Setting, size_px: int) -> list[Made]:
     """The crops of the video after re-encoding; the whole file is encoded, and its sampled frames decoded."""
-    made = []
+    made: list[Made] = []
     try:
         with TemporaryDirectory(prefix="unmasked-") as folder:
             target = Path(folder) / "reencoded.mp4"
@@ -193,7 +193,7 @@ def _every_frame(video: Video, written: list[tuple[int, tuple[int, int]]]) -> It
 
 def _cut(image: Image, video: Video, frame: int, number: int, size_px: int) -> Iterator[Made]:
     """The crops that were cut out of a frame, cut out of its perturbed image."""
-    for position in np.flatnonzero(video.frames == frame):
+    for position in np.flatnonzero(video.frames == frame).tolist():
         crop = _as_stored(image, video.matrices[position], video.crops[position])
         yield Made(int(video.rows[position]), number, fitted(crop, size_px))
 
@@ -203,7 +203,7 @@ def _as_stored(image: Image, matrix: NDArray[np.float64], path: Path) -> Image:
     try:
         with Pillow.open(path) as stored:
             crop = warp(image, matrix, stored.width)
-            if stored.format != "JPEG":
+            if not isinstance(stored, JpegImagePlugin.JpegImageFile):
                 return crop
             options = {"qtables": stored.quantization, "subsampling": JpegImagePlugin.get_sampling(stored)}
     except OSError as error:

@@ -68,14 +68,14 @@ def robustness(
         InputError: perturbed crops of a dataset have no clean scores to compare with.
     """
     cut = threshold.value if isinstance(threshold, Threshold) else float(threshold)
-    drawn: dict[tuple[str | bytes, ...], Draws] = {}  # most perturbations are of the same crops
+    drawn: dict[tuple[str, bytes, bytes, bytes], Draws] = {}  # most perturbations are of the same crops
     records = []
     for (dataset, label, severity), clean, perturbed in _pairs(predictions):
         name, where = split_label(label)
         before, after = _samples(clean, perturbed, aggregation)
         # As in `evaluate`: the same resamples with or without the other datasets.
         rng_seed = [seed, zlib.crc32(dataset.encode())]
-        key = (dataset, *(array.tobytes() for array in (before.score, before.label, before.cluster)))
+        key = (dataset, before.score.tobytes(), before.label.tobytes(), before.cluster.tobytes())
         if key not in drawn:
             drawn = {key: _draws(before, cut, n_boot, rng_seed)}
         draws = drawn[key], _draws(after, cut, n_boot, rng_seed)
