@@ -56,7 +56,8 @@ def fpr_limit(rule: str) -> float:
 def operating_points(run: Run, name: str) -> list[dict[str, Any]]:
     """What each stored threshold does on a dataset, the first as `evaluate` had it, 0.5 last."""
     video = run.metrics["datasets"][name]["video"]
-    first = video.get("at_threshold", video | run.metrics["settings"]["threshold"])
+    # The threshold has rates of its own, those of the rows that it was chosen on: the dataset's come last.
+    first = video.get("at_threshold", run.metrics["settings"]["threshold"] | video)
     points = {first["rule"]: first}
     for point in video.get("at_thresholds", {}).values():
         points.setdefault(point["rule"], point)

@@ -121,7 +121,7 @@ class MatrixDisplay(Display):
         from matplotlib.patches import Rectangle
 
         if isnan(cell.value):
-            text, colour = NOT_ENOUGH.replace(" ", "\n", 1), "black"
+            text, colour = "\n".join(NOT_ENOUGH.rsplit(" ", 1)), "black"
         else:
             text = f"{cell.value:.2f}"
             text += "" if isnan(cell.low) else f"\n{cell.low:.2f}–{cell.high:.2f}"

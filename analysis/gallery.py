@@ -98,7 +98,7 @@ def slug(name: str) -> str:
     >>> slug("FaceForensics++, c23")
     'FaceForensics-c23'
     """
-    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "unnamed"
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "unnamed"
 
 
 def _plans(run: Run) -> Iterator[_Plan]:
