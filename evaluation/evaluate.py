@@ -18,6 +18,7 @@ from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numb
 from unmasked.evaluation.metrics import TOP_K, Aggregation
 from unmasked.evaluation.predictions import evaluated_rows, validated
 from unmasked.evaluation.robustness import robustness
+from unmasked.evaluation.tables import matrix_table
 from unmasked.evaluation.thresholds import Threshold
 
 LEVELS = ("frame", "video")
@@ -109,29 +110,7 @@ def evaluate(
 
 def markdown_table(results: Mapping[str, Any]) -> str:
     """The cross-dataset matrix of `evaluate` as a Markdown table, with what the numbers rest on below it."""
-    settings = results["settings"]
-    head = ["trained on", "tested on", "real + fake videos", "video AUC", "gap to source"]
-    head += ["frame AUC", "video AP", "video EER", "accuracy", "FPR", "TPR"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for row in results["matrix"]:
-        block = results["datasets"][row["test"]]
-        video, n = block["video"], block["n"]
-        cells = [row["train"], row["test"], f"{n['real_videos']} + {n['fake_videos']}"]
-        cells += [_with_interval(row["auc"], row["ci"]), _with_interval(row["gap_to_source"], row["gap_ci"])]
-        cells += [_with_interval(block["frame"]["auc"], block["frame"]["auc_ci"])]
-        cells += [_with_interval(video[key], video[f"{key}_ci"]) for key in ("ap", "eer")]
-        cells += [_with_interval(video[key], video[f"{key}_ci"]) for key in ("accuracy", "fpr", "tpr")]
-        lines.append("| " + " | ".join(cells) + " |")
-    threshold = settings["threshold"]
-    where = f" on {threshold['fitted_on']}" if threshold["fitted_on"] else ""
-    lines += [
-        "",
-        f"In brackets: {settings['confidence']:.0%} interval, {settings['n_boot']} resamples of the "
-        f"{settings['unit']}. Accuracy, FPR and TPR at score > {threshold['value']:.4g} "
-        f"(rule: {threshold['rule']}{where}). Checkpoint selection: {settings['selection_rule']}. "
-        f"Video score: {settings['aggregation']} of its frames. Gap: {settings['gap']}.",
-    ]
-    return "\n".join(lines) + "\n"
+    return matrix_table(results).body()
 
 
 def _check_classes(rows: pd.DataFrame) -> None:
@@ -185,10 +164,3 @@ def _matrix(
 def _only_value(rows: pd.DataFrame, name: str) -> str:
     known = rows[name].dropna() if name in rows else pd.Series(dtype=object)
     return str(known.iloc[0]) if len(known) else NOT_STATED
-
-
-def _with_interval(value: float, interval: list[float]) -> str:
-    if np.isnan(value):
-        return "not enough data"
-    low, high = interval
-    return f"{value:.3f}" if np.isnan(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -51,7 +51,11 @@ class Table:
 
     def markdown(self) -> str:
         """A heading, the table and its notes."""
-        lines = [f"## {self.title}", "", _pipes(self.head), "|" + " --- |" * len(self.head)]
+        return f"## {self.title}\n\n{self.body()}"
+
+    def body(self) -> str:
+        """The table in Markdown and its notes, without a heading."""
+        lines = [_pipes(self.head), "|" + " --- |" * len(self.head)]
         lines += [_pipes(row) for row in self.rows]
         for note in self.notes:
             lines += ["", note]
@@ -151,7 +155,7 @@ def matrix_table(results: Mapping[str, Any]) -> Table:
     said = [
         f"{name}: {block['reading']}." for name, block in results["datasets"].items() if block.get("reading")
     ]
-    return Table("Trained on one dataset, tested on each", head, rows, [note, *said], label="matrix")
+    return Table("Trained on one dataset, tested on each", head, rows, [*said, note], label="matrix")
 
 
 def threshold_table(results: Mapping[str, Any]) -> Table:
