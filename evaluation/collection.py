@@ -192,7 +192,7 @@ def _together(parts: Sequence[Scored]) -> Scored:
     files = tuple(file for part in parts for file in part.files)
     every = pd.concat([part.predictions for part in parts], ignore_index=True)
     for position, part in enumerate(parts):
-        others = pd.concat([other.predictions for other in parts[:position] + parts[position + 1 :]])
+        others = pd.concat([other.predictions for other in (*parts[:position], *parts[position + 1 :])])
         shared = _crops(part.predictions) & _crops(others)
         if shared:
             raise InputError(

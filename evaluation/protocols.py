@@ -322,7 +322,7 @@ def _independent_gap(own: _Measured, found: _Measured) -> tuple[float, tuple[flo
 
 
 def _place(name: str) -> tuple[int, str]:
-    return (list(TITLES).index(name), name) if name in TITLES else (0, name)  # type: ignore[arg-type]
+    return (list(TITLES).index(name), name) if name in TITLES else (0, name)
 
 
 def _methods(rows: pd.DataFrame) -> list[str]:
