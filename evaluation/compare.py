@@ -129,25 +129,12 @@ def compare(
             f"the runs have no video in common: {a.name} scored {_held(a)}, and {b.name} {_held(b)}; score "
             "the same faces with both (equal dataset, video and compression)"
         )
-    facts = [_facts(run) for run in (a, b)]
-    keys = sorted(facts[0].keys() | facts[1].keys(), key=lambda key: (SECTIONS.index(key[0]), key[1]))
-    differing = [
-        {
-            "section": section,
-            "key": key,
-            "a": _said(facts[0], section, key),
-            "b": _said(facts[1], section, key),
-        }
-        for section, key in keys
-        if facts[0].get((section, key)) != facts[1].get((section, key))
-    ]
     return {
         "a": _summary(a),
         "b": _summary(b),
         "datasets": blocks,
         "data": data,
-        "differences": differing,
-        "equal": len(keys) - len(differing),
+        **_unlike(a, b),
         "unknown": [*_unknown("a", a), *_unknown("b", b)],
         "settings": {
             "difference": "a minus b, paired on the videos that both scored",
@@ -179,6 +166,23 @@ def reading(name: str, found: Mapping[str, Any], videos: int) -> str:
     if name in RATES:
         return "a is higher" if low > 0 else "b is higher"
     return "a is better" if (low > 0) == METRICS[name].higher_is_better else "b is better"
+
+
+def _unlike(a: Run, b: Run) -> dict[str, Any]:
+    """What the runs say of themselves otherwise, and how much they say alike."""
+    facts = [_facts(run) for run in (a, b)]
+    keys = sorted(facts[0].keys() | facts[1].keys(), key=lambda key: (SECTIONS.index(key[0]), key[1]))
+    differing = [
+        {
+            "section": section,
+            "key": key,
+            "a": _said(facts[0], section, key),
+            "b": _said(facts[1], section, key),
+        }
+        for section, key in keys
+        if facts[0].get((section, key)) != facts[1].get((section, key))
+    ]
+    return {"differences": differing, "equal": len(keys) - len(differing)}
 
 
 def _conditions(a: Run, b: Run) -> list[dict[str, pd.DataFrame]]:
