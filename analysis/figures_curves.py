@@ -141,10 +141,9 @@ class DetDisplay(Display):
             style = line_style(colours[name], position) | line
             label = line_label(name, "EER", curve["eer"], curve["low"], curve["high"])
             if len(band["fpr"]):
-                edges = [self._deviate(1 - np.asarray(band[key])) for key in ("high", "low")]
-                shape = self.ax_.fill_between(
-                    self._deviate(band["fpr"]), *edges, color=colours[name], alpha=BAND_ALPHA, lw=0
-                )
+                x = self._deviate(band["fpr"])
+                low, high = (self._deviate(1 - np.asarray(band[key])) for key in ("high", "low"))
+                shape = self.ax_.fill_between(x, low, high, color=colours[name], alpha=BAND_ALPHA, lw=0)
                 self.bands_.append(shape)
             x, y = self._deviate(curve["fpr"]), self._deviate(1 - np.asarray(curve["tpr"]))
             (drawn,) = self.ax_.plot(x, y, label=label, **style)

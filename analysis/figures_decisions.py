@@ -96,9 +96,9 @@ class TransferDisplay(Display):
             return
         if not isnan(found.low):
             self.ax_.plot([found.low, found.high], [y, y], color=colour, linewidth=2, alpha=0.8)
-        style = {"marker": marker, "color": colour, "markersize": 6, "markeredgecolor": "white"}
-        label = f"{found.dataset} (n = {found.n})"
-        (point,) = self.ax_.plot(found.value, y, linestyle="", label=label, clip_on=False, zorder=3, **style)
+        style: dict[str, Any] = {"marker": marker, "color": colour, "markersize": 6, "zorder": 3}
+        style |= {"markeredgecolor": "white", "linestyle": "", "clip_on": False}
+        (point,) = self.ax_.plot(found.value, y, label=f"{found.dataset} (n = {found.n})", **style)
         self.points_.append(point)
 
     def _draw_expected(self, row: int, rule: str) -> None:
@@ -154,7 +154,8 @@ class RiskCoverageDisplay(Display):
     def plot(self, ax: Axes | None = None, **line: Any) -> RiskCoverageDisplay:
         """Draws a line for each dataset, and its point under the stored band with both intervals."""
         self.ax_ = ax or axes_above_legend(len(self.abstentions))
-        self.lines_, self.points_ = [], []
+        self.lines_: list[Artist] = []
+        self.points_: list[Any] = []
         colours = group_colours(self.abstentions)
         for position, (name, block) in enumerate(self.abstentions.items()):
             colour, dash = colours[name], DASHES[position % len(DASHES)]
@@ -175,12 +176,18 @@ class RiskCoverageDisplay(Display):
         x, y = number(block["coverage"]), number(block["risk"])
         if isnan(x) or isnan(y):
             return
-        bars = {}
+        bars: dict[str, Any] = {}
         for key, value in (("xerr", x), ("yerr", y)):
             low, high = ends(block["coverage_ci" if key == "xerr" else "risk_ci"])
             reach = [[max(value - low, 0)], [max(high - value, 0)]]
             bars[key] = None if np.isnan(reach).any() else reach
-        style = {"fmt": marker, "color": colour, "markersize": 8, "markeredgecolor": "black", "capsize": 3}
+        style: dict[str, Any] = {
+            "fmt": marker,
+            "color": colour,
+            "markersize": 8,
+            "markeredgecolor": "black",
+            "capsize": 3,
+        }
         self.points_.append(self.ax_.errorbar(x, y, **bars, **style, zorder=4))
 
     def _end(self) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.analysis.display import (
+    CHANCE,
     MARKERS,
     NARROW,
     Display,
@@ -23,6 +24,7 @@ from unmasked.analysis.display import (
 from unmasked.evaluation.page import group_colours
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 RATES = {"auc": "AUC", "fpr": "reals called\nfake (FPR)", "tpr": "fakes found\n(TPR)"}
@@ -73,7 +75,8 @@ class RobustnessDisplay(Display):
         datasets = list(dict.fromkeys(str(record["dataset"]) for record in self.records))
         self.axes_ = new_panels(NARROW, 4.4 + 0.16 * len(datasets), len(RATES))
         self.ax_ = self.axes_[-1]
-        self.lines_, self.bands_ = [], []
+        self.lines_: list[Artist] = []
+        self.bands_: list[Artist] = []
         for axes, rate in zip(self.axes_, RATES, strict=True):
             self._panel(axes, rate, datasets)
         self.axes_[0].set_title(self.title[:1].upper() + self.title[1:], fontsize=10)
@@ -103,8 +106,10 @@ class RobustnessDisplay(Display):
             )
             self.bands_.append(band)
             self.lines_.append(line)
-        low = 0.4 if rate == "auc" and min(line.get_ydata().min() for line in axes.lines) > 0.4 else 0.0
-        axes.set(ylim=(low, 1.0), ylabel=RATES[rate])
+        if rate == "auc":
+            axes.axhline(0.5, **CHANCE)
+        # The same for every perturbation, so that figures compare.
+        axes.set(ylim=(0, 1), ylabel=RATES[rate])
         axes.yaxis.label.set_fontsize(8.5)
 
 

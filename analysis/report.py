@@ -19,6 +19,7 @@ from unmasked.analysis.parts import curves_part, datasets_part, explanations_par
 from unmasked.analysis.parts_decisions import abstention_part, calibration_part, thresholds_part
 from unmasked.analysis.parts_robustness import robustness_part
 from unmasked.analysis.results import Run, read_run
+from unmasked.analysis.robustness import worst_words
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.evaluate import markdown_table
 from unmasked.evaluation.page import Section, callout, render_page, svg, table
@@ -97,6 +98,7 @@ def _answer(run: Run) -> Markup:
         verdict=callout(found.kind, found.verdict, title=found.title),
         notes=_rehearsal(run) + _control(run),
         threshold=threshold_words(run.metrics["settings"]["threshold"]),
+        changed=[line for rate in ("fpr", "tpr") if (line := worst_words(run.robustness, rate))],
     )
 
 

@@ -144,8 +144,10 @@ def test_shift_that_auc_cannot_see_is_said_to_be_hidden(metrics, text):
     assert "JPEG compression (quality 50)" in said
 
 
-def test_largest_harm_is_told_with_its_interval(metrics):
+def test_largest_harm_is_told_with_its_interval_and_on_the_first_screen(metrics, text):
     told = worst_words(metrics["robustness"], "fpr")
+    assert told in text["answer"]
+    assert told in text["robustness"]
     shown = [row for row in metrics["robustness"] if row["fpr_change_ci"][0] > 0]
     worst = max(shown, key=lambda row: row["fpr_change"])
     assert f"{in_100(worst['fpr'])} of 100 real videos are called fake" in told
