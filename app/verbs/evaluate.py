@@ -139,10 +139,15 @@ def _write_results(
     from unmasked.datasets.files import write_json
     from unmasked.evaluation.tables import result_tables
 
-    write_json(folder / "metrics.json", results)
+    write_json(folder / "metrics.json", {**results, **_stated(published)})
     _write_tables(folder, result_tables(results), published, results["settings"])
     if fitted is not None:
         write_json(folder / "thresholds.json", fitted.to_dict())
+
+
+def _stated(published: list[Published]) -> dict[str, Any]:
+    """What others published, for the report to show apart; nothing if none was asked for."""
+    return {"published": [one.model_dump(mode="json") for one in published]} if published else {}
 
 
 def _store_in_card(folder: Path, fitted: Fitted | None, detector: Scored) -> None:
@@ -182,7 +187,9 @@ def _write_collection(
     first = found[scored[0].name]["settings"]
     shared = ("n_boot", "seed", "confidence", "unit", "interval", "aggregation")
     settings = {key: first[key] for key in shared}
-    write_json(folder / "metrics.json", {"detectors": detectors, **asked, "settings": settings})
+    write_json(
+        folder / "metrics.json", {"detectors": detectors, **asked, "settings": settings, **_stated(published)}
+    )
     tables = protocol_tables(asked["protocols"])
     tables += [seed_table(asked["seeds"])] if asked["seeds"] else []
     _write_tables(folder, tables, published, {})
