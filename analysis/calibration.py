@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from unmasked.analysis.figures import CHANCE, Display, new_axes
+from unmasked.analysis.display import CHANCE, NARROW, Display, legend_below, new_axes, number
 from unmasked.evaluation.counts import CALIBRATION_BINS
 from unmasked.evaluation.metrics import expected_calibration_error
 from unmasked.evaluation.page import group_colours
@@ -27,7 +29,7 @@ class CalibrationDisplay(Display):
         name: what was scored.
         score: (B,) mean score of each bin that has rows.
         share: (B,) share of fakes in it.
-        low, high: (B,) its Wilson interval of 95 %, as if rows were independent.
+        low, high: (B,) its 95 % interval; of `from_scores` Wilson's, as if rows were independent.
         count: (B,) rows.
         error: `expected_calibration_error` of all rows.
     """
@@ -57,24 +59,47 @@ class CalibrationDisplay(Display):
         low, high = np.minimum(centre - half, share), np.maximum(centre + half, share)
         return cls(name, mean_score, share, low, high, n, error)
 
+    @classmethod
+    def from_results(cls, results: Mapping[str, Any], name: str) -> CalibrationDisplay:
+        """The diagram of a dataset's videos, from the ``reliability`` of `evaluate`."""
+        video = results["datasets"][name]["video"]
+        found = video["reliability"]
+        score, share, low, high = (
+            np.array([number(value) for value in found[key]])
+            for key in ("score", "share_fake", "low", "high")
+        )
+        count = np.array(found["n"], dtype=np.int64)
+        return cls(name, score, share, low, high, count, number(video["ece"]))
+
+    def table(self) -> pd.DataFrame:
+        """A row for each bin."""
+        bins = {"score": self.score, "share_fake": self.share, "low": self.low, "high": self.high}
+        return pd.DataFrame({"of": self.name, **bins, "n": self.count})
+
     def plot(self, ax: Axes | None = None) -> CalibrationDisplay:
         """Draws shares with their intervals over mean scores, and the diagonal of perfect calibration."""
-        self.ax_ = ax or new_axes(4.2, 4.2)
+        self.ax_ = ax or new_axes(NARROW, NARROW + 0.5)
         colour = group_colours(["fake"])["fake"]
         (self.diagonal_,) = self.ax_.plot([0, 1], [0, 1], label="calibrated", **CHANCE)
         self.bars_ = self.ax_.errorbar(
             self.score,
             self.share,
             yerr=[self.share - self.low, self.high - self.share],
-            fmt="o-",
+            fmt="o",
             color=colour,
-            capsize=3,
-            markersize=5,
+            linewidth=1,
+            alpha=0.6,
+            markersize=2.5,
             label=f"n = {int(self.count.sum())}, 95 % intervals, ECE {self.error:.3f}",
+        )
+        # As large as there are rows: a bin of one row is a dot that says little.
+        sizes = 14 + 90 * self.count / max(self.count.max(initial=0), 1)
+        self.points_ = self.ax_.scatter(
+            self.score, self.share, s=sizes, color=colour, clip_on=False, zorder=3
         )
         self.ax_.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         self.ax_.set_title(self.name, fontsize=10)
         self.ax_.set_xlabel("mean score, P(fake)")
         self.ax_.set_ylabel("share of fakes")
-        self.ax_.legend(loc="upper left", fontsize=8, frameon=False)
+        legend_below(self.ax_)
         return self

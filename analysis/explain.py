@@ -18,7 +18,7 @@ from unmasked.analysis.gradcam import overlays, to_pixels
 from unmasked.analysis.tensorboard import log_cams, log_embedding, summary_writer
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable
-from unmasked.evaluation.evaluate import clusters_of
+from unmasked.evaluation.levels import clusters_of
 
 Progress = Callable[[str, int, int], None]
 

@@ -1,7 +1,8 @@
-"""Figures of a detector's results: each display stores its numbers and draws them on request.
+"""Histograms of scores, dots with intervals, and training curves.
 
-A display is made from what `evaluate`, `curves` and `score_histogram` return; ``plot(ax=None)`` draws,
-keeps the artists under names that end in an underscore, and returns the display.
+Every display, here and in the other ``figures_*`` files, stores its numbers: ``plot(ax=None)`` draws them,
+keeps the artists under names that end in an underscore and returns the display; ``table()`` gives them for
+a CSV.
 """
 
 from __future__ import annotations
@@ -12,124 +13,24 @@ from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from unmasked.analysis.display import (
+    CHANCE,
+    NARROW,
+    SOFT,
+    Display,
+    ends,
+    legend_below,
+    line_style,
+    new_axes,
+    number,
+)
 from unmasked.evaluation.page import NOT_ENOUGH, group_colours
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-WIDTH, HEIGHT = 5.6, 4.2  # inches; a page scales them down, never up
-LEGEND_LINE = 0.18  # inches
-LEGEND_DROP = 0.55  # inches below the axes, past ticks and label
-CHANCE: dict[str, Any] = {"color": "#56616c", "linestyle": "--", "linewidth": 1.0}
-# Dashes tell lines apart that colour alone does not.
-DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (7, 2)))
-
-
-def new_axes(width: float = WIDTH, height: float = HEIGHT) -> Axes:
-    """An empty axes, ``width`` x ``height`` inches, on a figure that no global list keeps alive."""
-    from matplotlib.figure import Figure
-
-    axes = Figure(figsize=(width, height), layout="constrained").add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#d9dfe4", linewidth=0.6)
-    axes.set_axisbelow(True)
-    return axes
-
-
-class Display:
-    """What every display shares: where it was drawn."""
-
-    ax_: Axes
-
-    @property
-    def figure_(self) -> Figure:
-        """The figure that `plot` drew on."""
-        figure = self.ax_.get_figure(root=True)
-        assert figure is not None
-        return figure
-
-
-@dataclass
-class RocDisplay(Display):
-    """ROC curves of the datasets: ``{NAME: {"fpr", "tpr", "auc", "low", "high", "real", "fake"}}``.
-
-    Attributes:
-        curves: the points and what the legend says of them; a dataset of one class has no points.
-        level: what a row is, for the axes.
-    """
-
-    curves: dict[str, dict[str, Any]]
-    level: str = "video"
-
-    @classmethod
-    def from_results(
-        cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
-    ) -> RocDisplay:
-        """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
-        stored = {}
-        for name in _ordered(curves, results):
-            part = curves[name][level]
-            low, high = _interval(results, name, level, "auc")
-            stored[name] = {**part["roc"], "auc": part["auc"], "low": low, "high": high, **part["n"]}
-        return cls(stored, level)
-
-    def plot(self, ax: Axes | None = None, **line: Any) -> RocDisplay:
-        """Draws the curves and the line of chance; ``line`` goes to every curve."""
-        self.ax_ = ax or _axes_above_legend(len(self.curves))
-        self.lines_ = []
-        colours = group_colours(self.curves)
-        for number, (name, curve) in enumerate(self.curves.items()):
-            style = _style(colours[name], number) | line
-            label = _legend(name, "AUC", curve["auc"], curve["low"], curve["high"])
-            (drawn,) = self.ax_.plot(curve["fpr"], curve["tpr"], label=label, **style)
-            self.lines_.append(drawn)
-        (self.chance_,) = self.ax_.plot([0, 1], [0, 1], label="chance: AUC 0.50", **CHANCE)
-        self.ax_.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-        self.ax_.set_xlabel(f"share of real {self.level}s called fake (FPR)")
-        self.ax_.set_ylabel(f"share of fake {self.level}s found (TPR)")
-        _legend_below(self.ax_)
-        return self
-
-
-@dataclass
-class PrecisionRecallDisplay(Display):
-    """Precision-recall curves: ``{NAME: {"recall", "precision", "ap", "low", "high", "real", "fake"}}``."""
-
-    curves: dict[str, dict[str, Any]]
-    level: str = "video"
-
-    @classmethod
-    def from_results(
-        cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
-    ) -> PrecisionRecallDisplay:
-        """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
-        stored = {}
-        for name in _ordered(curves, results):
-            part = curves[name][level]
-            low, high = _interval(results, name, level, "ap")
-            stored[name] = {**part["pr"], "ap": part["ap"], "low": low, "high": high, **part["n"]}
-        return cls(stored, level)
-
-    def plot(self, ax: Axes | None = None, **line: Any) -> PrecisionRecallDisplay:
-        """Draws the curves, each with its own chance line, the share of fakes."""
-        self.ax_ = ax or _axes_above_legend(len(self.curves))
-        self.lines_, self.chances_ = [], []
-        colours = group_colours(self.curves)
-        for number, (name, curve) in enumerate(self.curves.items()):
-            style = _style(colours[name], number) | line
-            share = _share(curve["fake"], curve["real"] + curve["fake"])
-            label = _legend(name, "AP", curve["ap"], curve["low"], curve["high"]) + f", chance {share:.2f}"
-            (drawn,) = self.ax_.plot(curve["recall"], curve["precision"], label=label, **style)
-            self.lines_.append(drawn)
-            self.chances_.append(self.ax_.axhline(share, **(CHANCE | {"color": colours[name]})))
-        self.ax_.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-        self.ax_.set_xlabel(f"share of fake {self.level}s found (recall)")
-        self.ax_.set_ylabel("share of “fake” calls that are right (precision)")
-        _legend_below(self.ax_)
-        return self
 
 
 @dataclass
@@ -151,9 +52,21 @@ class ScoreDisplay(Display):
     threshold: float = nan
     level: str = "video"
 
+    def table(self) -> pd.DataFrame:
+        """How many reals and fakes score in each bin."""
+        return pd.DataFrame(
+            {
+                "dataset": self.name,
+                "score_from": self.edges[:-1],
+                "score_to": self.edges[1:],
+                "real": self.real,
+                "fake": self.fake,
+            }
+        )
+
     def plot(self, ax: Axes | None = None) -> ScoreDisplay:
         """Draws the share of each class in each bin, so that unequal class sizes compare."""
-        self.ax_ = ax or new_axes(3.05, 2.6)
+        self.ax_ = ax or new_axes(NARROW, 2.6)
         self.steps_: list[Artist] = []
         colours = group_colours(["real", "fake"])
         for kind, counts, hatch in (("real", self.real, ""), ("fake", self.fake, "////")):
@@ -177,8 +90,8 @@ class ScoreDisplay(Display):
         self.ax_.set(xlim=(0, 1), ylim=(0, None))
         self.ax_.set_title(self.name, fontsize=10)
         self.ax_.set_xlabel("score, P(fake)")
-        self.ax_.set_ylabel(f"share of the class's {self.level}s")
-        _legend_below(self.ax_)
+        self.ax_.set_ylabel(f"share of {self.level}s")
+        legend_below(self.ax_)
         return self
 
 
@@ -219,7 +132,7 @@ class DotDisplay(Display):
             known = row["train"] in results["datasets"]
             label = f"{row['test']}" + (" (trained on)" if known and row["train"] == row["test"] else "")
             size = f"{n['real_videos']} real + {n['fake_videos']} fake videos"
-            low, high = map(number, row["ci"])
+            low, high = ends(row["ci"])
             is_source = row["train"] == row["test"]
             dots.append(Dot(label, number(row["auc"]), low, high, size, row["test"], is_source))
         return cls(dots, "video AUC", 0.5)
@@ -229,10 +142,15 @@ class DotDisplay(Display):
         """Video AUC of each manipulation method of a dataset against the dataset's reals."""
         dots = []
         for method, block in results["datasets"][name]["methods"].items():
-            low, high = map(number, block["video"]["auc_ci"])
+            low, high = ends(block["video"]["auc_ci"])
             size = f"{block['n']['fake_videos']} fake videos"
             dots.append(Dot(method, number(block["video"]["auc"]), low, high, size))
         return cls(dots, "video AUC", 0.5)
+
+    def table(self) -> pd.DataFrame:
+        """A row for each dot."""
+        rows = [(dot.label, dot.value, dot.low, dot.high, dot.n) for dot in self.dots]
+        return pd.DataFrame(rows, columns=["row", self.quantity, "low", "high", "n"])
 
     def plot(self, ax: Axes | None = None) -> DotDisplay:
         """Draws a point and its interval for each row; a row without a value says so."""
@@ -262,7 +180,7 @@ class DotDisplay(Display):
 
     def _draw(self, row: int, dot: Dot, colour: str) -> None:
         if isnan(dot.value):
-            self.ax_.text(0.02, row, NOT_ENOUGH, va="center", style="italic", color="#56616c", fontsize=9)
+            self.ax_.text(0.02, row, NOT_ENOUGH, va="center", style="italic", color=SOFT, fontsize=9)
             return
         if not isnan(dot.low):
             (interval,) = self.ax_.plot(
@@ -318,13 +236,18 @@ class TrainingDisplay(Display):
                 series[name] = pairs
         return cls(series, quantity, position, limits)
 
+    def table(self) -> pd.DataFrame:
+        """Every value with where in the training it was."""
+        rows = [(name, *pair) for name, pairs in self.series.items() for pair in pairs]
+        return pd.DataFrame(rows, columns=["series", self.position, self.quantity])
+
     def plot(self, ax: Axes | None = None, **line: Any) -> TrainingDisplay:
         """Draws a line for each series."""
         self.ax_ = ax or new_axes(4.6, 3.1)
         self.lines_ = []
         colours = group_colours(self.series)
         for n, (name, pairs) in enumerate(self.series.items()):
-            style = _style(colours[name], n) | line
+            style = line_style(colours[name], n) | line
             if len(pairs) <= 40:
                 style = {"marker": "o", "markersize": 3.5} | style
             (drawn,) = self.ax_.plot(*zip(*pairs, strict=True), label=name, **style)
@@ -336,56 +259,3 @@ class TrainingDisplay(Display):
         if self.series:
             self.ax_.legend(fontsize=8, frameon=False)
         return self
-
-
-def number(value: Any) -> float:
-    """A float; NaN for the null that JSON has in NaN's place."""
-    return nan if value is None else float(value)
-
-
-def _ordered(curves: Mapping[str, Any], results: Mapping[str, Any] | None) -> list[str]:
-    """The datasets in the order of the matrix: the one that was trained on comes first."""
-    place = {row["test"]: position for position, row in enumerate((results or {}).get("matrix", []))}
-    return sorted(curves, key=lambda name: (place.get(name, len(place)), name))
-
-
-def _interval(results: Mapping[str, Any] | None, name: str, level: str, metric: str) -> tuple[float, float]:
-    block = (results or {}).get("datasets", {}).get(name, {}).get(level, {})
-    low, high = block.get(f"{metric}_ci") or (nan, nan)
-    return number(low), number(high)
-
-
-def _style(colour: str, number: int) -> dict[str, Any]:
-    return {"color": colour, "linestyle": DASHES[number % len(DASHES)], "linewidth": 2}
-
-
-def _legend(name: str, metric: str, value: float, low: float, high: float) -> str:
-    if isnan(value):
-        return f"{name}: {NOT_ENOUGH}"
-    interval = "" if isnan(low) else f" [{low:.2f}, {high:.2f}]"
-    return f"{name}: {metric} {value:.2f}{interval}"
-
-
-def _axes_above_legend(entries: int) -> Axes:
-    """Axes that stay as large however many lines the legend below them has."""
-    return new_axes(HEIGHT + 0.6, HEIGHT + LEGEND_LINE * max(0, entries - 3))
-
-
-def _legend_below(axes: Axes) -> None:
-    from matplotlib.transforms import ScaledTranslation
-
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    below = axes.transAxes + ScaledTranslation(0, -LEGEND_DROP, figure.dpi_scale_trans)
-    axes.legend(
-        loc="upper left",
-        bbox_to_anchor=(0, 0),
-        bbox_transform=below,
-        fontsize=8.5,
-        frameon=False,
-        borderaxespad=0,
-    )
-
-
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else nan

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from unmasked.analysis.figures import Display, new_axes
+from unmasked.analysis.display import MARKERS, Display, new_axes
 from unmasked.evaluation.page import group_colours
-
-MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 
 
 @dataclass(frozen=True)

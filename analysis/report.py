@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,19 +11,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from unmasked.analysis.answer import Answer, answer, audits, in_100, listed
+from unmasked.analysis.decisions import threshold_words
 from unmasked.analysis.figures import TrainingDisplay
-from unmasked.analysis.parts import (
-    TEMPLATES,
-    curves_part,
-    datasets_part,
-    explanations_part,
-    fairness_part,
-    rendered,
-    side_by_side,
-    threshold_words,
-    thresholds_part,
-)
+from unmasked.analysis.gallery import Drawing, gallery, write_figures
+from unmasked.analysis.markup import TEMPLATES, rendered, side_by_side
+from unmasked.analysis.parts import curves_part, datasets_part, explanations_part, fairness_part
+from unmasked.analysis.parts_decisions import abstention_part, calibration_part, thresholds_part
+from unmasked.analysis.parts_robustness import robustness_part
 from unmasked.analysis.results import Run, read_run
+from unmasked.analysis.robustness import worst_words
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.evaluate import markdown_table
 from unmasked.evaluation.page import Section, callout, render_page, svg, table
@@ -34,11 +30,12 @@ LOSSES = ("train/overall", "train/common", "train/specific", "train/reconstructi
 
 
 def write_report(run: Path, *, predictions: Path | None = None, truth: Path | None = None) -> Path:
-    """Writes ``report.html`` and ``model_card.md`` into a run's folder; returns the path of the page.
+    """Writes ``report.html``, ``model_card.md`` and ``figures/`` into a run's folder; returns the page.
 
     The page holds whatever the folder has: ``metrics.json`` is required; ``predictions.parquet``,
     ``metrics.jsonl``, ``fairness.json``, ``explain/``, ``detector.json``, ``config.yaml`` and
-    ``environment.json`` add their parts, and a part that is absent says how to make it.
+    ``environment.json`` add their parts, and a part that is absent says how to make it. Each figure is
+    written as ``figures/NAME.svg`` with its numbers in ``figures/NAME.csv``.
 
     Args:
         run: the folder.
@@ -50,18 +47,24 @@ def write_report(run: Path, *, predictions: Path | None = None, truth: Path | No
     """
     found = read_run(run, predictions=predictions, truth=truth)
     write_text(run / "model_card.md", model_card(found))
-    write_text(run / "report.html", page(found))
+    figures = gallery(found)
+    write_figures(figures, run / "figures")
+    write_text(run / "report.html", page(found, figures))
     return run / "report.html"
 
 
-def page(run: Run) -> str:
-    """The whole report as one self-contained page."""
+def page(run: Run, figures: Mapping[str, Drawing] | None = None) -> str:
+    """The whole report as one self-contained page; ``figures`` are of `gallery`, drawn if not given."""
+    figures = gallery(run) if figures is None else figures
     sections = [
         Section("answer", "The question and the answer", _answer(run)),
         Section("done", "What was done", _done(run)),
-        Section("datasets", "Does it hold up on data it never saw?", datasets_part(run)),
-        Section("curves", "Curves and scores", curves_part(run)),
-        Section("thresholds", "Do its thresholds travel?", thresholds_part(run)),
+        Section("datasets", "Does it hold up on data it never saw?", datasets_part(run, figures)),
+        Section("curves", "Curves and scores", curves_part(run, figures)),
+        Section("thresholds", "Do its thresholds travel?", thresholds_part(run, figures)),
+        Section("robustness", "Does it hold when videos are changed?", robustness_part(run, figures)),
+        Section("abstention", "Does it know when it does not know?", abstention_part(run, figures)),
+        Section("calibration", "Is a score a probability?", calibration_part(run, figures)),
         Section("fairness", "For whom does it fail?", fairness_part(run)),
         Section("explanations", "What does it look at?", explanations_part(run)),
         Section("limits", "What this report cannot say", _limits(run)),
@@ -95,6 +98,7 @@ def _answer(run: Run) -> Markup:
         verdict=callout(found.kind, found.verdict, title=found.title),
         notes=_rehearsal(run) + _control(run),
         threshold=threshold_words(run.metrics["settings"]["threshold"]),
+        changed=[line for rate in ("fpr", "tpr") if (line := worst_words(run.robustness, rate))],
     )
 
 

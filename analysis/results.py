@@ -23,6 +23,7 @@ class Run:
         folder: where it was read.
         metrics: what `evaluate` gave, NaN where it was undefined.
         predictions: the scores behind it.
+        thresholds: each stored threshold under its rule, as ``thresholds.json`` has it.
         records: a dict for each validation during training.
         fairness: what ``fairness.json`` holds.
         explanation: Grad-CAM pictures and t-SNE.
@@ -35,6 +36,7 @@ class Run:
     folder: Path
     metrics: dict[str, Any]
     predictions: pd.DataFrame | None
+    thresholds: dict[str, dict[str, Any]]
     records: list[dict[str, Any]]
     fairness: dict[str, Any] | None
     explanation: Explanation | None
@@ -63,6 +65,11 @@ class Run:
         return [row["test"] for row in self.metrics["matrix"]]
 
     @property
+    def robustness(self) -> list[dict[str, Any]]:
+        """What perturbations did, a record for each dataset, perturbation and severity."""
+        return self.metrics.get("robustness") or []
+
+    @property
     def detector(self) -> str:
         """The detector's name, as the predictions give it, else its card."""
         name = self.metrics["settings"].get("detector")
@@ -80,15 +87,7 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
     Raises:
         InputError: the folder or its metrics.json is absent, or a file in it is damaged.
     """
-    if not folder.is_dir():
-        raise InputError(
-            f"run folder {folder} does not exist; give the folder that `unmasked evaluate` wrote to"
-        )
-    metrics = _json(folder / "metrics.json")
-    if metrics is None:
-        raise InputError(
-            f"run folder {folder} has no metrics.json; run `unmasked evaluate … out={folder}` first"
-        )
+    metrics = _metrics(folder)
     if not {"datasets", "matrix", "settings"} <= set(metrics):
         raise InputError(
             f"{folder / 'metrics.json'} has no datasets, matrix and settings; run `unmasked evaluate` again"
@@ -101,8 +100,9 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
     lines = folder / "metrics.jsonl"
     return Run(
         folder=folder,
-        metrics=_with_nan(metrics),
+        metrics=_measured(metrics),
         predictions=read_predictions(table) if predictions or table.is_file() else None,
+        thresholds=_with_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
         records=[_parsed(line, lines) for line in _text(lines).splitlines() if line.strip()],
         fairness=_json(folder / "fairness.json"),
         explanation=read_explanation(folder),
@@ -111,6 +111,44 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
         environment=_json(folder / "environment.json") or {},
         truth=_json(truth or folder / "truth.json"),
     )
+
+
+def is_collection(folder: Path) -> bool:
+    """Does a folder hold the results of several detectors, and not those of one run."""
+    return "detectors" in _metrics(folder)
+
+
+def read_collection(folder: Path) -> dict[str, Any]:
+    """The ``metrics.json`` that `unmasked evaluate` wrote for a folder of several detectors' predictions.
+
+    Raises:
+        InputError: the folder or its metrics.json is absent, or the file is damaged.
+    """
+    metrics = _metrics(folder)
+    if not {"detectors", "protocols", "settings"} <= set(metrics):
+        raise InputError(
+            f"{folder / 'metrics.json'} has no detectors, protocols and settings; "
+            "run `unmasked evaluate` again"
+        )
+    return _measured(metrics)
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise InputError(
+            f"run folder {folder} does not exist; give the folder that `unmasked evaluate` wrote to"
+        )
+    metrics = _json(folder / "metrics.json")
+    if metrics is None:
+        raise InputError(
+            f"run folder {folder} has no metrics.json; run `unmasked evaluate … out={folder}` first"
+        )
+    return metrics
+
+
+def _measured(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics with NaN for null; what is published is no measurement, and null there is nothing said."""
+    return _with_nan(metrics) | {"published": metrics.get("published")}
 
 
 def _text(path: Path) -> str:

@@ -32,6 +32,7 @@ VERBS = {
     "export-checkpoint": "Write a detector's weights in the layout of the published ones (.pth).",
     "predict": "Score every face crop with a trained detector.",
     "evaluate": "Compute metrics with intervals and the cross-dataset matrix from predictions.",
+    "compare": "Compare two runs on the same videos, and say what is unlike between them.",
     "fairness": "Compare error rates between demographic groups, with tests that hold.",
     "explain": "Draw Grad-CAM overlays and the t-SNE map of a detector's features.",
     "report": "Put a run folder together into one self-contained HTML page.",

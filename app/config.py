@@ -16,6 +16,8 @@ from pydantic_core import PydanticUndefined
 from unmasked.datasets.errors import InputError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+# Folders whose files are given by name to a key of a configuration, and are none themselves.
+NAMED_BY_KEYS = ("annotations", "augment", "perturbations", "protocols", "published")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -92,8 +94,8 @@ def _from_file(file: Path | None) -> DictConfig | ListConfig:
 
 
 def _shipped() -> Iterator[Path]:
-    """The experiment files; annotation code books and recipes of augmentation are no configurations."""
-    return (path for path in CONFIGS.rglob("*.yaml") if path.parent.name not in ("annotations", "augment"))
+    """The experiment files; what a key names (a code book, a recipe, a protocol) is no configuration."""
+    return (path for path in CONFIGS.rglob("*.yaml") if path.parent.name not in NAMED_BY_KEYS)
 
 
 def _from_override(text: str) -> DictConfig:

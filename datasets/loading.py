@@ -58,7 +58,12 @@ def evenly_sampled(faces: pd.DataFrame, per_video: int | None) -> pd.DataFrame:
 
 
 def read_crop(path: str | os.PathLike[str], size_px: int) -> NDArray[np.uint8]:
-    """(size_px, size_px, 3) RGB of an image file, resized where it has another size.
+    """(size_px, size_px, 3) RGB of an image file, resized if it has another size; errors as `read_whole`."""
+    return fitted(read_whole(path), size_px)
+
+
+def read_whole(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB of an image file, as large as it is.
 
     Raises:
         InputError: the file is absent or is not an image; it is never replaced by another one.
@@ -73,11 +78,16 @@ def read_crop(path: str | os.PathLike[str], size_px: int) -> NDArray[np.uint8]:
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if len(encoded) else None
     if image is None:
         raise InputError(f"crop {path} is not an intact image; delete it and run `unmasked preprocess` again")
-    if image.shape[:2] != (size_px, size_px):
-        shrinks = image.shape[0] * image.shape[1] > size_px * size_px
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-        image = cv2.resize(image, (size_px, size_px), interpolation=interpolation)
     return image  # type: ignore[return-value]
+
+
+def fitted(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """An (H, W, 3) image as (size_px, size_px, 3): itself, reduced by area, or enlarged bicubically."""
+    if image.shape[:2] == (size_px, size_px):
+        return image
+    shrinks = image.shape[0] * image.shape[1] > size_px * size_px
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return cv2.resize(image, (size_px, size_px), interpolation=interpolation)  # type: ignore[return-value]
 
 
 def read_crops(paths: Sequence[Path], size_px: int) -> NDArray[np.uint8]:

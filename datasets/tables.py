@@ -11,12 +11,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
+from unmasked.datasets.csv_files import TEXT, csv_header, read_csv
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
 
-# The text type of pandas 3 (missing is NaN), named so that pandas 2.3 uses it as well.
-TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
+SUFFIXES = (".parquet", ".csv")
 
 Kind = Literal["text", "integer", "number", "boolean"]
 
@@ -109,20 +110,26 @@ def read_frame(path: str | os.PathLike[str], *, text: Iterable[str] = ()) -> pd.
     Raises:
         InputError: the file is absent, has another suffix, or cannot be parsed.
     """
-    path = Path(path)
-    if path.suffix not in (".parquet", ".csv"):
-        raise InputError(f"table {path} has the suffix {path.suffix!r}; give a .parquet or .csv file")
-    if not path.is_file():
-        raise InputError(f"table {path} does not exist; give the path of a .parquet or .csv file")
+    path = _table_path(path)
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, low_memory=False, dtype=dict.fromkeys(text, TEXT))
+        return pd.read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path, text)
+    except InputError:
+        raise
     except (ValueError, OSError, pd.errors.ParserError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"table {path} cannot be read ({reason}); give an intact {path.suffix} file"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def column_names(path: str | os.PathLike[str]) -> list[str]:
+    """The columns of a Parquet or CSV file, without reading its rows; InputError as in `read_frame`."""
+    path = _table_path(path)
+    try:
+        if path.suffix.lower() == ".parquet":
+            return list(pq.read_schema(path).names)
+        return [name.strip() for name in csv_header(path)]
+    except InputError:
+        raise
+    except (ValueError, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
 def write_frame(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -137,6 +144,22 @@ def write_frame(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
             table.to_parquet(temporary, index=False)
         else:
             table.to_csv(temporary, index=False)
+
+
+def _table_path(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the path of a .parquet or .csv file")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"table {path} has the suffix {path.suffix!r}; give a .parquet or .csv file")
+    if not path.is_file():
+        raise InputError(f"table {path} does not exist; give the path of a .parquet or .csv file")
+    return path
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"table {path} cannot be read ({reason}); give an intact {path.suffix} file")
 
 
 def _dtype(column: Column) -> object:

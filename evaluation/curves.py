@@ -1,7 +1,8 @@
-"""What figures are drawn from: ROC and precision-recall points, and histograms of scores."""
+"""What figures are drawn from: ROC and precision-recall points with bands, and histograms of scores."""
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, Literal
 
 import numpy as np
@@ -10,24 +11,77 @@ from numpy.typing import NDArray
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, ratio
+from unmasked.evaluation.intervals import Sample, intervals_of, resampled_sums
+from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.predictions import evaluated_rows, validated
 
 POINTS = 200
+# Where a band is known: every hundredth, and closer where few reals are accused.
+BAND_FPR = np.unique(np.concatenate([[0.001, 0.002, 0.005], np.linspace(0, 1, 101)]))
 
 
-def curves(predictions: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def curves(predictions: pd.DataFrame, *, n_boot: int = 0, seed: int = 0) -> dict[str, dict[str, Any]]:
     """ROC and PR points by dataset and level, at most 200 of each, for drawing.
+
+    Args:
+        predictions: the predictions table of one detector.
+        n_boot: resamples of whole identities or videos behind the ROC's band of videos; 0 makes none.
+        seed: of the resampling.
 
     Returns:
         ``{NAME: {"frame" | "video": {"roc": {"fpr", "tpr", "threshold"}, "pr": {"recall", "precision"},
         "auc": x, "ap": x, "n": {"real", "fake"}}}}``. Points run from the highest threshold down; a point is
         reached by ``score >= threshold``, the first by none (infinite). A dataset of one class has no points.
+        With ``n_boot``, ``video`` also has ``"band": {"fpr", "tpr", "low", "high"}``, see `roc_band`.
     """
     rows, _ = evaluated_rows(validated(predictions))
+    found = {}
+    for name, part in rows.groupby("dataset", sort=True):
+        videos = video_scores(part)
+        found[str(name)] = {"frame": _curves(part), "video": _curves(videos)}
+        if n_boot:
+            rng = np.random.default_rng([seed, zlib.crc32(str(name).encode())])
+            sample = Sample.of(videos["label"], videos["score"], clusters_of(videos))
+            found[str(name)]["video"]["band"] = roc_band(sample, n_boot=n_boot, seed=rng)
+    return found
+
+
+def roc_band(
+    sample: Sample, *, n_boot: int = 500, seed: int | np.random.Generator = 0
+) -> dict[str, list[float]]:
+    """The ROC curve at fixed FPRs with the 95 % interval of its TPR at each, from resampled clusters.
+
+    Pointwise (vertical averaging, Fawcett 2006): each FPR's interval holds by itself; the whole curve lies
+    within the band less often. Between points a curve is straight, as for the AUC.
+
+    Returns:
+        ``{"fpr", "tpr", "low", "high"}``, lists of equal length; empty where a class is absent, and
+        intervals NaN where it has fewer than two clusters.
+    """
+    distinct, fp, tp = counts.curve(sample.label, sample.score)
+    if not (fp[-1] and tp[-1]):
+        return {key: [] for key in ("fpr", "tpr", "low", "high")}
+    kept = _thinned(fp / fp[-1] + tp / tp[-1])
+    flagged = sample.score >= np.concatenate([[np.inf], distinct])[kept, None]  # (K, N)
+    terms = np.concatenate([flagged & (sample.label == which) for which in (0, 1)])
+    sums = resampled_sums(sample, terms.astype(np.float64), n_boot=n_boot, seed=seed)
+    drawn_fp, drawn_tp = np.split(sums, 2)  # (K, n_boot) each
+    drawn = np.stack(
+        [
+            np.interp(BAND_FPR, ratio(x, x[-1]), ratio(y, y[-1]))
+            for x, y in zip(drawn_fp.T, drawn_tp.T, strict=True)
+        ]
+    )
+    limits = [intervals_of(sample, {"tpr": at})["tpr"] for at in drawn.T]
+    limits[-1] = (1.0, 1.0)  # all are called fake, whoever is drawn
+    estimate = np.interp(BAND_FPR, fp[kept] / fp[-1], tp[kept] / tp[-1])
     return {
-        str(name): {"frame": _curves(part), "video": _curves(video_scores(part))}
-        for name, part in rows.groupby("dataset", sort=True)
+        "fpr": BAND_FPR.tolist(),
+        "tpr": estimate.tolist(),
+        # The TPR never falls as the FPR grows, so what bounds it here bounds it further right.
+        "low": np.maximum.accumulate([low for low, _ in limits]).tolist(),
+        "high": [high for _, high in limits],
     }
 
 

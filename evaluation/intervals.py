@@ -7,12 +7,12 @@ and its counts are one product of those weights with a table of counts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
+from scipy import sparse, stats
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, Confusion
@@ -67,20 +67,47 @@ def resample(
     The same seed gives the same resamples, whatever is asked of them. Metrics are those of
     `unmasked.evaluation.metrics.METRICS`; NaN in resamples where one is undefined.
     """
-    results = {name: np.empty(n_boot) for name in only}
-    # Only what is asked for is counted.
-    ranked = _level_table(sample) if not set(only).isdisjoint(counts.RANKING) else None
-    outcomes = _sum_table(sample, counts.confusion_terms(sample.label, sample.score, threshold))
-    terms = _sum_table(sample, counts.probability_terms(sample.label, sample.score))
-    widest = max(sample.clusters, ranked.shape[0] if ranked is not None else 0)
+    return resample_together([sample], [threshold], n_boot=n_boot, seed=seed, only=only)[0]
+
+
+def resample_together(
+    samples: Sequence[Sample],
+    thresholds: Sequence[float],
+    *,
+    n_boot: int = 2000,
+    seed: int | np.random.Generator = 0,
+    only: Collection[str] = tuple(METRICS),
+) -> list[dict[str, Array]]:
+    """`resample` for samples that share clusters: in each resample they are of the same clusters.
+
+    Args:
+        samples: with one coding of clusters; one that a sample has no rows of is absent from it. Clusters
+            are drawn within strata of the classes that they hold in each of the samples.
+        thresholds: one for each sample.
+        n_boot, seed, only: see `resample`.
+    """
+    tables = [_Tables.of(sample, cut, only) for sample, cut in zip(samples, thresholds, strict=True)]
+    results = [{name: np.empty(n_boot) for name in only} for _ in samples]
+    block = max(1, BLOCK_SIZE // max(1, *(table.widest for table in tables)))
     done = 0
-    for weights in _weights(sample, n_boot, max(1, BLOCK_SIZE // max(widest, 1)), seed):
-        block = slice(done, done + weights.shape[1])
-        values = _block_metrics(weights, ranked, outcomes, terms)
-        for name in only:
-            results[name][block] = values[name]
-        done = block.stop
+    for weights in _weights(samples, n_boot, block, seed):
+        rows = slice(done, done + weights.shape[1])
+        for table, result in zip(tables, results, strict=True):
+            values = table.metrics(weights)
+            for name in only:
+                result[name][rows] = values[name]
+        done = rows.stop
     return results
+
+
+def resampled_sums(
+    sample: Sample, terms: Array, *, n_boot: int = 2000, seed: int | np.random.Generator = 0
+) -> Array:
+    """Sums of each of the terms (K, N) over the rows of each resample of `resample`, (K, n_boot)."""
+    table = _sum_table(sample, terms)
+    block = max(1, BLOCK_SIZE // max(1, sample.clusters))
+    parts = [table @ weights for weights in _weights([sample], n_boot, block, seed)]
+    return np.concatenate([np.empty((len(terms), 0)), *parts], axis=1)
 
 
 def intervals(
@@ -96,7 +123,7 @@ def intervals(
 
 
 def intervals_of(sample: Sample, resamples: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
-    """Percentile intervals from the resamples of a sample.
+    """Percentile intervals from the resamples of a sample, widened for few clusters (`percentile_interval`).
 
     NaN where a class that is present has fewer than two clusters, or where more than a tenth of the
     resamples are undefined. Where every resample sits on the metric's limit (no error was made), the
@@ -110,28 +137,82 @@ def intervals_of(sample: Sample, resamples: Mapping[str, Array]) -> dict[str, tu
         return {name: (float("nan"), float("nan")) for name in resamples}
     result = {}
     for name, values in resamples.items():
-        low, high = percentile_interval(values)
-        if low == high:
-            low, high = _widened(low, name, sample)
-        result[name] = (low, high)
+        metric, n = METRICS[name], clusters_behind(name, sample)
+        result[name] = bounded_interval(values, n, metric.minimum, metric.maximum)
     return result
 
 
-def _widened(value: float, name: str, sample: Sample) -> tuple[float, float]:
-    """The interval of a metric that has the same value in every resample."""
-    metric, per_class = METRICS[name], sample.clusters_by_class()
-    n = per_class[RATE_OF[name]] if name in RATE_OF else min(number for number in per_class if number)
-    reach = metric.maximum - metric.minimum
-    if not np.isfinite(reach):
-        return value, value
-    surest = ((1 - CONFIDENCE) / 2) ** (1 / n) * reach
-    low = metric.minimum + surest if value == metric.maximum else value
-    high = metric.maximum - surest if value == metric.minimum else value
-    return low, high
+def bounded_interval(
+    values: Array, clusters: int, minimum: float = 0.0, maximum: float = 1.0
+) -> tuple[float, float]:
+    """`percentile_interval`, with the bound for no error where all values are equal to a finite limit.
+
+    >>> low, high = bounded_interval(np.zeros(100), 12)
+    >>> low, round(high, 4)
+    (0.0, 0.2646)
+    """
+    low, high = percentile_interval(values, clusters=clusters)
+    reach = maximum - minimum
+    if low != high or not np.isfinite(reach):
+        return low, high
+    surest = ((1 - CONFIDENCE) / 2) ** (1 / clusters) * reach
+    return (minimum + surest if low == maximum else low), (maximum - surest if low == minimum else high)
 
 
-def percentile_interval(values: Array, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def difference_interval(
+    draws: tuple[Array, Array], own: Sequence[Sequence[float]], clusters: int
+) -> tuple[float, float]:
+    """The interval of the first metric minus the second; NaN where either has none.
+
+    Args:
+        draws: both in each resample, (n_boot,).
+        own: the interval of each. Where neither varies, as no error is made, they are as far apart as the
+            ends of these.
+        clusters: the fewer of those behind either.
+    """
+    if np.isnan(own).any():
+        return float("nan"), float("nan")
+    low, high = percentile_interval(draws[0] - draws[1], clusters=clusters)
+    if low == high and all(np.ptp(values) == 0 for values in draws):
+        low, high = own[0][0] - own[1][1], own[0][1] - own[1][0]
+    return float(low), float(high)
+
+
+def drawn_mean(values: Sequence[Array], seed: int | np.random.Generator) -> Array:
+    """Mean over trainings with different seeds in each resample, which draws the seeds, (n_boot,).
+
+    Of K seeds, K - 1 are drawn with replacement: drawing K would make the spread of the mean too small by
+    (K - 1) / K (Rao and Wu 1988). One seed says nothing about seeds and is taken as it is.
+
+    Args:
+        values: for each seed (n_boot,) a metric in each resample of the same videos.
+        seed: of the drawing.
+    """
+    table = np.stack(values)  # (K, n_boot)
+    number, n_boot = table.shape
+    if number == 1:
+        return table[0]
+    chosen = np.random.default_rng(seed).integers(0, number, size=(number - 1, n_boot))
+    return np.take_along_axis(table, chosen, axis=0).mean(axis=0)
+
+
+def clusters_behind(name: str, sample: Sample) -> int:
+    """How many clusters a metric rests on: those of the class a rate is of, else of the smaller class."""
+    per_class = sample.clusters_by_class()
+    return per_class[RATE_OF[name]] if name in RATE_OF else min(number for number in per_class if number)
+
+
+def percentile_interval(
+    values: Array, confidence: float = CONFIDENCE, clusters: int | None = None
+) -> tuple[float, float]:
     """The central part of the resampled values; NaN if more than a tenth of them is undefined.
+
+    Args:
+        values: (n_boot,) a metric in each resample.
+        confidence: share of the values that is inside.
+        clusters: n that were resampled. Resamples of n spread as if the variance were divided by n and not
+            n - 1, and a normal quantile ignores that it is estimated: the interval reaches to the
+            quantile Φ(sqrt(n / (n - 1)) t(n - 1)) instead (Hesterberg 2015, expanded percentiles).
 
     >>> percentile_interval(np.arange(101.0), confidence=0.5)
     (25.0, 75.0)
@@ -139,23 +220,69 @@ def percentile_interval(values: Array, confidence: float = CONFIDENCE) -> tuple[
     defined = values[~np.isnan(values)]
     if len(defined) < 0.9 * len(values) or not len(defined):
         return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    tail = (1 - confidence) / 2
+    if clusters is not None and clusters > 1:
+        tail = float(stats.norm.cdf(np.sqrt(clusters / (clusters - 1)) * stats.t.ppf(tail, clusters - 1)))
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _weights(sample: Sample, n_boot: int, block: int, seed: int | np.random.Generator) -> Iterator[Array]:
+def _weights(
+    samples: Sequence[Sample], n_boot: int, block: int, seed: int | np.random.Generator
+) -> Iterator[Array]:
     """Blocks (C, R) of how often each cluster is drawn in each resample; no block size changes them."""
-    kind = sample.holds(0) + 2 * sample.holds(1).astype(np.int64)
-    strata = [members for value in (1, 2, 3) if len(members := np.flatnonzero(kind == value))]
+    clusters = samples[0].clusters
+    kind = np.zeros(clusters, dtype=np.int64)
+    for sample in samples:
+        kind = 4 * kind + sample.holds(0) + 2 * sample.holds(1)
+    strata = [np.flatnonzero(kind == value) for value in np.unique(kind[kind > 0])]
     generators = np.random.default_rng(seed).spawn(len(strata))
     for start in range(0, n_boot, block):
         size = min(block, n_boot - start)
-        weights = np.zeros((sample.clusters, size))
+        weights = np.zeros((clusters, size))
         for members, generator in zip(strata, generators, strict=True):
             drawn = generator.integers(0, len(members), size=(size, len(members)))
             cell = drawn * size + np.arange(size)[:, None]  # (R, members) -> position in (members, R)
             weights[members] = np.bincount(cell.ravel(), minlength=len(members) * size).reshape(-1, size)
         yield weights
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What is summed over clusters for the metrics that are asked for; nothing else is counted."""
+
+    only: Collection[str]
+    ranked: sparse.csr_array | None  # (2 T, C)
+    outcomes: Array | None  # (4, C)
+    terms: Array | None  # (3 + bins, C)
+    widest: int
+
+    @classmethod
+    def of(cls, sample: Sample, threshold: float, only: Collection[str]) -> _Tables:
+        ranked = outcomes = terms = None
+        if not counts.RANKING.keys().isdisjoint(only):
+            ranked = _level_table(sample)
+        if not counts.THRESHOLD.keys().isdisjoint(only):
+            outcomes = _sum_table(sample, counts.confusion_terms(sample.label, sample.score, threshold))
+        if not counts.PROBABILITY.keys().isdisjoint(only):
+            terms = _sum_table(sample, counts.probability_terms(sample.label, sample.score))
+        widest = max(sample.clusters, 0 if ranked is None else ranked.shape[0])
+        return cls(only, ranked, outcomes, terms, widest)
+
+    def metrics(self, weights: Array) -> dict[str, Array]:
+        """Metrics of the resamples with these weights (C, R), each (R,)."""
+        values: dict[str, Array] = {}
+        if self.ranked is not None:
+            real, fake = np.split(self.ranked @ weights, 2)  # (2 T, C) @ (C, R) -> two of (T, R)
+            fp, tp = counts.cumulated(real), counts.cumulated(fake)
+            values |= {name: counts.RANKING[name](fp, tp) for name in self.only if name in counts.RANKING}
+        if self.outcomes is not None:
+            outcome = Confusion(*(self.outcomes @ weights))
+            values |= {name: rate(outcome) for name, rate in counts.THRESHOLD.items()}
+        if self.terms is not None:
+            sums = self.terms @ weights
+            values |= {name: mean(sums) for name, mean in counts.PROBABILITY.items()}
+        return values
 
 
 def _level_table(sample: Sample) -> sparse.csr_array:
@@ -183,18 +310,3 @@ def _coarse(sample: Sample) -> Array:
 def _sum_table(sample: Sample, terms: Array) -> Array:
     """(K, N) terms of rows -> (K, C) sums over the rows of each cluster."""
     return np.stack([np.bincount(sample.cluster, weights=term, minlength=sample.clusters) for term in terms])
-
-
-def _block_metrics(
-    weights: Array, ranked: sparse.csr_array | None, outcomes: Array, terms: Array
-) -> dict[str, Array]:
-    values: dict[str, Array] = {}
-    if ranked is not None:
-        real, fake = np.split(ranked @ weights, 2)  # (2 T, C) @ (C, R) -> two of (T, R)
-        fp, tp = counts.cumulated(real), counts.cumulated(fake)
-        values |= {name: function(fp, tp) for name, function in counts.RANKING.items()}
-    outcome = Confusion(*(outcomes @ weights))
-    values |= {name: function(outcome) for name, function in counts.THRESHOLD.items()}
-    sums = terms @ weights
-    values |= {name: function(sums) for name, function in counts.PROBABILITY.items()}
-    return values

@@ -312,7 +312,9 @@ def video_scores(predictions: pd.DataFrame, how: Aggregation = "mean", top_k: in
     else:
         score = grouped["score"].agg(how)
     videos = grouped[others].first()
-    videos["score"] = score
+    # A rounded mean of equal scores is not that score, and which side it falls on depends on their number:
+    # a detector that always says the same would rank videos by their length.
+    videos["score"] = score.clip(grouped["score"].min(), grouped["score"].max())
     videos["frames"] = grouped.size()
     first = ["dataset", "video", "label", "score", "frames"]
     videos = videos.reset_index()

@@ -169,6 +169,11 @@ def svg(figure: Figure, alt: str, *, caption: str | Markup = "") -> Markup:
 
     Letters stay text, so that they can be searched and read aloud; ``alt`` says what the picture shows.
     """
+    return svg_inside(svg_document(figure), alt, caption=caption)
+
+
+def svg_document(figure: Figure) -> str:
+    """The figure as an SVG file's text, the same for the same figure; closes it. Letters stay text."""
     import matplotlib as mpl
 
     buffer = io.StringIO()
@@ -177,7 +182,12 @@ def svg(figure: Figure, alt: str, *, caption: str | Markup = "") -> Markup:
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=metadata)
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)
-    return figure_html(_inline_svg(buffer.getvalue(), alt), caption)
+    return buffer.getvalue()
+
+
+def svg_inside(document: str, alt: str, *, caption: str | Markup = "") -> Markup:
+    """What `svg_document` gave, placed in the page; ``alt`` says what the picture shows."""
+    return figure_html(_inline_svg(document, alt), caption)
 
 
 def image(

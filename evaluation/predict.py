@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable
 from unmasked.datasets.transforms import normalised
+from unmasked.evaluation.perturbed import Perturbed, Unit, batches, planned
 from unmasked.evaluation.predictions import PREDICTIONS
 
 Detector = Callable[[Tensor], Tensor]
@@ -29,6 +30,7 @@ CROP_COLUMNS = (
     *("source_video", "target_video"),
 )
 STAGE = "scoring crops"
+PERTURBED_STAGE = "scoring perturbed crops"
 
 
 def predict(
@@ -42,9 +44,10 @@ def predict(
     precision: Precision = "fp32",
     detector: str,
     checkpoint: str = "",
+    perturbed: Perturbed | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """The predictions table of a detector: one score for every crop.
+    """The predictions table of a detector: one score for every crop, and for every perturbed one.
 
     Args:
         model: (N, 3, H, W) float in [-1, 1] -> (N, 2) logits of real and fake. A module is put into
@@ -57,6 +60,8 @@ def predict(
         precision: ``bf16`` computes the model in bfloat16 where that is safe (autocast): several times as
             fast on hardware that has it; scores differ in the third digit.
         detector, checkpoint: its name and the hash of its weights, for the table.
+        perturbed: what is done to which crops beside; their rows follow the clean ones, setting by setting,
+            and say it in ``perturbation`` and ``severity``. None perturbs nothing.
         progress: called with a stage, crops done, and their number.
 
     Returns:
@@ -64,20 +69,32 @@ def predict(
         compression, annotations (gender, age, …) and any group columns; score = softmax(logits)[:, 1].
 
     Raises:
-        InputError: there is no crop, a crop is absent or cannot be read (never a score in its place), or
-            the detector returns something else.
+        InputError: there is no crop, a crop is absent or cannot be read (never a score in its place),
+            the detector returns something else, or a perturbation cannot be made (see `perturbed.planned`).
     """
     crops = _scored_rows(faces)
-    scores = []
-    for images in _batches(crops, Path(crops_root), size_px, batch_size, progress):
-        logits = _run(model, images, device, precision)
-        scores.append(_probability(logits))
+    # Before anything is scored: it says what is missing.
+    units = planned(crops, Path(crops_root), perturbed, size_px) if perturbed else []
+
+    def score(images: Tensor) -> NDArray[np.float64]:
+        return _probability(_run(model, images, device, precision))
+
+    scores = [score(images) for images in _batches(crops, Path(crops_root), size_px, batch_size, progress)]
     named = {
         "detector": detector,
         "checkpoint": checkpoint or None,
         "score": np.concatenate(scores),
     }
-    return PREDICTIONS.validate(_carried(crops).assign(**named))
+    clean = _carried(crops).assign(**named)
+    if not perturbed:
+        return PREDICTIONS.validate(clean)
+    shape = (len(perturbed.settings), len(crops))
+    tables = [clean.assign(perturbation=None, severity=np.nan)]
+    by_setting = _perturbed_scores(units, shape, batch_size, score, progress)
+    for setting, values in zip(perturbed.settings, by_setting, strict=True):
+        moved = clean.assign(score=values, perturbation=setting.label, severity=setting.severity)
+        tables.append(moved[~np.isnan(values)])
+    return PREDICTIONS.validate(pd.concat(tables, ignore_index=True))
 
 
 def features(
@@ -98,6 +115,24 @@ def features(
     batches = _batches(crops, Path(crops_root), size_px, batch_size, progress)
     values = [_run(model, images, device).float().cpu().numpy() for images in batches]
     return _carried(crops), np.concatenate(values)
+
+
+def _perturbed_scores(
+    units: Sequence[Unit],
+    shape: tuple[int, int],
+    batch_size: int,
+    score: Callable[[Tensor], NDArray[np.float64]],
+    progress: Progress | None,
+) -> NDArray[np.float64]:
+    """Scores by setting and row, of that shape; NaN where a crop is not perturbed."""
+    scores = np.full(shape, np.nan)
+    done, total = 0, sum(unit.count for unit in units)
+    for rows, settings, images in batches(units, batch_size):
+        scores[settings, rows] = score(torch.from_numpy(images).permute(0, 3, 1, 2))
+        done += len(rows)
+        if progress is not None:
+            progress(PERTURBED_STAGE, done, total)
+    return scores
 
 
 def _scored_rows(faces: pd.DataFrame) -> pd.DataFrame:

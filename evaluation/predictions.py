@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.tables import Column, Schema, read_frame
+from unmasked.datasets.tables import Column, Schema, column_names, read_frame
 
 PREDICTIONS = Schema(
     name="predictions",
@@ -27,8 +31,41 @@ PREDICTIONS = Schema(
         "perturbation": Column("text", required=False, nullable=True),
         "severity": Column("integer", required=False, nullable=True),
     },
-    hint="A predictions file needs dataset, video, label (1 = fake) and score = P(fake) between 0 and 1.",
 )
+NEEDED = tuple(name for name, column in PREDICTIONS.columns.items() if column.required)
+HINT = "A predictions file needs dataset, video, label (1 = fake) and score = P(fake) between 0 and 1"
+# What other programs call the columns, in small letters without underscores and spaces.
+ALSO_CALLED = {
+    "dataset": ("data", "set", "corpus", "source", "datasetname"),
+    "video": (
+        "videoid",
+        "videoname",
+        "videopath",
+        "file",
+        "filename",
+        "filepath",
+        "path",
+        "name",
+        "id",
+        "clip",
+    ),
+    "label": (
+        "labels",
+        "target",
+        "targets",
+        "class",
+        "ytrue",
+        "groundtruth",
+        "gt",
+        "truth",
+        "isfake",
+        "fake",
+    ),
+    "score": (
+        *("scores", "prob", "probs", "probability", "pred", "preds", "prediction", "predictions", "yscore"),
+        *("ypred", "yprob", "pfake", "fakeprob", "fakescore", "confidence", "output", "logit", "logits"),
+    ),
+}
 
 # What tells the scores of one crop apart.
 REPEATED_BY = (
@@ -39,7 +76,14 @@ REPEATED_BY = (
 
 def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     """The validated predictions in a ``.parquet`` or ``.csv`` file; see `validated`."""
-    return validated(read_frame(path), str(path))
+    text = [name for name, column in PREDICTIONS.columns.items() if column.kind == "text"]
+    table = read_frame(path, text=text)
+    names = column_names(path)
+    if twice := [name for name in PREDICTIONS.columns if names.count(name) > 1]:
+        raise InputError(
+            f"predictions table {path} has the column {twice[0]!r} {names.count(twice[0])} times; keep one"
+        )
+    return validated(table, str(path))
 
 
 def validated(table: pd.DataFrame, origin: str = "") -> pd.DataFrame:
@@ -54,11 +98,12 @@ def validated(table: pd.DataFrame, origin: str = "") -> pd.DataFrame:
             that is scored twice by one detector, or a video that is both real and fake.
     """
     where = f"predictions table{f' {origin}' if origin else ''}"
-    if "score" in table and pd.api.types.is_numeric_dtype(table["score"]):
-        _check_scores(table["score"], where)
-    predictions = PREDICTIONS.validate(table, origin)
-    if predictions.empty:
+    _check_columns(table.columns, where)
+    if table.empty:
         raise InputError(f"{where} has no rows; give a file with at least one scored video")
+    _check_label_values(table["label"], where)
+    _check_scores(table["score"], where)
+    predictions = PREDICTIONS.validate(table, origin)
     _check_labels(predictions, where)
     _check_repeats(predictions, where)
     return predictions
@@ -70,7 +115,7 @@ def evaluated_rows(predictions: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     Where any row is marked ``test``, rows of other splits are left out: they belong to training and to
     fitting thresholds. Rows without a split count as test. Perturbed rows answer another question.
     """
-    notes = []
+    notes = _notes(predictions)
     if "perturbation" in predictions and (perturbed := _is_perturbed(predictions)).any():
         predictions = predictions[~perturbed]
         notes.append(f"{int(perturbed.sum())} rows of perturbed crops are left out")
@@ -91,21 +136,99 @@ def evaluated_rows(predictions: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return predictions.reset_index(drop=True), notes
 
 
+def _check_columns(names: Iterable[Any], where: str) -> None:
+    present = [str(name) for name in names]
+    absent = [name for name in NEEDED if name not in present]
+    if not absent:
+        return
+    meant = [f"is {near!r} meant for {name!r}?" for name in absent if (near := _nearest(name, present))]
+    message = (
+        f"{where} has no column {', '.join(map(repr, absent))}; it has {', '.join(present) or 'no column'}"
+    )
+    if meant:
+        message += f" ({' '.join(meant)})"
+    elif len(absent) == len(NEEDED):
+        message += f" (does the file begin with a header line {','.join(NEEDED)}?)"
+    raise InputError(f"{message}. {HINT}")
+
+
+def _nearest(name: str, present: Iterable[str]) -> str | None:
+    """The column that may stand for ``name`` under another spelling or another usual name."""
+    plain = {"".join(sign for sign in other.lower() if sign.isalnum()): other for other in present}
+    plain = {key: other for key, other in plain.items() if other not in PREDICTIONS.columns}
+    for key in (name, *ALSO_CALLED[name]):
+        if key in plain:
+            return plain[key]
+    near = difflib.get_close_matches(name, plain, n=1)
+    return plain[near[0]] if near else None
+
+
+def _check_label_values(label: pd.Series, where: str) -> None:
+    if label.isna().any():
+        raise InputError(
+            f"{where}: column 'label' is empty in {_row(label.isna())}; every row needs 1 (fake) or 0 (real)"
+        )
+    wrong = ~pd.to_numeric(label, errors="coerce").isin([0, 1])
+    if not wrong.any():
+        return
+    value = label[wrong].iloc[0]
+    advice = "write 1 for fake and 0 for real"
+    if pd.api.types.is_numeric_dtype(label) and label.nunique() > 2:
+        advice += "; a number for each method belongs in a column of its own, method"
+    raise InputError(
+        f"{where}: column 'label' holds {_shown(value)} in {_row(wrong)}; allowed are 0 (real) and 1 (fake): "
+        f"{advice}"
+    )
+
+
 def _check_scores(score: pd.Series, where: str) -> None:
     if score.isna().any():
-        row = int(score.isna().to_numpy().argmax())
         raise InputError(
-            f"{where}: column 'score' is empty (NaN) in row {row}, one of {int(score.isna().sum())}; "
-            "every row needs P(fake) between 0 and 1. Leave out rows that could not be scored"
+            f"{where}: column 'score' is empty (NaN) in {_row(score.isna())}, and in "
+            f"{int(score.isna().sum())} of {len(score)} rows; every row needs P(fake) between 0 and 1. "
+            "Leave out rows that could not be scored"
         )
-    outside = (score < 0) | (score > 1)
+    numbers = pd.to_numeric(score, errors="coerce")
+    if (wrong := numbers.isna()).any():
+        value = str(score[wrong].iloc[0])
+        raise InputError(
+            f"{where}: column 'score' holds {_shown(value)} in {_row(wrong)}; it must be a number, P(fake) "
+            f"between 0 and 1. {_score_advice(value)}"
+        )
+    outside = (numbers < 0) | (numbers > 1)
     if outside.any():
-        row = int(outside.to_numpy().argmax())
+        looks = "If they are logits, apply a sigmoid; if they are percentages, divide by 100"
+        if np.isinf(numbers).any():
+            looks = "Leave out rows that could not be scored"
+        elif (numbers < 0).any():
+            looks = "They look like logits: apply a sigmoid, 1 / (1 + exp(-x))"
+        elif numbers.max() <= 100 and numbers.median() > 1:
+            looks = "They look like percentages: divide by 100"
         raise InputError(
-            f"{where}: column 'score' holds {score.iloc[row]:g} in row {row}, and {int(outside.sum())} of "
-            f"{len(score)} scores lie outside what is allowed, P(fake) between 0 and 1. "
-            "If they are logits, apply a sigmoid; if they are percentages, divide by 100"
+            f"{where}: column 'score' holds {numbers[outside].iloc[0]:g} in {_row(outside)}, and "
+            f"{int(outside.sum())} of {len(score)} scores lie outside what is allowed, P(fake) between 0 "
+            f"and 1. {looks}"
         )
+
+
+def _score_advice(value: str) -> str:
+    bare = value.strip()
+    if bare.replace(",", "", 1).replace("-", "", 1).isdigit() and "," in bare:
+        return "Write decimals with a point"
+    if bare.endswith("%"):
+        return "Write shares of 1 in place of percentages"
+    if bare.lower() in ("real", "fake", "true", "false"):
+        return "A decision is no score: give the probability behind it"
+    return "Leave out rows that could not be scored"
+
+
+def _row(marked: pd.Series) -> str:
+    return f"row {int(marked.to_numpy().argmax())} (the first is 0)"
+
+
+def _shown(value: object, length: int = 40) -> str:
+    text = repr(str(value)) if isinstance(value, str) else str(value)
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 def _check_labels(predictions: pd.DataFrame, where: str) -> None:
@@ -120,17 +243,31 @@ def _check_labels(predictions: pd.DataFrame, where: str) -> None:
 
 
 def _check_repeats(predictions: pd.DataFrame, where: str) -> None:
-    # Without frame and face, rows of one video are its frames and cannot be told apart.
-    if not {"frame", "face"} <= set(predictions):
+    # Without a frame, rows of one video are its frames and cannot be told apart.
+    if "frame" not in predictions:
         return
     keys = [name for name in REPEATED_BY if name in predictions]
     twice = predictions.duplicated(keys)
     if twice.any():
         row = predictions.loc[twice].iloc[0]
+        face = f", face {row['face']}" if "face" in predictions else ""
+        advice = "" if face else ", or tell faces of one frame apart in a column face"
         raise InputError(
-            f"{where}: frame {row['frame']}, face {row['face']} of {row['dataset']} {row['video']!r} is "
-            f"scored more than once ({int(twice.sum())} such rows); keep one score for every crop"
+            f"{where}: frame {row['frame']}{face} of {row['dataset']} {row['video']!r} is "
+            f"scored more than once ({int(twice.sum())} such rows); keep one score for every crop{advice}"
         )
+
+
+def _notes(predictions: pd.DataFrame) -> list[str]:
+    """What a reader should know of rows that are allowed, and may yet be a mistake."""
+    notes = []
+    if "frame" not in predictions and (same := int(predictions.duplicated().sum())):
+        notes.append(
+            f"{same} rows repeat another one in every column: they count as further frames of their video"
+        )
+    if predictions["score"].isin([0.0, 1.0]).all():
+        notes.append("every score is 0 or 1: these are decisions, and AUC is that of their one threshold")
+    return notes
 
 
 def _is_perturbed(predictions: pd.DataFrame) -> pd.Series:

@@ -24,7 +24,7 @@ class Threshold:
     """A stored decision: fake when ``score > value``."""
 
     value: float
-    rule: str  # one of RULES, another fpr:x, or "given"
+    rule: str  # one of RULES, another fpr:x, fnr:x, or "given"
     fitted_on: str = ""  # which rows, in words
     level: str = "video"  # what a calibration row was: video or frame
     n_real: int = 0  # calibration rows
@@ -72,7 +72,8 @@ def fit(
         label: (N,) 0 = real, 1 = fake.
         score: (N,) P(fake).
         rule: ``eer``: FPR and FNR as close as they get. ``youden``: greatest TPR - FPR. ``fpr:0.05``: the
-            lowest threshold that calls at most 5 % of the reals fake; it needs no fakes.
+            lowest threshold that calls at most 5 % of the reals fake; it needs no fakes. ``fnr:0.05``:
+            the highest one that calls at most 5 % of the fakes real; it needs no reals.
         fitted_on: which rows these are, in words; stored.
         level: what a row is, ``video`` or ``frame``; stored.
 
@@ -82,19 +83,20 @@ def fit(
     >>> fit([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.8], "youden").value
     0.5
     """
-    fpr_max = _fpr_max(rule)
+    limit = _limit(rule)
     label, score = checked(label, score)
     n_fake = int(label.sum())
     n_real = len(label) - n_fake
-    missing = [name for name, n in (("real", n_real), ("fake", n_fake)) if not n]
-    if "real" in missing or (missing and fpr_max is None):
+    needed = {"real": limit is None or limit[0] == "fpr", "fake": limit is None or limit[0] == "fnr"}
+    if (needed["real"] and not n_real) or (needed["fake"] and not n_fake):
+        which = " and ".join(name for name, is_needed in needed.items() if is_needed)
         raise InputError(
-            f"rule {rule!r} needs {'real rows' if fpr_max is not None else 'real and fake rows'} to fit a "
+            f"rule {rule!r} needs {which} rows to fit a "
             f"threshold; {fitted_on or 'the calibration set'} has {n_real} real and {n_fake} fake. "
             "Give a calibration split that has them"
         )
     distinct, fp, tp = counts.curve(label, score)
-    chosen = _chosen(fp, tp, rule, fpr_max)
+    chosen = _chosen(fp, tp, rule, limit)
     return Threshold(
         value=_cut(distinct, chosen),
         rule=rule,
@@ -102,32 +104,35 @@ def fit(
         level=level,
         n_real=n_real,
         n_fake=n_fake,
-        fpr=float(fp[chosen] / n_real),
+        fpr=float(fp[chosen] / n_real) if n_real else float("nan"),
         tpr=float(tp[chosen] / n_fake) if n_fake else float("nan"),
-        note=_note(n_real, n_fake, fpr_max),
+        note=_note(n_real, n_fake, limit),
     )
 
 
-def _fpr_max(rule: str) -> float | None:
-    """The share of reals that a ``fpr:x`` rule allows; None for the other rules."""
+def _limit(rule: str) -> tuple[str, float] | None:
+    """Which error a ``fpr:x`` or ``fnr:x`` rule limits, and its largest share; None for the other rules."""
     if rule in ("eer", "youden"):
         return None
     kind, _, value = rule.partition(":")
     try:
-        fpr_max = float(value)
+        share = float(value)
     except ValueError:
-        fpr_max = float("nan")
-    if kind != "fpr" or not 0 <= fpr_max < 1:
+        share = float("nan")
+    if kind not in ("fpr", "fnr") or not 0 <= share < 1:
         raise InputError(
-            f"threshold rule {rule!r} is not known; choose eer, youden or fpr:x, such as fpr:0.05"
+            f"threshold rule {rule!r} is not known; choose eer, youden, fpr:x or fnr:x, such as fpr:0.05"
         )
-    return fpr_max
+    return kind, share
 
 
-def _chosen(fp: Array, tp: Array, rule: str, fpr_max: float | None) -> int:
+def _chosen(fp: Array, tp: Array, rule: str, limit: tuple[str, float] | None) -> int:
     """How many of the distinct scores, from the highest, are called fake."""
-    if fpr_max is not None:
-        return int((fp <= math.floor(fpr_max * fp[-1] + 1e-9)).sum()) - 1
+    if limit is not None:
+        kind, share = limit
+        if kind == "fpr":
+            return int((fp <= math.floor(share * fp[-1] + 1e-9)).sum()) - 1
+        return int(np.argmax(tp[-1] - tp <= math.floor(share * tp[-1] + 1e-9)))
     # In whole counts x both totals, exact, so that equal rates compare as equal.
     false_alarms, misses = fp * tp[-1], (tp[-1] - tp) * fp[-1]
     loss = np.abs(false_alarms - misses) if rule == "eer" else false_alarms + misses
@@ -145,21 +150,26 @@ def _cut(distinct: Array, chosen: int) -> float:
     return float(middle if middle < above else below)
 
 
-def _note(n_real: int, n_fake: int, fpr_max: float | None) -> str:
-    if fpr_max is None:
+def _note(n_real: int, n_fake: int, limit: tuple[str, float] | None) -> str:
+    if limit is None:
         if min(n_real, n_fake) >= FEW:
             return ""
         return (
             f"fitted on {n_real} real and {n_fake} fake rows: with fewer than {FEW} of a class it will move"
         )
-    if n_real * fpr_max >= 1:
+    kind, share = limit
+    n, which, end = (
+        (n_real, "real", "above the highest") if kind == "fpr" else (n_fake, "fake", "below the lowest")
+    )
+    if n * share >= 1:
         return ""
-    # None of n_real was allowed above the threshold; Clopper-Pearson's upper bound for 0 of n.
-    bound = 1 - 0.05 ** (1 / n_real)
-    wanted = f"at least {math.ceil(1 / fpr_max)}" if fpr_max > 0 else "more"
+    # None of n was allowed on the wrong side; Clopper-Pearson's upper bound for 0 of n.
+    bound = 1 - 0.05 ** (1 / n)
+    wanted = f"at least {math.ceil(1 / share)}" if share > 0 else "more"
+    name = kind.upper()
     return (
-        f"an FPR of {fpr_max:.0%} needs {wanted} real rows and there were {n_real}: the threshold stands "
-        f"above the highest real score, and an FPR of up to {bound:.0%} elsewhere would be no surprise"
+        f"an {name} of {share:.0%} needs {wanted} {which} rows and there were {n}: the threshold stands "
+        f"{end} {which} score, and an {name} of up to {bound:.0%} elsewhere would be no surprise"
     )
 
 

@@ -11,9 +11,10 @@ import re
 import struct
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def read_frames(
     path: str,
     kind: str,
     *,
-    wanted: int,
+    wanted: int | Collection[int],
     max_pixels: int,
     frame_count: int = 0,
     decode_all: bool = False,
@@ -87,7 +88,7 @@ def read_frames(
         root: folder that ``path`` is relative to.
         path: POSIX path of the file, or ``<archive>!<folder>`` for a sequence.
         kind: video, image or sequence.
-        wanted: how many frames; an image is one.
+        wanted: how many frames, or the indices of the wanted ones; an image is one.
         max_pixels: larger frames are not decoded.
         frame_count: how many frames a video has, where that is known; 0 asks the file.
         decode_all: decode every frame of a video up to the last wanted one, see `read_video`.
@@ -119,7 +120,9 @@ def read_image(path: Path, *, max_pixels: int) -> Iterator[Frame]:
     yield Frame(0, float("nan"), _decode_image(encoded, max_pixels))
 
 
-def read_sequence(root: Path, path: str, *, wanted: int, max_pixels: int) -> Iterator[Frame]:
+def read_sequence(
+    root: Path, path: str, *, wanted: int | Collection[int], max_pixels: int
+) -> Iterator[Frame]:
     """Yields sampled images of a sequence; the frame index is the number in the image's name.
 
     Raises:
@@ -129,15 +132,21 @@ def read_sequence(root: Path, path: str, *, wanted: int, max_pixels: int) -> Ite
         raise Unreadable("missing_file", f"{root / path} does not exist")
     try:
         indices = sequence_frames(root, path)
-        sampled = {indices[position] for position in sample_indices(len(indices), wanted)}
-        for index, encoded in read_member_images(root, path, sampled):
+        if isinstance(wanted, int):
+            wanted = {indices[position] for position in sample_indices(len(indices), wanted)}
+        for index, encoded in read_member_images(root, path, wanted):
             yield _frame(index, float("nan"), partial(_decode_image, encoded, max_pixels))
     except (ArchiveError, OSError) as error:
         raise Unreadable("decode_error", str(error)) from error
 
 
 def read_video(
-    path: Path, *, wanted: int, max_pixels: int, frame_count: int = 0, decode_all: bool = False
+    path: Path,
+    *,
+    wanted: int | Collection[int],
+    max_pixels: int,
+    frame_count: int = 0,
+    decode_all: bool = False,
 ) -> Iterator[Frame]:
     """Yields sampled frames of a video file in one pass that stops at the last of them.
 
@@ -146,7 +155,7 @@ def read_video(
 
     Args:
         path: any file that FFmpeg reads.
-        wanted: how many frames are sampled, see `sample_indices`.
+        wanted: how many frames are sampled, see `sample_indices`, or the indices of the wanted ones.
         max_pixels: larger frames are not decoded.
         frame_count: how many frames the video has, where that is known; 0 asks the file.
         decode_all: decode every frame on the way.
@@ -162,8 +171,11 @@ def read_video(
         announced = frame_count or stream.frames or len(packets)
         if not announced:
             raise Unreadable("decode_error", f"{path.name} holds no frame")
-        pending = sample_indices(announced, wanted)
-        if not decode_all and packets.is_exact and announced == len(packets):
+        pending = sample_indices(announced, wanted) if isinstance(wanted, int) else sorted(wanted)
+        is_listed = (
+            packets.is_exact and announced == len(packets) and (not pending or pending[-1] < announced)
+        )
+        if is_listed and not decode_all:
             for index, time_s, frame in _decode_needed(container, stream, packets, pending):
                 yield _frame(index, time_s, partial(_upright, frame, "", reformatter, max_pixels))
                 pending = pending[1:]
@@ -185,6 +197,17 @@ def read_video(
     for index in pending:
         reason = f"{path.name} is damaged or cut short after frame {count - 1}"
         yield Frame(index, float("nan"), None, "decode_error", reason)
+
+
+def frame_rate(path: Path, *, max_pixels: int) -> Fraction:
+    """Frames a second of a video file, on average; 25 where it does not say.
+
+    Raises:
+        Unreadable: as `read_video`.
+    """
+    _check_file(path)
+    with _opened(path, max_pixels) as (_, stream):
+        return stream.average_rate or Fraction(25)
 
 
 def _check_file(path: Path) -> None:

@@ -139,11 +139,11 @@ def test_checkpoint_of_another_architecture(tmp_path):
     ("frame", "words"),
     [
         (predictions().drop(columns="label"), "no column 'label'"),
-        (predictions().rename(columns={"label": "labels"}), "is 'labels' meant?"),
+        (predictions().rename(columns={"label": "labels"}), "is 'labels' meant for 'label'?"),
         (predictions(score=np.linspace(-3, 3, 12)), "between 0 and 1"),
         (predictions(score=np.nan), "'score'"),
         (predictions(label=1), "both"),
-        (predictions(label=2), "allowed are 0, 1"),
+        (predictions(label=2), "allowed are 0 (real) and 1 (fake)"),
         (predictions(video="same"), "both real and fake"),
         (predictions().iloc[:0], "no rows"),
     ],
@@ -162,6 +162,115 @@ def test_predictions_that_cannot_be_evaluated(table, tmp_path, frame, words):
     sentence = refused("evaluate", f"predictions={table(frame)}", f"out={tmp_path / 'out'}")
     assert words in sentence
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "it is empty"),
+        (b"dataset;video;label;score\nA;a;1;0,8\n", "separated by semicolons"),
+        ("dataset,video,label,score\nA,a,1,0.8\n".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+        (b"PK\x03\x04" + bytes(99), "a ZIP archive or an Excel workbook"),
+        (b"dataset,video,label,score\nA,a,real,0.8\n", "write 1 for fake and 0 for real"),
+        (b"dataset,video,label,score\nA,a,1,0,8\n", "write decimals with a point"),
+        (
+            b"dataset,video,label,score,detector\nA,a,1,0.8,x\nA,b,0,0.1,y\n",
+            "2 values in the column 'detector'",
+        ),
+        (b"dataset,video,label,score\nA,a,1,0.8\nB,b,0,0.1\n", "within a dataset; it has A, B"),
+    ],
+    ids=range(8),
+)
+def test_a_file_that_is_no_table_of_predictions(tmp_path, content, words):
+    (tmp_path / "scores.csv").write_bytes(content)
+    for verb, key in (("evaluate", "predictions"), ("evaluate", "folder"), ("compare", "a")):
+        path = tmp_path if key == "folder" else tmp_path / "scores.csv"
+        given = [f"a={path}", f"b={path}"] if verb == "compare" else [f"predictions={path}"]
+        if verb == "compare" and "within" in words:
+            continue  # classes need not be in one dataset for two runs to be compared
+        assert words in refused(verb, *given, f"out={tmp_path / 'out'}")
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_tables_and_names_that_do_not_exist(tmp_path, table):
+    out = f"out={tmp_path / 'out'}"
+    (tmp_path / "empty").mkdir()
+    assert "holds no .parquet or .csv file" in refused("evaluate", f"predictions={tmp_path / 'empty'}", out)
+    given = f"predictions={table(predictions())}"
+    assert "is 'deepfakebench' meant" in refused("evaluate", given, out, "published=[deepfakbench]")
+    assert "is 'by_method' meant" in refused("evaluate", given, out, "protocols=[by_methods]")
+    assert "source names 'x'" in refused("evaluate", given, out, "source.x=A")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_predictions_becomes_the_matrix_of_all_pairs(tmp_path):
+    import json
+
+    folder = tmp_path / "scores"
+    folder.mkdir()
+    for name, effect in (("one", 0.6), ("two", 0.2)):
+        rows = pd.concat([predictions(40, dataset="A"), predictions(40, dataset="B")])
+        rows["score"] = np.clip(rows["score"] * effect, 0, 1)
+        rows.to_csv(folder / f"{name}.csv", index=False)
+    (folder / "notes.csv").write_text("a,b\n1,2\n")
+    out = tmp_path / "out"
+    given = [f"predictions={folder}", f"out={out}", "source.one=A", "source={two: B}", "n_boot=100"]
+    result = unmasked("evaluate", *given, "selection=last step", "published=ucf_paper")
+    assert result.exit_code == 0, result.output
+    assert "not predictions: notes.csv" in result.output
+    written = json.loads((out / "metrics.json").read_text())
+    pairs = [(row["train"], row["test"]) for row in written["protocols"]]
+    assert pairs == [("A", "A"), ("A", "B"), ("B", "B"), ("B", "A")]
+    assert {row["selection_rule"] for row in written["protocols"]} == {"last step"}
+    for name in ("one", "two"):
+        own = json.loads((out / written["detectors"][name]["folder"] / "metrics.json").read_text())
+        assert set(own["datasets"]) == {"A", "B"}
+        assert [row["detector"] for row in own["protocols"]] == [name, name]
+    tables = (out / "metrics.md").read_text()
+    assert tables.index("a row a detector and a column a tested dataset") < tables.index("Reported by others")
+    assert "Checkpoint selection: last step" in tables
+    assert "\\toprule" in (out / "metrics.tex").read_text()
+
+
+def test_published_numbers_stand_in_a_table_of_their_own(table, tmp_path):
+    given = [f"predictions={table(predictions(40))}", f"out={tmp_path / 'out'}", "n_boot=20", "protocols=[]"]
+    assert unmasked("evaluate", *given, "published=[deepfakebench,ucf_paper]").exit_code == 0
+    measured, *others = (
+        (tmp_path / "out" / "metrics.md").read_text().split("## Reported by others, not measured here")
+    )
+    assert len(others) == 2
+    assert "0.7527" in others[0]
+    assert "0.824" in others[1]
+    assert "0.7527" not in measured + others[1]
+    metrics = (tmp_path / "out" / "metrics.json").read_text()
+    assert "0.7527" not in metrics
+
+
+def test_two_runs_are_compared_by_one_command(table, tmp_path):
+    import json
+
+    frame = predictions(60)
+    other = frame.assign(score=np.random.default_rng(3).uniform(0, 1, 60)).iloc[:-2]
+    given = [f"a={table(frame, 'a.csv')}", f"b={table(other, 'b.csv')}", f"out={tmp_path / 'out'}"]
+    result = unmasked("compare", *given, "n_boot=200")
+    assert result.exit_code == 0, result.output
+    assert "A, 58 videos that both scored, a minus b:" in result.output
+    assert "a is better" in result.output
+    assert "2 videos only in a, 0 only in b" in result.output
+    assert "b (b) has no detector.json" in result.output
+    found = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert found["datasets"]["A"]["metrics"]["auc"]["difference"] > 0.2
+    for name in ("compare.md", "compare.tex"):
+        assert "paired on the videos that both scored" in (tmp_path / "out" / name).read_text()
+
+
+def test_labels_that_are_swapped_are_suspected(table, tmp_path):
+    frame = predictions(60)
+    frame["label"] = 1 - frame["label"]
+    result = unmasked("evaluate", f"predictions={table(frame)}", f"out={tmp_path / 'out'}", "n_boot=200")
+    assert result.exit_code == 0, result.output
+    assert "worse than chance" in result.output
+    assert "look whether score is P(fake) and label 1 is fake" in result.output
 
 
 def test_group_column_with_one_group(table, tmp_path):

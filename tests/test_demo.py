@@ -12,6 +12,9 @@ from unmasked.app.config import load
 from unmasked.app.verbs import demo
 from unmasked.app.verbs.demo import Config, commands
 
+FIGURES = ["matrix", "roc", "det", "precision_recall", "thresholds_fpr", "thresholds_tpr", "risk_coverage"]
+FIGURES += ["robustness_jpeg", "robustness_gaussian_blur", "reliability_Celeb-DF-v2"]
+
 
 def test_every_command_of_the_demo_is_one_that_a_user_can_type():
     from unmasked.app.cli import verb_module
@@ -40,6 +43,7 @@ def test_demo_leaves_everything_that_a_run_holds(study):
         *("config.yaml", "environment.json", "metrics.json", "metrics.jsonl", "thresholds.json"),
         *("detector.safetensors", "detector.json", "predictions.parquet", "checkpoints/last.ckpt"),
         *("explain/cam.png", "explain/tsne.png", "report.html", "model_card.md"),
+        *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "csv")),
     }
     assert any("tfevents" in name for name in left)
     assert str(out / "run" / "report.html") in result.output
@@ -56,7 +60,9 @@ def test_tables_of_the_demo_agree_with_each_other(study):
     assert set(faces["video"]) == set(manifest["video"])
     assert (faces["status"] == "ok").mean() > 0.9
     scored = faces[(faces["status"] == "ok") & faces["split"].isin(["val", "test"])]
-    assert len(predictions) == len(scored)
+    is_changed = predictions["perturbation"].notna()
+    assert len(predictions[~is_changed]) == len(scored)
+    assert set(predictions.loc[is_changed, "perturbation"]) == {"jpeg", "gaussian_blur", "gaussian_noise"}
     truth = json.loads((out / "corpus" / "truth.json").read_text())
     assert truth["config"]["bias"] == ""
     metrics = json.loads((out / "run" / "metrics.json").read_text())

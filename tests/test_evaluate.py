@@ -13,7 +13,9 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.evaluation import evaluate as module
 from unmasked.evaluation.curves import curves, score_histogram
-from unmasked.evaluation.evaluate import clusters_of, evaluate, fit_threshold, markdown_table
+from unmasked.evaluation.evaluate import evaluate, markdown_table
+from unmasked.evaluation.fitted import fit_threshold
+from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import METRICS
 from unmasked.evaluation.thresholds import Threshold
 
@@ -82,7 +84,8 @@ def test_every_metric_stands_with_its_interval_around_it(results):
 
 def test_sizes_are_counted(results):
     n = {"frames": 300, "videos": 60, "real_videos": 30, "fake_videos": 30, "identities": 15}
-    assert results["datasets"]["FF++"]["n"] == {**n, "clusters": 15, "unit": "identity"}
+    n |= {"clusters": 15, "real_clusters": 15, "fake_clusters": 15, "unit": "identity"}
+    assert results["datasets"]["FF++"]["n"] == n
 
 
 def test_each_method_is_held_against_all_reals(predictions, results):

@@ -6,14 +6,11 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from unmasked.analysis.figures import (
-    Dot,
-    DotDisplay,
-    PrecisionRecallDisplay,
-    RocDisplay,
-    ScoreDisplay,
-    TrainingDisplay,
-)
+from unmasked.analysis.figures import Dot, DotDisplay, ScoreDisplay, TrainingDisplay
+from unmasked.analysis.figures_curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
+from unmasked.analysis.figures_decisions import Realised, RiskCoverageDisplay, TransferDisplay
+from unmasked.analysis.figures_matrix import MatrixDisplay
+from unmasked.analysis.figures_robustness import RobustnessDisplay
 from unmasked.analysis.pictures import CamGridDisplay, CamRow, EmbeddingDisplay, strip
 from unmasked.evaluation.curves import curves, score_histogram
 from unmasked.evaluation.evaluate import evaluate
@@ -63,6 +60,43 @@ def test_roc_shows_chance_and_a_dataset_without_a_curve(predictions, results):
     assert "WildDeepfake: not enough data" in texts(display.ax_)
     assert "chance" in texts(display.ax_)[-1]
     assert len(display.lines_[-1].get_xdata()) == 0
+
+
+def test_band_is_drawn_around_its_curve_and_written_with_it(predictions, results):
+    display = RocDisplay.from_results(curves(predictions, n_boot=50), results).plot()
+    assert len(display.bands_) == 2  # of the two datasets with both classes
+    table = display.table()
+    band = table[(table["dataset"] == "Celeb-DF-v2") & (table["series"] == "band")]
+    assert (band["low"] <= band["high"]).all()
+    edges = display.bands_[1].get_paths()[0].vertices[:, 1]
+    assert edges.max() <= 1
+    assert set(band["low"].astype(float).round(9)) <= set(edges.round(9))
+    line = table[(table["dataset"] == "Celeb-DF-v2") & (table["series"] == "curve")]
+    np.testing.assert_array_equal(line["tpr"].astype(float), display.lines_[1].get_ydata())
+
+
+def test_det_of_normal_scores_is_a_straight_line_through_the_probits(predictions, results):
+    from scipy.stats import norm
+
+    false_alarms = norm.sf(np.linspace(-1, 2, 7))
+    found = norm.sf(np.linspace(-1, 2, 7), loc=1.5)
+    curve = {"fpr": false_alarms, "tpr": found, "band": {"fpr": []}, "real": 1000, "fake": 1000}
+    display = DetDisplay({"A": curve | {"eer": 0.2, "low": 0.1, "high": 0.3}}).plot()
+    x, y = display.lines_[0].get_data()
+    np.testing.assert_allclose(x, norm.ppf(false_alarms))
+    np.testing.assert_allclose(y, norm.ppf(1 - found))
+    np.testing.assert_allclose(np.diff(y) / np.diff(x), -1)
+    assert texts(display.ax_)[0] == "A: EER 0.20 [0.10, 0.30]"
+    assert display.ax_.get_xlim() == display.ax_.get_ylim()
+
+
+def test_det_begins_below_half_an_error_and_its_table_has_rates(predictions, results):
+    display = DetDisplay.from_results(curves(predictions, n_boot=20), results).plot()
+    assert display.start <= 0.5 / 15
+    table = display.table()
+    assert table["fnr"].astype(float).between(0, 1).all()
+    band = table[table["series"] == "band"]
+    assert (band["low"] <= band["high"]).all()
 
 
 def test_lines_differ_in_more_than_colour(predictions, results):
@@ -177,3 +211,86 @@ def test_strip_holds_every_picture_above_its_overlay(cam_row):
     assert sheet.shape == (88, 132, 3)
     np.testing.assert_array_equal(sheet[2:42, 2:42], cam_row.pictures[0])
     np.testing.assert_array_equal(sheet[46:86, 90:130], cam_row.overlays[2])
+
+
+def cells(display):
+    return [text.get_text() for text in display.texts_]
+
+
+def test_heat_map_shows_value_and_interval_and_frames_where_it_was_trained(results):
+    display = MatrixDisplay.from_results(results).plot()
+    first = results["matrix"][0]
+    assert cells(display)[0] == "{:.2f}\n{:.2f}–{:.2f}".format(first["auc"], *first["ci"])
+    assert cells(display)[2] == "not enough\ndata"
+    assert len(display.frames_) == 1
+    assert display.image_.get_clim() == (0.5, 1)
+    assert list(display.table()["test"]) == ["FaceForensics++", "Celeb-DF-v2", "WildDeepfake"]
+
+
+def test_heat_map_has_a_row_for_each_detector_and_training_set():
+    pair = {"protocol": "cross_dataset", "level": "video", "auc_ci": [0.6, 0.8], "auc": 0.7}
+    pair |= {"real_videos": 3, "fake_videos": 4}
+    protocols = [
+        pair | {"detector": detector, "train": train, "test": test, "is_reference": train == test}
+        for detector, train in (("UCF", "A"), ("Xception", "A"), ("Xception", "B"))
+        for test in ("A", "B")
+    ]
+    results = {"protocols": [*protocols, pair | {"protocol": "by_method", "train": "A", "test": "A: x"}]}
+    display = MatrixDisplay.from_results(results).plot()
+    assert display.rows == ["UCF\nA", "Xception\nA", "Xception\nB"]
+    assert display.columns == ["A", "B"]
+    assert len(display.frames_) == 3
+    assert len(display.table()) == 6
+
+
+def test_thresholds_are_dots_beside_what_was_to_be_expected():
+    found = [
+        Realised("FPR ≤ 10 %", "A", 0.4, 0.1, 0.08, 0.02, 0.2, 50),
+        Realised("FPR ≤ 10 %", "B", 0.4, 0.1, 0.35, 0.25, 0.45, 40),
+        Realised("fixed at 0.5", "A", 0.5, float("nan"), float("nan"), float("nan"), float("nan"), 0),
+    ]
+    display = TransferDisplay(found).plot()
+    assert [point.get_xdata()[0] for point in display.points_] == [0.08, 0.35]
+    assert [list(mark.get_xdata()) for mark in display.expected_] == [[0.1, 0.1]]
+    assert sorted(texts(display.ax_)) == ["A (n = 50)", "B (n = 40)", "expected"]
+    assert display.ax_.get_xlim()[1] >= 0.45
+    assert TransferDisplay(found, "tpr").plot().ax_.get_xlim()[1] > 1
+    assert list(display.table()["expected"])[:2] == [0.1, 0.1]
+
+
+def test_risk_over_coverage_marks_the_band_with_both_intervals():
+    block = {"curve": {"coverage": [0.5, 1.0], "risk": [0.05, 0.2]}, "coverage": 0.8, "risk": 0.1}
+    block |= {"coverage_ci": [0.7, 0.9], "risk_ci": [0.05, 0.2], "risk_all": 0.2}
+    empty = {"datasets": {"B": {"video": {}}}, "matrix": [{"test": "A"}, {"test": "B"}]}
+    results = empty | {"datasets": empty["datasets"] | {"A": {"video": {"abstention": block}}}}
+    display = RiskCoverageDisplay.from_results(results).plot()
+    assert list(display.abstentions) == ["A"]
+    assert display.points_[0].lines[0].get_xydata().tolist() == [[0.8, 0.1]]
+    assert texts(display.ax_) == ["A: 20 % wrong if all are answered"]
+    table = display.table()
+    assert list(table["series"]) == ["curve", "curve", "band"]
+    assert table.iloc[2]["risk_high"] == 0.2
+
+
+def record(severity, *, auc=0.9, fpr=0.3, clean=0.1, **other):
+    """What a perturbation did, FPR rising from ``clean`` while AUC and TPR stay."""
+    found = {"dataset": "A", "perturbation": "jpeg", "severity": severity, "where": "crop", "videos": 40}
+    found |= {"setting": "quality 50", "threshold": 0.5, "auc": auc, "fpr": fpr, "tpr": 0.8}
+    for rate, change in (("auc", auc - 0.9), ("fpr", fpr - clean), ("tpr", 0.0)):
+        found |= {f"{rate}_change": change, f"{rate}_change_ci": [change - 0.05, change + 0.05]}
+        found |= {f"{rate}_ci": [found[rate] - 0.1, found[rate] + 0.1]}
+    return found | other
+
+
+def test_severity_curves_begin_untouched_and_carry_the_interval_of_the_change():
+    display = RobustnessDisplay("JPEG compression", [record(3), record(1, fpr=0.2)]).plot()
+    fpr = display.series("A", "fpr")
+    assert list(fpr["severity"]) == [0, 1, 3]
+    np.testing.assert_allclose(fpr["value"], [0.1, 0.2, 0.3])
+    np.testing.assert_allclose(fpr["low"], [0.1, 0.15, 0.25])
+    assert [axes.get_ylabel().split()[0] for axes in display.axes_] == ["AUC", "reals", "fakes"]
+    assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["none", "1", "3"]
+    assert texts(display.ax_) == ["A (n = 40)"]
+    table = display.table()
+    np.testing.assert_allclose(table["fpr_clean"], [0.1, 0.1])
+    assert list(table["setting"]) == ["quality 50", "quality 50"]

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from scipy.stats import norm
+from scipy.stats import t as student_t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from unmasked.evaluation import intervals as module
@@ -33,7 +34,7 @@ def test_each_resample_has_the_metrics_of_the_rows_it_repeats(monkeypatch):
     score = score.round(1)  # with ties
     sample = Sample.of(label, score, video)
     drawn = resample(sample, 0.4, n_boot=20, seed=5)
-    weights = np.concatenate(list(module._weights(sample, 20, 7, 5)), axis=1)
+    weights = np.concatenate(list(module._weights([sample], 20, 7, 5)), axis=1)
     for index in range(20):
         repeats = weights[video, index].astype(int)
         chosen = np.repeat(np.arange(len(label)), repeats)
@@ -48,7 +49,7 @@ def test_each_resample_has_the_metrics_of_the_rows_it_repeats(monkeypatch):
 def test_resamples_draw_whole_clusters_within_their_classes():
     cluster = np.array([0, 0, 1, 1, 2, 3, 3, 4, 5, 5])
     label = np.array([0, 0, 0, 0, 1, 1, 1, 0, 0, 1])  # 0, 1, 4 real; 2, 3 fake; 5 both
-    weights = next(module._weights(Sample.of(label, np.full(10, 0.5), cluster), 500, 500, 0))
+    weights = next(module._weights([Sample.of(label, np.full(10, 0.5), cluster)], 500, 500, 0))
     assert weights.shape == (6, 500)
     assert (weights[[0, 1, 4]].sum(axis=0) == 3).all()
     assert (weights[[2, 3]].sum(axis=0) == 2).all()
@@ -161,6 +162,18 @@ def test_two_thousand_resamples_of_two_hundred_videos_take_a_second_or_two():
     found = intervals(sample, n_boot=2000)
     assert time.process_time() - start < 5  # 0.3 s alone on one core
     assert set(found) == set(METRICS)
+
+
+def test_few_clusters_widen_an_interval_as_students_t_does():
+    rng = np.random.default_rng(0)
+    n = 12
+    values = rng.normal(size=n)
+    # Resampled means spread with the variance over n; Student's interval is the oracle for their mean.
+    drawn = values[rng.integers(0, n, (20_000, n))].mean(axis=1)
+    expected = student_t.interval(0.95, n - 1, values.mean(), values.std(ddof=1) / n**0.5)
+    assert percentile_interval(drawn, clusters=n) == pytest.approx(expected, abs=0.06)
+    narrow = percentile_interval(drawn)
+    assert narrow[1] - narrow[0] < 0.9 * (expected[1] - expected[0])
 
 
 @pytest.mark.slow

@@ -266,3 +266,11 @@ def test_methods_that_share_folder_names_merge_only_in_the_number_of_the_bench()
     score = [0.5, 0.55, 0.8, 0.4, 0.7, 0.6]
     assert metrics.bench_video_auc(label, score, video) == 1.0  # the video missed is hidden in a mean of 0.6
     assert metrics.auc(label, score) == 6 / 8
+
+
+@pytest.mark.parametrize("how", ["mean", "median", "top_k_mean"])
+def test_videos_of_any_length_with_one_score_throughout_keep_it(how):
+    lengths = np.arange(1, 120)
+    table = pd.DataFrame({"dataset": "D", "video": np.repeat(lengths, lengths).astype(str), "label": 0})
+    videos = metrics.video_scores(table.assign(score=0.1), how)
+    assert set(videos["score"]) == {0.1}  # plain means of them are 0.1 and 0.10000000000000002

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,28 +32,152 @@ def test_video_numbers_read_from_a_csv_are_names(tmp_path):
     assert read_predictions(tmp_path / "scores.csv")["video"].tolist() == ["0", "0", "1"]
 
 
+HEADER = "dataset,video,label,score\n"
+GOOD = HEADER + "D,a,1,0.8\nD,b,0,0.1\n"
+
+
+def refused(path) -> str:
+    """The sentence that a file is refused with, which names the file."""
+    with pytest.raises(InputError) as caught:
+        read_predictions(path)
+    sentence = str(caught.value)
+    assert str(path) in sentence
+    assert "\n" not in sentence
+    return sentence
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda t: t.drop(columns="label"), "no column 'label'.*needs dataset, video, label"),
         (lambda t: t.rename(columns={"label": "labels"}), "is 'labels' meant"),
-        (lambda t: t.assign(score=[2.1, -3.0, 0.2]), "2 of 3 scores lie outside.*logits, apply a sigmoid"),
-        (lambda t: t.assign(score=[0.2, np.inf, 0.2]), "holds inf in row 1"),
+        (lambda t: t.rename(columns={"label": "y_true", "score": "Prob"}), "'y_true' meant.*'Prob' meant"),
+        (lambda t: t.rename(columns={"video": "file name"}), "is 'file name' meant for 'video'"),
+        (
+            lambda t: t.assign(score=[2.1, -3.0, 0.2]),
+            "2 of 3 scores lie outside.*like logits: apply a sigmoid",
+        ),
+        (lambda t: t.assign(score=[80.0, 70.5, 0.2]), "like percentages: divide by 100"),
+        (lambda t: t.assign(score=[1.2, 0.1, 0.2]), "holds 1.2 in row 0.*If they are logits"),
+        (lambda t: t.assign(score=[0.2, np.inf, 0.2]), "holds inf in row 1.*Leave out rows"),
         (lambda t: t.assign(score=[0.2, np.nan, 0.2]), "empty \\(NaN\\) in row 1.*Leave out rows"),
-        (lambda t: t.assign(score=["0.2", "high", "0.1"]), "'score' holds 'high'.*type number"),
-        (lambda t: t.assign(label=["fake", "fake", "real"]), "'label' holds 'fake'.*type integer"),
-        (lambda t: t.assign(label=[2, 2, 0]), "'label' holds 2; allowed are 0, 1"),
+        (lambda t: t.assign(score=["0.2", "high", "0.1"]), "'score' holds 'high' in row 1.*must be a number"),
+        (lambda t: t.assign(score=["0,8", "0,7", "0,1"]), "'score' holds '0,8'.*decimals with a point"),
+        (lambda t: t.assign(score=["80%", "70%", "10%"]), "'score' holds '80%'.*shares of 1"),
+        (lambda t: t.assign(score=["fake", "fake", "real"]), "A decision is no score"),
+        (lambda t: t.assign(score=10**30), "3 of 3 scores lie outside"),
+        (
+            lambda t: t.assign(label=["fake", "fake", "real"]),
+            "'label' holds 'fake' in row 0.*write 1 for fake",
+        ),
+        (lambda t: t.assign(label=[2, 3, 0]), "'label' holds 2 in row 0.*a column of its own, method"),
+        (lambda t: t.assign(label=[-1, -1, 1]), "'label' holds -1 in row 0.*0 \\(real\\) and 1 \\(fake\\)"),
+        (lambda t: t.assign(label=[0.5, 0.5, 1]), "'label' holds 0.5 in row 0"),
+        (lambda t: t.assign(label=10**30), "'label' holds .*1000000000000000000000000"),
+        (lambda t: t.assign(label=[1, None, 0]), "'label' is empty in row 1"),
+        (lambda t: t.assign(video=["a", None, "b"]), "'video' is empty in row 1"),
         (lambda t: t.assign(label=[1, 0, 0]), "video 'a' of D is labelled both real and fake"),
         (lambda t: t.assign(frame=0, face=0), "frame 0, face 0 of D 'a' is scored more than once"),
+        (lambda t: t.assign(frame=0), "frame 0 of D 'a' is scored more than once.*in a column face"),
         (lambda t: t.iloc[:0], "no rows"),
     ],
 )
-def test_each_wrong_file_is_told_what_is_wrong(tmp_path, change, said):
+def test_each_wrong_table_is_told_what_is_wrong(tmp_path, change, said):
     path = tmp_path / "scores.csv"
     write_frame(change(outsider()), path)
-    with pytest.raises(InputError, match=said) as caught:
-        read_predictions(path)
-    assert str(path) in str(caught.value)
+    assert re.search(said, refused(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty"),
+        (b"\n\n", "it is empty"),
+        (b"\xef\xbb\xbf", "it is empty"),
+        (HEADER, "has no rows"),
+        ("D,a,1,0.8\nD,b,0,0.1\n", "begin with a header line dataset,video,label,score"),
+        (GOOD.replace(",", ";"), "separated by semicolons; separate its columns by commas"),
+        (GOOD.replace(",", "\t"), "separated by tabs"),
+        (HEADER.replace(",", ";") + "D;a;1;0,8\n", "semicolons.*decimals with a point"),
+        (HEADER + "D,a,1,0,8\nD,b,0,0,1\n", "line 2 has 5 values and the header 4.*decimals with a point"),
+        (GOOD + "D,c,1,0.7,0.9\n", "line 4 has 5 values and the header 4"),
+        (GOOD + "D,c\n", "'label' is empty in row 2"),
+        (GOOD.encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        (GOOD.encode("utf-16-le"), "is UTF-16 text; save it as UTF-8"),
+        (GOOD.replace("D,a", "D,é").encode("latin-1"), "is not UTF-8 text"),
+        (b"PK\x03\x04" + bytes(60), "a ZIP archive or an Excel workbook"),
+        (b"PK\x03\x04\x14AB\x08" * 20, "a ZIP archive or an Excel workbook"),
+        (b"\x1f\x8b\x08" + b"abc" * 40, "compressed with gzip; unpack it"),
+        (b"PAR1" + b"\x15\x04" * 40, "a Parquet file; give it the suffix .parquet"),
+        (b"\x80\x04\x95" + b"abc" * 40, "a pickle, which was not opened"),
+        ("<!DOCTYPE html><html><body>Log in</body></html>", "a web page or XML"),
+        ('[{"dataset": "D", "video": "a"}]', "JSON; write the table as CSV"),
+        (bytes(range(1, 256)) * 4, "is not UTF-8 text"),
+        (b"\x00" * 200, "NUL bytes"),
+        (
+            HEADER.replace("\n", ",score\n") + "D,a,1,0.8,0.7\nD,b,0,0.1,0.2\n",
+            "column 'score' 2 times; keep one",
+        ),
+        (GOOD.replace("D,a,1,0.8", 'D,"a,1,0.8'), "a quotation mark is opened and never closed"),
+    ],
+    ids=range(25),
+)
+def test_each_file_that_is_no_such_csv_is_told_what_it_is(tmp_path, content, said):
+    path = tmp_path / "scores.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert re.search(said, refused(path))
+
+
+def test_a_file_of_another_kind_a_folder_and_no_file_are_refused(tmp_path):
+    (tmp_path / "scores.xlsx").write_bytes(b"PK")
+    assert "suffix '.xlsx'; give a .parquet or .csv file" in refused(tmp_path / "scores.xlsx")
+    assert "does not exist" in refused(tmp_path / "scores.csv")
+    (tmp_path / "scores.parquet").write_text(GOOD)
+    assert "cannot be read" in refused(tmp_path / "scores.parquet")
+    (tmp_path / "folder.csv").mkdir()
+    assert "is a folder" in refused(tmp_path / "folder.csv")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD,
+        GOOD.replace("\n", "\r\n"),
+        "\ufeff" + GOOD,
+        GOOD.rstrip("\n"),
+        "dataset, video , label, score\n D , a , 1 , 0.8 \nD,b,0,0.1\n",
+        GOOD.replace("1,0.8", "True,8e-1").replace("0,0.1", "False,.1"),
+        GOOD.replace("1,0.8", "1.0,0.8").replace("0,0.1", "0.0,0.1"),
+        "score,label,video,dataset\n0.8,1,a,D\n0.1,0,b,D\n",
+        ",dataset,video,label,score\n0,D,a,1,0.8\n1,D,b,0,0.1\n",
+        '"dataset","video","label","score"\n"D","a","1","0.8"\n"D","b","0","0.1"\n',
+        "dataset,video,label,score,\nD,a,1,0.8,\nD,b,0,0.1,\n",
+    ],
+    ids=range(11),
+)
+def test_what_means_the_same_reads_as_the_same(tmp_path, content):
+    path = tmp_path / "scores.CSV"
+    path.write_text(content, encoding="utf-8", newline="")
+    read = read_predictions(path)[["dataset", "video", "label", "score"]]
+    assert read.to_dict("list") == {
+        "dataset": ["D", "D"],
+        "video": ["a", "b"],
+        "label": [1, 0],
+        "score": [0.8, 0.1],
+    }
+
+
+def test_names_of_videos_that_look_like_numbers_stay_as_they_are(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text(HEADER + "1,000,1,0.8\n1,0,0,0.1\n1,12345678901234567890123,0,0.2\n1,1e5,1,0.9\n")
+    assert read_predictions(path)["video"].tolist() == ["000", "0", "12345678901234567890123", "1e5"]
+
+
+def test_rows_that_may_be_a_mistake_are_read_and_said():
+    _, notes = evaluated_rows(validated(pd.concat([outsider(), outsider()])))
+    assert notes[0].startswith("3 rows repeat another one in every column")
+    _, notes = evaluated_rows(validated(outsider().assign(score=[1.0, 1.0, 0.0], frame=[0, 1, 0])))
+    assert "every score is 0 or 1: these are decisions" in notes[0]
 
 
 def test_crops_that_differ_in_frame_face_or_detector_are_not_repeats():

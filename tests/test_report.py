@@ -3,11 +3,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from report_fakes import SOURCE, UNSEEN, Reader, table_of, write_run
 
 from unmasked.analysis.answer import answer, in_100, listed
 from unmasked.analysis.explanation import Explanation, write_explanation
@@ -15,85 +15,10 @@ from unmasked.analysis.report import page, write_report
 from unmasked.analysis.results import read_run
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
-from unmasked.evaluation.evaluate import evaluate, fit_threshold
-from unmasked.evaluation.predictions import PREDICTIONS
-from unmasked.fairness.run import audit_datasets, write
+from unmasked.evaluation.evaluate import evaluate
 
-SECTIONS = ["answer", "done", "datasets", "curves", "thresholds"]
+SECTIONS = ["answer", "done", "datasets", "curves", "thresholds", "robustness", "abstention", "calibration"]
 SECTIONS += ["fairness", "explanations", "limits", "settings", "glossary"]
-SOURCE, UNSEEN = "FaceForensics++", "Celeb-DF-v2"
-
-
-class Reader(HTMLParser):
-    """Sections with their text, and everything that could ask the network or run."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.sections, self.ids, self.addresses, self.tags, self.current = {}, [], [], set(), None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        values = dict(attrs)
-        self.tags.add(tag)
-        self.ids += [values["id"]] if "id" in values else []
-        self.addresses += [value for name, value in attrs if name in ("href", "src", "action", "xlink:href")]
-        assert not any(name.startswith("on") for name in values)
-        if tag == "section":
-            self.current = values["id"]
-            self.sections[self.current] = ""
-
-    def handle_endtag(self, tag):
-        self.current = None if tag == "section" else self.current
-
-    def handle_data(self, data):
-        if self.current:
-            self.sections[self.current] += data
-
-    def __getitem__(self, name):
-        return " ".join(self.sections[name].split())
-
-
-def scored(dataset, split, separation, *, fainter=(), people=24, seed=0):
-    """Four crops of a real and of two fakes of each person; scores part by ``separation``."""
-    rng = np.random.default_rng([seed, len(dataset), len(split)])
-    rows = []
-    for person in range(people):
-        tone = ("light", "dark")[person % 2]
-        for method in ("real", "Deepfakes", "FaceSwap"):
-            label = int(method != "real")
-            level = separation * (label - 0.5) - (2.5 if label and tone in fainter else 0)
-            video = rng.normal(level, 0.8)
-            for frame in range(5):
-                score = 1 / (1 + np.exp(-video - rng.normal(0, 0.3)))
-                rows.append((dataset, f"{method}/{split}{person}", frame, label, method, split, score, tone))
-    columns = ["dataset", "video", "frame", "label", "method", "split", "score", "skin_tone_group"]
-    table = pd.DataFrame(rows, columns=columns).assign(face=0, detector="UCF", checkpoint="ab" * 32)
-    return table.assign(identity=table["video"].str.split("/").str[1])
-
-
-def write_run(folder, predictions, *, audited=True, source=SOURCE):
-    threshold = None
-    if "split" in predictions and (predictions["split"] == "val").any():
-        threshold = fit_threshold(predictions, "eer", dataset=SOURCE)
-    results = evaluate(predictions, threshold=threshold, source=source, n_boot=200)
-    write_json(folder / "metrics.json", results)
-    PREDICTIONS.write(predictions, folder / "predictions.parquet")
-    if audited:
-        at = results["settings"]["threshold"]["value"]
-        audits, skipped = audit_datasets(
-            predictions, ["skin_tone_group"], thresholds=at, n_boot=200, n_perm=200, min_samples=20
-        )
-        write(audits, skipped, folder)
-    return folder
-
-
-def table_of(unseen=0.8, fainter=(), **settings):
-    parts = [
-        scored(SOURCE, "val", 4.0, **settings),
-        scored(SOURCE, "test", 4.0, fainter=fainter, **settings),
-        scored(UNSEEN, "test", unseen, **settings),
-    ]
-    return pd.concat(parts, ignore_index=True)
 
 
 def add_everything(folder):

@@ -23,7 +23,7 @@ def rates(label, score, value):
     return false_positive_rate(label, score, value), recall(label, score, value)
 
 
-@given(rows, st.sampled_from(RULES))
+@given(rows, st.sampled_from((*RULES, "fnr:0.10")))
 def test_no_other_threshold_serves_the_rule_better(pairs, rule):
     label, score = np.array(pairs).T
     score = score / 12
@@ -35,6 +35,9 @@ def test_no_other_threshold_serves_the_rule_better(pairs, rule):
         assert abs(fpr - (1 - tpr)) <= min(abs(f - (1 - t)) for f, t in others) + 1e-9
     elif rule == "youden":
         assert tpr - fpr >= max(t - f for f, t in others) - 1e-9
+    elif rule.startswith("fnr:"):
+        assert 1 - tpr <= 0.10 + 1e-12
+        assert fpr == pytest.approx(min(f for f, t in others if 1 - t <= 0.10 + 1e-12))
     else:
         limit = float(rule.removeprefix("fpr:"))
         assert fpr <= limit
@@ -57,6 +60,14 @@ def test_a_target_fpr_needs_no_fakes():
     assert found.value == pytest.approx(0.945)
     assert (found.n, found.n_fake, found.fpr) == (100, 0, 0.05)
     assert np.isnan(found.tpr)
+
+
+def test_a_target_fnr_needs_no_reals():
+    found = fit(np.ones(100, dtype=int), np.arange(100) / 100, "fnr:0.05")
+    assert found.value == pytest.approx(0.045)
+    assert found.tpr == 0.95
+    assert np.isnan(found.fpr)
+    assert "below the lowest fake score" in fit([1, 1], [0.4, 0.6], "fnr:0.05").note
 
 
 def test_too_few_reals_for_a_target_are_admitted():
@@ -95,11 +106,13 @@ def test_a_threshold_outside_the_scores_is_refused():
 
 @pytest.mark.parametrize("rule", ["f1", "fpr:", "fpr:5", "fpr:-0.1", "tpr:0.5"])
 def test_an_unknown_rule_is_refused_with_those_that_exist(rule):
-    with pytest.raises(InputError, match="choose eer, youden or fpr:x"):
+    with pytest.raises(InputError, match="choose eer, youden, fpr:x or fnr:x"):
         fit([0, 1], [0.1, 0.9], rule)
 
 
-@pytest.mark.parametrize(("label", "rule"), [([1, 1], "fpr:0.05"), ([0, 0], "eer"), ([1, 1], "youden")])
+@pytest.mark.parametrize(
+    ("label", "rule"), [([1, 1], "fpr:0.05"), ([0, 0], "fnr:0.05"), ([0, 0], "eer"), ([1, 1], "youden")]
+)
 def test_a_rule_without_the_class_it_needs_is_refused(label, rule):
-    with pytest.raises(InputError, match="needs real"):
+    with pytest.raises(InputError, match="Give a calibration split that has them"):
         fit(label, [0.1, 0.9], rule, fitted_on="A, val split")

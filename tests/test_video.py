@@ -17,6 +17,7 @@ from preprocessing_fakes import square_frame, write_video
 from unmasked.preprocessing.video import (
     FewerFrames,
     Unreadable,
+    frame_rate,
     read_frames,
     read_image,
     read_sequence,
@@ -281,3 +282,27 @@ def test_an_absent_or_broken_archive_is_said(tmp_path):
         with pytest.raises(Unreadable) as found:
             list(read_sequence(tmp_path, path, wanted=9, max_pixels=MAX_PIXELS))
         assert found.value.status == status
+
+
+@pytest.mark.parametrize("decode_all", [False, True])
+def test_frames_that_are_named_are_those_of_the_whole_video(tmp_path, decode_all):
+    path = write_video(tmp_path / "a.mp4", 30, draw=noise)
+    every = frames_of(path, wanted=99)
+    chosen = frames_of(path, wanted={17, 4, 29}, decode_all=decode_all)
+    assert [frame.index for frame in chosen] == [4, 17, 29]
+    assert all((frame.image == every[frame.index].image).all() for frame in chosen)
+    with pytest.raises(FewerFrames):
+        frames_of(path, wanted=[3, 30])
+
+
+def test_named_images_of_a_sequence_are_read(tmp_path):
+    for index in (3, 5, 8):
+        Image.fromarray(grey_frame(index)).save(tmp_path / f"{index}.png")
+    frames = list(read_sequence(tmp_path, ".", wanted=[5, 8], max_pixels=MAX_PIXELS))
+    assert [(frame.index, frame.image[0, 0, 0]) for frame in frames] == [(5, 45), (8, 60)]
+
+
+def test_frame_rate_is_that_of_the_file(tmp_path):
+    assert frame_rate(write_video(tmp_path / "a.mp4", 5), max_pixels=MAX_PIXELS) == 25
+    with pytest.raises(Unreadable, match="does not exist"):
+        frame_rate(tmp_path / "b.mp4", max_pixels=MAX_PIXELS)

@@ -27,6 +27,12 @@ QUICK_CORPUS = {
     "wild_test": 2,
     "frames": 6,
 }
+# Videos as they reach a user: three changes at three strengths, on two crops of each video.
+CHANGED = [
+    "perturbations=[jpeg,gaussian_blur,gaussian_noise]",
+    "severities=[1,3,5]",
+    "perturbed_per_video=2",
+]
 QUICK_TRAINING = ["training.max_steps=4", "model.width=0.125", "model.size_px=64"]
 
 
@@ -115,8 +121,9 @@ def commands(config: Config) -> Iterator[tuple[str, list[str]]]:
     if config.quick:
         training += QUICK_TRAINING
     yield "train", ["--config", "ucf/demo", *training]
-    yield "predict", [detector, faces, f"out={result / 'predictions.parquet'}"]
-    yield "evaluate", [predictions, f"source={SOURCE}", f"out={result}"]
+    yield "predict", [detector, faces, f"out={result / 'predictions.parquet'}", *CHANGED]
+    rules = "rules=[eer,fpr:0.10,fpr:0.05,fpr:0.01,youden]"
+    yield "evaluate", [predictions, f"source={SOURCE}", rules, f"out={result}"]
     yield (
         "fairness",
         [

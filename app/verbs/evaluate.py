@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,14 @@ from unmasked.app.progress import print_result
 from unmasked.app.verbs.scan import Names
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from unmasked.evaluation.collection import Scored
+    from unmasked.evaluation.fitted import Fitted
+    from unmasked.evaluation.published import Published
+    from unmasked.evaluation.tables import Table
     from unmasked.evaluation.thresholds import Threshold
+
+
+Stated = str | dict[str, str]
 
 
 class Config(BaseModel):
@@ -23,92 +29,205 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     predictions: Path = Field(
-        description="a .parquet or .csv with dataset, video, label (1 = fake), score = P(fake)"
+        description="a .parquet or .csv with dataset, video, label (1 = fake), score = P(fake); or a folder "
+        "of such files, each of one detector"
     )
-    out: Path = Field(Path("runs/ucf"), description="folder for metrics.json, metrics.md and thresholds.json")
-    source: str = Field("", description="the dataset that the detector was trained on, if any of the table's")
+    out: Path = Field(
+        Path("runs/ucf"), description="folder for metrics.json, metrics.md, metrics.tex and thresholds.json"
+    )
+    source: Stated = Field(
+        "",
+        description="dataset that the detector was trained on, if neither its card nor a column trained_on "
+        "says it; in a folder also {FILE: dataset}",
+    )
+    held_out: Stated = Field(
+        "", description="method that was left out of training, or {FILE: method}; else column held_out"
+    )
+    selection: Stated = Field(
+        "", description="how the checkpoint was chosen, or {FILE: how}, if its card does not say it"
+    )
     rules: Names = Field(
-        ("eer", "fpr:0.10"),
-        description="thresholds fitted on the source's val rows, the first for tables: eer, youden, fpr:x",
+        ("eer", "youden", "fpr:0.10", "fpr:0.05", "fpr:0.01"),
+        description="thresholds fitted on the source's val rows, the first for tables: eer, youden, fpr:x, "
+        "fnr:x",
     )
-    thresholds: Path | None = Field(None, description="a stored thresholds.json to apply instead of fitting")
+    thresholds: Path | None = Field(
+        None, description="a stored thresholds.json or detector.json to apply instead of fitting"
+    )
+    protocols: Names = Field(
+        ("all",), description="what to ask: names in configs/protocols, or YAML files; all, or none with []"
+    )
+    published: Names = Field(
+        (), description="numbers of others to put below, apart: names in configs/published, or YAML files"
+    )
     n_boot: int = Field(2000, ge=0, description="bootstrap resamples behind each interval")
     seed: int = Field(0, ge=0, description="seed of the resampling")
 
 
 def run(config: Config) -> None:
-    """Evaluates every dataset in the table, writes the results and prints the matrix."""
-    from unmasked.datasets.files import write_json, write_text
-    from unmasked.evaluation.evaluate import evaluate, markdown_table
-    from unmasked.evaluation.predictions import read_predictions
+    """Evaluates every detector on every dataset, writes the results and prints the matrix."""
+    from unmasked.evaluation.collection import Stated as Said
+    from unmasked.evaluation.collection import collect
+    from unmasked.evaluation.protocols import check_names, load_protocols, run_protocols
+    from unmasked.evaluation.published import load_published
+    from unmasked.evaluation.seeds import seed_rows
 
-    predictions = read_predictions(config.predictions)
-    thresholds = _thresholds(config, predictions)
-    first, others = (thresholds[0], thresholds[1:]) if thresholds else (None, [])
-    results = evaluate(
-        predictions,
-        threshold=first,
-        thresholds={threshold.rule: threshold for threshold in others},
+    protocols = load_protocols(config.protocols or ())
+    published = load_published(config.published or ())
+    said = Said(source=config.source, held_out=config.held_out, selection=config.selection)
+    scored, notes = collect(config.predictions, said, cards=config.out)
+    check_names(protocols, scored)
+    for note in notes:
+        print_result(f"  not predictions: {note}")
+    fitted = {detector.name: _fitted(config, detector) for detector in scored}
+    found = {detector.name: _evaluated(config, detector, fitted[detector.name]) for detector in scored}
+    points = {name: one.threshold for name, one in fitted.items() if one is not None}
+    is_several, places = len(scored) > 1, folder_names([detector.name for detector in scored])
+    rows = run_protocols(scored, protocols, thresholds=points, n_boot=config.n_boot, seed=config.seed)
+    for detector in scored:
+        own = [row for row in rows if row["detector"] == detector.name]
+        results = {**found[detector.name], "protocols": own}
+        place = config.out / places[detector.name] if is_several else config.out
+        _write_results(place, results, fitted[detector.name], [] if is_several else published)
+    if not is_several:
+        _store_in_card(config.out, fitted[scored[0].name], scored[0])
+        _print_matrix(found[scored[0].name])
+    else:
+        seeds = seed_rows(scored, thresholds=points, n_boot=config.n_boot, seed=config.seed)
+        asked = {"protocols": rows, "seeds": seeds}
+        _write_collection(config.out, scored, found, asked, published, places)
+        _print_protocols(rows)
+    print_result(
+        f"all metrics with intervals: {config.out / 'metrics.json'}; as tables: {config.out / 'metrics.md'}"
+    )
+
+
+def _fitted(config: Config, detector: Scored) -> Fitted | None:
+    """What is stored in a given file, else fitted on the source's val rows, else stored in the card."""
+    from unmasked.evaluation.fitted import Fitted, fit_on_source, stored
+
+    if config.thresholds is not None:
+        return stored(config.thresholds)
+    predictions, source = detector.predictions, detector.training.source
+    val = predictions[predictions["split"] == "val"] if "split" in predictions else predictions.iloc[:0]
+    # A source that the user names must have these rows; one that only a card names need not be here.
+    if source and config.rules and len(val) and (config.source or source in set(val["dataset"])):
+        return fit_on_source(predictions, config.rules, dataset=source)
+    return Fitted.from_dict(detector.card) if detector.card.get("threshold") else None
+
+
+def _evaluated(config: Config, detector: Scored, fitted: Fitted | None) -> dict[str, Any]:
+    from unmasked.evaluation.evaluate import evaluate
+
+    return evaluate(
+        detector.predictions,
+        threshold=fitted.threshold if fitted else None,
+        thresholds=fitted.others if fitted else None,
+        calibrations=fitted.calibrations if fitted else None,
+        band=fitted.band if fitted else None,
         n_boot=config.n_boot,
         seed=config.seed,
-        source=config.source or None,
-        selection_rule=_selection_rule(config.out, predictions),
+        source=detector.training.source,
+        selection_rule=detector.training.selection_rule,
     )
-    table = markdown_table(results)
-    write_json(config.out / "metrics.json", results)
-    write_text(config.out / "metrics.md", table)
-    if first is not None:
-        fitted = {threshold.rule: threshold.to_dict() for threshold in thresholds}
-        write_json(config.out / "thresholds.json", {"threshold": first.to_dict(), "thresholds": fitted})
-    _print_matrix(results)
-    print_result(
-        f"all metrics with intervals: {config.out / 'metrics.json'}; as a table: {config.out / 'metrics.md'}"
+
+
+def _write_results(
+    folder: Path, results: dict[str, Any], fitted: Fitted | None, published: list[Published]
+) -> None:
+    """One detector's metrics as JSON, Markdown and LaTeX, and what was fitted."""
+    from unmasked.datasets.files import write_json
+    from unmasked.evaluation.tables import result_tables
+
+    write_json(folder / "metrics.json", {**results, **_stated(published)})
+    _write_tables(folder, result_tables(results), published, results["settings"])
+    if fitted is not None:
+        write_json(folder / "thresholds.json", fitted.to_dict())
+
+
+def _stated(published: list[Published]) -> dict[str, Any]:
+    """What others published, for the report to show apart; nothing if none was asked for."""
+    return {"published": [one.model_dump(mode="json") for one in published]} if published else {}
+
+
+def _store_in_card(folder: Path, fitted: Fitted | None, detector: Scored) -> None:
+    """What was fitted goes into the card in the run's folder, if it is the card of these weights."""
+    from unmasked.evaluation.fitted import store_in_card
+
+    card = folder / "detector.json"
+    if fitted is not None and detector.card and card.is_file():
+        store_in_card(fitted, card, detector.predictions)
+
+
+def _write_collection(
+    folder: Path,
+    scored: list[Scored],
+    found: dict[str, dict[str, Any]],
+    asked: dict[str, list[dict[str, Any]]],
+    published: list[Published],
+    places: dict[str, str],
+) -> None:
+    """Protocols and seeds over all detectors, and where the results of each lie."""
+    from unmasked.datasets.files import write_json
+    from unmasked.evaluation.seeds import seed_table
+    from unmasked.evaluation.tables import protocol_tables
+
+    detectors = {
+        detector.name: {
+            "folder": places[detector.name],
+            "predictions": list(detector.files),
+            "trained_on": list(detector.training.datasets),
+            **{
+                key: found[detector.name]["settings"][key]
+                for key in ("detector", "checkpoint", "selection_rule", "threshold")
+            },
+        }
+        for detector in scored
+    }
+    first = found[scored[0].name]["settings"]
+    shared = ("n_boot", "seed", "confidence", "unit", "interval", "aggregation")
+    settings = {key: first[key] for key in shared}
+    write_json(
+        folder / "metrics.json", {"detectors": detectors, **asked, "settings": settings, **_stated(published)}
     )
+    tables = protocol_tables(asked["protocols"])
+    tables += [seed_table(asked["seeds"])] if asked["seeds"] else []
+    _write_tables(folder, tables, published, {})
+
+
+def _write_tables(
+    folder: Path, tables: list[Table], published: list[Published], settings: dict[str, Any]
+) -> None:
+    from unmasked.datasets.files import write_text
+    from unmasked.evaluation.published import published_table
+    from unmasked.evaluation.tables import as_latex, as_markdown
+
+    tables = [*tables, *(published_table(one, settings) for one in published)]
+    write_text(folder / "metrics.md", as_markdown(tables))
+    write_text(folder / "metrics.tex", as_latex(tables))
+
+
+def folder_names(names: list[str]) -> dict[str, str]:
+    """A folder for each detector, in signs that every file system takes.
+
+    >>> folder_names(["UCF (run a/b)", "UCF run a b"])
+    {'UCF (run a/b)': 'UCF-run-a-b', 'UCF run a b': 'UCF-run-a-b-2'}
+    """
+    folders: dict[str, str] = {}
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9._+]+", "-", name).strip("-.") or "detector"
+        twins = sum(
+            re.fullmatch(rf"{re.escape(plain)}(-\d+)?", other, re.I) is not None for other in folders.values()
+        )
+        folders[name] = f"{plain}-{twins + 1}" if twins else plain
+    return folders
 
 
 def stored_threshold(path: Path) -> Threshold:
-    """The threshold in a ``thresholds.json``.
+    """The threshold in a ``thresholds.json`` or a card; InputError if there is none."""
+    from unmasked.evaluation.fitted import stored
 
-    Raises:
-        InputError: the file is absent or holds no threshold.
-    """
-    import json
-
-    from unmasked.datasets.errors import InputError
-    from unmasked.evaluation.thresholds import Threshold
-
-    try:
-        return Threshold.from_dict(json.loads(path.read_text(encoding="utf-8"))["threshold"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"thresholds file {path} cannot be used ({type(error).__name__}: {error}); "
-            "give the thresholds.json that `unmasked evaluate` wrote"
-        ) from error
-
-
-def _thresholds(config: Config, predictions: pd.DataFrame) -> list[Threshold]:
-    """The stored threshold, else those fitted on the source's validation rows, else none: 0.5 is used."""
-    from unmasked.evaluation.evaluate import fit_threshold
-
-    if config.thresholds is not None:
-        return [stored_threshold(config.thresholds)]
-    has_val = "split" in predictions and (predictions["split"] == "val").any()
-    if not (config.source and has_val):
-        return []
-    return [fit_threshold(predictions, rule, dataset=config.source) for rule in config.rules or ()]
-
-
-def _selection_rule(out: Path, predictions: pd.DataFrame) -> str | None:
-    """How the checkpoint was chosen, where the card in ``out`` is of the weights that made the scores."""
-    import json
-
-    card = out / "detector.json"
-    if not card.is_file() or "checkpoint" not in predictions:
-        return None
-    stated = json.loads(card.read_text(encoding="utf-8"))
-    if set(predictions["checkpoint"].dropna()) != {stated.get("sha256")}:
-        return None
-    return stated.get("selection", {}).get("rule")
+    return stored(path).threshold
 
 
 def _print_matrix(results: dict[str, Any]) -> None:
@@ -123,3 +242,20 @@ def _print_matrix(results: dict[str, Any]) -> None:
             f"  {row['test']:<{width}}  {value:<20} "
             f"({n['real_videos']} real and {n['fake_videos']} fake videos)"
         )
+        said = results["datasets"][row["test"]]["reading"]
+        if said and not said.startswith("better"):
+            print_result(f"  {'':<{width}}  {said}")
+
+
+def _print_protocols(rows: list[dict[str, Any]]) -> None:
+    from unmasked.evaluation.tables import gap_text, with_interval
+
+    for protocol in dict.fromkeys(row["protocol"] for row in rows):
+        asked = [row for row in rows if row["protocol"] == protocol]
+        print_result(f"{asked[0]['title']}: {asked[0]['level']} AUC with 95 % interval, and gap")
+        width = [max(len(row[key]) for row in asked) for key in ("detector", "train", "test")]
+        for row in asked:
+            named = "  ".join(
+                f"{row[key]:<{size}}" for key, size in zip(("detector", "train", "test"), width, strict=True)
+            )
+            print_result(f"  {named}  {with_interval(row['auc'], row['auc_ci'])}  {gap_text(row)}")

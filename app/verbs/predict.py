@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from unmasked.app.progress import Reporter, print_result
+
+if TYPE_CHECKING:
+    from unmasked.evaluation.perturbed import Perturbed
 
 
 class Config(BaseModel):
@@ -26,6 +29,21 @@ class Config(BaseModel):
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16 is several times as fast on hardware that has it; scores differ a little"
     )
+    perturbations: tuple[str, ...] = Field(
+        (),
+        description="also score perturbed crops: [jpeg,gaussian_blur@frame,h264], or standard, or published",
+    )
+    severities: tuple[int, ...] = Field((1, 2, 3, 4, 5), description="of the perturbations: 1 mild, 5 strong")
+    seed: int = Field(0, ge=0, description="of the perturbations' random draws")
+    perturbed_per_video: int = Field(0, ge=0, description="crops of each video that are perturbed; 0 = all")
+    manifest: Path = Field(
+        Path("manifest.parquet"), description="where the videos are, for h264 and perturbations @frame"
+    )
+
+    @field_validator("perturbations", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
 
 def run(config: Config) -> None:
@@ -56,7 +74,46 @@ def run(config: Config) -> None:
             precision=config.precision,
             detector=card["detector"],
             checkpoint=card["sha256"],
+            perturbed=perturbed(config),
             progress=reporter,
         )
     PREDICTIONS.write(predictions, config.out)
     print_result(f"{len(predictions)} scores written to {config.out}")
+
+
+def perturbed(config: Config) -> Perturbed | None:
+    """What is to be perturbed; None for nothing.
+
+    Raises:
+        InputError: a perturbation or severity is not known, or the manifest is needed and cannot be read.
+    """
+    if not config.perturbations:
+        return None
+    from unmasked.datasets.errors import InputError
+    from unmasked.datasets.manifest import MANIFEST
+    from unmasked.evaluation.perturbations import settings_of
+    from unmasked.evaluation.perturbed import Perturbed
+
+    settings = settings_of(_names(config.perturbations), config.severities)
+    manifest = None
+    if any(setting.where == "frame" for setting in settings):
+        try:
+            manifest = MANIFEST.read(config.manifest)
+        except InputError as error:
+            raise InputError(
+                f"h264 and perturbations @frame read the videos that the manifest names, and {error}"
+            ) from error
+    return Perturbed(settings, config.seed, manifest, config.perturbed_per_video or None)
+
+
+def _names(given: tuple[str, ...]) -> list[str]:
+    """Perturbations, with the names of files in configs/perturbations replaced by what they list."""
+    from omegaconf import OmegaConf
+
+    from unmasked.app.config import CONFIGS
+
+    names: list[str] = []
+    for name in given:
+        file = CONFIGS / "perturbations" / f"{name}.yaml"
+        names += OmegaConf.load(file).perturbations if file.is_file() else [name]
+    return names

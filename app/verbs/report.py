@@ -1,4 +1,4 @@
-"""``unmasked report``: a run's folder -> one page and a model card."""
+"""``unmasked report``: a run's folder -> one page, a model card, and figures with their numbers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run: Path = Field(Path("runs/ucf"), description="a run's folder; whatever is in it goes into the page")
+    run: Path = Field(
+        Path("runs/ucf"),
+        description="a run's folder; whatever is in it goes into the page; or that of several detectors",
+    )
     truth: Path | None = Field(
         None, description="truth.json of a synthetic corpus, to set what was planted beside what was found"
     )
 
 
 def run(config: Config) -> None:
-    """Writes ``report.html`` and ``model_card.md`` into the run's folder."""
+    """Writes ``report.html`` and ``figures/``, and of one run ``model_card.md``, into the folder."""
+    from unmasked.analysis.collection import write_collection_report
     from unmasked.analysis.report import write_report
+    from unmasked.analysis.results import is_collection
 
-    page = write_report(config.run, truth=config.truth)
-    print_result(f"report: {page}")
+    if is_collection(config.run):
+        page = write_collection_report(config.run)
+    else:
+        page = write_report(config.run, truth=config.truth)
+    print_result(f"report: {page}; its figures with their numbers: {page.parent / 'figures'}")

@@ -1,0 +1,116 @@
+"""The page about several detectors: who was trained on what, and how each does on each dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from unmasked.analysis.answer import CHANCE, in_100, listed
+from unmasked.analysis.display import ends, number
+from unmasked.analysis.figures_matrix import cross_dataset
+from unmasked.analysis.gallery import Drawing, matrix_drawing, write_figures
+from unmasked.analysis.markup import rendered
+from unmasked.analysis.protocols import other_protocols, pair_table, published_part, stated_table
+from unmasked.analysis.results import read_collection
+from unmasked.datasets.files import write_text
+from unmasked.evaluation.page import Section, render_page, table
+from unmasked.evaluation.seeds import seed_table
+
+Row = Mapping[str, Any]
+
+
+def write_collection_report(folder: Path) -> Path:
+    """Writes ``report.html`` and ``figures/`` into the folder of several detectors' results.
+
+    Raises:
+        InputError: the folder or its metrics.json is absent, or the file is damaged.
+    """
+    metrics = read_collection(folder)
+    figures = {"matrix": matrix_drawing(metrics)} if cross_dataset(metrics) else {}
+    write_figures(figures, folder / "figures")
+    write_text(folder / "report.html", collection_page(metrics, figures))
+    return folder / "report.html"
+
+
+def collection_page(metrics: Mapping[str, Any], figures: Mapping[str, Drawing]) -> str:
+    """One self-contained page: the matrix, what falls, other protocols, and where each detector's page is."""
+    pairs = cross_dataset(metrics)
+    names = list(metrics["detectors"])
+    sections = [
+        Section("answer", "Does any of them hold up on data it never saw?", _answer(pairs, figures)),
+        Section("protocols", "Other questions", _others(metrics)),
+        Section("detectors", "The detectors", _detectors(metrics)),
+        Section("glossary", "Words", rendered("glossary.html")),
+    ]
+    return render_page(
+        f"{len(names)} detectors: which holds up on data it never saw?",
+        [section for section in sections if section.html],
+        subtitle=f"Report on {listed(names)}",
+    )
+
+
+def _answer(pairs: Sequence[Row], figures: Mapping[str, Drawing]) -> Markup:
+    if not pairs:
+        return Markup("<p>No detector was tested on a dataset that has both real videos and fakes.</p>")
+    lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in _falls(pairs))
+    caption = "Every detector on every dataset. Lost: AUC where it was trained minus AUC here."
+    return (
+        Markup("<ul>{}</ul>").format(lines)
+        + Markup('<p class="soft">Guessing would be right in 50 of 100 pairs.</p>')
+        + figures["matrix"].html
+        + pair_table(pairs, caption)
+    )
+
+
+def _falls(pairs: Sequence[Row]) -> Iterator[str]:
+    """A sentence for each detector: where it was trained, and its worst unseen dataset."""
+    for name, train in dict.fromkeys((row.get("detector"), row["train"]) for row in pairs):
+        own = [row for row in pairs if (row.get("detector"), row["train"]) == (name, train)]
+        home = next((row for row in own if row.get("is_reference")), None)
+        unseen = [row for row in own if row is not home and not isnan(number(row["auc"]))]
+        text = f"{name}, trained on {train}"
+        if home is not None and not isnan(number(home["auc"])):
+            text += f": ranks a fake above a real video in {in_100(number(home['auc']))} of 100 pairs there"
+        if unseen:
+            worst = min(unseen, key=lambda row: number(row["auc"]))
+            text += f"; at worst, on {worst['test']}, in {in_100(number(worst['auc']))}{_interval(worst)}"
+        yield f"{text}."
+
+
+def _interval(row: Row) -> str:
+    low, high = ends(row["auc_ci"])
+    if isnan(low):
+        return ""
+    text = f" (95 % interval {100 * low:.0f} to {100 * high:.0f})"
+    return text + (", which cannot be told from guessing" if low <= CHANCE <= high else "")
+
+
+def _others(metrics: Mapping[str, Any]) -> Markup:
+    parts = list(other_protocols(metrics["protocols"]))
+    if metrics.get("seeds"):
+        parts.append(stated_table(seed_table(metrics["seeds"])))
+    return Markup("").join([*parts, published_part(metrics)])
+
+
+def _detectors(metrics: Mapping[str, Any]) -> Markup:
+    rows = [
+        {
+            "detector": name,
+            "trained on": listed(list(map(str, one["trained_on"]))) or "not stated",
+            "checkpoint chosen by": one["selection_rule"],
+            "threshold": f"{number(one['threshold']['value']):.3f} ({one['threshold']['rule']})",
+            "its results": one["folder"],
+        }
+        for name, one in metrics["detectors"].items()
+    ]
+    shown = table(
+        pd.DataFrame(rows, dtype=object), caption="What is known of each, and where its results lie."
+    )
+    return shown + Markup(
+        "<p>For the whole report on one of them: <code>unmasked report run=</code> with its folder.</p>"
+    )

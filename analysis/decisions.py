@@ -1,0 +1,131 @@
+"""What stored thresholds do on each dataset, beside what was to be expected, and how that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import isnan, nan
+from typing import Any
+
+from unmasked.analysis.answer import in_100, listed
+from unmasked.analysis.display import ends, number
+from unmasked.analysis.figures_decisions import Realised
+from unmasked.analysis.results import Run
+
+RULES = {
+    "eer": "errors of both kinds equal",
+    "youden": "most found minus wrongly accused",
+    "given": "given",
+}
+SHORT = {"eer": "errors equal", "youden": "Youden"}
+
+
+def threshold_words(threshold: Mapping[str, Any]) -> str:
+    """A threshold with where it comes from, in words."""
+    rule = rule_words(threshold["rule"])
+    if threshold["fitted_on"]:
+        return f"{threshold['value']:.3f}, chosen on {threshold['fitted_on']} ({rule})"
+    return f"{threshold['value']:.3f} ({rule})"
+
+
+def rule_words(rule: str) -> str:
+    """How a threshold was chosen, in words.
+
+    >>> rule_words("fpr:0.10")
+    'at most 10 % of reals called fake'
+    """
+    limit = fpr_limit(rule)
+    return RULES.get(rule, rule) if isnan(limit) else f"at most {100 * limit:g} % of reals called fake"
+
+
+def rule_name(rule: str) -> str:
+    """How a threshold was chosen, for a narrow place.
+
+    >>> rule_name("fpr:0.10"), rule_name("eer"), rule_name("fixed at 0.5, fitted on nothing")
+    ('FPR ≤ 10 %', 'errors equal', 'fixed at 0.5')
+    """
+    limit = fpr_limit(rule)
+    return SHORT.get(rule, rule.split(",")[0]) if isnan(limit) else f"FPR ≤ {100 * limit:g} %"
+
+
+def fpr_limit(rule: str) -> float:
+    """The share of reals that a rule of the kind ``fpr:x`` allows to be accused; NaN for other rules."""
+    kind, _, share = rule.partition(":")
+    return float(share) if kind == "fpr" else nan
+
+
+def operating_points(run: Run, name: str) -> list[dict[str, Any]]:
+    """What each stored threshold does on a dataset, the first as `evaluate` had it, 0.5 last."""
+    video = run.metrics["datasets"][name]["video"]
+    # The threshold has rates of its own, those of the rows that it was chosen on: the dataset's come last.
+    first = video.get("at_threshold", run.metrics["settings"]["threshold"] | video)
+    points = {first["rule"]: first}
+    for point in video.get("at_thresholds", {}).values():
+        points.setdefault(point["rule"], point)
+    if "at_half" in video:
+        points.setdefault(video["at_half"]["rule"], video["at_half"])
+    return sorted(points.values(), key=_strictness)
+
+
+def _strictness(point: Mapping[str, Any]) -> tuple[int, float]:
+    """FPR rules from lenient to strict, then the balances, then what was fitted on nothing."""
+    limit = fpr_limit(point["rule"])
+    if not isnan(limit):
+        return 0, -limit
+    return (1 if point["fitted_on"] else 2), 0.0
+
+
+def expected(run: Run, rule: str, rate: str) -> float:
+    """The rate that a rule allows, else the one it had on its calibration rows; NaN if that is not known."""
+    limit = fpr_limit(rule)
+    if rate == "fpr" and not isnan(limit):
+        return limit
+    settings = run.metrics["settings"]["threshold"]
+    fitted = settings if settings["rule"] == rule else run.thresholds.get(rule, {})
+    return number(fitted.get(rate)) if fitted.get("fitted_on") else nan
+
+
+def realised(run: Run, rate: str) -> list[Realised]:
+    """Each stored threshold on each dataset, rules in the order of `operating_points`."""
+    kind = {"fpr": "real_videos", "tpr": "fake_videos"}[rate]
+    found = []
+    for name in run.datasets:
+        n = run.metrics["datasets"][name]["n"][kind]
+        for order, point in enumerate(operating_points(run, name)):
+            low, high = ends(point[f"{rate}_ci"])
+            before = expected(run, point["rule"], rate)
+            value, label = number(point[rate]), rule_name(point["rule"])
+            found.append((order, Realised(label, name, point["value"], before, value, low, high, n)))
+    return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+
+
+def broken_promises(run: Run) -> Iterator[str]:
+    """A sentence for each limit on the FPR that is surely exceeded somewhere."""
+    limits = {rule_name(rule): fpr_limit(rule) for rule in _rules(run)}
+    for rule, limit in limits.items():
+        over = [one for one in realised(run, "fpr") if one.rule == rule and one.low > limit]
+        if over:
+            where = listed([f"{in_100(one.value)} on {one.dataset}" for one in over])
+            yield f"Chosen to call at most {in_100(limit)} of 100 reals fake, it calls {where}."
+
+
+def lost_fakes(run: Run) -> str:
+    """How many fakes the first threshold finds, where that is surely fewer than on the source."""
+    rule = rule_name(run.metrics["settings"]["threshold"]["rule"])
+    found = {one.dataset: one for one in realised(run, "tpr") if one.rule == rule}
+    if run.source is None:
+        return ""
+    source = found[run.source]
+    below = [one for one in found.values() if one.high < source.low]
+    if not below:
+        return ""
+    where = listed([f"{in_100(one.value)} on {one.dataset}" for one in below])
+    return (
+        f"At the same score (rule: {rule}) it finds {in_100(source.value)} of 100 fakes on {source.dataset}, "
+        f"but {where}."
+    )
+
+
+def _rules(run: Run) -> list[str]:
+    return list(
+        dict.fromkeys(point["rule"] for name in run.datasets for point in operating_points(run, name))
+    )

@@ -1,0 +1,109 @@
+"""What every figure shares: an axes that no global list keeps alive, line styles, a legend below, numbers."""
+
+from __future__ import annotations
+
+from math import isnan, nan
+from typing import TYPE_CHECKING, Any
+
+from unmasked.evaluation.page import NOT_ENOUGH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 5.6, 4.2  # inches; a page scales them down, never up
+NARROW = 3.05  # inches: as wide as a phone shows without scrolling
+LEGEND_LINE = 0.18  # inches
+LEGEND_DROP = 0.55  # inches below the axes, past ticks and label
+SOFT = "#56616c"
+CHANCE: dict[str, Any] = {"color": SOFT, "linestyle": "--", "linewidth": 1.0}
+# Dashes tell lines apart that colour alone does not.
+DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (7, 2)))
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
+
+
+class Display:
+    """What every display shares: where it was drawn."""
+
+    ax_: Axes
+
+    @property
+    def figure_(self) -> Figure:
+        """The figure that `plot` drew on."""
+        figure = self.ax_.get_figure(root=True)
+        assert figure is not None
+        return figure
+
+
+def new_axes(width: float = WIDTH, height: float = HEIGHT) -> Axes:
+    """An empty axes, ``width`` x ``height`` inches, on a figure that no global list keeps alive."""
+    return new_panels(width, height, 1)[0]
+
+
+def new_panels(width: float, height: float, rows: int) -> list[Axes]:
+    """Axes above each other that share their horizontal axis, on one figure as `new_axes` makes it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = list(figure.subplots(rows, sharex=True, squeeze=False)[:, 0])
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#d9dfe4", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return panels
+
+
+def axes_above_legend(entries: int) -> Axes:
+    """Axes that stay as large however many lines the legend below them has."""
+    return new_axes(HEIGHT + 0.6, HEIGHT + LEGEND_LINE * max(0, entries - 3))
+
+
+def legend_below(axes: Axes) -> None:
+    """The legend under the axes, where it covers nothing; what is drawn often is named once."""
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    below = axes.transAxes + ScaledTranslation(0, -LEGEND_DROP, figure.dpi_scale_trans)
+    handles, labels = axes.get_legend_handles_labels()
+    named: dict[str, Any] = {}
+    for handle, label in zip(handles, labels, strict=True):
+        named.setdefault(label, handle)
+    axes.legend(
+        named.values(),
+        named.keys(),
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=below,
+        fontsize=8.5,
+        frameon=False,
+        borderaxespad=0,
+    )
+
+
+def line_style(colour: str, position: int) -> dict[str, Any]:
+    """How the line at a position among others is drawn."""
+    return {"color": colour, "linestyle": DASHES[position % len(DASHES)], "linewidth": 2}
+
+
+def line_label(name: str, metric: str, value: float, low: float, high: float) -> str:
+    """What a legend says of a line: its metric with the interval.
+
+    >>> line_label("A", "AUC", 0.913, 0.85, 0.96)
+    'A: AUC 0.91 [0.85, 0.96]'
+    """
+    if isnan(value):
+        return f"{name}: {NOT_ENOUGH}"
+    interval = "" if isnan(low) else f" [{low:.2f}, {high:.2f}]"
+    return f"{name}: {metric} {value:.2f}{interval}"
+
+
+def number(value: Any) -> float:
+    """A float; NaN for the null that JSON has in NaN's place."""
+    return nan if value is None else float(value)
+
+
+def ends(interval: Any) -> tuple[float, float]:
+    """Both ends of an interval; NaN where there is none."""
+    low, high = interval or (nan, nan)
+    return number(low), number(high)

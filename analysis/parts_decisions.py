@@ -1,0 +1,216 @@
+"""The parts of a report about decisions: thresholds that travel, scores as odds, withheld answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import isnan
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from unmasked.analysis.answer import in_100, listed
+from unmasked.analysis.decisions import (
+    broken_promises,
+    expected,
+    fpr_limit,
+    lost_fakes,
+    operating_points,
+    rule_name,
+    threshold_words,
+)
+from unmasked.analysis.display import ends, number
+from unmasked.analysis.gallery import Drawing, of_kind
+from unmasked.analysis.markup import of, points, rendered, side_by_side, two_lines_of
+from unmasked.analysis.results import Run
+from unmasked.evaluation.page import table
+
+Figures = Mapping[str, Drawing]
+FPR, TPR = "reals called fake (FPR)", "fakes found (TPR)"
+HALF = 0.5
+CALIBRATORS = {"temperature": "temperature", "isotonic": "isotonic"}
+
+
+def thresholds_part(run: Run, figures: Figures) -> Markup:
+    """What stored thresholds do on each dataset: realised error rates, beside what they promise."""
+    settings = run.metrics["settings"]["threshold"]
+    rows, over = [], []
+    for _, name, point in sorted(_points(run), key=lambda found: found[0]):
+        rows.append(_operating_row(run, name, point))
+        over.append({column: _is_over(run, point) and column == FPR for column in rows[-1]})
+    rules = list(dict.fromkeys(point["rule"] for _, _, point in _points(run)))
+    caption = (
+        "What each threshold does on each dataset. Expected: the share of reals called fake that the rule "
+        "allows, else that of the videos on which it was chosen. Drift: how many more of 100 it is. In "
+        "brackets: 95 % interval. Marked: surely more than the rule allows."
+    )
+    shown = table(pd.DataFrame(rows, dtype=object), caption=caption, highlight=pd.DataFrame(over))
+    return rendered(
+        "thresholds.html",
+        threshold=threshold_words(settings),
+        broken=list(broken_promises(run)),
+        lost=lost_fakes(run),
+        rules=rules,
+        has_limit=any(not isnan(fpr_limit(rule)) for rule in rules),
+        figures=side_by_side([figures[f"thresholds_{rate}"].html for rate in ("fpr", "tpr")]),
+        table=shown,
+        notes=_notes(run),
+    )
+
+
+def _points(run: Run) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    for name in run.datasets:
+        for order, point in enumerate(operating_points(run, name)):
+            yield order, name, point
+
+
+def _operating_row(run: Run, name: str, point: Mapping[str, Any]) -> dict[str, Any]:
+    before = expected(run, point["rule"], "fpr")
+    drift = number(point["fpr"]) - before
+    return {
+        "rule": rule_name(point["rule"]),
+        "score above": f"{point['value']:.3f}",
+        "dataset": name,
+        "expected FPR": "–" if isnan(before) else f"{before:.2f}",
+        FPR: of(point, "fpr"),
+        "drift": "–" if isnan(drift) else points(drift),
+        TPR: of(point, "tpr"),
+    }
+
+
+def _is_over(run: Run, point: Mapping[str, Any]) -> bool:
+    return ends(point["fpr_ci"])[0] > fpr_limit(point["rule"])
+
+
+def _notes(run: Run) -> list[str]:
+    """Why a rule may not hold elsewhere, as the fit said it."""
+    found = {point["rule"]: point.get("note") for _, _, point in sorted(_points(run), key=lambda one: one[0])}
+    rules: dict[str, list[str]] = {}
+    for rule, note in found.items():
+        if note:
+            rules.setdefault(note, []).append(rule_name(rule))
+    return [_sentence(f"{listed(names)}: {note}.") for note, names in rules.items()]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def calibration_part(run: Run, figures: Figures) -> Markup:
+    """Whether a score is a probability: reliability diagrams, and scores mended on the source."""
+    diagrams = of_kind(figures, "reliability")
+    rows = [row for name in run.datasets for row in _calibration_rows(run, name)]
+    caption = (
+        "How far scores are from being probabilities; lower is better. Brier score: mean squared distance "
+        "of score and truth. ECE: mean distance of score and share of fakes. Below each value: 95 % interval."
+    )
+    return rendered(
+        "calibration.html",
+        diagrams=side_by_side([drawing.html for drawing in diagrams]) if diagrams else None,
+        table=table(pd.DataFrame(rows, dtype=object), caption=caption) if rows else None,
+        fitted_on=_fitted_on(run),
+        notes=_calibration_notes(run),
+    )
+
+
+def _calibration_rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
+    found = run.metrics["datasets"][name]["video"].get("calibration", {})
+    states = [("as it is", next(iter(found.values()))["before"])] if found else []
+    states += [(f"after {CALIBRATORS.get(how, how)}", one["after"]) for how, one in found.items()]
+    for state, values in states:
+        yield {
+            "dataset": name,
+            "scores": state,
+            "Brier score": two_lines_of(values, "brier", 3),
+            "ECE": two_lines_of(values, "ece", 3),
+            "log loss": f"{number(values['log_loss']):.2f}",
+        }
+
+
+def _fitted_on(run: Run) -> str:
+    for name in run.datasets:
+        for one in run.metrics["datasets"][name]["video"].get("calibration", {}).values():
+            return str(one["fitted_on"])
+    return ""
+
+
+def _calibration_notes(run: Run) -> list[str]:
+    """Why a calibration may not hold elsewhere; it is the same for every dataset."""
+    for name in run.datasets:
+        found = run.metrics["datasets"][name]["video"].get("calibration", {})
+        notes = {how: one["note"] for how, one in found.items() if one.get("note")}
+        if notes:
+            return [_sentence(f"{CALIBRATORS.get(how, how)}: {note}.") for how, note in notes.items()]
+    return []
+
+
+def abstention_part(run: Run, figures: Figures) -> Markup:
+    """The band of scores without an answer, and how much surer the other answers are."""
+    found = {
+        name: block
+        for name in run.datasets
+        if (block := run.metrics["datasets"][name]["video"].get("abstention"))
+    }
+    if not found:
+        return rendered("abstention.html", figure=None)
+    first = next(iter(found.values()))
+    low, high = map(number, first["band"])
+    rows = [
+        {
+            "dataset": name,
+            "videos": run.metrics["datasets"][name]["n"]["videos"],
+            "get an answer": _share(block, "coverage"),
+            "wrong, of the answers": _share(block, "risk"),
+            "wrong, if all are answered": _share(block, "risk_all"),
+        }
+        for name, block in found.items()
+    ]
+    return rendered(
+        "abstention.html",
+        figure=figures["risk_coverage"].html,
+        is_empty=not low < high,
+        low=f"{low:.2f}",
+        high=f"{high:.2f}",
+        note=_sentence(first.get("note") or ""),
+        rule=first["rule"],
+        fitted_on=first["fitted_on"],
+        lines=[line for name, block in found.items() if (line := _abstained(name, block))],
+        table=table(
+            pd.DataFrame(rows, dtype=object), caption="In percent of the videos. In brackets: 95 % interval."
+        ),
+    )
+
+
+def _share(block: Mapping[str, Any], key: str) -> str:
+    value = number(block.get(key))
+    if isnan(value):
+        return "not enough data"
+    low, high = ends(block.get(f"{key}_ci"))
+    shown = f"{100 * value:.0f}"
+    return (
+        shown
+        if isnan(low)
+        else f"{shown}\N{NO-BREAK SPACE}[{100 * low:.0f},\N{NO-BREAK SPACE}{100 * high:.0f}]"
+    )
+
+
+def _abstained(name: str, block: Mapping[str, Any]) -> str:
+    coverage, risk, risk_all = (number(block.get(key)) for key in ("coverage", "risk", "risk_all"))
+    if isnan(coverage):
+        return ""
+    if coverage == 0 or isnan(risk):
+        return f"{name}: no video gets an answer."
+    text = (
+        f"{name}: {in_100(coverage)} of 100 videos get an answer, and of 100 answers {in_100(risk)} are wrong"
+    )
+    if coverage < 1 and not isnan(risk_all):
+        text += f" (if all were answered, {in_100(risk_all)})"
+    surer = [
+        (number(x), number(y))
+        for x, y in zip(block["curve"]["coverage"], block["curve"]["risk"], strict=True)
+        if not isnan(number(y))
+    ]
+    if surer and coverage > HALF:
+        _, risk = min(surer, key=lambda point: abs(point[0] - HALF))
+        text += f"; if only the surer half were answered, {in_100(risk)}"
+    return f"{text}."

@@ -1,0 +1,94 @@
+"""The part of a report about videos that were changed on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isnan
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from unmasked.analysis.display import ends, number
+from unmasked.analysis.figures_robustness import clean
+from unmasked.analysis.gallery import Drawing, of_kind
+from unmasked.analysis.markup import points, rendered, side_by_side
+from unmasked.analysis.results import Run
+from unmasked.analysis.robustness import (
+    Record,
+    changes,
+    drift_words,
+    hidden,
+    setting,
+    understated,
+    worst_words,
+)
+from unmasked.evaluation.page import table
+from unmasked.evaluation.robustness import AUC_STILL, RATE_DRIFTS
+
+COLUMNS = {"auc": "AUC", "fpr": "reals called fake (FPR)", "tpr": "fakes found (TPR)"}
+TOLD = 3  # sentences about a drift that the AUC hides
+
+
+def robustness_part(run: Run, figures: Mapping[str, Drawing]) -> Markup:
+    """What changes to a video do: where AUC hides the drift, the curves, and the strongest of each kind."""
+    records = run.robustness
+    if not records:
+        return rendered("robustness.html", records=None)
+    found = hidden(records)
+    strongest = [record for change in changes(run) for record in change.strongest]
+    caption = (
+        "Untouched → changed, at the strongest severity tested. In brackets: 95 % interval of the change, in "
+        "points of 100, on the same videos. Marked: the AUC stays and the rate moves."
+    )
+    everything = [record for change in changes(run) for record in change.records]
+    return rendered(
+        "robustness.html",
+        records=records,
+        n=len(records),
+        worst=[text for rate in ("fpr", "tpr") if (text := worst_words(records, rate))],
+        hidden=[drift_words(record, rate) for record, rate in _one_a_change(found)[:TOLD]],
+        n_hidden=len({id(record) for record, _ in found}),
+        understated=understated(records),
+        auc_still=AUC_STILL,
+        rate_drifts=100 * RATE_DRIFTS,
+        curves=side_by_side([drawing.html for drawing in of_kind(figures, "robustness")]),
+        strongest=_table(strongest, caption),
+        everything=_table(everything, "All severities.") if len(everything) > len(strongest) else None,
+    )
+
+
+def _one_a_change(found: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
+    """The worst severity of each kind of change on each dataset."""
+    chosen: dict[tuple[str, ...], tuple[Record, str]] = {}
+    for record, rate in found:
+        chosen.setdefault((record["dataset"], record["perturbation"], record["where"], rate), (record, rate))
+    return list(chosen.values())
+
+
+def _table(records: list[Record], caption: str) -> Markup:
+    marked = {(id(record), rate) for record, rate in hidden(records)}
+    rows, highlight = [], []
+    for record in records:
+        rows.append(
+            {
+                "change": setting(record),
+                "dataset": record["dataset"],
+                "videos": str(record["videos"]),
+                **{title: _moved(record, rate) for rate, title in COLUMNS.items()},
+            }
+        )
+        highlight.append(
+            dict.fromkeys(rows[-1], False)
+            | {title: (id(record), rate) in marked for rate, title in COLUMNS.items()}
+        )
+    return table(pd.DataFrame(rows, dtype=object), caption=caption, highlight=pd.DataFrame(highlight))
+
+
+def _moved(record: Mapping[str, Any], rate: str) -> Markup:
+    """Untouched and changed value, and below them the interval of the change."""
+    low, high = ends(record[f"{rate}_change_ci"])
+    shown = f"{clean(record, rate):.2f}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{number(record[rate]):.2f}"
+    if isnan(low):
+        return Markup(shown)
+    return Markup('{}<br><span class="interval">[{}, {}]</span>').format(shown, points(low), points(high))

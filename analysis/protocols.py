@@ -1,0 +1,76 @@
+"""Which detector does how well on what: rows of protocols, and numbers that others report, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isnan
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from unmasked.analysis.display import number
+from unmasked.analysis.markup import two_lines_of
+from unmasked.evaluation.page import table
+from unmasked.evaluation.published import HEADING, Published, published_table
+from unmasked.evaluation.tables import Table
+
+PROTOCOLS = {
+    "leave_one_method_out": "A method that training left out",
+    "compression_shift": "Other compression than in training",
+}
+Row = Mapping[str, Any]
+
+
+def pair_table(rows: Sequence[Row], caption: str) -> Markup:
+    """Rows of a protocol: trained on, tested on, AUC, what is lost, decisions, and the selection."""
+    several = len({row.get("detector") for row in rows}) > 1
+    shown = []
+    for row in rows:
+        cells = {"detector": row.get("detector") or "not stated"} if several else {}
+        cells |= {
+            "trained on": row["train"],
+            "tested on": row["test"],
+            "videos, real + fake": sizes(row),
+            f"{row['level']} AUC": two_lines_of(row, "auc"),
+            "lost": "–" if row.get("is_reference") else two_lines_of(row, "gap"),
+        }
+        if any("fpr" in other for other in rows):
+            has_rates = "fpr" in row and not isnan(number(row["fpr"]))
+            rates = {"FPR": "fpr", "TPR": "tpr"}
+            cells |= {name: two_lines_of(row, key) if has_rates else "–" for name, key in rates.items()}
+        shown.append(cells | {"checkpoint chosen by": row.get("selection_rule") or "not stated"})
+    note = " FPR and TPR: at the detector’s stored threshold." if "FPR" in shown[0] else ""
+    return table(
+        pd.DataFrame(shown, dtype=object), caption=f"{caption} Below each value: 95 % interval.{note}"
+    )
+
+
+def sizes(n: Mapping[str, Any]) -> str:
+    """How many real and fake videos, on one line."""
+    return f"{n['real_videos']}\N{NO-BREAK SPACE}+\N{NO-BREAK SPACE}{n['fake_videos']}"
+
+
+def other_protocols(rows: Iterable[Row]) -> Iterator[Markup]:
+    """A heading and a table for each protocol that is not the cross-dataset matrix."""
+    rows = list(rows)
+    for protocol, title in PROTOCOLS.items():
+        if chosen := [row for row in rows if row["protocol"] == protocol]:
+            yield Markup("<h3>{}</h3>").format(title)
+            yield pair_table(chosen, f"Lost: {chosen[0]['gap_is']}.")
+
+
+def published_part(metrics: Mapping[str, Any]) -> Markup:
+    """What others report, in tables of its own: never in one column with what was measured here."""
+    parts = [
+        stated_table(published_table(Published.model_validate(fields), metrics["settings"]))
+        for fields in metrics.get("published") or []
+    ]
+    return Markup("<h3>{}</h3>").format(HEADING) + Markup("").join(parts) if parts else Markup("")
+
+
+def stated_table(stated: Table) -> Markup:
+    """A table of `evaluation.tables` with its notes below."""
+    shown = table(pd.DataFrame(stated.rows, columns=list(stated.head), dtype=object), caption=stated.title)
+    notes = Markup("").join(Markup("<li>{}</li>").format(note) for note in stated.notes)
+    return shown + Markup('<ul class="soft">{}</ul>').format(notes)

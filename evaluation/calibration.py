@@ -1,0 +1,238 @@
+"""Score calibration: fitted on the source's calibration split, stored, applied elsewhere as it is.
+
+A temperature makes all scores more or less sure and keeps their order; an isotonic step function bends them
+as the calibration rows say, and may tie scores. Whether either still fits on other data is what is shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special, stats
+
+from unmasked.datasets.errors import InputError
+from unmasked.evaluation import metrics
+from unmasked.evaluation.counts import CALIBRATION_BINS, Array
+from unmasked.evaluation.intervals import CONFIDENCE, Sample, intervals
+from unmasked.evaluation.metrics import checked
+
+KINDS = ("temperature", "isotonic")
+SHOWN = ("brier", "ece", "log_loss")
+# A temperature at an end of this range would have been fitted beyond it.
+TEMPERATURES = (0.01, 100.0)
+# Scores of exactly 0 and 1 have no logit; log loss clips at the same distance.
+SURE = float(np.finfo(np.float64).eps)
+# Below so many of a class, a calibration is settled by a handful of rows.
+FEW = 20
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A stored map from scores to probabilities; call it with scores (N,) in [0, 1]."""
+
+    kind: str  # one of KINDS
+    # The temperature T, or the corners {"score": [...], "probability": [...]} between which isotonic is
+    # straight.
+    parameter: float | dict[str, list[float]]
+    fitted_on: str = ""  # which rows, in words
+    level: str = "video"  # what a calibration row was
+    n_real: int = 0
+    n_fake: int = 0
+    note: str = ""  # why it may not hold elsewhere, "" if there is no reason to think so
+
+    def __call__(self, score: ArrayLike) -> Array:
+        """The calibrated scores, (N,) in [0, 1]."""
+        score = np.asarray(score, dtype=np.float64)
+        if isinstance(self.parameter, Mapping):
+            return np.interp(score, self.parameter["score"], self.parameter["probability"])
+        return special.expit(_logit(score) / self.parameter)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Calibration:
+        """What `to_dict` gave.
+
+        Raises:
+            InputError: the kind or a field is unknown, or the parameter does not belong to the kind.
+        """
+        try:
+            calibration = cls(**fields)
+            _check_parameter(calibration)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{fields!r} is not a stored calibration ({error}); give what `unmasked evaluate` wrote"
+            ) from error
+        return calibration
+
+
+def fit_calibration(
+    label: ArrayLike,
+    score: ArrayLike,
+    kind: str = "temperature",
+    *,
+    fitted_on: str = "",
+    level: str = "video",
+) -> Calibration:
+    """The calibration that makes calibration rows likeliest.
+
+    Args:
+        label: (N,) 0 = real, 1 = fake.
+        score: (N,) P(fake).
+        kind: ``temperature``: sigmoid(logit(score) / T) with the T of least log loss (Guo et al. 2017).
+            ``isotonic``: the rising step function of least squared error (Zadrozny and Elkan 2002).
+        fitted_on: which rows these are, in words; stored.
+        level: what a row is, ``video`` or ``frame``; stored.
+
+    Raises:
+        InputError: the kind is unknown, or a class is absent.
+
+    >>> fit_calibration([0, 0, 0, 1], [0.1, 0.1, 0.9, 0.9], "isotonic")([0.1, 0.5, 0.9]).tolist()
+    [0.0, 0.25, 0.5]
+    """
+    if kind not in KINDS:
+        raise InputError(f"calibration {kind!r} is not known; choose {' or '.join(KINDS)}")
+    label, score = checked(label, score)
+    n_fake = int(label.sum())
+    n_real = len(label) - n_fake
+    if not n_real or not n_fake:
+        raise InputError(
+            f"calibration {kind!r} needs real and fake rows; {fitted_on or 'the calibration set'} has "
+            f"{n_real} real and {n_fake} fake. Give a calibration split that has both"
+        )
+    parameter = _temperature(label, score) if kind == "temperature" else _isotonic(label, score)
+    note = _note(parameter, n_real, n_fake)
+    return Calibration(kind, parameter, fitted_on, level, n_real, n_fake, note)
+
+
+def calibrated(
+    sample: Sample,
+    calibrations: Mapping[str, Calibration],
+    *,
+    n_boot: int = 2000,
+    seed: int | list[int] = 0,
+) -> dict[str, dict[str, Any]]:
+    """By kind: what was fitted, and Brier score, ECE and log loss before and after, with intervals.
+
+    ``{KIND: {"fitted_on", "parameter", "note", "before": {"brier", "brier_ci", "ece", "ece_ci", "log_loss",
+    "log_loss_ci"}, "after": {same}}}``.
+    """
+    before = _losses(sample, n_boot, seed) if calibrations else {}
+    found = {}
+    for kind, calibration in calibrations.items():
+        after = Sample(sample.label, calibration(sample.score), sample.cluster, sample.clusters)
+        found[kind] = {
+            "fitted_on": calibration.fitted_on,
+            "parameter": calibration.parameter,
+            "note": calibration.note,
+            "before": before,
+            "after": _losses(after, n_boot, seed),
+        }
+    return found
+
+
+def reliability(label: ArrayLike, score: ArrayLike) -> dict[str, list[Any]]:
+    """Mean score and share of fakes in each bin of the score that has rows; the bins of the ECE.
+
+    ``{"score", "share_fake", "n", "low", "high"}``, each (B,): low and high are the share's Wilson interval
+    of 95 %, as if rows were independent.
+
+    >>> reliability([0, 1, 1, 1], [0.75, 0.75, 0.75, 0.75])["share_fake"]
+    [0.75]
+    """
+    label, score = checked(label, score)
+    bin_of = np.minimum((score * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    n = np.bincount(bin_of, minlength=CALIBRATION_BINS)
+    filled = n > 0
+    n = n[filled]
+    fakes, total = (np.bincount(bin_of, weights, CALIBRATION_BINS)[filled] for weights in (label, score))
+    share = fakes / n
+    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    # Rounding must not put an end of an interval beyond the share itself.
+    low, high = np.clip(centre - half, 0, share), np.clip(centre + half, share, 1)
+    columns = {"score": total / n, "share_fake": share, "n": n, "low": low, "high": high}
+    return {name: values.tolist() for name, values in columns.items()}
+
+
+def _logit(score: Array) -> Array:
+    inside = np.clip(score, SURE, 1 - SURE)
+    return np.log(inside) - np.log1p(-inside)
+
+
+def _temperature(label: NDArray[np.int64], score: Array) -> float:
+    """T of least log loss; the loss has one valley in T, as it is convex in 1 / T."""
+    signed = np.where(label == 1, 1.0, -1.0) * _logit(score)
+    low, high = np.log(TEMPERATURES)
+    found = optimize.minimize_scalar(
+        lambda log_t: np.logaddexp(0.0, -signed * math.exp(-log_t)).mean(),
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    return float(np.exp(found.x))
+
+
+def _isotonic(label: NDArray[np.int64], score: Array) -> dict[str, list[float]]:
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, label)
+    return {"score": fitted.X_thresholds_.tolist(), "probability": fitted.y_thresholds_.tolist()}
+
+
+def _note(parameter: float | dict[str, list[float]], n_real: int, n_fake: int) -> str:
+    notes = []
+    if min(n_real, n_fake) < FEW:
+        notes.append(
+            f"fitted on {n_real} real and {n_fake} fake rows: with fewer than {FEW} of a class it will move"
+        )
+    if isinstance(parameter, dict):
+        if parameter["probability"][0] == 0 or parameter["probability"][-1] == 1:
+            notes.append(
+                "some scores become exactly 0 or 1: one such mistake elsewhere costs a log loss of 36"
+            )
+    elif not TEMPERATURES[0] * 1.01 < parameter < TEMPERATURES[1] / 1.01:
+        which = (
+            "no row is on the wrong side of 0.5"
+            if parameter < 1
+            else "scores do not rise with the share of fakes"
+        )
+        notes.append(f"the temperature stands at the end of its range: {which}")
+    return "; ".join(notes)
+
+
+def _losses(sample: Sample, n_boot: int, seed: int | list[int]) -> dict[str, Any]:
+    values = metrics.all_metrics(sample.label, sample.score)
+    rng = np.random.default_rng(seed)
+    found = intervals(sample, n_boot=n_boot, seed=rng, only=SHOWN)
+    return {key: value for name in SHOWN for key, value in _pair(name, values, found)}
+
+
+def _pair(
+    name: str, values: Mapping[str, float], found: Mapping[str, tuple[float, float]]
+) -> list[tuple[str, Any]]:
+    return [(name, values[name]), (f"{name}_ci", list(found[name]))]
+
+
+def _check_parameter(calibration: Calibration) -> None:
+    parameter = calibration.parameter
+    if calibration.kind not in KINDS:
+        raise ValueError(f"kind {calibration.kind!r}")
+    if calibration.kind == "temperature":
+        if not isinstance(parameter, (int, float)) or not parameter > 0:
+            raise ValueError("a temperature is a number above 0")
+        return
+    if not isinstance(parameter, dict):
+        raise ValueError("isotonic needs its corners")
+    score, probability = (np.asarray(parameter[key], np.float64) for key in ("score", "probability"))
+    rising = score.shape == probability.shape and (np.diff(score) >= 0).all()
+    if not rising or not len(score) or not ((probability >= 0) & (probability <= 1)).all():
+        raise ValueError("corners are scores in rising order, each with a probability")

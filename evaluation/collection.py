@@ -1,0 +1,272 @@
+"""Prediction files put together by detector, each with what is known of its training.
+
+What a detector was trained on is taken from, in this order: what the caller states; the columns
+``trained_on`` and ``held_out`` of the file; the card (``detector.json``) whose hash of the weights is the
+file's ``checkpoint``. Where none of them says it, it is not known, and never guessed from a name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.tables import column_names
+from unmasked.evaluation.predictions import NEEDED, read_predictions
+
+NOT_STATED = "not stated"
+SUFFIXES = (".parquet", ".csv")
+STATED = ("trained_on", "held_out")
+MAX_CARD_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known of how a detector came about; empty is unknown."""
+
+    datasets: tuple[str, ...] = ()
+    compression: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()  # of the fakes that it was trained on
+    held_out: tuple[str, ...] = ()  # methods of the dataset that were kept from it
+    selection_rule: str = NOT_STATED
+
+    @property
+    def source(self) -> str | None:
+        """The dataset that it was trained on; None if that is unknown or there were several."""
+        return self.datasets[0] if len(self.datasets) == 1 else None
+
+    @property
+    def name(self) -> str:
+        """The training data in words."""
+        return " + ".join(self.datasets) or NOT_STATED
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One detector's predictions."""
+
+    name: str  # unlike that of any other in the collection
+    detector: str
+    predictions: pd.DataFrame
+    files: tuple[str, ...]
+    training: Training
+    card: Mapping[str, Any] = field(default_factory=dict)  # of these weights; empty if there is none
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the caller says of the detectors: for all, or by file name, its stem, its folder or detector."""
+
+    source: str | Mapping[str, str] = ""
+    held_out: str | Mapping[str, str] = ""
+    selection: str | Mapping[str, str] = ""
+    used: set[str] = field(default_factory=set)
+
+    def of(self, what: str, names: Iterable[str]) -> str:
+        """The ``source``, ``held_out`` or ``selection`` of a file with these names; "" if not said."""
+        value = getattr(self, what)
+        if isinstance(value, str):
+            return value
+        for name in names:
+            if name in value:
+                self.used.add(name)
+                return value[name]
+        return ""
+
+    def check(self, known: Iterable[str]) -> None:
+        """InputError if something was said of a file that is not there."""
+        for what in ("source", "held_out", "selection"):
+            value = getattr(self, what)
+            if isinstance(value, Mapping) and (unused := [name for name in value if name not in self.used]):
+                raise InputError(
+                    f"{what} names {unused[0]!r}, which is none of the predictions; name a file, its folder "
+                    f"or a detector of {', '.join(sorted(set(known)))}"
+                )
+
+
+def collect(
+    path: str | os.PathLike[str], stated: Stated | None = None, *, cards: Path | None = None
+) -> tuple[list[Scored], list[str]]:
+    """The detectors whose predictions lie in a file or anywhere in a folder, and in words what was not read.
+
+    Files of one detector (equal name, weights and training) are put together, so that each dataset may have
+    its own. A file that states no detector is one by itself, named after the file.
+
+    Args:
+        path: a ``.parquet`` or ``.csv`` file, or a folder. In a folder, tables without the four columns of
+            predictions are other tables, and are passed over.
+        stated: what the caller knows of the training.
+        cards: a further folder whose ``detector.json`` may be the card of these predictions.
+
+    Raises:
+        InputError: there are no predictions, a file of them is not valid, or two files of one detector
+            overlap.
+    """
+    path, stated = Path(path), stated or Stated()
+    files, notes = _prediction_files(path)
+    known = _cards(path, cards)
+    parts = [_part(file, path, stated, known) for file in files]
+    stated.check(
+        name for file, part in zip(files, parts, strict=True) for name in (*_names(file, path), part.detector)
+    )
+    found = [_together(group) for group in _by_detector(parts)]
+    return _distinctly_named(found), notes
+
+
+def _prediction_files(path: Path) -> tuple[list[Path], list[str]]:
+    if not path.is_dir():
+        return [path], []
+    tables = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    files, notes = [], []
+    for file in tables:
+        absent = [name for name in NEEDED if name not in column_names(file)]
+        if not absent:
+            files.append(file)
+        else:
+            notes.append(f"{file.relative_to(path)}: no column {', '.join(absent)}")
+    if files:
+        return files, notes
+    if not tables:
+        raise InputError(
+            f"folder {path} holds no .parquet or .csv file; give a folder with predictions: tables with "
+            f"{', '.join(NEEDED)}"
+        )
+    raise InputError(
+        f"none of the {len(tables)} tables in folder {path} holds predictions, which have the columns "
+        f"{', '.join(NEEDED)} ({'; '.join(notes[:3])}{'; …' if len(notes) > 3 else ''}); rename their "
+        "columns or give another folder"
+    )
+
+
+def _part(file: Path, root: Path, stated: Stated, cards: Mapping[str, dict[str, Any]]) -> Scored:
+    predictions = read_predictions(file)
+    detector = only_value(predictions, "detector", file)
+    checkpoint = only_value(predictions, "checkpoint", file)
+    names = [*_names(file, root), *([detector] if detector else [])]
+    card = cards.get(checkpoint, {})
+    training = _training(card)
+    values = {name: only_value(predictions, name, file) for name in STATED}
+    source = stated.of("source", names) or values["trained_on"]
+    held_out = stated.of("held_out", names) or values["held_out"]
+    training = Training(
+        datasets=_listed(source) or training.datasets,
+        # A card speaks of the dataset that it names, and of no other.
+        compression=training.compression if _listed(source) in ((), training.datasets) else (),
+        methods=training.methods if _listed(source) in ((), training.datasets) else (),
+        held_out=_listed(held_out),
+        selection_rule=stated.of("selection", names) or training.selection_rule,
+    )
+    name = detector or (file.stem if file.stem != "predictions" else file.resolve().parent.name)
+    return Scored(name, detector or name, predictions, (_relative(file, root),), training, card)
+
+
+def _names(file: Path, root: Path) -> list[str]:
+    """What a file may be called by, the most exact first."""
+    return [_relative(file, root), file.name, file.stem, file.resolve().parent.name]
+
+
+def _relative(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix() if root.is_dir() else file.name
+
+
+def _by_detector(parts: Sequence[Scored]) -> list[list[Scored]]:
+    groups: dict[tuple[Any, ...], list[Scored]] = {}
+    for part in parts:
+        checkpoint = only_value(part.predictions, "checkpoint")
+        states = checkpoint or only_value(part.predictions, "detector")
+        key = (part.detector, checkpoint, part.training) if states else part.files
+        groups.setdefault(key, []).append(part)
+    return list(groups.values())
+
+
+def _together(parts: Sequence[Scored]) -> Scored:
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    files = tuple(file for part in parts for file in part.files)
+    every = pd.concat([part.predictions for part in parts], ignore_index=True)
+    for position, part in enumerate(parts):
+        others = pd.concat([other.predictions for other in (*parts[:position], *parts[position + 1 :])])
+        shared = _crops(part.predictions) & _crops(others)
+        if shared:
+            raise InputError(
+                f"{' and '.join(files)} are of one detector ({first.detector}) and both score "
+                f"{'/'.join(sorted(shared)[0][:2])}; keep one of them, or name the detectors apart in a "
+                "column detector"
+            )
+    return replace(first, predictions=every, files=files)
+
+
+def _crops(predictions: pd.DataFrame) -> set[tuple[str, ...]]:
+    """What tells the scored videos apart, conditions included."""
+    keys = [name for name in ("compression", "perturbation", "severity") if name in predictions]
+    distinct = predictions[["dataset", "video", *keys]].drop_duplicates().astype(str)
+    return set(distinct.itertuples(index=False, name=None))
+
+
+def _distinctly_named(found: Sequence[Scored]) -> list[Scored]:
+    names = [scored.name for scored in found]
+    result = []
+    for scored in found:
+        name = scored.name
+        if names.count(name) > 1:
+            folder = Path(scored.files[0]).parent.as_posix()
+            name = f"{name} ({folder if folder != '.' else Path(scored.files[0]).stem})"
+        result.append(replace(scored, name=name))
+    return result
+
+
+def _cards(path: Path, further: Path | None) -> dict[str, dict[str, Any]]:
+    """The cards beside a file, or anywhere in a folder, by the hash of their weights."""
+    # Around a single file only its own folder is looked at: it may be a home directory.
+    files = sorted(path.rglob("*.json")) if path.is_dir() else sorted(path.parent.glob("*.json"))
+    if further is not None:
+        files.append(further / "detector.json")
+    cards = {}
+    for file in files:
+        if not file.is_file() or file.stat().st_size > MAX_CARD_BYTES:
+            continue
+        try:
+            card = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # not every JSON file is ours
+        if isinstance(card, dict) and {"sha256", "architecture"} <= set(card):
+            cards[str(card["sha256"])] = card
+    return cards
+
+
+def _training(card: Mapping[str, Any]) -> Training:
+    data = card.get("training_data") or {}
+    methods = (data.get("train") or {}).get("videos_by_method") or {}
+    return Training(
+        datasets=tuple(data.get("datasets") or ()),
+        compression=tuple(data.get("compression") or ()),
+        methods=tuple(sorted(name for name in methods if name != "real")),
+        selection_rule=(card.get("selection") or {}).get("rule") or NOT_STATED,
+    )
+
+
+def only_value(predictions: pd.DataFrame, name: str, file: Path | None = None) -> str:
+    """The one value of a column, "" where there is none.
+
+    Raises:
+        InputError: there are several.
+    """
+    found = sorted(predictions[name].dropna().astype(str).unique()) if name in predictions else []
+    if len(found) > 1:
+        where = f"predictions table {file}" if file else "the predictions table"
+        raise InputError(
+            f"{where} has {len(found)} values in the column {name!r} ({', '.join(found[:5])}); keep the rows "
+            f"of one, and write those of another {name} to a file of their own in the same folder"
+        )
+    return found[0] if found else ""
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part for name in text.split(" + ") if (part := name.strip()))

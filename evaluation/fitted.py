@@ -1,0 +1,202 @@
+"""What is fitted on the source's calibration split and travels with the detector.
+
+Thresholds, score calibrations and the uncertain band: fitted once, stored in ``thresholds.json`` and in the
+checkpoint's card under the same keys, and applied to every other dataset as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import write_json
+from unmasked.evaluation.abstention import Band, fit_band
+from unmasked.evaluation.calibration import KINDS, Calibration, fit_calibration
+from unmasked.evaluation.levels import check_one_detector
+from unmasked.evaluation.metrics import Aggregation, video_scores
+from unmasked.evaluation.predictions import validated
+from unmasked.evaluation.thresholds import RULES, Threshold, fit
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The operating point first, then what else was fitted on the same rows."""
+
+    threshold: Threshold
+    thresholds: Mapping[str, Threshold] = field(default_factory=dict)  # by rule, the operating point too
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)  # by kind
+    band: Band | None = None
+
+    @property
+    def others(self) -> dict[str, Threshold]:
+        """The thresholds but for the operating point."""
+        return {rule: point for rule, point in self.thresholds.items() if point != self.threshold}
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"threshold", "thresholds", "calibrations", "abstention"}``, ready for JSON."""
+        return {
+            "threshold": self.threshold.to_dict(),
+            "thresholds": {rule: point.to_dict() for rule, point in self.thresholds.items()},
+            "calibrations": {kind: one.to_dict() for kind, one in self.calibrations.items()},
+            "abstention": self.band.to_dict() if self.band is not None else None,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Fitted:
+        """What `to_dict` gave, also among the other entries of a card.
+
+        Raises:
+            InputError: there is no ``threshold``, or something stored is not what it should be.
+        """
+        if not isinstance(fields.get("threshold"), Mapping):
+            raise InputError(
+                'no threshold is stored: give a file with at least {"threshold": {"value": 0.5}}, such as '
+                "the thresholds.json that `unmasked evaluate` wrote"
+            )
+        band = fields.get("abstention")
+        return cls(
+            Threshold.from_dict(fields["threshold"]),
+            {rule: Threshold.from_dict(point) for rule, point in (fields.get("thresholds") or {}).items()},
+            {kind: Calibration.from_dict(one) for kind, one in (fields.get("calibrations") or {}).items()},
+            Band.from_dict(band) if band else None,
+        )
+
+
+def fit_on_source(
+    predictions: pd.DataFrame,
+    rules: Sequence[str] = RULES,
+    *,
+    dataset: str | None = None,
+    split: str = "val",
+    aggregation: Aggregation = "mean",
+) -> Fitted:
+    """Thresholds, calibrations and the band of a detector, from the source's calibration videos.
+
+    Args:
+        predictions: a predictions table with a split column.
+        rules: of the thresholds, the operating point first; see `thresholds.fit`.
+        dataset: the source; may be left out where only one dataset has rows of the split.
+        split: the calibration split; never the one that is reported.
+        aggregation: how frame scores become a video score.
+
+    Raises:
+        InputError: no rule, no such rows, several datasets to choose from, or a class that a rule needs is
+            absent. Calibrations and band are left out where the split has one class only.
+    """
+    if not rules:
+        raise InputError("no rule is given for the operating point; give at least one, such as eer")
+    rows, words = calibration_rows(predictions, dataset, split)
+    videos = video_scores(rows, aggregation)
+    label, score = videos["label"].to_numpy(), videos["score"].to_numpy()
+    thresholds = {rule: fit(label, score, rule, fitted_on=words) for rule in rules}
+    first = thresholds[rules[0]]
+    if len(set(label)) < 2:
+        return Fitted(first, thresholds)
+    calibrations = {kind: fit_calibration(label, score, kind, fitted_on=words) for kind in KINDS}
+    return Fitted(first, thresholds, calibrations, fit_band(label, score, first.value, fitted_on=words))
+
+
+def fit_threshold(
+    predictions: pd.DataFrame,
+    rule: str = "eer",
+    *,
+    dataset: str | None = None,
+    split: str = "val",
+    level: str = "video",
+    aggregation: Aggregation = "mean",
+) -> Threshold:
+    """The threshold of one rule on a dataset's calibration rows; see `thresholds.fit`.
+
+    Args:
+        predictions, dataset, split, aggregation: see `fit_on_source`.
+        rule: ``eer``, ``youden``, ``fpr:x`` or ``fnr:x``.
+        level: whether a row is a ``video`` or a ``frame``.
+
+    Raises:
+        InputError: no such rows, several datasets to choose from, or a class that the rule needs is absent.
+    """
+    rows, words = calibration_rows(predictions, dataset, split)
+    scored = video_scores(rows, aggregation) if level == "video" else rows
+    return fit(scored["label"], scored["score"], rule, fitted_on=words, level=level)
+
+
+def calibration_rows(
+    predictions: pd.DataFrame, dataset: str | None = None, split: str = "val"
+) -> tuple[pd.DataFrame, str]:
+    """Unperturbed rows of the source's calibration split, and in words which they are.
+
+    Raises:
+        InputError: there are none, or there are several datasets to choose from, or several detectors.
+    """
+    rows = validated(predictions)
+    marked = rows[rows["split"] == split] if "split" in rows else rows.iloc[:0]
+    if "perturbation" in marked:
+        marked = marked[marked["perturbation"].isna() | marked["perturbation"].isin(["", "none"])]
+    found = sorted(marked["dataset"].unique())
+    if dataset is None and len(found) == 1:
+        dataset = found[0]
+    if dataset not in found:
+        given = f"dataset {dataset!r}" if dataset else "no source dataset is named; it"
+        raise InputError(
+            f"a threshold is fitted on rows of the {split!r} split, which {', '.join(found) or 'no dataset'} "
+            f"has; {given} was given. Name one of these as the source, predict the source's {split!r} split "
+            "as well, or give a stored threshold"
+        )
+    marked = marked[marked["dataset"] == dataset]
+    check_one_detector(marked)
+    return marked, f"{dataset}, {split} split"
+
+
+def stored(path: str | os.PathLike[str]) -> Fitted:
+    """What is stored in a ``thresholds.json``, or in the card of a checkpoint (``detector.json``).
+
+    Raises:
+        InputError: the file is absent, is not JSON, or holds no threshold.
+    """
+    try:
+        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(fields, dict):
+            raise ValueError("it holds no object")
+        return Fitted.from_dict(fields)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"thresholds file {path} cannot be used ({error}); "
+            "give the thresholds.json that `unmasked evaluate` wrote, or a card that holds one"
+        ) from error
+
+
+def store_in_card(fitted: Fitted, card: str | os.PathLike[str], predictions: pd.DataFrame) -> None:
+    """Writes what was fitted into a checkpoint's card, beside its other entries.
+
+    Args:
+        fitted: from the predictions.
+        card: the ``detector.json`` beside the weights; its ``sha256`` is theirs.
+        predictions: their ``checkpoint`` column says which weights made the scores.
+
+    Raises:
+        InputError: the card is absent or no card, or the scores are of other weights.
+    """
+    path = Path(card)
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        digest = entries["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"card {path} cannot be used ({type(error).__name__}: {error}); "
+            "give the detector.json that training wrote beside the weights"
+        ) from error
+    made_by = set(predictions["checkpoint"].dropna()) if "checkpoint" in predictions else set()
+    if made_by != {digest}:
+        whose = ", ".join(f"{name[:12]}…" for name in sorted(map(str, made_by))) or "unknown weights"
+        raise InputError(
+            f"the scores are of {whose}, the card {path} of {str(digest)[:12]}…; thresholds are stored only "
+            "with the weights that they were fitted for: predict with this checkpoint, then evaluate"
+        )
+    write_json(path, {**entries, **fitted.to_dict()})

@@ -1,0 +1,196 @@
+"""The numbers of one dataset: every metric with its interval, of its frames and of its videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.evaluation import counts, delong, metrics
+from unmasked.evaluation.abstention import Band, abstention
+from unmasked.evaluation.calibration import Calibration, calibrated, reliability
+from unmasked.evaluation.counts import Array
+from unmasked.evaluation.intervals import (
+    Sample,
+    intervals,
+    intervals_of,
+    resample,
+    resample_together,
+)
+from unmasked.evaluation.metrics import Aggregation, video_scores
+from unmasked.evaluation.reading import reading
+from unmasked.evaluation.thresholds import Threshold
+
+HALF = Threshold(value=0.5, rule="fixed at 0.5, fitted on nothing", level="any")
+UNITS = {True: "identity", False: "video"}
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What is applied to a dataset as it was fitted elsewhere, and how its numbers are made."""
+
+    threshold: Threshold | None = None
+    thresholds: Mapping[str, Threshold] = field(default_factory=dict)  # further ones, by name
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)  # by kind
+    band: Band | None = None
+    aggregation: Aggregation = "mean"
+    n_boot: int = 2000
+
+    @property
+    def operating(self) -> Threshold:
+        """The threshold, or 0.5 where none is stored."""
+        return self.threshold or HALF
+
+
+def dataset_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tuple[dict[str, Any], Array]:
+    """A dataset's block in ``metrics.json`` (see `evaluate.evaluate`), and its video AUC in each resample."""
+    videos = video_scores(rows, applied.aggregation)
+    block: dict[str, Any] = {}
+    block["frame"], _ = level_numbers(rows, applied, seed)
+    block["video"], draws = level_numbers(videos, applied, seed)
+    block["video"] |= _of_videos(sample_of(videos), applied, seed)
+    block["n"] = sizes(videos)
+    block["reason"] = reason(videos)
+    block["reading"] = reading(sample_of(videos), block["video"], applied.operating.value)
+    block["aggregations"] = _aggregations(rows, applied.n_boot, seed)
+    block["methods"] = {}
+    fakes = videos["method"][videos["label"] == 1].dropna() if "method" in videos else pd.Series(dtype=object)
+    for method in sorted(fakes.unique()):
+        chosen = videos[(videos["label"] == 0) | (videos["method"] == method)]
+        numbers, _ = level_numbers(chosen, applied, seed)
+        block["methods"][method] = {"video": numbers, "n": sizes(chosen), "reason": reason(chosen)}
+    block["bench"] = {
+        "acc": metrics.accuracy(rows["label"], rows["score"]),
+        "auc": metrics.auc(rows["label"], rows["score"]),
+        "eer": metrics.bench_equal_error_rate(rows["label"], rows["score"]),
+        "ap": metrics.average_precision(rows["label"], rows["score"]),
+        "video_auc": metrics.bench_video_auc(rows["label"], rows["score"], rows["video"]),
+    }
+    return block, draws
+
+
+def level_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tuple[dict[str, Any], Array]:
+    """Every metric with its interval on rows that are frames or videos, and the AUC in each resample."""
+    sample, cut = sample_of(rows), applied.operating.value
+    draws = resample(sample, cut, n_boot=applied.n_boot, seed=np.random.default_rng(seed))
+    values = metrics.all_metrics(sample.label, sample.score, cut)
+    numbers: dict[str, Any] = _interleaved(values, intervals_of(sample, draws))
+    if delong.is_defined(sample):
+        numbers["auc_ci_delong"] = list(delong.interval(sample.label, sample.score))
+    outcome = metrics.confusion(sample.label, sample.score, cut)
+    numbers["confusion"] = {name: int(count) for name, count in outcome._asdict().items()}
+    if applied.threshold is not None:
+        own = {"at_threshold": applied.threshold, "at_half": HALF}
+        numbers |= _at_points(sample, own, applied.n_boot, seed)
+    if applied.thresholds:
+        numbers["at_thresholds"] = _at_points(sample, applied.thresholds, applied.n_boot, seed)
+    return numbers, draws["auc"]
+
+
+def sample_of(rows: pd.DataFrame) -> Sample:
+    """Frames or videos with what is resampled whole."""
+    return Sample.of(rows["label"], rows["score"], clusters_of(rows))
+
+
+def clusters_of(rows: pd.DataFrame) -> np.ndarray:
+    """(N,) codes of what is resampled whole: the identity where it is known, else the video."""
+    video, _ = pd.factorize(rows["video"])
+    if "identity" not in rows:
+        return video
+    identity, names = pd.factorize(rows["identity"])
+    return np.where(identity >= 0, identity, len(names) + video)
+
+
+def sizes(videos: pd.DataFrame) -> dict[str, Any]:
+    """How many frames, videos of each class, identities and clusters there are."""
+    fake = int(videos["label"].sum())
+    known = videos["identity"].notna() if "identity" in videos else pd.Series(False, index=videos.index)
+    unit = UNITS[bool(known.all())] if known.all() or not known.any() else "identity where known, else video"
+    real_clusters, fake_clusters = sample_of(videos).clusters_by_class()
+    return {
+        "frames": int(videos["frames"].sum()),
+        "videos": len(videos),
+        "real_videos": len(videos) - fake,
+        "fake_videos": fake,
+        "identities": int(videos["identity"].nunique()) if known.any() else None,
+        "clusters": len(np.unique(clusters_of(videos))),
+        "real_clusters": real_clusters,
+        "fake_clusters": fake_clusters,
+        "unit": unit,
+    }
+
+
+def reason(videos: pd.DataFrame) -> str:
+    """Why numbers or intervals are NaN, "" where none is for lack of rows."""
+    if videos["label"].nunique() < 2:
+        which, other = ("fakes", "reals") if videos["label"].iloc[0] == 1 else ("reals", "fakes")
+        return f"holds only {which}; AUC, AP and EER need {other} as well"
+    real, fake = sample_of(videos).clusters_by_class()
+    if min(real, fake) < 2:
+        return (
+            f"{real} real and {fake} fake to resample (videos or identities); an interval needs two of each"
+        )
+    return ""
+
+
+def check_one_detector(rows: pd.DataFrame) -> None:
+    """Raises InputError where a table holds the scores of several detectors or checkpoints."""
+    for name in ("detector", "checkpoint"):
+        found = sorted(rows[name].dropna().unique()) if name in rows else []
+        if len(found) > 1:
+            raise InputError(
+                f"the predictions table holds the scores of {len(found)} {name}s ({', '.join(found[:5])}); "
+                f"evaluate one at a time: keep the rows of one {name}"
+            )
+
+
+def _of_videos(sample: Sample, applied: Applied, seed: list[int]) -> dict[str, Any]:
+    """What only videos have: reliability, and what a stored calibration and band do here."""
+    found: dict[str, Any] = {"reliability": reliability(sample.label, sample.score)}
+    if applied.calibrations:
+        found["calibration"] = calibrated(sample, applied.calibrations, n_boot=applied.n_boot, seed=seed)
+    if applied.band is not None:
+        found["abstention"] = abstention(
+            sample, applied.band, applied.operating.value, n_boot=applied.n_boot, seed=seed
+        )
+    return found
+
+
+def _aggregations(rows: pd.DataFrame, n_boot: int, seed: list[int]) -> dict[str, Any]:
+    """The AUC of videos under each way from frame scores to a video score."""
+    found = {}
+    for how in get_args(Aggregation):
+        sample = sample_of(video_scores(rows, how))
+        interval = intervals(sample, n_boot=n_boot, seed=np.random.default_rng(seed), only=("auc",))["auc"]
+        found[how] = {"auc": metrics.auc(sample.label, sample.score), "auc_ci": list(interval)}
+    return found
+
+
+def _at_points(
+    sample: Sample, points: Mapping[str, Threshold], n_boot: int, seed: list[int]
+) -> dict[str, dict[str, Any]]:
+    """What stored thresholds do here: their facts, and realised rates with intervals."""
+    names, cuts = tuple(counts.THRESHOLD), [point.value for point in points.values()]
+    rng = np.random.default_rng(seed)
+    drawn = resample_together([sample] * len(cuts), cuts, n_boot=n_boot, seed=rng, only=names)
+    found = {}
+    for (name, point), draws in zip(points.items(), drawn, strict=True):
+        values = metrics.at_threshold(sample.label, sample.score, point.value)
+        facts = {"value": point.value, "rule": point.rule, "fitted_on": point.fitted_on, "note": point.note}
+        promised = {"fitted_fpr": point.fpr, "fitted_tpr": point.tpr}
+        found[name] = {**facts, **promised, **_interleaved(values, intervals_of(sample, draws))}
+    return found
+
+
+def _interleaved(
+    values: Mapping[str, float], found: Mapping[str, tuple[float, float]]
+) -> dict[str, float | list[float]]:
+    result: dict[str, float | list[float]] = {}
+    for name, value in values.items():
+        result[name] = value
+        result[f"{name}_ci"] = list(found[name])
+    return result

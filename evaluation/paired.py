@@ -1,0 +1,252 @@
+"""How two runs differ: each resample draws the videos once and scores both runs on them.
+
+A run is the predictions of one detector, or of several trainings of it with different seeds. Videos that
+both runs scored are drawn together, so what makes a video hard for both cancels; videos that only one
+scored are drawn on their own. Seeds are a level of their own: each resample draws seeds, then videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.evaluation import metrics
+from unmasked.evaluation.counts import Array
+from unmasked.evaluation.intervals import (
+    Sample,
+    clusters_behind,
+    difference_interval,
+    drawn_mean,
+    intervals_of,
+    resample_together,
+)
+from unmasked.evaluation.metrics import METRICS, Aggregation, video_scores
+
+Level = Literal["frame", "video"]
+Run: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]
+KEYS = ("dataset", "video")
+
+
+def paired_difference(
+    predictions_a: Run,
+    predictions_b: Run,
+    *,
+    same_videos: bool = True,
+    thresholds: tuple[float, float] = (0.5, 0.5),
+    level: Level = "video",
+    aggregation: Aggregation = "mean",
+    only: Collection[str] = tuple(METRICS),
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Metrics of two runs and their differences, a minus b, each with its interval.
+
+    ``{"metrics": {NAME: {"a", "a_ci", "b", "b_ci", "difference", "difference_ci"}}, "paired": bool,
+    "n": {"videos_a", "videos_b", "shared_videos", "seeds_a", "seeds_b"}, "left_out": words}``; several
+    seeds are the mean of their metrics, and the interval holds what seeds add.
+
+    Args:
+        predictions_a: rows of the predictions table that the comparison is about (see
+            `predictions.evaluated_rows`), at one compression and perturbation; a list has a table a seed.
+        predictions_b: the same of the other run.
+        same_videos: True compares two detectors, or two conditions, on the videos that both have, and leaves
+            out others. False compares two sets of videos (two datasets, two methods); what they
+            share, such as the reals, is still drawn together.
+        thresholds: the operating points of a and b.
+        level: whether a row is a ``video`` or a ``frame``.
+        aggregation: how frame scores become a video score.
+        only: which of `METRICS`.
+        n_boot, seed: of the resampling.
+
+    Raises:
+        InputError: there is no shared video where they should be the same, or a video has two labels.
+    """
+    runs = [_tables(predictions_a), _tables(predictions_b)]
+    left_out = ""
+    if same_videos:
+        runs, left_out = _on_shared_videos(runs)
+    shared = _keys(runs[0][0]).intersection(_keys(runs[1][0]))
+    scored = [
+        video_scores(table, aggregation) if level == "video" else table for run in runs for table in run
+    ]
+    samples = samples_together(scored)
+    first = len(runs[0])
+    cuts = [thresholds[0]] * first + [thresholds[1]] * len(runs[1])
+    drawn = resample_together(samples, cuts, n_boot=n_boot, seed=seed, only=only)
+    values = [
+        metrics.all_metrics(sample.label, sample.score, cut)
+        for sample, cut in zip(samples, cuts, strict=True)
+    ]
+    sides = [
+        _side(samples[part], values[part], drawn[part], [seed, number])
+        for number, part in enumerate((slice(first), slice(first, None)))
+    ]
+    return {
+        "metrics": {name: _difference(sides, name, _same_scores(samples)) for name in only},
+        "paired": bool(len(shared)),
+        "n": {
+            "videos_a": len(_keys(runs[0][0])),
+            "videos_b": len(_keys(runs[1][0])),
+            "shared_videos": len(shared),
+            "seeds_a": first,
+            "seeds_b": len(runs[1]),
+        },
+        "left_out": left_out,
+    }
+
+
+def across_seeds(
+    predictions: Sequence[pd.DataFrame],
+    *,
+    thresholds: Sequence[float] | None = None,
+    level: Level = "video",
+    aggregation: Aggregation = "mean",
+    only: Collection[str] = tuple(METRICS),
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Metrics of trainings that differ in their seed: mean, interval over seeds and videos, spread.
+
+    ``{"seeds": K, "videos": n, "metrics": {NAME: {"mean", "ci", "sd", "each": [K values]}}, "left_out"}``.
+    Each resample draws seeds, then videos, the same videos for all seeds, since all were tested on them.
+    With one seed there is no ``sd``, and the interval holds for that training only.
+
+    Args:
+        predictions: a predictions table a seed; see `paired_difference`.
+        thresholds: the operating point of each; 0.5 if not given.
+        level, aggregation, only, n_boot, seed: see `paired_difference`.
+    """
+    (tables,), left_out = _on_shared_videos([_tables(predictions)])
+    scored = [video_scores(table, aggregation) if level == "video" else table for table in tables]
+    samples = samples_together(scored)
+    cuts = list(thresholds or [0.5] * len(samples))
+    drawn = resample_together(samples, cuts, n_boot=n_boot, seed=seed, only=only)
+    values = [
+        metrics.all_metrics(sample.label, sample.score, cut)
+        for sample, cut in zip(samples, cuts, strict=True)
+    ]
+    side = _side(samples, values, drawn, [seed, 0])
+    several = len(samples) > 1
+    found = {}
+    for name in only:
+        each = [value[name] for value in values]
+        sd = float(np.std(each, ddof=1)) if several else float("nan")
+        found[name] = {"mean": side["value"][name], "ci": list(side["ci"][name]), "sd": sd, "each": each}
+    return {
+        "seeds": len(samples),
+        "videos": len(_keys(tables[0])),
+        "metrics": found,
+        "left_out": left_out,
+    }
+
+
+def samples_together(scored: Sequence[pd.DataFrame]) -> list[Sample]:
+    """Samples of tables of frames or videos, with one coding of what is resampled whole.
+
+    That is the identity where any of the tables knows it, else the video; both within their dataset.
+
+    Raises:
+        InputError: a video has two labels.
+    """
+    every = pd.concat([_named(table) for table in scored], ignore_index=True)
+    video = every.groupby(list(KEYS), sort=False, observed=True)
+    spread = video["label"].agg(["min", "max"])
+    mixed = spread.index[spread["min"] != spread["max"]]
+    if len(mixed):
+        raise InputError(
+            f"video {mixed[0][1]!r} of {mixed[0][0]} is real in one run and fake in another; give both runs "
+            "the labels of one manifest"
+        )
+    identity = video["identity"].transform("first")
+    unit = every["video"].astype(str).where(identity.isna(), identity.astype(str))
+    names = pd.MultiIndex.from_arrays([every["dataset"].astype(str), identity.notna(), unit])
+    cluster, found = pd.factorize(names)
+    samples, start = [], 0
+    for table in scored:
+        codes = cluster[start : start + len(table)].astype(np.int64)
+        label, score = metrics.checked(table["label"], table["score"])
+        samples.append(Sample(label, score, codes, len(found)))
+        start += len(table)
+    return samples
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    identity = table["identity"] if "identity" in table else pd.Series(pd.NA, index=table.index)
+    return table[[*KEYS, "label"]].assign(identity=identity.astype(object))
+
+
+def _tables(run: Run) -> list[pd.DataFrame]:
+    return [run] if isinstance(run, pd.DataFrame) else list(run)
+
+
+def _keys(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[list(KEYS)].astype(object).drop_duplicates())
+
+
+def _on_shared_videos(runs: list[list[pd.DataFrame]]) -> tuple[list[list[pd.DataFrame]], str]:
+    """The tables with the videos that all of them have, and in words what was left out."""
+    keys = [_keys(table) for run in runs for table in run]
+    shared = keys[0]
+    for others in keys[1:]:
+        shared = shared.intersection(others)
+    if not len(shared):
+        raise InputError(
+            "the runs have no video in common (equal dataset and video); compare predictions on the same "
+            "videos, or compare two sets of videos with same_videos=False"
+        )
+    lost = len(keys[0].append(keys[1:]).unique()) - len(shared)
+    kept = [
+        [
+            table[pd.MultiIndex.from_frame(table[list(KEYS)].astype(object)).isin(shared)].reset_index(
+                drop=True
+            )
+            for table in run
+        ]
+        for run in runs
+    ]
+    return kept, f"{lost} videos that not every run has" if lost else ""
+
+
+def _side(
+    samples: Sequence[Sample],
+    values: Sequence[dict[str, float]],
+    drawn: Sequence[dict[str, Array]],
+    seed: list[int],
+) -> dict[str, Any]:
+    """Of one run: the mean of its seeds' metrics, their resamples, intervals and a sample for its sizes."""
+    # Every metric draws the same seeds.
+    draws = {
+        name: drawn_mean([found[name] for found in drawn], np.random.default_rng([*seed, 1]))
+        for name in drawn[0]
+    }
+    mean = {name: float(np.mean([value[name] for value in values])) for name in drawn[0]}
+    return {"sample": samples[0], "value": mean, "draws": draws, "ci": intervals_of(samples[0], draws)}
+
+
+def _difference(sides: Sequence[dict[str, Any]], name: str, identical: bool) -> dict[str, Any]:
+    a, b = sides
+    fewest = min(clusters_behind(name, side["sample"]) for side in sides)
+    draws = a["draws"][name], b["draws"][name]
+    interval = (0.0, 0.0)
+    if not identical or np.isnan(a["ci"][name]).any():
+        interval = difference_interval(draws, (a["ci"][name], b["ci"][name]), fewest)
+    return {
+        "a": a["value"][name],
+        "a_ci": list(a["ci"][name]),
+        "b": b["value"][name],
+        "b_ci": list(b["ci"][name]),
+        "difference": a["value"][name] - b["value"][name],
+        "difference_ci": list(interval),
+    }
+
+
+def _same_scores(samples: Sequence[Sample]) -> bool:
+    first = samples[0]
+    return all(
+        np.array_equal(first.score, other.score) and np.array_equal(first.cluster, other.cluster)
+        for other in samples[1:]
+    )

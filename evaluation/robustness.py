@@ -1,0 +1,221 @@
+"""What perturbations do to a detector: drift of FPR and TPR at the stored threshold, beside the AUC.
+
+An AUC does not see a shift that moves reals and fakes alike; a stored threshold does. So every perturbation
+is read at the threshold that was fitted before, and compared with the same crops untouched.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.evaluation import metrics
+from unmasked.evaluation.counts import Array
+from unmasked.evaluation.intervals import (
+    CONFIDENCE,
+    Sample,
+    clusters_behind,
+    intervals_of,
+    percentile_interval,
+    resample,
+)
+from unmasked.evaluation.metrics import Aggregation, video_scores
+from unmasked.evaluation.perturbations import setting_words, split_label
+from unmasked.evaluation.predictions import evaluated_rows
+from unmasked.evaluation.thresholds import Threshold
+
+Draws = dict[str, Array]
+
+SHOWN = ("auc", "fpr", "tpr")
+CROP = ("dataset", "video", "compression", "frame", "face")
+_CODE = "_crop"
+# Where AUC moves by no more than the first while FPR or TPR moves by at least the second, AUC hides it.
+AUC_STILL = 0.02
+RATE_DRIFTS = 0.05
+
+
+def robustness(
+    predictions: pd.DataFrame,
+    threshold: Threshold | float,
+    *,
+    n_boot: int = 2000,
+    seed: int = 0,
+    aggregation: Aggregation = "mean",
+) -> list[dict[str, Any]]:
+    """One record for each dataset, perturbation and severity: video AUC, FPR and TPR, and their drift.
+
+    Keys: dataset, perturbation, severity, where (crop or frame), setting (words), videos, real_videos,
+    fake_videos, threshold, and for each of auc, fpr, tpr: ``auc``, ``auc_ci``, ``auc_clean``,
+    ``auc_change``, ``auc_change_ci``. A change is perturbed minus clean, on the same crops of the same
+    videos, and its interval draws the same videos for both. Numbers are NaN where a class that they need
+    is absent, intervals also where a class has fewer than two clusters.
+
+    Args:
+        predictions: valid under `PREDICTIONS`, clean and perturbed rows of one detector; which splits count
+            is decided as in `evaluate`. Without perturbed rows the list is empty.
+        threshold: the stored operating point; a video is called fake where its score is above.
+        n_boot: resamples behind each interval.
+        seed: of the resampling; that of `evaluate` gives the same resamples of the clean videos.
+        aggregation: how frame scores become a video score.
+
+    Raises:
+        InputError: perturbed crops of a dataset have no clean scores to compare with.
+    """
+    cut = threshold.value if isinstance(threshold, Threshold) else float(threshold)
+    drawn: dict[tuple[str, bytes, bytes, bytes], Draws] = {}  # most perturbations are of the same crops
+    records = []
+    for (dataset, label, severity), clean, perturbed in _pairs(predictions):
+        name, where = split_label(label)
+        before, after = _samples(clean, perturbed, aggregation)
+        # As in `evaluate`: the same resamples with or without the other datasets.
+        rng_seed = [seed, zlib.crc32(dataset.encode())]
+        key = (dataset, before.score.tobytes(), before.label.tobytes(), before.cluster.tobytes())
+        if key not in drawn:
+            drawn = {key: _draws(before, cut, n_boot, rng_seed)}
+        draws = drawn[key], _draws(after, cut, n_boot, rng_seed)
+        fake = int(before.label.sum())
+        known = not np.isnan(severity)
+        records.append(
+            {
+                "dataset": dataset,
+                "perturbation": name,
+                "severity": int(severity) if known else None,
+                "where": where,
+                "setting": setting_words(name, int(severity)) if known else "",
+                "videos": len(before.label),
+                "real_videos": len(before.label) - fake,
+                "fake_videos": fake,
+                "threshold": cut,
+                **_drift(before, after, cut, draws),
+            }
+        )
+    return records
+
+
+def reading(records: Iterable[Mapping[str, Any]]) -> str:
+    """One line: where AUC hides the drift, worst first, or that it does so nowhere; "" without records.
+
+    AUC hides it where it moves by at most 0.02 while FPR or TPR at the stored threshold moves by at least
+    0.05 and the interval of that change leaves out 0.
+    """
+    records = list(records)
+    if not records:
+        return ""
+    hidden = [(record, rate) for record in records for rate in ("fpr", "tpr") if _is_hidden(record, rate)]
+    if not hidden:
+        return (
+            f"AUC hides the drift nowhere: in none of {len(records)} comparisons does it stay within "
+            f"{AUC_STILL:g} while FPR or TPR at the stored threshold surely moves by {RATE_DRIFTS:g} or more."
+        )
+    record, rate = max(hidden, key=lambda pair: abs(pair[0][f"{pair[1]}_change"]))
+    count = len({id(found) for found, _ in hidden})
+    place = " (whole frame)" if record["where"] == "frame" and record["perturbation"] != "h264" else ""
+    return (
+        f"AUC hides the drift in {count} of {len(records)} comparisons; most for {record['perturbation']} "
+        f"severity {record['severity']}{place} on {record['dataset']}: AUC {record['auc_clean']:.3f} to "
+        f"{record['auc']:.3f}, but {rate.upper()} at the stored threshold {record[f'{rate}_clean']:.3f} to "
+        f"{record[rate]:.3f}."
+    )
+
+
+def _is_hidden(record: Mapping[str, Any], rate: str) -> bool:
+    low, high = record[f"{rate}_change_ci"]
+    return (
+        abs(record["auc_change"]) <= AUC_STILL
+        and abs(record[f"{rate}_change"]) >= RATE_DRIFTS
+        and bool(low > 0 or high < 0)
+    )
+
+
+def _pairs(
+    predictions: pd.DataFrame,
+) -> Iterator[tuple[tuple[str, str, float], pd.DataFrame, pd.DataFrame]]:
+    """(dataset, label, severity) with the clean and the perturbed rows of the same crops, in one order."""
+    if "perturbation" not in predictions or not (is_perturbed := _is_perturbed(predictions)).any():
+        return
+    clean, _ = evaluated_rows(predictions)
+    perturbed = predictions[is_perturbed]
+    if "split" in clean:
+        perturbed = perturbed[perturbed["split"].isin(clean["split"].unique())]
+    if "severity" not in perturbed:
+        perturbed = perturbed.assign(severity=np.nan)
+    # A crop where the table tells crops apart, else all rows of a video.
+    keys = [name for name in CROP if name in predictions]
+    both = pd.concat([clean[keys], perturbed[keys]])
+    code = both.groupby(keys, dropna=False, sort=False, observed=True).ngroup().to_numpy()
+    clean_code, perturbed = code[: len(clean)], perturbed.assign(**{_CODE: code[len(clean) :]})
+    for (dataset, label, severity), rows in perturbed.groupby(
+        ["dataset", "perturbation", "severity"], dropna=False, observed=True
+    ):
+        paired = rows[rows[_CODE].isin(clean_code)].sort_values(_CODE, kind="stable")
+        if paired.empty:
+            raise InputError(
+                f"the {len(rows)} scores of {dataset} under {label} have no clean scores of the same "
+                f"{'crops' if 'frame' in keys else 'videos'} beside them; predict those as well"
+            )
+        order = np.argsort(clean_code, kind="stable")
+        order = order[np.isin(clean_code[order], paired[_CODE])]
+        yield (str(dataset), str(label), float(severity)), clean.iloc[order], paired.drop(columns=_CODE)
+
+
+def _is_perturbed(predictions: pd.DataFrame) -> pd.Series:
+    named = predictions["perturbation"]
+    return named.notna() & ~named.isin(["", "none"])
+
+
+def _draws(sample: Sample, cut: float, n_boot: int, seed: list[int]) -> Draws:
+    return resample(sample, cut, n_boot=n_boot, seed=np.random.default_rng(seed), only=SHOWN)
+
+
+def _samples(clean: pd.DataFrame, perturbed: pd.DataFrame, aggregation: Aggregation) -> tuple[Sample, Sample]:
+    """The videos of both, in one order and with the same clusters, so that a seed draws the same ones."""
+    # Here, since `evaluate` imports this file.
+    from unmasked.evaluation.levels import clusters_of
+
+    before, after = (video_scores(rows, aggregation) for rows in (clean, perturbed))
+    assert (before["video"].to_numpy() == after["video"].to_numpy()).all()
+    sample = Sample.of(before["label"], before["score"], clusters_of(before))
+    return sample, replace(sample, score=after["score"].to_numpy(np.float64))
+
+
+def _drift(before: Sample, after: Sample, cut: float, draws: tuple[Draws, Draws]) -> dict[str, Any]:
+    """The values of `SHOWN` before and after, and the change, each with its interval."""
+    values = [
+        {"auc": metrics.auc(sample.label, sample.score)}
+        | {name: metrics.at_threshold(sample.label, sample.score, cut)[name] for name in ("fpr", "tpr")}
+        for sample in (before, after)
+    ]
+    found = intervals_of(after, draws[1])
+    result: dict[str, Any] = {}
+    for name in SHOWN:
+        change = draws[1][name] - draws[0][name]
+        result |= {
+            name: values[1][name],
+            f"{name}_ci": list(found[name]),
+            f"{name}_clean": values[0][name],
+            f"{name}_change": values[1][name] - values[0][name],
+            f"{name}_change_ci": list(_change_interval(change, name, before)),
+        }
+    return result
+
+
+def _change_interval(change: Array, name: str, sample: Sample) -> tuple[float, float]:
+    """The interval of a paired change; where no resample moves it, what n unmoved clusters cannot exclude.
+
+    The bootstrap would claim certainty there. n clusters of which none has moved bound the share that
+    moves by 1 - 0.025^(1/n), up or down (Clopper and Pearson 1934).
+    """
+    if min(number for number in sample.clusters_by_class() if number) < 2:
+        return float("nan"), float("nan")
+    n = clusters_behind(name, sample)
+    low, high = percentile_interval(change, clusters=n)
+    if low == high:
+        reach = 1 - ((1 - CONFIDENCE) / 2) ** (1 / n)
+        return max(-1.0, low - reach), min(1.0, high + reach)
+    return low, high

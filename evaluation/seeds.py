@@ -1,0 +1,124 @@
+"""Trainings that differ in their seed, put together: the mean, and an interval over seeds and videos.
+
+Detectors of a collection count as such where they have one name and were trained on the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from unmasked.evaluation.collection import Scored
+from unmasked.evaluation.paired import across_seeds
+from unmasked.evaluation.predictions import evaluated_rows
+from unmasked.evaluation.protocols import by_condition
+from unmasked.evaluation.tables import Table, with_interval
+from unmasked.evaluation.thresholds import Threshold
+
+RATES = ("fpr", "tpr")
+TITLE = "Several trainings of one detector"
+
+
+def seed_rows(
+    scored: Sequence[Scored],
+    *,
+    thresholds: Mapping[str, Threshold] | None = None,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """A row for each detector that was trained several times and each dataset that all of them scored.
+
+    Each has detector, members (their names in ``scored``), train, test, level, seeds, videos, auc, auc_ci,
+    auc_sd (between seeds), auc_each, selection_rule, and fpr, fpr_ci, tpr, tpr_ci where each training has a
+    stored threshold, each at its own. See `paired.across_seeds` for the interval.
+
+    Args:
+        scored: the detectors of a collection.
+        thresholds: the stored operating point of each, by its name in ``scored``.
+        n_boot, seed: of the resampling.
+    """
+    groups: dict[Any, list[Scored]] = {}
+    for one in scored:
+        training = one.training
+        kind = (one.detector, training.datasets, training.compression, training.methods, training.held_out)
+        groups.setdefault(kind, []).append(one)
+    rows = []
+    for members in groups.values():
+        # Without a word on the training, two files of one name may be anything.
+        if len(members) < 2 or not members[0].training.datasets:
+            continue
+        points = [(thresholds or {}).get(member.name) for member in members]
+        rows += _rows(members, points, n_boot, seed)
+    return rows
+
+
+def seed_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The rows of `seed_rows` as a table."""
+    with_rates = any("fpr" in row for row in rows)
+    head = ["detector", "seeds", "trained on", "tested on", "videos", "video AUC, mean", "sd between seeds"]
+    head += ["lowest", "highest", *(["FPR", "TPR"] if with_rates else [])]
+    cells = []
+    for row in rows:
+        line = [row["detector"], str(row["seeds"]), row["train"], row["test"], str(row["videos"])]
+        line += [with_interval(row["auc"], row["auc_ci"]), f"{row['auc_sd']:.3f}"]
+        line += [f"{choose(row['auc_each']):.3f}" for choose in (min, max)]
+        if with_rates:
+            line += [with_interval(row.get(key), row.get(f"{key}_ci", ())) for key in RATES]
+        cells.append(line)
+    rules = "; ".join(dict.fromkeys(row["selection_rule"] for row in rows))
+    note = (
+        "Intervals draw seeds, then videos, the same videos for all seeds; with few seeds they are rough. "
+        f"FPR and TPR at each training's own threshold. Checkpoint selection: {rules}."
+    )
+    return Table(TITLE, head, cells, [note], label="seeds")
+
+
+def _rows(
+    members: Sequence[Scored], points: Sequence[Threshold | None], n_boot: int, seed: int
+) -> list[dict[str, Any]]:
+    conditions = [_conditions(member) for member in members]
+    cuts = [point.value for point in points if point is not None]
+    has_cuts = len(cuts) == len(members)
+    first = members[0]
+    rules = dict.fromkeys(member.training.selection_rule for member in members)
+    rows = []
+    for test in conditions[0]:
+        if not all(test in tests for tests in conditions):
+            continue
+        found = across_seeds(
+            [tests[test] for tests in conditions],
+            thresholds=cuts if has_cuts else None,
+            only=("auc", *RATES),
+            n_boot=n_boot,
+            seed=seed,
+        )
+        auc = found["metrics"]["auc"]
+        rates = {key: found["metrics"][key] for key in RATES} if has_cuts else {}
+        rows.append(
+            {
+                "detector": first.detector,
+                "members": [member.name for member in members],
+                "train": first.training.name,
+                "test": test,
+                "level": "video",
+                "seeds": found["seeds"],
+                "videos": found["videos"],
+                "auc": auc["mean"],
+                "auc_ci": auc["ci"],
+                "auc_sd": auc["sd"],
+                "auc_each": auc["each"],
+                **{key: rate["mean"] for key, rate in rates.items()},
+                **{f"{key}_ci": rate["ci"] for key, rate in rates.items()},
+                "left_out": found["left_out"],
+                "selection_rule": "; ".join(rules),
+            }
+        )
+    return rows
+
+
+def _conditions(detector: Scored) -> dict[str, pd.DataFrame]:
+    """Test rows by dataset and compression, where both classes are."""
+    rows, _ = evaluated_rows(detector.predictions)
+    return {name: part for name, part in by_condition(rows).items() if part["label"].nunique() == 2}

@@ -1,0 +1,337 @@
+"""Results as tables in Markdown and LaTeX: the matrix, thresholds, robustness and protocols.
+
+A `Table` holds finished text; it is written as Markdown to be read and as LaTeX (booktabs) to be printed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from unmasked.evaluation.metrics import METRICS
+
+NOT_ENOUGH = "not enough data"
+LATEX_HEAD = "% \\input this file; the preamble needs \\usepackage{booktabs} and \\usepackage{graphicx}.\n"
+LATEX_SIGNS = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "\N{NO-BREAK SPACE}": "~",
+    "\n": " ",
+    "\r": " ",
+    "→": r"$\rightarrow$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "…": r"\dots{}",
+    "“": "``",
+    "”": "''",
+    "’": "'",
+    "–": "--",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; every row is as long as the head."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = field(default_factory=list)  # sentences below the table
+    label: str = ""  # what LaTeX refers to; the title if not given
+
+    def markdown(self) -> str:
+        """A heading, the table and its notes."""
+        return f"## {self.title}\n\n{self.body()}"
+
+    def body(self) -> str:
+        """The table in Markdown and its notes, without a heading."""
+        lines = [_pipes(self.head), "|" + " --- |" * len(self.head)]
+        lines += [_pipes(row) for row in self.rows]
+        for note in self.notes:
+            lines += ["", note]
+        return "\n".join(lines) + "\n"
+
+    def latex(self) -> str:
+        """A table environment in the style of booktabs, no wider than the line; notes are in its caption."""
+        caption = " ".join(escaped(text) for text in (f"{self.title.rstrip('.')}.", *self.notes))
+        label = re.sub(r"[^a-z0-9]+", "-", (self.label or self.title).lower()).strip("-")
+        align = "l" * _words(self) + "r" * (len(self.head) - _words(self))
+        body = [_ampersands(row) for row in self.rows]
+        lines = [r"\begin{table}[htbp]", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{label}}}"]
+        lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
+        lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", _ampersands(self.head), r"\midrule", *body]
+        lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
+        return "\n".join(lines) + "\n"
+
+
+def as_markdown(tables: Iterable[Table]) -> str:
+    """Tables below each other."""
+    return "\n".join(table.markdown() for table in tables)
+
+
+def as_latex(tables: Iterable[Table]) -> str:
+    """Tables below each other, after a line that says which packages they need."""
+    return LATEX_HEAD + "\n" + "\n".join(table.latex() for table in tables)
+
+
+def escaped(text: str) -> str:
+    r"""Text in which LaTeX sees no commands.
+
+    >>> escaped("FPR at 5 % of a_b & c")
+    'FPR at 5 \\% of a\\_b \\& c'
+    """
+    return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
+
+
+def with_interval(value: float | None, interval: Sequence[float | None], signed: bool = False) -> str:
+    """``0.812 [0.751, 0.866]``; the value alone where there is no interval.
+
+    >>> with_interval(0.5, [0.25, 0.75])
+    '0.500 [0.250, 0.750]'
+    >>> with_interval(float("nan"), [0, 1])
+    'not enough data'
+    """
+    form = "+.3f" if signed else ".3f"
+    if value is None or math.isnan(value):
+        return NOT_ENOUGH
+    low, high = (math.nan if end is None else end for end in interval or (None, None))
+    if math.isnan(low) or math.isnan(high):
+        return f"{value:{form}}"
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def gap_text(row: Mapping[str, Any]) -> str:
+    """A protocol's gap with its interval; a word on the row that it is measured from."""
+    return "reference" if row["is_reference"] else with_interval(row["gap"], row["gap_ci"], signed=True)
+
+
+def result_tables(results: Mapping[str, Any]) -> list[Table]:
+    """Every table that the results of an evaluation allow, the matrix first."""
+    tables = [matrix_table(results), threshold_table(results)]
+    rows = results.get("protocols", ())
+    tested = [row["test"] for row in rows if row["protocol"] == "cross_dataset"]
+    if sorted(tested) == sorted(row["test"] for row in results["matrix"]):
+        rows = [row for row in rows if row["protocol"] != "cross_dataset"]  # it is the matrix
+    tables += protocol_tables(rows)
+    if results.get("robustness"):
+        tables.append(robustness_table(results["robustness"]))
+    return [table for table in tables if table.rows]
+
+
+def matrix_table(results: Mapping[str, Any]) -> Table:
+    """The cross-dataset matrix of `evaluate`, with what its numbers rest on below it."""
+    settings = results["settings"]
+    head = ["trained on", "tested on", "real + fake videos", "video AUC", "gap to source"]
+    head += ["frame AUC", "video AP", "video EER", "accuracy", "FPR", "TPR"]
+    rows = []
+    for row in results["matrix"]:
+        block = results["datasets"][row["test"]]
+        video = block["video"]
+        cells = [row["train"], row["test"], _videos(block["n"]), with_interval(row["auc"], row["ci"])]
+        is_source = row["test"] == row["train"]
+        cells += [
+            "reference" if is_source else with_interval(row["gap_to_source"], row["gap_ci"], signed=True)
+        ]
+        cells += [with_interval(block["frame"]["auc"], block["frame"]["auc_ci"])]
+        shown = ("ap", "eer", "accuracy", "fpr", "tpr")
+        rows.append([*cells, *(with_interval(video[key], video[f"{key}_ci"]) for key in shown)])
+    threshold = settings["threshold"]
+    note = (
+        f"In brackets: {settings['confidence']:.0%} interval, {settings['n_boot']} resamples of the "
+        f"{settings['unit']}. Accuracy, FPR and TPR at score > {threshold['value']:.4g} "
+        f"({_rule(threshold)}). Checkpoint selection: {settings['selection_rule']}. "
+        f"Video score: {settings['aggregation']} of its frames. Gap: {settings['gap']}."
+    )
+    said = [
+        f"{name}: {block['reading']}." for name, block in results["datasets"].items() if block.get("reading")
+    ]
+    return Table("Trained on one dataset, tested on each", head, rows, [*said, note], label="matrix")
+
+
+def threshold_table(results: Mapping[str, Any]) -> Table:
+    """What each stored threshold does on each dataset: the rates that it promised and those it has there."""
+    rows = []
+    for name in (row["test"] for row in results["matrix"]):
+        video = results["datasets"][name]["video"]
+        points = {"": video.get("at_threshold"), **video.get("at_thresholds", {})}
+        for point in filter(None, points.values()):
+            cells = [point["rule"], point["fitted_on"] or "not stated", name, f"{point['value']:.4g}"]
+            cells += [with_interval(point.get(f"fitted_{key}"), []) for key in ("fpr", "tpr")]
+            cells += [with_interval(point[key], point[f"{key}_ci"]) for key in ("fpr", "tpr")]
+            rows.append([*cells, with_interval(point["balanced_accuracy"], point["balanced_accuracy_ci"])])
+    head = ["rule", "fitted on", "applied to", "threshold", "FPR where fitted", "TPR where fitted"]
+    head += ["FPR here", "TPR here", "balanced accuracy here"]
+    note = (
+        "A video is called fake when its score exceeds the threshold, which is applied as it was fitted. "
+        f"Checkpoint selection: {results['settings']['selection_rule']}."
+    )
+    return Table("Thresholds that travel", head, rows, [note], label="thresholds")
+
+
+def robustness_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """AUC and the rates at the stored threshold for each perturbation, as changes on the same videos."""
+    head = ["dataset", "perturbation", "severity", "applied to", "videos", "AUC", "change of AUC"]
+    head += ["FPR", "change of FPR", "TPR", "change of TPR"]
+    cells = []
+    for row in rows:
+        named = [row["dataset"], row["perturbation"], f"{row['severity']}: {row['setting']}"]
+        named += [row["where"], str(row["videos"])]
+        for key in ("auc", "fpr", "tpr"):
+            named.append(with_interval(row[key], row[f"{key}_ci"]))
+            named.append(with_interval(row[f"{key}_change"], row[f"{key}_change_ci"], signed=True))
+        cells.append(named)
+    note = "Changes are paired: perturbed minus untouched, on the same videos, at the same threshold."
+    return Table("Robustness", head, cells, [note], label="robustness")
+
+
+def protocol_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """A table for each protocol, with the selection rule of every detector in it.
+
+    The cross-dataset one stands twice where there are several detectors: as a matrix, and row by row.
+    """
+    tables = []
+    for name in dict.fromkeys(row["protocol"] for row in rows):
+        asked = [row for row in rows if row["protocol"] == name]
+        if name == "cross_dataset" and len({row["detector"] for row in asked}) > 1:
+            tables.append(_square(asked))
+        tables.append(_protocol_table(asked))
+    return tables
+
+
+def _square(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """AUC with a row a detector and a column a tested dataset."""
+    tested = list(dict.fromkeys(row["test"] for row in rows))
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        own = " *" if row["is_reference"] else ""
+        found = cells.setdefault((row["detector"], row["train"]), {})
+        found[row["test"]] = with_interval(row["auc"], row["auc_ci"]) + own
+    level = rows[0]["level"]
+    rules, marks = _selection(rows)
+    marked = {row["detector"]: mark for row, mark in zip(rows, marks, strict=True)}
+    return Table(
+        f"{level.capitalize()} AUC, a row a detector and a column a tested dataset",
+        ["detector", "trained on", *tested, *(["selection"] if len(rules) > 1 else [])],
+        [
+            [
+                *names,
+                *(by_test.get(test, "") for test in tested),
+                *([marked[names[0]]] if len(rules) > 1 else []),
+            ]
+            for names, by_test in cells.items()
+        ],
+        [f"* tested on the dataset trained on. Checkpoint selection: {'; '.join(rules)}."],
+        label="all-pairs",
+    )
+
+
+def _selection(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """The selection rules, numbered where there are several, and for each row the number of its own."""
+    rules = list(dict.fromkeys(row["selection_rule"] for row in rows))
+    marks = [f"({rules.index(row['selection_rule']) + 1})" for row in rows]
+    return [f"({number}) {rule}" for number, rule in enumerate(rules, 1)] if len(rules) > 1 else rules, marks
+
+
+def _protocol_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    head = ["detector", "trained on", "tested on", "real + fake videos", f"{rows[0]['level']} AUC", "gap"]
+    with_rates = any(row.get("threshold") is not None for row in rows)
+    head += ["FPR", "TPR"] if with_rates else []
+    # One selection rule is said once, below; several are numbered, and the rows have their numbers.
+    rules, marks = _selection(rows)
+    head += ["selection"] if len(rules) > 1 else []
+    cells = []
+    for row, mark in zip(rows, marks, strict=True):
+        line = [row["detector"], row["train"], row["test"], _videos(row)]
+        line += [with_interval(row["auc"], row["auc_ci"]), gap_text(row)]
+        if with_rates:
+            rates = [with_interval(row[key], row[f"{key}_ci"]) for key in ("fpr", "tpr")]
+            line += rates if row["threshold"] else ["no threshold"] * 2
+        cells.append(line + ([mark] if len(rules) > 1 else []))
+    notes = [f"Gap: {rows[0]['gap_is']}.", f"Checkpoint selection: {'; '.join(rules)}."]
+    if with_rates:
+        used = dict.fromkeys(
+            f"{row['threshold']['value']:.4g} ({_rule(row['threshold'])})" for row in rows if row["threshold"]
+        )
+        notes.append(f"FPR and TPR at each detector's stored threshold: {'; '.join(used)}.")
+    return Table(rows[0]["title"], head, cells, notes, label=rows[0]["protocol"])
+
+
+def compare_tables(results: Mapping[str, Any]) -> list[Table]:
+    """The differences of two runs by dataset and metric, the videos of one only, and what else is unlike."""
+    settings, names = results["settings"], {side: results[side]["name"] for side in "ab"}
+    rows = [
+        [name, str(block["n"]["shared_videos"]), METRICS[key].title]
+        + [with_interval(found[side], found[f"{side}_ci"]) for side in "ab"]
+        + [with_interval(found["difference"], found["difference_ci"], signed=True), block["readings"][key]]
+        for name, block in results["datasets"].items()
+        for key, found in block["metrics"].items()
+    ]
+    notes = [f"{side}: {results[side]['name']}, {_told(results[side])}." for side in "ab"]
+    notes.append(
+        f"Difference: {settings['difference']}. In brackets: {settings['confidence']:.0%} interval, "
+        f"{settings['n_boot']} resamples of the {settings['unit']}; level: {settings['level']}."
+    )
+    head = ["dataset", "videos in both", "metric", "a", "b", "a − b", "reading"]
+    title = f"{names['a']} and {names['b']} on the same videos"
+    data = [
+        [name, *(str(found[key]) for key in ("shared", "only_a", "only_b", "other_number_of_crops"))]
+        for name, found in results["data"].items()
+    ]
+    unlike = [[row["section"], row["key"], row["a"], row["b"]] for row in results["differences"]]
+    said = [
+        f"{results['equal']} further settings are equal.",
+        *(f"Unknown: {words}." for words in results["unknown"]),
+    ]
+    return [
+        Table(title, head, rows, notes, label="compare"),
+        Table(
+            "Videos", ["dataset", "in both", "only in a", "only in b", "in both, other number of crops"], data
+        ),
+        Table("What else is unlike", ["part", "key", "a", "b"], unlike, said),
+    ]
+
+
+def _told(side: Mapping[str, Any]) -> str:
+    threshold = side["threshold"]
+    return (
+        f"{side['detector']}, trained on {' + '.join(side['trained_on']) or 'not stated'}, selection: "
+        f"{side['selection_rule']}, FPR and TPR at score > {threshold['value']:.4g} ({_rule(threshold)})"
+    )
+
+
+def _rule(threshold: Mapping[str, Any]) -> str:
+    where = f" on {threshold['fitted_on']}" if threshold.get("fitted_on") else ""
+    return f"rule: {threshold['rule']}{where}"
+
+
+def _videos(n: Mapping[str, Any]) -> str:
+    return f"{n['real_videos']} + {n['fake_videos']}"
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _ampersands(cells: Sequence[str]) -> str:
+    line = " & ".join(escaped(cell) for cell in cells) + r" \\"
+    # After the backslashes that end the line above, a bracket would be a length and a star an option.
+    return f"{{}}{line}" if line.startswith(("[", "*")) else line
+
+
+def _words(table: Table) -> int:
+    """How many columns, from the left, hold words and not numbers."""
+    for column in range(len(table.head)):
+        cells = [row[column] for row in table.rows]
+        if cells and all(re.match(r"[-+−]?\d|$|not enough|reference$|no threshold$", cell) for cell in cells):
+            return column
+    return len(table.head)
