@@ -1,48 +1,28 @@
-"""Change of a gap: from the source to a target, from one detector to another, from clean to perturbed.
+"""Change of a gap: from the source to a target, from one detector to another, before and after a mitigation.
 
-Two gaps measured on the same videos err together, two on different people do not; the interval of their
-difference must know which. Limits of both gaps are the audit's own (`resampling.gap_interval`), joined by
-the method of variance estimates recovery, whose correlation is that of one bootstrap over both, or zero
-(Zou 2007, "Toward using confidence intervals to compare correlations", equation 15).
+On the same videos both gaps err together, and the change is measured far more surely than either; on
+different people they do not. `unmasked.fairness.differences` says how the intervals are made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.fairness.estimates import Decisions, Estimates, estimates
+from unmasked.fairness.audit import Audit
+from unmasked.fairness.comparisons import TESTED
+from unmasked.fairness.differences import Change, gap_change, gap_changed, too_few, values_changed
+from unmasked.fairness.estimates import Decisions, Estimates, classes, estimates, group_codes
 from unmasked.fairness.groups import UNKNOWN, ordered
-from unmasked.fairness.metrics import METRICS, needs
-from unmasked.fairness.resampling import gap, gap_interval
+from unmasked.fairness.metrics import METRICS
+from unmasked.fairness.slices import Rows
 
 MIN_CLUSTERS = 10
-
-
-@dataclass(frozen=True)
-class Change:
-    """How much a value or a gap moved, ``after - before``, with a 95 % interval; NaN is undefined."""
-
-    before: float
-    after: float
-    low: float
-    high: float
-    groups: tuple[str, ...] = ()  # those compared in both
-    note: str = ""  # why it is undefined, or not quite the gap of the audit
-
-    @property
-    def change(self) -> float:
-        """``after - before``: below 0 where it shrank."""
-        return self.after - self.before
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """(low, high)."""
-        return self.low, self.high
+COLUMNS = ("attribute", "metric", "gap_source", "gap_target", "change", "low", "high", "groups", "note")
 
 
 def paired_gap_change(
@@ -85,20 +65,17 @@ def paired_gap_change(
     rows, names = _paired_rows(label, groups, cluster, (score_a, score_b), metric)
     names = _compared(rows, names, metric, compared, min_clusters)
     if len(names) < 2:
-        return _too_few(names)
+        return too_few(names)
     found = estimates(
         _among(rows, groups, names),
         (score_a, score_b),
         (threshold_a, threshold_b),
-        metric,
+        [metric],
         groups=len(names),
         n_boot=n_boot,
         rng=np.random.default_rng(random_state),
     )
-    before, after = (_gap_of(found, column) for column in (0, 1))
-    correlation = _correlation(_spread(found, 0), _spread(found, 1))
-    low, high = recovered(before, after, correlation)
-    return Change(before[0], after[0], low, high, tuple(names))
+    return gap_changed(found[metric], names)
 
 
 def paired_change(
@@ -123,34 +100,12 @@ def paired_change(
         rows,
         (score_a, score_b),
         (threshold_a, threshold_b),
-        metric,
+        [metric],
         groups=1,
         n_boot=n_boot,
         rng=np.random.default_rng(random_state),
     )
-    limits = [found.intervals(column) for column in (0, 1)]
-    before, after = (
-        (float(found.value[column, 0]), float(limits[column][0][0]), float(limits[column][1][0]))
-        for column in (0, 1)
-    )
-    low, high = recovered(before, after, _correlation(found.drawn[0, 0], found.drawn[1, 0]))
-    return Change(before[0], after[0], low, high)
-
-
-def recovered(
-    before: tuple[float, float, float], after: tuple[float, float, float], correlation: float
-) -> tuple[float, float]:
-    """95 % limits of after - before from both estimates' (value, low, high) and their correlation.
-
-    >>> [round(limit, 3) for limit in recovered((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), 0.0)]
-    [0.159, 0.441]
-    """
-    a, low_a, high_a = before
-    b, low_b, high_b = after
-    down = (b - low_b) ** 2 + (high_a - a) ** 2 - 2 * correlation * (b - low_b) * (high_a - a)
-    up = (high_b - b) ** 2 + (a - low_a) ** 2 - 2 * correlation * (high_b - b) * (a - low_a)
-    low, high = b - a - np.sqrt(max(down, 0.0)), b - a + np.sqrt(max(up, 0.0))
-    return max(-1.0, float(low)), min(1.0, float(high))
+    return values_changed(found[metric])[0]
 
 
 def _paired_rows(
@@ -170,11 +125,6 @@ def _paired_rows(
     return rows, names
 
 
-def group_codes(groups: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """(N,) position of each row's group among the names, -1 where it is none of them."""
-    return pd.Categorical(np.asarray(groups, dtype=object), categories=list(names)).codes.astype(np.int64)
-
-
 def _among(rows: Decisions, groups: np.ndarray, names: Sequence[str]) -> Decisions:
     return Decisions(rows.label, rows.unit, group_codes(groups, names))
 
@@ -188,49 +138,133 @@ def _compared(
     enough = []
     for code, name in enumerate(names):
         member = rows.group == code
-        held = [
-            len(np.unique(rows.unit[member & (rows.label == {"real": 0, "fake": 1}[which])]))
-            for which in needs(metric)
-        ]
+        held = [len(np.unique(rows.unit[member & (rows.label == label)])) for label in classes(metric)]
         if min(held) >= min_clusters:
             enough.append(name)
     return enough
 
 
-def _too_few(names: Sequence[str]) -> Change:
-    undefined = float("nan")
-    found = f"only {names[0]} has" if names else "no group has"
-    note = f"not enough data: {found} the videos to be compared in both"
-    return Change(undefined, undefined, undefined, undefined, tuple(names), note)
+def compare(
+    source: Audit, target: Audit, *, paired: bool = False, metrics: Sequence[str] = TESTED
+) -> pd.DataFrame:
+    """How each gap changed from one audit to another, a row for each attribute that both have and metric.
 
+    The gaps are those among the groups that both audits compare; where that leaves one out, the note says
+    so, as the gaps are then not those of the audits.
 
-def _gap_of(found: Estimates, column: int) -> tuple[float, float, float]:
-    """(gap, low, high) among the groups in one score column."""
-    value = found.value[column]
-    limits = gap_interval(value, found.variance[column], found.units, found.rows)
-    return float(gap(value)), *_unfolded(float(gap(value)), *limits)
+    Args:
+        source, target: two audits, each at its own threshold.
+        paired: the same videos in both, row by row (two detectors, before and after); otherwise they are
+            taken for different people (two datasets).
+        metrics: of `metrics.METRICS`.
 
+    Returns:
+        Columns `COLUMNS`; low and high are 95 % limits of the change, NaN where it is undefined.
 
-def _unfolded(value: float, low: float, high: float) -> tuple[float, float]:
-    """The limits of a gap, with a lower one that was cut off at 0 put where the upper one mirrors it.
-
-    A gap is the absolute value of a difference and never below its truth when that is 0; a change measured
-    from the cut limit covered 91 % where 95 are promised.
+    Raises:
+        InputError: no attribute is in both, or paired audits are not of the same rows.
     """
-    return (low, high) if low > 0 else (min(0.0, 2 * value - high), high)
+    shared = [name for name in source.support.index.unique(0) if name in target.support.index.unique(0)]
+    if not shared:
+        listed = [", ".join(each.support.index.unique(0)) for each in (source, target)]
+        raise InputError(
+            f"the audits have no attribute in common: one is by {listed[0]}, the other by {listed[1]}; "
+            "audit both by the same attributes"
+        )
+    rows = [
+        {"attribute": attribute, "metric": metric, **_row(change, source, target, attribute, metric)}
+        for attribute in shared
+        for metric, change in _changes(source, target, attribute, paired, metrics).items()
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _spread(found: Estimates, column: int) -> np.ndarray:
-    """(B,) the difference between the groups that are furthest apart in the sample, in each resample.
+def _changes(
+    source: Audit, target: Audit, attribute: str, paired: bool, metrics: Sequence[str]
+) -> dict[str, Change]:
+    """The change of each metric's gap by one attribute."""
+    names = ordered([name for name in source.support.loc[attribute].index if name != UNKNOWN])
+    if paired:
+        _check_same_rows(source, target, attribute)
+        both = _measured([source, target], attribute, names, metrics)
+    else:
+        one, other = (_measured([audit], attribute, names, metrics) for audit in (source, target))
+    found = {}
+    for metric in metrics:
+        kept = [
+            place
+            for place, name in enumerate(names)
+            if all(_in_gap(audit, attribute, name, metric) for audit in (source, target))
+        ]
+        compared = [names[place] for place in kept]
+        if len(kept) < 2:
+            found[metric] = too_few(compared)
+        elif paired:
+            found[metric] = gap_changed(both[metric].of(kept), compared)
+        else:
+            found[metric] = gap_change(one[metric].of(kept), other[metric].of(kept), compared)
+    return found
 
-    The gap itself would not do: near zero it is folded, and loses its correlation.
-    """
-    value = found.value[column]
-    return found.drawn[column, np.nanargmax(value)] - found.drawn[column, np.nanargmin(value)]
+
+def _measured(
+    audits: list[Audit], attribute: str, names: list[str], metrics: Sequence[str]
+) -> dict[str, Estimates]:
+    """The metrics of the groups under each audit's scores; the rows are the first one's."""
+    first = audits[0]
+    rows, groups = rows_of(first)
+    return estimates(
+        Decisions(rows.label, rows.cluster, group_codes(groups[attribute].to_numpy(), names)),
+        [rows_of(audit)[0].score for audit in audits],
+        [audit.settings.threshold for audit in audits],
+        metrics,
+        groups=len(names),
+        n_boot=first.settings.n_boot,
+        rng=np.random.default_rng(first.settings.random_state),
+    )
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's correlation of two statistics over the same resamples; 0 where one does not vary."""
-    if not (np.var(a) > 0 and np.var(b) > 0):
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
+def rows_of(audit: Audit) -> tuple[Rows, pd.DataFrame]:
+    """The rows and the groups that an audit was made of."""
+    assert audit._rows is not None
+    assert audit._groups is not None
+    return audit._rows, audit._groups
+
+
+def _in_gap(audit: Audit, attribute: str, group: str, metric: str) -> bool:
+    return (attribute, group) in audit.in_gap.index and bool(audit.in_gap.loc[(attribute, group), metric])
+
+
+def _check_same_rows(source: Audit, target: Audit, attribute: str) -> None:
+    (rows_a, groups_a), (rows_b, groups_b) = rows_of(source), rows_of(target)
+    if len(rows_a) != len(rows_b):
+        raise InputError(
+            f"paired audits are of the same rows, but one has {len(rows_a)} and the other {len(rows_b)}; "
+            "audit the videos that both have, or compare them unpaired"
+        )
+    same = np.array_equal(rows_a.label, rows_b.label) and np.array_equal(rows_a.cluster, rows_b.cluster)
+    if not (same and np.array_equal(groups_a[attribute].to_numpy(), groups_b[attribute].to_numpy())):
+        raise InputError(
+            f"paired audits are of the same rows, but labels, videos or {attribute} differ; give both tables "
+            "in the same order, or compare them unpaired"
+        )
+
+
+def _row(change: Change, source: Audit, target: Audit, attribute: str, metric: str) -> dict[str, Any]:
+    left_out = [
+        name
+        for name in source.support.loc[attribute].index.union(target.support.loc[attribute].index)
+        if name not in change.groups
+        and any(_in_gap(audit, attribute, name, metric) for audit in (source, target))
+    ]
+    note = change.note
+    if left_out and not note:
+        note = f"among {', '.join(change.groups)} only: {', '.join(left_out)} cannot be compared in both"
+    return {
+        "gap_source": change.before,
+        "gap_target": change.after,
+        "change": change.change,
+        "low": change.low,
+        "high": change.high,
+        "groups": list(change.groups),
+        "note": note,
+    }

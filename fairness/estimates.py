@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from unmasked.fairness.metrics import (
-    METRICS,
+    BOTH,
     RATES,
     count_rows,
     needs,
@@ -39,11 +40,6 @@ class Decisions:
     unit: np.ndarray
     group: np.ndarray
 
-    def kept(self, code: int) -> Decisions:
-        """The rows of one group, under code 0."""
-        rows = self.group == code
-        return Decisions(self.label[rows], self.unit[rows], np.zeros(int(rows.sum()), dtype=np.int64))
-
 
 @dataclass(frozen=True)
 class Estimates:
@@ -59,6 +55,11 @@ class Estimates:
         """(K, J) sampling variance; NaN where a resample lacks a class."""
         return self.drawn.var(axis=2)
 
+    def of(self, groups: Sequence[int]) -> Estimates:
+        """Those of some of the groups, by position."""
+        kept = list(groups)
+        return Estimates(self.value[:, kept], self.drawn[:, kept], self.units[kept], self.rows[kept])
+
     def intervals(self, column: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """(J,) lower and (J,) upper 95 % limits of one score column, see `resampling.score_interval`."""
         return score_interval(self.value[column], self.variance[column], self.units, self.rows)
@@ -68,68 +69,93 @@ def estimates(
     decisions: Decisions,
     scores: Sequence[np.ndarray],
     thresholds: Sequence[float | np.ndarray],
-    metric: str,
+    metrics: Sequence[str],
     *,
     groups: int,
     n_boot: int,
     rng: np.random.Generator,
-) -> Estimates:
-    """One metric of every group in every score column.
+) -> dict[str, Estimates]:
+    """Each metric of every group in every score column.
 
     Args:
         decisions: the rows; the same for all columns.
         scores: K arrays (N,) of P(fake).
         thresholds: K numbers, or arrays (N,) where each row has a threshold of its own.
-        metric: one of `metrics.METRICS`.
+        metrics: of `metrics.METRICS`.
         groups: J; a group without rows has NaN.
         n_boot: bootstrap resamples of units, inside strata of equal class composition.
         rng: source of randomness.
     """
-    assert metric in METRICS
-    values, drawn, units, rows = [], [], [], []
-    for code in range(groups):
-        member = decisions.group == code
-        of_group = decisions.kept(code)
-        columns = [np.asarray(score, dtype=np.float64)[member] for score in scores]
-        cuts = [cut[member] if isinstance(cut, np.ndarray) and cut.ndim else cut for cut in thresholds]
-        found = _of_group(of_group, columns, cuts, metric, n_boot, rng)
-        values.append(found[0])
-        drawn.append(found[1])
-        needed = [of_group.label == {"real": 0, "fake": 1}[name] for name in needs(metric)]
-        units.append(min(len(np.unique(of_group.unit[rows_of])) for rows_of in needed))
-        rows.append(sum(int(rows_of.sum()) for rows_of in needed))
-    return Estimates(
-        value=np.stack(values, axis=1),
-        drawn=np.stack(drawn, axis=1),
-        units=np.array(units, dtype=np.float64),
-        rows=np.array(rows, dtype=np.float64),
-    )
+    of_group = [
+        _of_group(decisions, code, scores, thresholds, metrics, n_boot=n_boot, rng=rng)
+        for code in range(groups)
+    ]
+    found = {}
+    for name in metrics:
+        value, drawn, units, rows = zip(*(each[name] for each in of_group), strict=True)
+        found[name] = Estimates(
+            value=np.stack(value, axis=1),
+            drawn=np.stack(drawn, axis=1),
+            units=np.array(units, dtype=np.float64),
+            rows=np.array(rows, dtype=np.float64),
+        )
+    return found
 
 
 def _of_group(
-    rows: Decisions,
-    scores: list[np.ndarray],
-    thresholds: list[float | np.ndarray],
-    metric: str,
+    decisions: Decisions,
+    code: int,
+    scores: Sequence[np.ndarray],
+    thresholds: Sequence[float | np.ndarray],
+    metrics: Sequence[str],
+    *,
     n_boot: int,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(K,) values and (K, B) draws of one group."""
-    repeats = n_boot if metric in RATES else min(n_boot, SCORE_RESAMPLES)
-    if not len(rows.label):
-        return np.full(len(scores), np.nan), np.full((len(scores), repeats), np.nan)
-    unit = np.unique(rows.unit, return_inverse=True)[1].reshape(-1)
-    size = int(unit.max()) + 1
-    pairs = zip(scores, thresholds, strict=True)
-    counts = [sum_by(count_rows(rows.label, score, cut), unit, size) for score, cut in pairs]
+) -> dict[str, tuple[np.ndarray, np.ndarray, int, int]]:
+    """By metric: (K,) values, (K, B) draws, units and rows that hold what it needs."""
+    member = decisions.group == code
+    label = decisions.label[member]
+    unit = np.unique(decisions.unit[member], return_inverse=True)[1].reshape(-1)
+    columns = [np.asarray(score, dtype=np.float64)[member] for score in scores]
+    cuts = [cut[member] if isinstance(cut, np.ndarray) and cut.ndim else cut for cut in thresholds]
+    size = int(unit.max(initial=-1)) + 1
+    pairs = zip(columns, cuts, strict=True)
+    counts = [sum_by(count_rows(label, score, cut), unit, size) for score, cut in pairs]
     stratum = strata(counts[0])  # labels are shared, so the strata are
-    if metric in RATES:
-        value = np.array([rates(each.sum(axis=0))[metric] for each in counts], dtype=np.float64)
-        # (C, 4K): a unit brings its outcomes under every score column along.
-        summed = bootstrap_counts(np.concatenate(counts, axis=1), stratum, repeats, rng)
-        parts = np.split(summed, len(scores), axis=1)
-        return value, np.stack([rates(part)[metric] for part in parts])
-    weights = bootstrap_weights(stratum, repeats, rng)
-    value = np.array([score_metrics(rows.label, score)[metric] for score in scores])
-    drawn = [resampled_score_metrics(rows.label, score, unit, weights)[metric] for score in scores]
-    return value, np.stack(drawn)
+    # (B, 4K): a unit brings its outcomes under every score column along.
+    summed = np.split(
+        bootstrap_counts(np.concatenate(counts, axis=1), stratum, n_boot, rng), len(scores), axis=1
+    )
+    value = [rates(each.sum(axis=0)) for each in counts]
+    drawn = [rates(each) for each in summed]
+    found = {}
+    if ranking := [name for name in metrics if name not in RATES]:
+        weights = bootstrap_weights(stratum, min(n_boot, SCORE_RESAMPLES), rng)
+        value = [each | score_metrics(label, score) for each, score in zip(value, columns, strict=True)]
+        drawn = [
+            each | (resampled_score_metrics(label, score, unit, weights) if size else _undefined(ranking))
+            for each, score in zip(drawn, columns, strict=True)
+        ]
+    for name in metrics:
+        held = [counts[0][:, 2 * fake : 2 * fake + 2].sum(axis=1) for fake in classes(name)]
+        found[name] = (
+            np.array([each[name] for each in value], dtype=np.float64),
+            np.stack([each[name] for each in drawn]),
+            min(int((rows > 0).sum()) for rows in held),
+            int(sum(rows.sum() for rows in held)),
+        )
+    return found
+
+
+def group_codes(groups: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """(N,) position of each row's group among the names, -1 where it is none of them."""
+    return pd.Categorical(np.asarray(groups, dtype=object), categories=list(names)).codes.astype(np.int64)
+
+
+def classes(metric: str) -> list[int]:
+    """The labels, 0 and 1, that a metric needs rows of."""
+    return [BOTH.index(name) for name in needs(metric)]
+
+
+def _undefined(names: Sequence[str]) -> dict[str, np.ndarray]:
+    return {name: np.full(1, np.nan) for name in names}
