@@ -19,9 +19,12 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.evaluation.metrics import checked
 from unmasked.fairness import verdicts
-from unmasked.fairness.comparisons import compare, constant_detector, fairlearn_measures
+from unmasked.fairness.bench import bench_table
+from unmasked.fairness.comparisons import compare, constant_detector, fairlearn_measures, spread_of
+from unmasked.fairness.distributions import calibration, score_histograms
 from unmasked.fairness.groups import as_columns, check_groups
 from unmasked.fairness.metrics import METRICS, RATES, count_rows, rates, score_metrics
+from unmasked.fairness.score_tables import cut
 from unmasked.fairness.slices import Rows, Settings, Slice, measure
 
 if TYPE_CHECKING:
@@ -45,6 +48,9 @@ class Audit:
         verdicts: the same in sentences.
         constant_detector: what calling everything fake would score: fair by most gaps, and useless.
         fairlearn: fairlearn's own disparity measures among the compared groups.
+        spread: attribute -> metric -> standard deviation between the compared groups, raw and corrected for
+            what sampling adds, see `spread.between_group_spread`.
+        cross_auc: attribute -> AUC of one group's fakes against another's reals.
     """
 
     overall: pd.Series
@@ -63,6 +69,8 @@ class Audit:
     settings: Settings
     origin: dict[str, Any]
     ci_quantiles: list[float] = field(default_factory=lambda: [0.025, 0.975])
+    spread: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cross_auc: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     _rows: Rows | None = field(default=None, repr=False)
     _groups: pd.DataFrame | None = field(default=None, repr=False)
 
@@ -86,6 +94,16 @@ class Audit:
     def group_max(self) -> pd.DataFrame:
         """Largest value of each metric for each attribute, among the groups that are compared."""
         return _by_attribute(self._compared(), "max")
+
+    def bench(self) -> dict[str, Any]:
+        """F_FPR, F_EO, F_MEO, F_DP and F_OAE as AI-Face and Fairness-Generalization print them.
+
+        For every attribute and for the detector that calls everything fake, with the groups that those
+        benches drop and why; see `bench.bench_table`.
+        """
+        assert self._rows is not None
+        assert self._groups is not None
+        return bench_table(self._rows.label, self._rows.score, self._groups)
 
     def to_metricframe(self, attribute: str | None = None) -> MetricFrame:
         """fairlearn's `MetricFrame` of these rows; several attributes are crossed, as fairlearn does.
@@ -117,6 +135,7 @@ class Audit:
             "verdicts": list(self.verdicts),
             "constant_detector": self.constant_detector,
             "fairlearn": self.fairlearn,
+            "bench": self.bench(),
         }
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
@@ -159,7 +178,16 @@ class Audit:
             "groups": groups,
             "tests": tests.to_dict("records"),
             "excluded": excluded.to_dict("records"),
+            "spread": self.spread[attribute],
+            "cross_auc": self.cross_auc[attribute],
+            **self._distributions(attribute),
         }
+
+    def _distributions(self, attribute: str) -> dict[str, Any]:
+        assert self._rows is not None
+        assert self._groups is not None
+        given = self._rows.label, self._rows.score, self._groups[attribute]
+        return {"calibration": calibration(*given), "scores": score_histograms(*given)}
 
 
 def audit(
@@ -227,8 +255,9 @@ def audit_rows(
     rows: Rows, groups: pd.DataFrame, settings: Settings, origin: dict[str, Any] | None = None
 ) -> Audit:
     """The audit of checked rows; ``origin`` (dataset, detector, …) is kept beside the settings."""
-    slices = [measure(rows, groups[name], settings) for name in groups.columns]
-    everyone = measure(rows, pd.Series("everyone", index=groups.index, name=""), settings)
+    levels = cut(rows.label, rows.score)
+    slices = [measure(rows, groups[name], settings, levels) for name in groups.columns]
+    everyone = measure(rows, pd.Series("everyone", index=groups.index, name=""), settings, levels)
     tests = compare(slices, settings)
     by_group = _stacked(slices, "values")
     null_floor = tests.set_index(["attribute", "metric"])[["null_mean", "null_floor"]]
@@ -251,6 +280,8 @@ def audit_rows(
         fairlearn={
             one.attribute: fairlearn_measures(rows, groups[one.attribute], one, settings) for one in slices
         },
+        spread={one.attribute: spread_of(one) for one in slices},
+        cross_auc={one.attribute: one.cross_auc for one in slices},
         settings=settings,
         origin=origin or {},
         _rows=rows,

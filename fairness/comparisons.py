@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from unmasked.fairness.metrics import HIGHER_IS_BETTER, RATES, count_rows, needs, rates, score_metrics
 from unmasked.fairness.resampling import gap, gap_interval, holm, permutation_p, units_needed
 from unmasked.fairness.slices import Rows, Settings, Slice, counted_rows, units_behind
+from unmasked.fairness.spread import between_group_spread
 
 # The declared family: every attribute's gap in these is tested, with Holm's correction over all of them.
 TESTED = ("fpr", "tpr")
 # Gaps that are shown without a test. FNR is left out: its gap is the TPR's.
-SHOWN = ("selection_rate", "accuracy", "balanced_accuracy", "auc", "eer", "brier")
+SHOWN = ("selection_rate", "accuracy", "balanced_accuracy", "auc", "eer", "brier", "ece")
 TEST_COLUMNS = (
     *("attribute", "metric", "gap", "ci_low", "ci_high", "null_floor", "null_mean", "p_value", "p_adjusted"),
     *("verdict", "worst_group", "best_group", "n_needed"),
@@ -61,6 +63,21 @@ def _verdict(row: pd.Series, margin: float) -> str:
     if row["p_adjusted"] < ALPHA:
         return "disparity"
     return "equivalent" if row["ci_high"] < margin else "inconclusive"
+
+
+def spread_of(one: Slice) -> dict[str, dict[str, Any]]:
+    """`between_group_spread` of every metric among the groups that it compares.
+
+    A group's sampling variance is the one its 95 % interval implies, so that a rate of 0 in a dozen videos
+    is not taken as certain.
+    """
+    found = {}
+    for name in TESTED + SHOWN:
+        kept = one.in_gap[name]
+        width = (one.high.loc[kept, name] - one.low.loc[kept, name]).to_numpy()
+        quantile = stdtrit(units_behind(one.support[kept], name) - 1, 0.975)
+        found[name] = between_group_spread(one.values.loc[kept, name].to_numpy(), (width / 2 / quantile) ** 2)
+    return found
 
 
 def constant_detector(rows: Rows, groups: pd.DataFrame, slices: list[Slice]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,27 +14,36 @@ from unmasked.fairness.metrics import (
     BOTH,
     METRICS,
     SCORE_METRICS,
-    count_rows,
+    count_units,
     needs,
     rates,
-    resampled_score_metrics,
     score_metrics,
-    sum_by,
 )
 from unmasked.fairness.resampling import (
     bootstrap_counts,
-    bootstrap_weights,
     gap,
     permuted_codes,
     permuted_rates,
     score_interval,
     strata,
 )
+from unmasked.fairness.score_tables import (
+    Levels,
+    bootstrapped,
+    cross_auc,
+    cut,
+    exact_cross_auc,
+    metrics_of,
+)
 from unmasked.fairness.wording import units
 
 # Ranking metrics need the scores of every resample: fewer resamples, whose variance is all that is used.
 SCORE_RESAMPLES = 200
 SCORE_WORK = 100_000_000  # resamples x rows
+# Columns of a count table that hold a class.
+COLUMNS_OF = {"real": (0, 1), "fake": (2, 3)}
+# Groups whose every pair gets a cross-group AUC; a crossing of more has too many pairs to read.
+CROSS_AUC_GROUPS = 12
 SUPPORT = (
     "real_videos",
     "fake_videos",
@@ -58,6 +68,8 @@ class Settings:
     random_state: int = 0
     unit: str = "cluster"  # what is resampled: cluster, video or identity
     level: str = "row"  # what a rate counts: row, frame or video
+    threshold_rule: dict[str, Any] | None = None  # the fitted rule that gave the threshold, if one did
+    score_resamples: int = SCORE_RESAMPLES  # resamples and permutations of AUC, EER, Brier score and ECE
 
 
 @dataclass(frozen=True)
@@ -90,34 +102,37 @@ class Slice:
     in_gap: pd.DataFrame  # boolean: has the group the support that the metric needs
     excluded: list[dict[str, str]]
     null: dict[str, np.ndarray]  # metric -> gaps under permuted group labels; empty where not comparable
+    cross_auc: list[dict[str, Any]]  # fakes of one group against reals of another, see `_cross_auc`
 
 
-def measure(rows: Rows, groups: pd.Series, settings: Settings) -> Slice:
-    """The slice of the rows by one column of group names."""
-    names = ordered(groups.tolist())
+def measure(rows: Rows, groups: pd.Series, settings: Settings, levels: Levels | None = None) -> Slice:
+    """The slice of the rows by one column of group names; ``levels`` are those of all rows, if at hand."""
+    levels = cut(rows.label, rows.score) if levels is None else levels
+    names = ordered(groups.unique().tolist())
     of_row = pd.Categorical(groups, categories=names).codes.astype(np.int64)
     # A person is one unit in each group; only "unknown" can share people with another group.
-    pairs, unit = np.unique(np.stack([of_row, rows.cluster]), axis=1, return_inverse=True)
-    unit, of_unit = unit.reshape(-1), pairs[0]
-    counts = sum_by(count_rows(rows.label, rows.score, settings.threshold), unit, len(of_unit))
-    support = pd.DataFrame(
-        [_support(rows, of_row == code) for code in range(len(names))], index=names, columns=list(SUPPORT)
-    )
+    unit, pairs = pd.factorize(of_row * (int(rows.cluster.max(initial=0)) + 1) + rows.cluster)
+    of_unit = pairs // (int(rows.cluster.max(initial=0)) + 1)
+    counts = count_units(rows.label, rows.score > settings.threshold, unit, len(of_unit))
+    support = _support(rows, of_row, names)
     rng = _generator(settings, str(groups.name))
-    values, variance = [], []
-    for code in range(len(names)):
-        kept = of_row == code
-        value, spread = _estimate(
-            rows.label[kept], rows.score[kept], unit[kept], counts[of_unit == code], settings, rng
+    values, variance, drawn = [], [], []
+    for code, kept in enumerate(_members(of_row, len(names))):
+        value, spread, histograms = _estimate(
+            _Part(rows.label[kept], rows.score[kept], unit[kept], levels.cell[kept]),
+            counts[of_unit == code],
+            levels,
+            settings,
+            rng,
         )
         values.append(value)
         variance.append(spread)
+        drawn.append(histograms)
     table = pd.DataFrame(values, index=names, columns=list(METRICS))
     spread_table = pd.DataFrame(variance, index=names, columns=list(METRICS))
     low, high = _intervals(table, spread_table, support, rows_behind(support, settings))
     enough = _enough(support, settings)
     in_gap = pd.DataFrame({name: enough[list(needs(name))].all(axis=1) for name in METRICS})
-    null = _null_gaps(rows, unit, of_unit, counts, in_gap, settings, rng)
     return Slice(
         attribute=str(groups.name),
         support=support,
@@ -127,7 +142,8 @@ def measure(rows: Rows, groups: pd.Series, settings: Settings) -> Slice:
         high=high,
         in_gap=in_gap,
         excluded=_excluded(support, settings),
-        null=null,
+        null=_null_gaps(levels, unit, of_unit, counts, in_gap, settings, rng),
+        cross_auc=_cross_auc(rows, of_row, np.stack(drawn), levels, support, enough, settings),
     )
 
 
@@ -147,33 +163,57 @@ def counted_rows(support: pd.DataFrame, metric: str, settings: Settings) -> np.n
     return rows_behind(support, settings)[list(needs(metric))].sum(axis=1).to_numpy(dtype=np.float64)
 
 
-def _support(rows: Rows, kept: np.ndarray) -> dict[str, int]:
-    found: dict[str, int] = {"clusters": len(np.unique(rows.cluster[kept]))}
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one group, each array (N,)."""
+
+    label: np.ndarray
+    score: np.ndarray
+    unit: np.ndarray
+    cell: np.ndarray
+
+
+def _members(of_row: np.ndarray, size: int) -> list[np.ndarray]:
+    """Row numbers of each group, in one pass over the rows."""
+    order = np.argsort(of_row.astype(np.int16), kind="stable")
+    return np.split(order, np.cumsum(np.bincount(of_row, minlength=size))[:-1])
+
+
+def _support(rows: Rows, of_row: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """Videos, frames and units of each group by class, columns `SUPPORT`."""
+    size = len(names)
+
+    def distinct(codes: np.ndarray, member: np.ndarray | slice) -> np.ndarray:
+        stride = int(codes.max(initial=0)) + 1
+        pairs = pd.unique(of_row[member] * stride + codes[member])
+        return np.bincount(pairs // stride, minlength=size)
+
+    found = {"clusters": distinct(rows.cluster, slice(None))}
     for name, label in (("real", 0), ("fake", 1)):
-        member = kept & (rows.label == label)
-        found[f"{name}_videos"] = len(np.unique(rows.video[member]))
-        found[f"{name}_frames"] = int(rows.frames[member].sum())
-        found[f"{name}_clusters"] = len(np.unique(rows.cluster[member]))
-    return found
+        member = rows.label == label
+        frames = np.bincount(of_row[member], weights=rows.frames[member], minlength=size)
+        found[f"{name}_videos"] = distinct(rows.video, member)
+        found[f"{name}_frames"] = frames.astype(np.int64)
+        found[f"{name}_clusters"] = distinct(rows.cluster, member)
+    return pd.DataFrame(found, index=names)[list(SUPPORT)]
 
 
 def _estimate(
-    label: np.ndarray,
-    score: np.ndarray,
-    unit: np.ndarray,
-    counts: np.ndarray,
-    settings: Settings,
-    rng: np.random.Generator,
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Each metric of one group and its sampling variance; ``counts`` has a row for each of its units."""
+    part: _Part, counts: np.ndarray, levels: Levels, settings: Settings, rng: np.random.Generator
+) -> tuple[dict[str, float], dict[str, float], np.ndarray]:
+    """Each metric of one group, its sampling variance, and the resampled counts by score level.
+
+    ``counts`` has a row for each of the group's units, in the order of their codes.
+    """
     value = {name: float(item) for name, item in rates(counts.sum(axis=0)).items()}
-    value |= score_metrics(label, score)
+    value |= score_metrics(part.label, part.score)
     stratum = strata(counts)
     drawn = rates(bootstrap_counts(counts, stratum, settings.n_boot, rng))
-    repeats = _score_resamples(len(label), settings.n_boot)
-    code = np.unique(unit, return_inverse=True)[1]
-    drawn |= resampled_score_metrics(label, score, code, bootstrap_weights(stratum, repeats, rng))
-    return value, {name: float(np.var(drawn[name])) for name in METRICS}
+    repeats = _score_resamples(len(part.label), settings.n_boot, settings)
+    unit = np.unique(part.unit, return_inverse=True)[1]
+    histograms = bootstrapped(part.cell, unit, stratum, 2 * levels.size, repeats, rng)
+    drawn |= metrics_of(histograms, levels)
+    return value, {name: float(np.var(drawn[name])) for name in METRICS}, histograms
 
 
 def _intervals(
@@ -226,7 +266,7 @@ def _excluded(support: pd.DataFrame, settings: Settings) -> list[dict[str, str]]
 
 
 def _null_gaps(
-    rows: Rows,
+    levels: Levels,
     unit: np.ndarray,
     of_unit: np.ndarray,
     counts: np.ndarray,
@@ -236,56 +276,91 @@ def _null_gaps(
 ) -> dict[str, np.ndarray]:
     """Gaps of each metric after shuffling who belongs to which group, among the groups that it compares."""
     found: dict[str, np.ndarray] = {}
-    by_groups: dict[tuple[bool, ...], list[str]] = {}
+    by_groups: dict[tuple[tuple[bool, ...], tuple[str, ...]], list[str]] = {}
     for name in METRICS:
-        by_groups.setdefault(tuple(in_gap[name]), []).append(name)
-    for compared, names in by_groups.items():
+        by_groups.setdefault((tuple(in_gap[name]), needs(name)), []).append(name)
+    for (compared, classes), names in by_groups.items():
         kept = np.flatnonzero(compared)
         if len(kept) < 2:
             found |= dict.fromkeys(names, np.zeros(0))
             continue
-        member = np.isin(of_unit, kept)
+        # A metric of one class is shuffled among the units that hold it.
+        columns = [column for name in classes for column in COLUMNS_OF[name]]
+        member = np.isin(of_unit, kept) & (counts[:, columns].sum(axis=1) > 0)
         codes = np.searchsorted(kept, of_unit[member])
         shuffled = permuted_rates(counts[member], codes, settings.n_perm, rng)
         if set(names) & set(SCORE_METRICS):
             inside = member[unit]
             place = (np.cumsum(member) - 1)[unit[inside]]
-            shuffled |= _permuted_scores(
-                rows.label[inside],
-                rows.score[inside],
-                place,
-                codes,
-                strata(counts[member]),
-                settings.n_perm,
-                rng,
-            )
+            stratum = strata(counts[member])
+            shuffled |= _permuted_scores(levels.cell[inside], place, codes, stratum, levels, settings, rng)
         found |= {name: gap(shuffled[name]) for name in names}
     return found
 
 
 def _permuted_scores(
-    label: np.ndarray,
-    score: np.ndarray,
+    cell: np.ndarray,
     unit: np.ndarray,
     codes: np.ndarray,
     stratum: np.ndarray,
-    n_perm: int,
+    levels: Levels,
+    settings: Settings,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """The ranking metrics of each group under permutations, each (permutations, groups)."""
-    repeats = _score_resamples(len(label), n_perm)
-    blocks: dict[str, list[np.ndarray]] = {name: [] for name in SCORE_METRICS}
+    """The ranking and calibration metrics of each group under permutations, each (permutations, groups)."""
+    repeats = _score_resamples(len(cell), settings.n_perm, settings)
+    groups, size = int(codes.max()) + 1, 2 * levels.size
+    found = []
     for block in permuted_codes(codes, stratum, repeats, rng):
-        by_group = [
-            resampled_score_metrics(label, score, unit, block == code) for code in range(codes.max() + 1)
-        ]
-        for name in SCORE_METRICS:
-            blocks[name].append(np.stack([values[name] for values in by_group], axis=1))
-    return {name: np.concatenate(items) for name, items in blocks.items()}
+        for shuffled in block:
+            place = shuffled.astype(np.int64)[unit] * size + cell
+            by_group = np.bincount(place, minlength=groups * size).reshape(groups, size)
+            found.append(by_group.astype(np.float64))
+    values = [metrics_of(by_group, levels) for by_group in found]
+    return {name: np.array([one[name] for one in values]).reshape(repeats, groups) for name in SCORE_METRICS}
 
 
-def _score_resamples(n_rows: int, wanted: int) -> int:
-    return int(min(wanted, SCORE_RESAMPLES, max(50, SCORE_WORK // max(n_rows, 1))))
+def _score_resamples(n_rows: int, wanted: int, settings: Settings) -> int:
+    return int(min(wanted, settings.score_resamples, max(50, SCORE_WORK // max(n_rows, 1))))
+
+
+def _cross_auc(
+    rows: Rows,
+    of_row: np.ndarray,
+    drawn: np.ndarray,
+    levels: Levels,
+    support: pd.DataFrame,
+    enough: pd.DataFrame,
+    settings: Settings,
+) -> list[dict[str, Any]]:
+    """AUC of one group's fakes against another's reals, with intervals, among groups with enough of both.
+
+    Within-group AUC can be perfect in every group while one threshold fits none of them; this cannot.
+    Background-positive, subgroup-negative AUC and its mirror in Borkan et al. 2019.
+    """
+    kept = np.flatnonzero(enough.all(axis=1))
+    if not 2 <= len(kept) <= CROSS_AUC_GROUPS:
+        return []
+    place = np.full(len(support), -1)
+    place[kept] = np.arange(len(kept))
+    value = exact_cross_auc(rows.label, place[of_row], len(kept), levels)
+    variance = cross_auc(drawn[kept], levels).var(axis=-1)
+    chosen, behind = support.iloc[kept], rows_behind(support, settings).iloc[kept]
+    clusters = np.minimum.outer(chosen["fake_clusters"].to_numpy(), chosen["real_clusters"].to_numpy())
+    low, high = score_interval(
+        value, variance, clusters, np.add.outer(behind["fake"].to_numpy(), behind["real"].to_numpy())
+    )
+    names = [str(name) for name in chosen.index]
+    return [
+        {
+            "positives_of": names[fake],
+            "negatives_of": names[real],
+            "auc": float(value[fake, real]),
+            "auc_ci": [float(low[fake, real]), float(high[fake, real])],
+        }
+        for fake in range(len(kept))
+        for real in range(len(kept))
+    ]
 
 
 def _generator(settings: Settings, attribute: str) -> np.random.Generator:
