@@ -58,7 +58,7 @@ def bench_measures(
     known = names != UNKNOWN
     found = ordered(names.tolist()) if order is None else list(order)
     found = [name for name in found if name != UNKNOWN]
-    codes = pd.Categorical(names, categories=found).codes.astype(np.int64)
+    codes = pd.Index(found, dtype=object).get_indexer(names)
     decision = score >= 0.5
     outcome = 2 * label + decision  # tn, fp, fn, tp
     one_hot = np.eye(4, dtype=np.int64)[outcome]

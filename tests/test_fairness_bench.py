@@ -11,7 +11,6 @@ from unmasked.fairness.audit import audit
 from unmasked.fairness.bench import MEASURES, bench_measures, bench_table
 from unmasked.fairness.groups import CROSS
 
-
 CASES = (
     *("01_balanced", "02_skewed_biased", "03_single_class_groups", "04_empty_groups", "05_tiny_groups"),
     *("06_ties_and_exact_half", "07_perfect", "08_constant_score", "09_celebdf_margins", "10_two_logits"),
