@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # The rate that is drawn, the tested metric whose gap it has, and the class whose videos it counts.
@@ -34,17 +35,21 @@ class GroupRates:
         overall: the rate over all rows.
         groups: attribute -> group -> {"value", "low", "high", "n", "compared"}, in reading order.
         band: attribute -> width of the gap that chance alone exceeds in 1 of 20 audits; NaN unknown.
+        colours: attribute -> group -> colour; of an attribute that is absent, chosen by `group_colours`.
     """
 
     rate: str
     overall: float
     groups: dict[str, dict[str, dict[str, Any]]]
     band: dict[str, float]
+    colours: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ax_: Axes | None = field(default=None, repr=False)
     figure_: Figure | None = field(default=None, repr=False)
 
     @classmethod
-    def from_audit(cls, audit: Mapping[str, Any], rate: str) -> GroupRates:
+    def from_audit(
+        cls, audit: Mapping[str, Any], rate: str, colours: Mapping[str, Mapping[str, str]] | None = None
+    ) -> GroupRates:
         """The numbers out of `Audit.to_dict` (or its JSON)."""
         metric, label, _ = PANELS[rate]
         groups: dict[str, dict[str, dict[str, Any]]] = {}
@@ -62,25 +67,24 @@ class GroupRates:
             }
             floors = [number(test["null_floor"]) for test in found["tests"] if test["metric"] == metric]
             band[attribute] = floors[0] if floors else float("nan")
-        return cls(rate, number(audit["overall"][rate]), groups, band)
+        return cls(rate, number(audit["overall"][rate]), groups, band, colours or {})
 
     def plot(self, ax: Axes | None = None) -> GroupRates:
         """Draws a row for each group; groups too small to compare are hollow. Returns itself."""
-        from matplotlib.figure import Figure
-
         lines = sum(len(groups) + 1 for groups in self.groups.values())
         if ax is None:
-            ax = Figure(figsize=(WIDTH_IN, 0.9 + 0.25 * lines), layout="constrained").add_subplot()
+            ax = new_axes(0.9 + 0.25 * lines)
         self.ax_, self.figure_ = ax, ax.get_figure(root=True)
         rows: list[tuple[float, str, bool]] = []
         line = 0.0
         for attribute, groups in self.groups.items():
             rows.append((line, title(attribute), True))
             self._draw_band(ax, attribute, line + 0.55, line + len(groups) + 0.45)
+            colours = self.colours.get(attribute) or group_colours(groups)
             for group, found in groups.items():
                 line += 1
                 rows.append((line, group, False))
-                self._draw_group(ax, line, found, group_colours(groups)[group])
+                self._draw_group(ax, line, found, colours[group])
             line += 1.15
         self._dress(ax, rows, line)
         return self
@@ -125,11 +129,29 @@ class GroupRates:
         ax.set_yticks([line for line, _, _ in rows], [text for _, text, _ in rows], fontsize=9)
         for tick, (_, _, heading) in zip(ax.get_yticklabels(), rows, strict=True):
             tick.set_fontweight("bold" if heading else "normal")
-        ax.set_xticks(np.linspace(0, 1, 5), [f"{share} %" for share in range(0, 101, 25)], fontsize=8)
-        ax.set_xlabel(f"share of {label} videos, 95 % interval", fontsize=8.5)
+        share_axis(ax.xaxis, f"share of {label} videos, 95 % interval")
         ax.set_title(name, fontsize=10, loc="left", pad=16, fontweight="bold")
-        ax.tick_params(length=0)
-        ax.grid(axis="x", color="#edf0f2", lw=0.8, zorder=-1)
-        ax.set_axisbelow(True)
-        for side in ("top", "right", "left"):
-            ax.spines[side].set_visible(False)
+        bare(ax)
+        ax.spines["left"].set_visible(False)
+
+
+def bare(ax: Axes, grid: Literal["x", "y", "both"] = "x") -> None:
+    """Axes with as little ink as needed: a faint grid, no ticks, no frame above and on the right."""
+    ax.tick_params(length=0)
+    ax.grid(axis=grid, color="#edf0f2", lw=0.8, zorder=-1)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def new_axes(height_in: float, width_in: float = WIDTH_IN) -> Axes:
+    """Empty axes as wide as a phone shows without scrolling."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained").add_subplot()
+
+
+def share_axis(axis: Axis, label: str) -> None:
+    """An axis from 0 to 100 %."""
+    axis.set_ticks(np.linspace(0, 1, 5), [f"{share} %" for share in range(0, 101, 25)], fontsize=8)
+    axis.set_label_text(label, fontsize=8.5)

@@ -1,0 +1,158 @@
+"""Gaps within parts of the data: by method of manipulation, compression, face size, blur; then by dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from unmasked.evaluation.page import callout
+from unmasked.fairness.report_shared import (
+    Cell,
+    Findings,
+    absent,
+    aside,
+    by_dataset,
+    code,
+    heading,
+    heat_table,
+    joined,
+    paragraph,
+    record_table,
+    utility,
+)
+from unmasked.fairness.tables import COMPARED
+from unmasked.fairness.verdicts import title
+from unmasked.fairness.wording import change_text, gap_text, is_missing, named, p_text, points, points_only
+
+WORDS = {
+    "method": "method of manipulation",
+    "compression": "compression",
+    "face_size": "size of the face",
+    "blur": "sharpness of the face",
+}
+# A gap this wide is as dark as a cell gets.
+WIDEST = 0.6
+
+
+def breakdowns(findings: Findings) -> Markup:
+    """Gaps by stratum, with what pooling hides, and the change of each gap across datasets."""
+    if not any(audit.get("strata") for audit in findings.audits.values()):
+        within = absent(
+            "Gaps were not broken down by method of manipulation, compression, face size or blur.",
+            Markup("The predictions need a column {}, {}, {} or {}.").format(
+                *map(code, ("method", "compression", "size_px", "blur"))
+            ),
+        )
+    else:
+        within = joined([aside(INTRO), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
+    return joined([within, _changes(findings)])
+
+
+INTRO = (
+    "One method of manipulation may fail one group and the next method another: pooled, the two cancel and "
+    "the detector looks fair. Each row is the gap within one level; “pooled” takes all together, “mean of "
+    "the levels” is the gap one would meet on average. A darker cell is a wider gap."
+)
+
+
+def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
+    strata = audit.get("strata") or []
+    if not strata:
+        return Markup("")
+    parts: list[str] = [utility(audit)]
+    warnings = [_simpson(one) for one in strata if one["simpson"]]
+    if warnings:
+        parts.append(
+            callout("warning", Markup("").join(map(paragraph, warnings)), title="Pooling hides a difference")
+        )
+    for by in dict.fromkeys(one["by"] for one in strata):
+        parts.append(_matrix(by, [one for one in strata if one["by"] == by]))
+    return joined(parts)
+
+
+def _matrix(by: str, strata: Sequence[Mapping[str, Any]]) -> Markup:
+    """Rows are levels, columns what was compared between groups of what."""
+    levels = list(dict.fromkeys(entry["level"] for one in strata for entry in one["levels"]))
+    columns = [f"{title(one['attribute'])}: {COMPARED.get(one['metric'], one['metric'])}" for one in strata]
+    rows = []
+    for level in levels:
+        found = [{entry["level"]: entry for entry in one["levels"]}.get(level) for one in strata]
+        rows.append((str(level), [_level(entry) for entry in found]))
+    rows.append(("pooled", [_whole(one["pooled"]["gap"], one["pooled"]["worst_group"]) for one in strata]))
+    rows.append(("mean of the levels", [_whole(one["averaged"], None) for one in strata]))
+    name = WORDS.get(by, by.replace("_", " "))
+    return heat_table(rows, [name, *columns], f"Gaps in points by {name}, with 95 % intervals")
+
+
+def _level(entry: Mapping[str, Any] | None) -> Cell:
+    if entry is None:
+        return Cell("–")
+    n = f"{entry['n']:,} videos"
+    if is_missing(entry["gap"]):
+        return Cell("not enough data", n, greyed=True)
+    p = "" if is_missing(entry["p_value"]) else f", p {p_text(entry['p_value'])}"
+    worst = f", worst: {entry['worst_group']}" if entry["worst_group"] else ""
+    return Cell(f"{gap_text(entry['gap'], entry['gap_ci'])}{worst}", f"{n}{p}", entry["gap"] / WIDEST)
+
+
+def _whole(gap: Any, worst: str | None) -> Cell:
+    if is_missing(gap):
+        return Cell("not enough data")
+    return Cell(points_only(gap), f"worst: {worst}" if worst else "", gap / WIDEST)
+
+
+def _simpson(one: Mapping[str, Any]) -> str:
+    what = COMPARED.get(one["metric"], one["metric"])
+    text = (
+        f"By {WORDS.get(one['by'], one['by'])}, {what} between groups of {title(one['attribute'])}: pooled, "
+        f"the gap is {points(one['pooled']['gap'])}; the mean of the gaps within levels is "
+        f"{points(one['averaged'])}."
+    )
+    return f"{text} {one['note']}".strip()
+
+
+def _changes(findings: Findings) -> Markup:
+    """How each gap moves from the source dataset to each target at the threshold carried over."""
+    changes = findings.whole.get("changes") or []
+    if not changes:
+        if not findings.several:
+            return Markup("")
+        how = "Name the dataset it was trained on: source=NAME."
+        return joined(
+            [heading(3, "From dataset to dataset"), absent("Changes of gaps were not measured.", how)]
+        )
+    rows = [
+        {
+            "from": one["source"],
+            "to": one["target"],
+            "groups of": title(one["attribute"]),
+            "what was compared": COMPARED.get(one["metric"], one["metric"]),
+            "gap there, points": points_only(one["gap_source"]),
+            "gap here, points": points_only(one["gap_target"]),
+            "change (95\u00a0%)": change_text(one["change"], one["change_ci"]),
+            "note": named(one.get("note") or None),
+        }
+        for one in changes
+    ]
+    if not any(one.get("note") for one in changes):
+        for row in rows:
+            del row["note"]
+    clear = [_is_clear(one) for one in changes]
+    text = (
+        "The threshold was fitted on the source and carried over as it is. A marked change is one whose "
+        "interval leaves out zero. What the detector is worth on each dataset stands under the answer."
+    )
+    return joined(
+        [
+            heading(3, "From dataset to dataset"),
+            aside(text),
+            record_table(rows, caption="Change of each gap", marked=clear),
+        ]
+    )
+
+
+def _is_clear(one: Mapping[str, Any]) -> bool:
+    low, high = one["change_ci"]
+    return not is_missing(low) and (low > 0 or high < 0)

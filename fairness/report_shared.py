@@ -1,0 +1,212 @@
+"""What every part of the fairness report uses: the findings with their colours, headings, shaded tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup, escape
+
+from unmasked.evaluation.page import group_colours, table
+from unmasked.fairness.wording import is_missing, number, percent
+
+# Figures stand side by side on a screen and below one another on a phone.
+SIDE_BY_SIDE = "display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 26rem))"
+HATCHED = "background: repeating-linear-gradient(135deg, #f1f3f5 0 6px, #e2e6ea 6px 8px); color: #56616c"
+# Vermillion over white, light enough for black letters at its darkest.
+TINT = (213, 94, 0)
+DARKEST = 0.55
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What ``fairness.json`` holds, and one colour for each group of an attribute on the whole page.
+
+    Attributes:
+        whole: everything; the parts that span datasets are read from here.
+        audits: dataset -> `Audit.to_dict` with what was added to it.
+        colours: attribute -> group -> ``#rrggbb``.
+    """
+
+    whole: Mapping[str, Any]
+    audits: dict[str, Mapping[str, Any]]
+    colours: dict[str, dict[str, str]]
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Findings:
+        """Read from ``{"datasets": …}`` or from one `Audit.to_dict`."""
+        if "datasets" in found:
+            audits = dict(found["datasets"])
+        else:
+            audits = {found["settings"].get("dataset", "these predictions"): found}
+        groups: dict[str, list[str]] = {}
+        for audit in audits.values():
+            for attribute, part in audit["attributes"].items():
+                groups.setdefault(attribute, []).extend(entry["group"] for entry in part["groups"])
+        return cls(found, audits, {name: group_colours(members) for name, members in groups.items()})
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one dataset was audited, so that each needs a heading."""
+        return len(self.audits) > 1
+
+    def colour(self, attribute: str, group: str) -> str:
+        """The colour of a group wherever it is drawn; black for one that no audit lists."""
+        return self.colours.get(attribute, {}).get(group, "#000000")
+
+
+def joined(parts: Sequence[str]) -> Markup:
+    """Finished fragments below one another; empty ones leave no trace."""
+    return Markup("\n").join(Markup(part) for part in parts if part)
+
+
+def by_dataset(findings: Findings, body: Callable[[str, Mapping[str, Any]], Markup]) -> Markup:
+    """``body(name, audit)`` for each dataset under its name; datasets that have nothing are left out."""
+    parts = []
+    for name, audit in findings.audits.items():
+        found = body(name, audit)
+        if found:
+            parts += [heading(3, name) if findings.several else "", found]
+    return joined(parts)
+
+
+def heading(level: int, text: str) -> Markup:
+    """A heading of that level."""
+    return Markup("<h{0}>{1}</h{0}>").format(level, text)
+
+
+def paragraph(text: str | Markup) -> Markup:
+    """A paragraph."""
+    return Markup("<p>{}</p>").format(text)
+
+
+def aside(text: str | Markup) -> Markup:
+    """A paragraph that explains, in a lighter colour; nothing for no text."""
+    return Markup('<p class="soft">{}</p>').format(text) if text else Markup("")
+
+
+def absent(what: str, how: str | Markup) -> Markup:
+    """The line that stands where a part was not measured: what is missing, how to make it."""
+    return Markup('<p class="soft">{} {}</p>').format(what, how)
+
+
+def code(text: str) -> Markup:
+    """Something to type."""
+    return Markup("<code>{}</code>").format(text)
+
+
+def bullets(items: Sequence[str | Markup]) -> Markup:
+    """A list, or a paragraph where there is one item."""
+    if len(items) == 1:
+        return paragraph(items[0])
+    return Markup("<ul>{}</ul>").format(Markup("").join(Markup("<li>{}</li>").format(item) for item in items))
+
+
+def details(summary: str, body: Markup) -> Markup:
+    """Something to fold out, which needs no script."""
+    return Markup("<details><summary>{}</summary>{}</details>").format(summary, body) if body else Markup("")
+
+
+def side_by_side(figures: Sequence[Markup]) -> Markup:
+    """Figures in as many columns as fit."""
+    return Markup('<div style="{}">{}</div>').format(SIDE_BY_SIDE, Markup("").join(figures))
+
+
+def utility(audit: Mapping[str, Any]) -> Markup:
+    """How good the detector is at all, the line that stands beside every fairness figure."""
+    overall, constant = audit["overall"], audit["constant_detector"]["overall"]
+    return Markup(
+        '<p class="soft">How good it is at all here: AUC {:.2f}, balanced accuracy {} '
+        "(calling everything fake: {}).</p>"
+    ).format(
+        number(overall["auc"]),
+        percent(overall["balanced_accuracy"]),
+        percent(constant["balanced_accuracy"]),
+    )
+
+
+def record_table(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    caption: str,
+    formats: Mapping[str, str] | None = None,
+    marked: Sequence[bool] = (),
+) -> Markup:
+    """A table of records with the same keys; whole numbers get their thousands apart, Markup stays as it is.
+
+    Args:
+        rows: heading -> value, at least one.
+        caption: what the table says.
+        formats: heading -> format of numbers that are not whole.
+        marked: which rows are highlighted.
+    """
+    frame = pd.DataFrame(rows, dtype=object)  # objects keep Markup and whole numbers as they are
+    whole = {
+        name: "," for name in frame if all(isinstance(value, (int, np.integer)) for value in frame[name])
+    }
+    highlight = pd.Series(list(marked), dtype=bool) if len(marked) else None
+    return table(frame, caption=caption, formats=whole | dict(formats or {}), highlight=highlight)
+
+
+def swatch(colour: str, text: str | Markup) -> Markup:
+    """A group's name behind a square in its colour."""
+    square = Markup(
+        '<span aria-hidden="true" style="display: inline-block; width: .7em; height: .7em; '
+        'margin-right: .4em; background: {}"></span>'
+    ).format(colour)
+    return Markup('<span style="white-space: nowrap">{}{}</span>').format(square, text)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a `heat_table`.
+
+    Attributes:
+        text: the value in words.
+        below: what it rests on, smaller.
+        share: how dark the cell is, 0 to 1; None is white.
+        greyed: too little data: hatched, and said so by the caller.
+    """
+
+    text: str
+    below: str = ""
+    share: float | None = None
+    greyed: bool = False
+
+
+def heat_table(
+    rows: Sequence[tuple[str | Markup, Sequence[Cell]]], columns: Sequence[str], caption: str
+) -> Markup:
+    """A table whose cells are darker where the value is higher; colour only repeats the number.
+
+    Args:
+        rows: (name, a cell for each column but the first).
+        columns: headings, the first over the names of the rows.
+        caption: what it shows.
+    """
+    head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in columns)
+    body = Markup("").join(
+        Markup('<tr><th scope="row">{}</th>{}</tr>').format(name, Markup("").join(map(_cell, cells)))
+        for name, cells in rows
+    )
+    return Markup(
+        '<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table><caption>{0}</caption>'
+        "<thead><tr>{1}</tr></thead><tbody>{2}</tbody></table></div>"
+    ).format(escape(caption), head, body)
+
+
+def _cell(cell: Cell) -> Markup:
+    below = Markup('<br><span style="white-space: nowrap; font-size: .88em">{}</span>').format(cell.below)
+    style = HATCHED if cell.greyed else _shade(cell.share)
+    return Markup('<td style="{}">{}{}</td>').format(style, cell.text, below if cell.below else "")
+
+
+def _shade(share: float | None) -> str:
+    if share is None or is_missing(share):
+        return ""
+    strength = DARKEST * min(max(share, 0.0), 1.0)
+    red, green, blue = (round(255 + strength * (tint - 255)) for tint in TINT)
+    return f"background: #{red:02x}{green:02x}{blue:02x}"
