@@ -149,7 +149,7 @@ def _of_group(
 
 def group_codes(groups: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """(N,) position of each row's group among the names, -1 where it is none of them."""
-    return pd.Categorical(np.asarray(groups, dtype=object), categories=list(names)).codes.astype(np.int64)
+    return pd.Index(list(names), dtype=object).get_indexer(np.asarray(groups, dtype=object)).astype(np.int64)
 
 
 def classes(metric: str) -> list[int]:
