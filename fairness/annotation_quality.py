@@ -195,7 +195,9 @@ def noisy_gaps(
                 "metric": metric,
                 "noise": float(1 - np.diag(confusion)[pairs[0]].mean()),
                 "gap": float(gap(clean[metric][compared])),
-                "gap_mean": float(np.nanmean(gaps)),
+                "gap_mean": float(np.mean(gaps[~np.isnan(gaps)]))
+                if (~np.isnan(gaps)).any()
+                else float("nan"),
                 "gap_low": low,
                 "gap_high": high,
             }
