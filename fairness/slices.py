@@ -18,6 +18,7 @@ from unmasked.fairness.metrics import (
     needs,
     rates,
     score_metrics,
+    sum_by,
 )
 from unmasked.fairness.resampling import (
     bootstrap_counts,
@@ -95,6 +96,7 @@ class Slice:
 
     attribute: str
     support: pd.DataFrame  # columns SUPPORT
+    counts: np.ndarray  # (groups, 4) outcomes, columns metrics.COUNTS
     values: pd.DataFrame  # columns METRICS, as are those of the frames below
     variance: pd.DataFrame  # sampling variance, by bootstrap over units
     low: pd.DataFrame
@@ -136,6 +138,7 @@ def measure(rows: Rows, groups: pd.Series, settings: Settings, levels: Levels | 
     return Slice(
         attribute=str(groups.name),
         support=support,
+        counts=sum_by(counts, of_unit, len(names)),
         values=table,
         variance=spread_table,
         low=low,

@@ -419,7 +419,8 @@ def test_thirty_videos_a_group_are_inconclusive_and_say_how_many_it_takes():
 def test_only_the_declared_family_is_tested(frames):
     found = loose(frames, frames[["gender", "age"]])
     tested = found.tests[found.tests["p_value"].notna()]
-    assert tested["metric"].tolist() == ["fpr", "tpr"] * 2
+    assert tested["attribute"].tolist() == ["gender"] * 2 + ["age"] * 2 + ["gender × age"] * 2
+    assert tested["metric"].tolist() == ["fpr", "tpr"] * 3
     assert set(found.tests.loc[found.tests["p_value"].isna(), "verdict"]) == {"not tested"}
     np.testing.assert_allclose(tested["p_adjusted"], holm(tested["p_value"].to_numpy()))
 
@@ -476,7 +477,12 @@ def test_dictionary_and_long_table_hold_the_same_numbers(frames, tmp_path):
         ({"clusters": ["a", None, "b", "c"]}, "missing in row 1"),
         ({"clusters": ["a", "b", "a", "c"]}, "cluster 'a' is in 2 groups"),
         ({"sensitive_features": ["f", "m", "f"]}, "3 values but y_true has 4"),
-        ({"control_features": ["x"] * 4}, "control_features"),
+        ({"control_features": ["x"]}, "control_features has 1 values but y_true has 4"),
+        ({"control_features": [None] * 4}, "'control_feature_0' is unknown in every row"),
+        ({"threshold": "fpr:0.05"}, "neither a number nor a fitted rule"),
+        ({"threshold": 50}, "outside the scores' range"),
+        ({"intersections": "all"}, "not known; give 'pairs'"),
+        ({"intersections": [["gender", "age"]]}, "intersections names 'gender'"),
     ],
 )  # fmt: skip
 def test_unusable_input_is_refused_in_one_sentence(change, message):
