@@ -35,7 +35,7 @@ def conflicts(votes: pd.DataFrame) -> list[dict[str, Any]]:
         votes: ``video, attribute, value, votes``: a row for each value that frames of a video were given.
 
     Returns:
-        For each attribute ``{"attribute", "videos" (with at least two annotated frames), "conflicting",
+        For each attribute with such videos ``{"attribute", "videos" (with at least two annotated frames), "conflicting",
         "share", "frames_against" (share of frames that are not of their video's most frequent value),
         "pairs"}``; the last counts conflicting videos by the values that meet there, most frequent first.
     """
@@ -43,19 +43,21 @@ def conflicts(votes: pd.DataFrame) -> list[dict[str, Any]]:
     for attribute, rows in votes.groupby("attribute", sort=False):
         by_video = rows.groupby("video", sort=False)["votes"].agg(["sum", "max", "size"])
         by_video = by_video[by_video["sum"] > 1]
+        if by_video.empty:
+            continue
         split = by_video[by_video["size"] > 1]
         inside = rows[rows["video"].isin(split.index)]
-        met = inside.groupby("video")["value"].agg(lambda values: " / ".join(ordered(map(str, values))))
+        met = inside.groupby("video")["value"].agg(
+            lambda values: " / ".join(ordered([str(value) for value in values]))
+        )
         frames = int(by_video["sum"].sum())
         found.append(
             {
                 "attribute": str(attribute),
                 "videos": len(by_video),
                 "conflicting": len(split),
-                "share": len(split) / len(by_video) if len(by_video) else float("nan"),
-                "frames_against": float((by_video["sum"] - by_video["max"]).sum() / frames)
-                if frames
-                else float("nan"),
+                "share": len(split) / len(by_video),
+                "frames_against": float((by_video["sum"] - by_video["max"]).sum() / frames),
                 "pairs": {str(pair): int(count) for pair, count in met.value_counts().head(5).items()},
             }
         )
@@ -165,9 +167,11 @@ def noisy_gaps(
 
     Returns:
         For each metric that two groups can be compared on: ``{"attribute", "metric", "noise" (expected
-        share of people under another group), "gap" (of the audit), "gap_mean", "gap_low", "gap_high"}``:
-        mean and 95 % range over the draws. Two groups of equal size under symmetric noise e keep (1 - 2 e)
-        of their difference on average.
+        share of people under another group), "gap" (of the audit), "gap_mean", "gap_low", "gap_high",
+        "order_kept"}``. The latter are mean and 95 % range over the draws of the difference between the two
+        groups that are furthest apart in the audit, below 0 where their order is turned around, and the
+        share of draws that keep it. Two groups of equal size under symmetric noise e keep (1 - 2 e) of
+        their difference on average; the gap itself would not do, as chance alone widens a small one.
     """
     rows, groups = rows_of(audit)
     codes = group_codes(groups[attribute].to_numpy(), names)
@@ -187,22 +191,32 @@ def noisy_gaps(
         ]
         if len(compared) < 2:
             continue
-        gaps = gap(drawn[metric][:, compared])
-        low, high = percentile_interval(gaps)
+        value = clean[metric][compared]
+        low_end, high_end = compared[int(np.argmin(value))], compared[int(np.argmax(value))]
+        apart = drawn[metric][:, high_end] - drawn[metric][:, low_end]
+        apart = apart[~np.isnan(apart)]
         found.append(
             {
                 "attribute": attribute,
                 "metric": metric,
                 "noise": float(1 - np.diag(confusion)[pairs[0]].mean()),
-                "gap": float(gap(clean[metric][compared])),
-                "gap_mean": float(np.mean(gaps[~np.isnan(gaps)]))
-                if (~np.isnan(gaps)).any()
-                else float("nan"),
-                "gap_low": low,
-                "gap_high": high,
+                "gap": float(gap(value)),
+                **_summary(apart),
             }
         )
     return found
+
+
+def _summary(apart: np.ndarray) -> dict[str, float]:
+    if not len(apart):
+        return dict.fromkeys(("gap_mean", "gap_low", "gap_high", "order_kept"), float("nan"))
+    low, high = percentile_interval(apart)
+    return {
+        "gap_mean": float(apart.mean()),
+        "gap_low": low,
+        "gap_high": high,
+        "order_kept": float((apart > 0).mean()),
+    }
 
 
 def _redrawn(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -117,7 +118,7 @@ def _of_group(
     label = decisions.label[member]
     unit = np.unique(decisions.unit[member], return_inverse=True)[1].reshape(-1)
     columns = [np.asarray(score, dtype=np.float64)[member] for score in scores]
-    cuts = [cut[member] if isinstance(cut, np.ndarray) and cut.ndim else cut for cut in thresholds]
+    cuts: list[Any] = [cut[member] if isinstance(cut, np.ndarray) and cut.ndim else cut for cut in thresholds]
     size = int(unit.max(initial=-1)) + 1
     pairs = zip(columns, cuts, strict=True)
     counts = [sum_by(count_rows(label, score, cut), unit, size) for score, cut in pairs]
@@ -126,7 +127,7 @@ def _of_group(
     summed = np.split(
         bootstrap_counts(np.concatenate(counts, axis=1), stratum, n_boot, rng), len(scores), axis=1
     )
-    value = [rates(each.sum(axis=0)) for each in counts]
+    value: list[dict[str, Any]] = [rates(each.sum(axis=0)) for each in counts]
     drawn = [rates(each) for each in summed]
     found = {}
     if ranking := [name for name in metrics if name not in RATES]:
