@@ -23,7 +23,7 @@ PANELS = {
     "fnr": ("tpr", "fake", "Fakes missed (FNR)"),
 }
 FAINT = "#8a949d"
-WIDTH_IN = 3.4  # as wide as a phone shows without scrolling
+WIDTH_IN = 3.7  # as wide as a phone shows without scrolling
 
 
 @dataclass
@@ -99,8 +99,7 @@ class GroupRates:
 
     def _draw_group(self, ax: Axes, line: float, found: Mapping[str, Any], colour: str) -> None:
         value = found["value"]
-        place: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "right"}
-        ax.text(1.17, line, f"{found['n']:,}", fontsize=8, color="#56616c", **place)
+        on_the_right(ax, line, f"{found['n']:,}")
         if np.isnan(value):
             ax.text(0.01, line, "not enough data", va="center", fontsize=8.5, style="italic", color=FAINT)
             return
@@ -121,9 +120,7 @@ class GroupRates:
                 fontsize=8.5,
                 ha="left" if self.overall < 0.85 else "right",
             )
-        ax.text(
-            1.17, -0.75, "videos", transform=ax.get_yaxis_transform(), ha="right", fontsize=8, color="#56616c"
-        )
+        on_the_right(ax, -0.75, "videos")
         ax.set_xlim(-0.015, 1.015)
         ax.set_ylim(end - 0.4, -0.6)
         ax.set_yticks([line for line, _, _ in rows], [text for _, text, _ in rows], fontsize=9)
@@ -151,7 +148,13 @@ def new_axes(height_in: float, width_in: float = WIDTH_IN) -> Axes:
     return Figure(figsize=(width_in, height_in), layout="constrained").add_subplot()
 
 
+def on_the_right(ax: Axes, line: float, text: str) -> None:
+    """How many videos are behind a row, right of the axes and clear of its last dot."""
+    place = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
+    ax.annotate(text, (1, line), xytext=(34, 0), ha="right", fontsize=8, color="#56616c", **place)
+
+
 def share_axis(axis: Axis, label: str) -> None:
     """An axis from 0 to 100 %."""
-    axis.set_ticks(np.linspace(0, 1, 5), [f"{share} %" for share in range(0, 101, 25)], fontsize=8)
+    axis.set_ticks(np.linspace(0, 1, 5), ["0", "25", "50", "75", "100 %"], fontsize=8)
     axis.set_label_text(label, fontsize=8.5)

@@ -29,6 +29,7 @@ class PerturbationLines:
         groups: group -> a (value, low, high) for each severity.
         sizes: group -> number of videos, NaN unknown.
         colours: group -> colour.
+        few: groups too small to be compared, whose lines are dotted.
     """
 
     name: str
@@ -37,6 +38,7 @@ class PerturbationLines:
     groups: dict[str, list[tuple[float, float, float]]]
     sizes: Mapping[str, float]
     colours: Mapping[str, str]
+    few: set[str] = field(default_factory=set)
     ax_: Axes | None = field(default=None, repr=False)
     figure_: Figure | None = field(default=None, repr=False)
 
@@ -65,7 +67,8 @@ class PerturbationLines:
                 points.append((number(one["value"] if one else None), number(limits[0]), number(limits[1])))
             groups[group] = points if 0.0 not in severities else points[1:]
         axis = severities if 0.0 in severities else [0.0, *severities]
-        return cls(name, str(entries[0]["metric"]), axis, groups, sizes, colours)
+        few = {one["group"] for one in entries if not one.get("compared", True)}
+        return cls(name, str(entries[0]["metric"]), axis, groups, sizes, colours, few)
 
     def plot(self, ax: Axes | None = None) -> PerturbationLines:
         """Draws the lines with their 95 % intervals, set a little apart. Returns itself."""
@@ -79,7 +82,8 @@ class PerturbationLines:
             colour = self.colours.get(group, "black")
             n = self.sizes.get(group, float("nan"))
             name = group if np.isnan(n) else f"{group}, n = {n:,.0f}"
-            ax.plot(shifted, value, "o-", color=colour, ms=4, lw=1.6, label=name)
+            style = "o:" if group in self.few else "o-"
+            ax.plot(shifted, value, style, color=colour, ms=4, lw=1.6, label=name)
             ax.vlines(shifted, low, high, color=colour, lw=1.2, alpha=0.6)
         ax.set_xticks(place, ["none" if one == 0 else f"{one:g}" for one in self.severities], fontsize=8)
         ax.set_xlabel("severity", fontsize=8.5)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unmasked.fairness.figures import FAINT, bare, new_axes, share_axis
-from unmasked.fairness.verdicts import title
+from unmasked.fairness.figures import FAINT, bare, new_axes, on_the_right, share_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,8 +64,7 @@ class ScoreRidges:
                 else:
                     ax.stairs(height, edges, baseline=foot, color="#1d2329", lw=1.1)
             n = [f"{found[label][1].sum():,.0f}" if label in found else "0" for label in (0, 1)]
-            text = f"{n[0]} + {n[1]}"
-            ax.text(1.03, foot + 0.15, text, transform=ax.get_yaxis_transform(), fontsize=8, color="#56616c")
+            on_the_right(ax, foot + 0.25, f"{n[0]} + {n[1]}")
         self._dress(ax)
         return self
 
@@ -79,14 +77,13 @@ class ScoreRidges:
         ax.set_xticks(np.linspace(0, 1, 5), ["0", "0.25", "0.5", "0.75", "1"], fontsize=8)
         ax.set_xlabel("score: 0 real, 1 fake", fontsize=8.5)
         ax.set_title(
-            f"Scores by {title(self.attribute)}: real outlined, fake filled",
-            fontsize=9,
+            "Scores: real outlined, fake filled",
+            fontsize=9.5,
             loc="left",
             pad=14,
             fontweight="bold",
         )
-        top = len(self.counts) + 0.03
-        ax.text(1.03, top, "real + fake", transform=ax.get_yaxis_transform(), fontsize=8, color="#56616c")
+        on_the_right(ax, len(self.counts) + 0.08, "real + fake")
         bare(ax)
         ax.spines["left"].set_visible(False)
 
@@ -143,7 +140,7 @@ class GroupCalibration:
         share_axis(ax.yaxis, "of these, are fakes")
         ax.set_xticks(np.linspace(0, 1, 5), ["0", "0.25", "0.5", "0.75", "1"], fontsize=8)
         ax.set_xlabel("mean score", fontsize=8.5)
-        ax.set_title(f"Calibration by {title(self.attribute)}", fontsize=9.5, loc="left", fontweight="bold")
+        ax.set_title("Calibration", fontsize=9.5, loc="left", fontweight="bold")
         legend = ax.legend(
             loc="upper left", bbox_to_anchor=(0, -0.17), fontsize=8, frameon=False, borderpad=0
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unmasked.fairness.figures import FAINT, bare, new_axes, share_axis
+from unmasked.fairness.figures import FAINT, bare, new_axes, on_the_right, share_axis
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import is_missing, number
 
@@ -29,7 +29,7 @@ class ThresholdRates:
         rate: a key of `RATES`.
         names: of the thresholds, in words.
         targets: the rate that each threshold was fitted for; NaN where it was fitted for another thing.
-        groups: group -> a {"value", "low", "high", "n"} for each threshold.
+        groups: group -> a {"value", "low", "high", "n", "compared"} for each threshold.
         colours: group -> colour.
     """
 
@@ -53,7 +53,8 @@ class ThresholdRates:
             for entry in point["attributes"][attribute]:
                 low, high = entry[f"{rate}_ci"]
                 found = {"value": number(entry[rate]), "low": number(low), "high": number(high)}
-                groups.setdefault(entry["group"], []).append(found | {"n": entry[f"{label}_videos"]})
+                found |= {"n": entry[f"{label}_videos"], "compared": rate in entry.get("compared", RATES)}
+                groups.setdefault(entry["group"], []).append(found)
         names = [short_name(point) for point in points]
         return cls(attribute, rate, names, [_target(point, rate) for point in points], groups, colours)
 
@@ -65,7 +66,8 @@ class ThresholdRates:
         self.ax_, self.figure_ = ax, ax.get_figure(root=True)
         rows: list[tuple[float, str]] = []
         for place, (name, target) in enumerate(zip(self.names, self.targets, strict=True)):
-            rows.append((place * room, name))
+            # Above its groups and inside the axes, where a long name takes no room from them.
+            ax.text(0, place * room, name, fontsize=8.5, fontweight="bold", va="center", zorder=5)
             if not np.isnan(target):
                 span = [place * room + 0.5, (place + 1) * room - 0.5]
                 ax.plot([target, target], span, color="black", lw=1.2, ls=(0, (2, 2)), zorder=4)
@@ -76,29 +78,24 @@ class ThresholdRates:
         return self
 
     def _draw(self, ax: Axes, line: float, found: Mapping[str, float], colour: str) -> None:
-        place: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
-        ax.text(1.15, line, f"{found['n']:,}", fontsize=8, color="#56616c", ha="right", **place)
+        on_the_right(ax, line, f"{found['n']:,.0f}")
         if np.isnan(found["value"]):
-            ax.text(0.01, line, "not enough data", fontsize=8, style="italic", color=FAINT, **place)
+            ax.text(0.01, line, "not enough data", fontsize=8, style="italic", color=FAINT, va="center")
             return
+        shade = colour if found["compared"] else FAINT
         if not np.isnan(found["low"]):
-            ax.plot([found["low"], found["high"]], [line, line], color=colour, lw=2, solid_capstyle="butt")
-        ax.plot([found["value"]], [line], "o", ms=6, color=colour, zorder=3, clip_on=False)
+            ax.plot([found["low"], found["high"]], [line, line], color=shade, lw=2, solid_capstyle="butt")
+        face = colour if found["compared"] else "white"
+        ax.plot([found["value"]], [line], "o", ms=6, mfc=face, mec=shade, mew=1.5, zorder=3, clip_on=False)
 
     def _dress(self, ax: Axes, rows: list[tuple[float, str]], end: float) -> None:
         label, name = RATES[self.rate]
         ax.set_xlim(-0.015, 1.015)
         ax.set_ylim(end - 0.4, -0.9)
         ax.set_yticks([line for line, _ in rows], [text for _, text in rows], fontsize=8.5)
-        for tick, (_, text) in zip(ax.get_yticklabels(), rows, strict=True):
-            tick.set_fontweight("bold" if text in self.names else "normal")
-        ax.text(
-            1.15, -0.75, "videos", transform=ax.get_yaxis_transform(), ha="right", fontsize=8, color="#56616c"
-        )
+        on_the_right(ax, -0.75, "videos")
         share_axis(ax.xaxis, f"share of {label} videos, 95 % interval")
-        ax.set_title(
-            f"{name}, by {title(self.attribute)}", fontsize=9.5, loc="left", pad=10, fontweight="bold"
-        )
+        ax.set_title(name, fontsize=10, loc="left", pad=10, fontweight="bold")
         bare(ax)
         ax.spines["left"].set_visible(False)
 

@@ -71,10 +71,6 @@ def page(found: Mapping[str, Any]) -> str:
     return render_page("Fairness audit", sections, subtitle=QUESTION, footer=_footer(settings))
 
 
-def _verdicts(findings: Findings) -> Markup:
-    return joined([verdicts(findings), surprises(findings)])
-
-
 def _groups(findings: Findings) -> Markup:
     return by_dataset(findings, lambda _, audit: _rates(audit, findings))
 
@@ -97,7 +93,7 @@ def _footer(settings: Mapping[str, Any]) -> str:
 
 # (anchor, heading, what makes it), in reading order; the run's report links to the anchors.
 PARTS: tuple[tuple[str, str, Callable[[Findings], Markup]], ...] = (
-    ("answer", "The answer", _verdicts),
+    ("answer", "The answer", verdicts),
     ("about", "What was audited", about),
     ("support", "Who was compared", support),
     ("groups", "Error rates by group", _groups),

@@ -7,10 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.fairness.report_shared import Findings, absent, aside, bullets, heading, joined, record_table
+from unmasked.fairness.report_shared import Findings, absent, aside, heading, joined, record_table
 from unmasked.fairness.tables import COMPARED
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import is_missing, percent, points_only
+from unmasked.fairness.wording import is_missing, number, percent, points_only, share_text
 
 INTRO = (
     "Groups come from annotations, most of them made by a machine. A mistaken annotation mixes groups, so it "
@@ -40,12 +40,62 @@ def annotation(findings: Findings) -> Markup:
 def _dataset(part: Mapping[str, Any]) -> Markup:
     parts: list[str] = []
     if part.get("conflicts"):
-        parts.append(_records(part["conflicts"], "Videos whose frames disagree on a group"))
+        parts.append(
+            record_table(list(map(_conflict, part["conflicts"])), caption="Videos whose frames disagree")
+        )
     if part.get("agreement"):
-        parts.append(_records(part["agreement"], "Two sources of annotation compared"))
+        caption = "Two sources of annotation on the same videos; kappa is 1 for agreement and 0 for chance"
+        parts.append(record_table(list(map(_agreement, part["agreement"])), caption=caption))
+    if part.get("measured_sensitivity"):
+        caption = "Gaps in points if annotations were as wrong as the two sources disagree"
+        parts.append(record_table(list(map(_measured, part["measured_sensitivity"])), caption=caption))
     if part.get("sensitivity"):
         parts += [aside(NOISE), _sensitivity(part["sensitivity"])]
     return joined(parts)
+
+
+def _conflict(one: Mapping[str, Any]) -> dict[str, Any]:
+    pairs = ", ".join(f"{pair} ({count:,})" for pair, count in (one.get("pairs") or {}).items())
+    return {
+        "groups of": title(one["attribute"]),
+        "videos": one["videos"],
+        "of these, frames disagree": one["conflicting"],
+        "share": percent(one.get("share")),
+        "between": pairs or "–",
+    }
+
+
+def _agreement(one: Mapping[str, Any]) -> dict[str, Any]:
+    kappa = one.get("kappa")
+    low, high = (number(limit) for limit in one.get("kappa_ci") or [None, None])
+    return {
+        "groups of": title(one["attribute"]),
+        "videos in both": one["videos"],
+        "agree (95\u00a0%)": share_text(one["share"], one.get("share_ci") or [None, None]),
+        "kappa (95\u00a0%)": "–" if is_missing(kappa) else f"{kappa:.2f} ({low:.2f}–{high:.2f})",
+        "most often confused": _confused(one.get("confusion") or {}),
+    }
+
+
+def _confused(confusion: Mapping[str, Mapping[str, int]]) -> str:
+    """The pair of groups that the sources take for one another most often."""
+    wrong = [
+        (count, f"{ours} / {theirs} ({count:,})")
+        for ours, row in confusion.items()
+        for theirs, count in row.items()
+        if ours != theirs and count
+    ]
+    return max(wrong)[1] if wrong else "–"
+
+
+def _measured(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "groups of": title(one["attribute"]),
+        "what was compared": COMPARED.get(one["metric"], one["metric"]),
+        "as annotated": points_only(one["gap"]),
+        "people under another group": percent(one["noise"]),
+        "then": _spread(one),
+    }
 
 
 def _sensitivity(entries: Sequence[Mapping[str, Any]]) -> Markup:
@@ -57,6 +107,8 @@ def _sensitivity(entries: Sequence[Mapping[str, Any]]) -> Markup:
             one["noise"]: one for one in entries if (one["attribute"], one["metric"]) == (attribute, metric)
         }
         row = {"groups of": title(attribute), "what was compared": COMPARED.get(metric, metric)}
+        if "gap" in next(iter(found.values())):
+            row["as annotated"] = points_only(next(iter(found.values()))["gap"])
         rows.append(row | {f"{percent(noise)} mistaken": _spread(found.get(noise)) for noise in noises})
     return record_table(rows, caption="Mean gap in points, and the range of 95 % of the repetitions")
 
@@ -66,28 +118,3 @@ def _spread(entry: Mapping[str, Any] | None) -> str:
         return "–"
     low, high = points_only(max(entry["gap_low"], 0)), points_only(max(entry["gap_high"], 0))
     return f"{points_only(entry['gap_mean'])} ({low}–{high})"
-
-
-def _records(entries: Sequence[Any], caption: str) -> Markup:
-    """Records as they come: their keys head the columns, shares become per cent."""
-    if not all(isinstance(one, Mapping) for one in entries):
-        return joined([aside(caption), bullets([str(one) for one in entries])])
-    names = list(dict.fromkeys(name for one in entries for name in one))
-    rows = [{_head(name): _plain(name, one.get(name)) for name in names} for one in entries]
-    return record_table(rows, caption=caption)
-
-
-def _head(name: str) -> str:
-    return {"attribute": "groups of", "n": "compared"}.get(name, name.replace("_", " "))
-
-
-def _plain(name: str, value: Any) -> Any:
-    if name == "attribute":
-        return title(str(value))
-    if isinstance(value, float) and not is_missing(value):
-        return percent(value) if 0 <= value <= 1 and name != "kappa" else f"{value:.3g}"
-    if isinstance(value, (list, tuple)):
-        return "–".join(percent(one) if isinstance(one, float) else str(one) for one in value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_plain(str(key), one)}" for key, one in value.items())
-    return "–" if is_missing(value) else value

@@ -53,7 +53,8 @@ def breakdowns(findings: Findings) -> Markup:
 INTRO = (
     "One method of manipulation may fail one group and the next method another: pooled, the two cancel and "
     "the detector looks fair. Each row is the gap within one level; “pooled” takes all together, “mean of "
-    "the levels” is the gap one would meet on average. A darker cell is a wider gap."
+    "the levels” is the gap met on average. A darker cell is a wider gap. This is a search and "
+    "not among the comparisons declared above; p is corrected over everything looked at here."
 )
 
 
@@ -82,6 +83,8 @@ def _matrix(by: str, strata: Sequence[Mapping[str, Any]]) -> Markup:
         rows.append((str(level), [_level(entry) for entry in found]))
     rows.append(("pooled", [_whole(one["pooled"]["gap"], one["pooled"]["worst_group"]) for one in strata]))
     rows.append(("mean of the levels", [_whole(one["averaged"], None) for one in strata]))
+    if any("standardised" in one for one in strata):
+        rows.append(("every level weighed alike", [_whole(one.get("standardised"), None) for one in strata]))
     name = WORDS.get(by, by.replace("_", " "))
     return heat_table(rows, [name, *columns], f"Gaps in points by {name}, with 95 % intervals")
 
@@ -92,7 +95,8 @@ def _level(entry: Mapping[str, Any] | None) -> Cell:
     n = f"{entry['n']:,} videos"
     if is_missing(entry["gap"]):
         return Cell("not enough data", n, greyed=True)
-    p = "" if is_missing(entry["p_value"]) else f", p {p_text(entry['p_value'])}"
+    p_value = entry.get("p_adjusted", entry["p_value"])
+    p = "" if is_missing(p_value) else f", p {p_text(p_value)}"
     worst = f", worst: {entry['worst_group']}" if entry["worst_group"] else ""
     return Cell(f"{gap_text(entry['gap'], entry['gap_ci'])}{worst}", f"{n}{p}", entry["gap"] / WIDEST)
 
@@ -114,23 +118,36 @@ def _simpson(one: Mapping[str, Any]) -> str:
 
 
 def _changes(findings: Findings) -> Markup:
-    """How each gap moves from the source dataset to each target at the threshold carried over."""
+    """How each gap moves from the source to each target, and from another detector to this one."""
     changes = findings.whole.get("changes") or []
-    if not changes:
-        if not findings.several:
-            return Markup("")
-        how = "Name the dataset it was trained on: source=NAME."
-        return joined(
-            [heading(3, "From dataset to dataset"), absent("Changes of gaps were not measured.", how)]
+    between = [one for one in changes if one.get("kind", "dataset") == "dataset"]
+    detectors = [one for one in changes if one.get("kind") == "detector"]
+    parts: list[str] = []
+    if between:
+        text = (
+            "The threshold was fitted on the source and carried over as it is; different people are in the "
+            "two. A marked change is one whose interval leaves out zero. What the detector is worth on each "
+            "dataset stands under the answer."
         )
+        parts += [heading(3, "From dataset to dataset"), aside(text), _moved(between)]
+    elif findings.several:
+        how = Markup("Name the dataset the detector was made on: {}.").format(code("source=NAME"))
+        parts += [heading(3, "From dataset to dataset"), absent("Changes of gaps were not measured.", how)]
+    if detectors:
+        text = "Both detectors judged the same videos. A marked change is one whose interval leaves out zero."
+        parts += [heading(3, "From one detector to another"), aside(text), _moved(detectors)]
+    return joined(parts)
+
+
+def _moved(changes: Sequence[Mapping[str, Any]]) -> Markup:
     rows = [
         {
             "from": one["source"],
             "to": one["target"],
             "groups of": title(one["attribute"]),
             "what was compared": COMPARED.get(one["metric"], one["metric"]),
-            "gap there, points": points_only(one["gap_source"]),
-            "gap here, points": points_only(one["gap_target"]),
+            "gap before, points": points_only(one["gap_source"]),
+            "gap after, points": points_only(one["gap_target"]),
             "change (95\u00a0%)": change_text(one["change"], one["change_ci"]),
             "note": named(one.get("note") or None),
         }
@@ -139,18 +156,7 @@ def _changes(findings: Findings) -> Markup:
     if not any(one.get("note") for one in changes):
         for row in rows:
             del row["note"]
-    clear = [_is_clear(one) for one in changes]
-    text = (
-        "The threshold was fitted on the source and carried over as it is. A marked change is one whose "
-        "interval leaves out zero. What the detector is worth on each dataset stands under the answer."
-    )
-    return joined(
-        [
-            heading(3, "From dataset to dataset"),
-            aside(text),
-            record_table(rows, caption="Change of each gap", marked=clear),
-        ]
-    )
+    return record_table(rows, caption="Change of each gap", marked=[_is_clear(one) for one in changes])
 
 
 def _is_clear(one: Mapping[str, Any]) -> bool:

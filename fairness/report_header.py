@@ -113,7 +113,7 @@ def _datasets(findings: Findings) -> Markup:
 def threshold_origin(audit: Mapping[str, Any]) -> str:
     """How the audit's threshold was chosen and on what, where that was recorded."""
     used = audit["settings"]["threshold"]
-    if audit["settings"].get("rule"):
+    if audit["settings"].get("rule", "given") != "given":
         point: Mapping[str, Any] = audit["settings"]
     else:
         same = [one for one in audit.get("operating_points") or [] if abs(one["value"] - used) < 1e-9]

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from unmasked.evaluation.page import callout, svg
 from unmasked.fairness.figures_changes import FairnessUtility
-from unmasked.fairness.report_shared import Findings, absent, aside, bullets, code, joined, record_table
+from unmasked.fairness.report_shared import (
+    Findings,
+    absent,
+    aside,
+    bullets,
+    code,
+    details,
+    joined,
+    record_table,
+)
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import change_text, is_missing, number, percent, points_only
+from unmasked.fairness.wording import change_text, is_missing, number, percent, points, points_only
 
 NAMES = {
     "group_thresholds": "a threshold for each group",
+    "capped_group_thresholds": "a threshold for each group, none below the one for all",
     "threshold_optimizer": "fairlearn’s ThresholdOptimizer",
-    "group_calibration": "scores calibrated for each group",
-    "reweighting": "training with reweighted groups",
-    "balanced_sampling": "training with groups drawn equally often",
-    "cvar": "training on the worst losses (CVaR)",
-    "nested_cvar": "training on the worst losses within groups (nested CVaR)",
-    "group_dro": "training for the worst group (GroupDRO)",
+    "group_platt": "scores calibrated for each group (Platt)",
+    "group_isotonic": "scores calibrated for each group (isotonic)",
 }
-GAPS = ("gap", "fpr_gap", "equalized_odds_difference")
-UTILITIES = ("balanced_accuracy", "accuracy", "auc")
+UTILITY = "balanced_accuracy"
 INTRO = (
     "Each remedy was fitted on data other than what it is judged on. Up is more useful, left is fairer; a "
-    "remedy is worth having if it goes left without going down. Hollow: it narrows the gap by making "
-    "everybody worse off (levelling down)."
+    "remedy is worth having if it goes left without going down. Hollow: it narrows the gap "
+    "without anybody gaining (levelling down)."
 )
 
 
@@ -50,6 +55,7 @@ def mitigation(findings: Findings) -> Markup:
         found = [one for one in methods if (one["applied_to"], one["attribute"]) == (applied_to, attribute)]
         parts.append(_figure(found))
         parts.append(_table(found, f"{applied_to}, groups of {title(attribute)}"))
+        parts.append(_doubts(found))
     if warnings:
         parts.append(
             callout("note", bullets(list(dict.fromkeys(warnings))), title="Before you use one of these")
@@ -58,60 +64,92 @@ def mitigation(findings: Findings) -> Markup:
 
 
 def _figure(methods: Sequence[Mapping[str, Any]]) -> Markup:
-    gap, useful = _pick(methods, GAPS), _pick(methods, UTILITIES)
-    if not gap or not useful:
-        return Markup("")
+    gap, utility = _gap(methods[0]), _words(methods[0].get("utility", UTILITY))
+    useful = methods[0].get("utility", UTILITY)
+    names = [f"{place} {_name(one)}" for place, one in enumerate(methods, start=1)]
+    before = methods[0]["before"]
     display = FairnessUtility(
-        gap=_words(gap),
-        utility=_words(useful),
+        gap=gap,
+        utility=utility,
         methods={
-            f"{place} {_name(one)}": {
-                "gap": number(one["after"][gap]),
-                "utility": number(one["after"][useful]),
-            }
-            for place, one in enumerate(methods)
+            name: {"gap": number(one["after"]["gap"]), "utility": number(one["after"][useful])}
+            for name, one in zip(names, methods, strict=True)
         },
-        before={"gap": number(methods[0]["before"][gap]), "utility": number(methods[0]["before"][useful])},
-        bad={f"{place} {_name(one)}" for place, one in enumerate(methods) if one["levelling_down"]},
+        before={"gap": number(before["gap"]), "utility": number(before[useful])},
+        bad={name for name, one in zip(names, methods, strict=True) if one["levelling_down"]},
     ).plot()
     assert display.figure_ is not None
-    return svg(display.figure_, alt=f"{_words(gap)} against {_words(useful)}, before and after each remedy")
+    return svg(display.figure_, alt=f"{gap} against {utility}, before and after each remedy, as in the table")
 
 
 def _table(methods: Sequence[Mapping[str, Any]], caption: str) -> Markup:
-    gap, useful = _pick(methods, GAPS), _pick(methods, UTILITIES)
+    useful = methods[0].get("utility", UTILITY)
     rows = [
         {
             "": str(place),
             "remedy": _name(one),
-            "fitted on": one["fitted_on"],
-            "gap before → after, points": _arrow(one, gap, points_only),
-            "change of the gap (95\u00a0%)": change_text(one["gap_change"], one["gap_change_ci"]),
+            f"{_gap(one)} before → after, points": _arrow(one, "gap", points_only),
+            "change (95\u00a0%)": change_text(one["gap_change"], one["gap_change_ci"]),
             f"{_words(useful)} before → after": _arrow(one, useful, percent),
-            "its change in points (95\u00a0%)": change_text(one["utility_change"], one["utility_change_ci"]),
-            "levelling down": "yes: everybody is worse off" if one["levelling_down"] else "no",
+            "its change, points (95\u00a0%)": change_text(one["utility_change"], one["utility_change_ci"]),
+            **_price(one),
+            "worst-off group": _worst_off(one),
+            "levelling down": "yes: nobody gains" if one["levelling_down"] else "no",
         }
         for place, one in enumerate(methods, start=1)
     ]
-    return record_table(rows, caption=caption)
+    return record_table(rows, caption=f"{caption}; fitted on {methods[0]['fitted_on']}")
 
 
-def _arrow(one: Mapping[str, Any], metric: str, shown: Any) -> str:
-    if not metric or is_missing(one["after"].get(metric)):
+def _doubts(methods: Sequence[Mapping[str, Any]]) -> Markup:
+    """What is left where the group of a person is not known, or wrong, when the decision is made."""
+    rows = [
+        {
+            "remedy": _name(one),
+            "gap as it is, points": points_only(one["before"]["gap"]),
+            "with the group known": points_only(one["after"]["gap"]),
+            "with no group known": points_only(one["group_unknown"]["gap"]),
+            f"with {percent(one['group_wrong']['share'])} wrong": points_only(one["group_wrong"]["gap_mean"]),
+        }
+        for one in methods
+        if one.get("group_unknown") and one.get("group_wrong")
+    ]
+    if not rows:
+        return Markup("")
+    text = "These remedies must know who is shown at the moment of the decision."
+    table = record_table(rows, caption="The gap where the group is not known or wrong")
+    return details("What if the group is not known, or wrong?", joined([aside(text), table]))
+
+
+def _price(one: Mapping[str, Any]) -> dict[str, str]:
+    if "tpr_change_at_same_fpr" not in one:
+        return {}
+    limits = one["tpr_change_at_same_fpr_ci"]
+    return {
+        "fakes found at the same FPR, points (95\u00a0%)": change_text(one["tpr_change_at_same_fpr"], limits)
+    }
+
+
+def _worst_off(one: Mapping[str, Any]) -> str:
+    group, gain = one["before"].get("worst_group"), one.get("worst_group_gain")
+    if group is None or is_missing(gain):
+        return "–"
+    side = "better" if gain > 0 else "worse" if gain < 0 else "as before"
+    return f"{group}: {points(abs(gain))} {side}" if gain else f"{group}: as before"
+
+
+def _arrow(one: Mapping[str, Any], metric: str, shown: Callable[[Any], str]) -> str:
+    if is_missing(one["after"].get(metric)):
         return "–"
     return f"{shown(one['before'][metric])} → {shown(one['after'][metric])}"
 
 
-def _pick(methods: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> str:
-    """The first of the metrics that every method has before and after; "" if none."""
-    for name in wanted:
-        if all(name in one["before"] and name in one["after"] for one in methods):
-            return name
-    return ""
+def _gap(one: Mapping[str, Any]) -> str:
+    return f"{str(one.get('metric', 'fpr')).upper()} gap"
 
 
 def _words(metric: str) -> str:
-    return {"fpr_gap": "FPR gap", "tpr_gap": "TPR gap", "auc": "AUC"}.get(metric, metric.replace("_", " "))
+    return {"auc": "AUC"}.get(metric, metric.replace("_", " "))
 
 
 def _name(one: Mapping[str, Any]) -> str:

@@ -22,13 +22,15 @@ from unmasked.fairness.report_shared import (
     swatch,
     utility,
 )
+from unmasked.fairness.tables import COMPARED
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import change_text, share_text
+from unmasked.fairness.wording import change_text, points_only, share_text
 
 CLASSES = {"fpr": "real", "tpr": "fake", "fnr": "fake"}
 INTRO = (
     "Each line is a group, from the videos as they are to the worst severity; lines that part say that "
-    "damage to the video hits one group harder. Bars are 95 % intervals."
+    "damage to the video hits one group harder. Upright bars are 95 % intervals; dotted groups are too "
+    "small to be compared."
 )
 
 
@@ -50,8 +52,10 @@ def perturbations(findings: Findings) -> Markup:
             parts.append(utility(findings.audits[dataset]))
         for attribute in dict.fromkeys(one["attribute"] for one in here):
             found = [one for one in here if one["attribute"] == attribute]
-            parts.append(side_by_side(list(_panels(found, findings, dataset, attribute))))
-            parts.append(details(f"By {title(attribute)} in numbers", _table(found, findings, attribute)))
+            panels = side_by_side(list(_panels(found, findings, dataset, attribute)))
+            parts += [findings.heading(f"By {title(attribute)}"), panels]
+            parts.append(_gaps(findings, dataset, attribute))
+            parts.append(details("The same in numbers", _table(found, findings, attribute)))
     return joined(parts)
 
 
@@ -64,6 +68,7 @@ def _panels(
             continue
         drawn = [one for one in entries if (one["perturbation"], one["metric"]) == (perturbation, metric)]
         sizes = _sizes(findings, dataset, attribute, CLASSES[metric])
+        sizes |= {one["group"]: one["videos"] for one in drawn if one.get("videos") is not None}
         name = f"{str(perturbation).replace('_', ' ')}: {RATES[metric]}"
         display = PerturbationLines.from_entries(
             drawn, name, sizes, findings.colours.get(attribute, {})
@@ -72,6 +77,27 @@ def _panels(
         yield svg(
             display.figure_, alt=f"{name} by {title(attribute)} and severity; numbers in the table below"
         )
+
+
+def _gaps(findings: Findings, dataset: str, attribute: str) -> Markup:
+    """How the gap between the groups moves with each perturbation, the same videos before and after."""
+    rows = [
+        {
+            "perturbation": f"{str(one['perturbation']).replace('_', ' ')} {one['severity']:g}",
+            "what was compared": COMPARED.get(one["metric"], one["metric"]),
+            "gap without it, points": points_only(one["gap_clean"]),
+            "gap with it, points": points_only(one["gap"]),
+            "change (95\u00a0%)": change_text(one["change"], one["change_ci"]),
+        }
+        for one in findings.whole.get("perturbation_gaps") or []
+        if (one["dataset"], one["attribute"]) == (dataset, attribute)
+    ]
+    if not rows:
+        return Markup("")
+    caption = f"Gaps between groups of {title(attribute)}"
+    return details(
+        f"How the gaps between groups of {title(attribute)} change", record_table(rows, caption=caption)
+    )
 
 
 def _sizes(findings: Findings, dataset: str, attribute: str, label: str) -> dict[str, float]:

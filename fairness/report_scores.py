@@ -57,7 +57,7 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
             alt = f"Share of fakes against mean score, by {title(attribute)}"
             drawn.append(svg(curves.figure_, alt=alt))
         if drawn:
-            parts.append(side_by_side(drawn))
+            parts += [findings.heading(f"By {title(attribute)}"), side_by_side(drawn)]
         if found.get("cross_auc"):
             parts.append(_cross(attribute, found["cross_auc"], found["groups"]))
     return joined([utility(audit), *parts]) if parts else Markup("")

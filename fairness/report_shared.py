@@ -53,6 +53,10 @@ class Findings:
         """Whether more than one dataset was audited, so that each needs a heading."""
         return len(self.audits) > 1
 
+    def heading(self, text: str) -> Markup:
+        """A heading within a dataset's part: h3, or h4 below the name of one of several."""
+        return heading(4 if self.several else 3, text)
+
     def colour(self, attribute: str, group: str) -> str:
         """The colour of a group wherever it is drawn; black for one that no audit lists."""
         return self.colours.get(attribute, {}).get(group, "#000000")

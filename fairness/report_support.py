@@ -90,10 +90,15 @@ def _left_out(audit: Mapping[str, Any]) -> Markup:
     if not together:
         return paragraph("No group was left out.")
     items = [
-        f"{title(attribute)}: {listed(groups)} left out of {metrics} ({reason})"
+        f"{title(attribute)}: {_who(groups, audit, attribute)} left out of {metrics} ({reason})"
         for (attribute, metrics, reason), groups in together.items()
     ]
     return joined([paragraph("Left out of gaps:"), bullets(items)])
+
+
+def _who(groups: list[str], audit: Mapping[str, Any], attribute: str) -> str:
+    everyone = len(groups) > 1 and len(groups) == len(audit["attributes"][attribute]["groups"])
+    return "every group" if everyone else listed(groups)
 
 
 def _map(attribute: str, parts: tuple[str, str], audit: Mapping[str, Any]) -> Markup:

@@ -56,7 +56,8 @@ def _threshold(findings: Findings) -> str:
             for attribute, entries in point["attributes"].items():
                 for one in entries:
                     low = one["fpr_ci"][0]
-                    if is_missing(low) or low <= float(share) or one["group"] == "unknown":
+                    few = "fpr" not in one.get("compared", ["fpr"]) or one["group"] == "unknown"
+                    if few or is_missing(low) or low <= float(share):
                         continue
                     over = one["fpr"] - float(share)
                     text = (
@@ -88,7 +89,7 @@ def _change(findings: Findings) -> str:
     """The gap that surely grows most from the source to a target."""
     worst: tuple[float, str] = (0.0, "")
     for one in findings.whole.get("changes") or []:
-        if is_missing(one["change"]) or is_missing(one["change_ci"][0]) or one["change_ci"][0] <= 0:
+        if is_missing(one["change_ci"][0]) or one["change_ci"][0] <= 0:
             continue
         moved = change_text(one["change"], one["change_ci"])
         text = (
@@ -124,7 +125,8 @@ def _harm(one: Mapping[str, Any]) -> float | None:
     if one["metric"] == "tpr":
         low, high = -high, -low
     change = -one["change"] if one["metric"] == "tpr" else one["change"]
-    return float(change) if low > 0 and one["group"] != "unknown" else None
+    known = one["group"] != "unknown" and one.get("compared", True)
+    return float(change) if known and low > 0 else None
 
 
 def _annotation(findings: Findings) -> str:
@@ -149,4 +151,4 @@ def _levelling(findings: Findings) -> str:
     bad = sum(bool(one["levelling_down"]) for one in methods)
     if not bad:
         return ""
-    return f"{bad} of {len(methods)} remedies tried narrow a gap by making everybody worse off."
+    return f"{bad} of {len(methods)} remedies tried narrow a gap without anybody gaining (levelling down)."

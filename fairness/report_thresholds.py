@@ -62,8 +62,8 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
             assert display.figure_ is not None
             alt = f"{name} by {title(attribute)} at each threshold; the table below holds the numbers"
             drawn.append(svg(display.figure_, alt=alt))
-        parts.append(side_by_side(drawn))
-        parts.append(details(f"By {title(attribute)} in numbers", _table(points, attribute, findings)))
+        parts += [findings.heading(f"By {title(attribute)}"), side_by_side(drawn)]
+        parts.append(details("The same in numbers", _table(points, attribute, findings)))
     return joined([*parts, _rocs(audit, findings)])
 
 

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from unmasked.evaluation.page import callout
 from unmasked.fairness import tables
 from unmasked.fairness.report_shared import Findings, bullets, details, joined, paragraph, record_table
+from unmasked.fairness.report_surprises import surprises
 from unmasked.fairness.tables import COMPARED, gaps_tested
 from unmasked.fairness.verdicts import CLASSES, ORDER, title
 from unmasked.fairness.wording import (
@@ -40,7 +41,7 @@ def verdicts(findings: Findings) -> Markup:
         details(f"How every gap was tested{_on(findings, name)}", tables.gaps(audit))
         for name, audit in findings.audits.items()
     ]
-    return joined([_callouts(told, findings), _table(findings), worth(findings), *tests])
+    return joined([_callouts(told, findings), surprises(findings), _table(findings), worth(findings), *tests])
 
 
 def answer(audit: Mapping[str, Any]) -> Markup:
@@ -111,9 +112,10 @@ def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
     if told["equivalent"]:
         parts.append(callout("good", bullets(told["equivalent"]), title="Shown to be about equal"))
     if n_left := len(told["not enough data"]):
-        text = (
-            f"{n_left} of {total} comparisons: fewer than two groups are large enough. See who was compared."
-        )
+        text = Markup(
+            "<p>In {} of {} comparisons fewer than two groups are large enough: see "
+            '<a href="#support">who was compared</a>.</p>'
+        ).format(n_left, total)
         parts.append(callout("note", text, title="Could not be compared"))
     return joined(parts)
 

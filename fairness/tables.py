@@ -35,7 +35,7 @@ def gaps_tested(audit: Mapping[str, Any], verdict: str | None = None) -> list[tu
 def by_group(audit: Mapping[str, Any], findings: Findings) -> Markup:
     """For each attribute a table of its groups' rates with intervals; the worst of a disparity is marked."""
     shown = [name for name in SHOWN if name in audit["overall"]]
-    columns = ["group", "real videos", "fake videos", *(_head(name) for name in shown)]
+    columns = ["group", "videos: real + fake", *(_head(name) for name in shown)]
     parts = []
     for attribute, found in audit["attributes"].items():
         worst = {
@@ -53,8 +53,7 @@ def by_group(audit: Mapping[str, Any], findings: Findings) -> Markup:
             table(
                 pd.DataFrame(rows, columns=columns, dtype=object),  # keeps Markup as it is
                 caption=f"By {title(attribute)}: estimate and 95 % interval",
-                formats={"real videos": ",", "fake videos": ","},
-                highlight=pd.DataFrame([*marks, [False] * len(shown)], columns=columns[3:]),
+                highlight=pd.DataFrame([*marks, [False] * len(shown)], columns=columns[2:]),
             )
         )
     return Markup("\n").join(parts)
@@ -136,9 +135,10 @@ def _title(metric: str) -> str:
 def _group_cell(entry: Mapping[str, Any], colour: str) -> Markup:
     compared = {"fpr", "tpr"} & set(entry["compared"])
     name = swatch(colour, entry["group"])
-    return name if compared else Markup('{} <span class="soft">(not compared)</span>').format(name)
+    return name if compared else Markup('{}<br><span class="soft">not compared</span>').format(name)
 
 
 def _row(name: str | Markup, entry: Mapping[str, Any], shown: list[str]) -> list[Any]:
     support = entry["support"]
-    return [name, support["real_videos"], support["fake_videos"], *(cell(entry, metric) for metric in shown)]
+    videos = f"{support['real_videos']:,} + {support['fake_videos']:,}"
+    return [name, videos, *(cell(entry, metric) for metric in shown)]
