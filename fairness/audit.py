@@ -302,7 +302,8 @@ def audit_rows(
     levels = cut(rows.label, rows.score)
     slices = [measure(rows, groups[name], settings, levels) for name in groups.columns]
     everyone = measure(rows, pd.Series("everyone", index=groups.index, name=""), settings, levels)
-    tests = compare(slices, everyone, settings)
+    constant = constant_detector(slices, everyone)
+    tests = compare(slices, everyone, constant, settings)
     by_group = _stacked(slices, "values")
     null_floor = tests.set_index(["attribute", "metric"])[["null_mean", "null_floor"]]
     return Audit(
@@ -320,7 +321,7 @@ def audit_rows(
         tests=tests,
         null_floor=null_floor.rename(columns={"null_mean": "mean", "null_floor": "p95"}),
         verdicts=verdicts.sentences(tests, by_group, settings),
-        constant_detector=constant_detector(slices, everyone),
+        constant_detector=constant,
         fairlearn={one.attribute: fairlearn_measures(one) for one in slices},
         spread={one.attribute: spread_of(one) for one in slices},
         cross_auc={one.attribute: one.cross_auc for one in slices},

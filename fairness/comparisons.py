@@ -23,14 +23,20 @@ TEST_COLUMNS = (
     *("verdict", "worst_group", "best_group", "n_needed", "equivalence_high", "constant_gap", "utility"),
 )
 ALPHA = 0.05
+FAIRLEARN = ("demographic_parity", "equal_opportunity", "equalized_odds")
 
 
-def compare(slices: list[Slice], everyone: Slice, settings: Settings) -> pd.DataFrame:
-    """The tests of an audit: a row for every attribute and metric, columns `TEST_COLUMNS`."""
+def compare(
+    slices: list[Slice], everyone: Slice, constant: dict[str, Any], settings: Settings
+) -> pd.DataFrame:
+    """The tests of an audit: a row for every attribute and metric, columns `TEST_COLUMNS`.
+
+    ``constant`` is what `constant_detector` gives: its gap and the detector's use (balanced accuracy over
+    all rows) stand beside every gap.
+    """
     tests = pd.DataFrame([_compare(one, name, settings) for one in slices for name in TESTED + SHOWN])
-    constant = constant_detector(slices, everyone)["gaps"]
     pairs = zip(tests["attribute"], tests["metric"], strict=True)
-    tests["constant_gap"] = [constant[attribute][metric] for attribute, metric in pairs]
+    tests["constant_gap"] = [constant["gaps"][attribute][metric] for attribute, metric in pairs]
     tests["utility"] = float(everyone.values["balanced_accuracy"].iloc[0])
     return judged(tests, settings)
 
@@ -39,34 +45,33 @@ def judged(tests: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Tests with Holm's correction over all of them, and the verdict that follows."""
     tests = tests.copy()
     tests["p_adjusted"] = holm(tests["p_value"].to_numpy())
-    tests["verdict"] = [_verdict(row, settings.margin) for _, row in tests.iterrows()]
+    tests["verdict"] = [_verdict(row, settings.margin) for row in tests.to_dict("records")]
     tests.loc[tests["verdict"] != "inconclusive", "n_needed"] = np.nan
     return tests[[*tests.columns.difference(TEST_COLUMNS, sort=False), *TEST_COLUMNS]]
 
 
 def _compare(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
     """One row of `Audit.tests`, without what depends on the other rows."""
-    kept = one.in_gap[metric]
-    values = one.values.loc[kept, metric]
-    support = one.support[kept]
-    behind = counted_rows(support, metric, settings)
-    estimate = values.to_numpy(), one.variance.loc[kept, metric].to_numpy()
-    given = (*estimate, units_behind(support, metric), behind)
+    kept = one.in_gap[metric].to_numpy()
+    values = one.values[metric].to_numpy()[kept]
+    behind, units = counted_rows(one.support, metric, settings)[kept], units_behind(one.support, metric)[kept]
+    given = (values, one.variance[metric].to_numpy()[kept], units, behind)
     low, high = gap_interval(*given)
-    observed, null = float(gap(values.to_numpy())), one.null[metric]
+    observed, null = float(gap(values)), one.null[metric]
     row: dict[str, Any] = {"attribute": one.attribute, "metric": metric, "gap": observed}
     row |= {"ci_low": low, "ci_high": high, "equivalence_high": gap_interval(*given, confidence=0.9)[1]}
     row["null_floor"] = float(np.quantile(null, 0.95)) if len(null) else np.nan
     row["null_mean"] = float(np.mean(null)) if len(null) else np.nan
     row["p_value"] = permutation_p(observed, null) if metric in TESTED else np.nan
-    videos = int(support[[f"{name}_videos" for name in needs(metric)]].to_numpy().sum())
+    videos = sum(int(one.support[f"{name}_videos"].to_numpy()[kept].sum()) for name in needs(metric))
     row["n_needed"] = units_needed(observed, high, videos, settings.margin)
-    ends = [None, None] if not observed > 0 else [values.idxmin(), values.idxmax()]
+    names = one.values.index[kept]
+    ends = [None, None] if not observed > 0 else [names[values.argmin()], names[values.argmax()]]
     row["worst_group"], row["best_group"] = ends if HIGHER_IS_BETTER[metric] else ends[::-1]
     return row
 
 
-def _verdict(row: pd.Series, margin: float) -> str:
+def _verdict(row: dict[str, Any], margin: float) -> str:
     if np.isnan(row["gap"]):
         return "not enough data"
     if np.isnan(row["p_value"]):
@@ -101,7 +106,7 @@ def constant_detector(slices: list[Slice], everyone: Slice) -> dict[str, Any]:
         "decision": "everything is called fake",
         "overall": _constant(everyone).iloc[0].to_dict(),
         "gaps": gaps,
-        "fairlearn": {one.attribute: fairlearn_measures(one, constant=True) for one in slices},
+        "fairlearn": {one.attribute: _fairlearn_of_constant(one) for one in slices},
     }
 
 
@@ -121,19 +126,28 @@ def _all_fake(counts: np.ndarray) -> np.ndarray:
     return np.stack([none, counts[:, :2].sum(axis=1), none, counts[:, 2:].sum(axis=1)], axis=1)
 
 
-def fairlearn_measures(one: Slice, *, constant: bool = False) -> dict[str, float]:
+def _fairlearn_of_constant(one: Slice) -> dict[str, float]:
+    """What `fairlearn_measures` gives for a detector that calls everything fake: no difference anywhere."""
+    perfect = {"difference": 0.0, "ratio": 1.0} if one.in_gap["auc"].sum() >= 2 else {}
+    return {
+        f"{name}_{kind}": perfect.get(kind, float("nan"))
+        for name in FAIRLEARN
+        for kind in ("difference", "ratio")
+    }
+
+
+def fairlearn_measures(one: Slice) -> dict[str, float]:
     """fairlearn's disparities among the groups with enough of both classes; NaN with fewer than two.
 
     One `MetricFrame` of weighted outcomes gives what fairlearn's six functions would, each of which builds
-    its own from all rows. ``constant`` is for the detector that calls everything fake.
+    its own from all rows.
     """
     from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate, true_positive_rate
 
-    measures = ("demographic_parity", "equal_opportunity", "equalized_odds")
     kept = one.in_gap["auc"].to_numpy()
     if kept.sum() < 2:
-        return {f"{name}_{kind}": float("nan") for name in measures for kind in ("difference", "ratio")}
-    counts = (_all_fake(one.counts) if constant else one.counts)[kept]
+        return {f"{name}_{kind}": float("nan") for name in FAIRLEARN for kind in ("difference", "ratio")}
+    counts = one.counts[kept]
     group, outcome = np.nonzero(counts)
     functions = {"selected": selection_rate, "tpr": true_positive_rate, "fpr": false_positive_rate}
     weight = {"sample_weight": counts[group, outcome]}

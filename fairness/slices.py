@@ -132,9 +132,9 @@ def measure(rows: Rows, groups: pd.Series, settings: Settings, levels: Levels | 
         drawn.append(histograms)
     table = pd.DataFrame(values, index=names, columns=list(METRICS))
     spread_table = pd.DataFrame(variance, index=names, columns=list(METRICS))
-    low, high = _intervals(table, spread_table, support, rows_behind(support, settings))
+    low, high = _intervals(table, spread_table, support, settings)
     enough = _enough(support, settings)
-    in_gap = pd.DataFrame({name: enough[list(needs(name))].all(axis=1) for name in METRICS})
+    in_gap = _in_gap(enough)
     return Slice(
         attribute=str(groups.name),
         support=support,
@@ -150,20 +150,22 @@ def measure(rows: Rows, groups: pd.Series, settings: Settings, levels: Levels | 
     )
 
 
-def rows_behind(support: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """How many rows of each class a rate counts: videos, or frames."""
+def rows_behind(support: pd.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
+    """How many rows of each class a rate counts, (J,) each: videos, or frames."""
     kind = "videos" if settings.level == "video" else "frames"
-    return pd.DataFrame({name: support[f"{name}_{kind}"] for name in BOTH})
+    return {name: support[f"{name}_{kind}"].to_numpy() for name in BOTH}
 
 
 def units_behind(support: pd.DataFrame, metric: str) -> np.ndarray:
     """How many units of resampling a metric rests on: those that hold the class it needs (the rarer one)."""
-    return support[[f"{name}_clusters" for name in needs(metric)]].min(axis=1).to_numpy(dtype=np.float64)
+    of_class = [support[f"{name}_clusters"].to_numpy() for name in needs(metric)]
+    return np.min(of_class, axis=0).astype(np.float64)
 
 
 def counted_rows(support: pd.DataFrame, metric: str, settings: Settings) -> np.ndarray:
     """How many rows of the classes that a metric needs each group has."""
-    return rows_behind(support, settings)[list(needs(metric))].sum(axis=1).to_numpy(dtype=np.float64)
+    rows = rows_behind(support, settings)
+    return np.sum([rows[name] for name in needs(metric)], axis=0).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -220,15 +222,20 @@ def _estimate(
 
 
 def _intervals(
-    values: pd.DataFrame, variance: pd.DataFrame, support: pd.DataFrame, rows: pd.DataFrame
+    values: pd.DataFrame, variance: pd.DataFrame, support: pd.DataFrame, settings: Settings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    low, high = {}, {}
-    for name in METRICS:
-        behind = rows[list(needs(name))].sum(axis=1).to_numpy()
-        low[name], high[name] = score_interval(
-            values[name].to_numpy(), variance[name].to_numpy(), units_behind(support, name), behind
-        )
-    return pd.DataFrame(low, index=values.index), pd.DataFrame(high, index=values.index)
+    units = np.stack([units_behind(support, name) for name in METRICS], axis=1)
+    rows = np.stack([counted_rows(support, name, settings) for name in METRICS], axis=1)
+    limits = score_interval(values.to_numpy(), variance.to_numpy(), units, rows)
+    low, high = (pd.DataFrame(limit, index=values.index, columns=values.columns) for limit in limits)
+    return low, high
+
+
+def _in_gap(enough: pd.DataFrame) -> pd.DataFrame:
+    """For each group and metric: is the support there that the metric needs."""
+    of_class = {name: enough[name].to_numpy() for name in BOTH}
+    columns = {name: np.all([of_class[one] for one in needs(name)], axis=0) for name in METRICS}
+    return pd.DataFrame(columns, index=enough.index)
 
 
 def _enough(support: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -348,10 +355,10 @@ def _cross_auc(
     place[kept] = np.arange(len(kept))
     value = exact_cross_auc(rows.label, place[of_row], len(kept), levels)
     variance = cross_auc(drawn[kept], levels).var(axis=-1)
-    chosen, behind = support.iloc[kept], rows_behind(support, settings).iloc[kept]
+    chosen, behind = support.iloc[kept], rows_behind(support, settings)
     clusters = np.minimum.outer(chosen["fake_clusters"].to_numpy(), chosen["real_clusters"].to_numpy())
     low, high = score_interval(
-        value, variance, clusters, np.add.outer(behind["fake"].to_numpy(), behind["real"].to_numpy())
+        value, variance, clusters, np.add.outer(behind["fake"][kept], behind["real"][kept])
     )
     names = [str(name) for name in chosen.index]
     return [
