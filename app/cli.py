@@ -33,6 +33,7 @@ VERBS = {
     "predict": "Score every face crop with a trained detector.",
     "evaluate": "Compute metrics with intervals and the cross-dataset matrix from predictions.",
     "fairness": "Compare error rates between demographic groups, with tests that hold.",
+    "mitigate": "Try to close a gap between groups: before and after, what it costs, and who pays.",
     "explain": "Draw Grad-CAM overlays and the t-SNE map of a detector's features.",
     "report": "Put a run folder together into one self-contained HTML page.",
 }

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from unmasked.fairness.mitigation.reweighting import equal_weights
 from unmasked.ucf.config import LossConfig
 
 # (G,) sums of losses and numbers of images by cell -> the same over all processes.
@@ -184,20 +185,20 @@ class GroupDRO(nn.Module):
 
 
 class Reweighted(nn.Module):
-    """The mean loss with every group of a class weighing the same: n / (K n_gy) for its images.
+    """The mean loss with every group of a class weighing the same.
 
-    Batches of pairs hold as many reals as fakes, so within a class the weights are n_y / (G_y n_gy); over
-    a pass they average 1.
+    Batches of pairs hold as many reals as fakes whatever the table holds, so the weights n / (K n_gy) are
+    taken within each class: n_y / (G_y n_gy). They average 1.
     """
 
     weights: Tensor
 
     def __init__(self, groups: TrainingGroups) -> None:
         super().__init__()
-        cells = groups.cells
-        size = np.bincount(cells, minlength=2 * len(groups.names)).reshape(-1, 2)  # (G, 2)
-        per_class = size.sum(axis=0) / np.maximum((size > 0).sum(axis=0), 1)
-        weights = (per_class / np.maximum(size, 1)).ravel()[cells]
+        weights = np.ones(len(groups.codes))
+        for label in (0, 1):
+            member = groups.labels == label
+            weights[member] = equal_weights(groups.codes[member])
         self.register_buffer("weights", torch.from_numpy(weights).float(), persistent=False)
 
     def forward(self, losses: Tensor, rows: Tensor) -> Tensor:
