@@ -127,7 +127,7 @@ def test_unknown_and_unseen_groups_get_the_pooled_threshold():
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=30), st.floats(0, 0.99))
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=30), st.floats(0.001, 0.99))
 def test_equal_weights_choose_the_threshold_of_the_fpr_rule(scores, share):
     score = np.array(scores)
     value = weighted_threshold(score, np.full(len(score), 1 / len(score)), share)

@@ -23,6 +23,7 @@ UTILITY = "balanced_accuracy"
 DRAWS = 500
 # Resamples of curves: only their variance is used.
 CURVES = 400
+LEVELS = 1000  # their resolution, by rank
 WRONG_REPEATS = 20
 
 
@@ -157,27 +158,30 @@ def tpr_at_same_fpr(
     terms = _confusion(fold.label, called)
     by_unit = np.stack([np.bincount(code, weights=column, minlength=size) for column in terms.T], axis=1)
     distinct, level = counts.levels_of(fold.score)
-    step = -(-len(distinct) // 1000)
-    value = _price(np.ones((1, size)), by_unit, code, fold.label, level // step)[0]
+    value = _price(np.ones((1, size)), by_unit, code, fold.label, level)[0]
+    level //= -(-len(distinct) // LEVELS)
     rng = np.random.default_rng(random_state)
     stratum = strata(by_unit)
     block = int(np.clip(BLOCK // max(size, 1), 1, CURVES))
     drawn = [
-        _price(bootstrap_weights(stratum, block, rng), by_unit, code, fold.label, level // step)
+        _price(bootstrap_weights(stratum, block, rng), by_unit, code, fold.label, level)
         for _ in range(-(-CURVES // block))
     ]
     half = 1.96 * float(np.nanstd(np.concatenate(drawn)))
     return float(value), (float(value - half), float(value + half))
 
 
-def _price(weight: Array, by_unit: Array, code: np.ndarray, label: np.ndarray, level: np.ndarray) -> Array:
+def _price(
+    weight: np.ndarray, by_unit: np.ndarray, code: np.ndarray, label: np.ndarray, level: np.ndarray
+) -> Array:
     """(B,) for B sets of weights of the units."""
     after = rates(weight @ by_unit)
     found = np.empty(len(weight))
     for number, row in enumerate(weight):
         of_row = row[code]
         real, fake = (
-            counts.cumulated(np.bincount(level, weights=of_row * (label == kind))) for kind in (0, 1)
+            counts.cumulated(np.bincount(level, weights=of_row * (label == kind)).astype(np.float64))
+            for kind in (0, 1)
         )
         found[number] = after["tpr"][number] - np.interp(
             after["fpr"][number], real / real[-1], fake / fake[-1]
@@ -231,7 +235,7 @@ def _drawn(
     copies that are called fake is its probability. They belong to one unit, so intervals see one row.
     """
     certain = np.isin(after, (0, 1)).all() and np.isin(before, (0, 1)).all()
-    draws = 1 if certain else int(np.clip(BLOCK // max(len(fold), 1), 20, DRAWS))
+    draws = 1 if certain else int(np.clip(BLOCK // max(len(fold), 1), 4, DRAWS))
     rows = np.repeat(np.arange(len(fold)), draws)
     threshold = np.tile((np.arange(draws) + 0.5) / draws, len(fold))
     return rows, (before[rows], after[rows]), (threshold, threshold)

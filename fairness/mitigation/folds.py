@@ -46,7 +46,7 @@ class Fold:
     @property
     def groups(self) -> list[str]:
         """The known groups, in reading order."""
-        return [name for name in ordered(self.group.tolist()) if name != UNKNOWN]
+        return [name for name in ordered(pd.unique(self.group).tolist()) if name != UNKNOWN]
 
     def with_groups(self, group: np.ndarray) -> Fold:
         """The same rows as a deployed detector might be told of them."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness.mitigation.folds import Fold
@@ -35,7 +36,8 @@ class GroupThresholds:
 
     def of_rows(self, group: np.ndarray) -> np.ndarray:
         """(N,) the threshold of each row."""
-        return np.array([self.thresholds.get(name, self.pooled) for name in group], dtype=np.float64)
+        found = pd.Series(group, dtype=object).map(dict(self.thresholds))
+        return found.astype(np.float64).fillna(self.pooled).to_numpy()
 
     def to_dict(self) -> dict[str, Any]:
         """Thresholds by group, and for those who belong to none."""
