@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LONG_NAME = 10  # letters, beyond which a legend has one column
 RATES = {"fpr": "real called fake (FPR)", "tpr": "fakes found (TPR)", "fnr": "fakes missed (FNR)"}
 
 
@@ -90,7 +91,9 @@ class PerturbationLines:
         ax.set_ylim(-0.02, 1.02)
         share_axis(ax.yaxis, RATES.get(self.rate, self.rate))
         ax.set_title(self.name, fontsize=9.5, loc="left", fontweight="bold")
-        ax.legend(loc="upper left", bbox_to_anchor=(0, -0.2), fontsize=8, frameon=False, borderpad=0, ncols=2)
+        columns = 1 if max(map(len, self.groups), default=0) > LONG_NAME else 2
+        place_below = {"loc": "upper left", "bbox_to_anchor": (0, -0.2), "ncols": columns}
+        ax.legend(fontsize=8, frameon=False, borderpad=0, **place_below)
         bare(ax, "both")
         return self
 
@@ -121,23 +124,35 @@ class FairnessUtility:
             ax = new_axes(2.9)
         self.ax_, self.figure_ = ax, ax.get_figure(root=True)
         start = (self.before["gap"], self.before["utility"])
-        for place, (name, found) in enumerate(self.methods.items(), start=1):
-            end = (found["gap"], found["utility"])
-            if np.isnan(end).any():
-                continue
-            arrow = {"arrowstyle": "->", "color": FAINT, "lw": 1.2, "shrinkA": 5, "shrinkB": 6}
-            ax.annotate("", xy=end, xytext=start, arrowprops=arrow)
-            face = "white" if name in self.bad else "#0072B2"
-            ax.plot(*end, "o", ms=13, mfc=face, mec="#0072B2", zorder=3)
-            colour = "#0072B2" if name in self.bad else "white"
-            ax.annotate(str(place), end, ha="center", va="center", fontsize=8, color=colour, zorder=4)
+        for end, places, bad in self._places():
+            arrow = {"arrowstyle": "->", "color": FAINT, "lw": 1.2, "shrinkA": 5, "shrinkB": 8}
+            if end != start:
+                ax.annotate("", xy=end, xytext=start, arrowprops=arrow)
+            face, ink = ("white", "#0072B2") if bad else ("#0072B2", "white")
+            box = {"boxstyle": "round,pad=0.3,rounding_size=0.8", "fc": face, "ec": "#0072B2"}
+            ax.annotate(places, end, ha="center", va="center", fontsize=8, color=ink, bbox=box, zorder=4)
         ax.plot(*start, "s", ms=8, color="black", zorder=3)
-        ax.annotate("as it is", start, xytext=(0, 8), textcoords="offset points", ha="center", fontsize=8.5)
+        ax.annotate("as it is", start, xytext=(0, -17), textcoords="offset points", ha="center", fontsize=8.5)
         ax.plot(0, 0.5, "x", ms=8, mew=2, color="black")
         text = f"calls everything fake: {percent(0.5)}"
         ax.annotate(text, (0, 0.5), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
         self._dress(ax)
         return self
+
+    def _places(self) -> list[tuple[tuple[float, float], str, bool]]:
+        """(where, "1, 3", levelling down) of the methods; those that would cover each other share a label."""
+        found: list[tuple[tuple[float, float], list[str], bool]] = []
+        for place, (name, after) in enumerate(self.methods.items(), start=1):
+            end, bad = (after["gap"], after["utility"]), name in self.bad
+            if np.isnan(end).any():
+                continue
+            for there, places, as_bad in found:
+                if bad == as_bad and abs(end[0] - there[0]) < 0.02 and abs(end[1] - there[1]) < 0.03:
+                    places.append(str(place))
+                    break
+            else:
+                found.append((end, [str(place)], bad))
+        return [(end, ", ".join(places), bad) for end, places, bad in found]
 
     def _dress(self, ax: Axes) -> None:
         widest = max([self.before["gap"], *(found["gap"] for found in self.methods.values()), 0.1])

@@ -171,7 +171,7 @@ def short_name(point: Mapping[str, Any]) -> str:
     'meant for 10 % FPR: 0.633'
     """
     kind, _, share = str(point["rule"]).partition(":")
-    words = {"eer": "equal errors", "youden": "Youden", "fixed": "fixed", "given": "given"}
+    words = {"eer": "equal errors", "youden": "Youden", "fixed": "as benchmarks do", "given": "given"}
     name = f"meant for {100 * float(share):g} % FPR" if kind == "fpr" else words.get(kind, kind)
     return f"{name}: {point['value']:.3g}"
 

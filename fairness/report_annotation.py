@@ -31,6 +31,8 @@ def annotation(findings: Findings) -> Markup:
             "The quality of the annotation was not measured.", "Run the audit again to have it measured."
         )
     parts: list[str] = [aside(INTRO)]
+    if any(part.get("sensitivity") for part in found.values()):
+        parts.append(aside(NOISE))
     for dataset, part in found.items():
         body = _dataset(part)
         parts += [heading(3, dataset) if findings.several else "", body] if body else []
@@ -50,7 +52,7 @@ def _dataset(part: Mapping[str, Any]) -> Markup:
         caption = "Gaps in points if annotations were as wrong as the two sources disagree"
         parts.append(record_table(list(map(_measured, part["measured_sensitivity"])), caption=caption))
     if part.get("sensitivity"):
-        parts += [aside(NOISE), _sensitivity(part["sensitivity"])]
+        parts.append(_sensitivity(part["sensitivity"]))
     return joined(parts)
 
 
@@ -110,7 +112,9 @@ def _sensitivity(entries: Sequence[Mapping[str, Any]]) -> Markup:
         if "gap" in next(iter(found.values())):
             row["as annotated"] = points_only(next(iter(found.values()))["gap"])
         rows.append(row | {f"{percent(noise)} mistaken": _spread(found.get(noise)) for noise in noises})
-    return record_table(rows, caption="Mean gap in points, and the range of 95 % of the repetitions")
+    return record_table(
+        rows, caption="Gap in points with more mistakes: mean, and the range of 95 % of the repetitions"
+    )
 
 
 def _spread(entry: Mapping[str, Any] | None) -> str:

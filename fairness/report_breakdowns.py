@@ -24,7 +24,7 @@ from unmasked.fairness.report_shared import (
 )
 from unmasked.fairness.tables import COMPARED
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import change_text, gap_text, is_missing, named, p_text, points, points_only
+from unmasked.fairness.wording import change_text, gap_text, is_missing, p_text, points, points_only
 
 WORDS = {
     "method": "method of manipulation",
@@ -75,8 +75,15 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
 
 def _matrix(by: str, strata: Sequence[Mapping[str, Any]]) -> Markup:
     """Rows are levels, columns what was compared between groups of what."""
+    undefined = [one for one in strata if all(is_missing(entry["gap"]) for entry in one["levels"])]
+    strata = [one for one in strata if one not in undefined]
+    name = WORDS.get(by, by.replace("_", " "))
+    below = ", ".join(f"{title(one['attribute'])} ({_what(one)})" for one in undefined)
+    note = aside(f"Too few people within each {name}: {below}.") if undefined else Markup("")
+    if not strata:
+        return note
     levels = list(dict.fromkeys(entry["level"] for one in strata for entry in one["levels"]))
-    columns = [f"{title(one['attribute'])}: {COMPARED.get(one['metric'], one['metric'])}" for one in strata]
+    columns = [f"{title(one['attribute'])}: {_what(one)}" for one in strata]
     rows = []
     for level in levels:
         found = [{entry["level"]: entry for entry in one["levels"]}.get(level) for one in strata]
@@ -85,8 +92,8 @@ def _matrix(by: str, strata: Sequence[Mapping[str, Any]]) -> Markup:
     rows.append(("mean of the levels", [_whole(one["averaged"], None) for one in strata]))
     if any("standardised" in one for one in strata):
         rows.append(("every level weighed alike", [_whole(one.get("standardised"), None) for one in strata]))
-    name = WORDS.get(by, by.replace("_", " "))
-    return heat_table(rows, [name, *columns], f"Gaps in points by {name}, with 95 % intervals")
+    caption = f"Gaps in points by {name}, with 95 % intervals"
+    return joined([heat_table(rows, [name, *columns], caption), note])
 
 
 def _level(entry: Mapping[str, Any] | None) -> Cell:
@@ -97,8 +104,8 @@ def _level(entry: Mapping[str, Any] | None) -> Cell:
         return Cell("not enough data", n, greyed=True)
     p_value = entry.get("p_adjusted", entry["p_value"])
     p = "" if is_missing(p_value) else f", p {p_text(p_value)}"
-    worst = f", worst: {entry['worst_group']}" if entry["worst_group"] else ""
-    return Cell(f"{gap_text(entry['gap'], entry['gap_ci'])}{worst}", f"{n}{p}", entry["gap"] / WIDEST)
+    worst = f"worst: {entry['worst_group']}\n" if entry["worst_group"] else ""
+    return Cell(gap_text(entry["gap"], entry["gap_ci"]), f"{worst}{n}{p}", entry["gap"] / WIDEST)
 
 
 def _whole(gap: Any, worst: str | None) -> Cell:
@@ -108,7 +115,7 @@ def _whole(gap: Any, worst: str | None) -> Cell:
 
 
 def _simpson(one: Mapping[str, Any]) -> str:
-    what = COMPARED.get(one["metric"], one["metric"])
+    what = _what(one)
     text = (
         f"By {WORDS.get(one['by'], one['by'])}, {what} between groups of {title(one['attribute'])}: pooled, "
         f"the gap is {points(one['pooled']['gap'])}; the mean of the gaps within levels is "
@@ -140,23 +147,36 @@ def _changes(findings: Findings) -> Markup:
 
 
 def _moved(changes: Sequence[Mapping[str, Any]]) -> Markup:
+    known = [one for one in changes if not is_missing(one["change"])]
     rows = [
         {
             "from": one["source"],
             "to": one["target"],
             "groups of": title(one["attribute"]),
-            "what was compared": COMPARED.get(one["metric"], one["metric"]),
+            "what was compared": _what(one),
             "gap before, points": points_only(one["gap_source"]),
             "gap after, points": points_only(one["gap_target"]),
             "change (95\u00a0%)": change_text(one["change"], one["change_ci"]),
-            "note": named(one.get("note") or None),
+            "note": one.get("note") or "",
         }
-        for one in changes
+        for one in known
     ]
-    if not any(one.get("note") for one in changes):
+    if not any(one.get("note") for one in known):
         for row in rows:
             del row["note"]
-    return record_table(rows, caption="Change of each gap", marked=[_is_clear(one) for one in changes])
+    marked = [_is_clear(one) for one in known]
+    shown = record_table(rows, caption="Change of each gap", marked=marked) if rows else ""
+    missing = dict.fromkeys(
+        f"{title(one['attribute'])} ({_what(one)}; {one['source']} to {one['target']})"
+        for one in changes
+        if is_missing(one["change"])
+    )
+    text = f"Too few people in one of the two: {', '.join(missing)}."
+    return joined([shown, aside(text) if missing else ""])
+
+
+def _what(one: Mapping[str, Any]) -> str:
+    return COMPARED.get(one["metric"], one["metric"])
 
 
 def _is_clear(one: Mapping[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from unmasked.fairness.report_shared import (
     utility,
 )
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import number
+from unmasked.fairness.wording import is_missing, listed, number
 
 BENCH = ("F_DP", "F_MEO", "F_OAE", "F_EO", "F_FPR")
 FAIRLEARN = (
@@ -31,30 +31,30 @@ FAIRLEARN = (
     "equal_opportunity_difference",
 )
 INTRO = (
-    "For comparison with published tables only. These figures have no intervals, count a group of three "
-    "videos like one of three thousand, and are perfect for a detector that calls everything fake, whose "
-    "figures stand in the row below each. Decide by the verdicts above."
+    "For comparison with published tables only. These formulas call a score of 0.5 or more fake, whatever "
+    "the threshold here; they have no intervals, count a group of three videos like one of three thousand, "
+    "grow with the number of groups (F_EO, F_FPR), and are perfect for a detector that calls everything "
+    "fake, whose figures stand beside them. Decide by the verdicts above."
 )
 PARITY = (
-    "fairlearn’s measures, among the groups large enough in both classes. Demographic parity moves with the "
-    "share of fakes in a group, which is a property of the dataset and not of the detector."
+    "fairlearn’s measures are taken among the groups large enough in both classes. Demographic parity moves "
+    "with the share of fakes in a group, which is a property of the dataset and not of the detector."
 )
 
 
 def compatibility(findings: Findings) -> Markup:
     """Bench metrics with dropped groups and the constant detector, then fairlearn's measures."""
-    return joined([aside(INTRO), by_dataset(findings, lambda _, audit: _dataset(audit))])
+    return joined([aside(INTRO), aside(PARITY), by_dataset(findings, lambda _, audit: _dataset(audit))])
 
 
 def _dataset(audit: Mapping[str, Any]) -> Markup:
     bench = audit.get("bench")
     if bench:
-        benches = joined([_bench(bench), _dropped(bench), _printed(bench), aside(bench.get("note", ""))])
+        benches = joined([_bench(bench), _dropped(bench), _printed(bench)])
     else:
-        benches = absent(
-            "The benches’ metrics were not computed.", Markup("{} does it.").format(code("Audit.bench()"))
-        )
-    return joined([utility(audit), benches, aside(PARITY), _fairlearn(audit)])
+        how = Markup("{} does it.").format(code("Audit.bench()"))
+        benches = absent("The benches’ metrics were not computed.", how)
+    return joined([utility(audit), benches, _fairlearn(audit)])
 
 
 def _bench(bench: Mapping[str, Any]) -> Markup:
@@ -102,23 +102,27 @@ def _dropped(bench: Mapping[str, Any]) -> Markup:
 
 
 def _fairlearn(audit: Mapping[str, Any]) -> Markup:
-    rows = []
+    constant = audit["constant_detector"].get("fairlearn") or {}
+    rows, undefined = [], []
     for attribute, measures in audit["fairlearn"].items():
-        rows.append(
-            {"groups of": title(attribute)} | {_words(name): number(measures[name]) for name in FAIRLEARN}
-        )
-        rows.append({"groups of": "everything called fake"} | _constant(audit, attribute))
-    formats = dict.fromkeys([_words(name) for name in FAIRLEARN], ".3f")
-    return record_table(rows, caption="fairlearn, as fractions", formats=formats)
-
-
-def _constant(audit: Mapping[str, Any], attribute: str) -> dict[str, float]:
-    """fairlearn's differences of the constant detector follow from its gaps; its ratios are 1 over 1."""
-    gaps = audit["constant_detector"]["gaps"][attribute]
-    odds = [number(gaps["fpr"]), number(gaps["tpr"])]
-    parity = number(gaps["selection_rate"])
-    values = (parity, 1.0 + 0 * parity, max(odds), 1.0 + 0 * max(odds), odds[1])
-    return dict(zip(map(_words, FAIRLEARN), values, strict=True))
+        if all(is_missing(measures[name]) for name in FAIRLEARN):
+            undefined.append(title(attribute))
+            continue
+        rows += [
+            {
+                "groups of": title(attribute),
+                "measure": _words(name),
+                "this detector": number(measures[name]),
+                "everything called fake": number((constant.get(attribute) or {}).get(name)),
+            }
+            for name in FAIRLEARN
+        ]
+    formats = dict.fromkeys(("this detector", "everything called fake"), ".3f")
+    found = record_table(rows, caption="fairlearn, as fractions", formats=formats) if rows else ""
+    text = (
+        f"fairlearn’s measures need two groups large enough in both classes; not so for {listed(undefined)}."
+    )
+    return joined([found, aside(text) if undefined else ""])
 
 
 def _words(name: str) -> str:

@@ -14,6 +14,7 @@ from unmasked.fairness.report_shared import (
     by_dataset,
     code,
     heat_table,
+    in_a_row,
     joined,
     utility,
 )
@@ -53,7 +54,7 @@ def _dataset(audit: Mapping[str, Any]) -> Markup:
     matrices = [
         _matrix(audit, attribute, parts, rate) for attribute, parts in names.items() for rate in RATES
     ]
-    return joined([utility(audit), *matrices])
+    return joined([utility(audit), in_a_row(matrices)])
 
 
 def _matrix(audit: Mapping[str, Any], attribute: str, parts: tuple[str, str], rate: str) -> Markup:
@@ -73,5 +74,5 @@ def _cell(entry: Mapping[str, Any] | None, rate: str, label: str) -> Cell:
     error = 1 - entry[rate] if rate == "balanced_accuracy" else entry[rate]
     low_high = share_text(entry[rate], entry[f"{rate}_ci"]).removeprefix(percent(entry[rate])).strip()
     return Cell(
-        percent(entry[rate]), f"{low_high} {n:,} videos".strip(), error, greyed=rate not in entry["compared"]
+        percent(entry[rate]), f"{low_high}\n{n:,} videos".strip(), error, greyed=rate not in entry["compared"]
     )

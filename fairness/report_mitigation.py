@@ -16,6 +16,7 @@ from unmasked.fairness.report_shared import (
     bullets,
     code,
     details,
+    heading,
     joined,
     record_table,
 )
@@ -53,8 +54,8 @@ def mitigation(findings: Findings) -> Markup:
     groups = dict.fromkeys((one["applied_to"], one["attribute"]) for one in methods)
     for applied_to, attribute in groups:
         found = [one for one in methods if (one["applied_to"], one["attribute"]) == (applied_to, attribute)]
-        parts.append(_figure(found))
-        parts.append(_table(found, f"{applied_to}, groups of {title(attribute)}"))
+        parts.append(heading(3, f"{applied_to}, groups of {title(attribute)}"))
+        parts += [_figure(found), _table(found)]
         parts.append(_doubts(found))
     if warnings:
         parts.append(
@@ -82,15 +83,15 @@ def _figure(methods: Sequence[Mapping[str, Any]]) -> Markup:
     return svg(display.figure_, alt=f"{gap} against {utility}, before and after each remedy, as in the table")
 
 
-def _table(methods: Sequence[Mapping[str, Any]], caption: str) -> Markup:
+def _table(methods: Sequence[Mapping[str, Any]]) -> Markup:
     useful = methods[0].get("utility", UTILITY)
     rows = [
         {
             "": str(place),
             "remedy": _name(one),
-            f"{_gap(one)} before → after, points": _arrow(one, "gap", points_only),
+            f"{_gap(one)}, points": _arrow(one, "gap", points_only),
             "change (95\u00a0%)": change_text(one["gap_change"], one["gap_change_ci"]),
-            f"{_words(useful)} before → after": _arrow(one, useful, percent),
+            _words(useful): _arrow(one, useful, percent),
             "its change, points (95\u00a0%)": change_text(one["utility_change"], one["utility_change_ci"]),
             **_price(one),
             "worst-off group": _worst_off(one),
@@ -98,7 +99,10 @@ def _table(methods: Sequence[Mapping[str, Any]], caption: str) -> Markup:
         }
         for place, one in enumerate(methods, start=1)
     ]
-    return record_table(rows, caption=f"{caption}; fitted on {methods[0]['fitted_on']}")
+    groups = methods[0]["before"].get("groups") or []
+    n = [f"{sum(one[label] for one in groups):,} {label}" for label in ("real", "fake")]
+    caption = f"Fitted on {methods[0]['fitted_on']}" + (f", judged on {' and '.join(n)}" if groups else "")
+    return record_table(rows, caption=caption)
 
 
 def _doubts(methods: Sequence[Mapping[str, Any]]) -> Markup:

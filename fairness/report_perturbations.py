@@ -15,6 +15,7 @@ from unmasked.fairness.report_shared import (
     aside,
     code,
     details,
+    folded,
     heading,
     joined,
     record_table,
@@ -53,7 +54,9 @@ def perturbations(findings: Findings) -> Markup:
         for attribute in dict.fromkeys(one["attribute"] for one in here):
             found = [one for one in here if one["attribute"] == attribute]
             panels = side_by_side(list(_panels(found, findings, dataset, attribute)))
-            parts += [findings.heading(f"By {title(attribute)}"), panels]
+            few = len({one["group"] for one in found if one.get("compared", True)}) < 2
+            shown = folded(panels, few)
+            parts += [findings.heading(f"By {title(attribute)}"), shown]
             parts.append(_gaps(findings, dataset, attribute))
             parts.append(details("The same in numbers", _table(found, findings, attribute)))
     return joined(parts)

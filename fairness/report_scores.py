@@ -17,6 +17,7 @@ from unmasked.fairness.report_shared import (
     by_dataset,
     code,
     details,
+    folded,
     heat_table,
     joined,
     side_by_side,
@@ -57,7 +58,10 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
             alt = f"Share of fakes against mean score, by {title(attribute)}"
             drawn.append(svg(curves.figure_, alt=alt))
         if drawn:
-            parts += [findings.heading(f"By {title(attribute)}"), side_by_side(drawn)]
+            few = sum("auc" in entry["compared"] for entry in found["groups"]) < 2
+            figures = side_by_side(drawn)
+            shown = folded(figures, few)
+            parts += [findings.heading(f"By {title(attribute)}"), shown]
         if found.get("cross_auc"):
             parts.append(_cross(attribute, found["cross_auc"], found["groups"]))
     return joined([utility(audit), *parts]) if parts else Markup("")

@@ -19,6 +19,7 @@ HATCHED = "background: repeating-linear-gradient(135deg, #f1f3f5 0 6px, #e2e6ea 
 # Vermillion over white, light enough for black letters at its darkest.
 TINT = (213, 94, 0)
 DARKEST = 0.55
+LONGEST_FIGURE = 28  # letters of a figure with its interval
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,11 @@ def details(summary: str, body: Markup) -> Markup:
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, body) if body else Markup("")
 
 
+def folded(figures: Markup, too_small: bool) -> Markup:
+    """The figures, folded away where all that they show is chance."""
+    return details("The groups are too small to be compared; look anyway", figures) if too_small else figures
+
+
 def side_by_side(figures: Sequence[Markup]) -> Markup:
     """Figures in as many columns as fit."""
     return Markup('<div style="{}">{}</div>').format(SIDE_BY_SIDE, Markup("").join(figures))
@@ -147,12 +153,26 @@ def record_table(
         formats: heading -> format of numbers that are not whole.
         marked: which rows are highlighted.
     """
-    frame = pd.DataFrame(rows, dtype=object)  # objects keep Markup and whole numbers as they are
+    steady = [{name: _steady(value) for name, value in row.items()} for row in rows]
+    frame = pd.DataFrame(steady, dtype=object)  # objects keep Markup and whole numbers as they are
     whole = {
         name: "," for name in frame if all(isinstance(value, (int, np.integer)) for value in frame[name])
     }
     highlight = pd.Series(list(marked), dtype=bool) if len(marked) else None
     return table(frame, caption=caption, formats=whole | dict(formats or {}), highlight=highlight)
+
+
+def _steady(value: Any) -> Any:
+    """A figure with its interval, kept on one line."""
+    if isinstance(value, Markup) or not isinstance(value, str) or len(value) > LONGEST_FIGURE:
+        return value
+    is_figure = not any(letter.isalpha() for letter in value.replace(" to ", ""))
+    return Markup('<span style="white-space: nowrap">{}</span>').format(value) if is_figure else value
+
+
+def in_a_row(parts: Sequence[Markup]) -> Markup:
+    """Small tables beside one another where there is room."""
+    return Markup('<div class="row">{}</div>').format(Markup("").join(parts)) if parts else Markup("")
 
 
 def swatch(colour: str, text: str | Markup) -> Markup:
@@ -170,7 +190,7 @@ class Cell:
 
     Attributes:
         text: the value in words.
-        below: what it rests on, smaller.
+        below: what it rests on, smaller; may have several lines.
         share: how dark the cell is, 0 to 1; None is white.
         greyed: too little data: hatched, and said so by the caller.
     """
@@ -203,7 +223,8 @@ def heat_table(
 
 
 def _cell(cell: Cell) -> Markup:
-    below = Markup('<br><span style="white-space: nowrap; font-size: .88em">{}</span>').format(cell.below)
+    lines = Markup("<br>").join(cell.below.split("\n"))
+    below = Markup('<br><span style="white-space: nowrap; font-size: .88em">{}</span>').format(lines)
     style = HATCHED if cell.greyed else _shade(cell.share)
     return Markup('<td style="{}">{}{}</td>').format(style, cell.text, below if cell.below else "")
 

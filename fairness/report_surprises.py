@@ -9,8 +9,13 @@ from markupsafe import Markup
 
 from unmasked.fairness.report_shared import Findings, bullets, joined
 from unmasked.fairness.tables import COMPARED
-from unmasked.fairness.verdicts import people, title
-from unmasked.fairness.wording import change_text, is_missing, percent, points, signed_points
+from unmasked.fairness.verdicts import EVENTS, people, title
+from unmasked.fairness.wording import change_text, is_missing, percent, points
+
+PICKED = (
+    "The worst of each part below, picked from many figures and not corrected for that: reasons to look "
+    "closer, not findings."
+)
 
 
 def surprises(findings: Findings, page: str = "") -> Markup:
@@ -61,8 +66,8 @@ def _threshold(findings: Findings) -> str:
                         continue
                     over = one["fpr"] - float(share)
                     text = (
-                        f"The threshold meant to call {100 * float(share):g} % of real videos fake does so "
-                        f"to {percent(one['fpr'])} of those of {people(attribute, one['group'])} on {name} "
+                        f"The threshold meant to call {100 * float(share):g} % of real videos fake calls "
+                        f"{percent(one['fpr'])} of those of {people(attribute, one['group'])} on {name} fake "
                         f"({one['real_videos']:,} videos, 95 % interval from {percent(low)})."
                     )
                     worst = max(worst, (over, text))
@@ -107,11 +112,11 @@ def _perturbed(findings: Findings) -> str:
         harm = _harm(one)
         if harm is None:
             continue
-        event = {"fpr": "real videos called fake"}.get(one["metric"], "fakes missed")
+        event = EVENTS["fpr" if one["metric"] == "fpr" else "tpr"]
+        who = people(one["attribute"], one["group"])
         text = (
             f"On {one['dataset']}, {str(one['perturbation']).replace('_', ' ')} at severity "
-            f"{one['severity']:g} changes the share of {event} of {people(one['attribute'], one['group'])} "
-            f"by {signed_points(harm)} points."
+            f"{one['severity']:g} makes it {points(harm)} more frequent that {event.format(f' of {who}')}."
         )
         worst = max(worst, (harm, text))
     return worst[1]

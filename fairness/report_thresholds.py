@@ -16,6 +16,7 @@ from unmasked.fairness.report_shared import (
     by_dataset,
     code,
     details,
+    folded,
     joined,
     record_table,
     side_by_side,
@@ -62,7 +63,11 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
             assert display.figure_ is not None
             alt = f"{name} by {title(attribute)} at each threshold; the table below holds the numbers"
             drawn.append(svg(display.figure_, alt=alt))
-        parts += [findings.heading(f"By {title(attribute)}"), side_by_side(drawn)]
+        entries = points[0]["attributes"][attribute]
+        few = sum(bool(one.get("compared", RATES)) for one in entries) < 2
+        figures = side_by_side(drawn)
+        shown = folded(figures, few)
+        parts += [findings.heading(f"By {title(attribute)}"), shown]
         parts.append(details("The same in numbers", _table(points, attribute, findings)))
     return joined([*parts, _rocs(audit, findings)])
 

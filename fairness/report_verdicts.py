@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from unmasked.evaluation.page import callout
 from unmasked.fairness import tables
-from unmasked.fairness.report_shared import Findings, bullets, details, joined, paragraph, record_table
+from unmasked.fairness.report_shared import Findings, aside, bullets, details, joined, paragraph, record_table
 from unmasked.fairness.report_surprises import surprises
 from unmasked.fairness.tables import COMPARED, gaps_tested
 from unmasked.fairness.verdicts import CLASSES, ORDER, title
@@ -121,27 +121,30 @@ def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
 
 
 def _table(findings: Findings) -> Markup:
-    rows, found = [], []
-    for name, audit in findings.audits.items():
-        for attribute, test in gaps_tested(audit):
-            found.append(test["verdict"] == "disparity")
-            rows.append(
-                {
-                    **({"dataset": name} if findings.several else {}),
-                    "groups of": title(attribute),
-                    "what was compared": COMPARED[test["metric"]],
-                    "gap in points (95\u00a0%)": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
-                    "chance alone up to": points_only(test["null_floor"]),
-                    "p, corrected": p_text(test["p_adjusted"]),
-                    "verdict": _verdict_words(test),
-                    "worst for": named(test["worst_group"]),
-                }
-            )
-    caption = (
-        "Every comparison. The gap is the highest minus the lowest rate; chance alone is what an unbiased "
-        "detector stays within 19 times out of 20 on groups of these sizes"
+    """Every comparison, a table for each dataset."""
+    text = (
+        "The gap is the highest minus the lowest rate among the groups. Chance alone is what an unbiased "
+        "detector stays within 19 times out of 20 on groups of these sizes. p is corrected for the number of "
+        "comparisons."
     )
-    return record_table(rows, caption=caption, marked=found)
+    parts: list[str] = [aside(text)]
+    for name, audit in findings.audits.items():
+        tests = gaps_tested(audit)
+        rows = [
+            {
+                "compared": f"{title(attribute)}: {COMPARED[test['metric']]}",
+                "verdict": _verdict_words(test),
+                "worst for": named(test["worst_group"]),
+                "gap in points (95\u00a0%)": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
+                "chance alone up to": points_only(test["null_floor"]),
+                "p, corrected": p_text(test["p_adjusted"]),
+            }
+            for attribute, test in tests
+        ]
+        caption = f"Every comparison{_on(findings, name)}"
+        marked = [test["verdict"] == "disparity" for _, test in tests]
+        parts.append(record_table(rows, caption=caption, marked=marked))
+    return joined(parts)
 
 
 def _worth_in_words(audit: Mapping[str, Any]) -> Markup:

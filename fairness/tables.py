@@ -140,5 +140,5 @@ def _group_cell(entry: Mapping[str, Any], colour: str) -> Markup:
 
 def _row(name: str | Markup, entry: Mapping[str, Any], shown: list[str]) -> list[Any]:
     support = entry["support"]
-    videos = f"{support['real_videos']:,} + {support['fake_videos']:,}"
+    videos = f"{support['real_videos']:,}\u00a0+\u00a0{support['fake_videos']:,}"
     return [name, videos, *(cell(entry, metric) for metric in shown)]
