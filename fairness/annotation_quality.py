@@ -35,9 +35,10 @@ def conflicts(votes: pd.DataFrame) -> list[dict[str, Any]]:
         votes: ``video, attribute, value, votes``: a row for each value that frames of a video were given.
 
     Returns:
-        For each attribute with such videos ``{"attribute", "videos" (with at least two annotated frames), "conflicting",
-        "share", "frames_against" (share of frames that are not of their video's most frequent value),
-        "pairs"}``; the last counts conflicting videos by the values that meet there, most frequent first.
+        For each attribute ``{"attribute", "videos", "conflicting", "share", "frames_against", "pairs"}``:
+        videos with at least two annotated frames (no entry where there is none), those whose frames
+        disagree, their share, the share of frames that are not of their video's most frequent value, and
+        the conflicting videos counted by the values that meet there, most frequent first.
     """
     found = []
     for attribute, rows in votes.groupby("attribute", sort=False):

@@ -153,7 +153,8 @@ def compare(
     so, as the gaps are then not those of the audits.
 
     Args:
-        source, target: two audits, each at its own threshold.
+        source, target: two audits, each at its own threshold; of audits within levels of a control feature,
+            the pooled ones.
         paired: the same videos in both, row by row (two detectors, before and after); otherwise they are
             taken for different people (two datasets).
         metrics: of `metrics.METRICS`.
@@ -164,6 +165,7 @@ def compare(
     Raises:
         InputError: no attribute is in both, or paired audits are not of the same rows.
     """
+    source, target = (audit if audit.pooled is None else audit.pooled for audit in (source, target))
     shared = [name for name in source.support.index.unique(0) if name in target.support.index.unique(0)]
     if not shared:
         listed = [", ".join(each.support.index.unique(0)) for each in (source, target)]

@@ -15,7 +15,7 @@ from unmasked.datasets.files import write_json, write_text
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import long_tables
-from unmasked.fairness.audit import Audit, audit_rows
+from unmasked.fairness.audit import Audit, audit_rows, operating_point
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
 from unmasked.fairness.selection import Level, of_one, select, unperturbed
 from unmasked.fairness.slices import Settings
@@ -55,14 +55,17 @@ def audit_predictions(
             and whatever `audit` refuses.
     """
     selection = select(predictions, by, level=level, dataset=dataset, detector=detector)
-    stored = threshold if isinstance(threshold, Threshold) else Threshold(float(threshold), "given")
+    value, rule = operating_point(threshold)
     settings = Settings(
-        threshold=stored.value,
+        threshold=value,
+        threshold_rule=rule,
         unit=selection.unit,
         level=level,
         **{"min_samples": 1 if selection.single else MIN_SAMPLES} | statistics,
     )
-    origin = _origin(selection.table) | {"rule": stored.rule, "fitted_on": stored.fitted_on}
+    origin = _origin(selection.table)
+    if isinstance(threshold, Threshold):
+        origin |= {"rule": threshold.rule, "fitted_on": threshold.fitted_on}
     return audit_rows(selection.rows, selection.groups, settings, origin)
 
 

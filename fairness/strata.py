@@ -96,8 +96,8 @@ def _thirds(by: str, values: pd.Series, unit: str, names: tuple[str, ...]) -> It
     number = values.to_numpy(dtype=np.float64, na_value=np.nan)
     if known.sum() < FEWEST_ROWS:
         return
-    edges = np.quantile(number[known], [1 / 3, 2 / 3])
-    # A value on an edge belongs below it, wherever its equals are.
+    # Edges are values that occur; those on an edge belong below it.
+    edges = np.quantile(number[known], [1 / 3, 2 / 3], method="inverted_cdf")
     codes = np.where(known, np.searchsorted(edges, number, side="left"), -1)
     present = np.unique(codes[known])
     if len(present) < 2:

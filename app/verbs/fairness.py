@@ -231,7 +231,7 @@ def _with_qualities(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
     from unmasked.preprocessing.faces import FACES
 
     faces = FACES.read(path)
-    keys = [name for name in CROP if name in predictions and name in faces]
+    keys = [name for name in CROP if name in predictions and name in faces and faces[name].notna().any()]
     if not {"frame", "face"} <= set(keys):
         raise InputError(
             f"faces={path} is matched by dataset, video, frame and face; the predictions have no frame and "
