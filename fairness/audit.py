@@ -17,13 +17,13 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
-from unmasked.evaluation.metrics import checked
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import verdicts
 from unmasked.fairness.bench import bench_table
 from unmasked.fairness.comparisons import compare, constant_detector, fairlearn_measures, spread_of
 from unmasked.fairness.distributions import calibration, score_histograms
 from unmasked.fairness.groups import CROSS, as_columns, check_groups, crossings
+from unmasked.fairness.inputs import check_rows, cluster_codes, operating_point
 from unmasked.fairness.metrics import METRICS, RATES, count_rows, rates, score_metrics
 from unmasked.fairness.score_tables import cut
 from unmasked.fairness.slices import Rows, Settings, Slice, measure
@@ -268,7 +268,7 @@ def audit(
     """
     label, score = check_rows(y_true, y_score)
     groups = as_columns(sensitive_features, len(label))
-    cluster = _codes(clusters, len(label))
+    cluster = cluster_codes(clusters, len(label))
     value, rule = operating_point(threshold)
     settings = Settings(
         threshold=value,
@@ -358,52 +358,3 @@ def _checked_method(method: str) -> str:
     if method not in ("between_groups", "to_overall"):
         raise InputError(f"method {method!r} is not known; choose between_groups or to_overall")
     return method
-
-
-def operating_point(threshold: float | Threshold) -> tuple[float, dict[str, Any] | None]:
-    """A threshold's value, and the fitted rule behind it where there is one.
-
-    Raises:
-        InputError: neither a number nor a fitted rule, or a number that no score is above or below.
-    """
-    if isinstance(threshold, Threshold):
-        return float(threshold.value), threshold.to_dict()
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.number)):
-        raise InputError(
-            f"threshold {threshold!r} is neither a number nor a fitted rule; fit one on the source with "
-            "evaluation.thresholds.fit(label, score, 'fpr:0.05') and give what it returns"
-        )
-    if not -1e-9 <= threshold <= 1:
-        raise InputError(f"threshold {threshold} is outside the scores' range; give one between 0 and 1")
-    return float(threshold), None
-
-
-def check_rows(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and scores as arrays; raises InputError where they cannot be audited."""
-    if len(y_true) != len(y_score):
-        raise InputError(
-            f"y_score has {len(y_score)} values but y_true has {len(y_true)}; give one for every row"
-        )
-    label, score = checked(y_true, y_score)
-    if len(np.unique(label)) < 2:
-        only = {0: "reals", 1: "fakes"}.get(int(label[0])) if len(label) else None
-        raise InputError(
-            f"y_true holds {f'only {only}' if only else 'no row'}; an audit needs real and fake rows"
-        )
-    if np.isin(score, (0, 1)).all():
-        raise InputError(
-            "y_score holds only 0 and 1, which are decisions; give P(fake), any value between 0 and 1"
-        )
-    return label, score
-
-
-def _codes(values: Any, n_rows: int) -> np.ndarray:
-    if values is None:
-        return np.arange(n_rows)
-    if len(values) != n_rows:
-        raise InputError(f"clusters has {len(values)} values but y_true has {n_rows}; give one for every row")
-    codes, _ = pd.factorize(np.asarray(values, dtype=object), use_na_sentinel=True)
-    if (codes < 0).any():
-        row = int(np.flatnonzero(codes < 0)[0])
-        raise InputError(f"clusters is missing in row {row}; give the video where the person is not known")
-    return codes.astype(np.int64)

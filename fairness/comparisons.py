@@ -57,12 +57,13 @@ def _compare(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
     behind, units = counted_rows(one.support, metric, settings)[kept], units_behind(one.support, metric)[kept]
     given = (values, one.variance[metric].to_numpy()[kept], units, behind)
     low, high = gap_interval(*given)
-    observed, null = float(gap(values)), one.null[metric]
+    observed, null = float(gap(values)), one.shuffled.gaps[metric]
     row: dict[str, Any] = {"attribute": one.attribute, "metric": metric, "gap": observed}
     row |= {"ci_low": low, "ci_high": high, "equivalence_high": gap_interval(*given, confidence=0.9)[1]}
     row["null_floor"] = float(np.quantile(null, 0.95)) if len(null) else np.nan
     row["null_mean"] = float(np.mean(null)) if len(null) else np.nan
-    row["p_value"] = permutation_p(observed, null) if metric in TESTED else np.nan
+    tested = one.shuffled.tests.get(metric)
+    row["p_value"] = np.nan if tested is None else permutation_p(*tested)
     videos = sum(int(one.support[f"{name}_videos"].to_numpy()[kept].sum()) for name in needs(metric))
     row["n_needed"] = units_needed(observed, high, videos, settings.margin)
     names = one.values.index[kept]

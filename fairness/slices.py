@@ -13,7 +13,6 @@ from unmasked.fairness.groups import UNKNOWN, ordered
 from unmasked.fairness.metrics import (
     BOTH,
     METRICS,
-    SCORE_METRICS,
     count_units,
     needs,
     rates,
@@ -22,9 +21,6 @@ from unmasked.fairness.metrics import (
 )
 from unmasked.fairness.resampling import (
     bootstrap_counts,
-    gap,
-    permuted_codes,
-    permuted_rates,
     score_interval,
     strata,
 )
@@ -36,13 +32,10 @@ from unmasked.fairness.score_tables import (
     exact_cross_auc,
     metrics_of,
 )
+from unmasked.fairness.settings import Settings
+from unmasked.fairness.shuffling import Shuffled, shuffle
 from unmasked.fairness.wording import units
 
-# Ranking metrics need the scores of every resample: fewer resamples, whose variance is all that is used.
-SCORE_RESAMPLES = 200
-SCORE_WORK = 100_000_000  # resamples x rows
-# Columns of a count table that hold a class.
-COLUMNS_OF = {"real": (0, 1), "fake": (2, 3)}
 # Groups whose every pair gets a cross-group AUC; a crossing of more has too many pairs to read.
 CROSS_AUC_GROUPS = 12
 SUPPORT = (
@@ -54,23 +47,6 @@ SUPPORT = (
     "real_clusters",
     "fake_clusters",
 )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How an audit was made; `audit` documents each field."""
-
-    threshold: float = 0.5
-    n_boot: int = 2000
-    n_perm: int = 2000
-    margin: float = 0.03
-    min_clusters: int = 10
-    min_samples: int = 100
-    random_state: int = 0
-    unit: str = "cluster"  # what is resampled: cluster, video or identity
-    level: str = "row"  # what a rate counts: row, frame or video
-    threshold_rule: dict[str, Any] | None = None  # the fitted rule that gave the threshold, if one did
-    score_resamples: int = SCORE_RESAMPLES  # resamples and permutations of AUC, EER, Brier score and ECE
 
 
 @dataclass(frozen=True)
@@ -103,7 +79,7 @@ class Slice:
     high: pd.DataFrame
     in_gap: pd.DataFrame  # boolean: has the group the support that the metric needs
     excluded: list[dict[str, str]]
-    null: dict[str, np.ndarray]  # metric -> gaps under permuted group labels; empty where not comparable
+    shuffled: Shuffled
     cross_auc: list[dict[str, Any]]  # fakes of one group against reals of another, see `_cross_auc`
 
 
@@ -145,7 +121,7 @@ def measure(rows: Rows, groups: pd.Series, settings: Settings, levels: Levels | 
         high=high,
         in_gap=in_gap,
         excluded=_excluded(support, settings),
-        null=_null_gaps(levels, unit, of_unit, counts, in_gap, settings, rng),
+        shuffled=shuffle(levels, unit, of_unit, counts, in_gap, settings, rng),
         cross_auc=_cross_auc(rows, of_row, np.stack(drawn), levels, support, enough, settings),
     )
 
@@ -214,7 +190,7 @@ def _estimate(
     value |= score_metrics(part.label, part.score)
     stratum = strata(counts)
     drawn = rates(bootstrap_counts(counts, stratum, settings.n_boot, rng))
-    repeats = _score_resamples(len(part.label), settings.n_boot, settings)
+    repeats = settings.scored(len(part.label), settings.n_boot)
     unit = np.unique(part.unit, return_inverse=True)[1]
     histograms = bootstrapped(part.cell, unit, stratum, 2 * levels.size, repeats, rng)
     drawn |= metrics_of(histograms, levels)
@@ -273,65 +249,6 @@ def _excluded(support: pd.DataFrame, settings: Settings) -> list[dict[str, str]]
                 metrics = f"{metrics} and metrics that need both classes"
                 found.append({"group": str(group), "metrics": metrics, "reason": "; ".join(reasons)})
     return found
-
-
-def _null_gaps(
-    levels: Levels,
-    unit: np.ndarray,
-    of_unit: np.ndarray,
-    counts: np.ndarray,
-    in_gap: pd.DataFrame,
-    settings: Settings,
-    rng: np.random.Generator,
-) -> dict[str, np.ndarray]:
-    """Gaps of each metric after shuffling who belongs to which group, among the groups that it compares."""
-    found: dict[str, np.ndarray] = {}
-    by_groups: dict[tuple[tuple[bool, ...], tuple[str, ...]], list[str]] = {}
-    for name in METRICS:
-        by_groups.setdefault((tuple(in_gap[name]), needs(name)), []).append(name)
-    for (compared, classes), names in by_groups.items():
-        kept = np.flatnonzero(compared)
-        if len(kept) < 2:
-            found |= dict.fromkeys(names, np.zeros(0))
-            continue
-        # A metric of one class is shuffled among the units that hold it.
-        columns = [column for name in classes for column in COLUMNS_OF[name]]
-        member = np.isin(of_unit, kept) & (counts[:, columns].sum(axis=1) > 0)
-        codes = np.searchsorted(kept, of_unit[member])
-        shuffled = permuted_rates(counts[member], codes, settings.n_perm, rng)
-        if set(names) & set(SCORE_METRICS):
-            inside = member[unit]
-            place = (np.cumsum(member) - 1)[unit[inside]]
-            stratum = strata(counts[member])
-            shuffled |= _permuted_scores(levels.cell[inside], place, codes, stratum, levels, settings, rng)
-        found |= {name: gap(shuffled[name]) for name in names}
-    return found
-
-
-def _permuted_scores(
-    cell: np.ndarray,
-    unit: np.ndarray,
-    codes: np.ndarray,
-    stratum: np.ndarray,
-    levels: Levels,
-    settings: Settings,
-    rng: np.random.Generator,
-) -> dict[str, np.ndarray]:
-    """The ranking and calibration metrics of each group under permutations, each (permutations, groups)."""
-    repeats = _score_resamples(len(cell), settings.n_perm, settings)
-    groups, size = int(codes.max()) + 1, 2 * levels.size
-    found = []
-    for block in permuted_codes(codes, stratum, repeats, rng):
-        for shuffled in block:
-            place = shuffled.astype(np.int64)[unit] * size + cell
-            by_group = np.bincount(place, minlength=groups * size).reshape(groups, size)
-            found.append(by_group.astype(np.float64))
-    values = [metrics_of(by_group, levels) for by_group in found]
-    return {name: np.array([one[name] for one in values]).reshape(repeats, groups) for name in SCORE_METRICS}
-
-
-def _score_resamples(n_rows: int, wanted: int, settings: Settings) -> int:
-    return int(min(wanted, settings.score_resamples, max(50, SCORE_WORK // max(n_rows, 1))))
 
 
 def _cross_auc(
