@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -334,3 +336,43 @@ def test_crossed_attributes_are_groups_too(corpus):
         narrow_config(loss__robust="group_dro", data__groups="gender * skin_tone"),
     )
     assert tables.groups.names == ["female × light", "female × dark", "male × light", "male × dark"]
+
+
+# Started twice by torchrun; each process keeps the weights that it ended with.
+PROCESS = """
+import sys
+from pathlib import Path
+import pytorch_lightning as pl
+import torch
+from torch import distributed
+from unmasked.preprocessing.faces import FACES
+from unmasked.ucf.config import UCFConfig
+from unmasked.ucf.train import train
+
+class KeepWeights(pl.Callback):
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        self.q = pl_module.robust.q.clone()
+
+keep = KeepWeights()
+config = UCFConfig.model_validate_json({config!r})
+train(FACES.read({faces!r}), Path({root!r}), config, Path({out!r}), callbacks=[keep])
+torch.save(keep.q, Path({out!r}) / f"q-{{distributed.get_rank()}}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_keep_the_same_weights_of_groups(corpus, tmp_path):
+    root, faces = corpus
+    FACES.write(faces, tmp_path / "faces.parquet")
+    config = narrow_config(
+        loss__robust="group_dro", loss__group_dro_step=0.5, data__groups="gender", training__max_steps=3
+    )
+    paths = {"faces": str(tmp_path / "faces.parquet"), "root": str(root), "out": str(tmp_path)}
+    script = tmp_path / "process.py"
+    script.write_text(PROCESS.format(config=config.model_dump_json(), **paths))
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, other = (torch.load(tmp_path / f"q-{rank}.pt") for rank in (0, 1))
+    assert torch.equal(one, other)
+    assert one.max() > one.min() + 0.01
