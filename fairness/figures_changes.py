@@ -132,7 +132,7 @@ class FairnessUtility:
             box = {"boxstyle": "round,pad=0.3,rounding_size=0.8", "fc": face, "ec": "#0072B2"}
             ax.annotate(places, end, ha="center", va="center", fontsize=8, color=ink, bbox=box, zorder=4)
         ax.plot(*start, "s", ms=8, color="black", zorder=3)
-        ax.annotate("as it is", start, xytext=(0, -17), textcoords="offset points", ha="center", fontsize=8.5)
+        ax.annotate("as it is", start, xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5)
         ax.plot(0, 0.5, "x", ms=8, mew=2, color="black")
         text = f"calls everything fake: {percent(0.5)}"
         ax.annotate(text, (0, 0.5), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)

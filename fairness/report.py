@@ -23,7 +23,7 @@ from unmasked.fairness.report_intersections import intersections
 from unmasked.fairness.report_mitigation import mitigation
 from unmasked.fairness.report_perturbations import perturbations
 from unmasked.fairness.report_scores import scores
-from unmasked.fairness.report_shared import Findings, by_dataset, heading, joined, side_by_side
+from unmasked.fairness.report_shared import Findings, by_dataset, heading, joined, side_by_side, with_own_ids
 from unmasked.fairness.report_support import support
 from unmasked.fairness.report_surprises import surprises
 from unmasked.fairness.report_thresholds import thresholds
@@ -42,25 +42,28 @@ CAPTION = Markup(
 def section(found: Mapping[str, Any]) -> str:
     """The fairness part of a run's report, an HTML fragment: verdict, figures, table by group, limits.
 
-    Headings start at h3, or h4 under a heading for each of several datasets. The whole report is linked to
-    as ``fairness.html`` beside it.
+    Headings are h3. The whole report is linked to as ``fairness.html`` beside it.
     """
     findings = Findings.of(found)
     more = Markup(
         '<p><a href="{0}">The whole fairness report</a> has every test, who was compared, thresholds, score '
         "distributions, combinations, methods, perturbations, annotation quality and remedies.</p>"
     ).format(PAGE)
-    first = next(iter(findings.audits.values()))
-    return joined(
-        [
-            by_dataset(findings, lambda _, audit: joined([answer(audit), _rates(audit, findings)])),
-            skipped(findings),
-            surprises(findings, PAGE),
-            more,
-            heading(4 if findings.several else 3, "What this does not say"),
-            caveats(first["settings"]),
-        ]
-    )
+    first = next(iter(findings.audits))
+
+    def short(name: str, audit: Mapping[str, Any]) -> Markup:
+        caption = CAPTION if name == first else ""
+        return joined([answer(audit), _figures(audit, findings), caption, tables.by_group(audit, findings)])
+
+    parts = [
+        by_dataset(findings, short),
+        skipped(findings),
+        surprises(findings, PAGE),
+        more,
+        heading(3, "What this does not say"),
+        caveats(findings.audits[first]["settings"]),
+    ]
+    return with_own_ids(joined(parts))
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -68,21 +71,24 @@ def page(found: Mapping[str, Any]) -> str:
     findings = Findings.of(found)
     sections = [Section(name, title, body(findings)) for name, title, body in PARTS]
     settings = next(iter(findings.audits.values()))["settings"]
-    return render_page("Fairness audit", sections, subtitle=QUESTION, footer=_footer(settings))
+    return with_own_ids(render_page("Fairness audit", sections, subtitle=QUESTION, footer=_footer(settings)))
 
 
 def _groups(findings: Findings) -> Markup:
-    return by_dataset(findings, lambda _, audit: _rates(audit, findings))
+    def rates(_: str, audit: Mapping[str, Any]) -> Markup:
+        return joined([_figures(audit, findings), tables.by_group(audit, findings)])
+
+    return joined([CAPTION, by_dataset(findings, rates)])
 
 
-def _rates(audit: Mapping[str, Any], findings: Findings) -> Markup:
-    """The two dot plots, and the tables that hold their numbers."""
+def _figures(audit: Mapping[str, Any], findings: Findings) -> Markup:
+    """The two dot plots."""
     drawn = []
     for rate, (_, _, name) in PANELS.items():
         display = GroupRates.from_audit(audit, rate, findings.colours).plot()
         assert display.figure_ is not None
         drawn.append(svg(display.figure_, alt=f"{name} by group; the table below holds the numbers"))
-    return joined([side_by_side(drawn), CAPTION, tables.by_group(audit, findings)])
+    return side_by_side(drawn)
 
 
 def _footer(settings: Mapping[str, Any]) -> str:

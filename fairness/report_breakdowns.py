@@ -147,32 +147,31 @@ def _changes(findings: Findings) -> Markup:
 
 
 def _moved(changes: Sequence[Mapping[str, Any]]) -> Markup:
-    known = [one for one in changes if not is_missing(one["change"])]
-    rows = [
-        {
-            "from": one["source"],
-            "to": one["target"],
-            "groups of": title(one["attribute"]),
-            "what was compared": _what(one),
-            "gap before, points": points_only(one["gap_source"]),
-            "gap after, points": points_only(one["gap_target"]),
-            "change (95\u00a0%)": change_text(one["change"], one["change_ci"]),
-            "note": one.get("note") or "",
-        }
-        for one in known
-    ]
-    if not any(one.get("note") for one in known):
-        for row in rows:
-            del row["note"]
-    marked = [_is_clear(one) for one in known]
-    shown = record_table(rows, caption="Change of each gap", marked=marked) if rows else ""
-    missing = dict.fromkeys(
-        f"{title(one['attribute'])} ({_what(one)}; {one['source']} to {one['target']})"
-        for one in changes
-        if is_missing(one["change"])
-    )
-    text = f"Too few people in one of the two: {', '.join(missing)}."
-    return joined([shown, aside(text) if missing else ""])
+    """A table for each pair, and what could not be compared in both."""
+    parts: list[str] = []
+    for source, target in dict.fromkeys((one["source"], one["target"]) for one in changes):
+        pair = [one for one in changes if (one["source"], one["target"]) == (source, target)]
+        known = [one for one in pair if not is_missing(one["change"])]
+        if known:
+            marked = [_is_clear(one) for one in known]
+            parts.append(
+                record_table(list(map(_change, known)), caption=f"{source} → {target}", marked=marked)
+            )
+        missing = [f"{title(one['attribute'])} ({_what(one)})" for one in pair if one not in known]
+        if missing:
+            text = f"{source} → {target}: too few people in one of the two for {', '.join(missing)}."
+            parts.append(aside(text))
+    return joined(parts)
+
+
+def _change(one: Mapping[str, Any]) -> dict[str, Any]:
+    row = {
+        "compared": f"{title(one['attribute'])}: {_what(one)}",
+        "gap before, points": points_only(one["gap_source"]),
+        "gap after, points": points_only(one["gap_target"]),
+        "change (95\u00a0%)": change_text(one["change"], one["change_ci"]),
+    }
+    return row | {"note": one.get("note") or "–"}
 
 
 def _what(one: Mapping[str, Any]) -> str:

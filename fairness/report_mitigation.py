@@ -51,11 +51,13 @@ def mitigation(findings: Findings) -> Markup:
     for one in methods:
         if one.get("randomised"):
             warnings.append(f"{_name(one)}: draws lots, so the same video can get two answers.")
+    settings = findings.whole["mitigation"].get("settings") or {}
+    kind = "frames" if settings.get("level") == "frame" else "videos"
     groups = dict.fromkeys((one["applied_to"], one["attribute"]) for one in methods)
     for applied_to, attribute in groups:
         found = [one for one in methods if (one["applied_to"], one["attribute"]) == (applied_to, attribute)]
         parts.append(heading(3, f"{applied_to}, groups of {title(attribute)}"))
-        parts += [_figure(found), _table(found)]
+        parts += [_figure(found), _table(found, kind)]
         parts.append(_doubts(found))
     if warnings:
         parts.append(
@@ -83,7 +85,7 @@ def _figure(methods: Sequence[Mapping[str, Any]]) -> Markup:
     return svg(display.figure_, alt=f"{gap} against {utility}, before and after each remedy, as in the table")
 
 
-def _table(methods: Sequence[Mapping[str, Any]]) -> Markup:
+def _table(methods: Sequence[Mapping[str, Any]], kind: str) -> Markup:
     useful = methods[0].get("utility", UTILITY)
     rows = [
         {
@@ -95,13 +97,14 @@ def _table(methods: Sequence[Mapping[str, Any]]) -> Markup:
             "its change, points (95\u00a0%)": change_text(one["utility_change"], one["utility_change_ci"]),
             **_price(one),
             "worst-off group": _worst_off(one),
-            "levelling down": "yes: nobody gains" if one["levelling_down"] else "no",
         }
         for place, one in enumerate(methods, start=1)
     ]
     groups = methods[0]["before"].get("groups") or []
     n = [f"{sum(one[label] for one in groups):,} {label}" for label in ("real", "fake")]
-    caption = f"Fitted on {methods[0]['fitted_on']}" + (f", judged on {' and '.join(n)}" if groups else "")
+    caption = f"Fitted on {methods[0]['fitted_on']}" + (
+        f", judged on {' and '.join(n)} {kind}" if groups else ""
+    )
     return record_table(rows, caption=caption)
 
 
@@ -138,6 +141,8 @@ def _worst_off(one: Mapping[str, Any]) -> str:
     group, gain = one["before"].get("worst_group"), one.get("worst_group_gain")
     if group is None or is_missing(gain):
         return "–"
+    if one["levelling_down"]:
+        return f"{group}: no gain, only others lose (levelling down)"
     side = "better" if gain > 0 else "worse" if gain < 0 else "as before"
     return f"{group}: {points(abs(gain))} {side}" if gain else f"{group}: as before"
 

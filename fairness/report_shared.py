@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +119,21 @@ def details(summary: str, body: Markup) -> Markup:
 def folded(figures: Markup, too_small: bool) -> Markup:
     """The figures, folded away where all that they show is chance."""
     return details("The groups are too small to be compared; look anyway", figures) if too_small else figures
+
+
+def with_own_ids(html: str) -> str:
+    """The page with every figure's ids its own, where two figures are alike to the last stroke."""
+    seen: dict[str, int] = {}
+
+    def renamed(figure: re.Match[str]) -> str:
+        mark = figure.group(1)
+        seen[mark] = seen.get(mark, 0) + 1
+        text = figure.group(0)
+        return text if seen[mark] == 1 else text.replace(mark, f"{mark}n{seen[mark]}")
+
+    return re.sub(
+        r'<svg class="plot"[^>]*aria-labelledby="(s\w+)-alt".*?</svg>', renamed, html, flags=re.DOTALL
+    )
 
 
 def side_by_side(figures: Sequence[Markup]) -> Markup:

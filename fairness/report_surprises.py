@@ -26,14 +26,13 @@ def surprises(findings: Findings, page: str = "") -> Markup:
         page: address of the page the parts are on, "" for this one.
     """
     told = [
-        Markup('{} <a href="{}#{}">Read on</a>').format(sentence, page, part)
+        Markup('{} <a href="{}#{}">Read\u00a0on</a>').format(sentence, page, part)
         for part, sentence in _sentences(findings)
     ]
-    return (
-        joined([Markup("<p><strong>What else stands out</strong></p>"), bullets(told)])
-        if told
-        else Markup("")
-    )
+    if not told:
+        return Markup("")
+    intro = Markup("<p><strong>What else stands out.</strong> {}</p>").format(PICKED)
+    return joined([intro, bullets(told)])
 
 
 def _sentences(findings: Findings) -> Iterator[tuple[str, str]]:

@@ -54,7 +54,7 @@ def answer(audit: Mapping[str, Any]) -> Markup:
     if still_open := gaps_tested(audit, "inconclusive"):
         intro = Markup(
             "<p>That is not proof of equality: the data are too few to tell. How many videos it would take "
-            "to tell a gap of {} from none is in the last column.</p>"
+            "to show that no two groups are {} apart is in the last column.</p>"
         ).format(points(audit["settings"]["margin"]))
         name = "No other difference was shown" if disparities else "No difference was shown"
         parts.append(callout("warning", intro + _open(still_open), title=name))
@@ -104,9 +104,9 @@ def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
         some = "no other" if told["disparity"] else "no"
         name = f"{_capital(some)} difference was shown" + (" on any dataset" if findings.several else "")
         text = (
-            f"In {n_open} of {total} comparisons the data are too few to tell, which is not proof of "
-            f"equality. The table says how many videos it would take to tell a gap of {points(margin)} from "
-            "none."
+            f"In {n_open} of {total} comparisons the data are too few to tell. That is not proof of "
+            "equality: the table says how many videos it would take to show that no two groups are "
+            f"{points(margin)} apart."
         )
         parts.append(callout("warning", text, title=name))
     if told["equivalent"]:

@@ -88,7 +88,7 @@ def test_group_names_are_escaped():
 
 def test_unknown_group_is_listed_as_not_compared(unbiased):
     text = text_of(page(unbiased))
-    assert "unknown (not compared)" in text
+    assert "unknown not compared" in text
     assert "the annotation does not say who they are" in text
 
 
