@@ -120,6 +120,7 @@ def test_unknown_and_unseen_groups_get_the_pooled_threshold():
     for rule in (
         fit_group_thresholds(fold, before.threshold),
         fit_threshold_optimizer(fold, before.threshold.value),
+        fit_group_calibration(fold, before.threshold),
     ):
         for name in ("unknown", "blue"):
             hidden = fold.with_groups(np.full(len(fold), name, dtype=object))
@@ -249,12 +250,12 @@ def test_platt_stays_finite_where_classes_are_told_apart_and_never_turns_scores_
 @pytest.mark.parametrize("kind", ["platt", "isotonic"])
 def test_calibration_by_group_makes_scores_mean_the_same_in_each(kind):
     fold = fold_of((2000, 2000, 2000))
-    rule = fit_group_calibration(fold, "fpr:0.10", kind=kind)
+    before = single_threshold(fold, "fpr:0.10")
+    rule = fit_group_calibration(fold, before.threshold, kind=kind)
     calibrated = rule.calibrated(fold)
     for group in SHIFT:
         member = fold.group == group
         assert calibrated[member].mean() == pytest.approx(fold.label[member].mean(), abs=0.01)
-    before = single_threshold(fold, "fpr:0.10")
     gaps = [np.ptp([fpr(fold, each.probability(fold), group) for group in SHIFT]) for each in (before, rule)]
     assert gaps[1] < 0.2 * gaps[0]
 
@@ -266,7 +267,9 @@ def test_calibration_of_small_groups_is_shrunk_to_the_pooled_map(kind):
     dark = fold.group == "dark"
     distance = []
     for least in (1, 20, 100_000):
-        rule = fit_group_calibration(fold, "eer", kind=kind, min_clusters=least)
+        rule = fit_group_calibration(
+            fold, single_threshold(fold, "eer").threshold, kind=kind, min_clusters=least
+        )
         distance.append(np.abs(rule.calibrated(fold)[dark] - pooled(fold.score[dark])).max())
     assert distance[0] > distance[1] > distance[2]
     assert distance[2] < 1e-3
@@ -550,4 +553,4 @@ def test_nothing_is_deprecated():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit_threshold_optimizer(fold_of(), 0.5)
-        fit_group_calibration(fold_of(), "eer", kind="isotonic")
+        fit_group_calibration(fold_of(), single_threshold(fold_of(), "eer").threshold, kind="isotonic")

@@ -23,13 +23,14 @@ SMALLEST = 1e-6
 
 @dataclass(frozen=True)
 class GroupCalibration:
-    """Fake when the calibrated score exceeds one threshold.
+    """Fake when the calibrated score exceeds one threshold; as before where the group is not known.
 
     Attributes:
         maps: (score -> P(fake)) of each group of the fit, not shrunk.
-        pooled: the map of everyone together; it alone counts where the group is not known.
+        pooled: the map of everyone together.
         own: how much each group's map counts against the pooled one.
         threshold: on calibrated scores, by the same rule as before.
+        before: the threshold on scores as they are, for groups that the fit never saw.
     """
 
     kind: Kind
@@ -37,16 +38,19 @@ class GroupCalibration:
     pooled: Map
     own: Mapping[str, float]
     threshold: Threshold
+    before: float
     warnings: list[str] = field(default_factory=list)
     randomised: bool = False
 
     def calibrated(self, fold: Fold) -> np.ndarray:
-        """(N,) P(fake) by each row's own map."""
+        """(N,) P(fake) by each row's own map; by the pooled one where the group is not known."""
         return _calibrated(fold, self.maps, self.pooled, self.own)
 
     def probability(self, fold: Fold) -> np.ndarray:
         """(N,) 1 where the calibrated score exceeds the threshold."""
-        return (self.calibrated(fold) > self.threshold.value).astype(np.float64)
+        known = np.isin(fold.group, list(self.own))
+        called = np.where(known, self.calibrated(fold) > self.threshold.value, fold.score > self.before)
+        return called.astype(np.float64)
 
     def to_dict(self) -> dict[str, Any]:
         """The threshold, and what each group's map makes of some scores."""
@@ -58,6 +62,7 @@ class GroupCalibration:
         return {
             "kind": self.kind,
             "threshold": self.threshold.value,
+            "threshold_if_unknown": self.before,
             "own_data": dict(self.own),
             "scores": scores,
             "maps": mapped,
@@ -66,13 +71,19 @@ class GroupCalibration:
 
 
 def fit_group_calibration(
-    fold: Fold, rule: str, *, kind: Kind = "platt", min_clusters: int = MIN_CLUSTERS, level: str = "video"
+    fold: Fold, before: Threshold, *, kind: Kind = "platt", min_clusters: int = MIN_CLUSTERS
 ) -> GroupCalibration:
-    """Calibration by group, each map shrunk towards that of all groups, and a threshold by ``rule``.
+    """Calibration by group, each map shrunk towards that of all groups, and a threshold for all.
 
     P(fake) = w own(score) + (1 - w) pooled(score), where w is 1 with at least ``min_clusters`` people or
     videos of either class and falls linearly to 0. Mixtures of rising maps rise: within a group the order
     of scores stays.
+
+    Args:
+        fold: the rows to fit on.
+        before: the threshold on scores as they are; the one on calibrated scores is chosen by its rule.
+        kind: ``platt`` (two parameters) or ``isotonic`` (any rising map, for some hundred rows a group).
+        min_clusters: units of either class from which a group stands alone.
     """
     fit_map = {"platt": platt, "isotonic": isotonic}[kind]
     pooled = fit_map(fold.label, fold.score)
@@ -82,11 +93,11 @@ def fit_group_calibration(
         member = fold.group == name
         maps[name] = fit_map(fold.label[member], fold.score[member])
     mapped = _calibrated(fold, maps, pooled, own)
-    threshold = fit(fold.label, mapped, rule, fitted_on=fold.name, level=level)
+    threshold = fit(fold.label, mapped, before.rule, fitted_on=fold.name, level=before.level)
     warnings = [NEEDS_GROUP, *shrunk(own, fold, BOTH, min_clusters)]
     if threshold.note:
         warnings.append(threshold.note)
-    return GroupCalibration(kind, maps, pooled, own, threshold, warnings)
+    return GroupCalibration(kind, maps, pooled, own, threshold, before.value, warnings)
 
 
 def platt(label: np.ndarray, score: np.ndarray) -> Map:

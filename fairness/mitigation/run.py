@@ -51,10 +51,10 @@ METHODS: Mapping[str, Fit] = {
         fold, before.threshold.value, constraints=how.constraints, min_clusters=how.min_fit
     ),
     "group_platt": lambda fold, before, how: fit_group_calibration(
-        fold, how.rule, kind="platt", min_clusters=how.min_fit, level=how.level
+        fold, before.threshold, kind="platt", min_clusters=how.min_fit
     ),
     "group_isotonic": lambda fold, before, how: fit_group_calibration(
-        fold, how.rule, kind="isotonic", min_clusters=how.min_fit, level=how.level
+        fold, before.threshold, kind="isotonic", min_clusters=how.min_fit
     ),
 }
 
