@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 Level = Literal["video", "frame"]
 # Measured on each crop; a video has the median of its own.
 QUALITIES = ("size_px", "blur")
+OUTCOMES = ("label", "score")
 CROP = ("dataset", "video", "compression", "frame", "face")
 
 
@@ -66,6 +67,11 @@ def select(
         raise InputError(f"level {level!r} is not known; choose video or frame")
     table = unperturbed(of_one(predictions, dataset=dataset, detector=detector))
     groups = group_columns(table, by)
+    if told := [name for name in groups if name in OUTCOMES]:
+        raise InputError(
+            f"attribute {told[0]!r} is what is predicted, not who is shown; give an attribute of the people, "
+            "such as gender"
+        )
     for name in groups:
         known = (groups[name] != UNKNOWN).to_numpy()
         check_one_group(name, groups[name].to_numpy()[known], table["video"].to_numpy()[known], "video")

@@ -314,6 +314,7 @@ def test_options_that_need_each_other_say_so(tmp_path, without_page):
         (["against=XYZ"], "detector 'XYZ' is not in the predictions; they have no detectors"),
         (["noise=[2]"], "noise 2.0 is not a share of mistakes"),
         (["source=FF"], "source 'FF' was not audited"),
+        (["by=[label]"], "attribute 'label' is what is predicted, not who is shown"),
     ):
         refused = command(*given, *options)
         assert refused.exit_code != 0
