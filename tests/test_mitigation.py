@@ -364,6 +364,18 @@ def test_a_rule_that_accuses_the_better_off_at_random_is_flagged_and_priced():
     assert not before_after(before, fair, fold, Comparison(n_boot=300))["levelling_down"]
 
 
+def test_a_rule_that_calls_everyone_real_closes_every_gap_and_is_said_to_be_of_less_use():
+    fold = fold_of()
+    before = single_threshold(fold, "fpr:0.10")
+    found = before_after(before, Fixed(np.zeros(len(fold))), fold, Comparison(n_boot=300))
+    assert found["after"]["gap"] == 0
+    assert found["no_group_gains_utility"]
+    fair = fit_group_thresholds(fold, before.threshold)
+    assert not before_after(before, fair, fold, Comparison(n_boot=300))["no_group_gains_utility"]
+    warned = mitigation._warned({"warning": "x"}, found)["warning"]
+    assert warned == f"{mitigation.LESS_USE}; x"
+
+
 def test_before_and_after_are_the_rates_and_intervals_hold_the_change():
     fold, other = fold_of(), fold_of(seed=7)
     before = single_threshold(fold, "fpr:0.10")

@@ -59,7 +59,9 @@ def before_after(
 
     Returns:
         ``before`` and ``after`` (gap, metrics over all, metrics by group), the paired changes of gap,
-        balanced accuracy and TPR at the same FPR, each with a 95 % interval, and the flag.
+        balanced accuracy and TPR at the same FPR, each with a 95 % interval, and two flags: levelling down,
+        and a gap that shrinks while balanced accuracy surely falls and rises in no group, as it does under
+        a rule that is just less use.
     """
     judged = fold if rescored is None else fold.with_score(rescored)
     called = before.probability(fold), after.probability(judged)
@@ -83,6 +85,11 @@ def before_after(
         "utility_change_ci": list(paid.interval),
         "tpr_change_at_same_fpr": price,
         "tpr_change_at_same_fpr_ci": list(price_ci),
+        "no_group_gains_utility": bool(
+            now["gap"] < then["gap"]
+            and paid.high < 0
+            and all(b[UTILITY] <= a[UTILITY] for a, b in zip(then["groups"], now["groups"], strict=True))
+        ),
         **levelled(then, now, how.metric),
     }
 

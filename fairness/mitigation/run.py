@@ -23,6 +23,7 @@ from unmasked.fairness.mitigation.threshold_optimizer import fit_threshold_optim
 from unmasked.fairness.selection import Level
 
 ONE_RUN = "one training against one: how much two trainings differ by chance is in no interval"
+LESS_USE = "the gap shrinks, but balanced accuracy falls and no group's rises: it is just less use"
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _post_processed(
     if unseen:
         warnings.append(f"{', '.join(unseen)} are not in {fitted.name} and get the pooled treatment")
     entry = _head(name, "post-processing", rule, fitted, fold, warnings)
-    entry |= before_after(before, rule, fold, settings.comparison)
+    entry |= _warned(entry, before_after(before, rule, fold, settings.comparison))
     return entry | group_doubts(rule, fold, settings.comparison)
 
 
@@ -204,7 +205,14 @@ def _retrained(
     rule = single_threshold(refitted, settings.rule, settings.level)
     entry = _head(name, "training", rule, fitted, fold, [ONE_RUN, *rule.warnings])
     rescored = matched(fold, other, settings.level)
-    return entry | before_after(before, rule, fold, settings.comparison, rescored=rescored)
+    return entry | _warned(entry, before_after(before, rule, fold, settings.comparison, rescored=rescored))
+
+
+def _warned(entry: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What was found, with a warning where the gap shrank because the rule is less use to everyone."""
+    if not found["no_group_gains_utility"]:
+        return found
+    return found | {"warning": "; ".join(filter(None, (LESS_USE, entry["warning"])))}
 
 
 def _head(
