@@ -30,6 +30,11 @@ class Levels:
     rank: np.ndarray  # (N,) 0 for the highest of the distinct scores
     ranks: int
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.cell)
+
 
 def cut(label: np.ndarray, score: np.ndarray, levels: int = LEVELS) -> Levels:
     """The levels of a set of scores."""

@@ -105,7 +105,7 @@ def _permuted_scores(
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """The ranking and calibration metrics of each group under permutations, each (permutations, groups)."""
-    repeats = settings.scored(len(cell), settings.n_perm)
+    repeats = settings.scored(levels.rows, settings.n_perm)
     groups, size = int(codes.max()) + 1, 2 * levels.size
     found = []
     for block in permuted_codes(codes, stratum, repeats, rng):

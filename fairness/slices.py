@@ -190,7 +190,7 @@ def _estimate(
     value |= score_metrics(part.label, part.score)
     stratum = strata(counts)
     drawn = rates(bootstrap_counts(counts, stratum, settings.n_boot, rng))
-    repeats = settings.scored(len(part.label), settings.n_boot)
+    repeats = settings.scored(levels.rows, settings.n_boot)
     unit = np.unique(part.unit, return_inverse=True)[1]
     histograms = bootstrapped(part.cell, unit, stratum, 2 * levels.size, repeats, rng)
     drawn |= metrics_of(histograms, levels)
