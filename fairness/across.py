@@ -153,7 +153,7 @@ def annotation(selection: Selection, audit: Audit, dataset: str, beside: Beside)
             found["agreement"].append(entry)
             names = [name for name in audit.support.loc[attribute].index if name != UNKNOWN]
             confusion = measured_confusion(entry, names)
-            found["measured_sensitivity"] += noisy_gaps(audit, attribute, confusion, names)
+            found["measured_sensitivity"] += noisy_gaps(audit, attribute, [confusion], names)
     found["sensitivity"] = sensitivity(audit, beside.noises)
     return found
 

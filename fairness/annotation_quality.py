@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,13 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import percentile_interval
 from unmasked.fairness.audit import Audit
-from unmasked.fairness.changes import rows_of
+from unmasked.fairness.changes import in_gap, rows_of
 from unmasked.fairness.comparisons import TESTED
 from unmasked.fairness.estimates import group_codes
 from unmasked.fairness.groups import UNKNOWN, ordered
 from unmasked.fairness.metrics import count_rows, rates, sum_by
 from unmasked.fairness.resampling import gap
+from unmasked.fairness.resampling import kinds as kinds_of
 
 NOISES = (0.02, 0.05, 0.1, 0.2)
 N_DRAWS = 500
@@ -147,65 +148,70 @@ def measured_confusion(entry: Mapping[str, Any], names: Sequence[str]) -> np.nda
     return counts / counts.sum(axis=1, keepdims=True)
 
 
+class Kinds(NamedTuple):
+    """People (or videos) of one group with equal outcomes, which are interchangeable."""
+
+    group: np.ndarray  # (K,) codes
+    counts: np.ndarray  # (K, 4) outcomes of each of them
+    units: np.ndarray  # (K,) how many they are
+
+
 def noisy_gaps(
     audit: Audit,
     attribute: str,
-    confusion: np.ndarray,
+    confusions: Sequence[np.ndarray],
     names: Sequence[str],
     *,
     draws: int = N_DRAWS,
     metrics: Sequence[str] = TESTED,
 ) -> list[dict[str, Any]]:
-    """Each gap with the group of every person (or video) drawn anew, as a confusion says.
+    """Each gap with the group of every person (or video) drawn anew, as each confusion says.
 
     Args:
         audit: whose gaps; the groups compared are those it compares, its threshold is kept.
         attribute: one of its attributes.
-        confusion: (J, J) chance that a person of group row is annotated as column; rows add up to 1.
-        names: the J groups of the confusion.
+        confusions: (J, J) chance that a person of group row is annotated as column; rows add up to 1.
+        names: the J groups of the confusions.
         draws: how often all groups are drawn.
         metrics: of `metrics.RATES`.
 
     Returns:
-        For each metric that two groups can be compared on: ``{"attribute", "metric", "noise" (expected
-        share of people under another group), "gap" (of the audit), "gap_mean", "gap_low", "gap_high",
-        "order_kept"}``. The latter are mean and 95 % range over the draws of the difference between the two
-        groups that are furthest apart in the audit, below 0 where their order is turned around, and the
-        share of draws that keep it. Two groups of equal size under symmetric noise e keep (1 - 2 e) of
-        their difference on average; the gap itself would not do, as chance alone widens a small one.
+        For each confusion and metric that two groups can be compared on: ``{"attribute", "metric", "noise"
+        (expected share of people under another group), "gap" (of the audit), "gap_mean", "gap_low",
+        "gap_high", "order_kept"}``. The latter are mean and 95 % range over the draws of the difference
+        between the two groups that are furthest apart in the audit, below 0 where their order is turned
+        around, and the share of draws that keep it. Two groups of equal size under symmetric noise e keep
+        (1 - 2 e) of their difference on average; the gap itself would not do, as chance alone widens a
+        small one.
     """
+    kinds = _kinds(audit, attribute, names)
+    clean = rates(_summed(kinds, np.eye(len(names)), 1, np.random.default_rng())[0])
+    seed = [audit.settings.random_state, zlib.crc32(attribute.encode("utf-8"))]
+    found = []
+    for confusion in confusions:
+        drawn = rates(_summed(kinds, confusion, draws, np.random.default_rng(seed)))
+        noise = float(kinds.units @ (1 - np.diag(confusion)[kinds.group]) / kinds.units.sum())
+        for metric in metrics:
+            compared = np.array([in_gap(audit, attribute, name, metric) for name in names])
+            if compared.sum() < 2:
+                continue
+            value = np.where(compared, clean[metric], np.nan)
+            apart = drawn[metric][:, np.nanargmax(value)] - drawn[metric][:, np.nanargmin(value)]
+            entry = {"attribute": attribute, "metric": metric, "noise": noise, "gap": float(gap(value))}
+            found.append(entry | _summary(apart[~np.isnan(apart)]))
+    return found
+
+
+def _kinds(audit: Audit, attribute: str, names: Sequence[str]) -> Kinds:
     rows, groups = rows_of(audit)
     codes = group_codes(groups[attribute].to_numpy(), names)
     kept = codes >= 0
-    pairs, unit = np.unique(np.stack([codes[kept], rows.cluster[kept]]), axis=1, return_inverse=True)
+    clusters = int(rows.cluster.max()) + 1
+    pairs, unit = np.unique(codes[kept] * clusters + rows.cluster[kept], return_inverse=True)
     counted = count_rows(rows.label[kept], rows.score[kept], audit.settings.threshold)
-    counts = sum_by(counted, unit.reshape(-1), pairs.shape[1])
-    seed = [audit.settings.random_state, zlib.crc32(attribute.encode("utf-8"))]
-    drawn = rates(_redrawn(counts, pairs[0], confusion, draws, np.random.default_rng(seed)))
-    clean = rates(np.stack([counts[pairs[0] == code].sum(axis=0) for code in range(len(names))]))
-    found = []
-    for metric in metrics:
-        compared = [
-            place
-            for place, name in enumerate(names)
-            if (attribute, name) in audit.in_gap.index and audit.in_gap.loc[(attribute, name), metric]
-        ]
-        if len(compared) < 2:
-            continue
-        value = clean[metric][compared]
-        low_end, high_end = compared[int(np.argmin(value))], compared[int(np.argmax(value))]
-        apart = drawn[metric][:, high_end] - drawn[metric][:, low_end]
-        apart = apart[~np.isnan(apart)]
-        found.append(
-            {
-                "attribute": attribute,
-                "metric": metric,
-                "noise": float(1 - np.diag(confusion)[pairs[0]].mean()),
-                "gap": float(gap(value)),
-                **_summary(apart),
-            }
-        )
-    return found
+    distinct, of_unit = kinds_of(sum_by(counted, unit.reshape(-1), len(pairs)))
+    kind, units = np.unique(pairs // clusters * len(distinct) + of_unit, return_counts=True)
+    return Kinds(kind // len(distinct), distinct[kind % len(distinct)], units)
 
 
 def _summary(apart: np.ndarray) -> dict[str, float]:
@@ -220,19 +226,15 @@ def _summary(apart: np.ndarray) -> dict[str, float]:
     }
 
 
-def _redrawn(
-    counts: np.ndarray, codes: np.ndarray, confusion: np.ndarray, draws: int, rng: np.random.Generator
-) -> np.ndarray:
+def _summed(kinds: Kinds, confusion: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
     """(draws, J, 4) outcomes of each group after every unit's group is drawn from its row of the confusion.
 
-    Units of one group with equal counts are interchangeable: how many of them go where is multinomial, so
-    that a million units cost no more than the distinct kinds among them.
+    How many of a kind go where is multinomial, so that a million people cost no more than their kinds.
     """
-    kinds, multiplicity = np.unique(np.column_stack([codes, counts]), axis=0, return_counts=True)
-    total = np.zeros((draws, len(confusion), counts.shape[1]))
-    for (code, *outcome), units in zip(kinds, multiplicity, strict=True):
-        moved = rng.multinomial(units, confusion[code], size=draws)  # (draws, J)
-        total += moved[:, :, None] * np.array(outcome)
+    total = np.zeros((draws, len(confusion), kinds.counts.shape[1]))
+    for group, outcome, units in zip(*kinds, strict=True):
+        moved = rng.multinomial(units, confusion[group], size=draws)  # (draws, J)
+        total += moved[:, :, None] * outcome
     return total
 
 
@@ -251,7 +253,6 @@ def sensitivity(
     found = []
     for attribute in audit.support.index.unique(0):
         names = [name for name in audit.support.loc[attribute].index if name != UNKNOWN]
-        for noise in noises:
-            entries = noisy_gaps(audit, attribute, symmetric(len(names), noise), names, draws=draws)
-            found += [entry | {"noise": noise} for entry in entries]
-    return found
+        confusions = [symmetric(len(names), noise) for noise in noises]
+        found += noisy_gaps(audit, attribute, confusions, names, draws=draws)
+    return [entry | {"noise": round(entry["noise"], 9)} for entry in found]

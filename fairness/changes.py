@@ -196,7 +196,7 @@ def _changes(
         kept = [
             place
             for place, name in enumerate(names)
-            if all(_in_gap(audit, attribute, name, metric) for audit in (source, target))
+            if all(in_gap(audit, attribute, name, metric) for audit in (source, target))
         ]
         compared = [names[place] for place in kept]
         if len(kept) < 2:
@@ -232,7 +232,8 @@ def rows_of(audit: Audit) -> tuple[Rows, pd.DataFrame]:
     return audit._rows, audit._groups
 
 
-def _in_gap(audit: Audit, attribute: str, group: str, metric: str) -> bool:
+def in_gap(audit: Audit, attribute: str, group: str, metric: str) -> bool:
+    """Whether an audit compares a group on a metric; False for one that it does not know."""
     return (attribute, group) in audit.in_gap.index and bool(audit.in_gap.loc[(attribute, group), metric])
 
 
@@ -256,7 +257,7 @@ def _row(change: Change, source: Audit, target: Audit, attribute: str, metric: s
         name
         for name in source.support.loc[attribute].index.union(target.support.loc[attribute].index)
         if name not in change.groups
-        and any(_in_gap(audit, attribute, name, metric) for audit in (source, target))
+        and any(in_gap(audit, attribute, name, metric) for audit in (source, target))
     ]
     note = change.note
     if left_out and not note:

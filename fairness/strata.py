@@ -191,9 +191,10 @@ def _null(
 ) -> np.ndarray:
     """Gaps after shuffling who belongs to which group, among the units of the level."""
     # A person is one unit in each group; only videos of disagreeing annotation are several.
-    pairs, unit = np.unique(np.stack([rows.group, rows.unit]), axis=1, return_inverse=True)
-    counts = sum_by(count_rows(rows.label, score, settings.threshold), unit.reshape(-1), pairs.shape[1])
-    return gap(permuted_rates(counts, pairs[0], settings.n_perm, rng)[metric])
+    size = int(rows.unit.max()) + 1
+    pairs, unit = np.unique(rows.group * size + rows.unit, return_inverse=True)
+    counts = sum_by(count_rows(rows.label, score, settings.threshold), unit.reshape(-1), len(pairs))
+    return gap(permuted_rates(counts, pairs // size, settings.n_perm, rng)[metric])
 
 
 def _enough(selection: Selection, member: np.ndarray, metric: str, settings: Settings) -> bool:
