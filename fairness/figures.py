@@ -23,6 +23,7 @@ PANELS = {
     "fnr": ("tpr", "fake", "Fakes missed (FNR)"),
 }
 FAINT = "#8a949d"
+SOFT = "#56616c"
 WIDTH_IN = 3.7  # as wide as a phone shows without scrolling
 
 
@@ -150,8 +151,8 @@ def new_axes(height_in: float, width_in: float = WIDTH_IN) -> Axes:
 
 def on_the_right(ax: Axes, line: float, text: str) -> None:
     """How many videos are behind a row, right of the axes and clear of its last dot."""
-    place = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
-    ax.annotate(text, (1, line), xytext=(34, 0), ha="right", fontsize=8, color="#56616c", **place)
+    place: dict[str, Any] = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
+    ax.annotate(text, (1, line), xytext=(34, 0), ha="right", va="center", fontsize=8, color=SOFT, **place)
 
 
 def share_axis(axis: Axis, label: str) -> None:

@@ -92,7 +92,7 @@ class PerturbationLines:
         share_axis(ax.yaxis, RATES.get(self.rate, self.rate))
         ax.set_title(self.name, fontsize=9.5, loc="left", fontweight="bold")
         columns = 1 if max(map(len, self.groups), default=0) > LONG_NAME else 2
-        place_below = {"loc": "upper left", "bbox_to_anchor": (0, -0.2), "ncols": columns}
+        place_below: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.2), "ncols": columns}
         ax.legend(fontsize=8, frameon=False, borderpad=0, **place_below)
         bare(ax, "both")
         return self

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.fairness.report_shared import Findings, absent, aside, heading, joined, record_table
+from unmasked.fairness.report_shared import Findings, absent, aside, code, heading, joined, record_table
 from unmasked.fairness.tables import COMPARED
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import is_missing, number, percent, points_only, share_text
@@ -36,6 +36,11 @@ def annotation(findings: Findings) -> Markup:
     for dataset, part in found.items():
         body = _dataset(part)
         parts += [heading(3, dataset) if findings.several else "", body] if body else []
+    if not any(part.get("agreement") for part in found.values()):
+        how = Markup("Give another source’s annotations of the same videos: {}.").format(
+            code("second_annotations=FILE")
+        )
+        parts.append(absent("Two sources of annotation were not compared.", how))
     return joined(parts)
 
 

@@ -8,15 +8,14 @@ from typing import Any
 from markupsafe import Markup
 
 from unmasked.evaluation.page import callout
+from unmasked.fairness.report_heat import Cell, heat_table
 from unmasked.fairness.report_shared import (
-    Cell,
     Findings,
     absent,
     aside,
     by_dataset,
     code,
     heading,
-    heat_table,
     joined,
     paragraph,
     record_table,
@@ -41,8 +40,8 @@ def breakdowns(findings: Findings) -> Markup:
     if not any(audit.get("strata") for audit in findings.audits.values()):
         within = absent(
             "Gaps were not broken down by method of manipulation, compression, face size or blur.",
-            Markup("The predictions need a column {}, {}, {} or {}.").format(
-                *map(code, ("method", "compression", "size_px", "blur"))
+            Markup("Predictions with columns {} and {}, and {} for the others, fill this part.").format(
+                *map(code, ("method", "compression", "faces=FILE"))
             ),
         )
     else:

@@ -7,13 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from unmasked.fairness.report_heat import Cell, heat_table
 from unmasked.fairness.report_shared import (
-    Cell,
     Findings,
     absent,
     by_dataset,
     code,
-    heat_table,
     in_a_row,
     joined,
     utility,

@@ -21,7 +21,7 @@ from unmasked.fairness.report_shared import (
     record_table,
 )
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import change_text, is_missing, number, percent, points, points_only
+from unmasked.fairness.wording import change_text, is_missing, listed, number, percent, points, points_only
 
 NAMES = {
     "group_thresholds": "a threshold for each group",
@@ -47,10 +47,6 @@ def mitigation(findings: Findings) -> Markup:
         ).format(code("unmasked mitigate"))
         return absent("No remedy was tried.", how)
     parts: list[str] = [aside(INTRO)]
-    warnings = [f"{_name(one)}: {one['warning']}" for one in methods if one.get("warning")]
-    for one in methods:
-        if one.get("randomised"):
-            warnings.append(f"{_name(one)}: draws lots, so the same video can get two answers.")
     settings = findings.whole["mitigation"].get("settings") or {}
     kind = "frames" if settings.get("level") == "frame" else "videos"
     groups = dict.fromkeys((one["applied_to"], one["attribute"]) for one in methods)
@@ -59,11 +55,21 @@ def mitigation(findings: Findings) -> Markup:
         parts.append(heading(3, f"{applied_to}, groups of {title(attribute)}"))
         parts += [_figure(found), _table(found, kind)]
         parts.append(_doubts(found))
-    if warnings:
-        parts.append(
-            callout("note", bullets(list(dict.fromkeys(warnings))), title="Before you use one of these")
-        )
+    if warnings := _warnings(methods):
+        parts.append(callout("note", bullets(warnings), title="Before you use one of these"))
     return joined(parts)
+
+
+def _warnings(methods: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every warning once, with the remedies that it is about."""
+    about: dict[str, list[str]] = {}
+    for one in methods:
+        warnings = one["warning"].split("; ") if one.get("warning") else []
+        if one.get("randomised"):
+            warnings.append("it draws lots, so the same video can get two answers")
+        for warning in warnings:
+            about.setdefault(warning, []).append(_name(one))
+    return [f"{listed(list(dict.fromkeys(names)))}: {warning}." for warning, names in about.items()]
 
 
 def _figure(methods: Sequence[Mapping[str, Any]]) -> Markup:
@@ -138,7 +144,7 @@ def _price(one: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _worst_off(one: Mapping[str, Any]) -> str:
-    group, gain = one["before"].get("worst_group"), one.get("worst_group_gain")
+    group, gain = one["before"].get("worst_group"), number(one.get("worst_group_gain"))
     if group is None or is_missing(gain):
         return "–"
     if one["levelling_down"]:

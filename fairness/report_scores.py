@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from unmasked.evaluation.page import svg
 from unmasked.fairness.figures_scores import GroupCalibration, ScoreRidges
+from unmasked.fairness.report_heat import Cell, heat_table
 from unmasked.fairness.report_shared import (
-    Cell,
     Findings,
     absent,
     aside,
@@ -18,7 +18,6 @@ from unmasked.fairness.report_shared import (
     code,
     details,
     folded,
-    heat_table,
     joined,
     side_by_side,
     utility,
@@ -52,10 +51,12 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
             threshold = audit["settings"]["threshold"]
             ridges = ScoreRidges.from_scores(found["scores"], attribute, threshold, colours).plot()
             alt = f"Histograms of scores by {title(attribute)}, real outlined and fake filled"
+            assert ridges.figure_ is not None
             drawn.append(svg(ridges.figure_, alt=alt))
         if found.get("calibration"):
             curves = GroupCalibration.from_calibration(found["calibration"], attribute, colours).plot()
             alt = f"Share of fakes against mean score, by {title(attribute)}"
+            assert curves.figure_ is not None
             drawn.append(svg(curves.figure_, alt=alt))
         if drawn:
             few = sum("auc" in entry["compared"] for entry in found["groups"]) < 2

@@ -8,12 +8,11 @@ from typing import Any
 from markupsafe import Markup
 
 from unmasked.fairness.groups import CROSS, UNKNOWN, ordered
+from unmasked.fairness.report_heat import Cell, heat_table
 from unmasked.fairness.report_shared import (
-    Cell,
     Findings,
     bullets,
     by_dataset,
-    heat_table,
     joined,
     paragraph,
     record_table,
@@ -57,9 +56,8 @@ def grid(groups: list[Mapping[str, Any]]) -> tuple[list[str], list[str], dict[tu
 
 
 def _columns(groups: list[Mapping[str, Any]]) -> list[str]:
-    return ordered(
-        {str(entry["group"]).rpartition(CROSS)[2] for entry in groups if entry["group"] != UNKNOWN}
-    )
+    names = [str(entry["group"]) for entry in groups if entry["group"] != UNKNOWN]
+    return ordered([name.rpartition(CROSS)[2] for name in names])
 
 
 def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:

@@ -13,7 +13,8 @@ from unmasked.fairness.figures_changes import FairnessUtility, PerturbationLines
 from unmasked.fairness.figures_scores import GroupCalibration, ScoreRidges
 from unmasked.fairness.figures_thresholds import GroupRoc, ThresholdRates
 from unmasked.fairness.report import PARTS, page, section
-from unmasked.fairness.report_shared import Cell, Findings, heat_table
+from unmasked.fairness.report_heat import Cell, heat_table
+from unmasked.fairness.report_shared import Findings
 from unmasked.fairness.report_surprises import surprises
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use", "circle", "rect"}
