@@ -334,7 +334,7 @@ def fairlearns(label: np.ndarray, score: np.ndarray, groups: pd.DataFrame, ours:
         end="",
     )
     print(
-        f" {total / ours:,.0f} times our audit, which has permutations, crossings, AUC, EER, Brier and ECE too"
+        f" {total / ours:,.0f} times our audit, which adds permutations, crossings, AUC, EER, Brier and ECE"
     )
 
 

@@ -56,7 +56,7 @@ def audit_within(rows: Rows, groups: pd.DataFrame, controls: pd.DataFrame, poole
         found.itertuples(index=False, name=None),
         key=lambda values: [order.index(value) for order, value in zip(orders, values, strict=True)],
     ):
-        member = (controls == values).all(axis=1).to_numpy()
+        member = (controls.to_numpy() == np.array(values, dtype=object)).all(axis=1)
         levels[values] = audit_rows(_subset(rows, member), groups[member], pooled.settings)
     levels = _one_family(levels, pooled.settings)
     return _stacked(levels, names, pooled, controls)
