@@ -34,6 +34,7 @@ VERBS = {
     "evaluate": "Compute metrics with intervals and the cross-dataset matrix from predictions.",
     "compare": "Compare two runs on the same videos, and say what is unlike between them.",
     "fairness": "Compare error rates between demographic groups, with tests that hold.",
+    "mitigate": "Try to close a gap between groups: before and after, what it costs, and who pays.",
     "explain": "Draw Grad-CAM overlays and the t-SNE map of a detector's features.",
     "report": "Put a run folder together into one self-contained HTML page.",
 }

@@ -122,6 +122,35 @@ def join(
     return result, report
 
 
+def votes_by_video(table: pd.DataFrame, annotations: pd.DataFrame) -> pd.DataFrame:
+    """What the annotated frames of each video of the table say, and how many of them.
+
+    Args:
+        table, annotations: as in `join`. Annotation rows that repeat another count once.
+
+    Returns:
+        Columns dataset, video, attribute, value, votes: a row for each value that a video was given.
+
+    Raises:
+        InputError: the table has no column dataset or video, or nothing to join.
+    """
+    _check(table, annotations, "majority")
+    videos = table.drop_duplicates(["dataset", "video"]).reset_index(drop=True)
+    number, keys = pd.factorize(_qualified(annotations))
+    of_video = pd.Series(_found(videos, annotations, number, keys).video, name="number")
+    places = of_video[of_video >= 0].reset_index().rename(columns={"index": "place"})
+    repeats = annotations.duplicated(["dataset", "key", "path", *DEMOGRAPHICS]).to_numpy()
+    cast = places.merge(annotations[~repeats].assign(number=number[~repeats]), on="number")
+    parts = []
+    for attribute in DEMOGRAPHICS:
+        counted = cast.groupby(["place", attribute], observed=True).size().rename("votes").reset_index()
+        named = counted.rename(columns={attribute: "value"}).astype({"value": object})
+        parts.append(named.assign(attribute=attribute))
+    votes = pd.concat(parts, ignore_index=True)
+    who = videos[["dataset", "video"]].iloc[votes["place"].to_numpy()].reset_index(drop=True)
+    return pd.concat([who, votes[["attribute", "value", "votes"]]], axis=1)
+
+
 def _check(table: pd.DataFrame, annotations: pd.DataFrame, policy: str) -> None:
     if policy not in POLICIES:
         raise InputError(f"policy {policy!r} is unknown; it is one of {', '.join(POLICIES)}")

@@ -193,6 +193,8 @@ class PairSampler(Sampler[Pair]):
         pairing: ``random`` draws any real crop (as published), ``source`` one of the video that the fake
             was made from, and any where that video has no crop.
         seed: same seed and epoch, same pairs.
+        groups: (N,) group of each row. If given, fakes and random reals come in rounds that have each group
+            once: an epoch is as long as without, but shows fakes of small groups more often than others.
         accumulate: batches of one process in a step of the optimiser.
         rank, replicas: this process among how many.
     """
@@ -203,6 +205,7 @@ class PairSampler(Sampler[Pair]):
         batch_pairs: int,
         *,
         pairing: Literal["random", "source"] = "random",
+        groups: NDArray[np.int64] | None = None,
         accumulate: int = 1,
         seed: int = 0,
         rank: int = 0,
@@ -210,6 +213,7 @@ class PairSampler(Sampler[Pair]):
     ) -> None:
         self.reals = np.flatnonzero(faces["label"] == 0)
         self.fakes = np.flatnonzero(faces["label"] == 1)
+        self.groups = groups
         self.sources = _source_rows(faces, self.reals) if pairing == "source" else None
         self.seed, self.rank, self.replicas = seed, rank, replicas
         self.batch_pairs = batch_pairs
@@ -226,8 +230,7 @@ class PairSampler(Sampler[Pair]):
 
     def __iter__(self) -> Iterator[Pair]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        fakes = np.resize(rng.permutation(self.fakes), self.total)
-        reals = self.reals[rng.integers(len(self.reals), size=self.total)]
+        fakes, reals = self._drawn(rng)
         draws = rng.random(self.total)
         turns = np.arange(self.total).reshape(-1, self.replicas, self.batch_pairs)
         for position in turns[:, self.rank].ravel():
@@ -235,6 +238,25 @@ class PairSampler(Sampler[Pair]):
             if self.sources is not None and len(rows := self.sources[fake]):
                 real = int(rows[int(draws[position] * len(rows))])
             yield real, fake
+
+    def _drawn(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The fakes of an epoch in order, and a random real for each."""
+        if self.groups is not None:
+            return tuple(  # type: ignore[return-value]
+                _in_rounds(rows, self.groups[rows], self.total, rng) for rows in (self.fakes, self.reals)
+            )
+        fakes = np.resize(rng.permutation(self.fakes), self.total)
+        return fakes, self.reals[rng.integers(len(self.reals), size=self.total)]
+
+
+def _in_rounds(
+    rows: NDArray[np.int64], groups: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """``count`` of the rows in rounds that have each group once, in random order."""
+    cells = [rows[groups == group] for group in np.unique(groups)]
+    rounds = -(-count // len(cells))
+    columns = [_reshuffled(cell, rounds, rng) for cell in cells]
+    return rng.permuted(np.stack(columns, axis=1), axis=1).ravel()[:count]
 
 
 def _filled_up(order: NDArray[np.int64], multiple: int) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ stays undefined; and each comparison ends in a verdict that includes "we cannot 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,11 +17,15 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
-from unmasked.evaluation.metrics import checked
+from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import verdicts
-from unmasked.fairness.comparisons import compare, constant_detector, fairlearn_measures
-from unmasked.fairness.groups import as_columns, check_groups
+from unmasked.fairness.bench import bench_table
+from unmasked.fairness.comparisons import compare, constant_detector, fairlearn_measures, spread_of
+from unmasked.fairness.distributions import calibration, score_histograms
+from unmasked.fairness.groups import CROSS, as_columns, check_groups, crossings
+from unmasked.fairness.inputs import check_rows, cluster_codes, operating_point
 from unmasked.fairness.metrics import METRICS, RATES, count_rows, rates, score_metrics
+from unmasked.fairness.score_tables import cut
 from unmasked.fairness.slices import Rows, Settings, Slice, measure
 
 if TYPE_CHECKING:
@@ -45,14 +49,21 @@ class Audit:
         verdicts: the same in sentences.
         constant_detector: what calling everything fake would score: fair by most gaps, and useless.
         fairlearn: fairlearn's own disparity measures among the compared groups.
+        spread: attribute -> metric -> standard deviation between the compared groups, raw and corrected for
+            what sampling adds, see `spread.between_group_spread`.
+        cross_auc: attribute -> AUC of one group's fakes against another's reals.
+        control_levels: names of the control features; None without. With them every frame above has them
+            as its first index levels, as in `MetricFrame`, and so has `overall`, then a frame.
+        pooled: the audit of all rows, beside the one within levels; None without control features.
+        levels: each level and its own audit.
     """
 
-    overall: pd.Series
+    overall: pd.Series | pd.DataFrame
     by_group: pd.DataFrame
-    overall_ci: list[pd.Series]
+    overall_ci: list[Any]
     by_group_ci: list[pd.DataFrame]
     support: pd.DataFrame
-    overall_support: pd.Series
+    overall_support: pd.Series | pd.DataFrame
     in_gap: pd.DataFrame
     excluded: pd.DataFrame
     tests: pd.DataFrame
@@ -63,20 +74,26 @@ class Audit:
     settings: Settings
     origin: dict[str, Any]
     ci_quantiles: list[float] = field(default_factory=lambda: [0.025, 0.975])
+    spread: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cross_auc: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    control_levels: list[str] | None = None
+    pooled: Audit | None = field(default=None, repr=False)
+    levels: list[tuple[dict[str, str], Audit]] = field(default_factory=list, repr=False)
     _rows: Rows | None = field(default=None, repr=False)
     _groups: pd.DataFrame | None = field(default=None, repr=False)
+    _controls: pd.DataFrame | None = field(default=None, repr=False)
 
     def difference(self, method: Literal["between_groups", "to_overall"] = "between_groups") -> pd.DataFrame:
         """Largest difference of each metric for each attribute, among the groups that are compared."""
         if _checked_method(method) == "between_groups":
             return self.group_max() - self.group_min()
-        return _by_attribute((self._compared() - self.overall).abs(), "max")
+        return _by_attribute((self._compared() - self._overall_beside()).abs(), "max")
 
     def ratio(self, method: Literal["between_groups", "to_overall"] = "between_groups") -> pd.DataFrame:
         """Smallest ratio of each metric for each attribute, at most 1, among the groups that are compared."""
         if _checked_method(method) == "between_groups":
             return self.group_min() / self.group_max()
-        ratio = self._compared() / self.overall
+        ratio = self._compared() / self._overall_beside()
         return _by_attribute(ratio.where(ratio <= 1, 1 / ratio), "min")
 
     def group_min(self) -> pd.DataFrame:
@@ -86,6 +103,16 @@ class Audit:
     def group_max(self) -> pd.DataFrame:
         """Largest value of each metric for each attribute, among the groups that are compared."""
         return _by_attribute(self._compared(), "max")
+
+    def bench(self) -> dict[str, Any]:
+        """F_FPR, F_EO, F_MEO, F_DP and F_OAE as AI-Face and Fairness-Generalization print them.
+
+        For every attribute and for the detector that calls everything fake, with the groups that those
+        benches drop and why; see `bench.bench_table`.
+        """
+        assert self._rows is not None
+        assert self._groups is not None
+        return bench_table(self._rows.label, self._rows.score, self._groups)
 
     def to_metricframe(self, attribute: str | None = None) -> MetricFrame:
         """fairlearn's `MetricFrame` of these rows; several attributes are crossed, as fairlearn does.
@@ -97,16 +124,30 @@ class Audit:
 
         assert self._rows is not None
         assert self._groups is not None
-        columns = list(self._groups.columns) if attribute is None else [attribute]
+        single = [name for name in self._groups.columns if CROSS not in name]
+        columns = (single or list(self._groups.columns)) if attribute is None else [attribute]
         return MetricFrame(
             metrics={name: _row_metric(name, self.settings.threshold) for name in METRICS},
             y_true=self._rows.label,
             y_pred=self._rows.score,
             sensitive_features=self._groups[columns],
+            control_features=self._controls,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values; NaN where undefined."""
+        """Everything as plain values; NaN where undefined.
+
+        With control features: the pooled audit, and ``control``: ``{"features", "levels": [{"level": …,
+        "overall", "attributes", "verdicts"}]}``.
+        """
+        if self.pooled is not None:
+            parts = ("overall", "attributes", "verdicts")
+            levels = [
+                {"level": level} | {name: found[name] for name in parts}
+                for level, audit in self.levels
+                for found in [audit.to_dict()]
+            ]
+            return self.pooled.to_dict() | {"control": {"features": self.control_levels, "levels": levels}}
         low, high = self.overall_ci
         overall = dict(self.overall) | {f"{name}_ci": [low[name], high[name]] for name in METRICS}
         overall["support"] = dict(self.overall_support)
@@ -117,6 +158,7 @@ class Audit:
             "verdicts": list(self.verdicts),
             "constant_detector": self.constant_detector,
             "fairlearn": self.fairlearn,
+            "bench": self.bench(),
         }
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
@@ -140,6 +182,13 @@ class Audit:
             parts.append(part.join(self.support.add_prefix("n_")))
         return pd.concat(parts).sort_index(level=0, sort_remaining=False, kind="stable").reset_index()
 
+    def _overall_beside(self) -> Any:
+        """The overall value that each group is held against: of everybody, or of everybody at its level."""
+        if self.control_levels is None:
+            return self.overall
+        keys = self.by_group.index.droplevel(["attribute", "group"])
+        return self.overall.reindex(keys).set_axis(self.by_group.index, axis=0)
+
     def _compared(self) -> pd.DataFrame:
         return self.by_group.where(self.in_gap)
 
@@ -159,7 +208,16 @@ class Audit:
             "groups": groups,
             "tests": tests.to_dict("records"),
             "excluded": excluded.to_dict("records"),
+            "spread": self.spread[attribute],
+            "cross_auc": self.cross_auc[attribute],
+            **self._distributions(attribute),
         }
+
+    def _distributions(self, attribute: str) -> dict[str, Any]:
+        assert self._rows is not None
+        assert self._groups is not None
+        given = self._rows.label, self._rows.score, self._groups[attribute]
+        return {"calibration": calibration(*given), "scores": score_histograms(*given)}
 
 
 def audit(
@@ -168,8 +226,9 @@ def audit(
     *,
     sensitive_features: Any,
     clusters: Any = None,
-    threshold: float = 0.5,
+    threshold: float | Threshold = 0.5,
     control_features: Any = None,
+    intersections: Literal["pairs"] | Sequence[Sequence[str]] | None = "pairs",
     n_boot: int = 2000,
     n_perm: int = 2000,
     margin: float = 0.03,
@@ -183,12 +242,17 @@ def audit(
         y_true: (N,) 0 = real, 1 = fake.
         y_score: (N,) P(fake) in [0, 1]; a row is called fake when its score exceeds the threshold.
         sensitive_features: who is shown, as in fairlearn: Series, DataFrame, dict, list or array. Each
-            column is an attribute of its own; give a crossed column (`groups.cross`) to cross two.
-            Missing values are the group "unknown", listed and left out of gaps.
+            column is audited alone and crossed with every other, see ``intersections``. Missing values
+            are the group "unknown", listed and left out of gaps.
         clusters: (N,) who or which video each row belongs to: the unit of resampling. None takes every
             row for itself, which is right only for unrelated images. A cluster may hold both classes.
-        threshold: operating point, best transferred from the data the detector was calibrated on.
-        control_features: kept for conditional audits; must be None.
+        threshold: operating point: a number, or a rule fitted on the data that the detector was
+            calibrated on (`evaluation.thresholds.fit`), which is kept in the settings.
+        control_features: in the same forms: what is to be held constant, such as compression. The audit is
+            then made at each of its levels, with the pooled one in `Audit.pooled`.
+        intersections: "pairs" crosses every two attributes that say something new (`groups.crossings`);
+            lists of columns cross just these, in twos, threes or more; None crosses nothing. Whatever is
+            crossed is part of the family that Holm's correction is over.
         n_boot, n_perm: bootstrap resamples behind intervals, permutations behind p-values.
         margin: gaps below this are called equivalent.
         min_clusters, min_samples: support that a group needs in a class to be compared on it.
@@ -199,37 +263,47 @@ def audit(
             cannot be used (see `groups.check_groups`).
 
     The verdict on a gap is "disparity" where its Holm-adjusted p-value is below 0.05, "equivalent" where
-    the upper 95 % limit is below the margin (stricter than two one-sided tests at 5 %), "inconclusive"
-    otherwise, and "not enough data" where fewer than two groups can be compared.
+    two one-sided tests at 5 % put every pair of groups within the margin, "inconclusive" otherwise, and
+    "not enough data" where fewer than two groups can be compared.
     """
-    if control_features is not None:
-        raise InputError("control_features is not supported yet; audit each level by itself")
     label, score = check_rows(y_true, y_score)
     groups = as_columns(sensitive_features, len(label))
-    cluster = _codes(clusters, len(label))
+    cluster = cluster_codes(clusters, len(label))
+    value, rule = operating_point(threshold)
     settings = Settings(
-        threshold=float(threshold),
+        threshold=value,
         n_boot=n_boot,
         n_perm=n_perm,
         margin=margin,
         min_clusters=min_clusters,
         min_samples=min_samples,
         random_state=random_state,
+        threshold_rule=rule,
     )
     names = np.arange(len(label)) if clusters is None else np.asarray(clusters)
     check_groups(groups, label, names)
+    crossed, left_out = crossings(groups, intersections)
+    groups = groups.join(crossed)
     # A cluster's real and fake material are two videos at least; nothing more is known here.
     rows = Rows(label, score, cluster, video=cluster * 2 + label, frames=np.ones(len(label), dtype=np.int64))
-    return audit_rows(rows, groups, settings)
+    origin = {"crossings": list(crossed.columns), "not_crossed": left_out}
+    if control_features is None:
+        return audit_rows(rows, groups, settings, origin)
+    from unmasked.fairness.conditional import audit_within, control_columns  # it is made of audits itself
+
+    controls = control_columns(control_features, len(label), groups.columns)
+    return audit_within(rows, groups, controls, audit_rows(rows, groups, settings, origin))
 
 
 def audit_rows(
     rows: Rows, groups: pd.DataFrame, settings: Settings, origin: dict[str, Any] | None = None
 ) -> Audit:
     """The audit of checked rows; ``origin`` (dataset, detector, …) is kept beside the settings."""
-    slices = [measure(rows, groups[name], settings) for name in groups.columns]
-    everyone = measure(rows, pd.Series("everyone", index=groups.index, name=""), settings)
-    tests = compare(slices, settings)
+    levels = cut(rows.label, rows.score)
+    slices = [measure(rows, groups[name], settings, levels) for name in groups.columns]
+    everyone = measure(rows, pd.Series("everyone", index=groups.index, name=""), settings, levels)
+    constant = constant_detector(slices, everyone)
+    tests = compare(slices, everyone, constant, settings)
     by_group = _stacked(slices, "values")
     null_floor = tests.set_index(["attribute", "metric"])[["null_mean", "null_floor"]]
     return Audit(
@@ -247,10 +321,10 @@ def audit_rows(
         tests=tests,
         null_floor=null_floor.rename(columns={"null_mean": "mean", "null_floor": "p95"}),
         verdicts=verdicts.sentences(tests, by_group, settings),
-        constant_detector=constant_detector(rows, groups, slices),
-        fairlearn={
-            one.attribute: fairlearn_measures(rows, groups[one.attribute], one, settings) for one in slices
-        },
+        constant_detector=constant,
+        fairlearn={one.attribute: fairlearn_measures(one) for one in slices},
+        spread={one.attribute: spread_of(one) for one in slices},
+        cross_auc={one.attribute: one.cross_auc for one in slices},
         settings=settings,
         origin=origin or {},
         _rows=rows,
@@ -264,8 +338,9 @@ def _stacked(slices: list[Slice], part: str) -> pd.DataFrame:
 
 
 def _by_attribute(values: pd.DataFrame, how: str) -> pd.DataFrame:
-    """One row for each attribute; NaN where fewer than two groups have a value."""
-    grouped = values.groupby(level="attribute", sort=False)
+    """One row for each attribute (and level); NaN where fewer than two groups have a value."""
+    keys = [name for name in values.index.names if name != "group"]
+    grouped = values.groupby(level=keys if len(keys) > 1 else keys[0], sort=False)
     return grouped.agg(how).where(grouped.count() >= 2)
 
 
@@ -283,34 +358,3 @@ def _checked_method(method: str) -> str:
     if method not in ("between_groups", "to_overall"):
         raise InputError(f"method {method!r} is not known; choose between_groups or to_overall")
     return method
-
-
-def check_rows(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and scores as arrays; raises InputError where they cannot be audited."""
-    if len(y_true) != len(y_score):
-        raise InputError(
-            f"y_score has {len(y_score)} values but y_true has {len(y_true)}; give one for every row"
-        )
-    label, score = checked(y_true, y_score)
-    if len(np.unique(label)) < 2:
-        only = {0: "reals", 1: "fakes"}.get(int(label[0])) if len(label) else None
-        raise InputError(
-            f"y_true holds {f'only {only}' if only else 'no row'}; an audit needs real and fake rows"
-        )
-    if np.isin(score, (0, 1)).all():
-        raise InputError(
-            "y_score holds only 0 and 1, which are decisions; give P(fake), any value between 0 and 1"
-        )
-    return label, score
-
-
-def _codes(values: Any, n_rows: int) -> np.ndarray:
-    if values is None:
-        return np.arange(n_rows)
-    if len(values) != n_rows:
-        raise InputError(f"clusters has {len(values)} values but y_true has {n_rows}; give one for every row")
-    codes, _ = pd.factorize(np.asarray(values, dtype=object), use_na_sentinel=True)
-    if (codes < 0).any():
-        row = int(np.flatnonzero(codes < 0)[0])
-        raise InputError(f"clusters is missing in row {row}; give the video where the person is not known")
-    return codes.astype(np.int64)

@@ -6,103 +6,165 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
-from unmasked.fairness.metrics import HIGHER_IS_BETTER, RATES, count_rows, needs, rates, score_metrics
+from unmasked.evaluation.counts import ratio
+from unmasked.fairness.metrics import HIGHER_IS_BETTER, METRICS, needs, rates
 from unmasked.fairness.resampling import gap, gap_interval, holm, permutation_p, units_needed
-from unmasked.fairness.slices import Rows, Settings, Slice, counted_rows, units_behind
+from unmasked.fairness.slices import Settings, Slice, counted_rows, units_behind
+from unmasked.fairness.spread import between_group_spread
 
 # The declared family: every attribute's gap in these is tested, with Holm's correction over all of them.
 TESTED = ("fpr", "tpr")
 # Gaps that are shown without a test. FNR is left out: its gap is the TPR's.
-SHOWN = ("selection_rate", "accuracy", "balanced_accuracy", "auc", "eer", "brier")
+SHOWN = ("selection_rate", "accuracy", "balanced_accuracy", "auc", "eer", "brier", "ece")
 TEST_COLUMNS = (
     *("attribute", "metric", "gap", "ci_low", "ci_high", "null_floor", "null_mean", "p_value", "p_adjusted"),
-    *("verdict", "worst_group", "best_group", "n_needed"),
+    *("verdict", "worst_group", "best_group", "n_needed", "equivalence_high", "constant_gap", "utility"),
 )
 ALPHA = 0.05
+FAIRLEARN = ("demographic_parity", "equal_opportunity", "equalized_odds")
 
 
-def compare(slices: list[Slice], settings: Settings) -> pd.DataFrame:
-    """The tests of an audit: a row for every attribute and metric, columns `TEST_COLUMNS`."""
+def compare(
+    slices: list[Slice], everyone: Slice, constant: dict[str, Any], settings: Settings
+) -> pd.DataFrame:
+    """The tests of an audit: a row for every attribute and metric, columns `TEST_COLUMNS`.
+
+    ``constant`` is what `constant_detector` gives: its gap and the detector's use (balanced accuracy over
+    all rows) stand beside every gap.
+    """
     tests = pd.DataFrame([_compare(one, name, settings) for one in slices for name in TESTED + SHOWN])
+    pairs = zip(tests["attribute"], tests["metric"], strict=True)
+    tests["constant_gap"] = [constant["gaps"][attribute][metric] for attribute, metric in pairs]
+    tests["utility"] = float(everyone.values["balanced_accuracy"].iloc[0])
+    return judged(tests, settings)
+
+
+def judged(tests: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Tests with Holm's correction over all of them, and the verdict that follows."""
+    tests = tests.copy()
     tests["p_adjusted"] = holm(tests["p_value"].to_numpy())
-    tests["verdict"] = [_verdict(row, settings.margin) for _, row in tests.iterrows()]
+    tests["verdict"] = [_verdict(row, settings.margin) for row in tests.to_dict("records")]
     tests.loc[tests["verdict"] != "inconclusive", "n_needed"] = np.nan
-    return tests[list(TEST_COLUMNS)]
+    return tests[[*tests.columns.difference(TEST_COLUMNS, sort=False), *TEST_COLUMNS]]
 
 
 def _compare(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
     """One row of `Audit.tests`, without what depends on the other rows."""
-    kept = one.in_gap[metric]
-    values = one.values.loc[kept, metric]
-    support = one.support[kept]
-    behind = counted_rows(support, metric, settings)
-    low, high = gap_interval(
-        values.to_numpy(), one.variance.loc[kept, metric].to_numpy(), units_behind(support, metric), behind
-    )
-    observed, null = float(gap(values.to_numpy())), one.null[metric]
+    kept = one.in_gap[metric].to_numpy()
+    values = one.values[metric].to_numpy()[kept]
+    behind, units = counted_rows(one.support, metric, settings)[kept], units_behind(one.support, metric)[kept]
+    given = (values, one.variance[metric].to_numpy()[kept], units, behind)
+    low, high = gap_interval(*given)
+    observed, null = float(gap(values)), one.shuffled.gaps[metric]
     row: dict[str, Any] = {"attribute": one.attribute, "metric": metric, "gap": observed}
-    row |= {"ci_low": low, "ci_high": high}
+    row |= {"ci_low": low, "ci_high": high, "equivalence_high": gap_interval(*given, confidence=0.9)[1]}
     row["null_floor"] = float(np.quantile(null, 0.95)) if len(null) else np.nan
     row["null_mean"] = float(np.mean(null)) if len(null) else np.nan
-    row["p_value"] = permutation_p(observed, null) if metric in TESTED else np.nan
-    videos = int(support[[f"{name}_videos" for name in needs(metric)]].to_numpy().sum())
+    tested = one.shuffled.tests.get(metric)
+    row["p_value"] = np.nan if tested is None else permutation_p(*tested)
+    videos = sum(int(one.support[f"{name}_videos"].to_numpy()[kept].sum()) for name in needs(metric))
     row["n_needed"] = units_needed(observed, high, videos, settings.margin)
-    ends = [None, None] if not observed > 0 else [values.idxmin(), values.idxmax()]
+    names = one.values.index[kept]
+    ends = [None, None] if not observed > 0 else [names[values.argmin()], names[values.argmax()]]
     row["worst_group"], row["best_group"] = ends if HIGHER_IS_BETTER[metric] else ends[::-1]
     return row
 
 
-def _verdict(row: pd.Series, margin: float) -> str:
+def _verdict(row: dict[str, Any], margin: float) -> str:
     if np.isnan(row["gap"]):
         return "not enough data"
     if np.isnan(row["p_value"]):
         return "not tested"
     if row["p_adjusted"] < ALPHA:
         return "disparity"
-    return "equivalent" if row["ci_high"] < margin else "inconclusive"
+    return "equivalent" if row["equivalence_high"] < margin else "inconclusive"
 
 
-def constant_detector(rows: Rows, groups: pd.DataFrame, slices: list[Slice]) -> dict[str, Any]:
-    """Metrics and gaps of the detector that calls everything fake, on the same rows."""
-    constant = np.ones(len(rows))
-    counts = count_rows(rows.label, constant, 0.5)
-    values = {name: float(value) for name, value in rates(counts.sum(axis=0)).items()}
-    values |= score_metrics(rows.label, constant)
+def spread_of(one: Slice) -> dict[str, dict[str, Any]]:
+    """`between_group_spread` of every metric among the groups that it compares.
+
+    A group's sampling variance is the one its 95 % interval implies, so that a rate of 0 in a dozen videos
+    is not taken as certain.
+    """
+    found = {}
+    for name in TESTED + SHOWN:
+        kept = one.in_gap[name]
+        width = (one.high.loc[kept, name] - one.low.loc[kept, name]).to_numpy()
+        quantile = stdtrit(units_behind(one.support[kept], name) - 1, 0.975)
+        found[name] = between_group_spread(one.values.loc[kept, name].to_numpy(), (width / 2 / quantile) ** 2)
+    return found
+
+
+def constant_detector(slices: list[Slice], everyone: Slice) -> dict[str, Any]:
+    """Metrics and gaps of the detector that calls everything fake with a score of 1, on the same rows."""
     gaps = {}
     for one in slices:
-        names = groups[one.attribute].to_numpy()
-        by_group = pd.DataFrame(
-            {group: rates(counts[names == group].sum(axis=0)) for group in one.values.index}
-        ).T.astype(float)
-        compared = by_group.where(one.in_gap[list(RATES)])
-        gaps[one.attribute] = {name: float(gap(compared[name].to_numpy())) for name in RATES}
-    return {"decision": "everything is called fake", "overall": values, "gaps": gaps}
+        compared = _constant(one).where(one.in_gap)
+        gaps[one.attribute] = {name: float(gap(compared[name].to_numpy())) for name in METRICS}
+    return {
+        "decision": "everything is called fake",
+        "overall": _constant(everyone).iloc[0].to_dict(),
+        "gaps": gaps,
+        "fairlearn": {one.attribute: _fairlearn_of_constant(one) for one in slices},
+    }
 
 
-def fairlearn_measures(rows: Rows, names: pd.Series, one: Slice, settings: Settings) -> dict[str, float]:
+def _constant(one: Slice) -> pd.DataFrame:
+    """The constant detector's metrics in every group."""
+    real, fake = (one.counts[:, columns].sum(axis=1) for columns in ([0, 1], [2, 3]))
+    values = rates(_all_fake(one.counts))
+    # Every pair of a real and a fake is a tie, and a score of 1 is wrong by 1 for every real.
+    both = np.where((real > 0) & (fake > 0), 0.5, np.nan)
+    values |= {"auc": both, "eer": both, "brier": ratio(real, real + fake), "ece": ratio(real, real + fake)}
+    return pd.DataFrame(values, index=one.values.index)[list(METRICS)]
+
+
+def _all_fake(counts: np.ndarray) -> np.ndarray:
+    """(J, 4) counts of the detector that calls everything fake."""
+    none = np.zeros(len(counts), dtype=counts.dtype)
+    return np.stack([none, counts[:, :2].sum(axis=1), none, counts[:, 2:].sum(axis=1)], axis=1)
+
+
+def _fairlearn_of_constant(one: Slice) -> dict[str, float]:
+    """What `fairlearn_measures` gives for a detector that calls everything fake: no difference anywhere."""
+    perfect = {"difference": 0.0, "ratio": 1.0} if one.in_gap["auc"].sum() >= 2 else {}
+    return {
+        f"{name}_{kind}": perfect.get(kind, float("nan"))
+        for name in FAIRLEARN
+        for kind in ("difference", "ratio")
+    }
+
+
+def fairlearn_measures(one: Slice) -> dict[str, float]:
     """fairlearn's disparities among the groups with enough of both classes; NaN with fewer than two.
 
-    One `MetricFrame` gives what fairlearn's six functions would, each of which builds its own.
+    One `MetricFrame` of weighted outcomes gives what fairlearn's six functions would, each of which builds
+    its own from all rows.
     """
     from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate, true_positive_rate
 
-    measures = ("demographic_parity", "equal_opportunity", "equalized_odds")
-    if one.in_gap["auc"].sum() < 2:
-        return {f"{name}_{kind}": float("nan") for name in measures for kind in ("difference", "ratio")}
-    kept = names.isin(one.in_gap.index[one.in_gap["auc"]]).to_numpy()
+    kept = one.in_gap["auc"].to_numpy()
+    if kept.sum() < 2:
+        return {f"{name}_{kind}": float("nan") for name in FAIRLEARN for kind in ("difference", "ratio")}
+    counts = one.counts[kept]
+    group, outcome = np.nonzero(counts)
+    functions = {"selected": selection_rate, "tpr": true_positive_rate, "fpr": false_positive_rate}
+    weight = {"sample_weight": counts[group, outcome]}
     frame = MetricFrame(
-        metrics={"selected": selection_rate, "tpr": true_positive_rate, "fpr": false_positive_rate},
-        y_true=rows.label[kept],
-        y_pred=(rows.score[kept] > settings.threshold).astype(int),
-        sensitive_features=names[kept],
+        metrics=functions,
+        y_true=outcome // 2,
+        y_pred=outcome % 2,
+        sensitive_features=one.values.index[kept].to_numpy()[group],
+        sample_params=dict.fromkeys(functions, weight),
     )
-    difference, ratio = frame.difference(), frame.ratio()
+    difference, quotient = frame.difference(), frame.ratio()
     return {
         "demographic_parity_difference": float(difference["selected"]),
-        "demographic_parity_ratio": float(ratio["selected"]),
+        "demographic_parity_ratio": float(quotient["selected"]),
         "equal_opportunity_difference": float(difference["tpr"]),
-        "equal_opportunity_ratio": float(ratio["tpr"]),
+        "equal_opportunity_ratio": float(quotient["tpr"]),
         "equalized_odds_difference": float(max(difference["tpr"], difference["fpr"])),
-        "equalized_odds_ratio": float(min(ratio["tpr"], ratio["fpr"])),
+        "equalized_odds_ratio": float(min(quotient["tpr"], quotient["fpr"])),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # The rate that is drawn, the tested metric whose gap it has, and the class whose videos it counts.
@@ -22,7 +23,8 @@ PANELS = {
     "fnr": ("tpr", "fake", "Fakes missed (FNR)"),
 }
 FAINT = "#8a949d"
-WIDTH_IN = 3.4  # as wide as a phone shows without scrolling
+SOFT = "#56616c"
+WIDTH_IN = 3.7  # as wide as a phone shows without scrolling
 
 
 @dataclass
@@ -34,17 +36,21 @@ class GroupRates:
         overall: the rate over all rows.
         groups: attribute -> group -> {"value", "low", "high", "n", "compared"}, in reading order.
         band: attribute -> width of the gap that chance alone exceeds in 1 of 20 audits; NaN unknown.
+        colours: attribute -> group -> colour; of an attribute that is absent, chosen by `group_colours`.
     """
 
     rate: str
     overall: float
     groups: dict[str, dict[str, dict[str, Any]]]
     band: dict[str, float]
+    colours: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ax_: Axes | None = field(default=None, repr=False)
     figure_: Figure | None = field(default=None, repr=False)
 
     @classmethod
-    def from_audit(cls, audit: Mapping[str, Any], rate: str) -> GroupRates:
+    def from_audit(
+        cls, audit: Mapping[str, Any], rate: str, colours: Mapping[str, Mapping[str, str]] | None = None
+    ) -> GroupRates:
         """The numbers out of `Audit.to_dict` (or its JSON)."""
         metric, label, _ = PANELS[rate]
         groups: dict[str, dict[str, dict[str, Any]]] = {}
@@ -62,25 +68,24 @@ class GroupRates:
             }
             floors = [number(test["null_floor"]) for test in found["tests"] if test["metric"] == metric]
             band[attribute] = floors[0] if floors else float("nan")
-        return cls(rate, number(audit["overall"][rate]), groups, band)
+        return cls(rate, number(audit["overall"][rate]), groups, band, colours or {})
 
     def plot(self, ax: Axes | None = None) -> GroupRates:
         """Draws a row for each group; groups too small to compare are hollow. Returns itself."""
-        from matplotlib.figure import Figure
-
         lines = sum(len(groups) + 1 for groups in self.groups.values())
         if ax is None:
-            ax = Figure(figsize=(WIDTH_IN, 0.9 + 0.25 * lines), layout="constrained").add_subplot()
+            ax = new_axes(0.9 + 0.25 * lines)
         self.ax_, self.figure_ = ax, ax.get_figure(root=True)
         rows: list[tuple[float, str, bool]] = []
         line = 0.0
         for attribute, groups in self.groups.items():
             rows.append((line, title(attribute), True))
             self._draw_band(ax, attribute, line + 0.55, line + len(groups) + 0.45)
+            colours = self.colours.get(attribute) or group_colours(groups)
             for group, found in groups.items():
                 line += 1
                 rows.append((line, group, False))
-                self._draw_group(ax, line, found, group_colours(groups)[group])
+                self._draw_group(ax, line, found, colours[group])
             line += 1.15
         self._dress(ax, rows, line)
         return self
@@ -95,8 +100,7 @@ class GroupRates:
 
     def _draw_group(self, ax: Axes, line: float, found: Mapping[str, Any], colour: str) -> None:
         value = found["value"]
-        place: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center", "ha": "right"}
-        ax.text(1.17, line, f"{found['n']:,}", fontsize=8, color="#56616c", **place)
+        on_the_right(ax, line, f"{found['n']:,}")
         if np.isnan(value):
             ax.text(0.01, line, "not enough data", va="center", fontsize=8.5, style="italic", color=FAINT)
             return
@@ -117,19 +121,41 @@ class GroupRates:
                 fontsize=8.5,
                 ha="left" if self.overall < 0.85 else "right",
             )
-        ax.text(
-            1.17, -0.75, "videos", transform=ax.get_yaxis_transform(), ha="right", fontsize=8, color="#56616c"
-        )
+        on_the_right(ax, -0.75, "videos")
         ax.set_xlim(-0.015, 1.015)
         ax.set_ylim(end - 0.4, -0.6)
         ax.set_yticks([line for line, _, _ in rows], [text for _, text, _ in rows], fontsize=9)
         for tick, (_, _, heading) in zip(ax.get_yticklabels(), rows, strict=True):
             tick.set_fontweight("bold" if heading else "normal")
-        ax.set_xticks(np.linspace(0, 1, 5), [f"{share} %" for share in range(0, 101, 25)], fontsize=8)
-        ax.set_xlabel(f"share of {label} videos, 95 % interval", fontsize=8.5)
+        share_axis(ax.xaxis, f"share of {label} videos, 95 % interval")
         ax.set_title(name, fontsize=10, loc="left", pad=16, fontweight="bold")
-        ax.tick_params(length=0)
-        ax.grid(axis="x", color="#edf0f2", lw=0.8, zorder=-1)
-        ax.set_axisbelow(True)
-        for side in ("top", "right", "left"):
-            ax.spines[side].set_visible(False)
+        bare(ax)
+        ax.spines["left"].set_visible(False)
+
+
+def bare(ax: Axes, grid: Literal["x", "y", "both"] = "x") -> None:
+    """Axes with as little ink as needed: a faint grid, no ticks, no frame above and on the right."""
+    ax.tick_params(length=0)
+    ax.grid(axis=grid, color="#edf0f2", lw=0.8, zorder=-1)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def new_axes(height_in: float, width_in: float = WIDTH_IN) -> Axes:
+    """Empty axes as wide as a phone shows without scrolling."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained").add_subplot()
+
+
+def on_the_right(ax: Axes, line: float, text: str) -> None:
+    """How many videos are behind a row, right of the axes and clear of its last dot."""
+    place: dict[str, Any] = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
+    ax.annotate(text, (1, line), xytext=(34, 0), ha="right", va="center", fontsize=8, color=SOFT, **place)
+
+
+def share_axis(axis: Axis, label: str) -> None:
+    """An axis from 0 to 100 %."""
+    axis.set_ticks(np.linspace(0, 1, 5), ["0", "25", "50", "75", "100 %"], fontsize=8)
+    axis.set_label_text(label, fontsize=8.5)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import combinations
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from unmasked.datasets.errors import InputError
 UNKNOWN = "unknown"
 CROSS = " × "
 MAX_GROUPS = 50
+MAX_CROSSINGS = 10
 SKIN_TONE = "skin_tone"
 SKIN_TONE_GROUP = "skin_tone_group"
 
@@ -79,13 +81,18 @@ def group_columns(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=table.index)
 
 
-def as_columns(sensitive_features: Any, n_rows: int) -> pd.DataFrame:
+def as_columns(
+    sensitive_features: Any,
+    n_rows: int,
+    role: Literal["sensitive_feature", "control_feature"] = "sensitive_feature",
+) -> pd.DataFrame:
     """Sensitive features in any of fairlearn's forms as a table of group names, missing as "unknown".
 
     Args:
         sensitive_features: Series, DataFrame, mapping of name to values, list or array (N,) or (N, K).
             Unnamed columns are called ``sensitive_feature_0``, … as in fairlearn.
         n_rows: the number of rows that is expected.
+        role: what they are called where they have no name of their own.
 
     Raises:
         InputError: another number of rows, or no column at all.
@@ -93,17 +100,17 @@ def as_columns(sensitive_features: Any, n_rows: int) -> pd.DataFrame:
     if isinstance(sensitive_features, pd.DataFrame):
         table = sensitive_features
     elif isinstance(sensitive_features, pd.Series):
-        table = sensitive_features.to_frame(sensitive_features.name or "sensitive_feature_0")
+        table = sensitive_features.to_frame(sensitive_features.name or f"{role}_0")
     elif isinstance(sensitive_features, Mapping):
         _check_lengths({str(name): len(values) for name, values in sensitive_features.items()}, n_rows)
         table = pd.DataFrame({name: np.asarray(values) for name, values in sensitive_features.items()})
     else:
         values = np.asarray(sensitive_features, dtype=object)
         table = pd.DataFrame(values.reshape(len(values), -1))
-        table.columns = [f"sensitive_feature_{number}" for number in range(table.shape[1])]
-    _check_lengths({"sensitive_features": len(table)}, n_rows)
+        table.columns = [f"{role}_{number}" for number in range(table.shape[1])]
+    _check_lengths({f"{role}s": len(table)}, n_rows)
     if table.shape[1] == 0:
-        raise InputError("sensitive_features has no column; give one column for each attribute")
+        raise InputError(f"{role}s has no column; give one column for each attribute")
     return pd.DataFrame({str(name): group_names(table[name]) for name in table.columns}).reset_index(
         drop=True
     )
@@ -115,22 +122,94 @@ def cross(*columns: pd.Series) -> pd.Series:
     >>> cross(pd.Series(["female"], name="gender"), pd.Series(["dark"], name="tone")).tolist()
     ['female × dark']
     """
-    joined = columns[0].astype(object)
-    unknown = columns[0] == UNKNOWN
+    codes, names = pd.factorize(columns[0].to_numpy(dtype=object))
     for column in columns[1:]:
-        joined = joined + CROSS + column.astype(object)
-        unknown |= column == UNKNOWN
-    return joined.mask(unknown, UNKNOWN).rename(CROSS.join(str(column.name) for column in columns))
+        # Text is joined once for each pair of groups, not once a row.
+        others, other_names = pd.factorize(column.to_numpy(dtype=object))
+        codes, pairs = pd.factorize(codes * len(other_names) + others)
+        left, right = names[pairs // len(other_names)], other_names[pairs % len(other_names)]
+        names = np.array(
+            [UNKNOWN if UNKNOWN in pair else CROSS.join(pair) for pair in zip(left, right, strict=True)],
+            dtype=object,
+        )
+    name = CROSS.join(str(column.name) for column in columns)
+    return pd.Series(names[codes], index=columns[0].index, name=name, dtype=object)
+
+
+def crossings(
+    groups: pd.DataFrame, intersections: Literal["pairs"] | Sequence[Sequence[str]] | None = "pairs"
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The crossed columns that an audit of these attributes adds, and which it leaves out and why.
+
+    "pairs" crosses every two attributes in their order, at most `MAX_CROSSINGS`, as each is tested and so
+    costs all others power. Left out are pairs with more than `MAX_GROUPS` groups and those that say nothing
+    new, because one attribute is a coarser version of the other. A column that is a crossing already is
+    not crossed again.
+
+    Args:
+        groups: group names, a column for each attribute.
+        intersections: "pairs", the combinations to cross as lists of column names, or None.
+
+    Raises:
+        InputError: a combination of one column only, or of one that is not there.
+    """
+    chosen = _combinations(groups, intersections)
+    left_out: dict[str, str] = {}
+    columns: dict[str, pd.Series] = {}
+    for parts in chosen:
+        column = cross(*(groups[part] for part in parts))
+        name, found = str(column.name), set(column.unique()) - {UNKNOWN}
+        nested = [part for part in parts if len(found) <= _known(column, groups[part])]
+        if intersections == "pairs" and nested:
+            left_out[name] = f"each group of {nested[0]} is in one group of the other: it says nothing new"
+        elif intersections == "pairs" and len(found) > MAX_GROUPS:
+            left_out[name] = f"{len(found)} groups, at most {MAX_GROUPS} can be compared"
+        elif intersections == "pairs" and len(columns) == MAX_CROSSINGS:
+            left_out[name] = f"only {MAX_CROSSINGS} pairs are crossed; give intersections= to choose them"
+        elif name not in groups:
+            columns[name] = column
+    return pd.DataFrame(columns, index=groups.index), left_out
+
+
+def _combinations(
+    groups: pd.DataFrame, intersections: Literal["pairs"] | Sequence[Sequence[str]] | None
+) -> list[tuple[str, ...]]:
+    if intersections is None:
+        return []
+    if isinstance(intersections, str):
+        if intersections != "pairs":
+            raise InputError(
+                f"intersections={intersections!r} is not known; give 'pairs', lists of columns, or None"
+            )
+        return list(combinations([name for name in groups.columns if CROSS not in name], 2))
+    chosen = [tuple(parts) for parts in intersections]
+    for parts in chosen:
+        if absent := [part for part in parts if part not in groups]:
+            raise InputError(
+                f"intersections names {absent[0]!r}, which is no sensitive feature; there are "
+                f"{_listed(groups.columns)}"
+            )
+        if isinstance(parts, str) or len(parts) < 2:
+            raise InputError(f"intersections has {parts}; give two columns or more to cross")
+    return chosen
+
+
+def _known(crossed: pd.Series, part: pd.Series) -> int:
+    """How many groups of one attribute are left where the crossing is known."""
+    return part[crossed != UNKNOWN].nunique()
 
 
 def group_names(values: pd.Series) -> pd.Series:
     """Group values as text: whole numbers without ".0", everything that means missing as "unknown"."""
-    if pd.api.types.is_float_dtype(values):
-        known = values.dropna()
-        if (known == known.round()).all():
-            values = values.astype("Int64")
-    text = values.astype(object).where(values.notna(), UNKNOWN).astype(str).str.strip()
-    return text.mask(text.str.lower().isin(MISSING), UNKNOWN).astype(object)
+    codes, distinct = pd.factorize(values, use_na_sentinel=True)
+    named = pd.Series(distinct)
+    if pd.api.types.is_float_dtype(named) and (named == named.round()).all():
+        named = named.astype("Int64")
+    text = named.astype(object).astype(str).str.strip()
+    text = text.mask(text.str.lower().isin(MISSING), UNKNOWN)
+    # The last name is for code -1, which is a missing value.
+    names = np.array([*text, UNKNOWN], dtype=object)
+    return pd.Series(names[codes], index=values.index, name=values.name, dtype=object)
 
 
 def ordered(groups: Sequence[str]) -> list[str]:
@@ -157,30 +236,38 @@ def check_groups(
     a unit of resampling (``unit`` names it: video, identity, cluster) that is in two groups.
     """
     for attribute in groups.columns:
-        known = (groups[attribute] != UNKNOWN).to_numpy()
-        names = groups[attribute].to_numpy()[known]
-        check_values(attribute, names)
-        table = pd.crosstab(names, label[known])
-        if table.shape == (2, 2) and ((table.to_numpy() > 0).sum() == 2):
-            raise InputError(
-                f"attribute {attribute!r} is the label itself: its groups are exactly the real and the fake "
-                "rows; give an attribute of the people who are shown"
-            )
-        check_one_group(attribute, names, clusters[known], unit)
+        codes, names = pd.factorize(groups[attribute].to_numpy(dtype=object))
+        known = (names != UNKNOWN)[codes]
+        check_values(attribute, names[names != UNKNOWN])
+        _check_not_the_label(attribute, codes[known], label[known], names)
+        check_one_group(attribute, groups[attribute].to_numpy()[known], clusters[known], unit)
+
+
+def _check_not_the_label(attribute: str, codes: np.ndarray, label: np.ndarray, names: np.ndarray) -> None:
+    """Raises where every group is in one class and a class is a single group: real against the methods."""
+    of_class = [set(names[np.unique(codes[label == which])]) for which in (0, 1)]
+    if of_class[0] & of_class[1] or min(map(len, of_class)) != 1:
+        return
+    single = 0 if len(of_class[0]) == 1 else 1
+    raise InputError(
+        f"attribute {attribute!r} is the label itself: its group {of_class[single].pop()!r} is exactly the "
+        f"{('real', 'fake')[single]} rows; give an attribute of the people who are shown"
+    )
 
 
 def check_one_group(attribute: str, names: np.ndarray, clusters: np.ndarray, unit: str) -> None:
     """Raises InputError, naming the unit, where one unit is in two groups of an attribute."""
-    pairs = pd.DataFrame({"unit": clusters, "group": names}).drop_duplicates()
-    twice = pairs[pairs.duplicated("unit", keep=False)].sort_values("unit", kind="stable")
-    if len(twice):
-        first = twice["unit"].iloc[0]
-        found = ordered(twice.loc[twice["unit"] == first, "group"].tolist())
-        others = twice["unit"].nunique() - 1
-        more = f" (and {others} more)" if others else ""
+    codes, found_names = pd.factorize(np.asarray(names, dtype=object))
+    of_unit, unit_names = pd.factorize(clusters)
+    pairs = pd.unique(of_unit * max(len(found_names), 1) + codes)
+    groups_of = np.bincount(pairs // max(len(found_names), 1), minlength=len(unit_names))
+    if (groups_of > 1).any():
+        twice = sorted(np.flatnonzero(groups_of > 1), key=lambda code: str(unit_names[code]))
+        found = ordered(list(found_names[np.unique(codes[of_unit == twice[0]])]))
+        more = f" (and {len(twice) - 1} more)" if len(twice) > 1 else ""
         raise InputError(
-            f"{unit} {str(first)!r}{more} is in {len(found)} groups of {attribute!r}: {_listed(found)}; "
-            f"give every {unit} one group, or leave it empty to have it counted as unknown"
+            f"{unit} {str(unit_names[twice[0]])!r}{more} is in {len(found)} groups of {attribute!r}: "
+            f"{_listed(found)}; give every {unit} one group, or leave it empty to have it counted as unknown"
         )
 
 

@@ -12,11 +12,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from unmasked.evaluation.counts import RANKING, THRESHOLD, Confusion, confusion_terms, levels_of, ratio
+from unmasked.evaluation.counts import (
+    CALIBRATION_BINS,
+    RANKING,
+    THRESHOLD,
+    Confusion,
+    confusion_terms,
+    curve,
+    levels_of,
+    ratio,
+)
 
 COUNTS = ("tn", "fp", "fn", "tp")
 RATES = ("fpr", "fnr", "tpr", "selection_rate", "accuracy", "balanced_accuracy")
-SCORE_METRICS = ("auc", "eer", "brier")
+SCORE_METRICS = ("auc", "eer", "brier", "ece")
 METRICS = RATES + SCORE_METRICS
 
 TITLES: Mapping[str, str] = {
@@ -29,6 +38,7 @@ TITLES: Mapping[str, str] = {
     "auc": "AUC",
     "eer": "EER",
     "brier": "Brier score",
+    "ece": "calibration error",
 }
 # Whether more is better; None: neither, as a selection rate follows the share of fakes.
 HIGHER_IS_BETTER: Mapping[str, bool | None] = {
@@ -41,6 +51,7 @@ HIGHER_IS_BETTER: Mapping[str, bool | None] = {
     "auc": True,
     "eer": False,
     "brier": False,
+    "ece": False,
 }
 # The class a metric needs support in; every other metric needs both.
 NEEDS: Mapping[str, tuple[str, ...]] = {"fpr": ("real",), "fnr": ("fake",), "tpr": ("fake",)}
@@ -64,6 +75,12 @@ def needs(metric: str) -> tuple[str, ...]:
 def count_rows(label: np.ndarray, score: np.ndarray, threshold: float) -> np.ndarray:
     """(N, 4) int64, one 1 in each row: which outcome of `COUNTS` it is."""
     return confusion_terms(label, score, threshold).T.astype(np.int64)
+
+
+def count_units(label: np.ndarray, flagged: np.ndarray, unit: np.ndarray, size: int) -> np.ndarray:
+    """(size, 4) counts of each unit, columns `COUNTS`; ``flagged`` (N,) is what was called fake."""
+    outcome = 2 * label + flagged
+    return np.bincount(unit * 4 + outcome, minlength=4 * size).reshape(size, 4)
 
 
 def sum_by(values: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:
@@ -92,7 +109,10 @@ def rates(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def score_metrics(label: np.ndarray, score: np.ndarray) -> dict[str, float]:
-    """AUC, EER (interpolated) and Brier score; AUC and EER are NaN where a class is absent.
+    """AUC, EER (interpolated), Brier score and ECE; AUC and EER are NaN where a class is absent.
+
+    ECE is the mean over rows of |mean label - mean score| in 15 bins of equal width: range [0, 1], 0 is
+    perfect, and it is biased upwards in small groups.
 
     Args:
         label: (N,) 0 = real, 1 = fake.
@@ -100,8 +120,16 @@ def score_metrics(label: np.ndarray, score: np.ndarray) -> dict[str, float]:
     """
     if not len(label):
         return dict.fromkeys(SCORE_METRICS, float("nan"))
-    found = resampled_score_metrics(label, score, np.zeros(len(label), dtype=np.int64), np.ones((1, 1)), None)
-    return {name: float(values[0]) for name, values in found.items()}
+    _, fp, tp = curve(label, score)
+    residual = label - score
+    bins = np.minimum((score * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    apart = np.abs(np.bincount(bins, weights=residual)).sum()
+    return {
+        "auc": float(RANKING["auc"](fp, tp)),
+        "eer": float(RANKING["eer"](fp, tp)),
+        "brier": float(np.mean(residual**2)),
+        "ece": float(apart / len(label)),
+    }
 
 
 def resampled_score_metrics(
@@ -122,22 +150,29 @@ def resampled_score_metrics(
             rows. None takes every distinct score.
 
     Returns:
-        ``auc``, ``eer`` and ``brier``, each (B,).
+        `SCORE_METRICS`, each (B,).
     """
     distinct, level = levels_of(score)
     size = len(distinct)
     if thresholds is not None and size > thresholds:
         level, size = level * thresholds // size, thresholds
     members = [label == 0, label == 1]
-    squared = np.bincount(unit, weights=(score - label) ** 2, minlength=weight.shape[1])
-    rows = np.bincount(unit, minlength=weight.shape[1])
+    units = weight.shape[1]
+    squared = np.bincount(unit, weights=(score - label) ** 2, minlength=units)
+    bins = np.minimum((score * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    apart = np.bincount(
+        unit * CALIBRATION_BINS + bins, weights=label - score, minlength=units * CALIBRATION_BINS
+    ).reshape(units, CALIBRATION_BINS)
+    rows = np.bincount(unit, minlength=units)
     step = max(1, BLOCK // size)
     blocks = []
     for first in range(0, len(weight), step):
         block = np.asarray(weight[first : first + step], dtype=np.float64)
         fp, tp = (_curves(unit[member], level[member], block, size) for member in members)
         values = {name: RANKING[name](fp, tp) for name in ("auc", "eer")}
-        blocks.append(values | {"brier": ratio(block @ squared, block @ rows)})
+        values["brier"] = ratio(block @ squared, block @ rows)
+        values["ece"] = ratio(np.abs(block @ apart).sum(axis=1), block @ rows)
+        blocks.append(values)
     return {name: np.concatenate([values[name] for values in blocks]) for name in SCORE_METRICS}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,28 +13,31 @@ from unmasked.fairness.groups import UNKNOWN, ordered
 from unmasked.fairness.metrics import (
     BOTH,
     METRICS,
-    SCORE_METRICS,
-    count_rows,
+    count_units,
     needs,
     rates,
-    resampled_score_metrics,
     score_metrics,
     sum_by,
 )
 from unmasked.fairness.resampling import (
     bootstrap_counts,
-    bootstrap_weights,
-    gap,
-    permuted_codes,
-    permuted_rates,
     score_interval,
     strata,
 )
+from unmasked.fairness.score_tables import (
+    Levels,
+    bootstrapped,
+    cross_auc,
+    cut,
+    exact_cross_auc,
+    metrics_of,
+)
+from unmasked.fairness.settings import Settings
+from unmasked.fairness.shuffling import Shuffled, shuffle
 from unmasked.fairness.wording import units
 
-# Ranking metrics need the scores of every resample: fewer resamples, whose variance is all that is used.
-SCORE_RESAMPLES = 200
-SCORE_WORK = 100_000_000  # resamples x rows
+# Groups whose every pair gets a cross-group AUC; a crossing of more has too many pairs to read.
+CROSS_AUC_GROUPS = 12
 SUPPORT = (
     "real_videos",
     "fake_videos",
@@ -43,21 +47,6 @@ SUPPORT = (
     "real_clusters",
     "fake_clusters",
 )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How an audit was made; `audit` documents each field."""
-
-    threshold: float = 0.5
-    n_boot: int = 2000
-    n_perm: int = 2000
-    margin: float = 0.03
-    min_clusters: int = 10
-    min_samples: int = 100
-    random_state: int = 0
-    unit: str = "cluster"  # what is resampled: cluster, video or identity
-    level: str = "row"  # what a rate counts: row, frame or video
 
 
 @dataclass(frozen=True)
@@ -83,109 +72,146 @@ class Slice:
 
     attribute: str
     support: pd.DataFrame  # columns SUPPORT
+    counts: np.ndarray  # (groups, 4) outcomes, columns metrics.COUNTS
     values: pd.DataFrame  # columns METRICS, as are those of the frames below
     variance: pd.DataFrame  # sampling variance, by bootstrap over units
     low: pd.DataFrame
     high: pd.DataFrame
     in_gap: pd.DataFrame  # boolean: has the group the support that the metric needs
     excluded: list[dict[str, str]]
-    null: dict[str, np.ndarray]  # metric -> gaps under permuted group labels; empty where not comparable
+    shuffled: Shuffled
+    cross_auc: list[dict[str, Any]]  # fakes of one group against reals of another, see `_cross_auc`
 
 
-def measure(rows: Rows, groups: pd.Series, settings: Settings) -> Slice:
-    """The slice of the rows by one column of group names."""
-    names = ordered(groups.tolist())
+def measure(rows: Rows, groups: pd.Series, settings: Settings, levels: Levels | None = None) -> Slice:
+    """The slice of the rows by one column of group names; ``levels`` are those of all rows, if at hand."""
+    levels = cut(rows.label, rows.score) if levels is None else levels
+    names = ordered(groups.unique().tolist())
     of_row = pd.Categorical(groups, categories=names).codes.astype(np.int64)
     # A person is one unit in each group; only "unknown" can share people with another group.
-    pairs, unit = np.unique(np.stack([of_row, rows.cluster]), axis=1, return_inverse=True)
-    unit, of_unit = unit.reshape(-1), pairs[0]
-    counts = sum_by(count_rows(rows.label, rows.score, settings.threshold), unit, len(of_unit))
-    support = pd.DataFrame(
-        [_support(rows, of_row == code) for code in range(len(names))], index=names, columns=list(SUPPORT)
-    )
+    unit, pairs = pd.factorize(of_row * (int(rows.cluster.max(initial=0)) + 1) + rows.cluster)
+    of_unit = pairs // (int(rows.cluster.max(initial=0)) + 1)
+    counts = count_units(rows.label, rows.score > settings.threshold, unit, len(of_unit))
+    support = _support(rows, of_row, names)
     rng = _generator(settings, str(groups.name))
-    values, variance = [], []
-    for code in range(len(names)):
-        kept = of_row == code
-        value, spread = _estimate(
-            rows.label[kept], rows.score[kept], unit[kept], counts[of_unit == code], settings, rng
+    values, variance, drawn = [], [], []
+    for code, kept in enumerate(_members(of_row, len(names))):
+        value, spread, histograms = _estimate(
+            _Part(rows.label[kept], rows.score[kept], unit[kept], levels.cell[kept]),
+            counts[of_unit == code],
+            levels,
+            settings,
+            rng,
         )
         values.append(value)
         variance.append(spread)
+        drawn.append(histograms)
     table = pd.DataFrame(values, index=names, columns=list(METRICS))
     spread_table = pd.DataFrame(variance, index=names, columns=list(METRICS))
-    low, high = _intervals(table, spread_table, support, rows_behind(support, settings))
+    low, high = _intervals(table, spread_table, support, settings)
     enough = _enough(support, settings)
-    in_gap = pd.DataFrame({name: enough[list(needs(name))].all(axis=1) for name in METRICS})
-    null = _null_gaps(rows, unit, of_unit, counts, in_gap, settings, rng)
+    in_gap = _in_gap(enough)
     return Slice(
         attribute=str(groups.name),
         support=support,
+        counts=sum_by(counts, of_unit, len(names)),
         values=table,
         variance=spread_table,
         low=low,
         high=high,
         in_gap=in_gap,
         excluded=_excluded(support, settings),
-        null=null,
+        shuffled=shuffle(levels, unit, of_unit, counts, in_gap, settings, rng),
+        cross_auc=_cross_auc(rows, of_row, np.stack(drawn), levels, support, enough, settings),
     )
 
 
-def rows_behind(support: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """How many rows of each class a rate counts: videos, or frames."""
+def rows_behind(support: pd.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
+    """How many rows of each class a rate counts, (J,) each: videos, or frames."""
     kind = "videos" if settings.level == "video" else "frames"
-    return pd.DataFrame({name: support[f"{name}_{kind}"] for name in BOTH})
+    return {name: support[f"{name}_{kind}"].to_numpy() for name in BOTH}
 
 
 def units_behind(support: pd.DataFrame, metric: str) -> np.ndarray:
     """How many units of resampling a metric rests on: those that hold the class it needs (the rarer one)."""
-    return support[[f"{name}_clusters" for name in needs(metric)]].min(axis=1).to_numpy(dtype=np.float64)
+    of_class = [support[f"{name}_clusters"].to_numpy() for name in needs(metric)]
+    return np.min(of_class, axis=0).astype(np.float64)
 
 
 def counted_rows(support: pd.DataFrame, metric: str, settings: Settings) -> np.ndarray:
     """How many rows of the classes that a metric needs each group has."""
-    return rows_behind(support, settings)[list(needs(metric))].sum(axis=1).to_numpy(dtype=np.float64)
+    rows = rows_behind(support, settings)
+    return np.sum([rows[name] for name in needs(metric)], axis=0).astype(np.float64)
 
 
-def _support(rows: Rows, kept: np.ndarray) -> dict[str, int]:
-    found: dict[str, int] = {"clusters": len(np.unique(rows.cluster[kept]))}
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one group, each array (N,)."""
+
+    label: np.ndarray
+    score: np.ndarray
+    unit: np.ndarray
+    cell: np.ndarray
+
+
+def _members(of_row: np.ndarray, size: int) -> list[np.ndarray]:
+    """Row numbers of each group, in one pass over the rows."""
+    order = np.argsort(of_row.astype(np.int16), kind="stable")
+    return np.split(order, np.cumsum(np.bincount(of_row, minlength=size))[:-1])
+
+
+def _support(rows: Rows, of_row: np.ndarray, names: list[str]) -> pd.DataFrame:
+    """Videos, frames and units of each group by class, columns `SUPPORT`."""
+    size = len(names)
+
+    def distinct(codes: np.ndarray, member: np.ndarray | slice) -> np.ndarray:
+        stride = int(codes.max(initial=0)) + 1
+        pairs = pd.unique(of_row[member] * stride + codes[member])
+        return np.bincount(pairs // stride, minlength=size)
+
+    found = {"clusters": distinct(rows.cluster, slice(None))}
     for name, label in (("real", 0), ("fake", 1)):
-        member = kept & (rows.label == label)
-        found[f"{name}_videos"] = len(np.unique(rows.video[member]))
-        found[f"{name}_frames"] = int(rows.frames[member].sum())
-        found[f"{name}_clusters"] = len(np.unique(rows.cluster[member]))
-    return found
+        member = rows.label == label
+        frames = np.bincount(of_row[member], weights=rows.frames[member], minlength=size)
+        found[f"{name}_videos"] = distinct(rows.video, member)
+        found[f"{name}_frames"] = frames.astype(np.int64)
+        found[f"{name}_clusters"] = distinct(rows.cluster, member)
+    return pd.DataFrame(found, index=names)[list(SUPPORT)]
 
 
 def _estimate(
-    label: np.ndarray,
-    score: np.ndarray,
-    unit: np.ndarray,
-    counts: np.ndarray,
-    settings: Settings,
-    rng: np.random.Generator,
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Each metric of one group and its sampling variance; ``counts`` has a row for each of its units."""
+    part: _Part, counts: np.ndarray, levels: Levels, settings: Settings, rng: np.random.Generator
+) -> tuple[dict[str, float], dict[str, float], np.ndarray]:
+    """Each metric of one group, its sampling variance, and the resampled counts by score level.
+
+    ``counts`` has a row for each of the group's units, in the order of their codes.
+    """
     value = {name: float(item) for name, item in rates(counts.sum(axis=0)).items()}
-    value |= score_metrics(label, score)
+    value |= score_metrics(part.label, part.score)
     stratum = strata(counts)
     drawn = rates(bootstrap_counts(counts, stratum, settings.n_boot, rng))
-    repeats = _score_resamples(len(label), settings.n_boot)
-    code = np.unique(unit, return_inverse=True)[1]
-    drawn |= resampled_score_metrics(label, score, code, bootstrap_weights(stratum, repeats, rng))
-    return value, {name: float(np.var(drawn[name])) for name in METRICS}
+    repeats = settings.scored(levels.rows, settings.n_boot)
+    unit = np.unique(part.unit, return_inverse=True)[1]
+    histograms = bootstrapped(part.cell, unit, stratum, 2 * levels.size, repeats, rng)
+    drawn |= metrics_of(histograms, levels)
+    return value, {name: float(np.var(drawn[name])) for name in METRICS}, histograms
 
 
 def _intervals(
-    values: pd.DataFrame, variance: pd.DataFrame, support: pd.DataFrame, rows: pd.DataFrame
+    values: pd.DataFrame, variance: pd.DataFrame, support: pd.DataFrame, settings: Settings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    low, high = {}, {}
-    for name in METRICS:
-        behind = rows[list(needs(name))].sum(axis=1).to_numpy()
-        low[name], high[name] = score_interval(
-            values[name].to_numpy(), variance[name].to_numpy(), units_behind(support, name), behind
-        )
-    return pd.DataFrame(low, index=values.index), pd.DataFrame(high, index=values.index)
+    units = np.stack([units_behind(support, name) for name in METRICS], axis=1)
+    rows = np.stack([counted_rows(support, name, settings) for name in METRICS], axis=1)
+    limits = score_interval(values.to_numpy(), variance.to_numpy(), units, rows)
+    low, high = (pd.DataFrame(limit, index=values.index, columns=values.columns) for limit in limits)
+    return low, high
+
+
+def _in_gap(enough: pd.DataFrame) -> pd.DataFrame:
+    """For each group and metric: is the support there that the metric needs."""
+    of_class = {name: enough[name].to_numpy() for name in BOTH}
+    columns = {name: np.all([of_class[one] for one in needs(name)], axis=0) for name in METRICS}
+    return pd.DataFrame(columns, index=enough.index)
 
 
 def _enough(support: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -225,67 +251,43 @@ def _excluded(support: pd.DataFrame, settings: Settings) -> list[dict[str, str]]
     return found
 
 
-def _null_gaps(
+def _cross_auc(
     rows: Rows,
-    unit: np.ndarray,
-    of_unit: np.ndarray,
-    counts: np.ndarray,
-    in_gap: pd.DataFrame,
+    of_row: np.ndarray,
+    drawn: np.ndarray,
+    levels: Levels,
+    support: pd.DataFrame,
+    enough: pd.DataFrame,
     settings: Settings,
-    rng: np.random.Generator,
-) -> dict[str, np.ndarray]:
-    """Gaps of each metric after shuffling who belongs to which group, among the groups that it compares."""
-    found: dict[str, np.ndarray] = {}
-    by_groups: dict[tuple[bool, ...], list[str]] = {}
-    for name in METRICS:
-        by_groups.setdefault(tuple(in_gap[name]), []).append(name)
-    for compared, names in by_groups.items():
-        kept = np.flatnonzero(compared)
-        if len(kept) < 2:
-            found |= dict.fromkeys(names, np.zeros(0))
-            continue
-        member = np.isin(of_unit, kept)
-        codes = np.searchsorted(kept, of_unit[member])
-        shuffled = permuted_rates(counts[member], codes, settings.n_perm, rng)
-        if set(names) & set(SCORE_METRICS):
-            inside = member[unit]
-            place = (np.cumsum(member) - 1)[unit[inside]]
-            shuffled |= _permuted_scores(
-                rows.label[inside],
-                rows.score[inside],
-                place,
-                codes,
-                strata(counts[member]),
-                settings.n_perm,
-                rng,
-            )
-        found |= {name: gap(shuffled[name]) for name in names}
-    return found
+) -> list[dict[str, Any]]:
+    """AUC of one group's fakes against another's reals, with intervals, among groups with enough of both.
 
-
-def _permuted_scores(
-    label: np.ndarray,
-    score: np.ndarray,
-    unit: np.ndarray,
-    codes: np.ndarray,
-    stratum: np.ndarray,
-    n_perm: int,
-    rng: np.random.Generator,
-) -> dict[str, np.ndarray]:
-    """The ranking metrics of each group under permutations, each (permutations, groups)."""
-    repeats = _score_resamples(len(label), n_perm)
-    blocks: dict[str, list[np.ndarray]] = {name: [] for name in SCORE_METRICS}
-    for block in permuted_codes(codes, stratum, repeats, rng):
-        by_group = [
-            resampled_score_metrics(label, score, unit, block == code) for code in range(codes.max() + 1)
-        ]
-        for name in SCORE_METRICS:
-            blocks[name].append(np.stack([values[name] for values in by_group], axis=1))
-    return {name: np.concatenate(items) for name, items in blocks.items()}
-
-
-def _score_resamples(n_rows: int, wanted: int) -> int:
-    return int(min(wanted, SCORE_RESAMPLES, max(50, SCORE_WORK // max(n_rows, 1))))
+    Within-group AUC can be perfect in every group while one threshold fits none of them; this cannot.
+    Background-positive, subgroup-negative AUC and its mirror in Borkan et al. 2019.
+    """
+    kept = np.flatnonzero(enough.all(axis=1))
+    if not 2 <= len(kept) <= CROSS_AUC_GROUPS:
+        return []
+    place = np.full(len(support), -1)
+    place[kept] = np.arange(len(kept))
+    value = exact_cross_auc(rows.label, place[of_row], len(kept), levels)
+    variance = cross_auc(drawn[kept], levels).var(axis=-1)
+    chosen, behind = support.iloc[kept], rows_behind(support, settings)
+    clusters = np.minimum.outer(chosen["fake_clusters"].to_numpy(), chosen["real_clusters"].to_numpy())
+    low, high = score_interval(
+        value, variance, clusters, np.add.outer(behind["fake"][kept], behind["real"][kept])
+    )
+    names = [str(name) for name in chosen.index]
+    return [
+        {
+            "positives_of": names[fake],
+            "negatives_of": names[real],
+            "auc": float(value[fake, real]),
+            "auc_ci": [float(low[fake, real]), float(high[fake, real])],
+        }
+        for fake in range(len(kept))
+        for real in range(len(kept))
+    ]
 
 
 def _generator(settings: Settings, attribute: str) -> np.random.Generator:

@@ -102,8 +102,8 @@ def _inconclusive(test: pd.Series, by_group: pd.DataFrame, settings: Settings, f
         f"Between groups of {title(test['attribute'])} no difference was shown in how often "
         f"{EVENTS[metric].format('')} (a gap of {points(test['gap'])}, {_interval(test)}; an unbiased "
         f"detector would show up to {points(test['null_floor'])} by chance). That is not proof of equality: "
-        f"to tell a gap of {margin} from none would take about {test['n_needed']:,.0f} {CLASSES[metric]} "
-        "videos."
+        f"to show that no two groups are {margin} apart would take about {test['n_needed']:,.0f} "
+        f"{CLASSES[metric]} videos."
     )
 
 
@@ -111,7 +111,8 @@ def _equivalent(test: pd.Series, by_group: pd.DataFrame, settings: Settings, fam
     event = _capital(EVENTS[test["metric"]].format(""))
     return (
         f"{event} about equally often in all groups of {title(test['attribute'])}: the gap is "
-        f"{points(test['gap'])} ({_interval(test)}), below the margin of {points(settings.margin)}."
+        f"{points(test['gap'])} and surely below the margin of {points(settings.margin)} (two one-sided "
+        f"tests at 5 %: at most {points(test['equivalence_high'])})."
     )
 
 

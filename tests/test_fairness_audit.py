@@ -139,6 +139,45 @@ def test_reference_cases_equal_fairlearn_where_rates_are_defined(shared):
                     assert mine[name] == pytest.approx(expected[name], abs=1e-9)
 
 
+def test_reference_cases_equal_fairlearns_differences_and_ratios(shared):
+    cases = json.loads((shared / "reference" / "fairness_reference.json").read_text())["cases"]
+    names = {"gender": ["female", "male"], "race": ["asian", "white", "black", "others"]}
+    names["tone"] = ["light", "medium", "dark"]
+    names["age"] = ["child", "young", "adult", "middle", "senior"]
+    compared = 0
+    for case in cases.values():
+        given = case["input"]
+        table = pd.DataFrame({"label": given["y_true"], "score": 1 / (1 + np.exp(-np.array(given["logit"])))})
+        columns = {
+            name: np.array(values, dtype=object)[given[name]]
+            for name, values in names.items()
+            if pd.crosstab(given[name], table["label"]).to_numpy().all()  # fairlearn's undefined rates are 0
+        }
+        options = {"threshold": np.nextafter(0.5, 0), "n_boot": 10, "n_perm": 10, "intersections": None}
+        found = loose(table, columns, **options)
+        parts = {"group_min": found.group_min(), "group_max": found.group_max()}
+        for method in ("between_groups", "to_overall"):
+            parts[f"difference_{method}"] = found.difference(method)
+            parts[f"ratio_{method}"] = found.ratio(method)
+        for name in columns:
+            expected = case["fairlearn"][name]
+            for part, mine in parts.items():
+                for metric in ("fpr", "tpr", "fnr", "selection_rate", "accuracy"):
+                    value = expected[part][metric]
+                    if value is not None and not np.isnan(mine.loc[name, metric]):
+                        assert mine.loc[name, metric] == pytest.approx(value, abs=1e-9), (name, part, metric)
+                        compared += 1
+            for measure in ("demographic_parity", "equal_opportunity"):
+                for kind in ("difference", "ratio"):
+                    value = expected[f"{measure}_{kind}.between_groups"]
+                    if value is not None:
+                        mine = found.fairlearn[name][f"{measure}_{kind}"]
+                        assert mine == pytest.approx(value, abs=1e-9, nan_ok=True)
+            value = expected["equalized_odds_difference.between_groups.worst_case"]
+            assert found.fairlearn[name]["equalized_odds_difference"] == pytest.approx(value, abs=1e-9)
+    assert compared > 800
+
+
 def test_weighted_score_metrics_equal_the_metrics_of_repeated_rows():
     rng = np.random.default_rng(0)
     label, score = rng.integers(0, 2, 60), np.round(rng.random(60), 1)
@@ -419,7 +458,8 @@ def test_thirty_videos_a_group_are_inconclusive_and_say_how_many_it_takes():
 def test_only_the_declared_family_is_tested(frames):
     found = loose(frames, frames[["gender", "age"]])
     tested = found.tests[found.tests["p_value"].notna()]
-    assert tested["metric"].tolist() == ["fpr", "tpr"] * 2
+    assert tested["attribute"].tolist() == ["gender"] * 2 + ["age"] * 2 + ["gender × age"] * 2
+    assert tested["metric"].tolist() == ["fpr", "tpr"] * 3
     assert set(found.tests.loc[found.tests["p_value"].isna(), "verdict"]) == {"not tested"}
     np.testing.assert_allclose(tested["p_adjusted"], holm(tested["p_value"].to_numpy()))
 
@@ -451,7 +491,8 @@ def test_dictionary_and_long_table_hold_the_same_numbers(frames, tmp_path):
     found = loose(frames, frames[["gender", "age"]])
     found.to_json(tmp_path / "fairness.json")
     read = json.loads((tmp_path / "fairness.json").read_text())
-    assert list(read) == ["settings", "overall", "attributes", "verdicts", "constant_detector", "fairlearn"]
+    parts = ["settings", "overall", "attributes", "verdicts", "constant_detector", "fairlearn", "bench"]
+    assert list(read) == parts
     female = read["attributes"]["gender"]["groups"][0]
     assert female["group"] == "female"
     long = found.to_long().set_index(["attribute", "group", "metric"])
@@ -475,7 +516,12 @@ def test_dictionary_and_long_table_hold_the_same_numbers(frames, tmp_path):
         ({"clusters": ["a", None, "b", "c"]}, "missing in row 1"),
         ({"clusters": ["a", "b", "a", "c"]}, "cluster 'a' is in 2 groups"),
         ({"sensitive_features": ["f", "m", "f"]}, "3 values but y_true has 4"),
-        ({"control_features": ["x"] * 4}, "control_features"),
+        ({"control_features": ["x"]}, "control_features has 1 values but y_true has 4"),
+        ({"control_features": [None] * 4}, "'control_feature_0' is unknown in every row"),
+        ({"threshold": "fpr:0.05"}, "neither a number nor a fitted rule"),
+        ({"threshold": 50}, "outside the scores' range"),
+        ({"intersections": "all"}, "not known; give 'pairs'"),
+        ({"intersections": [["gender", "age"]]}, "intersections names 'gender'"),
     ],
 )  # fmt: skip
 def test_unusable_input_is_refused_in_one_sentence(change, message):
@@ -586,3 +632,75 @@ def test_unknown_level_is_refused(frames):
 def test_counts_are_confusion_tables():
     counts = count_rows(np.array([0, 0, 1, 1]), np.array([0.2, 0.7, 0.5, 0.9]), 0.5)
     assert counts.sum(axis=0).tolist() == [1, 1, 1, 1]  # a score at the threshold is not called fake
+
+
+def test_attributes_are_audited_alone_and_crossed(frames):
+    found = loose(frames, frames[["gender", "skin_tone_group", "age"]], intersections="pairs")
+    attributes = ["gender", "skin_tone_group", "age"]
+    pairs = ["gender × skin_tone_group", "gender × age", "skin_tone_group × age"]
+    assert found.by_group.index.unique(0).tolist() == attributes + pairs
+    assert found.origin["crossings"] == pairs
+    assert found.to_metricframe().by_group.index.names == attributes
+    assert loose(frames, frames[["gender", "age"]], intersections=None).support.index.unique(0).tolist() == [
+        "gender",
+        "age",
+    ]
+
+
+def test_every_gap_has_use_and_the_constant_detector_beside_it(frames):
+    found = loose(frames, frames["gender"])
+    assert (found.tests["utility"] == found.overall["balanced_accuracy"]).all()
+    tests = found.tests.set_index("metric")["constant_gap"]
+    assert tests[["fpr", "tpr", "selection_rate", "balanced_accuracy", "auc", "eer"]].tolist() == [0] * 6
+    constant = loose(frames.assign(score=0.999), frames["gender"]).tests.set_index("metric")["gap"]
+    for metric in ("fpr", "tpr", "selection_rate", "accuracy", "balanced_accuracy", "auc", "eer"):
+        assert tests[metric] == pytest.approx(constant[metric], abs=1e-12)
+    assert tests["brier"] == pytest.approx(constant["brier"], abs=0.01)
+    measures = {"y_true": frames["label"], "y_pred": np.ones(len(frames), dtype=int)}
+    for name, value in found.constant_detector["fairlearn"]["gender"].items():
+        expected = getattr(fairlearn.metrics, name)(**measures, sensitive_features=frames["gender"])
+        assert value == expected
+
+
+def test_equivalence_needs_more_than_a_small_gap():
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 500)
+    score = np.clip(rng.normal(0.3 + 0.4 * label, 0.15), 0, 1)
+    gender = np.tile(["female", "male"], 500)
+    tests = loose(pd.DataFrame({"label": label, "score": score}), gender).tests.set_index("metric")
+    row = tests.loc["fpr"]
+    assert row["gap"] < 0.04 < row["equivalence_high"] < row["ci_high"]
+    assert row["verdict"] == "inconclusive"
+    assert row["n_needed"] > 500
+
+
+def test_cross_group_auc_sees_what_auc_within_groups_cannot():
+    # Perfect within each group, and no threshold fits both.
+    rng = np.random.default_rng(0)
+    label = np.tile([0, 1], 400)
+    dark = np.repeat([0, 1], 400)
+    score = 0.1 + 0.2 * label + 0.4 * dark + 0.1 * rng.random(800)
+    found = audit(
+        label, score, sensitive_features={"tone": np.where(dark, "dark", "light")}, n_boot=50, n_perm=50
+    )
+    assert found.by_group.loc["tone", "auc"].tolist() == [1.0, 1.0]
+    across = {(one["positives_of"], one["negatives_of"]): one["auc"] for one in found.cross_auc["tone"]}
+    assert across == {
+        ("light", "light"): 1.0,
+        ("dark", "dark"): 1.0,
+        ("dark", "light"): 1.0,
+        ("light", "dark"): 0.0,
+    }
+
+
+def test_method_of_manipulation_is_the_label_in_disguise():
+    method = np.array(["real"] * 50 + ["Deepfakes", "FaceSwap"] * 25)
+    with pytest.raises(
+        InputError, match="'method' is the label itself: its group 'real' is exactly the real"
+    ):
+        audit(np.repeat([0, 1], 50), np.linspace(0, 1, 100), sensitive_features={"method": method})
+
+
+def test_page_is_written_from_an_audit(frames, tmp_path):
+    loose(frames, frames["gender"]).to_html(tmp_path / "fairness.html")
+    assert "<html" in (tmp_path / "fairness.html").read_text()

@@ -9,7 +9,7 @@ import pytest
 from test_fairness_audit import FAST, corpus
 
 from unmasked.fairness.figures import GroupRates
-from unmasked.fairness.report import page, section
+from unmasked.fairness.report import PAGE, page, section
 from unmasked.fairness.run import audit_datasets, audit_predictions, write
 from unmasked.fairness.verdicts import people
 
@@ -46,14 +46,13 @@ def test_page_without_a_disparity_claims_no_equality(unbiased):
     assert "A disparity was found" not in text
     assert "No difference was shown" in text
     assert "That is not proof of equality" in text
-    assert "videos needed" in text
+    assert "needs about" in text
 
 
 def test_page_stands_alone_and_reads_without_javascript(biased):
     html = page(biased)
     assert "<script" not in html
     assert not re.search(r'(src|href)="https?://', html)
-    assert html.count("<svg") == 2
     assert html.count("<!DOCTYPE html>") == 1
 
 
@@ -69,7 +68,7 @@ def test_section_is_a_fragment_with_verdict_figures_tables_and_limits(biased):
     html = section(biased)
     assert "<html" not in html
     assert "<h2" not in html
-    for wanted in ("A disparity was found", "<svg", "<table", "What this does not say", "Who was compared"):
+    for wanted in ("A disparity was found", "<svg", "<table", "What this does not say", PAGE):
         assert wanted in html
 
 
@@ -89,7 +88,7 @@ def test_group_names_are_escaped():
 
 def test_unknown_group_is_listed_as_not_compared(unbiased):
     text = text_of(page(unbiased))
-    assert "unknown (not compared)" in text
+    assert "unknown not compared" in text
     assert "the annotation does not say who they are" in text
 
 

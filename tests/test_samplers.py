@@ -278,3 +278,31 @@ def test_an_epoch_is_resumed_by_its_number_alone():
     assert list(resumed) == epochs[2]
     assert isinstance(epochs[0][0][0], Draw)
     assert all(isinstance(value, int) and not isinstance(value, np.integer) for value in epochs[0][0][0])
+
+
+# Pairs of balanced groups
+
+
+@settings(deadline=None)
+@given(seed=SEEDS, epoch=st.integers(0, 3), replicas=st.integers(1, 2))
+def test_balanced_pairs_show_each_group_equally_often_in_each_class(seed, epoch, replicas):
+    faces = table(9, 24)
+    groups = np.array([0] * 7 + [1] * 2 + [0] * 3 + [1] * 21)
+    drawn = []
+    for rank in range(replicas):
+        sampler = PairSampler(faces, 4, groups=groups, seed=seed, rank=rank, replicas=replicas)
+        sampler.set_epoch(epoch)
+        drawn += list(sampler)
+    assert len(drawn) == len(PairSampler(faces, 4, replicas=replicas)) * replicas == 24
+    for column, label in ((0, 0), (1, 1)):
+        rows = np.array(drawn)[:, column]
+        assert (faces["label"].to_numpy()[rows] == label).all()
+        assert Counter(groups[rows].tolist()) == {0: 12, 1: 12}
+
+
+def test_balanced_pairs_depend_on_seed_and_epoch_only():
+    faces, groups = table(6, 20), np.array([0, 1] * 13)
+    one, same, other = (PairSampler(faces, 4, groups=groups, seed=seed) for seed in (1, 1, 2))
+    assert list(one) == list(same) != list(other)
+    same.set_epoch(1)
+    assert list(one) != list(same)

@@ -48,6 +48,24 @@ class LossConfig(_Frozen):
         le=1,
         description="How often a batch's common features are exchanged within reals and fakes",
     )
+    robust: Literal["none", "cvar", "nested_cvar", "group_dro", "reweighted"] = Field(
+        "none",
+        description="How the common loss is put together: the mean; the mean of its worst share (cvar, "
+        "DAG-FDD); of the worst groups' worst shares (nested_cvar, DAW-FDD); of groups weighted by how badly "
+        "they fare (group_dro); of groups weighted equally (reweighted). All but cvar need data.groups",
+    )
+    cvar_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of a batch that cvar looks at, of groups for nested_cvar",
+    )
+    cvar_within: float = Field(
+        0.9, gt=0, le=1, description="Share of each group's images that nested_cvar looks at"
+    )
+    group_dro_step: float = Field(
+        0.01, ge=0, description="Step size of group_dro's weights: how fast they follow the losses"
+    )
 
 
 class OptimiserConfig(_Frozen):
@@ -74,6 +92,15 @@ class DataConfig(_Frozen):
     fakes: Literal["dataset", "self_blended", "both"] = Field(
         "dataset",
         description="Fakes to train on: the data set's own, ones made by blending each real crop with itself",
+    )
+    groups: str = Field(
+        "",
+        description="Column of the faces table that says whose face it is, or several crossed, such as "
+        "'gender * skin_tone'; for loss.robust and data.balance",
+    )
+    balance: Literal["none", "group_class"] = Field(
+        "none",
+        description="group_class draws every group equally often among the fakes, and among the reals",
     )
     frames_per_video: int | None = Field(
         None, ge=1, description="Crops used of each training video, evenly spread; all if not given"

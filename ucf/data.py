@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from unmasked.datasets.blending import BLENDED, self_blended
@@ -15,19 +17,25 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import VIDEO, CropDataset, evenly_sampled, loader, method_classes, usable
 from unmasked.datasets.samplers import KIND, Batches, InOrder, PairSampler
 from unmasked.datasets.transforms import RandomJpeg
+from unmasked.fairness.groups import UNKNOWN, check_values, group_columns, ordered
 from unmasked.ucf.config import UCFConfig
+from unmasked.ucf.group_losses import TrainingGroups
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingTables:
     """Crops to train on, crops to select on, and the classes of the method head ("real" first).
 
-    ``val`` holds the test split where an oracle selects.
+    ``val`` holds the test split where an oracle selects; ``groups`` are of the rows of ``train``, where
+    training looks at them.
     """
 
     train: pd.DataFrame
     val: pd.DataFrame
     methods: list[str]
+    groups: TrainingGroups | None = None
 
     def summary(self) -> dict[str, object]:
         """What the tables hold, for a checkpoint's card."""
@@ -54,7 +62,8 @@ def training_tables(faces: pd.DataFrame, config: UCFConfig) -> TrainingTables:
     """The rows of the splits train and val that will be used; of test instead of val for an oracle.
 
     Raises:
-        InputError: a split has no crop, or lacks reals or fakes, or the fakes are of one method only.
+        InputError: a split has no crop, or lacks reals or fakes, or the fakes are of one method only, or
+            groups are asked for that the training rows do not have.
     """
     crops = usable(faces)
     if crops.empty:
@@ -74,7 +83,43 @@ def training_tables(faces: pd.DataFrame, config: UCFConfig) -> TrainingTables:
     _check_methods(train, config)
     if config.shuffle_labels:
         train, val = shuffled_labels(train, config.seed), shuffled_labels(val, config.seed + 1)
-    return TrainingTables(train, val, method_classes(train))
+    return TrainingTables(train, val, method_classes(train), training_groups(train, config))
+
+
+def training_groups(train: pd.DataFrame, config: UCFConfig) -> TrainingGroups | None:
+    """The groups of the training rows where a loss or the balance of pairs needs them, else None.
+
+    Rows of which nobody said whose face it is are the group "unknown", with a warning.
+
+    Raises:
+        InputError: none were named, the column is absent or empty, or has one group or more than 50.
+    """
+    settings = config.data
+    users = [f"loss.robust={config.loss.robust}"] if config.loss.robust not in ("none", "cvar") else []
+    users += ["data.balance=group_class"] if settings.balance != "none" else []
+    if not users:
+        if settings.groups:
+            raise InputError(
+                f"data.groups={settings.groups!r} is used by nothing; set loss.robust=nested_cvar, group_dro "
+                "or reweighted, or data.balance=group_class, or leave it out"
+            )
+        return None
+    if not settings.groups:
+        raise InputError(
+            f"{users[0]} needs to know whose face a crop shows; name a column of the faces table, such as "
+            "data.groups=gender or data.groups='gender * skin_tone'"
+        )
+    column = group_columns(train, [settings.groups]).iloc[:, 0]
+    known = column[column != UNKNOWN]
+    check_values(str(column.name), known.to_numpy())
+    if len(known) < len(column):
+        logger.warning(
+            "%d of %d training crops do not say %s; they count as a group called unknown",
+            *(len(column) - len(known), len(column), column.name),
+        )
+    names = ordered(column.tolist())
+    codes = pd.Categorical(column, categories=names).codes.astype(np.int64)
+    return TrainingGroups(str(column.name), names, codes, train["label"].to_numpy(np.int64))
 
 
 def shuffled_labels(faces: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -137,6 +182,7 @@ class UCFData(pl.LightningDataModule):
             self.tables.train,
             self.config.training.batch_pairs,
             pairing=self.config.data.pairing,
+            groups=self._balanced_groups(),
             accumulate=self.config.optimiser.accumulate,
             seed=self.config.seed,
             rank=self.trainer.global_rank,
@@ -163,6 +209,10 @@ class UCFData(pl.LightningDataModule):
         # A list, which no epoch changes: every validation sees the same images.
         batches = list(Batches(rows, self.config.training.val_batch, seed=self.config.seed))
         return loader(self._val, batches, workers=self.config.data.workers, seed=self.config.seed)
+
+    def _balanced_groups(self) -> NDArray[np.int64] | None:
+        groups = self.tables.groups
+        return None if groups is None or self.config.data.balance == "none" else groups.codes
 
     def _dataset(self, faces: pd.DataFrame, cache_mb: int, jpeg: RandomJpeg | None) -> CropDataset:
         return CropDataset(

@@ -5,6 +5,7 @@ Rows are P reals, then P fakes, throughout.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -74,7 +75,14 @@ def permutation_within(groups: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def ucf_losses(
-    output: PairOutput, images: Tensor, labels: Tensor, methods: Tensor, *, orders: Orders, config: LossConfig
+    output: PairOutput,
+    images: Tensor,
+    labels: Tensor,
+    methods: Tensor,
+    *,
+    orders: Orders,
+    config: LossConfig,
+    aggregate: Callable[[Tensor], Tensor] | None = None,
 ) -> Losses:
     """The four losses of a batch and their weighted sum.
 
@@ -85,8 +93,13 @@ def ucf_losses(
         methods: (2P,) class of the manipulation, 0 = real.
         orders: who is compared with whom.
         config: weights and margin.
+        aggregate: what makes one number of the common losses (2P,) of the images; None is their mean.
     """
-    common = functional.cross_entropy(output.common_logits.float(), labels)
+    logits = output.common_logits.float()
+    if aggregate is None:
+        common = functional.cross_entropy(logits, labels)
+    else:
+        common = aggregate(functional.cross_entropy(logits, labels, reduction="none"))
     specific = functional.cross_entropy(output.method_logits.float(), methods)
     reconstruction = reconstruction_loss(output, images)
     contrastive = contrastive_loss(

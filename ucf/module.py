@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections import deque
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.transforms import augmented, normalised
 from unmasked.evaluation.metrics import auc, video_scores
 from unmasked.ucf.config import OptimiserConfig, UCFConfig
+from unmasked.ucf.group_losses import GroupDRO, TrainingGroups, build
 from unmasked.ucf.losses import Losses, Orders, draw_orders, ucf_losses
 from unmasked.ucf.model import UCF
 
@@ -68,6 +70,7 @@ class UCFModule(pl.LightningModule):
         method_classes: names of the classes of the method head, "real" first.
         train_faces, val_faces: the tables behind the batches' ``row``.
         total_steps: optimiser steps of the whole training, for the schedule.
+        groups: of the training rows, where a loss looks at them.
 
     Attributes:
         record: of the last validation; its metrics are named ``val/…``, or ``oracle/…`` where the test split
@@ -83,6 +86,7 @@ class UCFModule(pl.LightningModule):
         train_faces: pd.DataFrame,
         val_faces: pd.DataFrame,
         total_steps: int,
+        groups: TrainingGroups | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -101,6 +105,9 @@ class UCFModule(pl.LightningModule):
         if settings.channels_last:
             self.model.to(memory_format=torch.channels_last)
         self._forward_pairs = self.model.forward_pairs
+        self.robust = build(config.loss, groups)
+        if isinstance(self.robust, GroupDRO):
+            self.robust.shared = self._summed
         self._totals = dict.fromkeys(LOSSES, torch.zeros(()))
         self._batches = 0
         self._throughput = (time.monotonic(), 0)
@@ -159,6 +166,8 @@ class UCFModule(pl.LightningModule):
             batch["method_index"],
             orders=orders,
             config=self.config.loss,
+            # Each logit is of the image that its common features came from, not of the one in its place.
+            aggregate=self.robust and partial(self.robust, rows=batch["row"][orders.mixing]),
         )
         reported = Losses(*(getattr(losses, name).detach() for name in LOSSES))  # keeps no graph alive
         self._unchecked.append((reported, batch["row"], self.global_step + 1))
@@ -233,6 +242,14 @@ class UCFModule(pl.LightningModule):
         if self.config.model.channels_last:
             return images.contiguous(memory_format=torch.channels_last)
         return images.contiguous()
+
+    def _summed(self, values: Tensor) -> Tensor:
+        """Summed over all processes."""
+        if self.trainer.world_size == 1:
+            return values
+        gathered = self.all_gather(values)  # (processes, …)
+        assert isinstance(gathered, Tensor)
+        return gathered.sum(0)
 
     def _gathered(self, values: Tensor) -> np.ndarray:
         gathered = self.all_gather(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import random
 import time
@@ -113,6 +112,7 @@ def train(
             train_faces=tables.train,
             val_faces=tables.val,
             total_steps=_total_steps(tables, config, trainer.world_size),
+            groups=tables.groups,
         )
         if config.model.imagenet and not resume:
             start_from_imagenet(module.model, config.model.imagenet)
@@ -184,7 +184,9 @@ def _checked_resume(last: Path, config: UCFConfig) -> int:
     if not last.is_file():
         raise InputError(f"there is nothing to resume: {last} does not exist; train without resume first")
     stored = torch.load(last, map_location="meta", weights_only=True)
-    before, now = (json.loads(text) for text in (stored["config"], config.model_dump_json()))
+    # Settings that are newer than the state have the values that it was trained with: their defaults.
+    before = UCFConfig.model_validate_json(stored["config"]).model_dump(mode="json")
+    now = config.model_dump(mode="json")
     differing = sorted(
         f"{section}.{key}" if key else section
         for section, key in _differences(before, now)

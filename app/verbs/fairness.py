@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.scan import as_list
+from unmasked.app.verbs.scan import (
+    AnnotationFiles,
+    Codebooks,
+    JoinReportFile,
+    Policy,
+    annotated,
+    as_list,
+)
+from unmasked.datasets.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from unmasked.evaluation.thresholds import Threshold
+    from unmasked.fairness.audit import Audit
 
 
 class Config(BaseModel):
@@ -23,12 +38,42 @@ class Config(BaseModel):
         description="attributes, alone or crossed: [gender,skin_tone_group,'gender × skin_tone_group']"
     )
     out: Path = Field(
-        Path("runs/ucf"), description="folder for fairness.json, by_group.csv and fairness.html"
+        Path("runs/ucf"), description="folder for fairness.json, fairness.html, by_group.csv and other tables"
     )
     threshold: float = Field(0.5, ge=0, le=1, description="a score above it is called fake")
-    thresholds: Path | None = Field(None, description="a stored thresholds.json; wins over `threshold`")
+    thresholds: Path | None = Field(
+        None, description="a stored thresholds.json; wins over `threshold`, and all in it are shown"
+    )
+    rule: str = Field(
+        "", description="which of the stored thresholds the tests are made at, e.g. fpr:0.10; the first"
+    )
     level: Literal["video", "frame"] = Field(
         "video", description="what is counted: videos by mean score, or frames"
+    )
+    source: str = Field(
+        "",
+        description="dataset that gaps of the others are compared with; the one the thresholds are fitted on",
+    )
+    detector: str = Field("", description="whose rows are audited, where the table holds several detectors")
+    against: str = Field(
+        "", description="another detector on the same videos: its name in the table, or its predictions file"
+    )
+    against_threshold: float | None = Field(
+        None, ge=0, le=1, description="that detector's own threshold; the same as here"
+    )
+    annotations: AnnotationFiles = ()
+    codebook: Codebooks = ("auto",)
+    policy: Policy = "majority"
+    join_report: JoinReportFile = None
+    second_annotations: Annotated[tuple[Path, ...], BeforeValidator(as_list)] = Field(
+        (), description="another source's annotations of the same videos: how far both agree, and what if not"
+    )
+    second_codebook: Codebooks = ("auto",)
+    faces: Path | None = Field(
+        None, description="the faces table of the predictions: gaps by face size and blur, from its columns"
+    )
+    noise: Annotated[tuple[float, ...], BeforeValidator(as_list)] = Field(
+        (0.02, 0.05, 0.1, 0.2), description="shares of wrong annotations whose effect on each gap is shown"
     )
     n_boot: int = Field(2000, ge=100, description="bootstrap resamples behind each interval")
     n_perm: int = Field(2000, ge=100, description="permutations behind each p-value")
@@ -44,19 +89,102 @@ class Config(BaseModel):
 
 def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
-    from unmasked.app.verbs.evaluate import stored_threshold
     from unmasked.evaluation.predictions import read_predictions
-    from unmasked.fairness.run import audit_datasets, write
+    from unmasked.fairness.across import Beside, across, source_of
+    from unmasked.fairness.run import write
 
     predictions = read_predictions(config.predictions)
+    if config.annotations:
+        predictions = annotated(
+            predictions, config.annotations, config.codebook, policy=config.policy, report=config.join_report
+        )
+    if config.faces is not None:
+        predictions = _with_qualities(predictions, config.faces)
+    thresholds = _thresholds(config)
+    audits, skipped = _audits(config, predictions, thresholds[0])
+    beside = Beside(
+        thresholds=thresholds,
+        source=config.source or source_of(thresholds, list(audits)),
+        votes=_votes(config, predictions),
+        second=_second(config, predictions),
+        noises=config.noise,
+        **_against(config, predictions, thresholds[0], audits),
+    )
+    more = across(predictions, audits, beside, detector=config.detector or None) | _mitigation(config.out)
+    page = write(audits, skipped, config.out, more=more)
+    for line in lines(audits, skipped, more):
+        print_result(line)
+    print_result(f"fairness report: {page}")
+
+
+def lines(audits: dict[str, Audit], skipped: dict[str, str], more: dict[str, Any]) -> list[str]:
+    """The verdicts, what pooling hid, and which gaps surely changed, in sentences."""
+    found = []
+    for name, audit in audits.items():
+        found += [f"{name}:", *(f"  {sentence}" for sentence in audit.verdicts)]
+        found += [
+            f"  by {entry['by'].replace('_', ' ')}, {entry['attribute']}: {entry['note']}"
+            for entry in more["datasets"][name]["strata"]
+            if entry["simpson"]
+        ]
+    for row in more["changes"]:
+        low, high = row["change_ci"]
+        if low > 0 or high < 0:
+            found.append(
+                f"the {row['metric'].upper()} gap by {row['attribute']} changes by "
+                f"{100 * row['change']:+.0f} points ({100 * low:+.0f} to {100 * high:+.0f}) from "
+                f"{row['source']} to {row['target']}"
+            )
+    found += [f"not audited: {name}: {reason}" for name, reason in skipped.items()]
+    return found
+
+
+def stored_thresholds(path: Path, rule: str = "") -> list[Threshold]:
+    """All thresholds in a ``thresholds.json``, the one of the rule first.
+
+    Raises:
+        InputError: the file cannot be used, or has none of the rule.
+    """
+    from unmasked.app.verbs.evaluate import stored_threshold
+    from unmasked.evaluation.thresholds import Threshold
+
+    first = stored_threshold(path)
+    others = json.loads(path.read_text(encoding="utf-8")).get("thresholds", {})
+    by_rule = {first.rule: first}
+    for name, fields in others.items() if isinstance(others, dict) else ():
+        by_rule.setdefault(name, Threshold.from_dict(fields))
+    if rule and rule not in by_rule:
+        raise InputError(
+            f"thresholds file {path} has none of the rule {rule!r}; it has {', '.join(by_rule)}. "
+            f"Choose one of these, or fit it: unmasked evaluate … rules=[{rule}]"
+        )
+    chosen = by_rule.pop(rule or first.rule)
+    return [chosen, *by_rule.values()]
+
+
+def _thresholds(config: Config) -> list[Threshold]:
+    """The operating points, the one that the tests are made at first."""
+    from unmasked.evaluation.thresholds import Threshold
+
+    if config.thresholds is not None:
+        return stored_thresholds(config.thresholds, config.rule)
+    if config.rule:
+        raise InputError(f"rule={config.rule} chooses among stored thresholds; give them: thresholds=FILE")
+    return [Threshold(config.threshold, "fixed" if config.threshold == 0.5 else "given")]
+
+
+def _audits(
+    config: Config, predictions: pd.DataFrame, threshold: Threshold
+) -> tuple[dict[str, Audit], dict[str, str]]:
+    from unmasked.fairness.run import audit_datasets
+
     optional = {} if config.min_samples is None else {"min_samples": config.min_samples}
-    audits, skipped = audit_datasets(
+    return audit_datasets(
         predictions,
         config.by,
-        thresholds=config.threshold
-        if config.thresholds is None
-        else stored_threshold(config.thresholds).value,
+        thresholds=threshold,
         level=config.level,
+        detector=config.detector or None,
         n_boot=config.n_boot,
         n_perm=config.n_perm,
         margin=config.margin,
@@ -64,11 +192,99 @@ def run(config: Config) -> None:
         random_state=config.seed,
         **optional,
     )
-    page = write(audits, skipped, config.out)
-    for name, audit in audits.items():
-        print_result(f"{name}:")
-        for sentence in audit.verdicts:
-            print_result(f"  {sentence}")
-    for name, reason in skipped.items():
-        print_result(f"not audited: {name}: {reason}")
-    print_result(f"fairness report: {page}")
+
+
+def _against(
+    config: Config, predictions: pd.DataFrame, threshold: Threshold, audits: dict[str, Audit]
+) -> dict[str, Any]:
+    """The audits of the other detector on the same videos, and its name."""
+    from unmasked.evaluation.predictions import read_predictions
+    from unmasked.evaluation.thresholds import Threshold
+    from unmasked.fairness.detectors import with_scores_of
+    from unmasked.fairness.selection import of_one
+
+    if not config.against:
+        return {}
+    if config.level != "video":
+        raise InputError("two detectors are compared on videos; leave out level=frame, or against")
+    ours = of_one(predictions, detector=config.detector or None) if config.detector else predictions
+    name = config.against
+    if Path(name).suffix in (".parquet", ".csv"):
+        other = read_predictions(name)
+        named = other["detector"].dropna().unique() if "detector" in other else []
+        name = str(named[0]) if len(named) == 1 else Path(name).stem
+    else:
+        other = of_one(predictions, detector=name)
+    ours = ours[ours["dataset"].isin(list(audits))]
+    cut = threshold if config.against_threshold is None else Threshold(config.against_threshold, "given")
+    found, _ = _audits(config, with_scores_of(ours, other), cut)
+    return {"against": found, "against_name": name}
+
+
+def _with_qualities(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The predictions with face size and blur of each crop.
+
+    Raises:
+        InputError: the faces are not those of the predictions.
+    """
+    from unmasked.fairness.selection import CROP, QUALITIES
+    from unmasked.preprocessing.faces import FACES
+
+    faces = FACES.read(path)
+    keys = [name for name in CROP if name in predictions and name in faces and faces[name].notna().any()]
+    if not {"frame", "face"} <= set(keys):
+        raise InputError(
+            f"faces={path} is matched by dataset, video, frame and face; the predictions have no frame and "
+            "face. Leave it out, or give columns size_px and blur in the predictions"
+        )
+    measured = faces[[*keys, *QUALITIES]].drop_duplicates(keys)
+    kept = predictions.drop(columns=[name for name in QUALITIES if name in predictions])
+    joined = kept.merge(measured, on=keys, how="left")
+    if joined["size_px"].isna().all():
+        raise InputError(f"none of the predictions' crops is in {path}; give the faces table that was scored")
+    return joined
+
+
+def _votes(config: Config, predictions: pd.DataFrame) -> pd.DataFrame | None:
+    """What frames of each video were annotated with, where annotation files are given."""
+    import pandas as pd
+
+    from unmasked.datasets.annotations import read_annotations
+    from unmasked.datasets.demographics import votes_by_video
+
+    if not config.annotations:
+        return None
+    books = config.codebook * (1 if len(config.codebook) > 1 else len(config.annotations))
+    read = [read_annotations(path, book) for path, book in zip(config.annotations, books, strict=True)]
+    return votes_by_video(predictions, pd.concat(read, ignore_index=True))
+
+
+def _second(config: Config, predictions: pd.DataFrame) -> pd.DataFrame | None:
+    """dataset, video and the attributes that the second source gives."""
+    from unmasked.datasets.demographics import join_files
+
+    if not config.second_annotations:
+        return None
+    videos = predictions.drop_duplicates(["dataset", "video"])
+    bare = videos[[name for name in ("dataset", "video", "path") if name in videos]].reset_index(drop=True)
+    second, reports = join_files(bare, config.second_annotations, config.second_codebook)
+    for report in reports:
+        print_result(f"second source, {report}")
+    return second
+
+
+def _mitigation(out: Path) -> dict[str, Any]:
+    """What `unmasked mitigate` left in the folder."""
+    path = out / "mitigation.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found["methods"], list):
+            raise TypeError("methods is no list")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} cannot be used ({type(error).__name__}: {error}); run `unmasked mitigate` again, or "
+            "remove the file"
+        ) from error
+    return {"mitigation": found}

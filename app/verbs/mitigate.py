@@ -1,0 +1,125 @@
+"""``unmasked mitigate``: predictions -> what each mitigation does to a gap, and what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from unmasked.app.progress import print_result
+from unmasked.app.verbs.scan import as_list
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+METHODS = (
+    *("group_thresholds", "capped_group_thresholds", "threshold_optimizer"),
+    *("group_platt", "group_isotonic"),
+)
+Names = Annotated[tuple[str, ...], BeforeValidator(as_list)]
+
+
+class Config(BaseModel):
+    """Which gap is to be closed, by which means, fitted on whom."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    predictions: Path = Field(
+        description="a .parquet or .csv with dataset, video, split, label, score and group columns"
+    )
+    by: Names = Field(description="attributes, alone or crossed, each mitigated by itself: [skin_tone_group]")
+    out: Path = Field(
+        Path("runs/ucf"), description="folder for mitigation.json, mitigation.csv and mitigation.md"
+    )
+    methods: Names = Field(METHODS, description=f"what is tried: {', '.join(METHODS)}")
+    retrained: dict[str, Path] = Field(
+        {}, description="predictions of detectors trained otherwise, on the same faces: retrained.NAME=FILE"
+    )
+    source: str = Field("", description="dataset to fit on; may be left out if one has rows of `split` only")
+    split: str = Field("val", description="the source's rows to fit on; all others are judged")
+    rule: str = Field(
+        "fpr:0.10", description="the single threshold before: eer, youden or fpr:x, on the rows to fit on"
+    )
+    metric: Literal["fpr", "tpr", "selection_rate", "accuracy", "balanced_accuracy"] = Field(
+        "fpr", description="whose gap between groups is to be closed"
+    )
+    constraints: str = Field(
+        "false_positive_rate_parity", description="what fairlearn's ThresholdOptimizer makes equal"
+    )
+    level: Literal["video", "frame"] = Field("video", description="what is decided on: videos, or frames")
+    min_fit: int = Field(
+        10, ge=1, description="people (or videos) of a class from which a group stands alone in a fit"
+    )
+    min_clusters: int = Field(
+        10, ge=1, description="people (or videos) of a class that a group needs to be compared"
+    )
+    wrong: float = Field(0.2, ge=0, le=1, description="share of wrong groups in the what-if")
+    n_boot: int = Field(2000, ge=100, description="bootstrap resamples behind each interval")
+    seed: int = Field(0, ge=0, description="seed of the resampling")
+
+
+def run(config: Config) -> None:
+    """Fits every method, writes before and after, and prints the tables."""
+    from unmasked.evaluation.predictions import read_predictions
+    from unmasked.fairness.mitigation.compare import Comparison
+    from unmasked.fairness.mitigation.run import COLUMNS, Settings, cells, mitigate, write
+
+    settings = Settings(
+        source=config.source,
+        split=config.split,
+        rule=config.rule,
+        level=config.level,
+        constraints=config.constraints,
+        min_fit=config.min_fit,
+        comparison=Comparison(
+            metric=config.metric,
+            min_clusters=config.min_clusters,
+            n_boot=config.n_boot,
+            wrong=config.wrong,
+            random_state=config.seed,
+        ),
+    )
+    found = mitigate(
+        read_predictions(config.predictions),
+        config.by,
+        config.methods,
+        retrained={name: read_predictions(path) for name, path in config.retrained.items()},
+        settings=settings,
+    )
+    path = write(found, config.out)
+    heads = dict.fromkeys((entry["attribute"], entry["applied_to"]) for entry in found["methods"])
+    for attribute, dataset in heads:
+        entries = [
+            entry
+            for entry in found["methods"]
+            if (entry["attribute"], entry["applied_to"]) == (attribute, dataset)
+        ]
+        print_result(
+            f"{config.metric.upper()} gap by {attribute}, {dataset}, in percentage points [95 % interval]; "
+            f"fitted on {entries[0]['fitted_on']}:"
+        )
+        _print_table([COLUMNS, *map(cells, entries)])
+    _print_warnings(found["methods"])
+    for name, reason in found["skipped"].items():
+        print_result(f"not judged: {name}: {reason}")
+    print_result(f"before and after: {path}")
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        line = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        print_result(f"  {line.rstrip()}")
+
+
+def _print_warnings(entries: Sequence[dict[str, Any]]) -> None:
+    for entry in entries:
+        if entry["levelling_down"]:
+            print_result(
+                f"LEVELLING DOWN: {entry['name']} on {entry['applied_to']} shrinks the gap by making "
+                f"{entry['before']['best_group']} worse off; {entry['before']['worst_group']} gain nothing"
+            )
+    said = dict.fromkeys((entry["name"], entry["warning"]) for entry in entries if entry["warning"])
+    for name, warning in said:
+        print_result(f"note on {name}: {warning}")

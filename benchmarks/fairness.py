@@ -1,0 +1,346 @@
+"""What the fairness audit's tests do on real group and cluster sizes, and what a million rows cost.
+
+    python benchmarks/fairness.py margins=group_margins.csv [runs=400] [power_runs=200] [perms=500]
+                                  [boots=200] [rows=1646545] [parts=alarms,power,small,scale]
+
+``margins`` is a CSV of frames per test video and group (dataset, video, label, gender, race, frames); a
+video whose frames disagree gets the group of most of them, and keeps all its frames. Simulated detectors
+call each frame of a video fake with the video's own rate, drawn from a beta distribution around the class's
+rate so that the intra-class correlation is 0.5. The declared family is FPR and TPR of gender, of race, and of
+gender × race, which an audit adds by itself.
+
+``alarms``: a detector with TPR 0.85 and FPR 0.15 in every group: how often any gap is called a disparity
+(nominal 5 %), and how often the 95 % interval of a group's FPR holds 0.15. ``power``: how often a gap of 15
+points in the FPR of women and men is found, with women worse and with men worse, around the FPR of 0.15 and
+above it. Beside it stands what a test of two means could reach at best, if it knew every variance: with the
+videos at hand, no test of rates finds more. ``small``: two groups of 30 and of 50 videos a class, drawn from
+each dataset, without and with the gap. ``scale``: the table of AI-Face's size, with its three attributes,
+their pairs and their triple, and fairlearn's bootstrap on it.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from unmasked.fairness.audit import audit
+from unmasked.fairness.comparisons import compare, constant_detector
+from unmasked.fairness.groups import cross
+from unmasked.fairness.score_tables import cut
+from unmasked.fairness.slices import Rows, Settings, Slice, measure
+
+FPR, TPR, ICC = 0.15, 0.85, 0.5
+GAP = 0.15
+RACES = ("asian", "white", "black", "others")
+DEFAULTS = {
+    "margins": "",
+    "runs": "400",
+    "power_runs": "200",
+    "perms": "500",
+    "boots": "200",
+    "rows": "1646545",
+    "parts": "alarms,power,small,scale",
+}
+
+
+def main() -> None:
+    """Prints the figures of every part that was asked for."""
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    if unknown := set(given) - set(DEFAULTS):
+        sys.exit(f"{', '.join(sorted(unknown))}: not an option; there are {', '.join(DEFAULTS)}")
+    options = DEFAULTS | given
+    parts = options["parts"].split(",")
+    counts = {name: int(options[name]) for name in ("runs", "power_runs", "perms", "boots", "rows")}
+    if {"alarms", "power", "small"} & set(parts):
+        if not options["margins"]:
+            sys.exit("margins=FILE is missing: a CSV of frames per video and group")
+        margins = pd.read_csv(options["margins"])
+        datasets = {name: videos_of(part) for name, part in margins.groupby("dataset")}
+        settings = Settings(n_boot=counts["boots"], n_perm=counts["perms"], score_resamples=2)
+        if "alarms" in parts:
+            alarms(datasets, settings, counts["runs"])
+        if "power" in parts:
+            power(datasets, settings, counts["power_runs"])
+        if "small" in parts:
+            small(datasets, settings, counts["power_runs"])
+    if "scale" in parts:
+        scale(counts["rows"])
+
+
+# Simulated detectors on real margins
+
+
+def videos_of(margins: pd.DataFrame) -> pd.DataFrame:
+    """One row a video: label, frames, gender and race as most of its frames have them."""
+    found = margins.groupby("video").agg(label=("label", "first"), frames=("frames", "sum"))
+    for name, values in (("gender", ("female", "male")), ("race", RACES)):
+        frames = margins.groupby(["video", name])["frames"].sum().reset_index()
+        most = frames.sort_values("frames", ascending=False, kind="stable").drop_duplicates("video")
+        found[name] = np.array(values, dtype=object)[most.set_index("video")[name].reindex(found.index)]
+    return found.reset_index(drop=True)
+
+
+def unbiased(videos: pd.DataFrame) -> np.ndarray:
+    """The rate at which frames of each video are called fake, the same in every group."""
+    return np.where(videos["label"] == 1, TPR, FPR)
+
+
+def biased(videos: pd.DataFrame, worse: str, low: float) -> np.ndarray:
+    """The same, with reals of one gender called fake 15 points more often; the other's FPR is ``low``."""
+    fpr = np.where(videos["gender"] == worse, low + GAP, low)
+    return np.where(videos["label"] == 1, TPR, fpr)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The slices and tests of one simulated audit."""
+
+    slices: list[Slice]
+    tests: pd.DataFrame
+
+    def disparities(self) -> set[tuple[str, str]]:
+        """Attribute and metric of every gap that was called a disparity."""
+        named = self.tests[self.tests["verdict"] == "disparity"]
+        return set(zip(named["attribute"], named["metric"], strict=True))
+
+
+def simulated(videos: pd.DataFrame, rate: np.ndarray, settings: Settings, rng: np.random.Generator) -> Found:
+    """An audit of scores drawn at these rates, as `audit_rows` makes it but for reports."""
+    strength = (1 - ICC) / ICC
+    own = rng.beta(rate * strength, (1 - rate) * strength)
+    of_frame = np.repeat(np.arange(len(videos)), videos["frames"])
+    flagged = rng.random(len(of_frame)) < own[of_frame]
+    score = np.where(flagged, 0.75, 0.25) + rng.uniform(-0.2, 0.2, len(of_frame))
+    label = videos["label"].to_numpy()[of_frame]
+    rows = Rows(label, score, of_frame, of_frame, np.ones(len(of_frame), dtype=np.int64))
+    columns = [videos["gender"], videos["race"], cross(videos["gender"], videos["race"])]
+    groups = [column.iloc[of_frame].reset_index(drop=True) for column in columns if column.nunique() > 1]
+    levels = cut(label, score)
+    slices = [measure(rows, group, settings, levels) for group in groups]
+    everyone = measure(rows, pd.Series("everyone", index=groups[0].index, name=""), settings, levels)
+    return Found(slices, compare(slices, everyone, constant_detector(slices, everyone), settings))
+
+
+def alarms(datasets: dict[str, pd.DataFrame], settings: Settings, runs: int) -> None:
+    """Family-wise false alarms and coverage of an unbiased detector."""
+    print(f"\nUnbiased detector, FPR {FPR}, TPR {TPR}, ICC {ICC}; {runs} runs a dataset, {settings.n_perm}")
+    print(f"permutations, {settings.n_boot} resamples. Nominal: 5 % false alarms, 95 % coverage")
+    print(
+        f"{'dataset':9}{'tests':>6}{'false alarms':>14}{'(95 % CI)':>13}{'equivalent':>12}{'coverage':>10}",
+        end="",
+    )
+    print(f"{'intervals':>11}{'10-29 videos':>14}{'30-99':>8}{'100+':>8}{'CPU s':>8}")
+    total = time.process_time()
+    for name, videos in datasets.items():
+        rng, start = np.random.default_rng(0), time.process_time()
+        named, equal, inside = 0, 0, []
+        for run in range(runs):
+            found = simulated(videos, unbiased(videos), _seeded(settings, run), rng)
+            named += bool(found.disparities())
+            equal += bool((found.tests["verdict"] == "equivalent").any())
+            inside += [pair for one in found.slices for pair in _covered(one)]
+        tests = int(found.tests["p_value"].notna().sum())
+        held, size = np.array(inside).T
+        print(f"{name:9}{tests:6}{named / runs:14.1%}{_wilson(named, runs):>13}{equal / runs:12.1%}", end="")
+        print(f"{held.mean():10.1%}{len(held):11,}", end="")
+        for low, high in ((10, 30), (30, 100), (100, 10**6)):
+            part = held[(size >= low) & (size < high)]
+            print(f"{part.mean() if len(part) else np.nan:{14 if low == 10 else 8}.1%}", end="")
+        print(f"{time.process_time() - start:8.0f}", flush=True)
+    print(f"all: {time.process_time() - total:.0f} s of CPU")
+
+
+def _covered(one: Slice) -> list[tuple[bool, int]]:
+    kept = one.in_gap["fpr"].to_numpy()
+    inside = (one.low["fpr"] <= FPR) & (one.high["fpr"] >= FPR)
+    return list(zip(inside.to_numpy()[kept], one.support["real_videos"].to_numpy()[kept], strict=True))
+
+
+def power(datasets: dict[str, pd.DataFrame], settings: Settings, runs: int) -> None:
+    """How often a planted gap of 15 points between women and men is found."""
+    print(f"\nA gap of {GAP:.0%} in FPR between women and men; {runs} runs each. Found: called a disparity")
+    print("after Holm's correction. At best: a test of two means that knows every variance")
+    head = f"{'dataset':9}{'real f/m':>10}{'fake f/m':>10}{'50 a class':>12}{'worse':>8}{'FPR':>14}"
+    print(f"{head}{'found':>8}{'(95 % CI)':>13}{'at best':>9}{'other gaps':>12}")
+    for name, videos in datasets.items():
+        sizes = pd.crosstab(videos["label"], videos["gender"])
+        large = bool((sizes >= 50).all(axis=None))
+        for worse in ("female", "male"):
+            for low in (FPR, FPR - GAP / 2):
+                rng, found, others = np.random.default_rng(1), 0, 0
+                for run in range(runs):
+                    outcome = simulated(videos, biased(videos, worse, low), _seeded(settings, run), rng)
+                    named = outcome.disparities()
+                    found += ("gender", "fpr") in named
+                    others += any(metric == "tpr" for _, metric in named)
+                tests = int(outcome.tests["p_value"].notna().sum())
+                print(f"{name:9}{_pair(sizes.loc[0]):>10}{_pair(sizes.loc[1]):>10}", end="")
+                print(f"{'yes' if large else 'no':>12}{worse:>8}{f'{low:.3f}/{low + GAP:.3f}':>14}", end="")
+                best = ceiling(videos, worse, low, tests)
+                print(
+                    f"{found / runs:8.1%}{_wilson(found, runs):>13}{best:9.1%}{others / runs:12.1%}",
+                    flush=True,
+                )
+
+
+def ceiling(videos: pd.DataFrame, worse: str, low: float, tests: int) -> float:
+    """Power of the two-sided z test of two precision-weighted means with known variances.
+
+    At the level of the smallest of ``tests`` p-values under Holm's correction.
+    """
+    real = videos[videos["label"] == 0]
+    variance = 0.0
+    for gender, frames in real.groupby("gender")["frames"]:
+        rate = low + GAP if gender == worse else low
+        of_video = rate * (1 - rate) * (ICC + (1 - ICC) / frames.to_numpy())
+        variance += 1 / (1 / of_video).sum()
+    return float(norm.cdf(GAP / np.sqrt(variance) - norm.isf(0.025 / tests)))
+
+
+def small(datasets: dict[str, pd.DataFrame], settings: Settings, runs: int) -> None:
+    """Verdicts on FPR between two groups of a few videos, audited by themselves."""
+    print(f"\nTwo groups of n videos a class drawn from a dataset, gender alone; {runs} runs each")
+    print(
+        f"{'dataset':9}{'n':>4}{'FPR':>14}{'disparity':>11}{'equivalent':>12}{'inconclusive':>14}"
+        f"{'needs, median':>15}"
+    )
+    for name, videos in datasets.items():
+        for size in (30, 50):
+            for gap in (0.0, GAP):
+                rng, verdicts, needed = np.random.default_rng(2), Counter(), []
+                for run in range(runs):
+                    chosen = _drawn(videos, size, rng)
+                    rate = biased(chosen, "male", FPR) if gap else unbiased(chosen)
+                    row = simulated(chosen, rate, _seeded(settings, run), rng).tests.iloc[0]
+                    verdicts[row["verdict"]] += 1
+                    needed.append(row["n_needed"])
+                shares = [verdicts[verdict] / runs for verdict in ("disparity", "equivalent", "inconclusive")]
+                print(
+                    f"{name:9}{size:4}{f'{FPR:.2f}/{FPR + gap:.2f}':>14}{shares[0]:11.1%}{shares[1]:12.1%}",
+                    end="",
+                )
+                print(f"{shares[2]:14.1%}{np.nanmedian(needed):15,.0f}", flush=True)
+
+
+def _drawn(videos: pd.DataFrame, size: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Two groups of ``size`` videos of each class; who is in which is random, sizes of videos are real."""
+    parts = []
+    for _, part in videos.groupby("label"):
+        chosen = part.iloc[rng.choice(len(part), 2 * size, replace=len(part) < 2 * size)]
+        parts.append(chosen.assign(gender=np.repeat(["female", "male"], size), race="all"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _seeded(settings: Settings, seed: int) -> Settings:
+    return Settings(
+        n_boot=settings.n_boot,
+        n_perm=settings.n_perm,
+        score_resamples=settings.score_resamples,
+        random_state=seed,
+    )
+
+
+def _pair(sizes: pd.Series) -> str:
+    return "/".join(str(size) for size in sizes)
+
+
+def _wilson(count: int, runs: int) -> str:
+    z, share = norm.isf(0.025), count / runs
+    centre = (share + z * z / 2 / runs) / (1 + z * z / runs)
+    half = z / (1 + z * z / runs) * np.sqrt(share * (1 - share) / runs + z * z / 4 / runs**2)
+    return f"{max(centre - half, 0):.1%}-{centre + half:.1%}"
+
+
+# A million rows
+
+
+def scale(n_rows: int) -> None:
+    """Time and memory of an audit of AI-Face's size, and fairlearn's bootstrap of the same table."""
+    label, score, groups, clusters = million(n_rows)
+    print(f"\n{n_rows:,} rows of {len(np.unique(clusters)):,} videos and images; gender, age and skin tone,")
+    print("their pairs and their triple: 7 attributes, 71 groups; 2,000 resamples, 2,000 permutations")
+    chosen = [*_pairs(list(groups)), tuple(groups)]
+    for unit, given in (("videos", clusters), ("rows", None)):
+        wall, cpu = time.perf_counter(), time.process_time()
+        found = audit(label, score, sensitive_features=groups, clusters=given, intersections=chosen)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        alarm = int((found.tests["verdict"] == "disparity").sum())
+        print(
+            f"audit, unit of resampling {unit}: {wall:.1f} s, {cpu:.1f} s of CPU, peak {peak:.2f} GiB; ",
+            end="",
+        )
+        print(f"{len(found.by_group)} groups, {alarm} disparities in {found.tests['p_value'].count()} tests")
+    fairlearns(label, score, groups, wall)
+
+
+def million(n_rows: int) -> tuple[np.ndarray, np.ndarray, pd.DataFrame, np.ndarray]:
+    """Labels, scores, groups and clusters: AI-Face's share of fakes; two rows of five are of videos."""
+    rng = np.random.default_rng(0)
+    frames = np.concatenate([np.full(int(0.4 * n_rows / 10) + 1, 10), np.ones(n_rows, dtype=int)])
+    clusters = np.repeat(np.arange(len(frames)), frames)[:n_rows]
+    size = int(clusters[-1]) + 1
+    fake = (rng.random(size) < 1_245_660 / 1_646_545).astype(np.int64)
+    own = rng.normal(size=size)
+    centre = np.where(fake == 1, norm.ppf(TPR), norm.ppf(FPR))[clusters]
+    score = norm.cdf(centre + np.sqrt(ICC) * own[clusters] + np.sqrt(1 - ICC) * rng.normal(size=n_rows))
+    shares = {
+        "gender": (["female", "male"], [0.5, 0.5]),
+        "age": (["child", "young", "adult", "middle", "senior"], [0.05, 0.35, 0.35, 0.15, 0.1]),
+        "skin_tone_group": (["light", "medium", "dark"], [0.5, 0.4, 0.1]),
+    }
+    groups = {
+        name: np.array(values, dtype=object)[rng.choice(len(values), size, p=share)][clusters]
+        for name, (values, share) in shares.items()
+    }
+    return fake[clusters], score, pd.DataFrame(groups), clusters
+
+
+def fairlearns(label: np.ndarray, score: np.ndarray, groups: pd.DataFrame, ours: float) -> None:
+    """Time of fairlearn's own bootstrap of four rates, by attribute, from two resamples each."""
+    from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate, true_positive_rate
+    from sklearn.metrics import accuracy_score
+
+    metrics = {
+        "fpr": false_positive_rate,
+        "tpr": true_positive_rate,
+        "selection_rate": selection_rate,
+        "accuracy": accuracy_score,
+    }
+    given = {"metrics": metrics, "y_true": label, "y_pred": (score > 0.5).astype(int)}
+    total = 0.0
+    for columns in ([name] for name in groups):
+        times = []
+        for n_boot in (0, 2):
+            resampling = (
+                {"n_boot": n_boot, "ci_quantiles": [0.025, 0.975], "random_state": 0} if n_boot else {}
+            )
+            start = time.perf_counter()
+            MetricFrame(**given, sensitive_features=groups[columns], **resampling)
+            times.append(time.perf_counter() - start)
+        one = (times[1] - times[0]) / 2
+        total += 2000 * one
+        print(f"fairlearn {' × '.join(columns)}: {one:.1f} s a resample of four rates", flush=True)
+    print(
+        f"fairlearn, 2,000 resamples of the three single attributes, extrapolated: {total / 3600:.1f} h;",
+        end="",
+    )
+    print(
+        f" {total / ours:,.0f} times our audit, which adds permutations, crossings, AUC, EER, Brier and ECE"
+    )
+
+
+def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    return [(first, second) for place, first in enumerate(names) for second in names[place + 1 :]]
+
+
+if __name__ == "__main__":
+    main()

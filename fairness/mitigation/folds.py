@@ -1,0 +1,177 @@
+"""Whom a mitigation is fitted on, and whom it is judged on: never the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.evaluation.metrics import video_scores
+from unmasked.fairness.groups import UNKNOWN, group_columns, ordered
+from unmasked.fairness.selection import Level, is_perturbed, of_one, select, tested
+
+KEYS = ("dataset", "video", "compression", "frame", "face")
+CLASSES = {"real": 0, "fake": 1}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows of one dataset, each array (N,); a row is a video, or a frame.
+
+    Attributes:
+        name: which rows, in words: "FaceForensics++, val split".
+        attribute: what the groups are of.
+        label: 0 = real, 1 = fake.
+        score: P(fake).
+        group: the group's name; "unknown" where nobody said.
+        unit: person or video, the unit of resampling.
+        key: what tells rows apart in another detector's predictions.
+    """
+
+    name: str
+    dataset: str
+    attribute: str
+    label: np.ndarray
+    score: np.ndarray
+    group: np.ndarray
+    unit: np.ndarray
+    key: pd.MultiIndex
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def groups(self) -> list[str]:
+        """The known groups, in reading order."""
+        return [name for name in ordered(pd.unique(self.group).tolist()) if name != UNKNOWN]
+
+    def with_groups(self, group: np.ndarray) -> Fold:
+        """The same rows as a deployed detector might be told of them."""
+        return replace(self, group=group)
+
+    def with_score(self, score: np.ndarray) -> Fold:
+        """The same rows scored otherwise."""
+        return replace(self, score=score)
+
+    def units(self, group: str, classes: Sequence[str]) -> int:
+        """How many units of a group hold each of the classes ("real", "fake"); of the rarest one."""
+        member = self.group == group
+        return min(len(np.unique(self.unit[member & (self.label == CLASSES[name])])) for name in classes)
+
+
+def folds(
+    predictions: pd.DataFrame,
+    attribute: str,
+    *,
+    source: str = "",
+    split: str = "val",
+    level: Level = "video",
+) -> tuple[Fold, list[Fold], dict[str, str]]:
+    """The rows to fit on, those to apply to by dataset, and which datasets cannot be judged, with reasons.
+
+    Args:
+        predictions: of one detector; perturbed rows are left out.
+        attribute: a column, or several crossed; see `groups.group_columns`.
+        source: dataset to fit on; may be left out where only one has rows of ``split``.
+        split: of the source's rows to fit on. All other rows of test splits, or without a split, are
+            judged.
+        level: a row is a video, by its mean score, or a frame.
+
+    Raises:
+        InputError: the column is absent, there are several detectors, there are no rows to fit on or of
+            one class only, or no dataset to apply to.
+    """
+    table = _untouched(predictions)
+    group_columns(table, [attribute])  # an absent column is a mistake, not a reason to skip a dataset
+    chosen = _source(table, source, split)
+    fitted = _fold(chosen, attribute, level, f"{chosen['dataset'].iloc[0]}, {split} split")
+    judged, skipped = [], {}
+    for dataset, rows in table.drop(index=chosen.index).groupby("dataset", sort=False):
+        try:
+            judged.append(_fold(_judged(rows, dataset == fitted.dataset), attribute, level, str(dataset)))
+        except InputError as error:
+            skipped[f"{dataset}: {fitted.attribute}"] = str(error)
+    if not judged:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise InputError(
+            f"a mitigation fitted on {fitted.name} needs other rows to be judged on; there are none. {listed}"
+        )
+    return fitted, judged, skipped
+
+
+def matched(fold: Fold, other: pd.DataFrame, level: Level) -> np.ndarray:
+    """(N,) the scores that another detector gave to the rows of a fold.
+
+    Raises:
+        InputError: it did not score all of them.
+    """
+    table = _untouched(other)
+    names = [str(name) for name in fold.key.names]
+    absent = [name for name in names if name not in table]
+    if absent:
+        raise InputError(f"the other predictions have no column {', '.join(absent)}; they cannot be paired")
+    rows = video_scores(table[table["dataset"] == fold.dataset]) if level == "video" else table
+    scores = rows.set_index(names)["score"]
+    scores = scores[~scores.index.duplicated()].reindex(fold.key)
+    missing = int(scores.isna().sum())
+    if missing:
+        raise InputError(
+            f"the other predictions lack {missing} of the {len(fold)} rows of {fold.name}; score the same "
+            "faces with both detectors"
+        )
+    return scores.to_numpy(dtype=np.float64)
+
+
+def _untouched(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The rows of unperturbed crops of one detector, renumbered."""
+    table = of_one(predictions, detector=None)
+    return table[~is_perturbed(table)].reset_index(drop=True)
+
+
+def _source(table: pd.DataFrame, source: str, split: str) -> pd.DataFrame:
+    if "split" not in table or table["split"].isna().all():
+        raise InputError(
+            "no row of the predictions has a 'split'; a mitigation is fitted on rows that it is not judged "
+            "on: mark those to fit on with split=val and the others with split=test"
+        )
+    names = table["dataset"].unique().tolist()
+    if source and source not in names:
+        raise InputError(f"source {source!r} is not in the predictions; they have {', '.join(names)}")
+    rows = table[table["split"] == split]
+    having = rows["dataset"].unique().tolist()
+    if not having or (source and source not in having):
+        raise InputError(
+            f"{source or 'no dataset'} has {'no ' if source else ''}rows of the split {split!r} to fit on; "
+            "predict the validation split as well, or name another with split=…"
+        )
+    if not source and len(having) > 1:
+        raise InputError(f"{', '.join(having)} have rows of the split {split!r}; choose one with source=…")
+    return rows[rows["dataset"] == (source or having[0])]
+
+
+def _judged(rows: pd.DataFrame, is_source: bool) -> pd.DataFrame:
+    """The test rows of a dataset; of the source, nothing that a detector was chosen on."""
+    rows = tested(rows)
+    if is_source:
+        rows = rows[rows["split"].isna() | (rows["split"] == "test")]
+    if rows.empty:
+        raise InputError("it has no test rows beside those of the fit")
+    return rows
+
+
+def _fold(rows: pd.DataFrame, attribute: str, level: Level, name: str) -> Fold:
+    selection = select(rows, [attribute], level=level)
+    table = selection.table
+    return Fold(
+        name=name,
+        dataset=str(table["dataset"].iloc[0]),
+        attribute=str(selection.groups.columns[0]),
+        label=selection.rows.label,
+        score=selection.rows.score,
+        group=selection.groups.iloc[:, 0].astype(object).to_numpy(),
+        unit=selection.rows.cluster,
+        key=pd.MultiIndex.from_frame(table[[key for key in KEYS if key in table]]),
+    )

@@ -1,0 +1,246 @@
+"""Mitigations of a predictions table, each with before and after: what is fitted where, and written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import write_json, write_text
+from unmasked.datasets.tables import write_frame
+from unmasked.fairness.mitigation.compare import Comparison, before_after, group_doubts
+from unmasked.fairness.mitigation.folds import Fold, folds, matched
+from unmasked.fairness.mitigation.group_calibration import fit_group_calibration
+from unmasked.fairness.mitigation.group_thresholds import fit_group_thresholds
+from unmasked.fairness.mitigation.rules import Rule, SingleThreshold, single_threshold
+from unmasked.fairness.mitigation.threshold_optimizer import fit_threshold_optimizer
+from unmasked.fairness.selection import Level
+
+ONE_RUN = "one training against one: how much two trainings differ by chance is in no interval"
+LESS_USE = "the gap shrinks, but balanced accuracy falls and no group's rises: it is just less use"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How mitigations are fitted and compared; `mitigate` documents each field."""
+
+    source: str = ""
+    split: str = "val"
+    rule: str = "fpr:0.10"
+    level: Level = "video"
+    constraints: str = "false_positive_rate_parity"
+    min_fit: int = 10
+    comparison: Comparison = field(default_factory=Comparison)
+
+
+Fit = Callable[[Fold, SingleThreshold, Settings], Rule]
+# name: what is fitted on the source's validation rows
+METHODS: Mapping[str, Fit] = {
+    "group_thresholds": lambda fold, before, how: fit_group_thresholds(
+        fold, before.threshold, min_clusters=how.min_fit
+    ),
+    "capped_group_thresholds": lambda fold, before, how: fit_group_thresholds(
+        fold, before.threshold, capped=True, min_clusters=how.min_fit
+    ),
+    "threshold_optimizer": lambda fold, before, how: fit_threshold_optimizer(
+        fold, before.threshold.value, constraints=how.constraints, min_clusters=how.min_fit
+    ),
+    "group_platt": lambda fold, before, how: fit_group_calibration(
+        fold, before.threshold, kind="platt", min_clusters=how.min_fit
+    ),
+    "group_isotonic": lambda fold, before, how: fit_group_calibration(
+        fold, before.threshold, kind="isotonic", min_clusters=how.min_fit
+    ),
+}
+
+
+def mitigate(
+    predictions: pd.DataFrame,
+    by: Sequence[str],
+    methods: Sequence[str] = tuple(METHODS),
+    *,
+    retrained: Mapping[str, pd.DataFrame] | None = None,
+    settings: Settings = Settings(),
+) -> dict[str, Any]:
+    """What each mitigation does to the gap on every dataset, and what it costs.
+
+    Everything is fitted on the source's validation rows and judged on others, the source's test rows and
+    further datasets alike.
+
+    Args:
+        predictions: of the detector as it is.
+        by: attributes, each by itself.
+        methods: of `METHODS`.
+        retrained: name -> predictions of a detector that was trained otherwise, on the same rows.
+        settings: source and split to fit on; rule that chooses the single threshold before, and after a
+            calibration or a training; level of a row; fairlearn's constraint; units from which a group
+            stands alone in a fit; and how before and after are compared.
+
+    Returns:
+        ``methods``: an entry for each attribute, dataset and method. ``skipped``: what could not be
+        judged, with the reason. ``settings``.
+
+    Raises:
+        InputError: a method is unknown, or see `folds.folds`.
+    """
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown:
+        raise InputError(
+            f"method {unknown[0]!r} is not known; choose of {', '.join(METHODS)}. New trainings are given as "
+            "retrained.NAME=PREDICTIONS"
+        )
+    entries: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    for attribute in [by] if isinstance(by, str) else by:
+        fitted, judged, reasons = folds(
+            predictions, attribute, source=settings.source, split=settings.split, level=settings.level
+        )
+        skipped |= reasons
+        before = single_threshold(fitted, settings.rule, settings.level)
+        for name in methods:
+            rule = METHODS[name](fitted, before, settings)
+            entries += [_post_processed(name, before, rule, fitted, fold, settings) for fold in judged]
+        for name, other in (retrained or {}).items():
+            entries += [_retrained(name, before, other, fitted, fold, settings) for fold in judged]
+    return {"methods": entries, "skipped": skipped, "settings": _described(settings)}
+
+
+def write(found: Mapping[str, Any], out: str | os.PathLike[str]) -> Path:
+    """Writes ``mitigation.json``, ``mitigation.csv`` and ``mitigation.md``; returns the path of the last."""
+    write_json(Path(out) / "mitigation.json", found)
+    write_frame(table(found), Path(out) / "mitigation.csv")
+    path = Path(out) / "mitigation.md"
+    write_text(path, markdown(found))
+    return path
+
+
+HEAD = ("attribute", "fitted_on", "applied_to", "name", "kind", "metric")
+
+
+def table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """A row for every entry, in plain numbers; shares, not per cent."""
+    rows = []
+    for entry in found["methods"]:
+        row = {
+            name: entry[name] for name in ("attribute", "fitted_on", "applied_to", "name", "kind", "metric")
+        }
+        row |= {"gap_before": entry["before"]["gap"], "gap_after": entry["after"]["gap"]}
+        for change in ("gap_change", "utility_change", "tpr_change_at_same_fpr"):
+            row[change] = entry[change]
+            row[f"{change}_low"], row[f"{change}_high"] = entry[f"{change}_ci"]
+        utility = entry["utility"]
+        row |= {f"{utility}_before": entry["before"][utility], f"{utility}_after": entry["after"][utility]}
+        row |= {name: entry[name] for name in ("worst_group_gain", "best_group_gain", "levelling_down")}
+        rows.append(row | {"randomised": entry["randomised"], "warning": entry["warning"]})
+    return pd.DataFrame(rows)
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The results as tables to read, in percentage points, with the warnings under each."""
+    parts = ["# Mitigation, before and after\n"]
+    heads = dict.fromkeys((entry["attribute"], entry["applied_to"]) for entry in found["methods"])
+    for attribute, dataset in heads:
+        entries = [
+            entry
+            for entry in found["methods"]
+            if (entry["attribute"], entry["applied_to"]) == (attribute, dataset)
+        ]
+        first = entries[0]
+        parts.append(
+            f"## {attribute}, {dataset}\n\nGaps are in {first['metric'].upper()}, fitted on "
+            f"{first['fitted_on']}. All numbers are percentage points; [] is a 95 % interval, paired.\n"
+        )
+        lines = [[*COLUMNS], ["---"] * len(COLUMNS), *map(cells, entries)]
+        parts += ["\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"]
+        parts += [f"- {entry['name']}: {entry['warning']}\n" for entry in entries if entry["warning"]]
+    parts += [f"Not judged: {name}: {reason}\n" for name, reason in found["skipped"].items()]
+    return "\n".join(parts)
+
+
+COLUMNS = (
+    *("method", "gap before", "gap after", "change", "balanced accuracy", "TPR at same FPR"),
+    *("worst-off group gains", "levelling down", "randomised"),
+)
+
+
+def cells(entry: Mapping[str, Any]) -> list[str]:
+    """One entry as text, in the order of `COLUMNS`."""
+    then, now = entry["before"], entry["after"]
+    group = then["worst_group"]
+    return [
+        entry["name"],
+        _points(then["gap"]),
+        _points(now["gap"]),
+        _changed(entry["gap_change"], entry["gap_change_ci"]),
+        _changed(entry["utility_change"], entry["utility_change_ci"]),
+        _changed(entry["tpr_change_at_same_fpr"], entry["tpr_change_at_same_fpr_ci"]),
+        "–" if group is None else f"{group} {_signed(entry['worst_group_gain'])}",
+        "YES" if entry["levelling_down"] else "no",
+        "yes" if entry["randomised"] else "no",
+    ]
+
+
+def _post_processed(
+    name: str, before: SingleThreshold, rule: Rule, fitted: Fold, fold: Fold, settings: Settings
+) -> dict[str, Any]:
+    unseen = [group for group in fold.groups if group not in fitted.groups]
+    warnings = list(rule.warnings)
+    if unseen:
+        warnings.append(f"{', '.join(unseen)} are not in {fitted.name} and get the pooled treatment")
+    entry = _head(name, "post-processing", rule, fitted, fold, warnings)
+    entry |= _warned(entry, before_after(before, rule, fold, settings.comparison))
+    return entry | group_doubts(rule, fold, settings.comparison)
+
+
+def _retrained(
+    name: str, before: SingleThreshold, other: pd.DataFrame, fitted: Fold, fold: Fold, settings: Settings
+) -> dict[str, Any]:
+    refitted = fitted.with_score(matched(fitted, other, settings.level))
+    rule = single_threshold(refitted, settings.rule, settings.level)
+    entry = _head(name, "training", rule, fitted, fold, [ONE_RUN, *rule.warnings])
+    rescored = matched(fold, other, settings.level)
+    return entry | _warned(entry, before_after(before, rule, fold, settings.comparison, rescored=rescored))
+
+
+def _warned(entry: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What was found, with a warning where the gap shrank because the rule is less use to everyone."""
+    if not found["no_group_gains_utility"]:
+        return found
+    return found | {"warning": "; ".join(filter(None, (LESS_USE, entry["warning"])))}
+
+
+def _head(
+    name: str, kind: str, rule: Rule, fitted: Fold, fold: Fold, warnings: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": kind,
+        "randomised": rule.randomised,
+        "fitted_on": fitted.name,
+        "applied_to": fold.name,
+        "attribute": fold.attribute,
+        "warning": "; ".join(warnings),
+    }
+
+
+def _described(settings: Settings) -> dict[str, Any]:
+    plain = {name: value for name, value in vars(settings).items() if name != "comparison"}
+    return plain | vars(settings.comparison)
+
+
+def _points(value: float) -> str:
+    return "–" if np.isnan(value) else f"{100 * value:.1f}"
+
+
+def _signed(value: float) -> str:
+    return "–" if np.isnan(value) else f"{100 * value:+.1f}".replace("-0.0", "+0.0")
+
+
+def _changed(value: float, limits: Sequence[float]) -> str:
+    return f"{_signed(value)} [{_signed(limits[0])}, {_signed(limits[1])}]"

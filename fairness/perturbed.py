@@ -1,0 +1,157 @@
+"""What damage to the videos does to whom: rates of each group by perturbation and severity.
+
+Each perturbed score stands beside the clean score of the same crop, so the changes are paired: what a
+person's videos have in common cancels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.fairness.audit import Audit
+from unmasked.fairness.differences import Change, gap_changed, too_few, values_changed
+from unmasked.fairness.estimates import Decisions, estimates, group_codes
+from unmasked.fairness.groups import UNKNOWN
+from unmasked.fairness.selection import CROP, Selection, is_perturbed, of_one, select, tested
+
+log = logging.getLogger(__name__)
+
+RATES = ("fpr", "tpr")
+# The severity of a perturbation that has none.
+ONE = 1
+
+
+def perturbations(
+    predictions: pd.DataFrame, audit: Audit, *, dataset: str, detector: str | None = None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rates of every group under each perturbation and severity, and the gaps there, beside the clean ones.
+
+    Args:
+        predictions: the table that the audit was made of, with columns perturbation and severity.
+        audit: of the clean rows; its threshold, level, groups and support count here.
+        dataset, detector: whose rows.
+
+    Returns:
+        A list of ``{"dataset", "perturbation", "severity", "attribute", "group", "metric" (fpr, tpr),
+        "value", "ci", "change", "change_ci", "compared", "videos"}`` and one of ``{…, "gap_clean", "gap",
+        "change", "change_ci", "note"}`` without group. Clean and perturbed are of the same crops; both are
+        empty where no row is perturbed.
+    """
+    table = tested(of_one(predictions, dataset=dataset, detector=detector))
+    attributes = list(audit.support.index.unique(0))
+    by_group, gaps = [], []
+    for (name, severity), perturbed in _conditions(table):
+        where = {"dataset": dataset, "perturbation": name, "severity": severity}
+        try:
+            selection, score = _paired(table, perturbed, attributes, audit)
+        except InputError as error:
+            log.warning("%s, severity %s on %s is left out: %s", name, severity, dataset, error)
+            continue
+        for attribute in attributes:
+            entries, entries_of_gaps = _condition(selection, score, audit, attribute)
+            by_group += [where | {"attribute": attribute} | entry for entry in entries]
+            gaps += [where | {"attribute": attribute} | entry for entry in entries_of_gaps]
+    return by_group, gaps
+
+
+def _conditions(table: pd.DataFrame) -> list[tuple[tuple[str, int], pd.DataFrame]]:
+    """((perturbation, severity), rows), in order."""
+    rows = table[is_perturbed(table)]
+    if rows.empty:
+        return []
+    severity = rows["severity"] if "severity" in rows else pd.Series(np.nan, index=rows.index)
+    keys = [rows["perturbation"].astype(str), severity.fillna(ONE).astype("int64")]
+    return [(key, part) for key, part in rows.groupby(keys, sort=True)]
+
+
+def _paired(
+    table: pd.DataFrame, perturbed: pd.DataFrame, attributes: Sequence[str], audit: Audit
+) -> tuple[Selection, np.ndarray]:
+    """The clean crops (or videos) that were also scored perturbed, at the audit's level, and that score.
+
+    Raises:
+        InputError: nothing is in both, or a crop is there twice.
+    """
+    clean = table[~is_perturbed(table)]
+    keys = [name for name in CROP if name in table]
+    if not {"frame", "face"} <= set(keys):
+        # Rows of a video cannot be told apart; their mean can be compared.
+        keys = [name for name in keys if name not in ("frame", "face")]
+        clean, perturbed = (_means(part, keys) for part in (clean, perturbed))
+    if clean.duplicated(keys).any() or perturbed.duplicated(keys).any():
+        raise InputError("a crop has several scores; give those of one checkpoint")
+    both = clean.merge(perturbed[[*keys, "score"]], on=keys, suffixes=("", "_perturbed"))
+    if both.empty:
+        raise InputError("none of the perturbed crops was scored clean; predict the untouched ones as well")
+    level: Any = audit.settings.level
+    selection = select(both, attributes, level=level)
+    after = select(both.assign(score=both["score_perturbed"]), attributes, level=level)
+    return selection, after.rows.score
+
+
+def _means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """One row a video, with its mean score."""
+    first = rows.drop_duplicates(keys).drop(columns="score")
+    return first.merge(rows.groupby(keys, dropna=False)["score"].mean().reset_index(), on=keys)
+
+
+def _condition(
+    selection: Selection, score: np.ndarray, audit: Audit, attribute: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    names = [name for name in audit.support.loc[attribute].index if name != UNKNOWN]
+    threshold, settings = audit.settings.threshold, audit.settings
+    clean = selection.rows
+    rows = Decisions(clean.label, clean.cluster, group_codes(selection.groups[attribute].to_numpy(), names))
+    found = estimates(
+        rows,
+        [clean.score, score],
+        [threshold, threshold],
+        RATES,
+        groups=len(names),
+        n_boot=settings.n_boot,
+        rng=np.random.default_rng(settings.random_state),
+    )
+    by_group, gaps = [], []
+    for metric in RATES:
+        low, high = found[metric].intervals(1)
+        changes = values_changed(found[metric])
+        compared = [bool(audit.in_gap.loc[(attribute, name), metric]) for name in names]
+        for place, (name, change) in enumerate(zip(names, changes, strict=True)):
+            by_group.append(
+                {
+                    "group": name,
+                    "metric": metric,
+                    "value": change.after,
+                    "ci": [float(low[place]), float(high[place])],
+                    "change": change.change,
+                    "change_ci": list(change.interval),
+                    "compared": compared[place],
+                    "videos": _videos(selection, rows.group == place, metric),
+                }
+            )
+        gaps.append({"metric": metric} | _gap(found[metric], names, compared))
+    return by_group, gaps
+
+
+def _gap(found: Any, names: list[str], compared: list[bool]) -> dict[str, Any]:
+    kept = [place for place, enough in enumerate(compared) if enough and found.units[place] > 0]
+    chosen = [names[place] for place in kept]
+    change: Change = gap_changed(found.of(kept), chosen) if len(kept) > 1 else too_few(chosen)
+    return {
+        "gap_clean": change.before,
+        "gap": change.after,
+        "change": change.change,
+        "change_ci": list(change.interval),
+        "note": change.note,
+    }
+
+
+def _videos(selection: Selection, member: np.ndarray, metric: str) -> int:
+    held = member & (selection.rows.label == RATES.index(metric))
+    return len(np.unique(selection.rows.video[held]))

@@ -1,0 +1,129 @@
+"""How far the groups themselves can be trusted: conflicts, agreement of sources, sensitivity to mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from unmasked.fairness.report_shared import Findings, absent, aside, code, heading, joined, record_table
+from unmasked.fairness.tables import COMPARED
+from unmasked.fairness.verdicts import title
+from unmasked.fairness.wording import is_missing, number, percent, points_only, share_text
+
+INTRO = (
+    "Groups come from annotations, most of them made by a machine. A mistaken annotation mixes groups, so it "
+    "mostly hides differences."
+)
+NOISE = (
+    "What each gap would look like with more mistakes: labels were exchanged at random at the rate given, "
+    "many times over. A gap that falls quickly was resting on the annotation; the true gap is likely wider "
+    "than the one measured."
+)
+
+
+def annotation(findings: Findings) -> Markup:
+    """Conflicts within videos, agreement between sources, and gaps under label noise, by dataset."""
+    found = findings.whole.get("annotation") or {}
+    if not any(any(part.values()) for part in found.values()):
+        return absent(
+            "The quality of the annotation was not measured.", "Run the audit again to have it measured."
+        )
+    parts: list[str] = [aside(INTRO)]
+    if any(part.get("sensitivity") for part in found.values()):
+        parts.append(aside(NOISE))
+    for dataset, part in found.items():
+        body = _dataset(part)
+        parts += [heading(3, dataset) if findings.several else "", body] if body else []
+    if not any(part.get("agreement") for part in found.values()):
+        how = Markup("Give another source’s annotations of the same videos: {}.").format(
+            code("second_annotations=FILE")
+        )
+        parts.append(absent("Two sources of annotation were not compared.", how))
+    return joined(parts)
+
+
+def _dataset(part: Mapping[str, Any]) -> Markup:
+    parts: list[str] = []
+    if part.get("conflicts"):
+        parts.append(
+            record_table(list(map(_conflict, part["conflicts"])), caption="Videos whose frames disagree")
+        )
+    if part.get("agreement"):
+        caption = "Two sources of annotation on the same videos; kappa is 1 for agreement and 0 for chance"
+        parts.append(record_table(list(map(_agreement, part["agreement"])), caption=caption))
+    if part.get("measured_sensitivity"):
+        caption = "Gaps in points if annotations were as wrong as the two sources disagree"
+        parts.append(record_table(list(map(_measured, part["measured_sensitivity"])), caption=caption))
+    if part.get("sensitivity"):
+        parts.append(_sensitivity(part["sensitivity"]))
+    return joined(parts)
+
+
+def _conflict(one: Mapping[str, Any]) -> dict[str, Any]:
+    pairs = ", ".join(f"{pair} ({count:,})" for pair, count in (one.get("pairs") or {}).items())
+    return {
+        "groups of": title(one["attribute"]),
+        "videos": one["videos"],
+        "of these, frames disagree": one["conflicting"],
+        "share": percent(one.get("share")),
+        "between": pairs or "–",
+    }
+
+
+def _agreement(one: Mapping[str, Any]) -> dict[str, Any]:
+    kappa = one.get("kappa")
+    low, high = (number(limit) for limit in one.get("kappa_ci") or [None, None])
+    return {
+        "groups of": title(one["attribute"]),
+        "videos in both": one["videos"],
+        "agree (95\u00a0%)": share_text(one["share"], one.get("share_ci") or [None, None]),
+        "kappa (95\u00a0%)": "–" if is_missing(kappa) else f"{kappa:.2f} ({low:.2f}–{high:.2f})",
+        "most often confused": _confused(one.get("confusion") or {}),
+    }
+
+
+def _confused(confusion: Mapping[str, Mapping[str, int]]) -> str:
+    """The pair of groups that the sources take for one another most often."""
+    wrong = [
+        (count, f"{ours} / {theirs} ({count:,})")
+        for ours, row in confusion.items()
+        for theirs, count in row.items()
+        if ours != theirs and count
+    ]
+    return max(wrong)[1] if wrong else "–"
+
+
+def _measured(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "groups of": title(one["attribute"]),
+        "what was compared": COMPARED.get(one["metric"], one["metric"]),
+        "as annotated": points_only(one["gap"]),
+        "people under another group": percent(one["noise"]),
+        "then": _spread(one),
+    }
+
+
+def _sensitivity(entries: Sequence[Mapping[str, Any]]) -> Markup:
+    """Rows are gaps, columns rates of mistakes."""
+    noises = sorted({one["noise"] for one in entries})
+    rows = []
+    for attribute, metric in dict.fromkeys((one["attribute"], one["metric"]) for one in entries):
+        found = {
+            one["noise"]: one for one in entries if (one["attribute"], one["metric"]) == (attribute, metric)
+        }
+        row = {"groups of": title(attribute), "what was compared": COMPARED.get(metric, metric)}
+        if "gap" in next(iter(found.values())):
+            row["as annotated"] = points_only(next(iter(found.values()))["gap"])
+        rows.append(row | {f"{percent(noise)} mistaken": _spread(found.get(noise)) for noise in noises})
+    return record_table(
+        rows, caption="Gap in points with more mistakes: mean, and the range of 95 % of the repetitions"
+    )
+
+
+def _spread(entry: Mapping[str, Any] | None) -> str:
+    if entry is None or is_missing(entry["gap_mean"]):
+        return "–"
+    low, high = points_only(max(entry["gap_low"], 0)), points_only(max(entry["gap_high"], 0))
+    return f"{points_only(entry['gap_mean'])} ({low}–{high})"

@@ -1,0 +1,134 @@
+"""First and last part of the fairness report: what was audited, and what the audit does not say."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from unmasked.evaluation.page import callout, table
+from unmasked.fairness.report_shared import Findings, bullets, code, joined, record_table
+from unmasked.fairness.wording import points, rule_text, units
+
+SOFTWARE = ("unmasked", "fairlearn", "numpy", "pandas")
+DECIDED = {
+    "video": "Each video is decided once, by the mean score of its frames.",
+    "frame": "Every frame is decided by itself, as published benchmarks count.",
+}
+ROW = "Every row is decided by itself."
+
+
+def about(findings: Findings) -> Markup:
+    """Detector, weights, data, annotation, threshold, statistics and software."""
+    settings = next(iter(findings.audits.values()))["settings"]
+    family = (
+        f"{settings['n_boot']:,} bootstrap resamples and {settings['n_perm']:,} permutations of "
+        f"{units(settings['unit'])}, seed {settings['random_state']}"
+    )
+    facts: dict[str, str | Markup] = {"detector": settings.get("detector") or "not recorded"}
+    if settings.get("checkpoint"):
+        hashed = Markup('<code style="overflow-wrap: anywhere">{}</code>').format(settings["checkpoint"])
+        facts["weights (sha256)"] = hashed
+    facts |= {
+        "decisions": DECIDED.get(settings["level"], ROW),
+        "evidence is counted in": f"{units(settings['unit'])}; frames of one video are nearly copies",
+        "statistics": family,
+        "a gap is about equal": f"where it is surely below {points(settings['margin'])}",
+        "software": _software(),
+    }
+    if findings.whole.get("made"):
+        facts["made"] = str(findings.whole["made"])
+    rows = pd.DataFrame({"what": list(facts), "": list(facts.values())}, dtype=object)
+    return joined([table(rows, caption="The audit"), _datasets(findings)])
+
+
+def limits(findings: Findings) -> Markup:
+    """What was skipped, what the figures do not say, and what they are for."""
+    settings = next(iter(findings.audits.values()))["settings"]
+    return joined([skipped(findings), caveats(settings), _intended()])
+
+
+def caveats(settings: Mapping[str, Any]) -> Markup:
+    """What the figures do not say."""
+    noun = units(settings["unit"])
+    source = f" ({settings['annotation']})" if settings.get("annotation") else ""
+    return bullets(
+        [
+            f"Groups are what the annotation says{source}; it may be wrong, and errors in it mostly hide "
+            "differences.",
+            f"{DECIDED.get(settings['level'], ROW)} All figures hold for the threshold "
+            f"{settings['threshold']:.3g}, and for the manipulations, cameras and compression in this data.",
+            f"Frames of one video are nearly copies, so {noun} are what was counted as evidence.",
+            "No difference shown is not the same as no difference. Only “about equal” says that a gap larger "
+            f"than {points(settings['margin'])} is unlikely.",
+            "A difference says that something is wrong, not why: light, resolution, age of the camera or the "
+            "choice of videos may go along with a group.",
+        ]
+    )
+
+
+def skipped(findings: Findings) -> Markup:
+    """Datasets and attributes that could not be audited, and why."""
+    left_out = findings.whole.get("skipped") or {}
+    if not left_out:
+        return Markup("")
+    return callout("note", bullets([f"{name}: {why}" for name, why in left_out.items()]), title="Not audited")
+
+
+def _intended() -> Markup:
+    text = bullets(
+        [
+            "Use this report to decide where a detector may be deployed, for whom its decisions need a "
+            "second look, and what data to collect next.",
+            "Do not use it to certify a detector as fair, to compare groups of people, or to infer anybody’s "
+            "gender, age or skin tone.",
+            "Measure again on your own material before you rely on it: a threshold, a camera or a new kind "
+            "of fake can change every figure here.",
+        ]
+    )
+    return joined([Markup("<h3>What it is for</h3>"), text])
+
+
+def _datasets(findings: Findings) -> Markup:
+    rows = []
+    for name, audit in findings.audits.items():
+        settings, support = audit["settings"], audit["overall"]["support"]
+        rows.append(
+            {
+                "dataset": name,
+                "groups according to": settings.get("annotation") or "not recorded",
+                units(settings["unit"]): support["clusters"],
+                "real videos": support["real_videos"],
+                "fake videos": support["fake_videos"],
+                "called fake above": f"{settings['threshold']:.3f}",
+                "threshold chosen": threshold_origin(audit),
+            }
+        )
+    return record_table(rows, caption="The material")
+
+
+def threshold_origin(audit: Mapping[str, Any]) -> str:
+    """How the audit's threshold was chosen and on what, where that was recorded."""
+    used = audit["settings"]["threshold"]
+    if audit["settings"].get("rule", "given") != "given":
+        point: Mapping[str, Any] = audit["settings"]
+    else:
+        same = [one for one in audit.get("operating_points") or [] if abs(one["value"] - used) < 1e-9]
+        point = same[0] if same else {}
+    if not point:
+        return "given by hand"
+    where = f", on {point['fitted_on']}" if point.get("fitted_on") else ""
+    return f"{rule_text(point['rule'])}{where}"
+
+
+def _software() -> Markup:
+    versions = []
+    for name in SOFTWARE:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return code(", ".join(versions))

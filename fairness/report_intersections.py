@@ -1,0 +1,77 @@
+"""Combinations of attributes as a matrix, hatched where too few people are behind a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from unmasked.fairness.report_heat import Cell, heat_table
+from unmasked.fairness.report_shared import (
+    Findings,
+    absent,
+    by_dataset,
+    code,
+    in_a_row,
+    joined,
+    utility,
+)
+from unmasked.fairness.report_support import crossed, grid
+from unmasked.fairness.verdicts import title
+from unmasked.fairness.wording import is_missing, percent, share_text
+
+# The rate in the cells, the class whose videos it counts, the caption.
+RATES = {
+    "fpr": ("real", "Real videos called fake, by {}"),
+    "fnr": ("fake", "Fakes missed, by {}"),
+    "balanced_accuracy": ("", "Balanced accuracy, by {}"),
+}
+
+
+def intersections(findings: Findings) -> Markup:
+    """For each crossed attribute a matrix of error rates, and the balanced accuracy beside them."""
+    if not any(crossed(audit) for audit in findings.audits.values()):
+        names = list(next(iter(findings.audits.values()))["attributes"])[:2]
+        example = " × ".join(names) if len(names) == 2 else "gender × skin_tone_group"
+        return absent(
+            "Combinations of attributes were not audited: a detector can fail dark-skinned women while the "
+            "figures for women and for dark skin both look fine.",
+            Markup("Add a crossing to the audit: {}.").format(code(f"by=[…,'{example}']")),
+        )
+    intro = Markup(
+        '<p class="soft">Darker is worse. Hatched cells hold too few people to be compared; their figures '
+        "are shown with their intervals and count in no gap.</p>"
+    )
+    return joined([intro, by_dataset(findings, lambda _, audit: _dataset(audit))])
+
+
+def _dataset(audit: Mapping[str, Any]) -> Markup:
+    names = crossed(audit)
+    if not names:
+        return Markup("")
+    matrices = [
+        _matrix(audit, attribute, parts, rate) for attribute, parts in names.items() for rate in RATES
+    ]
+    return joined([utility(audit), in_a_row(matrices)])
+
+
+def _matrix(audit: Mapping[str, Any], attribute: str, parts: tuple[str, str], rate: str) -> Markup:
+    rows, columns, cells = grid(audit["attributes"][attribute]["groups"])
+    label, caption = RATES[rate]
+    shown = [(row, [_cell(cells.get((row, column)), rate, label) for column in columns]) for row in rows]
+    return heat_table(shown, [title(parts[0]), *columns], caption.format(title(attribute)))
+
+
+def _cell(entry: Mapping[str, Any] | None, rate: str, label: str) -> Cell:
+    if entry is None:
+        return Cell("nobody", greyed=True)
+    support = entry["support"]
+    n = support[f"{label}_videos"] if label else support["real_videos"] + support["fake_videos"]
+    if is_missing(entry[rate]):
+        return Cell("not enough data", f"{n:,} videos", greyed=True)
+    error = 1 - entry[rate] if rate == "balanced_accuracy" else entry[rate]
+    low_high = share_text(entry[rate], entry[f"{rate}_ci"]).removeprefix(percent(entry[rate])).strip()
+    return Cell(
+        percent(entry[rate]), f"{low_high}\n{n:,} videos".strip(), error, greyed=rate not in entry["compared"]
+    )

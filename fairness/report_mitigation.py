@@ -1,0 +1,171 @@
+"""What if: how far each remedy narrows a gap, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from unmasked.evaluation.page import callout, svg
+from unmasked.fairness.figures_changes import FairnessUtility
+from unmasked.fairness.report_shared import (
+    Findings,
+    absent,
+    aside,
+    bullets,
+    code,
+    details,
+    heading,
+    joined,
+    record_table,
+)
+from unmasked.fairness.verdicts import title
+from unmasked.fairness.wording import change_text, is_missing, listed, number, percent, points, points_only
+
+NAMES = {
+    "group_thresholds": "a threshold for each group",
+    "capped_group_thresholds": "a threshold for each group, none below the one for all",
+    "threshold_optimizer": "fairlearn’s ThresholdOptimizer",
+    "group_platt": "scores calibrated for each group (Platt)",
+    "group_isotonic": "scores calibrated for each group (isotonic)",
+}
+UTILITY = "balanced_accuracy"
+INTRO = (
+    "Each remedy was fitted on data other than what it is judged on. Up is more useful, left is fairer; a "
+    "remedy is worth having if it goes left without going down. Hollow: it narrows the gap "
+    "without anybody gaining (levelling down)."
+)
+
+
+def mitigation(findings: Findings) -> Markup:
+    """Before and after of each remedy, as a figure, a table and warnings."""
+    methods = (findings.whole.get("mitigation") or {}).get("methods") or []
+    if not methods:
+        how = Markup(
+            "{} tries remedies on this run and writes what they change; then repeat the audit."
+        ).format(code("unmasked mitigate"))
+        return absent("No remedy was tried.", how)
+    parts: list[str] = [aside(INTRO)]
+    settings = findings.whole["mitigation"].get("settings") or {}
+    kind = "frames" if settings.get("level") == "frame" else "videos"
+    groups = dict.fromkeys((one["applied_to"], one["attribute"]) for one in methods)
+    for applied_to, attribute in groups:
+        found = [one for one in methods if (one["applied_to"], one["attribute"]) == (applied_to, attribute)]
+        parts.append(heading(3, f"{applied_to}, groups of {title(attribute)}"))
+        parts += [_figure(found), _table(found, kind)]
+        parts.append(_doubts(found))
+    if warnings := _warnings(methods):
+        parts.append(callout("note", bullets(warnings), title="Before you use one of these"))
+    return joined(parts)
+
+
+def _warnings(methods: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every warning once, with the remedies that it is about."""
+    about: dict[str, list[str]] = {}
+    for one in methods:
+        warnings = one["warning"].split("; ") if one.get("warning") else []
+        if one.get("randomised"):
+            warnings.append("it draws lots, so the same video can get two answers")
+        for warning in warnings:
+            about.setdefault(warning, []).append(_name(one))
+    return [f"{listed(list(dict.fromkeys(names)))}: {warning}." for warning, names in about.items()]
+
+
+def _figure(methods: Sequence[Mapping[str, Any]]) -> Markup:
+    gap, utility = _gap(methods[0]), _words(methods[0].get("utility", UTILITY))
+    useful = methods[0].get("utility", UTILITY)
+    names = [f"{place} {_name(one)}" for place, one in enumerate(methods, start=1)]
+    before = methods[0]["before"]
+    display = FairnessUtility(
+        gap=gap,
+        utility=utility,
+        methods={
+            name: {"gap": number(one["after"]["gap"]), "utility": number(one["after"][useful])}
+            for name, one in zip(names, methods, strict=True)
+        },
+        before={"gap": number(before["gap"]), "utility": number(before[useful])},
+        bad={name for name, one in zip(names, methods, strict=True) if one["levelling_down"]},
+    ).plot()
+    assert display.figure_ is not None
+    return svg(display.figure_, alt=f"{gap} against {utility}, before and after each remedy, as in the table")
+
+
+def _table(methods: Sequence[Mapping[str, Any]], kind: str) -> Markup:
+    useful = methods[0].get("utility", UTILITY)
+    rows = [
+        {
+            "": str(place),
+            "remedy": _name(one),
+            f"{_gap(one)}, points": _arrow(one, "gap", points_only),
+            "change (95\u00a0%)": change_text(one["gap_change"], one["gap_change_ci"]),
+            _words(useful): _arrow(one, useful, percent),
+            "its change, points (95\u00a0%)": change_text(one["utility_change"], one["utility_change_ci"]),
+            **_price(one),
+            "worst-off group": _worst_off(one),
+        }
+        for place, one in enumerate(methods, start=1)
+    ]
+    groups = methods[0]["before"].get("groups") or []
+    n = [f"{sum(one[label] for one in groups):,} {label}" for label in ("real", "fake")]
+    caption = f"Fitted on {methods[0]['fitted_on']}" + (
+        f", judged on {' and '.join(n)} {kind}" if groups else ""
+    )
+    return record_table(rows, caption=caption)
+
+
+def _doubts(methods: Sequence[Mapping[str, Any]]) -> Markup:
+    """What is left where the group of a person is not known, or wrong, when the decision is made."""
+    rows = [
+        {
+            "remedy": _name(one),
+            "gap as it is, points": points_only(one["before"]["gap"]),
+            "with the group known": points_only(one["after"]["gap"]),
+            "with no group known": points_only(one["group_unknown"]["gap"]),
+            f"with {percent(one['group_wrong']['share'])} wrong": points_only(one["group_wrong"]["gap_mean"]),
+        }
+        for one in methods
+        if one.get("group_unknown") and one.get("group_wrong")
+    ]
+    if not rows:
+        return Markup("")
+    text = "These remedies must know who is shown at the moment of the decision."
+    table = record_table(rows, caption="The gap where the group is not known or wrong")
+    return details("What if the group is not known, or wrong?", joined([aside(text), table]))
+
+
+def _price(one: Mapping[str, Any]) -> dict[str, str]:
+    if "tpr_change_at_same_fpr" not in one:
+        return {}
+    limits = one["tpr_change_at_same_fpr_ci"]
+    return {
+        "fakes found at the same FPR, points (95\u00a0%)": change_text(one["tpr_change_at_same_fpr"], limits)
+    }
+
+
+def _worst_off(one: Mapping[str, Any]) -> str:
+    group, gain = one["before"].get("worst_group"), number(one.get("worst_group_gain"))
+    if group is None or is_missing(gain):
+        return "–"
+    if one["levelling_down"]:
+        return f"{group}: no gain, only others lose (levelling down)"
+    side = "better" if gain > 0 else "worse" if gain < 0 else "as before"
+    return f"{group}: {points(abs(gain))} {side}" if gain else f"{group}: as before"
+
+
+def _arrow(one: Mapping[str, Any], metric: str, shown: Callable[[Any], str]) -> str:
+    if is_missing(one["after"].get(metric)):
+        return "–"
+    return f"{shown(one['before'][metric])} → {shown(one['after'][metric])}"
+
+
+def _gap(one: Mapping[str, Any]) -> str:
+    return f"{str(one.get('metric', 'fpr')).upper()} gap"
+
+
+def _words(metric: str) -> str:
+    return {"auc": "AUC"}.get(metric, metric.replace("_", " "))
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    return NAMES.get(one["name"], str(one["name"]).replace("_", " "))

@@ -1,0 +1,123 @@
+"""How each group fares as videos are compressed, blurred or otherwise made worse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from unmasked.evaluation.page import svg
+from unmasked.fairness.figures_changes import RATES, PerturbationLines
+from unmasked.fairness.report_shared import (
+    Findings,
+    absent,
+    aside,
+    code,
+    details,
+    folded,
+    heading,
+    joined,
+    record_table,
+    side_by_side,
+    swatch,
+    utility,
+)
+from unmasked.fairness.tables import COMPARED
+from unmasked.fairness.verdicts import title
+from unmasked.fairness.wording import change_text, points_only, share_text
+
+CLASSES = {"fpr": "real", "tpr": "fake", "fnr": "fake"}
+INTRO = (
+    "Each line is a group, from the videos as they are to the worst severity; lines that part say that "
+    "damage to the video hits one group harder. Upright bars are 95 % intervals; dotted groups are too "
+    "small to be compared."
+)
+
+
+def perturbations(findings: Findings) -> Markup:
+    """A panel for each perturbation and rate, a line for each group, and the numbers to fold out."""
+    entries = findings.whole.get("perturbations") or []
+    if not entries:
+        return absent(
+            "No perturbed videos were scored.",
+            Markup("Predictions with the columns {} and {} fill this part.").format(
+                code("perturbation"), code("severity")
+            ),
+        )
+    parts: list[str] = [aside(INTRO)]
+    for dataset in dict.fromkeys(one["dataset"] for one in entries):
+        here = [one for one in entries if one["dataset"] == dataset]
+        parts.append(heading(3, dataset) if findings.several else "")
+        if dataset in findings.audits:
+            parts.append(utility(findings.audits[dataset]))
+        for attribute in dict.fromkeys(one["attribute"] for one in here):
+            found = [one for one in here if one["attribute"] == attribute]
+            panels = side_by_side(list(_panels(found, findings, dataset, attribute)))
+            few = len({one["group"] for one in found if one.get("compared", True)}) < 2
+            shown = folded(panels, few)
+            parts += [findings.heading(f"By {title(attribute)}"), shown]
+            parts.append(_gaps(findings, dataset, attribute))
+            parts.append(details("The same in numbers", _table(found, findings, attribute)))
+    return joined(parts)
+
+
+def _panels(
+    entries: Sequence[Mapping[str, Any]], findings: Findings, dataset: str, attribute: str
+) -> Iterator[Markup]:
+    keys = dict.fromkeys((one["perturbation"], one["metric"]) for one in entries)
+    for perturbation, metric in keys:
+        if metric not in RATES:
+            continue
+        drawn = [one for one in entries if (one["perturbation"], one["metric"]) == (perturbation, metric)]
+        sizes = _sizes(findings, dataset, attribute, CLASSES[metric])
+        sizes |= {one["group"]: one["videos"] for one in drawn if one.get("videos") is not None}
+        name = f"{str(perturbation).replace('_', ' ')}: {RATES[metric]}"
+        display = PerturbationLines.from_entries(
+            drawn, name, sizes, findings.colours.get(attribute, {})
+        ).plot()
+        assert display.figure_ is not None
+        yield svg(
+            display.figure_, alt=f"{name} by {title(attribute)} and severity; numbers in the table below"
+        )
+
+
+def _gaps(findings: Findings, dataset: str, attribute: str) -> Markup:
+    """How the gap between the groups moves with each perturbation, the same videos before and after."""
+    rows = [
+        {
+            "perturbation": f"{str(one['perturbation']).replace('_', ' ')} {one['severity']:g}",
+            "what was compared": COMPARED.get(one["metric"], one["metric"]),
+            "gap without it, points": points_only(one["gap_clean"]),
+            "gap with it, points": points_only(one["gap"]),
+            "change (95\u00a0%)": change_text(one["change"], one["change_ci"]),
+        }
+        for one in findings.whole.get("perturbation_gaps") or []
+        if (one["dataset"], one["attribute"]) == (dataset, attribute)
+    ]
+    if not rows:
+        return Markup("")
+    caption = f"Gaps between groups of {title(attribute)}"
+    return details(
+        f"How the gaps between groups of {title(attribute)} change", record_table(rows, caption=caption)
+    )
+
+
+def _sizes(findings: Findings, dataset: str, attribute: str, label: str) -> dict[str, float]:
+    part = findings.audits.get(dataset, {}).get("attributes", {}).get(attribute, {"groups": []})
+    return {entry["group"]: entry["support"][f"{label}_videos"] for entry in part["groups"]}
+
+
+def _table(entries: Sequence[Mapping[str, Any]], findings: Findings, attribute: str) -> Markup:
+    rows = [
+        {
+            "perturbation": str(one["perturbation"]).replace("_", " "),
+            "severity": f"{one['severity']:g}",
+            "rate": RATES.get(one["metric"], one["metric"]),
+            "group": swatch(findings.colour(attribute, one["group"]), one["group"]),
+            "value (95\u00a0%)": share_text(one["value"], one["ci"]),
+            "change in points (95\u00a0%)": change_text(one["change"], one["change_ci"]),
+        }
+        for one in entries
+    ]
+    return record_table(rows, caption=f"By {title(attribute)}")

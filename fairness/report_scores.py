@@ -1,0 +1,95 @@
+"""What the scores of each group look like and mean: histograms, calibration, ranking across groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from unmasked.evaluation.page import svg
+from unmasked.fairness.figures_scores import GroupCalibration, ScoreRidges
+from unmasked.fairness.report_heat import Cell, heat_table
+from unmasked.fairness.report_shared import (
+    Findings,
+    absent,
+    aside,
+    by_dataset,
+    code,
+    details,
+    folded,
+    joined,
+    side_by_side,
+    utility,
+)
+from unmasked.fairness.verdicts import title
+from unmasked.fairness.wording import is_missing, number
+
+INTRO = (
+    "Left, where each group’s scores lie: a group whose outline reaches past the dashed threshold is accused "
+    "more often. Right, whether a score means the same for everybody: on the dashed diagonal, seven of ten "
+    "videos with score 0.7 are fakes; below it, a score accuses more than it should."
+)
+
+
+def scores(findings: Findings) -> Markup:
+    """Score distributions and calibration of each group; cross-group AUC to fold out."""
+    found = by_dataset(findings, lambda _, audit: _dataset(audit, findings))
+    if not found:
+        return absent(
+            "The audit holds no distributions of scores.",
+            Markup("Run {} again.").format(code("unmasked fairness")),
+        )
+    return joined([aside(INTRO), found])
+
+
+def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
+    parts: list[str] = []
+    for attribute, found in audit["attributes"].items():
+        colours, drawn = findings.colours.get(attribute, {}), []
+        if found.get("scores"):
+            threshold = audit["settings"]["threshold"]
+            ridges = ScoreRidges.from_scores(found["scores"], attribute, threshold, colours).plot()
+            alt = f"Histograms of scores by {title(attribute)}, real outlined and fake filled"
+            assert ridges.figure_ is not None
+            drawn.append(svg(ridges.figure_, alt=alt))
+        if found.get("calibration"):
+            curves = GroupCalibration.from_calibration(found["calibration"], attribute, colours).plot()
+            alt = f"Share of fakes against mean score, by {title(attribute)}"
+            assert curves.figure_ is not None
+            drawn.append(svg(curves.figure_, alt=alt))
+        if drawn:
+            few = sum("auc" in entry["compared"] for entry in found["groups"]) < 2
+            figures = side_by_side(drawn)
+            shown = folded(figures, few)
+            parts += [findings.heading(f"By {title(attribute)}"), shown]
+        if found.get("cross_auc"):
+            parts.append(_cross(attribute, found["cross_auc"], found["groups"]))
+    return joined([utility(audit), *parts]) if parts else Markup("")
+
+
+def _cross(attribute: str, pairs: list[Mapping[str, Any]], groups: list[Mapping[str, Any]]) -> Markup:
+    """The matrix of AUC between one group's fakes and another's reals; the diagonal is within a group."""
+    names = [entry["group"] for entry in groups]
+    within = {entry["group"]: (entry["auc"], entry["auc_ci"]) for entry in groups}
+    across = {(one["positives_of"], one["negatives_of"]): (one["auc"], one["auc_ci"]) for one in pairs}
+    named = [name for name in names if any(name in pair for pair in across)]
+
+    def cell(fakes: str, reals: str) -> Cell:
+        auc, limits = within[fakes] if fakes == reals else across.get((fakes, reals), (None, [None, None]))
+        if is_missing(auc):
+            return Cell("not enough data", greyed=True)
+        low, high = (number(limit) for limit in limits)
+        between = "" if is_missing(low) else f"({low:.2f}–{high:.2f})"
+        return Cell(f"{auc:.2f}", between, 2 * (1 - auc))
+
+    text = (
+        "How often a fake of one group scores above a real video of another. One threshold for all needs "
+        "every cell to be high, not only those within a group (on the diagonal)."
+    )
+    matrix = heat_table(
+        [(f"fakes of {fakes}", [cell(fakes, reals) for reals in named]) for fakes in named],
+        ["AUC (95 %)", *(f"reals of {name}" for name in named)],
+        f"Ranking across groups of {title(attribute)}; darker is worse",
+    )
+    return details(f"Ranking across groups of {title(attribute)}", joined([aside(text), matrix]))

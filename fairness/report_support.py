@@ -1,0 +1,129 @@
+"""Who is in the data: people, videos and frames behind each group, combinations, and who was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from unmasked.fairness.groups import CROSS, UNKNOWN, ordered
+from unmasked.fairness.report_heat import Cell, heat_table
+from unmasked.fairness.report_shared import (
+    Findings,
+    bullets,
+    by_dataset,
+    joined,
+    paragraph,
+    record_table,
+    swatch,
+)
+from unmasked.fairness.verdicts import title
+from unmasked.fairness.wording import listed, units
+
+COUNTED = ("real_videos", "fake_videos", "real_frames", "fake_frames")
+
+
+def support(findings: Findings) -> Markup:
+    """The part on support: a rule, then for each dataset a table, the combinations and who was left out."""
+    settings = next(iter(findings.audits.values()))["settings"]
+    rule = (
+        "A group is compared on real videos, or on fakes, where it has at least "
+        f"{settings['min_clusters']} {units(settings['unit'])} and {settings['min_samples']:,} frames of "
+        "that class. Smaller groups are listed with their intervals but no gap rests on them."
+    )
+    return joined([paragraph(rule), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
+
+
+def crossed(audit: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The attributes that cross others -> (what heads the rows, what heads the columns)."""
+    found = {}
+    for attribute in audit["attributes"]:
+        rows, cross, last = attribute.rpartition(CROSS)
+        if cross:
+            found[attribute] = (rows, last)
+    return found
+
+
+def grid(groups: list[Mapping[str, Any]]) -> tuple[list[str], list[str], dict[tuple[str, str], Any]]:
+    """Names of rows and columns, and the group in each cell, of a crossed attribute; unknown is no cell."""
+    cells = {
+        (str(entry["group"]).rpartition(CROSS)[0], str(entry["group"]).rpartition(CROSS)[2]): entry
+        for entry in groups
+        if entry["group"] != UNKNOWN
+    }
+    return list(dict.fromkeys(row for row, _ in cells)), _columns(groups), cells
+
+
+def _columns(groups: list[Mapping[str, Any]]) -> list[str]:
+    names = [str(entry["group"]) for entry in groups if entry["group"] != UNKNOWN]
+    return ordered([name.rpartition(CROSS)[2] for name in names])
+
+
+def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
+    noun = units(audit["settings"]["unit"])
+    rows = []
+    for attribute, found in audit["attributes"].items():
+        for entry in found["groups"]:
+            behind = entry["support"]
+            rows.append(
+                {
+                    "groups of": title(attribute),
+                    "group": swatch(findings.colour(attribute, entry["group"]), entry["group"]),
+                    noun: behind["clusters"],
+                    **{name.replace("_", " "): behind[name] for name in COUNTED},
+                }
+            )
+    maps = [_map(attribute, parts, audit) for attribute, parts in crossed(audit).items()]
+    return joined([record_table(rows, caption="Who is behind each group"), *maps, _left_out(audit)])
+
+
+def _left_out(audit: Mapping[str, Any]) -> Markup:
+    """Who no gap rests on, groups with the same reason together."""
+    together: dict[tuple[str, str, str], list[str]] = {}
+    for attribute, found in audit["attributes"].items():
+        for entry in found["excluded"]:
+            key = (attribute, entry["metrics"], entry["reason"])
+            together.setdefault(key, []).append(entry["group"])
+    if not together:
+        return paragraph("No group was left out.")
+    items = [
+        f"{title(attribute)}: {_who(groups, audit, attribute)} left out of {metrics} ({reason})"
+        for (attribute, metrics, reason), groups in together.items()
+    ]
+    return joined([paragraph("Left out of gaps:"), bullets(items)])
+
+
+def _who(groups: list[str], audit: Mapping[str, Any], attribute: str) -> str:
+    everyone = len(groups) > 1 and len(groups) == len(audit["attributes"][attribute]["groups"])
+    return "every group" if everyone else listed(groups)
+
+
+def _map(attribute: str, parts: tuple[str, str], audit: Mapping[str, Any]) -> Markup:
+    """Videos of each combination, darker where there are more; hatched below the support that is needed."""
+    rows, columns, cells = grid(audit["attributes"][attribute]["groups"])
+    most = max(_videos(entry) for entry in cells.values()) or 1
+
+    def shown(row: str, column: str) -> Cell:
+        entry = cells.get((row, column))
+        if entry is None:
+            return Cell("nobody", greyed=True)
+        behind = entry["support"]
+        few = not {"fpr", "tpr"} & set(entry["compared"])
+        below = "too few to compare" if few else ""
+        return Cell(
+            f"{behind['real_videos']:,} real, {behind['fake_videos']:,} fake",
+            below,
+            _videos(entry) / most,
+            few,
+        )
+
+    return heat_table(
+        [(row, [shown(row, column) for column in columns]) for row in rows],
+        [title(parts[0]), *columns],
+        f"Videos by {title(attribute)}: darker is more, hatched is too few to compare",
+    )
+
+
+def _videos(entry: Mapping[str, Any]) -> int:
+    return int(entry["support"]["real_videos"] + entry["support"]["fake_videos"])

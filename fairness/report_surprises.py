@@ -1,0 +1,158 @@
+"""What else a reader should not miss: the worst of each part, a sentence each, with where to read on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from unmasked.fairness.report_shared import Findings, bullets, joined
+from unmasked.fairness.tables import COMPARED
+from unmasked.fairness.verdicts import EVENTS, people, title
+from unmasked.fairness.wording import change_text, is_missing, percent, points
+
+PICKED = (
+    "The worst of each part below, picked from many figures and not corrected for that: reasons to look "
+    "closer, not findings."
+)
+
+
+def surprises(findings: Findings, page: str = "") -> Markup:
+    """The worst of each part as a list of sentences that link to it; nothing where nothing stands out.
+
+    Args:
+        findings: what was found.
+        page: address of the page the parts are on, "" for this one.
+    """
+    told = [
+        Markup('{} <a href="{}#{}">Read\u00a0on</a>').format(sentence, page, part)
+        for part, sentence in _sentences(findings)
+    ]
+    if not told:
+        return Markup("")
+    intro = Markup("<p><strong>What else stands out.</strong> {}</p>").format(PICKED)
+    return joined([intro, bullets(told)])
+
+
+def _sentences(findings: Findings) -> Iterator[tuple[str, str]]:
+    """(anchor of the part, sentence)."""
+    for part, worst in (
+        ("thresholds", _threshold(findings)),
+        ("breakdowns", _pooled(findings)),
+        ("breakdowns", _change(findings)),
+        ("perturbations", _perturbed(findings)),
+        ("annotation", _annotation(findings)),
+        ("mitigation", _levelling(findings)),
+    ):
+        if worst:
+            yield part, worst
+
+
+def _threshold(findings: Findings) -> str:
+    """The group that a threshold meant for a share of false alarms exceeds most, surely."""
+    worst: tuple[float, str] = (0.0, "")
+    for name, audit in findings.audits.items():
+        for point in audit.get("operating_points") or []:
+            kind, _, share = str(point["rule"]).partition(":")
+            if kind != "fpr":
+                continue
+            for attribute, entries in point["attributes"].items():
+                for one in entries:
+                    low = one["fpr_ci"][0]
+                    few = "fpr" not in one.get("compared", ["fpr"]) or one["group"] == "unknown"
+                    if few or is_missing(low) or low <= float(share):
+                        continue
+                    over = one["fpr"] - float(share)
+                    text = (
+                        f"The threshold meant to call {100 * float(share):g} % of real videos fake calls "
+                        f"{percent(one['fpr'])} of those of {people(attribute, one['group'])} on {name} fake "
+                        f"({one['real_videos']:,} videos, 95 % interval from {percent(low)})."
+                    )
+                    worst = max(worst, (over, text))
+    return worst[1]
+
+
+def _pooled(findings: Findings) -> str:
+    """The widest difference between what pooling shows and what the levels hold."""
+    worst: tuple[float, str] = (0.0, "")
+    for name, audit in findings.audits.items():
+        for one in audit.get("strata") or []:
+            if not one["simpson"] or is_missing(one["averaged"]) or is_missing(one["pooled"]["gap"]):
+                continue
+            text = (
+                f"On {name}, the pooled gap between groups of {title(one['attribute'])} "
+                f"({COMPARED.get(one['metric'], one['metric'])}) is {points(one['pooled']['gap'])}, but "
+                f"within each {str(one['by']).replace('_', ' ')} it is {points(one['averaged'])} on average."
+            )
+            worst = max(worst, (abs(one["averaged"] - one["pooled"]["gap"]), text))
+    return worst[1]
+
+
+def _change(findings: Findings) -> str:
+    """The gap that surely grows most from the source to a target."""
+    worst: tuple[float, str] = (0.0, "")
+    for one in findings.whole.get("changes") or []:
+        if is_missing(one["change_ci"][0]) or one["change_ci"][0] <= 0:
+            continue
+        moved = change_text(one["change"], one["change_ci"])
+        text = (
+            f"From {one['source']} to {one['target']} the gap between groups of {title(one['attribute'])} "
+            f"({COMPARED.get(one['metric'], one['metric'])}) grows by {moved.removeprefix('+')} points."
+        )
+        worst = max(worst, (one["change"], text))
+    return worst[1]
+
+
+def _perturbed(findings: Findings) -> str:
+    """The group that a perturbation surely hurts most."""
+    worst: tuple[float, str] = (0.0, "")
+    for one in findings.whole.get("perturbations") or []:
+        harm = _harm(one)
+        if harm is None:
+            continue
+        event = EVENTS["fpr" if one["metric"] == "fpr" else "tpr"]
+        who = people(one["attribute"], one["group"])
+        text = (
+            f"On {one['dataset']}, {str(one['perturbation']).replace('_', ' ')} at severity "
+            f"{one['severity']:g} makes it {points(harm)} more frequent that {event.format(f' of {who}')}."
+        )
+        worst = max(worst, (harm, text))
+    return worst[1]
+
+
+def _harm(one: Mapping[str, Any]) -> float | None:
+    """By how much a rate got worse, where its interval leaves out zero."""
+    low, high = one["change_ci"]
+    if one["metric"] not in ("fpr", "fnr", "tpr") or is_missing(one["change"]) or is_missing(low):
+        return None
+    if one["metric"] == "tpr":
+        low, high = -high, -low
+    change = -one["change"] if one["metric"] == "tpr" else one["change"]
+    known = one["group"] != "unknown" and one.get("compared", True)
+    return float(change) if known and low > 0 else None
+
+
+def _annotation(findings: Findings) -> str:
+    """How many videos have annotations that contradict themselves, at worst."""
+    worst: tuple[float, str] = (0.0, "")
+    for name, part in (findings.whole.get("annotation") or {}).items():
+        for one in part.get("conflicts") or []:
+            if not isinstance(one, Mapping) or not one.get("conflicting") or not one.get("videos"):
+                continue
+            share = one["conflicting"] / one["videos"]
+            text = (
+                f"On {name}, frames of {one['conflicting']:,} of {one['videos']:,} videos disagree on "
+                f"{title(one['attribute'])}."
+            )
+            worst = max(worst, (share, text))
+    return worst[1]
+
+
+def _levelling(findings: Findings) -> str:
+    """Remedies that only make everybody worse off."""
+    methods = (findings.whole.get("mitigation") or {}).get("methods") or []
+    bad = sum(bool(one["levelling_down"]) for one in methods)
+    if not bad:
+        return ""
+    return f"{bad} of {len(methods)} remedies tried narrow a gap without anybody gaining (levelling down)."

@@ -1,0 +1,106 @@
+"""What each group meets at thresholds that were fitted elsewhere and carried over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from unmasked.evaluation.page import svg
+from unmasked.fairness.figures_thresholds import RATES, GroupRoc, ThresholdRates
+from unmasked.fairness.report_shared import (
+    Findings,
+    absent,
+    aside,
+    by_dataset,
+    code,
+    details,
+    folded,
+    joined,
+    record_table,
+    side_by_side,
+    swatch,
+    utility,
+)
+from unmasked.fairness.verdicts import title
+from unmasked.fairness.wording import rule_text, share_text
+
+INTRO = (
+    "A threshold is fitted once, on data the detector’s makers had, and then meets everybody. Each row shows "
+    "what a group gets at it: reals called fake, and beside them the fakes found, which is what the "
+    "threshold is for. The dotted line is the rate that a threshold was meant to give."
+)
+
+
+def thresholds(findings: Findings) -> Markup:
+    """Realised FPR and TPR of each group at each stored threshold, and the ROC curves behind them."""
+    if not any(audit.get("operating_points") for audit in findings.audits.values()):
+        how = Markup("Give the thresholds that {} or {} stored: {}.").format(
+            code("unmasked evaluate"),
+            code("unmasked train"),
+            code("unmasked fairness … thresholds=thresholds.json"),
+        )
+        return joined(
+            [
+                absent("Only one threshold was audited.", how),
+                by_dataset(findings, lambda _, a: _rocs(a, findings)),
+            ]
+        )
+    return joined([aside(INTRO), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
+
+
+def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
+    points = audit.get("operating_points") or []
+    if not points:
+        return Markup("")
+    parts: list[str] = [utility(audit)]
+    for attribute in points[0]["attributes"]:
+        colours = findings.colours.get(attribute, {})
+        drawn = []
+        for rate, (_, name) in RATES.items():
+            display = ThresholdRates.from_points(points, attribute, rate, colours).plot()
+            assert display.figure_ is not None
+            alt = f"{name} by {title(attribute)} at each threshold; the table below holds the numbers"
+            drawn.append(svg(display.figure_, alt=alt))
+        entries = points[0]["attributes"][attribute]
+        few = sum(bool(one.get("compared", RATES)) for one in entries) < 2
+        figures = side_by_side(drawn)
+        shown = folded(figures, few)
+        parts += [findings.heading(f"By {title(attribute)}"), shown]
+        parts.append(details("The same in numbers", _table(points, attribute, findings)))
+    return joined([*parts, _rocs(audit, findings)])
+
+
+def _table(points: list[Mapping[str, Any]], attribute: str, findings: Findings) -> Markup:
+    rows = []
+    for point in points:
+        where = f", on {point['fitted_on']}" if point.get("fitted_on") else ""
+        for entry in point["attributes"][attribute]:
+            rows.append(
+                {
+                    "threshold": f"{point['value']:.3g}: {rule_text(point['rule'])}{where}",
+                    "group": swatch(findings.colour(attribute, entry["group"]), entry["group"]),
+                    "real videos": entry["real_videos"],
+                    "real called fake (FPR)": share_text(entry["fpr"], entry["fpr_ci"]),
+                    "fake videos": entry["fake_videos"],
+                    "fakes found (TPR)": share_text(entry["tpr"], entry["tpr_ci"]),
+                }
+            )
+    return record_table(rows, caption=f"By {title(attribute)}, 95 % intervals")
+
+
+def _rocs(audit: Mapping[str, Any], findings: Findings) -> Markup:
+    drawn = []
+    for attribute, found in audit["attributes"].items():
+        if not found.get("scores"):
+            continue
+        colours = findings.colours.get(attribute, {})
+        display = GroupRoc.from_scores(found["scores"], found["groups"], attribute, colours)
+        if display.curves:
+            figure = display.plot().figure_
+            assert figure is not None
+            drawn.append(svg(figure, alt=f"ROC curve of each group of {title(attribute)}, AUC in the legend"))
+    if not drawn:
+        return Markup("")
+    return details("Every threshold at once: ROC curves by group", side_by_side(drawn))

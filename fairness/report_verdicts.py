@@ -1,0 +1,207 @@
+"""The answer: verdicts in words, one table of all of them, and how good the detector is at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from unmasked.evaluation.page import callout
+from unmasked.fairness import tables
+from unmasked.fairness.report_shared import Findings, aside, bullets, details, joined, paragraph, record_table
+from unmasked.fairness.report_surprises import surprises
+from unmasked.fairness.tables import COMPARED, gaps_tested
+from unmasked.fairness.verdicts import CLASSES, ORDER, title
+from unmasked.fairness.wording import (
+    gap_text,
+    is_missing,
+    named,
+    number,
+    p_text,
+    percent,
+    points,
+    points_only,
+    share_text,
+)
+
+
+def verdicts(findings: Findings) -> Markup:
+    """Verdicts of every dataset: in words, in a table, beside the detector's worth."""
+    told = {
+        kind: [
+            f"{name}: {sentence}" if findings.several else sentence
+            for name, audit in findings.audits.items()
+            for sentence, test in _told(audit)
+            if test["verdict"] == kind
+        ]
+        for kind in ORDER
+    }
+    tests = [
+        details(f"How every gap was tested{_on(findings, name)}", tables.gaps(audit))
+        for name, audit in findings.audits.items()
+    ]
+    return joined([_callouts(told, findings), surprises(findings), _table(findings), worth(findings), *tests])
+
+
+def answer(audit: Mapping[str, Any]) -> Markup:
+    """The short form for one dataset: the verdict in words, then how good the detector is at all."""
+    told = _told(audit)
+    parts: list[str] = []
+    disparities = [sentence for sentence, test in told if test["verdict"] == "disparity"]
+    if disparities:
+        parts.append(callout("bad", bullets(disparities), title="A disparity was found"))
+    if still_open := gaps_tested(audit, "inconclusive"):
+        intro = Markup(
+            "<p>That is not proof of equality: the data are too few to tell. How many videos it would take "
+            "to show that no two groups are {} apart is in the last column.</p>"
+        ).format(points(audit["settings"]["margin"]))
+        name = "No other difference was shown" if disparities else "No difference was shown"
+        parts.append(callout("warning", intro + _open(still_open), title=name))
+    equal = [sentence for sentence, test in told if test["verdict"] == "equivalent"]
+    if equal:
+        parts.append(callout("good", bullets(equal), title="Shown to be about equal"))
+    rest = [sentence for sentence, test in told if test["verdict"] == "not enough data"]
+    if rest:
+        parts.append(callout("note", bullets(rest), title="Could not be compared"))
+    return joined([*parts, _worth_in_words(audit)])
+
+
+def worth(findings: Findings) -> Markup:
+    """How good the detector is, for everybody and for the worst group, beside the constant detector."""
+    rows = []
+    for name, audit in findings.audits.items():
+        constant = percent(audit["constant_detector"]["overall"]["balanced_accuracy"])
+        everybody = audit["overall"]
+        for attribute, found in audit["attributes"].items():
+            rows.append(
+                {
+                    "dataset": name,
+                    "AUC, everybody": f"{number(everybody['auc']):.2f}",
+                    "balanced accuracy, everybody": _with_interval(everybody, "balanced_accuracy"),
+                    "groups of": title(attribute),
+                    "balanced accuracy, worst group": _worst(found["groups"], "balanced_accuracy"),
+                    "if everything were called fake": constant,
+                }
+            )
+    text = (
+        "No fairness figure means anything without these: a detector that calls everything fake has no gap "
+        "at all and is useless. Balanced accuracy is the mean of the shares of reals and of fakes called "
+        "right, so 50 % is no better than that."
+    )
+    caption = "How good the detector is at all (95 % intervals)"
+    return joined([paragraph(text), record_table(rows, caption=caption)])
+
+
+def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
+    parts: list[str] = []
+    margin = next(iter(findings.audits.values()))["settings"]["margin"]
+    n_open = len(told["inconclusive"])
+    total = sum(map(len, told.values()))
+    if told["disparity"]:
+        parts.append(callout("bad", bullets(told["disparity"]), title="A disparity was found"))
+    if n_open:
+        some = "no other" if told["disparity"] else "no"
+        name = f"{_capital(some)} difference was shown" + (" on any dataset" if findings.several else "")
+        text = (
+            f"In {n_open} of {total} comparisons the data are too few to tell. That is not proof of "
+            "equality: the table says how many videos it would take to show that no two groups are "
+            f"{points(margin)} apart."
+        )
+        parts.append(callout("warning", text, title=name))
+    if told["equivalent"]:
+        parts.append(callout("good", bullets(told["equivalent"]), title="Shown to be about equal"))
+    if n_left := len(told["not enough data"]):
+        text = Markup(
+            "<p>In {} of {} comparisons fewer than two groups are large enough: see "
+            '<a href="#support">who was compared</a>.</p>'
+        ).format(n_left, total)
+        parts.append(callout("note", text, title="Could not be compared"))
+    return joined(parts)
+
+
+def _table(findings: Findings) -> Markup:
+    """Every comparison, a table for each dataset."""
+    text = (
+        "The gap is the highest minus the lowest rate among the groups. Chance alone is what an unbiased "
+        "detector stays within 19 times out of 20 on groups of these sizes. p is corrected for the number of "
+        "comparisons."
+    )
+    parts: list[str] = [aside(text)]
+    for name, audit in findings.audits.items():
+        tests = gaps_tested(audit)
+        rows = [
+            {
+                "compared": f"{title(attribute)}: {COMPARED[test['metric']]}",
+                "verdict": _verdict_words(test),
+                "worst for": named(test["worst_group"]),
+                "gap in points (95\u00a0%)": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
+                "chance alone up to": points_only(test["null_floor"]),
+                "p, corrected": p_text(test["p_adjusted"]),
+            }
+            for attribute, test in tests
+        ]
+        caption = f"Every comparison{_on(findings, name)}"
+        marked = [test["verdict"] == "disparity" for _, test in tests]
+        parts.append(record_table(rows, caption=caption, marked=marked))
+    return joined(parts)
+
+
+def _worth_in_words(audit: Mapping[str, Any]) -> Markup:
+    overall, constant = audit["overall"], audit["constant_detector"]["overall"]
+    return paragraph(
+        "No fairness figure means anything without this one: over everybody, AUC is "
+        f"{number(overall['auc']):.2f}, balanced accuracy {percent(overall['balanced_accuracy'])}, "
+        f"{percent(overall['fpr'])} of real videos are called fake and {percent(overall['fnr'])} of fakes "
+        f"are missed, at the threshold {audit['settings']['threshold']:.3g}. A detector that calls "
+        "everything fake would have no gap at all, and a balanced accuracy of "
+        f"{percent(constant['balanced_accuracy'])}."
+    )
+
+
+def _worst(groups: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """The compared group with the lowest value, with its name, interval and size."""
+    compared = [entry for entry in groups if metric in entry["compared"] and not is_missing(entry[metric])]
+    if len(compared) < 2:
+        return "not enough data"
+    worst = min(compared, key=lambda entry: entry[metric])
+    return f"{worst['group']}: {_with_interval(worst, metric)}"
+
+
+def _with_interval(entry: Mapping[str, Any], metric: str) -> str:
+    return share_text(entry[metric], entry[f"{metric}_ci"])
+
+
+def _told(audit: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """(sentence, test); sentences stand in the order of `verdicts.ORDER`, stable within."""
+    ranked = sorted((test for _, test in gaps_tested(audit)), key=lambda test: ORDER[test["verdict"]])
+    return list(zip(audit["verdicts"], ranked, strict=True))
+
+
+def _open(tests: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
+    """The comparisons that the data cannot settle."""
+    rows = [
+        {
+            "groups of": title(attribute),
+            "compared": COMPARED[test["metric"]],
+            "gap (95 % interval), points": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
+            "chance alone up to": points_only(test["null_floor"]),
+            "videos needed": f"about {number(test['n_needed']):,.0f} {CLASSES[test['metric']]}",
+        }
+        for attribute, test in tests
+    ]
+    return record_table(rows, caption="")
+
+
+def _verdict_words(test: Mapping[str, Any]) -> str:
+    if test["verdict"] == "inconclusive":
+        return f"inconclusive, needs about {number(test['n_needed']):,.0f} {CLASSES[test['metric']]} videos"
+    return {"equivalent": "about equal"}.get(test["verdict"], str(test["verdict"]))
+
+
+def _on(findings: Findings, name: str) -> str:
+    return f": {name}" if findings.several else ""
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

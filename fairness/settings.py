@@ -1,0 +1,31 @@
+"""How an audit is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+# Ranking metrics need the scores of every resample: fewer resamples, whose variance is all that is used.
+SCORE_RESAMPLES = 200
+SCORE_WORK = 100_000_000  # resamples x rows
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an audit was made; `audit` documents each field."""
+
+    threshold: float = 0.5
+    n_boot: int = 2000
+    n_perm: int = 2000
+    margin: float = 0.03
+    min_clusters: int = 10
+    min_samples: int = 100
+    random_state: int = 0
+    unit: str = "cluster"  # what is resampled: cluster, video or identity
+    level: str = "row"  # what a rate counts: row, frame or video
+    threshold_rule: dict[str, Any] | None = None  # the fitted rule that gave the threshold, if one did
+    score_resamples: int = SCORE_RESAMPLES  # resamples and permutations of AUC, EER, Brier score and ECE
+
+    def scored(self, n_rows: int, wanted: int) -> int:
+        """How many resamples or permutations of so many rows the metrics get that need their scores."""
+        return int(min(wanted, self.score_resamples, max(50, SCORE_WORK // max(n_rows, 1))))

@@ -1,0 +1,117 @@
+"""What an unbiased detector would show: group labels shuffled among units, within their class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from unmasked.fairness.metrics import METRICS, SCORE_METRICS, needs, rates
+from unmasked.fairness.resampling import (
+    gap,
+    kinds,
+    permuted_codes,
+    permuted_rates,
+    permuted_sums,
+    precision_weights,
+    strata,
+)
+from unmasked.fairness.score_tables import Levels, metrics_of
+from unmasked.fairness.settings import Settings
+
+# Columns of a count table that hold a class.
+COLUMNS_OF = {"real": (0, 1), "fake": (2, 3)}
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """What an unbiased detector shows: gaps of each metric after shuffling who belongs to which group."""
+
+    gaps: dict[str, np.ndarray]  # metric -> gaps; empty where fewer than two groups are compared
+    tests: dict[str, tuple[float, np.ndarray]]  # fpr, tpr -> test statistic observed, and shuffled
+
+
+def shuffle(
+    levels: Levels,
+    unit: np.ndarray,
+    of_unit: np.ndarray,
+    counts: np.ndarray,
+    in_gap: pd.DataFrame,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> Shuffled:
+    """Shuffles units among the groups that each metric compares, within strata of class composition."""
+    gaps: dict[str, np.ndarray] = {}
+    tests: dict[str, tuple[float, np.ndarray]] = {}
+    for classes in dict.fromkeys(map(needs, METRICS)):
+        names = [name for name in METRICS if needs(name) == classes]
+        kept = np.flatnonzero(in_gap[names[0]])
+        if len(kept) < 2:
+            gaps |= dict.fromkeys(names, np.zeros(0))
+            continue
+        # A metric of one class is shuffled among the units that hold it.
+        columns = [column for name in classes for column in COLUMNS_OF[name]]
+        member = np.isin(of_unit, kept) & (counts[:, columns].sum(axis=1) > 0)
+        codes, stratum = np.searchsorted(kept, of_unit[member]), strata(counts[member])
+        if len(classes) == 1:
+            shuffled, tests[names[-1]] = _permuted_class(
+                counts[member], codes, stratum, columns, settings, rng
+            )
+        else:
+            shuffled = permuted_rates(counts[member], codes, settings.n_perm, rng)
+            inside = member[unit]
+            place = (np.cumsum(member) - 1)[unit[inside]]
+            shuffled |= _permuted_scores(levels.cell[inside], place, codes, stratum, levels, settings, rng)
+        gaps |= {name: gap(shuffled[name]) for name in names}
+    return Shuffled(gaps, tests)
+
+
+def _permuted_class(
+    counts: np.ndarray,
+    codes: np.ndarray,
+    stratum: np.ndarray,
+    columns: list[int],
+    settings: Settings,
+    rng: np.random.Generator,
+) -> tuple[dict[str, np.ndarray], tuple[float, np.ndarray]]:
+    """Permuted rates of one class, and the gap tested: that of rates that weigh units by their precision.
+
+    A rate counts every frame alike, and a video of thirty frames says little more than one of one frame.
+    Weighing videos by what they say leaves the level of the test exact and finds more.
+    """
+    rows, of_unit = kinds(counts)
+    right, called_fake = rows[:, columns].T  # tn and fp, or fn and tp
+    total = right + called_fake
+    weight = precision_weights(total[of_unit], called_fake[of_unit])
+    of_kind = np.zeros(len(rows))
+    of_kind[of_unit] = weight
+    table = np.column_stack([rows, of_kind, of_kind * called_fake / total])
+    sums = permuted_sums(table, of_unit, codes, stratum, settings.n_perm, rng)
+    observed = np.stack(
+        [np.bincount(codes, weights=column) for column in (of_kind[of_unit], table[of_unit, -1])]
+    )
+    statistic = float(gap(observed[1] / observed[0]))
+    return rates(sums[..., :4]), (statistic, gap(sums[..., 5] / sums[..., 4]))
+
+
+def _permuted_scores(
+    cell: np.ndarray,
+    unit: np.ndarray,
+    codes: np.ndarray,
+    stratum: np.ndarray,
+    levels: Levels,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """The ranking and calibration metrics of each group under permutations, each (permutations, groups)."""
+    repeats = settings.scored(levels.rows, settings.n_perm)
+    groups, size = int(codes.max()) + 1, 2 * levels.size
+    found = []
+    for block in permuted_codes(codes, stratum, repeats, rng):
+        for shuffled in block:
+            place = shuffled.astype(np.int64)[unit] * size + cell
+            by_group = np.bincount(place, minlength=groups * size).reshape(groups, size)
+            found.append(by_group.astype(np.float64))
+    values = [metrics_of(by_group, levels) for by_group in found]
+    return {name: np.array([one[name] for one in values]).reshape(repeats, groups) for name in SCORE_METRICS}

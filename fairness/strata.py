@@ -1,0 +1,262 @@
+"""Gaps within strata: by method of manipulation, compression, face size and blur, beside the pooled gap.
+
+Pooling can hide a gap (one method fails one group, the next method the other) or make one up (a group has
+more of the hard videos). Strata of a quantity are thirds of the dataset's videos. All this is a search, not
+part of the audit's declared family: its p-values are adjusted (Holm) over all levels that are looked at.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from unmasked.fairness.audit import Audit
+from unmasked.fairness.comparisons import ALPHA, TESTED
+from unmasked.fairness.estimates import Decisions, Estimates, classes, estimates, group_codes
+from unmasked.fairness.groups import UNKNOWN
+from unmasked.fairness.metrics import BOTH, HIGHER_IS_BETTER, count_rows, needs, sum_by
+from unmasked.fairness.resampling import gap, gap_interval, holm, permutation_p, permuted_rates
+from unmasked.fairness.selection import Selection
+from unmasked.fairness.slices import Settings
+
+QUANTITIES = {  # by -> column, unit, names of its thirds
+    "face_size": ("size_px", "px", ("small", "medium", "large")),
+    "blur": ("blur", "", ("most blurred", "middle", "sharpest")),
+}
+MAX_LEVELS = 50
+FEWEST_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Stratification:
+    """The levels that rows are divided into."""
+
+    by: str
+    level: np.ndarray  # (N,) codes, -1 for rows of no level
+    names: list[str]
+    metrics: tuple[str, ...]  # those of the classes that are divided
+
+
+def strata(selection: Selection, audit: Audit) -> list[dict[str, Any]]:
+    """Gaps of an audit within each level of what its rows can be divided by, and what pooling did to them.
+
+    Args:
+        selection: the audit's rows, with any of the columns method, compression, size_px and blur.
+        audit: the audit of these rows.
+
+    Returns:
+        For each stratification, attribute and metric ``{"by", "attribute", "metric", "pooled": {"gap",
+        "worst_group"}, "levels", "averaged", "standardised", "simpson", "reversed", "cancels", "note"}``.
+        A level has ``level, gap, gap_ci, p_value, p_adjusted, worst_group, groups (their rates), n`` (its
+        videos of the class at issue, of known group). ``averaged`` is the mean of the levels' gaps, which
+        does not cancel; ``standardised`` the gap of rates that weigh every level alike, which does not
+        depend on who has how many videos of which level; NaN where a group lacks a level. ``simpson`` says
+        that the pooled gap misleads: in every level the order of its groups is ``reversed``, or a level has
+        a gap that ``cancels`` against others.
+    """
+    entries = [
+        _entry(selection, audit, divided, attribute, metric)
+        for divided in stratifications(selection)
+        for attribute in audit.support.index.unique(0)
+        for metric in divided.metrics
+    ]
+    levels = [level for entry in entries for level in entry["levels"]]
+    adjusted = holm(np.array([level["p_value"] for level in levels], dtype=np.float64))
+    for level, p_value in zip(levels, adjusted, strict=True):
+        level["p_adjusted"] = float(p_value)
+    return [_judged(entry) for entry in entries]
+
+
+def stratifications(selection: Selection) -> Iterator[Stratification]:
+    """What the rows can be divided by: two levels at least, each named."""
+    table, label = selection.table, selection.rows.label
+    if "method" in table:
+        # The reals were made by no method.
+        yield from _named("method", table["method"].where(label == 1), ("tpr",))
+    if "compression" in table:
+        yield from _named("compression", table["compression"], TESTED)
+    for by, (column, unit, names) in QUANTITIES.items():
+        if column in table and pd.api.types.is_numeric_dtype(table[column]):
+            yield from _thirds(by, table[column], unit, names)
+
+
+def _named(by: str, values: pd.Series, metrics: tuple[str, ...]) -> Iterator[Stratification]:
+    codes, names = pd.factorize(values.astype(object), sort=True)
+    if 2 <= len(names) <= MAX_LEVELS:
+        yield Stratification(by, codes, [str(name) for name in names], metrics)
+
+
+def _thirds(by: str, values: pd.Series, unit: str, names: tuple[str, ...]) -> Iterator[Stratification]:
+    known = values.notna().to_numpy()
+    number = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if known.sum() < FEWEST_ROWS:
+        return
+    # Edges are values that occur; those on an edge belong below it.
+    edges = np.quantile(number[known], [1 / 3, 2 / 3], method="inverted_cdf")
+    codes = np.where(known, np.searchsorted(edges, number, side="left"), -1)
+    present = np.unique(codes[known])
+    if len(present) < 2:
+        return
+    low, high = (f"{edge:.3g}" for edge in edges)
+    limits = (f"up to {low}", f"{low} to {high}", f"above {high}")
+    titles = [f"{names[code]} ({f'{limits[code]} {unit}'.strip()})" for code in present]
+    codes = np.where(known, np.searchsorted(present, codes), -1)
+    yield Stratification(by, codes, titles, TESTED)
+
+
+def _entry(
+    selection: Selection, audit: Audit, divided: Stratification, attribute: str, metric: str
+) -> dict[str, Any]:
+    test = audit.tests[(audit.tests["attribute"] == attribute) & (audit.tests["metric"] == metric)].iloc[0]
+    names = [name for name in audit.support.loc[attribute].index if name != UNKNOWN]
+    codes = group_codes(selection.groups[attribute].to_numpy(), names)
+    seed = zlib.crc32(f"{divided.by} {attribute} {metric}".encode())
+    rng = np.random.default_rng([audit.settings.random_state, seed])
+    levels = []
+    for code, name in enumerate(divided.names):
+        inside = (divided.level == code) & (codes >= 0)
+        levels.append({"level": name} | _level(selection, inside, codes, names, metric, audit.settings, rng))
+    return {
+        "by": divided.by,
+        "attribute": attribute,
+        "metric": metric,
+        "pooled": {
+            "gap": float(test["gap"]),
+            "worst_group": test["worst_group"],
+            "best_group": test["best_group"],
+            "p_value": float(test["p_value"]),
+            "verdict": test["verdict"],
+        },
+        "levels": levels,
+    }
+
+
+def _level(
+    selection: Selection,
+    inside: np.ndarray,
+    codes: np.ndarray,
+    names: list[str],
+    metric: str,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """The gap in one level, among the groups with the support that the audit asks for."""
+    rows = selection.rows
+    needed = inside & np.isin(rows.label, classes(metric))
+    found = {"n": len(np.unique(rows.video[needed]))}
+    kept = [
+        code for code in range(len(names)) if _enough(selection, inside & (codes == code), metric, settings)
+    ]
+    if len(kept) < 2:
+        undefined = float("nan")
+        nothing = {"gap": undefined, "gap_ci": [undefined, undefined], "p_value": undefined}
+        return found | nothing | {"worst_group": None, "groups": {}}
+    member = needed & np.isin(codes, kept)
+    group = np.searchsorted(kept, codes[member])
+    decisions = Decisions(rows.label[member], rows.cluster[member], group)
+    measured = estimates(
+        decisions,
+        [rows.score[member]],
+        [settings.threshold],
+        [metric],
+        groups=len(kept),
+        n_boot=settings.n_boot,
+        rng=rng,
+    )[metric]
+    null = _null(decisions, rows.score[member], metric, settings, rng)
+    return found | _gap(measured, [names[code] for code in kept], metric, null)
+
+
+def _gap(measured: Estimates, names: list[str], metric: str, null: np.ndarray) -> dict[str, Any]:
+    value = measured.value[0]
+    observed = float(gap(value))
+    limits = gap_interval(value, measured.variance[0], measured.units, measured.rows)
+    worst = int(np.argmin(value) if HIGHER_IS_BETTER[metric] else np.argmax(value))
+    return {
+        "gap": observed,
+        "gap_ci": list(limits),
+        "p_value": permutation_p(observed, null),
+        "worst_group": names[worst] if observed > 0 else None,
+        "groups": dict(zip(names, map(float, value), strict=True)),
+    }
+
+
+def _null(
+    rows: Decisions, score: np.ndarray, metric: str, settings: Settings, rng: np.random.Generator
+) -> np.ndarray:
+    """Gaps after shuffling who belongs to which group, among the units of the level."""
+    # A person is one unit in each group; only videos of disagreeing annotation are several.
+    size = int(rows.unit.max()) + 1
+    pairs, unit = np.unique(rows.group * size + rows.unit, return_inverse=True)
+    counts = sum_by(count_rows(rows.label, score, settings.threshold), unit.reshape(-1), len(pairs))
+    return gap(permuted_rates(counts, pairs // size, settings.n_perm, rng)[metric])
+
+
+def _enough(selection: Selection, member: np.ndarray, metric: str, settings: Settings) -> bool:
+    for name in needs(metric):
+        held = member & (selection.rows.label == BOTH.index(name))
+        if len(np.unique(selection.rows.cluster[held])) < settings.min_clusters:
+            return False
+        if int(selection.rows.frames[held].sum()) < settings.min_samples:
+            return False
+    return True
+
+
+def _judged(entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry with its averages, and with what pooling did."""
+    levels = [level for level in entry["levels"] if not np.isnan(level["gap"])]
+    entry["averaged"] = (
+        float(np.mean([level["gap"] for level in levels])) if len(levels) > 1 else float("nan")
+    )
+    entry["standardised"] = _standardised(levels)
+    entry["reversed"] = _is_reversed(entry["pooled"], levels, entry["metric"])
+    shown = [level for level in levels if level["p_adjusted"] < ALPHA]
+    entry["cancels"] = bool(
+        shown
+        and entry["pooled"]["verdict"] != "disparity"
+        and len(levels) > 1
+        and entry["averaged"] > entry["pooled"]["gap"]
+    )
+    entry["simpson"] = entry["reversed"] or entry["cancels"]
+    entry["note"] = _note(entry, len(levels), shown)
+    return entry
+
+
+def _standardised(levels: list[dict[str, Any]]) -> float:
+    """The gap of the groups' rates, each the mean over all levels, among groups that are in every level."""
+    if len(levels) < 2:
+        return float("nan")
+    everywhere = set.intersection(*(set(level["groups"]) for level in levels))
+    means = [np.mean([level["groups"][name] for level in levels]) for name in sorted(everywhere)]
+    return float(gap(np.array(means, dtype=np.float64)))
+
+
+def _is_reversed(pooled: dict[str, Any], levels: list[dict[str, Any]], metric: str) -> bool:
+    """Whether the group that is worst of all when pooled is better than the best one in every level."""
+    worst, best = pooled["worst_group"], pooled["best_group"]
+    both = [level["groups"] for level in levels if worst in level["groups"] and best in level["groups"]]
+    sign = 1 if HIGHER_IS_BETTER[metric] else -1
+    return len(both) > 1 and all(sign * (rate[worst] - rate[best]) > 0 for rate in both)
+
+
+def _note(entry: dict[str, Any], defined: int, shown: list[dict[str, Any]]) -> str:
+    by, pooled = entry["by"].replace("_", " "), entry["pooled"]
+    if entry["reversed"]:
+        return (
+            f"Pooled, {pooled['worst_group']} fares worse than {pooled['best_group']}; within every level of "
+            f"{by} it is the other way round (Simpson's paradox): the groups have different shares of the "
+            "hard levels."
+        )
+    if entry["cancels"]:
+        where = ", ".join(f"{level['level']} (worst: {level['worst_group']})" for level in shown)
+        return (
+            f"A gap was shown within {where}, and none when all are pooled: it cancels or is diluted there."
+        )
+    if defined < 2:
+        return "Fewer than two levels have enough videos of two groups."
+    return ""

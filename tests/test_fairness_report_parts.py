@@ -1,0 +1,298 @@
+"""Every part of the fairness report: what it says, that it stands alone, and what its figures hold."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from fairness_findings import complete
+
+from unmasked.datasets.files import write_json
+from unmasked.fairness.figures_changes import FairnessUtility, PerturbationLines
+from unmasked.fairness.figures_scores import GroupCalibration, ScoreRidges
+from unmasked.fairness.figures_thresholds import GroupRoc, ThresholdRates
+from unmasked.fairness.report import PARTS, page, section
+from unmasked.fairness.report_heat import Cell, heat_table
+from unmasked.fairness.report_shared import Findings
+from unmasked.fairness.report_surprises import surprises
+
+VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use", "circle", "rect"}
+ACROSS = ("changes", "perturbations", "annotation", "mitigation")
+ADDED = ("bench", "operating_points", "strata")
+
+
+class Reader(HTMLParser):
+    """Text by section, headings, ids, addresses, and whether every tag that opens also closes."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.text, self.headings, self.ids, self.addresses, self.tags = {}, [], [], [], set()
+        self.open, self.unlabelled, self.section, self.level = [], 0, "", 0
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.add(tag)
+        self.ids += [values["id"]] if "id" in values else []
+        self.addresses += [values[name] for name in ("href", "src") if name in values]
+        if tag == "section":
+            self.section = values["id"]
+        if tag == "svg":
+            self.unlabelled += not (values.get("role") == "img" and values.get("aria-labelledby"))
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in VOID:
+            return
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+        self.section = "" if tag == "section" else self.section
+
+    def handle_data(self, text):
+        if self.section:
+            self.text[self.section] = f"{self.text.get(self.section, '')}{text} "
+
+    def __getitem__(self, name):
+        return " ".join(self.text[name].replace("\u00a0", " ").split())
+
+
+@pytest.fixture(scope="module")
+def found():
+    return complete()
+
+
+@pytest.fixture(scope="module")
+def html(found):
+    return page(found)
+
+
+@pytest.fixture(scope="module")
+def read(html):
+    return Reader(html)
+
+
+def without(found, *names):
+    kept = {name: value for name, value in found.items() if name not in names}
+    kept["datasets"] = {
+        dataset: {name: value for name, value in audit.items() if name not in names}
+        for dataset, audit in found["datasets"].items()
+    }
+    return kept
+
+
+def test_every_part_has_a_section_and_text(read):
+    assert list(read.text) == [name for name, _, _ in PARTS]
+    assert all(len(text) > 80 for text in read.text.values())
+
+
+def test_page_is_well_formed_with_headings_in_order_and_ids_used_once(read):
+    assert read.headings[0] == 1
+    assert all(after <= before + 1 for before, after in zip(read.headings, read.headings[1:], strict=False))
+    assert len(read.ids) == len(set(read.ids))
+
+
+def test_page_needs_neither_network_nor_script_and_its_links_lead_somewhere(read, html):
+    assert not {"script", "iframe", "object", "embed", "form", "img"} & read.tags
+    assert all(address.startswith(("#", "data:")) for address in read.addresses)
+    assert {address[1:] for address in read.addresses if len(address) > 1 and address[0] == "#"} <= set(
+        read.ids
+    )
+    assert not re.search(r"url\((?!#)|@import", html)
+
+
+def test_every_figure_says_in_words_what_it_shows(read, html):
+    assert read.unlabelled == 0
+    assert html.count("<svg") > 10
+
+
+def test_page_survives_a_round_trip_through_json(found, html, tmp_path):
+    write_json(tmp_path / "fairness.json", found)
+    assert page(json.loads((tmp_path / "fairness.json").read_text())) == html
+
+
+def test_parts_whose_results_are_absent_say_how_to_make_them(found):
+    bare = Reader(page(without(found, *ACROSS, *ADDED)))
+    assert list(bare.text) == [name for name, _, _ in PARTS]
+    assert "Only one threshold was audited" in bare["thresholds"]
+    assert "thresholds=thresholds.json" in bare["thresholds"]
+    assert "method" in bare["breakdowns"]
+    assert "source=NAME" in bare["breakdowns"]
+    assert "perturbation" in bare["perturbations"]
+    assert "unmasked mitigate" in bare["mitigation"]
+
+
+def test_report_of_an_earlier_audit_without_the_later_figures_is_still_drawn(found):
+    old = json.loads(json.dumps(without(found, *ACROSS, *ADDED), default=float))
+    for audit in old["datasets"].values():
+        del audit["overall"]["ece"]
+        audit["constant_detector"].pop("fairlearn", None)
+        for part in audit["attributes"].values():
+            for name in ("spread", "scores", "calibration", "cross_auc"):
+                part.pop(name, None)
+    read = Reader(page(old))
+    assert "ECE" not in read["groups"]
+    assert "no distributions of scores" in read["scores"]
+
+
+@pytest.mark.parametrize(
+    "part", ["thresholds", "scores", "intersections", "breakdowns", "perturbations", "compatibility"]
+)
+def test_no_fairness_figure_stands_without_utility_and_the_constant_detector(read, part):
+    assert "How good it is at all here: AUC" in read[part]
+    assert "calling everything fake: 50 %" in read[part]
+
+
+def test_answer_has_verdict_gap_chance_and_the_worst_group_beside_utility(read):
+    assert "Every comparison: Celeb-DF-v2" in read["answer"]
+    assert "if everything were called fake" in read["answer"]
+    assert "balanced accuracy, worst group" in read["answer"]
+    assert re.search(r"skin tone: fakes missed disparity dark \d+ \(\d+–\d+\)", read["answer"])
+
+
+def test_about_names_detector_weights_annotation_threshold_and_software(read):
+    for wanted in ("UCF", "ab" * 32, "AI-Face v2", "0.500", "unmasked 0", "fairlearn", "seed 0"):
+        assert wanted in read["about"]
+
+
+def test_groups_left_out_for_one_reason_stand_together(read):
+    assert "gender × skin tone: every group left out of FPR" in read["support"]
+    assert "too few to compare" in read["support"]
+
+
+def test_thresholds_tell_rule_origin_and_both_rates(read):
+    assert "at most 10 % of reals called fake, on FaceForensics++, val split" in read["thresholds"]
+    assert "fakes found (TPR)" in read["thresholds"]
+
+
+def test_breakdowns_show_levels_pooled_average_and_what_pooling_hides(read):
+    text = read["breakdowns"]
+    assert "Pooling hides a difference" in text
+    assert "Deepfakes 30 (10–50) worst: dark 36 videos, p 0.01" in text
+    assert "mean of the levels 28" in text
+    assert "FaceForensics++ → Celeb-DF-v2" in text
+    assert "+35 (+10 to +60)" in text
+
+
+def test_compatibility_names_dropped_groups_and_the_constant_detector(read):
+    text = read["compatibility"]
+    assert "child: dropped by these formulas (only real)" in text
+    assert "gender (2 groups) 12.345 12.345" in text
+    assert "everything called fake 0.000" in text
+    assert "equalized odds difference" in text
+
+
+def test_mitigation_tells_price_levelling_down_and_lots(read):
+    text = read["mitigation"]
+    assert "40 → 10" in text
+    assert "82 % → 81 %" in text
+    assert "only others lose (levelling down)" in text
+    assert "the same video can get two answers" in text
+    assert "with no group known" in text
+
+
+def test_section_is_a_fragment_that_links_to_the_report_and_to_its_parts(found):
+    html = section(found)
+    assert "<html" not in html
+    assert "<h2" not in html
+    assert 'href="fairness.html"' in html
+    anchors = set(re.findall(r'href="fairness.html#([a-z]+)"', html))
+    assert anchors == {"breakdowns", "perturbations", "annotation", "mitigation"}
+
+
+def test_nothing_stands_out_where_no_interval_leaves_out_zero(found):
+    calm = without(found, *ACROSS, *ADDED)
+    calm["changes"] = [{**one, "change_ci": [-0.1, 0.6]} for one in found["changes"]]
+    assert surprises(Findings.of(calm)) == ""
+
+
+def test_a_group_has_one_colour_in_tables_and_figures(found, html):
+    findings = Findings.of(found)
+    for group in ("light", "medium", "dark", "female", "male"):
+        name = "gender" if group in ("female", "male") else "skin_tone_group"
+        swatches = set(re.findall(rf"background: (#\w+)\"></span>{group}</span>", html))
+        assert swatches == {findings.colour(name, group)}
+    display = ThresholdRates.from_points(
+        found["datasets"]["Celeb-DF-v2"]["operating_points"],
+        "skin_tone_group",
+        "tpr",
+        findings.colours["skin_tone_group"],
+    ).plot()
+    dots = [line.get_markeredgecolor() for line in display.ax_.lines if line.get_marker() == "o"]
+    assert dots[:3] == [findings.colour("skin_tone_group", name) for name in ("light", "medium", "dark")]
+
+
+def test_threshold_figure_holds_each_rate_its_size_and_what_was_aimed_at(found):
+    points = found["datasets"]["Celeb-DF-v2"]["operating_points"]
+    display = ThresholdRates.from_points(points, "gender", "fpr", {"female": "red", "male": "blue"}).plot()
+    dots = [line.get_xdata()[0] for line in display.ax_.lines if line.get_marker() == "o"]
+    assert dots == [entry["fpr"] for point in points for entry in point["attributes"]["gender"]]
+    assert display.targets[1] == 0.1
+    assert np.isnan([display.targets[0], display.targets[2]]).all()
+    assert [text.get_text() for text in display.ax_.texts].count("18") == 6
+
+
+def test_roc_from_histograms_is_exact_at_their_edges():
+    scores = [
+        {"group": "a", "label": 0, "edges": [0, 0.5, 1], "counts": [3, 1]},
+        {"group": "a", "label": 1, "edges": [0, 0.5, 1], "counts": [1, 4]},
+        {"group": "only fakes", "label": 1, "edges": [0, 0.5, 1], "counts": [1, 4]},
+    ]
+    support = {"real_videos": 4, "fake_videos": 5}
+    groups = [
+        {"group": name, "auc": 0.8, "auc_ci": [0.6, 0.9], "support": support} for name in ("a", "only fakes")
+    ]
+    display = GroupRoc.from_scores(scores, groups, "x", {}).plot()
+    assert list(display.curves) == ["a"]
+    np.testing.assert_allclose(display.curves["a"], [[0, 0.25, 1], [0, 0.8, 1]])
+    assert "4 + 5 videos" in display.names["a"]
+
+
+def test_ridges_and_calibration_hold_their_counts(found):
+    part = found["datasets"]["FaceForensics++"]["attributes"]["gender"]
+    ridges = ScoreRidges.from_scores(part["scores"], "gender", 0.5, {}).plot()
+    assert {"60 + 60", "real + fake"} <= {text.get_text() for text in ridges.ax_.texts}
+    empty = {"group": "none", "score": [], "share_fake": [], "n": []}
+    curves = GroupCalibration.from_calibration([*part["calibration"], empty], "gender", {}).plot()
+    assert list(curves.curves) == ["female", "male"]
+    assert "female, n = 90" in [text.get_text() for text in curves.ax_.get_legend().get_texts()]
+
+
+def test_perturbation_lines_start_at_the_clean_rate(found):
+    entries = [
+        one for one in found["perturbations"] if (one["perturbation"], one["metric"]) == ("jpeg", "fpr")
+    ]
+    display = PerturbationLines.from_entries(entries, "jpeg", {"dark": 12}, {}).plot()
+    assert display.severities == [0, 1, 3, 5]
+    assert display.groups["dark"][0][0] == pytest.approx(0.2)
+    assert "dark, n = 12" in [text.get_text() for text in display.ax_.get_legend().get_texts()]
+
+
+def test_remedies_that_would_cover_each_other_share_a_label():
+    methods = {
+        "1 a": {"gap": 0.1, "utility": 0.8},
+        "2 b": {"gap": 0.11, "utility": 0.79},
+        "3 c": {"gap": 0.3, "utility": 0.6},
+        "4 undefined": {"gap": float("nan"), "utility": 0.6},
+    }
+    before = {"gap": 0.4, "utility": 0.82}
+    display = FairnessUtility("FPR gap", "balanced accuracy", methods, before, {"3 c"}).plot()
+    shown = [text.get_text() for text in display.ax_.texts if text.get_text()]
+    assert shown[:2] == ["1, 2", "3"]
+    assert "as it is" in shown
+    assert "calls everything fake: 50\u00a0%" in shown
+
+
+def test_heat_table_escapes_names_and_darkens_with_the_value():
+    html = heat_table(
+        [("<b>", [Cell("1", "n 3\nn 4", 0.0), Cell("2", share=1.0), Cell("3", greyed=True)])], ["a"], "c"
+    )
+    assert "&lt;b&gt;" in html
+    assert "n 3<br>n 4" in html
+    shades = re.findall(r"background: (#\w{6})\"", html)
+    assert shades[0] == "#ffffff"
+    assert shades[1] < shades[0]
+    assert "repeating-linear-gradient" in html
