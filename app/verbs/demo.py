@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unmasked.app.progress import Reporter, print_result
 
+BIASED_BY = "skin_tone_group"  # the attribute whose gap the demo tries to close
 SOURCE = "FaceForensics++"  # what the demo trains on; the other datasets are never seen before the test
 
 # A dozen people and four steps: enough to see every stage at work, far too little to learn anything.
@@ -27,9 +28,10 @@ QUICK_CORPUS = {
     "wild_test": 2,
     "frames": 6,
 }
-# Videos as they reach a user: three changes at three strengths, on two crops of each video.
+# Videos as they reach a user: three changes at three strengths on two crops of each video, and all of it
+# re-encoded once.
 CHANGED = [
-    "perturbations=[jpeg,gaussian_blur,gaussian_noise]",
+    "perturbations=[jpeg,gaussian_blur,gaussian_noise,h264:4]",
     "severities=[1,3,5]",
     "perturbed_per_video=2",
 ]
@@ -121,15 +123,27 @@ def commands(config: Config) -> Iterator[tuple[str, list[str]]]:
     if config.quick:
         training += QUICK_TRAINING
     yield "train", ["--config", "ucf/demo", *training]
-    yield "predict", [detector, faces, f"out={result / 'predictions.parquet'}", *CHANGED]
+    yield (
+        "predict",
+        [
+            detector,
+            faces,
+            f"out={result / 'predictions.parquet'}",
+            f"manifest={out / 'manifest.parquet'}",
+            *CHANGED,
+        ],
+    )
     rules = "rules=[eer,fpr:0.10,fpr:0.05,fpr:0.01,youden]"
     yield "evaluate", [predictions, f"source={SOURCE}", rules, f"out={result}"]
+    yield "mitigate", [predictions, f"by=[{BIASED_BY}]", f"source={SOURCE}", f"out={result}"]
     yield (
         "fairness",
         [
             predictions,
-            "by=[gender,age,skin_tone_group]",
+            f"by=[gender,age,{BIASED_BY}]",
             f"thresholds={result / 'thresholds.json'}",
+            f"source={SOURCE}",
+            faces,
             f"out={result}",
         ],
     )
