@@ -147,7 +147,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
 
 
 def _measured(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The metrics with NaN for null, and what others published, where null is not a number but nothing said."""
+    """The metrics with NaN for null, and what others published, where null is nothing said."""
     stated = _json(folder / "published.json") or metrics
     return _with_nan(metrics) | {"published": stated.get("published")}
 
