@@ -100,7 +100,7 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
     lines = folder / "metrics.jsonl"
     return Run(
         folder=folder,
-        metrics=_measured(metrics),
+        metrics=_measured(metrics, folder),
         predictions=read_predictions(table) if predictions or table.is_file() else None,
         thresholds=_with_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
         records=[_parsed(line, lines) for line in _text(lines).splitlines() if line.strip()],
@@ -130,7 +130,7 @@ def read_collection(folder: Path) -> dict[str, Any]:
             f"{folder / 'metrics.json'} has no detectors, protocols and settings; "
             "run `unmasked evaluate` again"
         )
-    return _measured(metrics)
+    return _measured(metrics, folder)
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
@@ -146,9 +146,10 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def _measured(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The metrics with NaN for null; what is published is no measurement, and null there is nothing said."""
-    return _with_nan(metrics) | {"published": metrics.get("published")}
+def _measured(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The metrics with NaN for null, and what others published, where null is nothing said."""
+    stated = _json(folder / "published.json") or metrics
+    return _with_nan(metrics) | {"published": stated.get("published")}
 
 
 def _text(path: Path) -> str:

@@ -253,8 +253,8 @@ class _Tables:
 
     only: Collection[str]
     ranked: sparse.csr_array | None  # (2 T, C)
-    outcomes: Array | None  # (4, C)
-    terms: Array | None  # (3 + bins, C)
+    outcomes: sparse.csr_array | None  # (4, C)
+    terms: sparse.csr_array | None  # (3 + bins, C)
     widest: int
 
     @classmethod
@@ -307,6 +307,11 @@ def _coarse(sample: Sample) -> Array:
     return np.searchsorted(np.unique(np.concatenate(edges)), sample.score).astype(np.float64)
 
 
-def _sum_table(sample: Sample, terms: Array) -> Array:
-    """(K, N) terms of rows -> (K, C) sums over the rows of each cluster."""
-    return np.stack([np.bincount(sample.cluster, weights=term, minlength=sample.clusters) for term in terms])
+def _sum_table(sample: Sample, terms: Array) -> sparse.csr_array:
+    """(K, N) terms of rows -> (K, C) sums over the rows of each cluster.
+
+    Sparse although small: the product with a block of weights then stays in this thread, where BLAS would
+    start others for it, and wait for them on a machine that is busy.
+    """
+    sums = [np.bincount(sample.cluster, weights=term, minlength=sample.clusters) for term in terms]
+    return sparse.csr_array(np.stack(sums))

@@ -139,15 +139,10 @@ def _write_results(
     from unmasked.datasets.files import write_json
     from unmasked.evaluation.tables import result_tables
 
-    write_json(folder / "metrics.json", {**results, **_stated(published)})
+    write_json(folder / "metrics.json", results)
     _write_tables(folder, result_tables(results), published, results["settings"])
     if fitted is not None:
         write_json(folder / "thresholds.json", fitted.to_dict())
-
-
-def _stated(published: list[Published]) -> dict[str, Any]:
-    """What others published, for the report to show apart; nothing if none was asked for."""
-    return {"published": [one.model_dump(mode="json") for one in published]} if published else {}
 
 
 def _store_in_card(folder: Path, fitted: Fitted | None, detector: Scored) -> None:
@@ -187,9 +182,7 @@ def _write_collection(
     first = found[scored[0].name]["settings"]
     shared = ("n_boot", "seed", "confidence", "unit", "interval", "aggregation")
     settings = {key: first[key] for key in shared}
-    write_json(
-        folder / "metrics.json", {"detectors": detectors, **asked, "settings": settings, **_stated(published)}
-    )
+    write_json(folder / "metrics.json", {"detectors": detectors, **asked, "settings": settings})
     tables = protocol_tables(asked["protocols"])
     tables += [seed_table(asked["seeds"])] if asked["seeds"] else []
     _write_tables(folder, tables, published, {})
@@ -198,13 +191,19 @@ def _write_collection(
 def _write_tables(
     folder: Path, tables: list[Table], published: list[Published], settings: dict[str, Any]
 ) -> None:
-    from unmasked.datasets.files import write_text
+    from unmasked.datasets.files import write_json, write_text
     from unmasked.evaluation.published import published_table
     from unmasked.evaluation.tables import as_latex, as_markdown
 
     tables = [*tables, *(published_table(one, settings) for one in published)]
     write_text(folder / "metrics.md", as_markdown(tables))
     write_text(folder / "metrics.tex", as_latex(tables))
+    # In a file of its own, for the report: never among what was measured, nor left from an earlier run.
+    if published:
+        stated = [one.model_dump(mode="json") for one in published]
+        write_json(folder / "published.json", {"published": stated})
+    else:
+        (folder / "published.json").unlink(missing_ok=True)
 
 
 def folder_names(names: list[str]) -> dict[str, str]:
