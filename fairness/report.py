@@ -53,7 +53,9 @@ def section(found: Mapping[str, Any]) -> str:
 
     def short(name: str, audit: Mapping[str, Any]) -> Markup:
         caption = CAPTION if name == first else ""
-        return joined([answer(audit), _figures(audit, findings), caption, tables.by_group(audit, findings)])
+        return joined(
+            [answer(audit), _figures(audit, findings), caption, tables.by_group(audit, findings, short=True)]
+        )
 
     parts = [
         by_dataset(findings, short),
@@ -63,7 +65,7 @@ def section(found: Mapping[str, Any]) -> str:
         heading(3, "What this does not say"),
         caveats(findings.audits[first]["settings"]),
     ]
-    return with_own_ids(joined(parts))
+    return Markup(with_own_ids(joined(parts)))
 
 
 def page(found: Mapping[str, Any]) -> str:

@@ -59,7 +59,7 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
             assert curves.figure_ is not None
             drawn.append(svg(curves.figure_, alt=alt))
         if drawn:
-            few = sum("auc" in entry["compared"] for entry in found["groups"]) < 2
+            few = sum(bool(entry["compared"]) for entry in found["groups"]) < 2
             figures = side_by_side(drawn)
             shown = folded(figures, few)
             parts += [findings.heading(f"By {title(attribute)}"), shown]

@@ -16,6 +16,7 @@ from unmasked.fairness.verdicts import CLASSES, ORDER, title
 from unmasked.fairness.wording import (
     gap_text,
     is_missing,
+    listed,
     named,
     number,
     p_text,
@@ -23,6 +24,7 @@ from unmasked.fairness.wording import (
     points,
     points_only,
     share_text,
+    units,
 )
 
 
@@ -61,9 +63,8 @@ def answer(audit: Mapping[str, Any]) -> Markup:
     equal = [sentence for sentence, test in told if test["verdict"] == "equivalent"]
     if equal:
         parts.append(callout("good", bullets(equal), title="Shown to be about equal"))
-    rest = [sentence for sentence, test in told if test["verdict"] == "not enough data"]
-    if rest:
-        parts.append(callout("note", bullets(rest), title="Could not be compared"))
+    if rest := gaps_tested(audit, "not enough data"):
+        parts.append(callout("note", _too_few(rest, audit["settings"]), title="Could not be compared"))
     return joined([*parts, _worth_in_words(audit)])
 
 
@@ -191,6 +192,18 @@ def _open(tests: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
         for attribute, test in tests
     ]
     return record_table(rows, caption="")
+
+
+def _too_few(tests: Sequence[tuple[str, Mapping[str, Any]]], settings: Mapping[str, Any]) -> Markup:
+    """Which comparisons lack groups of sufficient size."""
+    lines = [
+        f"{_capital(COMPARED[metric])}, between groups of "
+        f"{listed([title(attribute) for attribute, test in tests if test['metric'] == metric])}: fewer than "
+        f"two have at least {settings['min_clusters']} {units(settings['unit'])} and "
+        f"{settings['min_samples']} frames."
+        for metric in dict.fromkeys(test["metric"] for _, test in tests)
+    ]
+    return bullets(lines)
 
 
 def _verdict_words(test: Mapping[str, Any]) -> str:

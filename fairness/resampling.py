@@ -136,22 +136,37 @@ def _summed(block: np.ndarray, table: np.ndarray, groups: int) -> np.ndarray:
 def _drawn_sums(
     table: np.ndarray, multiplicity: np.ndarray, sizes: np.ndarray, n_perm: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """`permuted_sums` of one stratum, drawn as random tables of kind by group with fixed margins.
-
-    Shuffling labels makes the number of units of each kind in each group multivariate hypergeometric.
-    """
+    """`permuted_sums` of one stratum from random tables."""
     total = np.zeros((n_perm, len(sizes), table.shape[1]))
-    room = np.tile(sizes, (n_perm, 1))  # units that each group still has to be given
-    for kind, units in enumerate(multiplicity):
-        left = np.full(n_perm, units)
-        beyond = room.sum(axis=1)
-        for group in range(len(sizes)):
-            beyond = beyond - room[:, group]
-            taken = left if group == len(sizes) - 1 else rng.hypergeometric(room[:, group], beyond, left)
-            room[:, group] -= taken
-            left = left - taken
-            total[:, group] += taken[:, None] * table[kind]
+    for kind, taken in enumerate(random_tables(multiplicity, np.tile(sizes, (n_perm, 1)), rng)):
+        total += taken[:, :, None] * table[kind]
     return total
+
+
+def random_tables(
+    multiplicity: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Tables of kind by group with fixed margins, a kind at a time, (n_perm, J).
+
+    Shuffling labels makes the number of units of each kind in each group multivariate hypergeometric: a
+    million single images are as cheap as their few hundred kinds.
+
+    Args:
+        multiplicity: (R,) units of each kind.
+        sizes: (n_perm, J) units of each group, summing to the same.
+        rng: source of randomness.
+    """
+    room = sizes.copy()  # units that each group still has to be given
+    for units in multiplicity:
+        left, beyond = np.full(len(room), units), room.sum(axis=1)
+        taken = np.empty_like(room)
+        for group in range(room.shape[1] - 1):
+            beyond = beyond - room[:, group]
+            taken[:, group] = rng.hypergeometric(room[:, group], beyond, left)
+            left = left - taken[:, group]
+        taken[:, -1] = left
+        room -= taken
+        yield taken
 
 
 def precision_weights(rows: np.ndarray, events: np.ndarray) -> np.ndarray:

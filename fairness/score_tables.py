@@ -7,6 +7,7 @@ the calibration bins. That is fine enough for a variance, and a resample of a mi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy import sparse
 
 from unmasked.evaluation.counts import CALIBRATION_BINS, RANKING, cumulated, levels_of, ratio
 from unmasked.fairness.metrics import BLOCK, SCORE_METRICS
+from unmasked.fairness.resampling import random_tables
 
 LEVELS = 250
 
@@ -84,6 +86,8 @@ def bootstrapped(
 ) -> np.ndarray:
     """(n, cells) counts by cell of units drawn with replacement inside each stratum.
 
+    Units of one row in the same cell are interchangeable, and whole cells of them are drawn at once.
+
     Args:
         cell: (N,) cell of each row.
         unit: (N,) unit of each row, 0 … C-1.
@@ -92,25 +96,90 @@ def bootstrapped(
         n: resamples.
         rng: source of randomness.
     """
-    if len(unit) == len(stratum):
-        # A row is a unit: units in the same cell are interchangeable, and whole cells can be drawn.
-        drawn = np.zeros((n, size))
-        of_row = stratum[unit]
-        for code in np.unique(of_row):
-            rows = np.bincount(cell[of_row == code], minlength=size)
-            drawn += rng.multinomial(int(rows.sum()), rows / rows.sum(), size=n)
-        return drawn
-    ones = np.ones(len(cell))
-    table = sparse.csr_matrix((ones, (cell, unit)), shape=(size, len(stratum)))
-    members = [np.flatnonzero(stratum == code) for code in np.unique(stratum)]
-    step = max(1, BLOCK // len(stratum))
+    total = np.zeros((n, size))
+    for part in _strata(cell, unit, stratum, size):
+        units = len(part.several) + int(part.alone.sum())
+        n_alone = rng.binomial(units, part.alone.sum() / units, size=n)
+        if part.alone.any():
+            total += rng.multinomial(n_alone, part.alone / part.alone.sum())
+        if len(part.several):
+            total += _drawn_units(part, units - n_alone, size, rng)
+    return total
+
+
+def permuted(
+    cell: np.ndarray,
+    unit: np.ndarray,
+    codes: np.ndarray,
+    stratum: np.ndarray,
+    size: int,
+    n: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """(n, J, cells) counts by cell of each group after shuffling group labels inside each stratum.
+
+    Args:
+        cell, unit, stratum, size, n, rng: as in `bootstrapped`.
+        codes: (C,) group of each unit, 0 … J-1, every one of them present.
+    """
+    groups = int(codes.max()) + 1
+    total = np.zeros((n, groups, size))
+    for part in _strata(cell, unit, stratum, size):
+        sizes = np.bincount(codes[part.member], minlength=groups)
+        # How many of each group's labels fall on units of several rows, and which of these get them.
+        of_several = rng.multivariate_hypergeometric(sizes, len(part.several), size=n)
+        if len(part.several):
+            for number, labels in enumerate(of_several):
+                shuffled = rng.permutation(np.repeat(np.arange(groups), labels))
+                place = shuffled[part.unit] * size + part.cell
+                total[number] += np.bincount(place, minlength=groups * size).reshape(groups, size)
+        present = np.flatnonzero(part.alone)
+        tables = random_tables(part.alone[present], sizes - of_several, rng)
+        for kind, taken in zip(present, tables, strict=True):
+            total[:, :, kind] += taken
+    return total
+
+
+@dataclass(frozen=True)
+class _Stratum:
+    """The units of one class composition: those of one row by cell, the others one by one."""
+
+    member: np.ndarray  # (C,) boolean
+    alone: np.ndarray  # (cells,) units of a single row
+    several: np.ndarray  # units of several rows
+    cell: np.ndarray  # (M,) cell of each of their rows
+    unit: np.ndarray  # (M,) place of its unit in `several`
+
+
+def _strata(cell: np.ndarray, unit: np.ndarray, stratum: np.ndarray, size: int) -> Iterator[_Stratum]:
+    single = np.bincount(unit, minlength=len(stratum)) == 1
+    for code in np.unique(stratum):
+        member = stratum == code
+        several = np.flatnonzero(member & ~single)
+        place = np.full(len(stratum), -1)
+        place[several] = np.arange(len(several))
+        rows = place[unit] >= 0
+        yield _Stratum(
+            member=member,
+            alone=np.bincount(cell[(member & single)[unit]], minlength=size),
+            several=several,
+            cell=cell[rows],
+            unit=place[unit[rows]],
+        )
+
+
+def _drawn_units(part: _Stratum, drawn: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, cells) counts of as many units as ``drawn`` (n,) says, drawn with replacement."""
+    units = len(part.several)
+    table = sparse.csr_matrix((np.ones(len(part.cell)), (part.cell, part.unit)), shape=(size, units))
+    step = max(1, BLOCK // units)
     blocks = []
-    for first in range(0, n, step):
-        weight = np.zeros((min(step, n - first), len(stratum)))
-        for row in weight:
-            for member in members:
-                row[member] = np.bincount(rng.integers(len(member), size=len(member)), minlength=len(member))
-        blocks.append((table @ weight.T).T)
+    for first in range(0, len(drawn), step):
+        weight = [
+            np.bincount(rng.integers(units, size=number), minlength=units)
+            for number in drawn[first : first + step]
+        ]
+        blocks.append((table @ np.stack(weight, axis=1).astype(np.float64)).T)
     return np.concatenate(blocks)
 
 

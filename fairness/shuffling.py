@@ -11,13 +11,12 @@ from unmasked.fairness.metrics import METRICS, SCORE_METRICS, needs, rates
 from unmasked.fairness.resampling import (
     gap,
     kinds,
-    permuted_codes,
     permuted_rates,
     permuted_sums,
     precision_weights,
     strata,
 )
-from unmasked.fairness.score_tables import Levels, metrics_of
+from unmasked.fairness.score_tables import Levels, metrics_of, permuted
 from unmasked.fairness.settings import Settings
 
 # Columns of a count table that hold a class.
@@ -106,12 +105,6 @@ def _permuted_scores(
 ) -> dict[str, np.ndarray]:
     """The ranking and calibration metrics of each group under permutations, each (permutations, groups)."""
     repeats = settings.scored(levels.rows, settings.n_perm)
-    groups, size = int(codes.max()) + 1, 2 * levels.size
-    found = []
-    for block in permuted_codes(codes, stratum, repeats, rng):
-        for shuffled in block:
-            place = shuffled.astype(np.int64)[unit] * size + cell
-            by_group = np.bincount(place, minlength=groups * size).reshape(groups, size)
-            found.append(by_group.astype(np.float64))
-    values = [metrics_of(by_group, levels) for by_group in found]
-    return {name: np.array([one[name] for one in values]).reshape(repeats, groups) for name in SCORE_METRICS}
+    counts = permuted(cell, unit, codes, stratum, 2 * levels.size, repeats, rng)
+    values = metrics_of(counts.reshape(-1, 2 * levels.size), levels)
+    return {name: values[name].reshape(repeats, -1) for name in SCORE_METRICS}

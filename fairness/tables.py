@@ -32,12 +32,20 @@ def gaps_tested(audit: Mapping[str, Any], verdict: str | None = None) -> list[tu
     ]
 
 
-def by_group(audit: Mapping[str, Any], findings: Findings) -> Markup:
-    """For each attribute a table of its groups' rates with intervals; the worst of a disparity is marked."""
+def by_group(audit: Mapping[str, Any], findings: Findings, *, short: bool = False) -> Markup:
+    """For each attribute a table of its groups' rates with intervals; the worst of a disparity is marked.
+
+    Args:
+        audit: of one dataset.
+        findings: for the groups' colours.
+        short: leave out attributes none of whose groups are large enough to be compared.
+    """
     shown = [name for name in SHOWN if name in audit["overall"]]
     columns = ["group", "videos: real + fake", *(_head(name) for name in shown)]
     parts = []
     for attribute, found in audit["attributes"].items():
+        if short and not any(entry["compared"] for entry in found["groups"]):
+            continue
         worst = {
             (test["worst_group"], SHOWN_FOR[test["metric"]])
             for test in found["tests"]
@@ -135,7 +143,11 @@ def _title(metric: str) -> str:
 def _group_cell(entry: Mapping[str, Any], colour: str) -> Markup:
     compared = {"fpr", "tpr"} & set(entry["compared"])
     name = swatch(colour, entry["group"])
-    return name if compared else Markup('{}<br><span class="soft">not compared</span>').format(name)
+    return (
+        name
+        if compared
+        else Markup('{}<br><span class="soft" style="white-space: nowrap">not compared</span>').format(name)
+    )
 
 
 def _row(name: str | Markup, entry: Mapping[str, Any], shown: list[str]) -> list[Any]:

@@ -95,6 +95,14 @@ def test_page_is_well_formed_with_headings_in_order_and_ids_used_once(read):
     assert len(read.ids) == len(set(read.ids))
 
 
+def test_page_of_one_dataset_has_headings_in_order_and_names_no_dataset_twice(found):
+    name, audit = next(iter(found["datasets"].items()))
+    read = Reader(page(audit))
+    assert list(read.text) == [part for part, _, _ in PARTS]
+    assert all(after <= before + 1 for before, after in zip(read.headings, read.headings[1:], strict=False))
+    assert f"{name}:" not in read["answer"]
+
+
 def test_page_needs_neither_network_nor_script_and_its_links_lead_somewhere(read, html):
     assert not {"script", "iframe", "object", "embed", "form", "img"} & read.tags
     assert all(address.startswith(("#", "data:")) for address in read.addresses)

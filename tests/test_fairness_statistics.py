@@ -19,7 +19,7 @@ from unmasked.fairness.resampling import (
     precision_weights,
     strata,
 )
-from unmasked.fairness.score_tables import bootstrapped, cross_auc, cut, exact_cross_auc, metrics_of
+from unmasked.fairness.score_tables import bootstrapped, cross_auc, cut, exact_cross_auc, metrics_of, permuted
 from unmasked.fairness.spread import between_group_spread
 
 
@@ -155,6 +155,22 @@ def test_resampled_levels_have_the_variance_of_resampled_units(scored, rows_per_
     found = metrics_of(drawn, levels)
     for name in SCORE_METRICS:
         assert found[name].std() == pytest.approx(expected[name].std(), rel=0.15), name
+
+
+def test_shuffled_levels_keep_margins_and_vary_as_shuffled_units():
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([np.ones(400, dtype=int), np.full(100, 6)])  # images, and videos of six frames
+    unit = np.repeat(np.arange(500), rows)
+    cell, codes = rng.integers(0, 8, len(unit)), rng.integers(0, 3, 500)
+    cell[unit >= 400] = unit[unit >= 400] % 8  # frames of a video are alike
+    found = permuted(cell, unit, codes, np.ones(500), 8, 2000, rng)
+    assert (found.sum(axis=1) == np.bincount(cell, minlength=8)).all()
+    expected = np.zeros((2000, 3, 8))
+    for number in range(2000):
+        shuffled = rng.permutation(codes)[unit]
+        expected[number] = np.bincount(shuffled * 8 + cell, minlength=24).reshape(3, 8)
+    np.testing.assert_allclose(found.mean(axis=0), expected.mean(axis=0), rtol=0.05)
+    np.testing.assert_allclose(found.std(axis=0), expected.std(axis=0), rtol=0.12)
 
 
 def test_histograms_and_calibration_count_every_row_once(scored):
