@@ -144,7 +144,8 @@ def _ranking(run: Run, row: Mapping[str, Any]) -> str:
     text = f"{where} it ranks a fake above a real video in {in_100(row['auc'])} of 100 pairs"
     low, high = row["ci"]
     if not isnan(low):
-        text += f" (95 % interval {100 * low:.0f} to {100 * high:.0f})"
+        digits = 1 if low > 0.99 else 0  # "100 to 100" would say nothing
+        text += f" (95 % interval {100 * low:.{digits}f} to {100 * high:.{digits}f})"
         if low <= CHANCE <= high:
             text += ", which cannot be told from guessing"
     if name != run.source and run.source is not None and not isnan(row["gap_ci"][0]):

@@ -138,19 +138,20 @@ def write(
     """Writes ``fairness.json``, ``fairness.html`` and the long tables; returns the path of the page.
 
     ``fairness.json`` is ``{"datasets": {NAME: Audit.to_dict()}, "skipped": {…: reason}}``, and what
-    ``more`` adds: see `unmasked.fairness.across`. The tables are ``by_group.csv`` and, where ``more`` is
-    given, ``gaps_by_stratum.csv``, ``gap_changes.csv`` and ``groups_by_perturbation.csv``.
+    ``more`` adds: see `unmasked.fairness.across`. The tables are ``by_group.csv``, ``gaps.csv`` (every
+    test with its gap, interval, p-values and verdict) and, where ``more`` is given, ``gaps_by_stratum.csv``, ``gap_changes.csv`` and ``groups_by_perturbation.csv``.
     """
     from unmasked.fairness.report import page
 
     found = joined(audits, skipped, more)
-    long = []
+    long, tests = [], []
     for name, audit in audits.items():
-        table = audit.to_long()
-        table.insert(0, "dataset", name)
-        long.append(table)
+        for tables, table in ((long, audit.to_long()), (tests, audit.tests.copy())):
+            table.insert(0, "dataset", name)
+            tables.append(table)
     write_json(Path(out) / "fairness.json", found)
     write_frame(pd.concat(long, ignore_index=True), Path(out) / "by_group.csv")
+    write_frame(pd.concat(tests, ignore_index=True), Path(out) / "gaps.csv")
     if more is not None:
         for name, table in long_tables.tables(found).items():
             write_frame(table, Path(out) / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -111,7 +112,8 @@ def run(config: Config) -> None:
         **_against(config, predictions, thresholds[0], audits),
     )
     more = across(predictions, audits, beside, detector=config.detector or None) | _mitigation(config.out)
-    page = write(audits, skipped, config.out, more=more)
+    made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
+    page = write(audits, skipped, config.out, more=more | {"made": made})
     for line in lines(audits, skipped, more):
         print_result(line)
     print_result(f"fairness report: {page}")
