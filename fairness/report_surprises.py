@@ -13,8 +13,8 @@ from unmasked.fairness.verdicts import EVENTS, people, title
 from unmasked.fairness.wording import change_text, is_missing, percent, points
 
 PICKED = (
-    "The worst of each part below, picked from many figures and not corrected for that: reasons to look "
-    "closer, not findings."
+    "The worst of each part of the fairness report, picked from many figures and not corrected for that: "
+    "reasons to look closer, not findings."
 )
 
 
