@@ -138,13 +138,15 @@ def write(
     """Writes ``fairness.json``, ``fairness.html`` and the long tables; returns the path of the page.
 
     ``fairness.json`` is ``{"datasets": {NAME: Audit.to_dict()}, "skipped": {…: reason}}``, and what
-    ``more`` adds: see `unmasked.fairness.across`. The tables are ``by_group.csv``, ``gaps.csv`` (every
-    test with its gap, interval, p-values and verdict) and, where ``more`` is given, ``gaps_by_stratum.csv``, ``gap_changes.csv`` and ``groups_by_perturbation.csv``.
+    ``more`` adds: see `unmasked.fairness.across`. The tables are ``by_group.csv``, ``gaps.csv`` (every test
+    with its gap, interval, p-values and verdict) and, where ``more`` is given, ``gaps_by_stratum.csv``,
+    ``gap_changes.csv`` and ``groups_by_perturbation.csv``.
     """
     from unmasked.fairness.report import page
 
     found = joined(audits, skipped, more)
-    long, tests = [], []
+    long: list[pd.DataFrame] = []
+    tests: list[pd.DataFrame] = []
     for name, audit in audits.items():
         for tables, table in ((long, audit.to_long()), (tests, audit.tests.copy())):
             table.insert(0, "dataset", name)
