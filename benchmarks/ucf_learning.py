@@ -100,13 +100,14 @@ def _print_table(runs: pd.DataFrame, source: str) -> None:
     print("\n| test split, level | UCF | plain | UCF − plain |\n|---|---|---|---|")
     for name in names:
         by_arm = runs.pivot(index="seed", columns="arm", values=name)
-        cells = [_mean(by_arm["ucf"]), _mean(by_arm["plain"]), _mean(by_arm["ucf"] - by_arm["plain"])]
+        cells = [_mean(by_arm["ucf"], 1), _mean(by_arm["plain"], 1), _mean(by_arm["ucf"] - by_arm["plain"])]
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-def _mean(values: pd.Series) -> str:
+def _mean(values: pd.Series, highest: float = np.inf) -> str:
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{values.mean():.3f} [{values.mean() - half:.3f}, {values.mean() + half:.3f}]"
+    low, high = values.mean() - half, min(values.mean() + half, highest)
+    return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
 
 
 if __name__ == "__main__":
