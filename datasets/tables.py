@@ -150,10 +150,10 @@ def _table_path(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the path of a .parquet or .csv file")
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"table {path} has the suffix {path.suffix!r}; give a .parquet or .csv file")
     if not path.is_file():
         raise InputError(f"table {path} does not exist; give the path of a .parquet or .csv file")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"table {path} has the suffix {path.suffix!r}; give a .parquet or .csv file")
     return path
 
 
