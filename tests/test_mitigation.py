@@ -171,7 +171,7 @@ def test_threshold_optimizer_says_that_it_is_randomised_and_shows_its_probabilit
     rule = fit_threshold_optimizer(fold_of(), 0.5, constraints="equalized_odds")
     assert rule.randomised
     assert "randomised" in rule.warnings[0]
-    for found in rule.to_dict()["groups"].values():
+    for found in rule.to_dict()["by_group"].values():
         assert sum(draw["probability"] for draw in found["draws"]) == pytest.approx(1)
     called = rule.probability(fold_of(seed=2))
     assert ((called > 0) & (called < 1)).any()
@@ -478,6 +478,11 @@ def test_every_method_has_its_entry_and_every_file_its_rows(tmp_path):
         *("gap_change", "gap_change_ci", "utility_change", "utility_change_ci", "levelling_down", "warning"),
     }
     assert all(keys <= set(entry) for entry in stored["methods"])
+    # What describes a rule takes no name from what it did.
+    for entry in stored["methods"]:
+        for found in (entry["before"], entry["after"]):
+            assert [each["group"] for each in found["groups"]] == ["light", "medium", "dark"]
+            assert 0 <= found["balanced_accuracy"] <= 1
     names = [entry["name"] for entry in stored["methods"] if entry["applied_to"] == "A"]
     assert names == [*mitigation.METHODS, "other training"]
     table = pd.read_csv(tmp_path / "mitigation.csv")
