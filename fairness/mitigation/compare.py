@@ -61,7 +61,8 @@ def before_after(
         ``before`` and ``after`` (gap, metrics over all, metrics by group), the paired changes of gap,
         balanced accuracy and TPR at the same FPR, each with a 95 % interval, and two flags: levelling down,
         and a gap that shrinks while balanced accuracy surely falls and rises in no group, as it does under
-        a rule that is just less use.
+        a rule that is just less use. ``worst_group_utility_change`` is what the group that was worst off
+        pays or gains in balanced accuracy: to accuse nobody of a group is to find none of its fakes.
     """
     judged = fold if rescored is None else fold.with_score(rescored)
     called = before.probability(fold), after.probability(judged)
@@ -90,6 +91,7 @@ def before_after(
             and paid.high < 0
             and all(b[UTILITY] <= a[UTILITY] for a, b in zip(then["groups"], now["groups"], strict=True))
         ),
+        "worst_group_utility_change": _of(now, then["worst_group"]) - _of(then, then["worst_group"]),
         **levelled(then, now, how.metric),
     }
 
@@ -221,6 +223,12 @@ def _outcome(fold: Fold, called: np.ndarray, compared: list[str], metric: str) -
             for name in fold.groups
         ],
     }
+
+
+def _of(outcome: dict[str, Any], group: str | None) -> float:
+    """The utility within a group; NaN where there is none."""
+    found = [each[UTILITY] for each in outcome["groups"] if each["group"] == group]
+    return found[0] if found else float("nan")
 
 
 def _confusion(label: np.ndarray, called: np.ndarray) -> Array:

@@ -120,6 +120,7 @@ def write(found: Mapping[str, Any], out: str | os.PathLike[str]) -> Path:
     return path
 
 
+WHO_PAYS = ("worst_group_gain", "best_group_gain", "worst_group_utility_change", "levelling_down")
 HEAD = ("attribute", "fitted_on", "applied_to", "name", "kind", "metric")
 
 
@@ -136,7 +137,7 @@ def table(found: Mapping[str, Any]) -> pd.DataFrame:
             row[f"{change}_low"], row[f"{change}_high"] = entry[f"{change}_ci"]
         utility = entry["utility"]
         row |= {f"{utility}_before": entry["before"][utility], f"{utility}_after": entry["after"][utility]}
-        row |= {name: entry[name] for name in ("worst_group_gain", "best_group_gain", "levelling_down")}
+        row |= {name: entry[name] for name in WHO_PAYS}
         rows.append(row | {"randomised": entry["randomised"], "warning": entry["warning"]})
     return pd.DataFrame(rows)
 
@@ -165,7 +166,7 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 COLUMNS = (
     *("method", "gap before", "gap after", "change", "balanced accuracy", "TPR at same FPR"),
-    *("worst-off group gains", "levelling down", "randomised"),
+    *("worst-off group gains", "its balanced accuracy", "levelling down", "randomised"),
 )
 
 
@@ -181,6 +182,7 @@ def cells(entry: Mapping[str, Any]) -> list[str]:
         _changed(entry["utility_change"], entry["utility_change_ci"]),
         _changed(entry["tpr_change_at_same_fpr"], entry["tpr_change_at_same_fpr_ci"]),
         "–" if group is None else f"{group} {_signed(entry['worst_group_gain'])}",
+        _signed(entry["worst_group_utility_change"]),
         "YES" if entry["levelling_down"] else "no",
         "yes" if entry["randomised"] else "no",
     ]
@@ -209,10 +211,17 @@ def _retrained(
 
 
 def _warned(entry: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """What was found, with a warning where the gap shrank because the rule is less use to everyone."""
-    if not found["no_group_gains_utility"]:
-        return found
-    return found | {"warning": "; ".join(filter(None, (LESS_USE, entry["warning"])))}
+    """What was found, with a warning where the gap shrank at the cost of those it is about, or of all."""
+    warnings = []
+    paid = found["worst_group_utility_change"]
+    if found["no_group_gains_utility"]:
+        warnings.append(LESS_USE)
+    elif found["gap_change"] < 0 and paid < -1e-9:
+        warnings.append(
+            f"the gap shrinks, but balanced accuracy among {found['before']['worst_group']}, who were worst "
+            f"off, falls by {-100 * paid:.1f} points on {entry['applied_to']}"
+        )
+    return found | {"warning": "; ".join(filter(None, (*warnings, entry["warning"])))}
 
 
 def _head(

@@ -106,7 +106,7 @@ class OptimizedThresholds:
         """The draws by group."""
         return {
             "constraints": self.constraints,
-            "groups": {name: mixture.to_dict() for name, mixture in self.mixtures.items()},
+            "by_group": {name: mixture.to_dict() for name, mixture in self.mixtures.items()},
             "pooled": self.pooled,
         }
 
