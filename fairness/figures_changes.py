@@ -155,7 +155,8 @@ class FairnessUtility:
         return [(end, ", ".join(places), bad) for end, places, bad in found]
 
     def _dress(self, ax: Axes) -> None:
-        widest = max([self.before["gap"], *(found["gap"] for found in self.methods.values()), 0.1])
+        gaps = [self.before["gap"], *(found["gap"] for found in self.methods.values())]
+        widest = max([gap for gap in gaps if not np.isnan(gap)] + [0.1])
         step = 0.05 if widest < 0.2 else 0.1 if widest < 0.5 else 0.25
         ticks = np.arange(0, widest * 1.1 + step, step)
         ax.set_xticks(ticks, [f"{100 * tick:.0f}" for tick in ticks], fontsize=8)

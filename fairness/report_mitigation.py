@@ -32,7 +32,7 @@ NAMES = {
 }
 UTILITY = "balanced_accuracy"
 INTRO = (
-    "Each remedy was fitted on data other than what it is judged on. Up is more useful, left is fairer; a "
+    "Each remedy was fitted on data other than what it is judged on. In a figure, up is more useful and left fairer; a "
     "remedy is worth having if it goes left without going down. Hollow: it narrows the gap "
     "without anybody gaining (levelling down)."
 )
@@ -68,7 +68,7 @@ def _warnings(methods: Sequence[Mapping[str, Any]]) -> list[str]:
         if one.get("randomised"):
             warnings.append("it draws lots, so the same video can get two answers")
         for warning in warnings:
-            about.setdefault(warning, []).append(_name(one))
+            about.setdefault(warning.rstrip("."), []).append(_name(one))
     return [f"{listed(list(dict.fromkeys(names)))}: {warning}." for warning, names in about.items()]
 
 
@@ -77,6 +77,8 @@ def _figure(methods: Sequence[Mapping[str, Any]]) -> Markup:
     useful = methods[0].get("utility", UTILITY)
     names = [f"{place} {_name(one)}" for place, one in enumerate(methods, start=1)]
     before = methods[0]["before"]
+    if is_missing(before["gap"]) or is_missing(before[useful]):
+        return aside("Fewer than two groups are large enough to be compared: no figure of gap against use.")
     display = FairnessUtility(
         gap=gap,
         utility=utility,

@@ -62,7 +62,12 @@ def test_tables_of_the_demo_agree_with_each_other(study):
     scored = faces[(faces["status"] == "ok") & faces["split"].isin(["val", "test"])]
     is_changed = predictions["perturbation"].notna()
     assert len(predictions[~is_changed]) == len(scored)
-    assert set(predictions.loc[is_changed, "perturbation"]) == {"jpeg", "gaussian_blur", "gaussian_noise"}
+    assert set(predictions.loc[is_changed, "perturbation"]) == {
+        "jpeg",
+        "gaussian_blur",
+        "gaussian_noise",
+        "h264",
+    }
     truth = json.loads((out / "corpus" / "truth.json").read_text())
     assert truth["config"]["bias"] == ""
     metrics = json.loads((out / "run" / "metrics.json").read_text())

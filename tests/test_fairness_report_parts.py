@@ -1,5 +1,6 @@
 """Every part of the fairness report: what it says, that it stands alone, and what its figures hold."""
 
+import copy
 import json
 import re
 from html.parser import HTMLParser
@@ -200,6 +201,16 @@ def test_mitigation_tells_price_levelling_down_and_lots(read):
     assert "only others lose (levelling down)" in text
     assert "the same video can get two answers" in text
     assert "with no group known" in text
+
+
+def test_mitigation_without_groups_to_compare_has_a_table_and_no_figure(found):
+    unknown = copy.deepcopy(found)
+    for one in unknown["mitigation"]["methods"]:
+        one["before"] |= {"gap": float("nan")}
+        one["after"] |= {"gap": float("nan")}
+    text = Reader(page(unknown))["mitigation"]
+    assert "no figure of gap against use" in text
+    assert "1 a threshold for each group –" in text
 
 
 def test_section_is_a_fragment_that_links_to_the_report_and_to_its_parts(found):

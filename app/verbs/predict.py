@@ -27,7 +27,8 @@ class Config(BaseModel):
     batch_size: int = Field(64, ge=1, description="images at a time")
     device: str = Field("auto", description="auto, cpu, cuda, …")
     precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="bf16 is several times as fast on hardware that has it; single scores differ by up to 0.1"
+        "fp32",
+        description="bf16 is several times as fast on hardware that has it; single scores differ by up to 0.1",
     )
     perturbations: tuple[str, ...] = Field(
         (),
