@@ -32,8 +32,8 @@ NAMES = {
 }
 UTILITY = "balanced_accuracy"
 INTRO = (
-    "Each remedy was fitted on data other than what it is judged on. In a figure, up is more useful and left fairer; a "
-    "remedy is worth having if it goes left without going down. Hollow: it narrows the gap "
+    "Each remedy was fitted on data other than what it is judged on. In a figure, up is more useful and left "
+    "fairer; a remedy is worth having if it goes left without going down. Hollow: it narrows the gap "
     "without anybody gaining (levelling down)."
 )
 

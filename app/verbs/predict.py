@@ -28,7 +28,7 @@ class Config(BaseModel):
     device: str = Field("auto", description="auto, cpu, cuda, …")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
-        description="bf16 is several times as fast on hardware that has it; single scores differ by up to 0.1",
+        description="bf16 is several times as fast where hardware has it; single scores differ by up to 0.1",
     )
     perturbations: tuple[str, ...] = Field(
         (),
