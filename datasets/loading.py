@@ -48,12 +48,12 @@ def evenly_sampled(faces: pd.DataFrame, per_video: int | None) -> pd.DataFrame:
         return faces
     ordered = faces.sort_values([*VIDEO, "frame", "face"], kind="stable")
     videos = ordered.groupby(VIDEO, sort=False, dropna=False)
-    position, count = videos.cumcount(), videos["frame"].transform("size")
+    position, count = videos.cumcount().to_numpy(), videos["frame"].transform("size").to_numpy()
     # Row i of n is kept if it is the nearest one to some point of linspace(0, n - 1, per_video).
-    kept = pd.Series(True, index=ordered.index)
-    for n in count[count > per_video].unique():
+    kept = np.ones(len(ordered), dtype=bool)
+    for n in np.unique(count[count > per_video]):
         chosen = np.linspace(0, n - 1, per_video).round().astype(int)
-        kept[count == n] = position[count == n].isin(chosen)
+        kept[count == n] = np.isin(position[count == n], chosen)
     return ordered[kept].sort_index().reset_index(drop=True)
 
 

@@ -172,7 +172,8 @@ def test_clean_rows_are_those_of_a_plain_prediction_and_perturbed_ones_follow(st
     both = scored(faces, root, settings, manifest=manifest)
     pd.testing.assert_frame_equal(both.iloc[: len(plain)], plain)
     moved = both.iloc[len(plain) :]
-    assert list(moved.groupby(["perturbation", "severity"], sort=False).groups) == [
+    conditions = moved[["perturbation", "severity"]].drop_duplicates()
+    assert list(conditions.itertuples(index=False, name=None)) == [
         ("jpeg", 1),
         ("jpeg", 4),
         ("gaussian_noise@frame", 1),
