@@ -84,7 +84,7 @@ class CalibrationDisplay(Display):
         self.bars_ = self.ax_.errorbar(
             self.score,
             self.share,
-            yerr=[self.share - self.low, self.high - self.share],
+            yerr=np.stack([self.share - self.low, self.high - self.share]),
             fmt="o",
             color=colour,
             linewidth=1,
