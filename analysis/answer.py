@@ -10,6 +10,7 @@ from typing import Any
 from unmasked.analysis.results import Run
 from unmasked.evaluation.page import Kind
 from unmasked.fairness.verdicts import people
+from unmasked.fairness.wording import listed
 
 SMALL_LOSS = 0.05  # AUC; a loss shown to be smaller is called none
 CHANCE = 0.5
@@ -226,12 +227,3 @@ def audits(run: Run) -> dict[str, Any]:
     if run.fairness is None:
         return {}
     return run.fairness.get("datasets", {"": run.fairness})
-
-
-def listed(names: list[str]) -> str:
-    """Names in a sentence.
-
-    >>> listed(["A", "B", "C"])
-    'A, B and C'
-    """
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from unmasked.analysis.display import CHANCE, NARROW, Display, legend_below, new_axes, number
+from unmasked.analysis.display import CHANCE, NARROW, Display, legend_below, new_axes
 from unmasked.evaluation.counts import CALIBRATION_BINS
 from unmasked.evaluation.metrics import expected_calibration_error
 from unmasked.evaluation.page import group_colours
+from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.answer import CHANCE, in_100, listed
-from unmasked.analysis.display import ends, number
+from unmasked.analysis.answer import CHANCE, in_100
+from unmasked.analysis.display import ends
 from unmasked.analysis.figures_matrix import cross_dataset
 from unmasked.analysis.gallery import Drawing, matrix_drawing, write_figures
 from unmasked.analysis.markup import rendered
@@ -20,6 +20,7 @@ from unmasked.analysis.results import read_collection
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.page import Section, render_page, table
 from unmasked.evaluation.seeds import seed_table
+from unmasked.fairness.wording import listed, number
 
 Row = Mapping[str, Any]
 

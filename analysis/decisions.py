@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from math import isnan, nan
 from typing import Any
 
-from unmasked.analysis.answer import in_100, listed
-from unmasked.analysis.display import ends, number
+from unmasked.analysis.answer import in_100
+from unmasked.analysis.display import ends
 from unmasked.analysis.figures_decisions import Realised
 from unmasked.analysis.results import Run
+from unmasked.fairness.wording import listed, number
 
 RULES = {
     "eer": "errors of both kinds equal",

@@ -6,6 +6,7 @@ from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
 from unmasked.evaluation.page import NOT_ENOUGH
+from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,11 +97,6 @@ def line_label(name: str, metric: str, value: float, low: float, high: float) ->
         return f"{name}: {NOT_ENOUGH}"
     interval = "" if isnan(low) else f" [{low:.2f}, {high:.2f}]"
     return f"{name}: {metric} {value:.2f}{interval}"
-
-
-def number(value: Any) -> float:
-    """A float; NaN for the null that JSON has in NaN's place."""
-    return nan if value is None else float(value)
 
 
 def ends(interval: Any) -> tuple[float, float]:

@@ -24,9 +24,9 @@ from unmasked.analysis.display import (
     legend_below,
     line_style,
     new_axes,
-    number,
 )
 from unmasked.evaluation.page import NOT_ENOUGH, group_colours
+from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

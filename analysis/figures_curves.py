@@ -50,12 +50,9 @@ class RocDisplay(Display):
         cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
     ) -> RocDisplay:
         """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
-        stored = {}
-        for name in _ordered(curves, results):
-            part = curves[name][level]
-            low, high = _interval(results, name, level, "auc")
-            summary = {"auc": part["auc"], "low": low, "high": high, **part["n"]}
-            stored[name] = {**part["roc"], "band": part.get("band", NO_BAND), **summary}
+        stored = _stored(curves, results, level, "roc", "auc")
+        for name, curve in stored.items():
+            curve["band"] = curves[name][level].get("band", NO_BAND)
         return cls(stored, level)
 
     def table(self) -> pd.DataFrame:
@@ -183,12 +180,7 @@ class PrecisionRecallDisplay(Display):
         cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
     ) -> PrecisionRecallDisplay:
         """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
-        stored = {}
-        for name in _ordered(curves, results):
-            part = curves[name][level]
-            low, high = _interval(results, name, level, "ap")
-            stored[name] = {**part["pr"], "ap": part["ap"], "low": low, "high": high, **part["n"]}
-        return cls(stored, level)
+        return cls(_stored(curves, results, level, "pr", "ap"), level)
 
     def table(self) -> pd.DataFrame:
         """The points of the curves, with the share of fakes that chance has."""
@@ -223,6 +215,18 @@ class PrecisionRecallDisplay(Display):
         self.ax_.set_ylabel("share of “fake” calls that are right (precision)")
         legend_below(self.ax_)
         return self
+
+
+def _stored(
+    curves: Mapping[str, Any], results: Mapping[str, Any] | None, level: str, shape: str, metric: str
+) -> dict[str, dict[str, Any]]:
+    """By dataset the points of a curve, the metric that sums it up with its interval, and the counts."""
+    stored = {}
+    for name in _ordered(curves, results):
+        part = curves[name][level]
+        low, high = _interval(results, name, level, metric)
+        stored[name] = {**part[shape], metric: part[metric], "low": low, "high": high, **part["n"]}
+    return stored
 
 
 def _ordered(curves: Mapping[str, Any], results: Mapping[str, Any] | None) -> list[str]:

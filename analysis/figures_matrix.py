@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from unmasked.analysis.display import Display, ends, new_axes, number
+from unmasked.analysis.display import Display, ends, new_axes
 from unmasked.evaluation.page import NOT_ENOUGH
+from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -19,9 +19,9 @@ from unmasked.analysis.display import (
     legend_below,
     line_style,
     new_panels,
-    number,
 )
 from unmasked.evaluation.page import group_colours
+from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from unmasked.analysis.calibration import CalibrationDisplay
 from unmasked.analysis.decisions import realised, rule_name
-from unmasked.analysis.display import number
 from unmasked.analysis.figures import DotDisplay, ScoreDisplay
 from unmasked.analysis.figures_curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
 from unmasked.analysis.figures_decisions import RiskCoverageDisplay, TransferDisplay
@@ -26,6 +25,7 @@ from unmasked.analysis.robustness import changes, setting_list, severity
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.curves import curves, score_histogram
 from unmasked.evaluation.page import svg_document, svg_inside
+from unmasked.fairness.wording import number
 
 BINS = 12
 BAND_RESAMPLES = 500

@@ -9,9 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.display import ends, number
+from unmasked.analysis.display import ends
 from unmasked.analysis.figures import Dot
 from unmasked.evaluation.page import NOT_ENOUGH, environment
+from unmasked.fairness.wording import number
 
 TEMPLATES = Path(__file__).parent / "templates"
 

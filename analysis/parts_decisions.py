@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.answer import in_100, listed
+from unmasked.analysis.answer import in_100
 from unmasked.analysis.decisions import (
     broken_promises,
     expected,
@@ -19,11 +19,12 @@ from unmasked.analysis.decisions import (
     rule_name,
     threshold_words,
 )
-from unmasked.analysis.display import ends, number
+from unmasked.analysis.display import ends
 from unmasked.analysis.gallery import Drawing, of_kind
 from unmasked.analysis.markup import of, points, rendered, side_by_side, two_lines_of
 from unmasked.analysis.results import Run
 from unmasked.evaluation.page import table
+from unmasked.fairness.wording import listed, number
 
 Figures = Mapping[str, Drawing]
 FPR, TPR = "reals called fake (FPR)", "fakes found (TPR)"

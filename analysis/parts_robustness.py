@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.display import ends, number
+from unmasked.analysis.display import ends
 from unmasked.analysis.figures_robustness import clean
 from unmasked.analysis.gallery import Drawing, of_kind
 from unmasked.analysis.markup import points, rendered, side_by_side
@@ -25,6 +25,7 @@ from unmasked.analysis.robustness import (
 )
 from unmasked.evaluation.page import table
 from unmasked.evaluation.robustness import AUC_STILL, RATE_DRIFTS
+from unmasked.fairness.wording import number
 
 COLUMNS = {"auc": "AUC", "fpr": "reals called fake (FPR)", "tpr": "fakes found (TPR)"}
 TOLD = 3  # sentences about a drift that the AUC hides

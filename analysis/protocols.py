@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.display import number
 from unmasked.analysis.markup import two_lines_of
 from unmasked.evaluation.page import table
 from unmasked.evaluation.published import HEADING, Published, published_table
 from unmasked.evaluation.tables import Table
+from unmasked.fairness.wording import number
 
 PROTOCOLS = {
     "leave_one_method_out": "A method that training left out",

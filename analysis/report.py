@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from unmasked.analysis.answer import Answer, answer, audits, in_100, listed
+from unmasked.analysis.answer import Answer, answer, audits, in_100
 from unmasked.analysis.decisions import threshold_words
 from unmasked.analysis.figures import TrainingDisplay
 from unmasked.analysis.gallery import Drawing, gallery, write_figures
@@ -21,9 +21,10 @@ from unmasked.analysis.parts_robustness import robustness_part
 from unmasked.analysis.results import Run, read_run
 from unmasked.analysis.robustness import worst_words
 from unmasked.datasets.files import write_text
-from unmasked.evaluation.evaluate import markdown_table
 from unmasked.evaluation.page import Section, callout, render_page, svg, table
+from unmasked.evaluation.tables import matrix_table
 from unmasked.fairness.verdicts import people, title
+from unmasked.fairness.wording import listed
 
 PREVALENCE = 0.001  # a fake in a thousand videos, for the sake of an example
 LOSSES = ("train/overall", "train/common", "train/specific", "train/reconstruction", "train/contrastive")
@@ -85,7 +86,7 @@ def model_card(run: Run) -> str:
     # Markdown is not HTML: nothing is escaped, and nothing in it is executed.
     plain = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True)
     return plain.get_template("model_card.md").render(
-        run=run, answer=answer(run), facts=list(_facts(run)), table=markdown_table(run.metrics)
+        run=run, answer=answer(run), facts=list(_facts(run)), table=matrix_table(run.metrics).body()
     )
 
 

@@ -8,10 +8,11 @@ from math import isnan
 from typing import Any
 
 from unmasked.analysis.answer import in_100
-from unmasked.analysis.display import ends, number
+from unmasked.analysis.display import ends
 from unmasked.analysis.figures_robustness import clean
 from unmasked.analysis.results import Run
-from unmasked.evaluation.robustness import AUC_STILL, RATE_DRIFTS
+from unmasked.evaluation.robustness import hides_drift
+from unmasked.fairness.wording import number
 
 TITLES = {
     "jpeg": "JPEG compression",
@@ -78,7 +79,7 @@ def hidden(records: Iterable[Record]) -> list[tuple[Record, str]]:
 
     The AUC moves by at most 0.02; FPR or TPR by at least 0.05, and the interval of that change leaves out 0.
     """
-    found = [(record, rate) for record in records for rate in EVENTS if _is_hidden(record, rate)]
+    found = [(record, rate) for record in records for rate in EVENTS if hides_drift(record, rate)]
     return sorted(found, key=lambda pair: -abs(pair[0][f"{pair[1]}_change"]))
 
 
@@ -155,11 +156,6 @@ def setting_list(records: Iterable[Record]) -> str:
     words = {record["severity"]: record["setting"] for record in records if record.get("setting")}
     told = "; ".join(f"{severity}: {words[severity]}" for severity in sorted(words))
     return f"Severity {told}." if told else ""
-
-
-def _is_hidden(record: Record, rate: str) -> bool:
-    moved = number(record["auc_change"]), number(record[f"{rate}_change"])
-    return _is_shown(record, rate) and abs(moved[0]) <= AUC_STILL and abs(moved[1]) >= RATE_DRIFTS
 
 
 def _is_shown(record: Record, rate: str) -> bool:

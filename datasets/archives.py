@@ -41,11 +41,6 @@ class ArchiveError(InputError):
     """An archive, or a sequence in it, that is not read: hostile, cut short, or absent."""
 
 
-def is_archive(name: str | os.PathLike[str]) -> bool:
-    """Whether the name is that of a tar archive we read."""
-    return os.fspath(name).lower().endswith(ARCHIVE_SUFFIXES)
-
-
 def is_image(name: str | os.PathLike[str]) -> bool:
     """Whether the name is that of an image file; hidden files (``._1.png``) are not."""
     base = os.fspath(name).replace("\\", "/").rsplit("/", 1)[-1]

@@ -18,7 +18,6 @@ from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numb
 from unmasked.evaluation.metrics import TOP_K, Aggregation
 from unmasked.evaluation.predictions import evaluated_rows, validated
 from unmasked.evaluation.robustness import robustness
-from unmasked.evaluation.tables import matrix_table
 from unmasked.evaluation.thresholds import Threshold
 
 LEVELS = ("frame", "video")
@@ -106,11 +105,6 @@ def evaluate(
     results = {"datasets": blocks, "matrix": _matrix(blocks, draws, source), "settings": settings}
     drift = robustness(predictions, applied.operating, n_boot=n_boot, seed=seed, aggregation=aggregation)
     return {**results, "robustness": drift} if drift else results
-
-
-def markdown_table(results: Mapping[str, Any]) -> str:
-    """The cross-dataset matrix of `evaluate` as a Markdown table, with what the numbers rest on below it."""
-    return matrix_table(results).body()
 
 
 def _check_classes(rows: pd.DataFrame) -> None:

@@ -21,7 +21,7 @@ from unmasked.evaluation.abstention import Band, fit_band
 from unmasked.evaluation.calibration import KINDS, Calibration, fit_calibration
 from unmasked.evaluation.levels import check_one_detector
 from unmasked.evaluation.metrics import Aggregation, video_scores
-from unmasked.evaluation.predictions import validated
+from unmasked.evaluation.predictions import is_perturbed, validated
 from unmasked.evaluation.thresholds import RULES, Threshold, fit
 
 
@@ -137,8 +137,7 @@ def calibration_rows(
     """
     rows = validated(predictions)
     marked = rows[rows["split"] == split] if "split" in rows else rows.iloc[:0]
-    if "perturbation" in marked:
-        marked = marked[marked["perturbation"].isna() | marked["perturbation"].isin(["", "none"])]
+    marked = marked[~is_perturbed(marked)]
     found = sorted(marked["dataset"].unique())
     if dataset is None and len(found) == 1:
         dataset = found[0]

@@ -116,7 +116,7 @@ def evaluated_rows(predictions: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     fitting thresholds. Rows without a split count as test. Perturbed rows answer another question.
     """
     notes = _notes(predictions)
-    if "perturbation" in predictions and (perturbed := _is_perturbed(predictions)).any():
+    if (perturbed := is_perturbed(predictions)).any():
         predictions = predictions[~perturbed]
         notes.append(f"{int(perturbed.sum())} rows of perturbed crops are left out")
         if predictions.empty:
@@ -270,6 +270,8 @@ def _notes(predictions: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _is_perturbed(predictions: pd.DataFrame) -> pd.Series:
-    named = predictions["perturbation"]
-    return named.notna() & ~named.isin(["", "none"])
+def is_perturbed(predictions: pd.DataFrame) -> pd.Series:
+    """Whether a row is of a perturbed crop."""
+    if "perturbation" not in predictions:
+        return pd.Series(False, index=predictions.index)
+    return predictions["perturbation"].notna() & ~predictions["perturbation"].isin(["", "none"])

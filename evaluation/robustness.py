@@ -25,9 +25,10 @@ from unmasked.evaluation.intervals import (
     percentile_interval,
     resample,
 )
+from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.perturbations import setting_words, split_label
-from unmasked.evaluation.predictions import evaluated_rows
+from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
 from unmasked.evaluation.thresholds import Threshold
 
 Draws = dict[str, Array]
@@ -101,13 +102,12 @@ def robustness(
 def reading(records: Iterable[Mapping[str, Any]]) -> str:
     """One line: where AUC hides the drift, worst first, or that it does so nowhere; "" without records.
 
-    AUC hides it where it moves by at most 0.02 while FPR or TPR at the stored threshold moves by at least
-    0.05 and the interval of that change leaves out 0.
+    See `hides_drift` for what hiding means.
     """
     records = list(records)
     if not records:
         return ""
-    hidden = [(record, rate) for record in records for rate in ("fpr", "tpr") if _is_hidden(record, rate)]
+    hidden = [(record, rate) for record in records for rate in ("fpr", "tpr") if hides_drift(record, rate)]
     if not hidden:
         return (
             f"AUC hides the drift nowhere: in none of {len(records)} comparisons does it stay within "
@@ -124,7 +124,8 @@ def reading(records: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def _is_hidden(record: Mapping[str, Any], rate: str) -> bool:
+def hides_drift(record: Mapping[str, Any], rate: str) -> bool:
+    """Whether AUC stays, within `AUC_STILL`, while the rate (fpr or tpr) surely moves by `RATE_DRIFTS`."""
     low, high = record[f"{rate}_change_ci"]
     return (
         abs(record["auc_change"]) <= AUC_STILL
@@ -137,10 +138,11 @@ def _pairs(
     predictions: pd.DataFrame,
 ) -> Iterator[tuple[tuple[str, str, float], pd.DataFrame, pd.DataFrame]]:
     """(dataset, label, severity) with the clean and the perturbed rows of the same crops, in one order."""
-    if "perturbation" not in predictions or not (is_perturbed := _is_perturbed(predictions)).any():
+    is_moved = is_perturbed(predictions)
+    if not is_moved.any():
         return
     clean, _ = evaluated_rows(predictions)
-    perturbed = predictions[is_perturbed]
+    perturbed = predictions[is_moved]
     if "split" in clean:
         perturbed = perturbed[perturbed["split"].isin(clean["split"].unique())]
     if "severity" not in perturbed:
@@ -164,20 +166,12 @@ def _pairs(
         yield (str(dataset), str(label), float(severity)), clean.iloc[order], paired.drop(columns=_CODE)
 
 
-def _is_perturbed(predictions: pd.DataFrame) -> pd.Series:
-    named = predictions["perturbation"]
-    return named.notna() & ~named.isin(["", "none"])
-
-
 def _draws(sample: Sample, cut: float, n_boot: int, seed: list[int]) -> Draws:
     return resample(sample, cut, n_boot=n_boot, seed=np.random.default_rng(seed), only=SHOWN)
 
 
 def _samples(clean: pd.DataFrame, perturbed: pd.DataFrame, aggregation: Aggregation) -> tuple[Sample, Sample]:
     """The videos of both, in one order and with the same clusters, so that a seed draws the same ones."""
-    # Here, since `evaluate` imports this file.
-    from unmasked.evaluation.levels import clusters_of
-
     before, after = (video_scores(rows, aggregation) for rows in (clean, perturbed))
     assert (before["video"].to_numpy() == after["video"].to_numpy()).all()
     sample = Sample.of(before["label"], before["score"], clusters_of(before))

@@ -6,7 +6,7 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import video_scores
-from unmasked.fairness.selection import is_perturbed
+from unmasked.evaluation.predictions import is_perturbed
 
 
 def with_scores_of(predictions: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import video_scores
+from unmasked.evaluation.predictions import is_perturbed
 from unmasked.fairness.audit import check_rows
 from unmasked.fairness.groups import UNKNOWN, check_groups, check_one_group, group_columns
 from unmasked.fairness.slices import Rows
@@ -138,13 +139,6 @@ def tested(table: pd.DataFrame) -> pd.DataFrame:
     if "split" in table and (table["split"] == "test").any():
         return table[table["split"] == "test"]
     return table
-
-
-def is_perturbed(table: pd.DataFrame) -> pd.Series:
-    """Whether a row is of a perturbed crop."""
-    if "perturbation" not in table:
-        return pd.Series(False, index=table.index)
-    return table["perturbation"].notna() & ~table["perturbation"].isin(["", "none"])
 
 
 def with_median_qualities(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,10 +13,11 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.evaluation import evaluate as module
 from unmasked.evaluation.curves import curves, score_histogram
-from unmasked.evaluation.evaluate import evaluate, markdown_table
+from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.fitted import fit_threshold
 from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import METRICS
+from unmasked.evaluation.tables import matrix_table
 from unmasked.evaluation.thresholds import Threshold
 
 
@@ -234,7 +235,7 @@ def test_the_numbers_of_the_bench_stand_apart(predictions, results):
 
 
 def test_the_table_in_words_has_a_row_a_dataset_and_says_what_it_rests_on(results):
-    lines = markdown_table(results).splitlines()
+    lines = matrix_table(results).body().splitlines()
     assert lines[2].startswith("| FF++ | FF++ | 30 + 30 | ")
     assert len({line.count("|") for line in lines[:5]}) == 1
     assert "Checkpoint selection: not stated" in lines[-1]
@@ -243,7 +244,7 @@ def test_the_table_in_words_has_a_row_a_dataset_and_says_what_it_rests_on(result
 
 def test_missing_numbers_are_shown_as_not_enough_data(predictions):
     found = evaluate(predictions[predictions["dataset"] == "Wild"], n_boot=0)
-    assert "not enough data" in markdown_table(found)
+    assert "not enough data" in matrix_table(found).body()
 
 
 def test_curves_keep_their_area_when_thinned(predictions):

@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 from report_fakes import SOURCE, UNSEEN, Reader, table_of, write_run
 
-from unmasked.analysis.answer import answer, in_100, listed
+from unmasked.analysis.answer import answer, in_100
 from unmasked.analysis.explanation import Explanation, write_explanation
 from unmasked.analysis.report import page, write_report
 from unmasked.analysis.results import read_run
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.evaluation.evaluate import evaluate
+from unmasked.fairness.wording import listed
 
 SECTIONS = ["answer", "done", "datasets", "curves", "thresholds", "robustness", "abstention", "calibration"]
 SECTIONS += ["fairness", "explanations", "limits", "settings", "glossary"]

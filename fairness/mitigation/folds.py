@@ -10,8 +10,9 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import video_scores
+from unmasked.evaluation.predictions import is_perturbed
 from unmasked.fairness.groups import UNKNOWN, group_columns, ordered
-from unmasked.fairness.selection import Level, is_perturbed, of_one, select, tested
+from unmasked.fairness.selection import Level, of_one, select, tested
 
 KEYS = ("dataset", "video", "compression", "frame", "face")
 CLASSES = {"real": 0, "fake": 1}
