@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from unmasked.analysis.explanation import Explanation, read_explanation
+from unmasked.analysis.explain.explanation import Explanation, read_explanation
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.predictions import read_predictions
 

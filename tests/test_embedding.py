@@ -5,7 +5,7 @@ import pytest
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import KNeighborsClassifier
 
-from unmasked.analysis.embedding import embed, neighbour_purity, usable_perplexity
+from unmasked.analysis.explain.embedding import embed, neighbour_purity, usable_perplexity
 from unmasked.datasets.errors import InputError
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from unmasked.analysis.config import ExplainConfig
-from unmasked.analysis.explain import explain, log_explanation
-from unmasked.analysis.explanation import read_explanation, write_explanation
+from unmasked.analysis.explain.config import ExplainConfig
+from unmasked.analysis.explain.explain import explain, log_explanation
+from unmasked.analysis.explain.explanation import read_explanation, write_explanation
 from unmasked.datasets.errors import InputError
 
 SIZE = 32

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unmasked.analysis.gradcam import overlays, to_pixels
+from unmasked.analysis.explain.gradcam import overlays, to_pixels
 from unmasked.datasets.errors import InputError
 
 

@@ -10,7 +10,7 @@ import pytest
 from report_fakes import SOURCE, UNSEEN, Reader, table_of, write_run
 
 from unmasked.analysis.answer import answer, in_100
-from unmasked.analysis.explanation import Explanation, write_explanation
+from unmasked.analysis.explain.explanation import Explanation, write_explanation
 from unmasked.analysis.report import page, write_report
 from unmasked.analysis.results import read_run
 from unmasked.datasets.errors import InputError

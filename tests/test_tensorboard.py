@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ucf_fakes import write_faces
 
 from unmasked.analysis.calibration import CalibrationDisplay
-from unmasked.analysis.tensorboard import (
+from unmasked.analysis.explain.tensorboard import (
     log_cams,
     log_embedding,
     log_figures,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
-from unmasked.analysis.tensorboard import log_grid, log_hyperparameters, log_scores, log_settings
+from unmasked.analysis.explain.tensorboard import log_grid, log_hyperparameters, log_scores, log_settings
 from unmasked.datasets.samplers import Draw, PairSampler
 from unmasked.datasets.transforms import normalised
 from unmasked.evaluation.metrics import video_scores

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from unmasked.analysis.config import ExplainConfig
+from unmasked.analysis.explain.config import ExplainConfig
 from unmasked.app.progress import Reporter, print_result
 
 
@@ -24,8 +24,8 @@ class Config(ExplainConfig):
 
 def run(config: Config) -> None:
     """Draws the pictures, keeps them as files and shows them in TensorBoard."""
-    from unmasked.analysis.explain import explain, log_explanation
-    from unmasked.analysis.explanation import write_explanation
+    from unmasked.analysis.explain.explain import explain, log_explanation
+    from unmasked.analysis.explain.explanation import write_explanation
     from unmasked.preprocessing.faces import FACES
     from unmasked.ucf.checkpoint import load
 

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from unmasked.analysis.config import ExplainConfig
-from unmasked.analysis.embedding import embed, neighbour_purity, usable_perplexity
-from unmasked.analysis.explanation import Explanation
-from unmasked.analysis.gradcam import overlays, to_pixels
-from unmasked.analysis.tensorboard import log_cams, log_embedding, summary_writer
+from unmasked.analysis.explain.config import ExplainConfig
+from unmasked.analysis.explain.embedding import embed, neighbour_purity, usable_perplexity
+from unmasked.analysis.explain.explanation import Explanation
+from unmasked.analysis.explain.gradcam import overlays, to_pixels
+from unmasked.analysis.explain.tensorboard import log_cams, log_embedding, summary_writer
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable
 from unmasked.evaluation.levels import clusters_of
