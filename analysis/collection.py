@@ -11,8 +11,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.answer import CHANCE, in_100
-from unmasked.analysis.display import ends
-from unmasked.analysis.figures_matrix import cross_dataset
+from unmasked.analysis.figures.display import ends
+from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.gallery import Drawing, matrix_drawing, write_figures
 from unmasked.analysis.markup import rendered
 from unmasked.analysis.protocols import other_protocols, pair_table, published_part, stated_table

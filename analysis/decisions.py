@@ -7,8 +7,8 @@ from math import isnan, nan
 from typing import Any
 
 from unmasked.analysis.answer import in_100
-from unmasked.analysis.display import ends
-from unmasked.analysis.figures_decisions import Realised
+from unmasked.analysis.figures.decisions import Realised
+from unmasked.analysis.figures.display import ends
 from unmasked.analysis.results import Run
 from unmasked.fairness.wording import listed, number
 

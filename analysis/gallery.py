@@ -12,13 +12,13 @@ from typing import Any, Protocol
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.calibration import CalibrationDisplay
 from unmasked.analysis.decisions import realised, rule_name
-from unmasked.analysis.figures import DotDisplay, ScoreDisplay
-from unmasked.analysis.figures_curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
-from unmasked.analysis.figures_decisions import RiskCoverageDisplay, TransferDisplay
-from unmasked.analysis.figures_matrix import MatrixDisplay
-from unmasked.analysis.figures_robustness import RobustnessDisplay
+from unmasked.analysis.figures.calibration import CalibrationDisplay
+from unmasked.analysis.figures.curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
+from unmasked.analysis.figures.decisions import RiskCoverageDisplay, TransferDisplay
+from unmasked.analysis.figures.dots import DotDisplay, ScoreDisplay
+from unmasked.analysis.figures.matrix import MatrixDisplay
+from unmasked.analysis.figures.robustness import RobustnessDisplay
 from unmasked.analysis.markup import told, valued
 from unmasked.analysis.results import Run
 from unmasked.analysis.robustness import changes, setting_list, severity

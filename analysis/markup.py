@@ -9,8 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.display import ends
-from unmasked.analysis.figures import Dot
+from unmasked.analysis.figures.display import ends
+from unmasked.analysis.figures.dots import Dot
 from unmasked.evaluation.page import NOT_ENOUGH, environment
 from unmasked.fairness.wording import number
 

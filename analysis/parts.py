@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.figures_matrix import cross_dataset
+from unmasked.analysis.figures.matrix import cross_dataset
+from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, strip
 from unmasked.analysis.gallery import Drawing, of_kind, slug
 from unmasked.analysis.markup import rendered, side_by_side, two_lines, two_lines_of
-from unmasked.analysis.pictures import CamRow, EmbeddingDisplay, strip
 from unmasked.analysis.protocols import other_protocols, pair_table, published_part, sizes
 from unmasked.analysis.results import Run
 from unmasked.evaluation.page import image, svg, table

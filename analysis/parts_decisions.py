@@ -19,7 +19,7 @@ from unmasked.analysis.decisions import (
     rule_name,
     threshold_words,
 )
-from unmasked.analysis.display import ends
+from unmasked.analysis.figures.display import ends
 from unmasked.analysis.gallery import Drawing, of_kind
 from unmasked.analysis.markup import of, points, rendered, side_by_side, two_lines_of
 from unmasked.analysis.results import Run

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.display import ends
-from unmasked.analysis.figures_robustness import clean
+from unmasked.analysis.figures.display import ends
+from unmasked.analysis.figures.robustness import clean
 from unmasked.analysis.gallery import Drawing, of_kind
 from unmasked.analysis.markup import points, rendered, side_by_side
 from unmasked.analysis.results import Run

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from unmasked.analysis.answer import Answer, answer, audits, in_100
 from unmasked.analysis.decisions import threshold_words
-from unmasked.analysis.figures import TrainingDisplay
+from unmasked.analysis.figures.dots import TrainingDisplay
 from unmasked.analysis.gallery import Drawing, gallery, write_figures
 from unmasked.analysis.markup import TEMPLATES, rendered, side_by_side
 from unmasked.analysis.parts import curves_part, datasets_part, explanations_part, fairness_part

@@ -8,8 +8,8 @@ from math import isnan
 from typing import Any
 
 from unmasked.analysis.answer import in_100
-from unmasked.analysis.display import ends
-from unmasked.analysis.figures_robustness import clean
+from unmasked.analysis.figures.display import ends
+from unmasked.analysis.figures.robustness import clean
 from unmasked.analysis.results import Run
 from unmasked.evaluation.robustness import hides_drift
 from unmasked.fairness.wording import number

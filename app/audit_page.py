@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.figures import Dot, DotDisplay
+from unmasked.analysis.figures.dots import Dot, DotDisplay
 from unmasked.datasets.audit.findings import NOUNS, Finding
 from unmasked.datasets.audit.shortcuts import AUC_MIN, FEATURES
 from unmasked.evaluation.page import Section, callout, image, render_page, svg, table

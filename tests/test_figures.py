@@ -6,12 +6,12 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from unmasked.analysis.figures import Dot, DotDisplay, ScoreDisplay, TrainingDisplay
-from unmasked.analysis.figures_curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
-from unmasked.analysis.figures_decisions import Realised, RiskCoverageDisplay, TransferDisplay
-from unmasked.analysis.figures_matrix import MatrixDisplay
-from unmasked.analysis.figures_robustness import RobustnessDisplay
-from unmasked.analysis.pictures import CamGridDisplay, CamRow, EmbeddingDisplay, strip
+from unmasked.analysis.figures.curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
+from unmasked.analysis.figures.decisions import Realised, RiskCoverageDisplay, TransferDisplay
+from unmasked.analysis.figures.dots import Dot, DotDisplay, ScoreDisplay, TrainingDisplay
+from unmasked.analysis.figures.matrix import MatrixDisplay
+from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, EmbeddingDisplay, strip
+from unmasked.analysis.figures.robustness import RobustnessDisplay
 from unmasked.evaluation.curves import curves, score_histogram
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.page import group_colour

@@ -8,7 +8,6 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from ucf_fakes import write_faces
 
-from unmasked.analysis.calibration import CalibrationDisplay
 from unmasked.analysis.explain.tensorboard import (
     log_cams,
     log_embedding,
@@ -19,6 +18,7 @@ from unmasked.analysis.explain.tensorboard import (
     log_settings,
     summary_writer,
 )
+from unmasked.analysis.figures.calibration import CalibrationDisplay
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from unmasked.analysis.pictures import CamGridDisplay, CamRow, EmbeddingDisplay
+from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, EmbeddingDisplay
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path, write_json
 from unmasked.datasets.tables import read_frame, write_frame

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from unmasked.analysis.calibration import CalibrationDisplay
+from unmasked.analysis.figures.calibration import CalibrationDisplay
 from unmasked.evaluation.metrics import brier_score, expected_calibration_error
 
 if TYPE_CHECKING:

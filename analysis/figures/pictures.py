@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from unmasked.analysis.display import MARKERS, Display, new_axes
+from unmasked.analysis.figures.display import MARKERS, Display, new_axes
 from unmasked.evaluation.page import group_colours
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from unmasked.analysis.display import Display, ends, new_axes
+from unmasked.analysis.figures.display import Display, ends, new_axes
 from unmasked.evaluation.page import NOT_ENOUGH
 from unmasked.fairness.wording import number
 

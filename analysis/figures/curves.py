@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from unmasked.analysis.display import (
+from unmasked.analysis.figures.display import (
     CHANCE,
     Display,
     axes_above_legend,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from unmasked.analysis.display import CHANCE, NARROW, Display, legend_below, new_axes
+from unmasked.analysis.figures.display import CHANCE, NARROW, Display, legend_below, new_axes
 from unmasked.evaluation.counts import CALIBRATION_BINS
 from unmasked.evaluation.metrics import expected_calibration_error
 from unmasked.evaluation.page import group_colours
