@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json, write_text
+from unmasked.datasets.files import write_json
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import verdicts
 from unmasked.fairness.bench import bench_table
@@ -164,12 +164,6 @@ class Audit:
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Writes `to_dict`; NaN becomes null."""
         write_json(path, self.to_dict())
-
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes the report as one page that needs neither network nor JavaScript."""
-        from unmasked.fairness.report import page
-
-        write_text(path, page(self.to_dict()))
 
     def to_long(self) -> pd.DataFrame:
         """A row for every attribute, group and metric, the layout of ``by_group.csv``."""

@@ -7,11 +7,14 @@ trip through JSON.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from unmasked.datasets.files import write_text
 from unmasked.evaluation.page import Section, render_page, svg
 from unmasked.fairness import tables
 from unmasked.fairness.figures import PANELS, GroupRates
@@ -37,6 +40,18 @@ CAPTION = Markup(
     "out of 20 on groups of these sizes: dots that fit into a band are no evidence of a difference. Hollow "
     "dots are groups too small to be compared, or people whose group nobody recorded.</p>"
 )
+
+
+def write_page(found: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
+    """Writes the whole report; returns its path.
+
+    Args:
+        found: what `fairness.run.write` returned, or `Audit.to_dict` of one dataset.
+        path: of the page, or of the folder that gets it as ``fairness.html``.
+    """
+    path = Path(path) if Path(path).suffix else Path(path) / PAGE
+    write_text(path, page(found))
+    return path
 
 
 def section(found: Mapping[str, Any]) -> str:

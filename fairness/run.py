@@ -1,4 +1,4 @@
-"""An audit of a predictions table, dataset by dataset, and the files that are written."""
+"""An audit of a predictions table, dataset by dataset, and the files of its numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json, write_text
+from unmasked.datasets.files import write_json
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import long_tables
@@ -134,16 +134,14 @@ def write(
     out: str | os.PathLike[str],
     *,
     more: Mapping[str, Any] | None = None,
-) -> Path:
-    """Writes ``fairness.json``, ``fairness.html`` and the long tables; returns the path of the page.
+) -> dict[str, Any]:
+    """Writes ``fairness.json`` and the long tables; returns what the former holds.
 
     ``fairness.json`` is ``{"datasets": {NAME: Audit.to_dict()}, "skipped": {…: reason}}``, and what
     ``more`` adds: see `unmasked.fairness.across`. The tables are ``by_group.csv``, ``gaps.csv`` (every test
     with its gap, interval, p-values and verdict) and, where ``more`` is given, ``gaps_by_stratum.csv``,
     ``gap_changes.csv`` and ``groups_by_perturbation.csv``.
     """
-    from unmasked.fairness.report import page
-
     found = joined(audits, skipped, more)
     long: list[pd.DataFrame] = []
     tests: list[pd.DataFrame] = []
@@ -157,8 +155,7 @@ def write(
     if more is not None:
         for name, table in long_tables.tables(found).items():
             write_frame(table, Path(out) / name)
-    write_text(Path(out) / "fairness.html", page(found))
-    return Path(out) / "fairness.html"
+    return found
 
 
 def joined(

@@ -27,6 +27,7 @@ from unmasked.fairness.metrics import (
     score_metrics,
     sum_by,
 )
+from unmasked.fairness.report import write_page
 from unmasked.fairness.resampling import (
     bootstrap_counts,
     bootstrap_weights,
@@ -702,5 +703,5 @@ def test_method_of_manipulation_is_the_label_in_disguise():
 
 
 def test_page_is_written_from_an_audit(frames, tmp_path):
-    loose(frames, frames["gender"]).to_html(tmp_path / "fairness.html")
+    write_page(loose(frames, frames["gender"]).to_dict(), tmp_path / "fairness.html")
     assert "<html" in (tmp_path / "fairness.html").read_text()

@@ -9,7 +9,7 @@ import pytest
 from test_fairness_audit import FAST, corpus
 
 from unmasked.fairness.figures import GroupRates
-from unmasked.fairness.report import PAGE, page, section
+from unmasked.fairness.report import PAGE, page, section, write_page
 from unmasked.fairness.run import audit_datasets, audit_predictions, write
 from unmasked.fairness.verdicts import people
 
@@ -104,7 +104,7 @@ def test_several_datasets_are_summed_up_first_and_skipped_ones_named(tmp_path):
     second = corpus(4).assign(dataset="second")
     third = corpus(5).assign(dataset="third", gender=None, skin_tone_group=None)
     audits, skipped = audit_datasets(pd.concat([first, second, third], ignore_index=True), BY, **FAST)
-    path = write(audits, skipped, tmp_path / "run")
+    path = write_page(write(audits, skipped, tmp_path / "run"), tmp_path / "run")
     text = text_of(path.read_text(encoding="utf-8"))
     assert "corpus: Fakes of dark-skinned people" in text
     assert "third: gender" in text
@@ -116,8 +116,8 @@ def test_several_datasets_are_summed_up_first_and_skipped_ones_named(tmp_path):
     assert set(long["dataset"]) == {"corpus", "second"}
 
 
-def test_html_method_writes_the_page(tmp_path):
-    audit_predictions(corpus(0), ["gender"], **FAST).to_html(tmp_path / "x.html")
+def test_page_of_a_single_audit_is_written_where_asked(tmp_path):
+    write_page(audit_predictions(corpus(0), ["gender"], **FAST).to_dict(), tmp_path / "x.html")
     assert "Fairness audit" in (tmp_path / "x.html").read_text(encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
 """Histograms of scores, dots with intervals, and training curves.
 
-Every display, here and in the other ``figures_*`` files, stores its numbers: ``plot(ax=None)`` draws them,
+Every display, here and in the other files of this folder, stores its numbers: ``plot(ax=None)`` draws them,
 keeps the artists under names that end in an underscore and returns the display; ``table()`` gives them for
 a CSV.
 """

@@ -92,6 +92,7 @@ def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
     from unmasked.evaluation.predictions import read_predictions
     from unmasked.fairness.across import Beside, across, source_of
+    from unmasked.fairness.report import write_page
     from unmasked.fairness.run import write
 
     predictions = read_predictions(config.predictions)
@@ -113,7 +114,7 @@ def run(config: Config) -> None:
     )
     more = across(predictions, audits, beside, detector=config.detector or None) | _mitigation(config.out)
     made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
-    page = write(audits, skipped, config.out, more=more | {"made": made})
+    page = write_page(write(audits, skipped, config.out, more=more | {"made": made}), config.out)
     for line in lines(audits, skipped, more):
         print_result(line)
     print_result(f"fairness report: {page}")
