@@ -172,7 +172,7 @@ def test_one_of_several_detectors_can_be_chosen(two_sets):
 @pytest.fixture
 def without_page(monkeypatch):
     """The page is tested elsewhere, and drawing it takes longer than all the rest."""
-    monkeypatch.setattr("unmasked.fairness.report.page", lambda found: "")
+    monkeypatch.setattr("unmasked.analysis.reports.fairness.page.page", lambda found: "")
 
 
 def command(*arguments):

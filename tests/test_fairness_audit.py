@@ -16,6 +16,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from unmasked.analysis.reports.fairness.page import write_page
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import equal_error_rate
 from unmasked.fairness.audit import audit
@@ -27,7 +28,6 @@ from unmasked.fairness.metrics import (
     score_metrics,
     sum_by,
 )
-from unmasked.fairness.report import write_page
 from unmasked.fairness.resampling import (
     bootstrap_counts,
     bootstrap_weights,

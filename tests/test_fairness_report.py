@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from test_fairness_audit import FAST, corpus
 
-from unmasked.fairness.figures import GroupRates
-from unmasked.fairness.report import PAGE, page, section, write_page
+from unmasked.analysis.figures.group_rates import GroupRates
+from unmasked.analysis.reports.fairness.page import PAGE, page, section, write_page
 from unmasked.fairness.run import audit_datasets, audit_predictions, write
 from unmasked.fairness.verdicts import people
 

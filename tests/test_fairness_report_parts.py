@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from fairness_findings import complete
 
+from unmasked.analysis.figures.group_changes import FairnessUtility, PerturbationLines
+from unmasked.analysis.figures.group_scores import GroupCalibration, ScoreRidges
+from unmasked.analysis.figures.group_thresholds import GroupRoc, ThresholdRates
+from unmasked.analysis.reports.fairness.heat import Cell, heat_table
+from unmasked.analysis.reports.fairness.page import PARTS, page, section
+from unmasked.analysis.reports.fairness.shared import Findings
+from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.datasets.files import write_json
-from unmasked.fairness.figures_changes import FairnessUtility, PerturbationLines
-from unmasked.fairness.figures_scores import GroupCalibration, ScoreRidges
-from unmasked.fairness.figures_thresholds import GroupRoc, ThresholdRates
-from unmasked.fairness.report import PARTS, page, section
-from unmasked.fairness.report_heat import Cell, heat_table
-from unmasked.fairness.report_shared import Findings
-from unmasked.fairness.report_surprises import surprises
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use", "circle", "rect"}
 ACROSS = ("changes", "perturbations", "annotation", "mitigation")

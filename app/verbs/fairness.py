@@ -90,9 +90,9 @@ class Config(BaseModel):
 
 def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
+    from unmasked.analysis.reports.fairness.page import write_page
     from unmasked.evaluation.predictions import read_predictions
     from unmasked.fairness.across import Beside, across, source_of
-    from unmasked.fairness.report import write_page
     from unmasked.fairness.run import write
 
     predictions = read_predictions(config.predictions)

@@ -7,8 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.fairness.report_shared import Findings, bullets, joined
-from unmasked.fairness.tables import COMPARED
+from unmasked.analysis.reports.fairness.groups import COMPARED
+from unmasked.analysis.reports.fairness.shared import Findings, bullets, joined
 from unmasked.fairness.verdicts import EVENTS, people, title
 from unmasked.fairness.wording import change_text, is_missing, percent, points
 

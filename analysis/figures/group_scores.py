@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unmasked.fairness.figures import FAINT, bare, new_axes, on_the_right, share_axis
+from unmasked.analysis.figures.group_rates import FAINT, bare, new_axes, on_the_right, share_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

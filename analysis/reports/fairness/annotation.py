@@ -7,8 +7,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.fairness.report_shared import Findings, absent, aside, code, heading, joined, record_table
-from unmasked.fairness.tables import COMPARED
+from unmasked.analysis.reports.fairness.groups import COMPARED
+from unmasked.analysis.reports.fairness.shared import (
+    Findings,
+    absent,
+    aside,
+    code,
+    heading,
+    joined,
+    record_table,
+)
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import is_missing, number, percent, points_only, share_text
 

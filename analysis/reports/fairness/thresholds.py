@@ -7,9 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.evaluation.page import svg
-from unmasked.fairness.figures_thresholds import RATES, GroupRoc, ThresholdRates
-from unmasked.fairness.report_shared import (
+from unmasked.analysis.figures.group_thresholds import RATES, GroupRoc, ThresholdRates
+from unmasked.analysis.reports.fairness.shared import (
     Findings,
     absent,
     aside,
@@ -23,6 +22,7 @@ from unmasked.fairness.report_shared import (
     swatch,
     utility,
 )
+from unmasked.evaluation.page import svg
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import rule_text, share_text
 

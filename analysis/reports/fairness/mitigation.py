@@ -7,9 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.evaluation.page import callout, svg
-from unmasked.fairness.figures_changes import FairnessUtility
-from unmasked.fairness.report_shared import (
+from unmasked.analysis.figures.group_changes import FairnessUtility
+from unmasked.analysis.reports.fairness.shared import (
     Findings,
     absent,
     aside,
@@ -20,6 +19,7 @@ from unmasked.fairness.report_shared import (
     joined,
     record_table,
 )
+from unmasked.evaluation.page import callout, svg
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import change_text, is_missing, listed, number, percent, points, points_only
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.fairness.report_heat import Cell, heat_table
-from unmasked.fairness.report_shared import (
+from unmasked.analysis.reports.fairness.heat import Cell, heat_table
+from unmasked.analysis.reports.fairness.shared import (
     Findings,
     absent,
     by_dataset,
@@ -17,7 +17,7 @@ from unmasked.fairness.report_shared import (
     joined,
     utility,
 )
-from unmasked.fairness.report_support import crossed, grid
+from unmasked.analysis.reports.fairness.support import crossed, grid
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import is_missing, percent, share_text
 

@@ -14,23 +14,30 @@ from typing import Any
 
 from markupsafe import Markup
 
+from unmasked.analysis.figures.group_rates import PANELS, GroupRates
+from unmasked.analysis.reports.fairness import groups as tables
+from unmasked.analysis.reports.fairness.annotation import annotation
+from unmasked.analysis.reports.fairness.answer import answer, verdicts
+from unmasked.analysis.reports.fairness.breakdowns import breakdowns
+from unmasked.analysis.reports.fairness.compatibility import compatibility
+from unmasked.analysis.reports.fairness.header import about, caveats, limits, skipped
+from unmasked.analysis.reports.fairness.intersections import intersections
+from unmasked.analysis.reports.fairness.mitigation import mitigation
+from unmasked.analysis.reports.fairness.perturbations import perturbations
+from unmasked.analysis.reports.fairness.scores import scores
+from unmasked.analysis.reports.fairness.shared import (
+    Findings,
+    by_dataset,
+    heading,
+    joined,
+    side_by_side,
+    with_own_ids,
+)
+from unmasked.analysis.reports.fairness.support import support
+from unmasked.analysis.reports.fairness.surprises import surprises
+from unmasked.analysis.reports.fairness.thresholds import thresholds
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.page import Section, render_page, svg
-from unmasked.fairness import tables
-from unmasked.fairness.figures import PANELS, GroupRates
-from unmasked.fairness.report_annotation import annotation
-from unmasked.fairness.report_breakdowns import breakdowns
-from unmasked.fairness.report_compatibility import compatibility
-from unmasked.fairness.report_header import about, caveats, limits, skipped
-from unmasked.fairness.report_intersections import intersections
-from unmasked.fairness.report_mitigation import mitigation
-from unmasked.fairness.report_perturbations import perturbations
-from unmasked.fairness.report_scores import scores
-from unmasked.fairness.report_shared import Findings, by_dataset, heading, joined, side_by_side, with_own_ids
-from unmasked.fairness.report_support import support
-from unmasked.fairness.report_surprises import surprises
-from unmasked.fairness.report_thresholds import thresholds
-from unmasked.fairness.report_verdicts import answer, verdicts
 
 QUESTION = "For whom does the detector fail, and how sure are we?"
 PAGE = "fairness.html"

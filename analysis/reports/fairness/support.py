@@ -7,9 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.fairness.groups import CROSS, UNKNOWN, ordered
-from unmasked.fairness.report_heat import Cell, heat_table
-from unmasked.fairness.report_shared import (
+from unmasked.analysis.reports.fairness.heat import Cell, heat_table
+from unmasked.analysis.reports.fairness.shared import (
     Findings,
     bullets,
     by_dataset,
@@ -18,6 +17,7 @@ from unmasked.fairness.report_shared import (
     record_table,
     swatch,
 )
+from unmasked.fairness.groups import CROSS, UNKNOWN, ordered
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import listed, units
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.evaluation.page import svg
-from unmasked.fairness.figures_changes import RATES, PerturbationLines
-from unmasked.fairness.report_shared import (
+from unmasked.analysis.figures.group_changes import RATES, PerturbationLines
+from unmasked.analysis.reports.fairness.groups import COMPARED
+from unmasked.analysis.reports.fairness.shared import (
     Findings,
     absent,
     aside,
@@ -23,7 +23,7 @@ from unmasked.fairness.report_shared import (
     swatch,
     utility,
 )
-from unmasked.fairness.tables import COMPARED
+from unmasked.evaluation.page import svg
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import change_text, points_only, share_text
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.evaluation.page import callout
-from unmasked.fairness.report_heat import Cell, heat_table
-from unmasked.fairness.report_shared import (
+from unmasked.analysis.reports.fairness.groups import COMPARED
+from unmasked.analysis.reports.fairness.heat import Cell, heat_table
+from unmasked.analysis.reports.fairness.shared import (
     Findings,
     absent,
     aside,
@@ -21,7 +21,7 @@ from unmasked.fairness.report_shared import (
     record_table,
     utility,
 )
-from unmasked.fairness.tables import COMPARED
+from unmasked.evaluation.page import callout
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import change_text, gap_text, is_missing, p_text, points, points_only
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.fairness.report_shared import (
+from unmasked.analysis.reports.fairness.shared import (
     Findings,
     absent,
     aside,

@@ -7,10 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.evaluation.page import svg
-from unmasked.fairness.figures_scores import GroupCalibration, ScoreRidges
-from unmasked.fairness.report_heat import Cell, heat_table
-from unmasked.fairness.report_shared import (
+from unmasked.analysis.figures.group_scores import GroupCalibration, ScoreRidges
+from unmasked.analysis.reports.fairness.heat import Cell, heat_table
+from unmasked.analysis.reports.fairness.shared import (
     Findings,
     absent,
     aside,
@@ -22,6 +21,7 @@ from unmasked.fairness.report_shared import (
     side_by_side,
     utility,
 )
+from unmasked.evaluation.page import svg
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import is_missing, number
 

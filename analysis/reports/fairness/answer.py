@@ -7,11 +7,19 @@ from typing import Any
 
 from markupsafe import Markup
 
+from unmasked.analysis.reports.fairness import groups as tables
+from unmasked.analysis.reports.fairness.groups import COMPARED, gaps_tested
+from unmasked.analysis.reports.fairness.shared import (
+    Findings,
+    aside,
+    bullets,
+    details,
+    joined,
+    paragraph,
+    record_table,
+)
+from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.evaluation.page import callout
-from unmasked.fairness import tables
-from unmasked.fairness.report_shared import Findings, aside, bullets, details, joined, paragraph, record_table
-from unmasked.fairness.report_surprises import surprises
-from unmasked.fairness.tables import COMPARED, gaps_tested
 from unmasked.fairness.verdicts import CLASSES, ORDER, title
 from unmasked.fairness.wording import (
     gap_text,
