@@ -27,9 +27,8 @@ setup(
     package_dir={f"unmasked.{layer}": layer for layer in [*LAYERS, "configs"]},
     package_data={
         "unmasked.configs": ["**/*.yaml"],
-        "unmasked.evaluation": ["templates/*"],
-        "unmasked.analysis": ["templates/*"],
-        "unmasked.fairness": ["templates/*"],
+        "unmasked.analysis.html": ["templates/*"],
+        "unmasked.analysis.reports": ["templates/*"],
     },
     install_requires=[
         "torch>=2.11",

@@ -12,9 +12,9 @@ from unmasked.analysis.figures.dots import Dot, DotDisplay, ScoreDisplay, Traini
 from unmasked.analysis.figures.matrix import MatrixDisplay
 from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, EmbeddingDisplay, strip
 from unmasked.analysis.figures.robustness import RobustnessDisplay
+from unmasked.analysis.html.page import group_colour
 from unmasked.evaluation.curves import curves, score_histogram
 from unmasked.evaluation.evaluate import evaluate
-from unmasked.evaluation.page import group_colour
 
 
 @pytest.fixture(scope="module")

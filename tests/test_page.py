@@ -9,7 +9,7 @@ import pytest
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from unmasked.evaluation.page import (
+from unmasked.analysis.html.page import (
     PALETTE,
     Section,
     callout,

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from report_fakes import SOURCE, UNSEEN, Reader, table_of, write_run
 
-from unmasked.analysis.answer import answer, in_100
 from unmasked.analysis.explain.explanation import Explanation, write_explanation
-from unmasked.analysis.report import page, write_report
-from unmasked.analysis.results import read_run
+from unmasked.analysis.reports.run.answer import answer, in_100
+from unmasked.analysis.reports.run.folder import read_run
+from unmasked.analysis.reports.run.page import page, write_report
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.evaluation.evaluate import evaluate

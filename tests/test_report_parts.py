@@ -12,12 +12,12 @@ import pytest
 from report_fakes import SOURCE, UNSEEN, Reader, table_of, write_run
 from typer.testing import CliRunner
 
-from unmasked.analysis.answer import in_100
-from unmasked.analysis.decisions import broken_promises, lost_fakes, realised
-from unmasked.analysis.markup import two_lines
-from unmasked.analysis.report import page, write_report
-from unmasked.analysis.results import read_run
-from unmasked.analysis.robustness import hidden, understated, worst_words
+from unmasked.analysis.reports.markup import two_lines
+from unmasked.analysis.reports.run.answer import in_100
+from unmasked.analysis.reports.run.decisions import broken_promises, lost_fakes, realised
+from unmasked.analysis.reports.run.folder import read_run
+from unmasked.analysis.reports.run.page import page, write_report
+from unmasked.analysis.reports.run.robustness import hidden, understated, worst_words
 from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
@@ -179,7 +179,7 @@ def test_empty_band_is_said_to_be(folder, metrics):
 
 
 def _figures(run):
-    from unmasked.analysis.gallery import gallery
+    from unmasked.analysis.reports.gallery import gallery
 
     return gallery(run)
 
@@ -273,7 +273,7 @@ def test_several_detectors_make_one_page_with_a_matrix(collection):
 
 
 def test_damaged_collection_is_named(tmp_path):
-    from unmasked.analysis.collection import write_collection_report
+    from unmasked.analysis.reports.run.collection import write_collection_report
 
     write_json(tmp_path / "metrics.json", {"detectors": {}})
     with pytest.raises(InputError, match="run `unmasked evaluate` again"):

@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from unmasked.analysis.figures.display import CHANCE, NARROW, Display, legend_below, new_axes
+from unmasked.analysis.html.page import group_colours
 from unmasked.evaluation.counts import CALIBRATION_BINS
 from unmasked.evaluation.metrics import expected_calibration_error
-from unmasked.evaluation.page import group_colours
 from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:

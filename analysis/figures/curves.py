@@ -19,7 +19,7 @@ from unmasked.analysis.figures.display import (
     line_label,
     line_style,
 )
-from unmasked.evaluation.page import group_colours
+from unmasked.analysis.html.page import group_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

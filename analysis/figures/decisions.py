@@ -20,7 +20,7 @@ from unmasked.analysis.figures.display import (
     legend_below,
     new_axes,
 )
-from unmasked.evaluation.page import group_colours
+from unmasked.analysis.html.page import group_colours
 from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
-from unmasked.evaluation.page import NOT_ENOUGH
+from unmasked.analysis.html.page import NOT_ENOUGH
 from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:

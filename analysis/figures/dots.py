@@ -25,7 +25,7 @@ from unmasked.analysis.figures.display import (
     line_style,
     new_axes,
 )
-from unmasked.evaluation.page import NOT_ENOUGH, group_colours
+from unmasked.analysis.html.page import NOT_ENOUGH, group_colours
 from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:

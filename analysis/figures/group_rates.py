@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from unmasked.evaluation.page import group_colours
+from unmasked.analysis.html.page import group_colours
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import number
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.analysis.figures.display import Display, ends, new_axes
-from unmasked.evaluation.page import NOT_ENOUGH
+from unmasked.analysis.html.page import NOT_ENOUGH
 from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:

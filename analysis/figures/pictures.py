@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unmasked.analysis.figures.display import MARKERS, Display, new_axes
-from unmasked.evaluation.page import group_colours
+from unmasked.analysis.html.page import group_colours
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from unmasked.analysis.figures.display import (
     line_style,
     new_panels,
 )
-from unmasked.evaluation.page import group_colours
+from unmasked.analysis.html.page import group_colours
 from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:

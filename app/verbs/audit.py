@@ -45,7 +45,7 @@ def run(config: Config) -> None:
     """
     import typer
 
-    from unmasked.app.audit_page import page
+    from unmasked.analysis.reports.data_audit import page
     from unmasked.datasets.audit.run import audit
     from unmasked.datasets.files import write_json, write_text
     from unmasked.datasets.manifest import MANIFEST

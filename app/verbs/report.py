@@ -25,9 +25,9 @@ class Config(BaseModel):
 
 def run(config: Config) -> None:
     """Writes ``report.html`` and ``figures/``, and of one run ``model_card.md``, into the folder."""
-    from unmasked.analysis.collection import write_collection_report
-    from unmasked.analysis.report import write_report
-    from unmasked.analysis.results import is_collection
+    from unmasked.analysis.reports.run.collection import write_collection_report
+    from unmasked.analysis.reports.run.folder import is_collection
+    from unmasked.analysis.reports.run.page import write_report
 
     if is_collection(config.run):
         page = write_collection_report(config.run)

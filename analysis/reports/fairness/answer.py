@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from unmasked.analysis.html.page import callout
 from unmasked.analysis.reports.fairness import groups as tables
 from unmasked.analysis.reports.fairness.groups import COMPARED, gaps_tested
 from unmasked.analysis.reports.fairness.shared import (
@@ -19,7 +20,6 @@ from unmasked.analysis.reports.fairness.shared import (
     record_table,
 )
 from unmasked.analysis.reports.fairness.surprises import surprises
-from unmasked.evaluation.page import callout
 from unmasked.fairness.verdicts import CLASSES, ORDER, title
 from unmasked.fairness.wording import (
     gap_text,

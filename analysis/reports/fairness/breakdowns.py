@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from unmasked.analysis.html.page import callout
 from unmasked.analysis.reports.fairness.groups import COMPARED
 from unmasked.analysis.reports.fairness.heat import Cell, heat_table
 from unmasked.analysis.reports.fairness.shared import (
@@ -21,7 +22,6 @@ from unmasked.analysis.reports.fairness.shared import (
     record_table,
     utility,
 )
-from unmasked.evaluation.page import callout
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import change_text, gap_text, is_missing, p_text, points, points_only
 

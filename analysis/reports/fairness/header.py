@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from unmasked.analysis.html.page import callout, table
 from unmasked.analysis.reports.fairness.shared import Findings, bullets, code, joined, record_table
-from unmasked.evaluation.page import callout, table
 from unmasked.fairness.wording import points, rule_text, units
 
 SOFTWARE = ("unmasked", "fairlearn", "numpy", "pandas")

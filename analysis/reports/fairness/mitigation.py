@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from unmasked.analysis.figures.group_changes import FairnessUtility
+from unmasked.analysis.html.page import callout, svg
 from unmasked.analysis.reports.fairness.shared import (
     Findings,
     absent,
@@ -19,7 +20,6 @@ from unmasked.analysis.reports.fairness.shared import (
     joined,
     record_table,
 )
-from unmasked.evaluation.page import callout, svg
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import change_text, is_missing, listed, number, percent, points, points_only
 

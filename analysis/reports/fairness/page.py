@@ -15,7 +15,8 @@ from typing import Any
 from markupsafe import Markup
 
 from unmasked.analysis.figures.group_rates import PANELS, GroupRates
-from unmasked.analysis.reports.fairness import groups as tables
+from unmasked.analysis.html.page import Section, render_page, svg
+from unmasked.analysis.reports.fairness import groups
 from unmasked.analysis.reports.fairness.annotation import annotation
 from unmasked.analysis.reports.fairness.answer import answer, verdicts
 from unmasked.analysis.reports.fairness.breakdowns import breakdowns
@@ -37,7 +38,6 @@ from unmasked.analysis.reports.fairness.support import support
 from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.analysis.reports.fairness.thresholds import thresholds
 from unmasked.datasets.files import write_text
-from unmasked.evaluation.page import Section, render_page, svg
 
 QUESTION = "For whom does the detector fail, and how sure are we?"
 PAGE = "fairness.html"
@@ -76,7 +76,7 @@ def section(found: Mapping[str, Any]) -> str:
     def short(name: str, audit: Mapping[str, Any]) -> Markup:
         caption = CAPTION if name == first else ""
         return joined(
-            [answer(audit), _figures(audit, findings), caption, tables.by_group(audit, findings, short=True)]
+            [answer(audit), _figures(audit, findings), caption, groups.by_group(audit, findings, short=True)]
         )
 
     parts = [
@@ -100,7 +100,7 @@ def page(found: Mapping[str, Any]) -> str:
 
 def _groups(findings: Findings) -> Markup:
     def rates(_: str, audit: Mapping[str, Any]) -> Markup:
-        return joined([_figures(audit, findings), tables.by_group(audit, findings)])
+        return joined([_figures(audit, findings), groups.by_group(audit, findings)])
 
     return joined([CAPTION, by_dataset(findings, rates)])
 

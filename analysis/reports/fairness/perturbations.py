@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from unmasked.analysis.figures.group_changes import RATES, PerturbationLines
+from unmasked.analysis.html.page import svg
 from unmasked.analysis.reports.fairness.groups import COMPARED
 from unmasked.analysis.reports.fairness.shared import (
     Findings,
@@ -23,7 +24,6 @@ from unmasked.analysis.reports.fairness.shared import (
     swatch,
     utility,
 )
-from unmasked.evaluation.page import svg
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import change_text, points_only, share_text
 

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from unmasked.analysis.figures.group_scores import GroupCalibration, ScoreRidges
+from unmasked.analysis.html.page import svg
 from unmasked.analysis.reports.fairness.heat import Cell, heat_table
 from unmasked.analysis.reports.fairness.shared import (
     Findings,
@@ -21,7 +22,6 @@ from unmasked.analysis.reports.fairness.shared import (
     side_by_side,
     utility,
 )
-from unmasked.evaluation.page import svg
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import is_missing, number
 

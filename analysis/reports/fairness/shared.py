@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.evaluation.page import group_colours, table
+from unmasked.analysis.html.page import group_colours, table
 from unmasked.fairness.wording import number, percent
 
 # Figures stand side by side on a screen and below one another on a phone.

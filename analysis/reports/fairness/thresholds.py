@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from unmasked.analysis.figures.group_thresholds import RATES, GroupRoc, ThresholdRates
+from unmasked.analysis.html.page import svg
 from unmasked.analysis.reports.fairness.shared import (
     Findings,
     absent,
@@ -22,7 +23,6 @@ from unmasked.analysis.reports.fairness.shared import (
     swatch,
     utility,
 )
-from unmasked.evaluation.page import svg
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import rule_text, share_text
 

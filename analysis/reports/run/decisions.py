@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from math import isnan, nan
 from typing import Any
 
-from unmasked.analysis.answer import in_100
 from unmasked.analysis.figures.decisions import Realised
 from unmasked.analysis.figures.display import ends
-from unmasked.analysis.results import Run
+from unmasked.analysis.reports.run.answer import in_100
+from unmasked.analysis.reports.run.folder import Run
 from unmasked.fairness.wording import listed, number
 
 RULES = {

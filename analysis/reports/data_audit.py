@@ -11,9 +11,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.figures.dots import Dot, DotDisplay
+from unmasked.analysis.html.page import Section, callout, image, render_page, svg, table
 from unmasked.datasets.audit.findings import NOUNS, Finding
 from unmasked.datasets.audit.shortcuts import AUC_MIN, FEATURES
-from unmasked.evaluation.page import Section, callout, image, render_page, svg, table
 
 if TYPE_CHECKING:
     from unmasked.datasets.audit.run import Audit

@@ -10,15 +10,15 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.answer import CHANCE, in_100
 from unmasked.analysis.figures.display import ends
 from unmasked.analysis.figures.matrix import cross_dataset
-from unmasked.analysis.gallery import Drawing, matrix_drawing, write_figures
-from unmasked.analysis.markup import rendered
-from unmasked.analysis.protocols import other_protocols, pair_table, published_part, stated_table
-from unmasked.analysis.results import read_collection
+from unmasked.analysis.html.page import Section, render_page, table
+from unmasked.analysis.reports.gallery import Drawing, matrix_drawing, write_figures
+from unmasked.analysis.reports.markup import rendered
+from unmasked.analysis.reports.run.answer import CHANCE, in_100
+from unmasked.analysis.reports.run.folder import read_collection
+from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, stated_table
 from unmasked.datasets.files import write_text
-from unmasked.evaluation.page import Section, render_page, table
 from unmasked.evaluation.seeds import seed_table
 from unmasked.fairness.wording import listed, number
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
-from unmasked.analysis.answer import in_100
 from unmasked.analysis.figures.display import ends
 from unmasked.analysis.figures.robustness import clean
-from unmasked.analysis.results import Run
+from unmasked.analysis.reports.run.answer import in_100
+from unmasked.analysis.reports.run.folder import Run
 from unmasked.evaluation.robustness import hides_drift
 from unmasked.fairness.wording import number
 

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.markup import two_lines_of
-from unmasked.evaluation.page import table
+from unmasked.analysis.html.page import table
+from unmasked.analysis.reports.markup import two_lines_of
 from unmasked.evaluation.published import HEADING, Published, published_table
 from unmasked.evaluation.tables import Table
 from unmasked.fairness.wording import number

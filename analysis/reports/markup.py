@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.display import ends
 from unmasked.analysis.figures.dots import Dot
-from unmasked.evaluation.page import NOT_ENOUGH, environment
+from unmasked.analysis.html.page import NOT_ENOUGH, environment
 from unmasked.fairness.wording import number
 
 TEMPLATES = Path(__file__).parent / "templates"

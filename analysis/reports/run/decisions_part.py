@@ -9,8 +9,12 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.answer import in_100
-from unmasked.analysis.decisions import (
+from unmasked.analysis.figures.display import ends
+from unmasked.analysis.html.page import table
+from unmasked.analysis.reports.gallery import Drawing, of_kind
+from unmasked.analysis.reports.markup import of, points, rendered, side_by_side, two_lines_of
+from unmasked.analysis.reports.run.answer import in_100
+from unmasked.analysis.reports.run.decisions import (
     broken_promises,
     expected,
     fpr_limit,
@@ -19,11 +23,7 @@ from unmasked.analysis.decisions import (
     rule_name,
     threshold_words,
 )
-from unmasked.analysis.figures.display import ends
-from unmasked.analysis.gallery import Drawing, of_kind
-from unmasked.analysis.markup import of, points, rendered, side_by_side, two_lines_of
-from unmasked.analysis.results import Run
-from unmasked.evaluation.page import table
+from unmasked.analysis.reports.run.folder import Run
 from unmasked.fairness.wording import listed, number
 
 Figures = Mapping[str, Drawing]

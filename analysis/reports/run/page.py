@@ -10,18 +10,23 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from unmasked.analysis.answer import Answer, answer, audits, in_100
-from unmasked.analysis.decisions import threshold_words
 from unmasked.analysis.figures.dots import TrainingDisplay
-from unmasked.analysis.gallery import Drawing, gallery, write_figures
-from unmasked.analysis.markup import TEMPLATES, rendered, side_by_side
-from unmasked.analysis.parts import curves_part, datasets_part, explanations_part, fairness_part
-from unmasked.analysis.parts_decisions import abstention_part, calibration_part, thresholds_part
-from unmasked.analysis.parts_robustness import robustness_part
-from unmasked.analysis.results import Run, read_run
-from unmasked.analysis.robustness import worst_words
+from unmasked.analysis.html.page import Section, callout, render_page, svg, table
+from unmasked.analysis.reports.gallery import Drawing, gallery, write_figures
+from unmasked.analysis.reports.markup import TEMPLATES, rendered, side_by_side
+from unmasked.analysis.reports.run.answer import Answer, answer, audits, in_100
+from unmasked.analysis.reports.run.decisions import threshold_words
+from unmasked.analysis.reports.run.decisions_part import abstention_part, calibration_part, thresholds_part
+from unmasked.analysis.reports.run.folder import Run, read_run
+from unmasked.analysis.reports.run.results_part import (
+    curves_part,
+    datasets_part,
+    explanations_part,
+    fairness_part,
+)
+from unmasked.analysis.reports.run.robustness import worst_words
+from unmasked.analysis.reports.run.robustness_part import robustness_part
 from unmasked.datasets.files import write_text
-from unmasked.evaluation.page import Section, callout, render_page, svg, table
 from unmasked.evaluation.tables import matrix_table
 from unmasked.fairness.verdicts import people, title
 from unmasked.fairness.wording import listed

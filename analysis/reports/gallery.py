@@ -12,19 +12,19 @@ from typing import Any, Protocol
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.decisions import realised, rule_name
 from unmasked.analysis.figures.calibration import CalibrationDisplay
 from unmasked.analysis.figures.curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
 from unmasked.analysis.figures.decisions import RiskCoverageDisplay, TransferDisplay
 from unmasked.analysis.figures.dots import DotDisplay, ScoreDisplay
 from unmasked.analysis.figures.matrix import MatrixDisplay
 from unmasked.analysis.figures.robustness import RobustnessDisplay
-from unmasked.analysis.markup import told, valued
-from unmasked.analysis.results import Run
-from unmasked.analysis.robustness import changes, setting_list, severity
+from unmasked.analysis.html.page import svg_document, svg_inside
+from unmasked.analysis.reports.markup import told, valued
+from unmasked.analysis.reports.run.decisions import realised, rule_name
+from unmasked.analysis.reports.run.folder import Run
+from unmasked.analysis.reports.run.robustness import changes, setting_list, severity
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.curves import curves, score_histogram
-from unmasked.evaluation.page import svg_document, svg_inside
 from unmasked.fairness.wording import number
 
 BINS = 12

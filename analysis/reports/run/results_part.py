@@ -9,12 +9,12 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, strip
-from unmasked.analysis.gallery import Drawing, of_kind, slug
-from unmasked.analysis.markup import rendered, side_by_side, two_lines, two_lines_of
-from unmasked.analysis.protocols import other_protocols, pair_table, published_part, sizes
+from unmasked.analysis.html.page import image, svg, table
 from unmasked.analysis.reports.fairness.page import section
-from unmasked.analysis.results import Run
-from unmasked.evaluation.page import image, svg, table
+from unmasked.analysis.reports.gallery import Drawing, of_kind, slug
+from unmasked.analysis.reports.markup import rendered, side_by_side, two_lines, two_lines_of
+from unmasked.analysis.reports.run.folder import Run
+from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, sizes
 
 SHOWN = {"ap": "video AP", "eer": "video EER", "accuracy": "accuracy at the threshold"}
 AGGREGATIONS = {

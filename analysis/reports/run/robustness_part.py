@@ -11,10 +11,11 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.display import ends
 from unmasked.analysis.figures.robustness import clean
-from unmasked.analysis.gallery import Drawing, of_kind
-from unmasked.analysis.markup import points, rendered, side_by_side
-from unmasked.analysis.results import Run
-from unmasked.analysis.robustness import (
+from unmasked.analysis.html.page import table
+from unmasked.analysis.reports.gallery import Drawing, of_kind
+from unmasked.analysis.reports.markup import points, rendered, side_by_side
+from unmasked.analysis.reports.run.folder import Run
+from unmasked.analysis.reports.run.robustness import (
     Record,
     changes,
     drift_words,
@@ -23,7 +24,6 @@ from unmasked.analysis.robustness import (
     understated,
     worst_words,
 )
-from unmasked.evaluation.page import table
 from unmasked.evaluation.robustness import AUC_STILL, RATE_DRIFTS
 from unmasked.fairness.wording import number
 

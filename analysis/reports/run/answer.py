@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
-from unmasked.analysis.results import Run
-from unmasked.evaluation.page import Kind
+from unmasked.analysis.html.page import Kind
+from unmasked.analysis.reports.run.folder import Run
 from unmasked.fairness.verdicts import people
 from unmasked.fairness.wording import listed
 
