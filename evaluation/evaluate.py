@@ -16,8 +16,8 @@ from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import CONFIDENCE, difference_interval
 from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numbers
 from unmasked.evaluation.metrics import TOP_K, Aggregation
+from unmasked.evaluation.perturbing.drift import robustness
 from unmasked.evaluation.predictions import evaluated_rows, validated
-from unmasked.evaluation.robustness import robustness
 from unmasked.evaluation.thresholds import Threshold
 
 LEVELS = ("frame", "video")

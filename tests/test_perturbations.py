@@ -14,7 +14,7 @@ from PIL import Image
 from scipy import ndimage
 
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.perturbations import NAMED, PERTURBATIONS, SEVERITIES, Setting, settings_of
+from unmasked.evaluation.perturbing.registry import NAMED, PERTURBATIONS, SEVERITIES, Setting, settings_of
 from unmasked.preprocessing.video import read_video
 
 OF_IMAGES = sorted(name for name, kind in PERTURBATIONS.items() if not kind.of_video)

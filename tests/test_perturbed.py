@@ -18,8 +18,8 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_whole, usable
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.evaluation import perturbations, reframed
-from unmasked.evaluation.perturbations import Perturbation, Setting, settings_of
-from unmasked.evaluation.perturbed import Made, Perturbed, Unit, batches, planned
+from unmasked.evaluation.perturbing.registry import Perturbation, Setting, settings_of
+from unmasked.evaluation.perturbing.work import Made, Perturbed, Unit, batches, planned
 from unmasked.evaluation.predict import predict
 from unmasked.evaluation.predictions import validated
 from unmasked.preprocessing.config import PreprocessConfig

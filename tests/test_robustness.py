@@ -11,8 +11,8 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from unmasked.datasets.errors import InputError
+from unmasked.evaluation.perturbing.drift import reading, robustness
 from unmasked.evaluation.predictions import validated
-from unmasked.evaluation.robustness import reading, robustness
 from unmasked.evaluation.thresholds import Threshold
 
 CUT = 0.5

@@ -37,7 +37,7 @@ class RobustnessDisplay(Display):
 
     Attributes:
         title: the perturbation, in words.
-        records: of `evaluation.robustness`, all of this perturbation and with a severity, which starts at 1;
+        records: of `evaluation.perturbing.drift`, all of this perturbation and with a severity, which starts at 1;
             0 is the clean value.
     """
 

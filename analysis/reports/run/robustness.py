@@ -11,7 +11,7 @@ from unmasked.analysis.figures.display import ends
 from unmasked.analysis.figures.robustness import clean
 from unmasked.analysis.reports.run.answer import in_100
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.evaluation.robustness import hides_drift
+from unmasked.evaluation.perturbing.drift import hides_drift
 from unmasked.fairness.wording import number
 
 TITLES = {

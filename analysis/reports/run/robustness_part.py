@@ -24,7 +24,7 @@ from unmasked.analysis.reports.run.robustness import (
     understated,
     worst_words,
 )
-from unmasked.evaluation.robustness import AUC_STILL, RATE_DRIFTS
+from unmasked.evaluation.perturbing.drift import AUC_STILL, RATE_DRIFTS
 from unmasked.fairness.wording import number
 
 COLUMNS = {"auc": "AUC", "fpr": "reals called fake (FPR)", "tpr": "fakes found (TPR)"}

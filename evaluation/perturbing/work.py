@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmasked.datasets.loading import READERS, evenly_sampled, fitted, read_whole
-from unmasked.evaluation.perturbations import Image, Setting
+from unmasked.evaluation.perturbing.registry import Image, Setting
 
 Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
 
@@ -77,7 +77,7 @@ def planned(crops: pd.DataFrame, root: Path, perturbed: Perturbed, size_px: int)
             make = partial(_of_crop, row, root / crop, key, of_crop, perturbed.seed, size_px)
             units.append(Unit(len(of_crop), make))
     if of_frame:
-        from unmasked.evaluation.reframed import frame_units
+        from unmasked.evaluation.perturbing.frames import frame_units
 
         units += frame_units(chosen, root, of_frame, perturbed, size_px)
     return units

@@ -27,7 +27,7 @@ from unmasked.evaluation.intervals import (
 )
 from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import Aggregation, video_scores
-from unmasked.evaluation.perturbations import setting_words, split_label
+from unmasked.evaluation.perturbing.registry import setting_words, split_label
 from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
 from unmasked.evaluation.thresholds import Threshold
 

@@ -21,8 +21,8 @@ from PIL import JpegImagePlugin
 from unmasked.datasets.archives import split_sequence_path
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import fitted
-from unmasked.evaluation.perturbations import Image, Setting
-from unmasked.evaluation.perturbed import Made, Perturbed, Unit
+from unmasked.evaluation.perturbing.registry import Image, Setting
+from unmasked.evaluation.perturbing.work import Made, Perturbed, Unit
 from unmasked.preprocessing.align import warp
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.faces import MATRIX
