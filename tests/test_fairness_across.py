@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.fairness.across import Beside, across, source_of
-from unmasked.fairness.perturbed import perturbations
+from unmasked.fairness.across.perturbed import perturbations
+from unmasked.fairness.across.run import Beside, across, source_of
 from unmasked.fairness.run import audit_datasets, audit_predictions, joined
 from unmasked.fairness.selection import select
 

@@ -11,7 +11,7 @@ from test_fairness_audit import corpus
 from unmasked.datasets.annotations import read_annotations
 from unmasked.datasets.demographics import votes_by_video
 from unmasked.datasets.errors import InputError
-from unmasked.fairness.annotation_quality import (
+from unmasked.fairness.across.annotation_quality import (
     agreement,
     conflicts,
     measured_confusion,

@@ -8,8 +8,8 @@ from sklearn.metrics import roc_auc_score
 from test_fairness_audit import corpus
 
 from unmasked.datasets.errors import InputError
-from unmasked.fairness.changes import compare, paired_change, paired_gap_change
-from unmasked.fairness.detectors import with_scores_of
+from unmasked.fairness.across.changes import compare, paired_change, paired_gap_change
+from unmasked.fairness.across.detectors import with_scores_of
 from unmasked.fairness.differences import gap_change, recovered
 from unmasked.fairness.estimates import Decisions, estimates, group_codes
 from unmasked.fairness.run import audit_predictions

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.fairness.operating_points import operating_points, with_half
+from unmasked.fairness.across.operating_points import operating_points, with_half
+from unmasked.fairness.across.strata import strata
 from unmasked.fairness.run import audit_predictions
 from unmasked.fairness.selection import select
-from unmasked.fairness.strata import strata
 
 
 def videos(cells, *, real=20):

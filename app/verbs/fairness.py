@@ -92,7 +92,7 @@ def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
     from unmasked.analysis.reports.fairness.page import write_page
     from unmasked.evaluation.predictions import read_predictions
-    from unmasked.fairness.across import Beside, across, source_of
+    from unmasked.fairness.across.run import Beside, across, source_of
     from unmasked.fairness.run import write
 
     predictions = read_predictions(config.predictions)
@@ -203,7 +203,7 @@ def _against(
     """The audits of the other detector on the same videos, and its name."""
     from unmasked.evaluation.predictions import read_predictions
     from unmasked.evaluation.thresholds import Threshold
-    from unmasked.fairness.detectors import with_scores_of
+    from unmasked.fairness.across.detectors import with_scores_of
     from unmasked.fairness.selection import of_one
 
     if not config.against:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array
-from unmasked.fairness.changes import paired_change, paired_gap_change
+from unmasked.fairness.across.changes import paired_change, paired_gap_change
 from unmasked.fairness.groups import UNKNOWN
 from unmasked.fairness.metrics import BLOCK, HIGHER_IS_BETTER, needs, rates
 from unmasked.fairness.mitigation.folds import Fold

@@ -20,7 +20,7 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.fairness.annotation_quality import (
+from unmasked.fairness.across.annotation_quality import (
     NOISES,
     agreement,
     conflicts,
@@ -28,13 +28,13 @@ from unmasked.fairness.annotation_quality import (
     noisy_gaps,
     sensitivity,
 )
+from unmasked.fairness.across.changes import compare
+from unmasked.fairness.across.operating_points import operating_points, with_half
+from unmasked.fairness.across.perturbed import perturbations
+from unmasked.fairness.across.strata import strata
 from unmasked.fairness.audit import Audit
-from unmasked.fairness.changes import compare
 from unmasked.fairness.groups import SKIN_TONE, SKIN_TONE_GROUP, UNKNOWN, group_columns, skin_tone_groups
-from unmasked.fairness.operating_points import operating_points, with_half
-from unmasked.fairness.perturbed import perturbations
 from unmasked.fairness.selection import Level, Selection, select
-from unmasked.fairness.strata import strata
 
 log = logging.getLogger(__name__)
 

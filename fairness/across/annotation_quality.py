@@ -15,8 +15,8 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import percentile_interval
+from unmasked.fairness.across.changes import in_gap, rows_of
 from unmasked.fairness.audit import Audit
-from unmasked.fairness.changes import in_gap, rows_of
 from unmasked.fairness.comparisons import TESTED
 from unmasked.fairness.estimates import group_codes
 from unmasked.fairness.groups import UNKNOWN, ordered

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from unmasked.evaluation.thresholds import Threshold
+from unmasked.fairness.across.changes import rows_of
 from unmasked.fairness.audit import Audit
-from unmasked.fairness.changes import rows_of
 from unmasked.fairness.estimates import Decisions, estimates, group_codes
 
 RATES = ("fpr", "tpr")
