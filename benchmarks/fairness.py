@@ -34,10 +34,10 @@ import pandas as pd
 from scipy.stats import norm
 
 from unmasked.fairness.audit import audit
-from unmasked.fairness.comparisons import compare, constant_detector
 from unmasked.fairness.groups import cross
-from unmasked.fairness.score_tables import cut
-from unmasked.fairness.slices import Rows, Settings, Slice, measure
+from unmasked.fairness.statistics.comparisons import compare, constant_detector
+from unmasked.fairness.statistics.score_tables import cut
+from unmasked.fairness.statistics.slices import Rows, Settings, Slice, measure
 
 FPR, TPR, ICC = 0.15, 0.85, 0.5
 GAP = 0.15

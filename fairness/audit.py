@@ -19,14 +19,14 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import verdicts
-from unmasked.fairness.bench import bench_table
-from unmasked.fairness.comparisons import compare, constant_detector, fairlearn_measures, spread_of
-from unmasked.fairness.distributions import calibration, score_histograms
 from unmasked.fairness.groups import CROSS, as_columns, check_groups, crossings
 from unmasked.fairness.inputs import check_rows, cluster_codes, operating_point
-from unmasked.fairness.metrics import METRICS, RATES, count_rows, rates, score_metrics
-from unmasked.fairness.score_tables import cut
-from unmasked.fairness.slices import Rows, Settings, Slice, measure
+from unmasked.fairness.statistics.bench import bench_table
+from unmasked.fairness.statistics.comparisons import compare, constant_detector, fairlearn_measures, spread_of
+from unmasked.fairness.statistics.distributions import calibration, score_histograms
+from unmasked.fairness.statistics.metrics import METRICS, RATES, count_rows, rates, score_metrics
+from unmasked.fairness.statistics.score_tables import cut
+from unmasked.fairness.statistics.slices import Rows, Settings, Slice, measure
 
 if TYPE_CHECKING:
     from fairlearn.metrics import MetricFrame

@@ -15,9 +15,9 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.fairness.audit import Audit, audit_rows
-from unmasked.fairness.comparisons import judged
 from unmasked.fairness.groups import MAX_GROUPS, UNKNOWN, as_columns, ordered
-from unmasked.fairness.slices import Rows, Settings
+from unmasked.fairness.statistics.comparisons import judged
+from unmasked.fairness.statistics.slices import Rows, Settings
 from unmasked.fairness.verdicts import sentences
 
 

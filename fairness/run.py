@@ -18,7 +18,7 @@ from unmasked.fairness import long_tables
 from unmasked.fairness.audit import Audit, audit_rows, operating_point
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
 from unmasked.fairness.selection import Level, of_one, select, unperturbed
-from unmasked.fairness.slices import Settings
+from unmasked.fairness.statistics.slices import Settings
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.predictions import is_perturbed
 from unmasked.fairness.audit import check_rows
 from unmasked.fairness.groups import UNKNOWN, check_groups, check_one_group, group_columns
-from unmasked.fairness.slices import Rows
+from unmasked.fairness.statistics.slices import Rows
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ from unmasked.analysis.reports.fairness.page import write_page
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import equal_error_rate
 from unmasked.fairness.audit import audit
-from unmasked.fairness.metrics import (
+from unmasked.fairness.run import audit_datasets, audit_predictions
+from unmasked.fairness.statistics.metrics import (
     METRICS,
     count_rows,
     rates,
@@ -28,7 +29,7 @@ from unmasked.fairness.metrics import (
     score_metrics,
     sum_by,
 )
-from unmasked.fairness.resampling import (
+from unmasked.fairness.statistics.resampling import (
     bootstrap_counts,
     bootstrap_weights,
     gap_interval,
@@ -39,7 +40,6 @@ from unmasked.fairness.resampling import (
     strata,
     units_needed,
 )
-from unmasked.fairness.run import audit_datasets, audit_predictions
 
 BY = ["gender", "skin_tone_group"]
 FAST = {"n_boot": 200, "n_perm": 200}

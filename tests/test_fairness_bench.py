@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from unmasked.fairness.audit import audit
-from unmasked.fairness.bench import MEASURES, bench_measures, bench_table
 from unmasked.fairness.groups import CROSS
+from unmasked.fairness.statistics.bench import MEASURES, bench_measures, bench_table
 
 CASES = (
     *("01_balanced", "02_skewed_biased", "03_single_class_groups", "04_empty_groups", "05_tiny_groups"),

@@ -10,9 +10,9 @@ from test_fairness_audit import corpus
 from unmasked.datasets.errors import InputError
 from unmasked.fairness.across.changes import compare, paired_change, paired_gap_change
 from unmasked.fairness.across.detectors import with_scores_of
-from unmasked.fairness.differences import gap_change, recovered
-from unmasked.fairness.estimates import Decisions, estimates, group_codes
 from unmasked.fairness.run import audit_predictions
+from unmasked.fairness.statistics.differences import gap_change, recovered
+from unmasked.fairness.statistics.estimates import Decisions, estimates, group_codes
 
 FAST = {"n_boot": 200, "n_perm": 100}
 

@@ -9,18 +9,25 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
 from unmasked.datasets.errors import InputError
-from unmasked.fairness.distributions import calibration, score_histograms
 from unmasked.fairness.groups import crossings, group_names
-from unmasked.fairness.metrics import SCORE_METRICS, resampled_score_metrics
-from unmasked.fairness.resampling import (
+from unmasked.fairness.statistics.distributions import calibration, score_histograms
+from unmasked.fairness.statistics.metrics import SCORE_METRICS, resampled_score_metrics
+from unmasked.fairness.statistics.resampling import (
     gap_interval,
     kinds,
     permuted_sums,
     precision_weights,
     strata,
 )
-from unmasked.fairness.score_tables import bootstrapped, cross_auc, cut, exact_cross_auc, metrics_of, permuted
-from unmasked.fairness.spread import between_group_spread
+from unmasked.fairness.statistics.score_tables import (
+    bootstrapped,
+    cross_auc,
+    cut,
+    exact_cross_auc,
+    metrics_of,
+    permuted,
+)
+from unmasked.fairness.statistics.spread import between_group_spread
 
 
 @given(arrays(np.int64, st.tuples(st.integers(1, 30), st.just(4)), elements=st.integers(0, 5)))

@@ -17,12 +17,12 @@ from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import percentile_interval
 from unmasked.fairness.across.changes import in_gap, rows_of
 from unmasked.fairness.audit import Audit
-from unmasked.fairness.comparisons import TESTED
-from unmasked.fairness.estimates import group_codes
 from unmasked.fairness.groups import UNKNOWN, ordered
-from unmasked.fairness.metrics import count_rows, rates, sum_by
-from unmasked.fairness.resampling import gap
-from unmasked.fairness.resampling import kinds as kinds_of
+from unmasked.fairness.statistics.comparisons import TESTED
+from unmasked.fairness.statistics.estimates import group_codes
+from unmasked.fairness.statistics.metrics import count_rows, rates, sum_by
+from unmasked.fairness.statistics.resampling import gap
+from unmasked.fairness.statistics.resampling import kinds as kinds_of
 
 NOISES = (0.02, 0.05, 0.1, 0.2)
 N_DRAWS = 500

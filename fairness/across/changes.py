@@ -1,7 +1,7 @@
 """Change of a gap: from the source to a target, from one detector to another, before and after a mitigation.
 
 On the same videos both gaps err together, and the change is measured far more surely than either; on
-different people they do not. `unmasked.fairness.differences` says how the intervals are made.
+different people they do not. `unmasked.fairness.statistics.differences` says how the intervals are made.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.fairness.audit import Audit
-from unmasked.fairness.comparisons import TESTED
-from unmasked.fairness.differences import Change, gap_change, gap_changed, too_few, values_changed
-from unmasked.fairness.estimates import Decisions, Estimates, classes, estimates, group_codes
 from unmasked.fairness.groups import UNKNOWN, ordered
-from unmasked.fairness.metrics import METRICS
-from unmasked.fairness.slices import Rows
+from unmasked.fairness.statistics.comparisons import TESTED
+from unmasked.fairness.statistics.differences import Change, gap_change, gap_changed, too_few, values_changed
+from unmasked.fairness.statistics.estimates import Decisions, Estimates, classes, estimates, group_codes
+from unmasked.fairness.statistics.metrics import METRICS
+from unmasked.fairness.statistics.slices import Rows
 
 MIN_CLUSTERS = 10
 COLUMNS = ("attribute", "metric", "gap_source", "gap_target", "change", "low", "high", "groups", "note")

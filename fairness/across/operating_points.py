@@ -10,7 +10,7 @@ import numpy as np
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness.across.changes import rows_of
 from unmasked.fairness.audit import Audit
-from unmasked.fairness.estimates import Decisions, estimates, group_codes
+from unmasked.fairness.statistics.estimates import Decisions, estimates, group_codes
 
 RATES = ("fpr", "tpr")
 PARITY = Threshold(0.5, "fixed", note="what the published benches use, whatever the detector")

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from unmasked.fairness.audit import Audit
-from unmasked.fairness.comparisons import ALPHA, TESTED
-from unmasked.fairness.estimates import Decisions, Estimates, classes, estimates, group_codes
 from unmasked.fairness.groups import UNKNOWN
-from unmasked.fairness.metrics import BOTH, HIGHER_IS_BETTER, count_rows, needs, sum_by
-from unmasked.fairness.resampling import gap, gap_interval, holm, permutation_p, permuted_rates
 from unmasked.fairness.selection import Selection
-from unmasked.fairness.slices import Settings
+from unmasked.fairness.statistics.comparisons import ALPHA, TESTED
+from unmasked.fairness.statistics.estimates import Decisions, Estimates, classes, estimates, group_codes
+from unmasked.fairness.statistics.metrics import BOTH, HIGHER_IS_BETTER, count_rows, needs, sum_by
+from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, permutation_p, permuted_rates
+from unmasked.fairness.statistics.slices import Settings
 
 QUANTITIES = {  # by -> column, unit, names of its thirds
     "face_size": ("size_px", "px", ("small", "medium", "large")),

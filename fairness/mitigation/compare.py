@@ -12,10 +12,10 @@ from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array
 from unmasked.fairness.across.changes import paired_change, paired_gap_change
 from unmasked.fairness.groups import UNKNOWN
-from unmasked.fairness.metrics import BLOCK, HIGHER_IS_BETTER, needs, rates
 from unmasked.fairness.mitigation.folds import Fold
 from unmasked.fairness.mitigation.rules import MIN_CLUSTERS, Rule
-from unmasked.fairness.resampling import bootstrap_weights, gap, strata
+from unmasked.fairness.statistics.metrics import BLOCK, HIGHER_IS_BETTER, needs, rates
+from unmasked.fairness.statistics.resampling import bootstrap_weights, gap, strata
 
 SHOWN = ("fpr", "tpr", "balanced_accuracy")
 UTILITY = "balanced_accuracy"

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from unmasked.analysis.html.page import table
 from unmasked.analysis.reports.fairness.shared import Findings, record_table, swatch
-from unmasked.fairness.metrics import TITLES
+from unmasked.fairness.statistics.metrics import TITLES
 from unmasked.fairness.verdicts import title
 from unmasked.fairness.wording import gap_text, is_missing, named, number, p_text, percent, points_only, units
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unmasked.fairness.estimates import Estimates
-from unmasked.fairness.resampling import gap, gap_interval
+from unmasked.fairness.statistics.estimates import Estimates
+from unmasked.fairness.statistics.resampling import gap, gap_interval
 
 
 @dataclass(frozen=True)

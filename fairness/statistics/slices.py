@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from unmasked.fairness.groups import UNKNOWN, ordered
-from unmasked.fairness.metrics import (
+from unmasked.fairness.settings import Settings
+from unmasked.fairness.statistics.metrics import (
     BOTH,
     METRICS,
     count_units,
@@ -19,12 +20,12 @@ from unmasked.fairness.metrics import (
     score_metrics,
     sum_by,
 )
-from unmasked.fairness.resampling import (
+from unmasked.fairness.statistics.resampling import (
     bootstrap_counts,
     score_interval,
     strata,
 )
-from unmasked.fairness.score_tables import (
+from unmasked.fairness.statistics.score_tables import (
     Levels,
     bootstrapped,
     cross_auc,
@@ -32,8 +33,7 @@ from unmasked.fairness.score_tables import (
     exact_cross_auc,
     metrics_of,
 )
-from unmasked.fairness.settings import Settings
-from unmasked.fairness.shuffling import Shuffled, shuffle
+from unmasked.fairness.statistics.shuffling import Shuffled, shuffle
 from unmasked.fairness.wording import units
 
 # Groups whose every pair gets a cross-group AUC; a crossing of more has too many pairs to read.

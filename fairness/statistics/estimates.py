@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unmasked.fairness.metrics import (
+from unmasked.fairness.statistics.metrics import (
     BOTH,
     RATES,
     count_rows,
@@ -24,7 +24,12 @@ from unmasked.fairness.metrics import (
     score_metrics,
     sum_by,
 )
-from unmasked.fairness.resampling import bootstrap_counts, bootstrap_weights, score_interval, strata
+from unmasked.fairness.statistics.resampling import (
+    bootstrap_counts,
+    bootstrap_weights,
+    score_interval,
+    strata,
+)
 
 # As in `slices`: ranking metrics need the scores of every resample.
 SCORE_RESAMPLES = 200

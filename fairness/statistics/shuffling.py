@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from unmasked.fairness.metrics import METRICS, SCORE_METRICS, needs, rates
-from unmasked.fairness.resampling import (
+from unmasked.fairness.settings import Settings
+from unmasked.fairness.statistics.metrics import METRICS, SCORE_METRICS, needs, rates
+from unmasked.fairness.statistics.resampling import (
     gap,
     kinds,
     permuted_rates,
@@ -16,8 +17,7 @@ from unmasked.fairness.resampling import (
     precision_weights,
     strata,
 )
-from unmasked.fairness.score_tables import Levels, metrics_of, permuted
-from unmasked.fairness.settings import Settings
+from unmasked.fairness.statistics.score_tables import Levels, metrics_of, permuted
 
 # Columns of a count table that hold a class.
 COLUMNS_OF = {"real": (0, 1), "fake": (2, 3)}

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.fairness.groups import CROSS, UNKNOWN, ordered
-from unmasked.fairness.metrics import rates, score_metrics, sum_by
+from unmasked.fairness.statistics.metrics import rates, score_metrics, sum_by
 
 # In per cent, as the papers' tables have them.
 MEASURES = ("F_FPR", "F_EO", "F_MEO", "F_DP", "F_OAE")

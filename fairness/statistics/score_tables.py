@@ -14,8 +14,8 @@ import numpy as np
 from scipy import sparse
 
 from unmasked.evaluation.counts import CALIBRATION_BINS, RANKING, cumulated, levels_of, ratio
-from unmasked.fairness.metrics import BLOCK, SCORE_METRICS
-from unmasked.fairness.resampling import random_tables
+from unmasked.fairness.statistics.metrics import BLOCK, SCORE_METRICS
+from unmasked.fairness.statistics.resampling import random_tables
 
 LEVELS = 250
 

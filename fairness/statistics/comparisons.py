@@ -9,10 +9,10 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from unmasked.evaluation.counts import ratio
-from unmasked.fairness.metrics import HIGHER_IS_BETTER, METRICS, needs, rates
-from unmasked.fairness.resampling import gap, gap_interval, holm, permutation_p, units_needed
-from unmasked.fairness.slices import Settings, Slice, counted_rows, units_behind
-from unmasked.fairness.spread import between_group_spread
+from unmasked.fairness.statistics.metrics import HIGHER_IS_BETTER, METRICS, needs, rates
+from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, permutation_p, units_needed
+from unmasked.fairness.statistics.slices import Settings, Slice, counted_rows, units_behind
+from unmasked.fairness.statistics.spread import between_group_spread
 
 # The declared family: every attribute's gap in these is tested, with Holm's correction over all of them.
 TESTED = ("fpr", "tpr")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri, stdtrit
 
-from unmasked.fairness.metrics import BLOCK, rates
+from unmasked.fairness.statistics.metrics import BLOCK, rates
 
 # How many effective errors the prior of `score_interval` is worth.
 PRIOR_EVENTS = 2.0
