@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from unmasked.evaluation.wording import percent, points, units
 from unmasked.fairness.groups import CROSS, SKIN_TONE_GROUP
 from unmasked.fairness.statistics.slices import Settings
-from unmasked.fairness.wording import percent, points, units
 
 # What a rate means for a person who is shown. TPR is told as its complement: fakes that are missed.
 EVENTS = {"fpr": "real videos{} are called fake", "tpr": "fakes{} are missed"}

@@ -16,7 +16,7 @@ from unmasked.analysis.reports.run.page import page, write_report
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.evaluation.evaluate import evaluate
-from unmasked.fairness.wording import listed
+from unmasked.evaluation.wording import listed
 
 SECTIONS = ["answer", "done", "datasets", "curves", "thresholds", "robustness", "abstention", "calibration"]
 SECTIONS += ["fairness", "explanations", "limits", "settings", "glossary"]

@@ -14,7 +14,7 @@ from unmasked.analysis.figures.display import CHANCE, NARROW, Display, legend_be
 from unmasked.analysis.html.page import group_colours
 from unmasked.evaluation.counts import CALIBRATION_BINS
 from unmasked.evaluation.metrics import expected_calibration_error
-from unmasked.fairness.wording import number
+from unmasked.evaluation.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
 from unmasked.analysis.html.page import NOT_ENOUGH
-from unmasked.fairness.wording import number
+from unmasked.evaluation.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unmasked.analysis.figures.group_rates import FAINT, bare, new_axes, share_axis
-from unmasked.fairness.wording import number, percent
+from unmasked.evaluation.wording import number, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from unmasked.analysis.html.page import group_colours
+from unmasked.evaluation.wording import number
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

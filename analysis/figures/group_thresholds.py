@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unmasked.analysis.figures.group_rates import FAINT, bare, new_axes, on_the_right, share_axis
+from unmasked.evaluation.wording import is_missing, number
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import is_missing, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ import pandas as pd
 
 from unmasked.analysis.figures.display import Display, ends, new_axes
 from unmasked.analysis.html.page import NOT_ENOUGH
-from unmasked.fairness.wording import number
+from unmasked.evaluation.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -21,7 +21,7 @@ from unmasked.analysis.figures.display import (
     new_panels,
 )
 from unmasked.analysis.html.page import group_colours
-from unmasked.fairness.wording import number
+from unmasked.evaluation.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

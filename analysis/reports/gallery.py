@@ -25,7 +25,7 @@ from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.robustness import changes, setting_list, severity
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.curves import curves, score_histogram
-from unmasked.fairness.wording import number
+from unmasked.evaluation.wording import number
 
 BINS = 12
 BAND_RESAMPLES = 500

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from unmasked.analysis.figures.display import ends
 from unmasked.analysis.figures.dots import Dot
 from unmasked.analysis.html.page import NOT_ENOUGH, environment
-from unmasked.fairness.wording import number
+from unmasked.evaluation.wording import number
 
 TEMPLATES = Path(__file__).parent / "templates"
 

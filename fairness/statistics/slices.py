@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from unmasked.evaluation.wording import units
 from unmasked.fairness.groups import UNKNOWN, ordered
 from unmasked.fairness.settings import Settings
 from unmasked.fairness.statistics.metrics import (
@@ -34,7 +35,6 @@ from unmasked.fairness.statistics.score_tables import (
     metrics_of,
 )
 from unmasked.fairness.statistics.shuffling import Shuffled, shuffle
-from unmasked.fairness.wording import units
 
 # Groups whose every pair gets a cross-group AUC; a crossing of more has too many pairs to read.
 CROSS_AUC_GROUPS = 12

@@ -17,8 +17,8 @@ from unmasked.analysis.reports.fairness.shared import (
     joined,
     record_table,
 )
+from unmasked.evaluation.wording import is_missing, number, percent, points_only, share_text
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import is_missing, number, percent, points_only, share_text
 
 INTRO = (
     "Groups come from annotations, most of them made by a machine. A mistaken annotation mixes groups, so it "

@@ -20,8 +20,7 @@ from unmasked.analysis.reports.fairness.shared import (
     record_table,
 )
 from unmasked.analysis.reports.fairness.surprises import surprises
-from unmasked.fairness.verdicts import CLASSES, ORDER, title
-from unmasked.fairness.wording import (
+from unmasked.evaluation.wording import (
     gap_text,
     is_missing,
     listed,
@@ -34,6 +33,7 @@ from unmasked.fairness.wording import (
     share_text,
     units,
 )
+from unmasked.fairness.verdicts import CLASSES, ORDER, title
 
 
 def verdicts(findings: Findings) -> Markup:

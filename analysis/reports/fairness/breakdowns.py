@@ -22,8 +22,8 @@ from unmasked.analysis.reports.fairness.shared import (
     record_table,
     utility,
 )
+from unmasked.evaluation.wording import change_text, gap_text, is_missing, p_text, points, points_only
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import change_text, gap_text, is_missing, p_text, points, points_only
 
 WORDS = {
     "method": "method of manipulation",

@@ -19,8 +19,8 @@ from unmasked.analysis.reports.fairness.shared import (
     record_table,
     utility,
 )
+from unmasked.evaluation.wording import is_missing, listed, number
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import is_missing, listed, number
 
 BENCH = ("F_DP", "F_MEO", "F_OAE", "F_EO", "F_FPR")
 FAIRLEARN = (

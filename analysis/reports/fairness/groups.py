@@ -10,9 +10,18 @@ from markupsafe import Markup
 
 from unmasked.analysis.html.page import table
 from unmasked.analysis.reports.fairness.shared import Findings, record_table, swatch
+from unmasked.evaluation.wording import (
+    gap_text,
+    is_missing,
+    named,
+    number,
+    p_text,
+    percent,
+    points_only,
+    units,
+)
 from unmasked.fairness.statistics.metrics import TITLES
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import gap_text, is_missing, named, number, p_text, percent, points_only, units
 
 SHOWN = ("fpr", "fnr", "balanced_accuracy", "auc", "eer", "brier", "ece")
 HEADS = {"fpr": "real called fake (FPR)", "fnr": "fakes missed (FNR)", "ece": "calibration error (ECE)"}

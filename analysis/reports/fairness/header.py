@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from unmasked.analysis.html.page import callout, table
 from unmasked.analysis.reports.fairness.shared import Findings, bullets, code, joined, record_table
-from unmasked.fairness.wording import points, rule_text, units
+from unmasked.evaluation.wording import points, rule_text, units
 
 SOFTWARE = ("unmasked", "fairlearn", "numpy", "pandas")
 DECIDED = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from unmasked.fairness.wording import is_missing
+from unmasked.evaluation.wording import is_missing
 
 HATCHED = "background: repeating-linear-gradient(135deg, #f1f3f5 0 6px, #e2e6ea 6px 8px); color: #56616c"
 # Vermillion over white, light enough for black letters at its darkest.

@@ -18,8 +18,8 @@ from unmasked.analysis.reports.fairness.shared import (
     utility,
 )
 from unmasked.analysis.reports.fairness.support import crossed, grid
+from unmasked.evaluation.wording import is_missing, percent, share_text
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import is_missing, percent, share_text
 
 # The rate in the cells, the class whose videos it counts, the caption.
 RATES = {

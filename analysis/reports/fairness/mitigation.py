@@ -20,8 +20,8 @@ from unmasked.analysis.reports.fairness.shared import (
     joined,
     record_table,
 )
+from unmasked.evaluation.wording import change_text, is_missing, listed, number, percent, points, points_only
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import change_text, is_missing, listed, number, percent, points, points_only
 
 NAMES = {
     "group_thresholds": "a threshold for each group",

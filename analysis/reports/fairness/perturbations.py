@@ -24,8 +24,8 @@ from unmasked.analysis.reports.fairness.shared import (
     swatch,
     utility,
 )
+from unmasked.evaluation.wording import change_text, points_only, share_text
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import change_text, points_only, share_text
 
 CLASSES = {"fpr": "real", "tpr": "fake", "fnr": "fake"}
 INTRO = (

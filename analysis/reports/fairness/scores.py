@@ -22,8 +22,8 @@ from unmasked.analysis.reports.fairness.shared import (
     side_by_side,
     utility,
 )
+from unmasked.evaluation.wording import is_missing, number
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import is_missing, number
 
 INTRO = (
     "Left, where each group’s scores lie: a group whose outline reaches past the dashed threshold is accused "

@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.html.page import group_colours, table
-from unmasked.fairness.wording import number, percent
+from unmasked.evaluation.wording import number, percent
 
 # Figures stand side by side on a screen and below one another on a phone.
 SIDE_BY_SIDE = "display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 26rem))"

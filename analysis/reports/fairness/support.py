@@ -17,9 +17,9 @@ from unmasked.analysis.reports.fairness.shared import (
     record_table,
     swatch,
 )
+from unmasked.evaluation.wording import listed, units
 from unmasked.fairness.groups import CROSS, UNKNOWN, ordered
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import listed, units
 
 COUNTED = ("real_videos", "fake_videos", "real_frames", "fake_frames")
 

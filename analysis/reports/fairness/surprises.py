@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from unmasked.analysis.reports.fairness.groups import COMPARED
 from unmasked.analysis.reports.fairness.shared import Findings, bullets, joined
+from unmasked.evaluation.wording import change_text, is_missing, percent, points
 from unmasked.fairness.verdicts import EVENTS, people, title
-from unmasked.fairness.wording import change_text, is_missing, percent, points
 
 PICKED = (
     "The worst of each part of the fairness report, picked from many figures and not corrected for that: "

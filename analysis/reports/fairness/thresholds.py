@@ -23,8 +23,8 @@ from unmasked.analysis.reports.fairness.shared import (
     swatch,
     utility,
 )
+from unmasked.evaluation.wording import rule_text, share_text
 from unmasked.fairness.verdicts import title
-from unmasked.fairness.wording import rule_text, share_text
 
 INTRO = (
     "A threshold is fitted once, on data the detector’s makers had, and then meets everybody. Each row shows "

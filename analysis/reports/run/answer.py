@@ -9,8 +9,8 @@ from typing import Any
 
 from unmasked.analysis.html.page import Kind
 from unmasked.analysis.reports.run.folder import Run
+from unmasked.evaluation.wording import listed
 from unmasked.fairness.verdicts import people
-from unmasked.fairness.wording import listed
 
 SMALL_LOSS = 0.05  # AUC; a loss shown to be smaller is called none
 CHANCE = 0.5

@@ -20,7 +20,7 @@ from unmasked.analysis.reports.run.folder import read_collection
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, stated_table
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.seeds import seed_table
-from unmasked.fairness.wording import listed, number
+from unmasked.evaluation.wording import listed, number
 
 Row = Mapping[str, Any]
 

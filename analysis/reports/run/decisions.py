@@ -10,7 +10,7 @@ from unmasked.analysis.figures.decisions import Realised
 from unmasked.analysis.figures.display import ends
 from unmasked.analysis.reports.run.answer import in_100
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.fairness.wording import listed, number
+from unmasked.evaluation.wording import listed, number
 
 RULES = {
     "eer": "errors of both kinds equal",

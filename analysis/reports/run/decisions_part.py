@@ -24,7 +24,7 @@ from unmasked.analysis.reports.run.decisions import (
     threshold_words,
 )
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.fairness.wording import listed, number
+from unmasked.evaluation.wording import listed, number
 
 Figures = Mapping[str, Drawing]
 FPR, TPR = "reals called fake (FPR)", "fakes found (TPR)"

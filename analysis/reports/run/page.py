@@ -28,8 +28,8 @@ from unmasked.analysis.reports.run.robustness import worst_words
 from unmasked.analysis.reports.run.robustness_part import robustness_part
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.tables import matrix_table
+from unmasked.evaluation.wording import listed
 from unmasked.fairness.verdicts import people, title
-from unmasked.fairness.wording import listed
 
 PREVALENCE = 0.001  # a fake in a thousand videos, for the sake of an example
 LOSSES = ("train/overall", "train/common", "train/specific", "train/reconstruction", "train/contrastive")

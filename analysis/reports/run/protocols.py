@@ -13,7 +13,7 @@ from unmasked.analysis.html.page import table
 from unmasked.analysis.reports.markup import two_lines_of
 from unmasked.evaluation.published import HEADING, Published, published_table
 from unmasked.evaluation.tables import Table
-from unmasked.fairness.wording import number
+from unmasked.evaluation.wording import number
 
 PROTOCOLS = {
     "leave_one_method_out": "A method that training left out",

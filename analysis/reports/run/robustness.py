@@ -12,7 +12,7 @@ from unmasked.analysis.figures.robustness import clean
 from unmasked.analysis.reports.run.answer import in_100
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.evaluation.perturbing.drift import hides_drift
-from unmasked.fairness.wording import number
+from unmasked.evaluation.wording import number
 
 TITLES = {
     "jpeg": "JPEG compression",

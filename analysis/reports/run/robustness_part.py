@@ -25,7 +25,7 @@ from unmasked.analysis.reports.run.robustness import (
     worst_words,
 )
 from unmasked.evaluation.perturbing.drift import AUC_STILL, RATE_DRIFTS
-from unmasked.fairness.wording import number
+from unmasked.evaluation.wording import number
 
 COLUMNS = {"auc": "AUC", "fpr": "reals called fake (FPR)", "tpr": "fakes found (TPR)"}
 TOLD = 3  # sentences about a drift that the AUC hides
