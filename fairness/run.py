@@ -138,9 +138,9 @@ def write(
     """Writes ``fairness.json`` and the long tables; returns what the former holds.
 
     ``fairness.json`` is ``{"datasets": {NAME: Audit.to_dict()}, "skipped": {…: reason}}``, and what
-    ``more`` adds: see `unmasked.fairness.across.run`. The tables are ``by_group.csv``, ``gaps.csv`` (every test
-    with its gap, interval, p-values and verdict) and, where ``more`` is given, ``gaps_by_stratum.csv``,
-    ``gap_changes.csv`` and ``groups_by_perturbation.csv``.
+    ``more`` adds: see `unmasked.fairness.across.run`. The tables are ``by_group.csv``, ``gaps.csv`` (every
+    test with its gap, interval, p-values and verdict) and, where ``more`` is given,
+    ``gaps_by_stratum.csv``, ``gap_changes.csv`` and ``groups_by_perturbation.csv``.
     """
     found = joined(audits, skipped, more)
     long: list[pd.DataFrame] = []

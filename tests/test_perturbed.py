@@ -17,7 +17,8 @@ from unmasked.app.verbs.predict import Config, perturbed
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_whole, usable
 from unmasked.datasets.manifest import MANIFEST
-from unmasked.evaluation import perturbations, reframed
+from unmasked.evaluation.perturbing import frames as frame_changes
+from unmasked.evaluation.perturbing import registry
 from unmasked.evaluation.perturbing.registry import Perturbation, Setting, settings_of
 from unmasked.evaluation.perturbing.work import Made, Perturbed, Unit, batches, planned
 from unmasked.evaluation.predict import predict
@@ -75,7 +76,7 @@ def studio(tmp_path_factory):
 def identity(monkeypatch):
     """A perturbation that changes nothing."""
     kind = Perturbation("identity", lambda image, setting, rng: image, (0, 0, 0, 0, 0), "{}")
-    monkeypatch.setitem(perturbations.PERTURBATIONS, "identity", kind)
+    monkeypatch.setitem(registry.PERTURBATIONS, "identity", kind)
     return Setting("identity", 1, "frame")
 
 
@@ -223,7 +224,7 @@ def test_a_long_video_is_decoded_again_rather_than_held_in_memory(studio, monkey
     manifest, faces, root = studio
     settings = settings_of(["jpeg@frame", "contrast@frame"], [1, 2, 3])
     whole = planned(usable(faces), root, Perturbed(settings, manifest=manifest), SIZE_PX)
-    monkeypatch.setattr(reframed, "UNIT_BYTES", 2 * 4 * SIZE_PX**2 * 3)
+    monkeypatch.setattr(frame_changes, "UNIT_BYTES", 2 * 4 * SIZE_PX**2 * 3)
     parts = planned(usable(faces), root, Perturbed(settings, manifest=manifest), SIZE_PX)
     assert [unit.count for unit in whole[:2]] == [24, 24]
     assert [unit.count for unit in parts[:3]] == [8, 8, 8]
@@ -310,5 +311,5 @@ def test_standard_is_every_perturbation_at_every_severity(studio, tmp_path):
         Config(checkpoint=Path("x"), perturbations="standard", manifest=tmp_path / "manifest.parquet")
     )
     assert len(found.settings) == 45
-    assert {setting.name for setting in found.settings} == set(perturbations.PERTURBATIONS)
+    assert {setting.name for setting in found.settings} == set(registry.PERTURBATIONS)
     assert found.manifest is not None

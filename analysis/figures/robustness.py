@@ -37,8 +37,8 @@ class RobustnessDisplay(Display):
 
     Attributes:
         title: the perturbation, in words.
-        records: of `evaluation.perturbing.drift`, all of this perturbation and with a severity, which starts at 1;
-            0 is the clean value.
+        records: of `evaluation.perturbing.drift`, all of this perturbation and with a severity, which starts
+            at 1; 0 is the clean value.
     """
 
     title: str
