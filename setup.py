@@ -48,7 +48,7 @@ setup(
         "scipy>=1.11",
         "fairlearn>=0.14",
         "pydantic>=2.7",
-        "omegaconf>=2.3",
+        "omegaconf>=2.4",
         "typer>=0.15",
         "rich>=13",
         "grad-cam>=1.5.5",

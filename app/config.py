@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,6 +19,8 @@ from unmasked.datasets.errors import InputError
 CONFIGS = Path(__file__).parents[1] / "configs"
 # Folders whose files are given by name to a key of a configuration, and are none themselves.
 NAMED_BY_KEYS = ("annotations", "augment", "perturbations", "protocols", "published")
+# A reference to another key; everything else that begins with ${ could call a function of OmegaConf's.
+REFERENCE = re.compile(r"\$\{[\w.\[\]-]+\}")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -36,6 +39,7 @@ def load(model: type[Model], file: Path | None, overrides: Sequence[str] = ()) -
     """
     try:
         merged = OmegaConf.merge(_from_file(file), *[_from_override(text) for text in overrides])
+        _refuse_resolvers(OmegaConf.to_container(merged, resolve=False), _origin(file))
         values = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(f"configuration {_origin(file)}: {_first_line(error)}") from error
@@ -108,6 +112,24 @@ def _from_override(text: str) -> DictConfig:
         if type(error).__module__.split(".")[0] not in ("yaml", "omegaconf", "antlr4"):
             raise
         raise InputError(f"argument {text!r} has a value that is not valid YAML; quote it") from error
+
+
+def _refuse_resolvers(values: Any, origin: str) -> None:
+    """Raises InputError where a value would be computed: ``${oc.env:TOKEN}`` reads the environment.
+
+    A stored configuration is sent to others; nothing of the machine may come into it. References to other
+    keys, ``${model.width}``, stay allowed.
+    """
+    if isinstance(values, Mapping):
+        values = [*values.keys(), *values.values()]
+    if isinstance(values, list):
+        for value in values:
+            _refuse_resolvers(value, origin)
+    elif isinstance(values, str) and "${" in REFERENCE.sub("", values):
+        raise InputError(
+            f"configuration {origin} has the value {values!r}, which OmegaConf would compute; only references "
+            "to other keys such as ${model.width} are read: write the value itself"
+        )
 
 
 def _message(model: type[BaseModel], error: ValidationError, origin: str) -> str:

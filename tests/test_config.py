@@ -39,6 +39,19 @@ def test_interpolation_is_resolved(tmp_path):
     assert load(Study, file).name == "run-3"
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["${oc.env:HOME}", "a-${oc.decode:'1'}", "${oc.${which}:HOME}", "${ oc.env : HOME }", "${oc.select:seed}"],
+)
+def test_value_that_would_read_the_environment_is_refused(tmp_path, value):
+    file = tmp_path / "study.yaml"
+    file.write_text(f"name: {value!r}\n")
+    with pytest.raises(InputError, match="which OmegaConf would compute"):
+        load(Study, file)
+    with pytest.raises(InputError):
+        load(Study, None, [f"name={value}"])
+
+
 @given(
     st.integers(0, 2**31),
     st.floats(1e-9, 1e9),
