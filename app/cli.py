@@ -37,6 +37,7 @@ VERBS = {
     "mitigate": "Try to close a gap between groups: before and after, what it costs, and who pays.",
     "explain": "Draw Grad-CAM overlays and the t-SNE map of a detector's features.",
     "report": "Put a run folder together into one self-contained HTML page.",
+    "licences": "List the terms of every model, weight and dataset that a command can touch.",
 }
 
 USAGE = (

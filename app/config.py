@@ -18,7 +18,7 @@ from unmasked.datasets.errors import InputError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # Folders whose files are given by name to a key of a configuration, and are none themselves.
-NAMED_BY_KEYS = ("annotations", "augment", "perturbations", "protocols", "published")
+NAMED_BY_KEYS = ("annotations", "augment", "licences", "perturbations", "protocols", "published")
 # A reference to another key; everything else that begins with ${ could call a function of OmegaConf's.
 REFERENCE = re.compile(r"\$\{[\w.\[\]-]+\}")
 
@@ -127,8 +127,8 @@ def _refuse_resolvers(values: Any, origin: str) -> None:
             _refuse_resolvers(value, origin)
     elif isinstance(values, str) and "${" in REFERENCE.sub("", values):
         raise InputError(
-            f"configuration {origin} has the value {values!r}, which OmegaConf would compute; only references "
-            "to other keys such as ${model.width} are read: write the value itself"
+            f"configuration {origin} has the value {values!r}, which OmegaConf would compute; only "
+            "references to other keys such as ${model.width} are read: write the value itself"
         )
 
 

@@ -41,7 +41,13 @@ def test_interpolation_is_resolved(tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    ["${oc.env:HOME}", "a-${oc.decode:'1'}", "${oc.${which}:HOME}", "${ oc.env : HOME }", "${oc.select:seed}"],
+    [
+        "${oc.env:HOME}",
+        "a-${oc.decode:'1'}",
+        "${oc.${which}:HOME}",
+        "${ oc.env : HOME }",
+        "${oc.select:seed}",
+    ],
 )
 def test_value_that_would_read_the_environment_is_refused(tmp_path, value):
     file = tmp_path / "study.yaml"
