@@ -32,6 +32,7 @@ VERBS = {
     "export-checkpoint": "Write a detector's weights in the layout of the published ones (.pth).",
     "predict": "Score every face crop with a trained detector.",
     "evaluate": "Compute metrics with intervals and the cross-dataset matrix from predictions.",
+    "threshold": "Find the threshold that keeps false alarms within a limit, and say what it costs.",
     "compare": "Compare two runs on the same videos, and say what is unlike between them.",
     "fairness": "Compare error rates between demographic groups, with tests that hold.",
     "mitigate": "Try to close a gap between groups: before and after, what it costs, and who pays.",

@@ -1,0 +1,86 @@
+"""``unmasked threshold``: scores -> a threshold that keeps false alarms within a limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from unmasked.app.progress import print_result
+from unmasked.datasets.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Config(BaseModel):
+    """How many real videos may be called fake, and on whose scores that is settled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    predictions: Path = Field(description="a .parquet or .csv with video, label (1 = fake) and score")
+    max_fpr: float = Field(0.01, gt=0, lt=1, description="share of real videos that may be called fake")
+    guaranteed: bool = Field(
+        False, description="keep the share with 95 % confidence, not only in the estimate; needs more reals"
+    )
+    dataset: str = Field("", description="which one, where the table holds several")
+    split: str = Field("", description="whose rows; val where there are any, else what `evaluate` would use")
+    out: Path = Field(Path("runs/threshold"), description="folder for thresholds.json")
+    seed: int = Field(0, ge=0, description="seed of the folds that check the threshold")
+
+
+def run(config: Config) -> None:
+    """Fits the threshold, stores it and prints one sentence for who decides."""
+    from unmasked.datasets.files import write_json
+    from unmasked.evaluation.false_alarms import limit_false_alarms, sentence
+    from unmasked.evaluation.fitted import Fitted
+    from unmasked.evaluation.metrics import video_scores
+    from unmasked.evaluation.predictions import read_predictions
+
+    rows, words = _rows(read_predictions(config.predictions), config)
+    found = limit_false_alarms(
+        video_scores(rows), config.max_fpr, guaranteed=config.guaranteed, fitted_on=words, seed=config.seed
+    )
+    stored = Fitted(found.threshold, {found.threshold.rule: found.threshold}).to_dict()
+    path = config.out / "thresholds.json"
+    write_json(path, stored | {"limit": found.to_dict() | {"sentence": sentence(found)}})
+    print_result(sentence(found))
+    print_result(
+        f"threshold: {path}; give it to `unmasked evaluate` and `unmasked fairness` as thresholds={path}"
+    )
+
+
+def _rows(predictions: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, str]:
+    """The rows that the threshold is fitted on, and which they are in words.
+
+    Raises:
+        InputError: several datasets and none chosen, or no row of the dataset or split.
+    """
+    from unmasked.evaluation.levels import check_one_detector
+    from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
+
+    clean = predictions[~is_perturbed(predictions)]
+    names = sorted(clean["dataset"].unique())
+    if config.dataset and config.dataset not in names:
+        raise InputError(
+            f"dataset {config.dataset!r} is not in the predictions; they have {', '.join(names)}"
+        )
+    if not config.dataset and len(names) > 1:
+        raise InputError(
+            f"the predictions hold several datasets ({', '.join(names)}); choose whose real videos the "
+            f"limit is for: dataset={names[0]!r}"
+        )
+    dataset = config.dataset or names[0]
+    clean = clean[clean["dataset"] == dataset]
+    splits = set(clean["split"].dropna()) if "split" in clean else set()
+    split = config.split or ("val" if "val" in splits else "")
+    if split and split not in splits:
+        raise InputError(
+            f"no row of {dataset} belongs to the split {split!r}; it has "
+            f"{', '.join(sorted(splits)) or 'no splits: leave split out'}"
+        )
+    rows = clean[clean["split"] == split] if split else evaluated_rows(clean)[0]
+    check_one_detector(rows)
+    which = split or ("test" if "test" in splits else "all")
+    return rows, f"{dataset}, {which} videos, cross-fitted"
