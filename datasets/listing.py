@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.archives import IMAGE_SUFFIXES, is_utf8
+from unmasked.datasets.errors import printable
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.tables import TEXT
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v")
 LISTED_FROM = 10  # paths in a folder from which on the folder is listed
-SUFFIX = r"\.[A-Za-z0-9]{2,5}$"
+SUFFIX = r"\.(?:[A-Za-z][A-Za-z0-9]{1,4}|3gp)$"  # of a file; clip.0001 and v1.25 have none
 # A manifest whose split is still to be filled in.
 UNSPLIT = replace(
     MANIFEST, columns={**MANIFEST.columns, "split": replace(MANIFEST.columns["split"], nullable=True)}
@@ -99,18 +100,6 @@ def walk_files(root: Path, suffixes: Iterable[str]) -> list[str]:
     """
     wanted = tuple(suffixes)
     return [path for path in walk(root).files if path.lower().endswith(wanted)]
-
-
-def printable(text: object) -> str:
-    """Text that can be shown on any terminal: control characters and bytes that are not UTF-8 are escaped.
-
-    >>> printable("caf\udce9 \x1b[31m")
-    'caf\\xe9 \\x1b[31m'
-    """
-    whole = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in whole
-    )
 
 
 def _identity(folder: str) -> tuple[int, int]:

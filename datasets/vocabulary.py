@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import pandas as pd
@@ -138,8 +139,8 @@ def read_words(
         listed = ", ".join(f"{word} ({counted[word]})" for word in list(counted.index)[:12])
         allowed = ", ".join(map(str, WORDS[kind]))
         raise InputError(
-            f"column {values.name!r} holds {strange[0]!r}, which is no {kind}; allowed are {allowed} in their "
-            f"usual spellings. The column holds {listed}"
+            f"column {values.name!r} holds {strange[0]!r}, which is no {kind}; allowed are {allowed} in "
+            f"their usual spellings. Found were {listed}"
         )
     changed = [
         f"{word} as {found}" for word, found in known.items() if found is not None and word != str(found)
@@ -152,7 +153,7 @@ def read_words(
 
 
 def distinct_words(values: pd.Series) -> list[str]:
-    """The words of a column, without surrounding spaces, in order of appearance; cells that say nothing out."""
+    """The words of a column, without surrounding spaces, in order of appearance, blank ones out."""
     text = pd.Series(values.dropna().unique()).map(lambda value: str(value).strip())
     return [word for word in dict.fromkeys(text) if plain(word) not in _UNSAID]
 
@@ -176,9 +177,7 @@ def label_of(name: str) -> int | None:
     >>> label_of("0_real"), label_of("whichisreal_Fake"), label_of("real_vs_fake"), label_of("unreal")
     (0, 1, None, None)
     """
-    words = {
-        word for word in (plain(name), *_words(name), *(word.removesuffix("s") for word in _words(name)))
-    }
+    words = {plain(name), *_words(name), *(word.removesuffix("s") for word in _words(name))}
     found = {_INDEX["label"][word] for word in words if word in _INDEX["label"] and word not in ANSWERS}
     return int(found.pop()) if len(found) == 1 else None
 
@@ -209,3 +208,41 @@ def unsaid(values: pd.Series, extra: Iterable[str] = ()) -> pd.Series:
     blank = _UNSAID | {plain(word) for word in extra}
     said = {value: plain(value) in blank for value in values.dropna().unique()}
     return values.map(said).fillna(True).astype(bool) if len(said) else pd.Series(True, values.index)
+
+
+def unify_spellings(values: pd.Series, readings: list[Reading]) -> pd.Series:
+    """The words of a column, of which those that differ in case or spaces alone become the commonest one.
+
+    >>> said = []
+    >>> list(unify_spellings(pd.Series(["Glasses", "glasses ", "glasses", "None"], name="eyewear"), said))
+    ['glasses', 'glasses', 'glasses', 'None']
+    """
+    counted = values.dropna().astype(str).str.strip().value_counts(sort=True)
+    chosen: dict[str, str] = {}
+    for word in counted.index:
+        chosen.setdefault(" ".join(str(word).lower().split()), str(word))
+    mapping = {
+        value: chosen.get(" ".join(str(value).lower().split()), str(value).strip())
+        for value in values.dropna().unique()
+    }
+    changed = [f"{old!r} as {new}" for old, new in mapping.items() if str(old) != new]
+    if changed:
+        readings.append(Reading(f"column {values.name!r}", ", ".join(changed[:8])))
+    return values.map(mapping)
+
+
+def group_ages(years: pd.Series, bounds: tuple[float, ...]) -> pd.Series:
+    """The group of each number of years, by the first years of the groups; missing stays missing.
+
+    >>> list(group_ages(pd.Series([17, 30, 49.5, 50, float("nan")]), (30, 50)))
+    ['under 30', '30 to 49', '30 to 49', '50 and over', nan]
+    """
+    if not bounds or list(bounds) != sorted(set(bounds)) or bounds[0] <= 0:
+        raise InputError(
+            f"age_groups={list(bounds)} cannot be used; give the first year of each group but the youngest, "
+            "rising, as age_groups=[18,30,50]"
+        )
+    first, last = f"under {bounds[0]:g}", f"{bounds[-1]:g} and over"
+    between = [f"{low:g} to {high - 1:g}" for low, high in pairwise(bounds)]
+    edges = [float("-inf"), *bounds, float("inf")]
+    return pd.cut(years.astype("float64"), edges, right=False, labels=[first, *between, last]).astype(object)
