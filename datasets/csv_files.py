@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,12 +93,7 @@ def read_csv(path: Path, text: Iterable[str] = (), readings: list[Reading] | Non
     dialect = csv_dialect(path, said)
     wanted = set(text)
     types = {name: TEXT for raw in dialect.header if raw.strip() in wanted for name in (raw, raw.lstrip())}
-    try:
-        table = _parsed(path, dialect, dtype=types, na_values=list(BLANK))
-    except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
-        raise InputError(f"table {path} cannot be read: {_fault(path, dialect, error)}") from error
-    except (UnicodeDecodeError, UnicodeError) as error:
-        raise InputError(f"table {path} is not {dialect.encoding} text; save it as UTF-8") from error
+    table = _parsed(path, dialect, dtype=types, na_values=list(BLANK))
     table = table.rename(columns=lambda name: unescaped(str(name).strip()))
     table = _without_empty_rows(table, said)
     for name in dict.fromkeys(table.columns):
@@ -119,10 +115,7 @@ def read_csv_as_text(path: Path) -> pd.DataFrame:
         InputError: as `read_csv`.
     """
     dialect = csv_dialect(path, [])
-    try:
-        table = _parsed(path, dialect, dtype=TEXT, na_values=[], skipinitialspace=False)
-    except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
-        raise InputError(f"table {path} cannot be read: {_fault(path, dialect, error)}") from error
+    table = _parsed(path, dialect, dtype=TEXT, na_values=[], skipinitialspace=False)
     table = table.rename(columns=lambda name: unescaped(str(name).strip()))
     for position, column in enumerate(table.columns):
         table.isetitem(position, _unescaped_cells(table.iloc[:, position].rename(column)))
@@ -210,24 +203,27 @@ def csv_dialect(path: Path, readings: list[Reading]) -> Dialect:
     return Dialect(encoding, separator, skipped, tuple(header))
 
 
-def _parsed(
-    path: Path, dialect: Dialect, *, skipinitialspace: bool = True, **options: object
-) -> pd.DataFrame:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        # Without index_col=False, rows with a value too many would shift by a column and be read.
-        return pd.read_csv(  # type: ignore[call-overload, no-any-return]
-            path,
-            sep=dialect.separator,
-            encoding=dialect.encoding,
-            skiprows=dialect.skipped,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            skipinitialspace=skipinitialspace,
-            low_memory=False,
-            index_col=False,
-            **options,
-        )
+def _parsed(path: Path, dialect: Dialect, *, skipinitialspace: bool = True, **options: Any) -> pd.DataFrame:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Without index_col=False, rows with a value too many would shift by a column and be read.
+            return pd.read_csv(
+                path,
+                sep=dialect.separator,
+                encoding=dialect.encoding,
+                skiprows=dialect.skipped,
+                keep_default_na=False,
+                skip_blank_lines=False,
+                skipinitialspace=skipinitialspace,
+                low_memory=False,
+                index_col=False,
+                **options,
+            )
+    except UnicodeError as error:
+        raise InputError(f"table {path} is not {dialect.encoding} text; save it as UTF-8") from error
+    except (pd.errors.ParserWarning, ValueError) as error:
+        raise InputError(f"table {path} cannot be read: {_fault(path, dialect, error)}") from error
 
 
 def _without_empty_rows(table: pd.DataFrame, said: list[Reading]) -> pd.DataFrame:

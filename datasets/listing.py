@@ -125,7 +125,7 @@ def _walk_into(folder: str, prefix: str, found: Walk, seen: set[tuple[int, int]]
                 found.refused[path] = NOT_UTF8
             elif entry.name.startswith("."):
                 found.hidden.append(path)
-            elif entry.is_symlink() and entry.is_dir():
+            elif entry.is_symlink() and os.path.isdir(entry.path):
                 links.append((f"{path}/", entry.path))
             elif entry.is_dir(follow_symlinks=False):
                 seen.add(_identity(entry.path))

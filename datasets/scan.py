@@ -23,11 +23,12 @@ from unmasked.datasets.manifest import MANIFEST, SPLITS
 from unmasked.datasets.sources import folder as folder_source
 from unmasked.datasets.splits import SplitPlan, frozen, read
 from unmasked.datasets.unused import COLUMNS, Unused, unused_files
-from unmasked.datasets.vocabulary import Reading, split_of
+from unmasked.datasets.vocabulary import Reading, label_of, split_of
 
 FOLDER = Path(__file__).parent / "sources"
 # Layouts so general that they are looked for last, in this order.
 GENERAL = ("table", "folder")
+NAME_LETTERS_MAX = 200
 VAL_OF_TRAIN = ": val of train"  # behind a dataset's name, under which such a split is frozen
 
 
@@ -112,6 +113,7 @@ def scan(
     if manifest.empty:
         reasons = f": {'; '.join(notes)}" if notes else ""
         raise InputError(f"{module.NAME} in {folder}: not one row could be made of it{reasons}")
+    _check_names(manifest)
     unused = (
         unused_files(folder, manifest)
         if folder.is_dir() and name != "table"
@@ -213,7 +215,7 @@ def _one_class(manifest: pd.DataFrame) -> list[str]:
         return []
     here, other = ("real", "fake") if known[0] == 0 else ("fake", "real")
     rate = "how often reals are called fake" if here == "real" else "how often fakes are missed"
-    return [f"NOTE: all labels are {here}, there is no {other}: this set alone can tell {rate}, and no more"]
+    return [f"NOTE: all labels are {here}, there is no {other}: this set can tell {rate}, and no more"]
 
 
 def _frames(manifest: pd.DataFrame) -> list[str]:
@@ -225,6 +227,20 @@ def _frames(manifest: pd.DataFrame) -> list[str]:
         f"NOTE: {sentence}, and each is an image of its own here: numbers of videos and intervals would "
         "count frames; a table with a row for each folder of frames (source=table) makes them sequences"
     ]
+
+
+def _check_names(manifest: pd.DataFrame) -> None:
+    """Refuses names of datasets that can be neither a folder's name nor a line on a page.
+
+    Raises:
+        InputError: a name is longer than NAME_LETTERS_MAX, or empty.
+    """
+    for name in manifest["dataset"].unique():
+        if not 0 < len(name) <= NAME_LETTERS_MAX:
+            raise InputError(
+                f"the dataset {name[:20] + '…' if name else name!r} has a name of {len(name)} letters; it may "
+                f"have 1 to {NAME_LETTERS_MAX}: give another by dataset=, or in the table's column dataset"
+            )
 
 
 def _siblings(root: Path, folder: Path) -> list[str]:
@@ -302,7 +318,9 @@ def _located(root: Path, candidates: dict[str, ModuleType], *, named_one: bool =
         return found, root
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     below = [(name, folder) for folder in folders if (name := _recognised(folder, candidates, named_one))]
-    if len(folders) == 1 and not below and not folders[0].is_symlink():
+    # A lone folder real/ is a class, and not the dataset.
+    is_chain = len(folders) == 1 and not below and not folders[0].is_symlink()
+    if is_chain and label_of(folders[0].name) is None:
         name, place = _located(folders[0], candidates, named_one=named_one)
         # The name of the only folder may be that of the split.
         is_split = name == "folder" and place == folders[0] and split_of(place.name)
