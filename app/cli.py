@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, printable
 
 # verb: what it does, in the order in which a study uses them.
 VERBS = {
@@ -118,7 +118,7 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
         )
         module.run(resolved)
     except InputError as error:
-        typer.echo(f"unmasked {verb}: {error}", err=True)
+        typer.echo(f"unmasked {verb}: {printable(error)}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo(f"unmasked {verb}: stopped; the same command goes on from here", err=True)

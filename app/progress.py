@@ -9,6 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from unmasked.datasets.errors import printable
+
 LINE_EVERY_S = 10.0
 
 
@@ -60,6 +62,6 @@ class Reporter:
 
 
 def print_result(text: str) -> None:
-    """Prints what a command found, to standard output."""
-    sys.stdout.write(f"{text}\n")
+    """Prints what a command found, to standard output; names in it cannot command the terminal."""
+    sys.stdout.write("\n".join(map(printable, text.split("\n"))) + "\n")
     sys.stdout.flush()

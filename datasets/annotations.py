@@ -9,9 +9,17 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from unmasked.datasets.codebooks import CODEBOOKS_HINT, CodeBook, codebook_names, find_column, load_codebook
+from unmasked.datasets.codebooks import (
+    CODEBOOKS_HINT,
+    CodeBook,
+    Coding,
+    codebook_names,
+    find_column,
+    load_codebook,
+)
 from unmasked.datasets.decoding import check_codes, check_labels, decode, decode_attributes, has_column
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.manifest import DEMOGRAPHICS
 from unmasked.datasets.tables import TEXT, read_frame
 from unmasked.datasets.video_keys import (
     FRAME_PATTERNS,
@@ -21,6 +29,15 @@ from unmasked.datasets.video_keys import (
     normalised_paths,
     stems,
 )
+from unmasked.datasets.vocabulary import (
+    Kind,
+    Reading,
+    canonical_dataset,
+    group_ages,
+    read_words,
+    unify_spellings,
+    unsaid,
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +45,13 @@ AUTO = "auto"
 LOOKED_AT = 1000  # paths of a file that say what it is about
 
 
-def read_annotations(path: str | os.PathLike[str], codebook: str | CodeBook = AUTO) -> pd.DataFrame:
+def read_annotations(
+    path: str | os.PathLike[str],
+    codebook: str | CodeBook = AUTO,
+    *,
+    age_groups: tuple[float, ...] = (),
+    readings: list[Reading] | None = None,
+) -> pd.DataFrame:
     """Annotations in words: columns key, frame, path, dataset, label, the attributes, annotation.
 
     ``key`` names the video that a frame is of, in the terms of `unmasked.datasets.video_keys`, and ``frame``
@@ -39,6 +62,8 @@ def read_annotations(path: str | os.PathLike[str], codebook: str | CodeBook = AU
         path: a ``.csv`` or ``.parquet`` file.
         codebook: a name in ``configs/annotations``, the path of a YAML file, a code book, or ``auto`` for the
             one code book that the file's columns, paths and codes fit.
+        age_groups: the first years of the groups that years in a file of your own become; AI-Face's if empty.
+        readings: where what was taken for granted is said; None logs it.
 
     Raises:
         InputError: the file lacks a column the code book names, holds a code that it does not list, or
@@ -50,11 +75,69 @@ def read_annotations(path: str | os.PathLike[str], codebook: str | CodeBook = AU
         book = load_codebook(str(codebook))
     books = [load_codebook(name) for name in codebook_names()] if book is None else [book]
     # Which column holds the paths depends on the book; all their names are read as text.
-    table = read_frame(path, text=sorted({name for each in books for name in (*each.path, *each.dataset)}))
+    said: list[Reading] = []
+    text = sorted({name for each in books for name in (*each.path, *each.dataset)})
+    table = read_frame(path, text=text, readings=said)
     origin = f"annotations {path}"
-    if book is not None:
-        return _read(table, book, origin)
-    return _read_by_fit(table, books, origin)
+    book = _book_that_fits(table, books, origin) if book is None else book
+    if book.general:
+        table = table.drop(columns=list(DEMOGRAPHICS), errors="ignore").join(
+            decode_plain(table, origin, said, age_groups, book)
+        )
+        book = book.model_copy(update={"attributes": _AS_DECODED})
+    found = _read(table, book, origin)
+    if readings is not None:
+        readings += said
+    elif said:
+        log.warning("%s: %s", origin, "; ".join(f"{what}: {how}" for what, how in said))
+    return found
+
+
+# The attributes of a table in which they are words already.
+_AS_DECODED = {name: Coding(columns=(name,)) for name in DEMOGRAPHICS}
+
+
+def decode_plain(
+    table: pd.DataFrame,
+    origin: str,
+    readings: list[Reading],
+    age_groups: tuple[float, ...] = (),
+    book: CodeBook | None = None,
+) -> pd.DataFrame:
+    """Columns gender, age, skin_tone and race of a table with plain words, in canonical ones.
+
+    Words that the vocabulary does not have are kept, in small letters; ages in years become groups.
+
+    Args:
+        table: rows as read; columns as the code book ``plain`` names them.
+        origin: the file, for messages.
+        readings: where spellings that were changed are said.
+        age_groups: the first years of the age groups; AI-Face's groups if empty.
+        book: another code book of plain words.
+
+    Raises:
+        InputError: a skin tone is no number from 1 to 10, or the age groups are none.
+    """
+    book = book or load_codebook("plain")
+    attributes, words = dict(book.attributes), table.copy(deep=False)
+    for name, coding in book.attributes.items():
+        column = find_column(table, coding.columns)
+        if column is None or name == "skin_tone":
+            continue
+        values = table[column]
+        if coding.years and age_groups:
+            numbers = pd.to_numeric(values, errors="coerce")
+            values = values.astype(object).mask(numbers.notna(), group_ages(numbers, age_groups))
+        if name == "race":
+            values = values.where(~unsaid(values)).rename(column)
+        elif not pd.api.types.is_numeric_dtype(values):
+            kind: Kind = "gender" if name == "gender" else "age"
+            values = read_words(values.rename(column), kind, readings, unknown="keep")
+        if not pd.api.types.is_numeric_dtype(values):
+            values = unify_spellings(values.rename(column), readings)
+        words[column] = values
+        attributes[name] = coding.model_copy(update={"codes": None})
+    return decode_attributes(words, book.model_copy(update={"attributes": attributes}), origin)
 
 
 def _read(table: pd.DataFrame, book: CodeBook, origin: str) -> pd.DataFrame:
@@ -77,7 +160,7 @@ def _read(table: pd.DataFrame, book: CodeBook, origin: str) -> pd.DataFrame:
     named = keys_and_frames(stems(paths), (*book.video_key, *VIDEO_PATTERNS, *FRAME_PATTERNS))
     result = named.assign(
         path=paths,
-        dataset=pd.Series(np.nan, table.index, TEXT) if dataset is None else table[dataset].astype(TEXT),
+        dataset=pd.Series(np.nan, table.index, TEXT) if dataset is None else _datasets(table[dataset]),
         label=pd.Series(labels, table.index).astype("float64"),
     )
     check_labels(result["label"], paths, book, origin)
@@ -88,8 +171,8 @@ def _read(table: pd.DataFrame, book: CodeBook, origin: str) -> pd.DataFrame:
     )
 
 
-def _read_by_fit(table: pd.DataFrame, books: list[CodeBook], origin: str) -> pd.DataFrame:
-    """The annotations as read by the only book that fits.
+def _book_that_fits(table: pd.DataFrame, books: list[CodeBook], origin: str) -> CodeBook:
+    """The only book that fits.
 
     A book fits if the file has its columns, most of its paths are about what the book is about, and every
     code is listed and every check holds. Where one book alone is left before the codes are looked at, what
@@ -109,7 +192,7 @@ def _read_by_fit(table: pd.DataFrame, books: list[CodeBook], origin: str) -> pd.
             f"{table[find_column(table, described[0].path)].iloc[0]!r}. {_say_which(described)}"
         )
     if len(candidates) == 1:
-        return _read(table, candidates[0], origin)
+        return candidates[0]
     read, reasons = {}, []
     for book in candidates:
         try:
@@ -124,7 +207,12 @@ def _read_by_fit(table: pd.DataFrame, books: list[CodeBook], origin: str) -> pd.
             f"{origin} can be read as {_listed(fitting)}, and what its codes mean depends on it. "
             + _say_which(fitting)
         )
-    return read[fitting[0].name]
+    return fitting[0]
+
+
+def _datasets(names: pd.Series) -> pd.Series:
+    known = {name: canonical_dataset(str(name)) for name in names.dropna().unique()}
+    return names.map(known).astype(TEXT)
 
 
 def _listed(books: list[CodeBook]) -> str:

@@ -32,9 +32,18 @@ MEMBERS_MAX = 200_000
 # PNG and JPEG hardly shrink under gzip, so an archive that unpacks to far more than its size is a bomb.
 RATIO_MAX = 100
 RATIO_FREE_BYTES = 64 << 20
+HEADER_BYTES_MAX = 1 << 20  # one long name or pax header
+HEADERS_BYTES_MAX = 32 << 20  # all of them in one archive
 
+_DIGITS = "0123456789"
+# A frame's index must fit a 64-bit integer with room for arithmetic; time stamps of 20 digits do not.
+_FRAME_NUMBER = re.compile(r"(?<![0-9])([0-9]{1,15})$")
 _SEPARATOR = re.compile(r"^(?P<archive>.*?\.(?:tar\.gz|tgz|tar))!(?P<folder>.*)$", re.IGNORECASE)
-_BROKEN = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, OSError)
+# tarfile raises the last three on sparse maps that are no numbers and on headers that nest without end.
+_BROKEN = (
+    *(tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, OSError),
+    *(ValueError, OverflowError, RecursionError, IndexError, KeyError),
+)
 
 
 class ArchiveError(InputError):
@@ -121,7 +130,7 @@ def frame_indices(names: list[str]) -> list[int]:
     >>> frame_indices(["a/frame2.png", "a/frame10.png"]), frame_indices(["left.png", "right.png"])
     ([2, 10], [0, 1])
     """
-    found = [re.search(r"(\d+)$", PurePosixPath(name).stem) for name in names]
+    found = [_FRAME_NUMBER.search(PurePosixPath(name).stem) for name in names]
     indices = [int(match[1]) for match in found if match]
     if len(indices) == len(names) and all(low < high for low, high in pairwise(indices)):
         return indices
@@ -130,8 +139,11 @@ def frame_indices(names: list[str]) -> list[int]:
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """A sort key under which ``2.png`` comes before ``10.png``."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)  # not \d: digits of other scripts and ² are no number here
+    # Numbers too long for int() to be quick are compared by length, then as text.
+    return [
+        (0, len(part.lstrip("0")), part.lstrip("0")) if part[0] in _DIGITS else (1, 0, part) for part in parts
+    ]
 
 
 def _members(root: str | os.PathLike[str], path: str) -> list[str]:
@@ -140,7 +152,11 @@ def _members(root: str | os.PathLike[str], path: str) -> list[str]:
     if folder is not None:
         names = sequence_members(where).get(folder, [])
     elif where.is_dir():
-        names = sorted((entry.name for entry in os.scandir(where) if is_image(entry.name)), key=natural_key)
+        # A pipe called 1.png would be waited for without end.
+        names = sorted(
+            (entry.name for entry in os.scandir(where) if is_image(entry.name) and entry.is_file()),
+            key=natural_key,
+        )
     else:
         names = []
     if not names:
@@ -166,11 +182,13 @@ def _listed(path: str, size_bytes: int, modified_ns: int) -> tuple[tuple[str, tu
 
 def _read_members(archive: Path, names: set[str]) -> dict[str, bytes]:
     images: dict[str, bytes] = {}
-    with _opened(archive) as (tar, _):
+    with _opened(archive) as (tar, bounded):
         for member in _checked(tar, str(archive), archive.stat().st_size):
             if member.name in names:
+                bounded.read_max = MEMBER_BYTES_MAX + tarfile.BLOCKSIZE
                 stream = tar.extractfile(member)
                 images[member.name] = stream.read() if stream else b""
+                bounded.read_max = HEADER_BYTES_MAX
             if len(images) == len(names):
                 break
     return images
@@ -184,7 +202,7 @@ def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, _BoundedReader]]:
             compressed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             unpacked: IO[bytes] = gzip.GzipFile(fileobj=raw) if compressed else raw  # type: ignore[assignment]
-            stream = _BoundedReader(unpacked)
+            stream = _BoundedReader(unpacked, RATIO_MAX * os.fstat(raw.fileno()).st_size + RATIO_FREE_BYTES)
             with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
                 yield tar, stream
     except ArchiveError:
@@ -200,13 +218,16 @@ def _checked(tar: tarfile.TarFile, path: str, size_bytes: int) -> Iterator[tarfi
     while (member := tar.next()) is not None:
         total_bytes, count = total_bytes + member.size, count + 1
         if fault := _fault(member):
-            raise ArchiveError(f"archive {path} is refused: member {member.name!r} {fault}; nothing was read")
+            raise ArchiveError(
+                f"archive {path} is refused: member {member.name[:100]!r} {fault}; nothing was read"
+            )
         if count > MEMBERS_MAX or total_bytes > RATIO_MAX * size_bytes + RATIO_FREE_BYTES:
             raise ArchiveError(
                 f"archive {path} is refused: it unpacks to over {RATIO_MAX} times its size, or to more than "
                 f"{MEMBERS_MAX:,} files; nothing was read"
             )
         yield member
+        tar.members.clear()  # they are not asked for again, and each keeps its headers in memory
 
 
 def _fault(member: tarfile.TarInfo) -> str | None:
@@ -215,8 +236,12 @@ def _fault(member: tarfile.TarInfo) -> str | None:
         return "has an absolute path"
     if ".." in name.split("/"):
         return "leaves its folder"
+    if not is_utf8(member.name):
+        return "has a name that is not UTF-8"
     if member.issym() or member.islnk():
         return "is a link"
+    if member.issparse():
+        return "is a sparse file"
     if not (member.isfile() or member.isdir()):
         return "is neither a file nor a folder"
     if member.size > MEMBER_BYTES_MAX:
@@ -229,25 +254,44 @@ def _check_end(tar: tarfile.TarFile, stream: _BoundedReader, path: str) -> None:
     stream.seek(tar.offset)
     if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise ArchiveError(f"archive {path} is cut short or damaged (no end mark); download it again")
-    stream.read(1 << 20)  # to the gzip trailer, whose checksum is compared on the way
+    stream.read(HEADER_BYTES_MAX)  # to the gzip trailer, whose checksum is compared on the way
 
 
 class _BoundedReader:
-    """A stream that refuses to hand out more than one image's worth at once.
+    """A stream that hands out no more at once, and in all, than an honest archive needs.
 
-    tarfile reads the long-name and pax headers into memory at whatever size they claim.
+    tarfile reads long-name and pax headers into memory at whatever size they claim, before their member can
+    be looked at: ``read_max`` is raised for the content of images only.
     """
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, total_max: int) -> None:
+        self.read_max = HEADER_BYTES_MAX
+        self._stream, self._total_max, self._header_bytes = stream, total_max, 0
 
     def read(self, size: int = -1) -> bytes:
-        if size < 0 or size > MEMBER_BYTES_MAX + tarfile.BLOCKSIZE:
+        if size < 0 or size > self.read_max:
             raise tarfile.ReadError("a header claims an absurd size")
+        if self.read_max == HEADER_BYTES_MAX and size > tarfile.BLOCKSIZE:
+            self._header_bytes += size
+        if self._header_bytes > HEADERS_BYTES_MAX or self._stream.tell() + size > self._total_max:
+            raise tarfile.ReadError(
+                f"it unpacks to over {RATIO_MAX} times its size, or holds little but headers"
+            )
         return self._stream.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == 0 and offset > self._total_max:
+            raise tarfile.ReadError(f"it unpacks to over {RATIO_MAX} times its size")
         return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
         return self._stream.tell()
+
+
+def is_utf8(name: str) -> bool:
+    """True if the name can be written in a table: a file's name is bytes, and these may be in any coding."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,16 +1,30 @@
-"""CSV files from anywhere: read as UTF-8 text with commas, or refused with what they are instead."""
+"""CSV files from anywhere: their coding, separator and decimals are found by looking, and said.
+
+What a spreadsheet writes in one country is not what it writes in another. What is taken for granted goes into
+a list of `Reading`; a file that is no such text is refused with what it is instead.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
+import logging
+import re
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.vocabulary import Reading
+
+log = logging.getLogger(__name__)
 
 # The text type of pandas 3 (missing is NaN), named so that pandas 2.3 uses it as well.
 TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
@@ -31,70 +45,272 @@ MARKUP = (
     (b"{", "JSON; write the table as CSV or Parquet"),
     (b"[", "JSON; write the table as CSV or Parquet"),
 )
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+SAMPLED = 100  # records that tell the separator
+CELL_CHARACTERS_MAX = 131_072  # a longer cell is a quotation mark that was never closed
+
+# Cells that say nothing. None and NA may be words (no glasses; North America): see `read_csv`.
+BLANK = (
+    *("", "nan", "NaN", "NAN", "-nan", "-NaN", "n/a", "N/A", "#N/A", "#N/A N/A", "#NA", "<NA>", "null"),
+    *("NULL", "Null", "#NULL!", "#NV", "#DIV/0!", "#REF!", "#VALUE!", "#NAME?", "#NUM!"),
+)
+WORDS_FOR_NONE = ("None", "none", "NONE", "NA", "na")
+_POINT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?|[-+]?\d+")
+# What spreadsheets run, behind any number of apostrophes of ours; and the same with one more.
+_RUN = re.compile(r"'*[=+\-@\t\r]")
+_ESCAPED = re.compile(r"'+[=+\-@\t\r]")
+_SEP_LINE = re.compile(r"""^["']?sep=(?P<sign>.)["']?\s*$""", re.IGNORECASE)
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
-def read_csv(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is written."""
+
+    encoding: str
+    separator: str
+    skipped: int  # lines before the header: blank ones, and Excel's ``sep=;``
+    header: tuple[str, ...]  # its fields as they stand there
+
+
+def read_csv(path: Path, text: Iterable[str] = (), readings: list[Reading] | None = None) -> pd.DataFrame:
     """The table in a CSV file; spaces around column names and before values are not part of them.
 
+    The words None and NA are missing in columns of numbers and in those named in ``text``; in any other
+    column they are words, since they may be a group (``eyewear``: None, glasses). Rows without any value are
+    left out, and the index says where a row stands: 0 is the row below the header, as in a spreadsheet.
+
     Args:
-        path: UTF-8 text, with or without a byte order mark, separated by commas, with a header line.
+        path: text in UTF-8, UTF-16 or Windows-1252, separated by commas, semicolons, tabs or vertical bars.
         text: columns that hold text even where they look like numbers (a video called 000).
+        readings: where it is said what was taken for granted; None logs it as a warning.
 
     Raises:
         InputError: the file is empty, something other than such text, or has rows longer than its header.
     """
-    header = csv_header(path)
+    said: list[Reading] = []
+    dialect = csv_dialect(path, said)
     wanted = set(text)
-    types = {name: TEXT for raw in header if raw.strip() in wanted for name in (raw, raw.lstrip())}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # Without index_col=False, rows with a value too many would shift by a column and be read.
-            table = pd.read_csv(path, low_memory=False, dtype=types, skipinitialspace=True, index_col=False)
-    except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
-        if "NULL byte" in str(error):
-            raise InputError(f"table {path} cannot be read (it holds NUL bytes); write it again") from error
-        if "EOF inside string" in str(error):
-            reason = "a quotation mark is opened and never closed; close it, or leave it out"
-        else:
-            reason = _ragged(path, len(header), error)
-            reason += ". Quote values that hold a comma, and write decimals with a point"
-        raise InputError(f"table {path} cannot be read: {reason}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"table {path} is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8"
-        ) from error
-    table = table.rename(columns=lambda name: str(name).strip())
-    for name in wanted & set(table):
-        table[name] = table[name].astype(TEXT).str.strip()
+    types = {name: TEXT for raw in dialect.header if raw.strip() in wanted for name in (raw, raw.lstrip())}
+    table = _parsed(path, dialect, dtype=types, na_values=list(BLANK))
+    table = table.rename(columns=lambda name: unescaped(str(name).strip()))
+    table = _without_empty_rows(table, said)
+    for name in dict.fromkeys(table.columns):
+        if (table.columns == name).sum() > 1:
+            continue  # no table of ours; whoever reads it says which column is there twice
+        if name in wanted:
+            stripped = table[name].astype(TEXT).str.strip()
+            table[name] = _unescaped_cells(stripped.mask(stripped.isin(WORDS_FOR_NONE) | (stripped == "")))
+        elif not pd.api.types.is_numeric_dtype(table[name]):
+            table[name] = _unescaped_cells(_retyped(table[name], said))
+    _say(path, said, readings)
     return table
 
 
-def csv_header(path: Path) -> list[str]:
-    """The fields of a CSV file's first line as they stand there.
+def read_csv_as_text(path: Path) -> pd.DataFrame:
+    """Every cell of a CSV file as it stands there, blank cells as "", for writing it again unchanged.
 
     Raises:
-        InputError: the file is empty, or is no text with commas.
+        InputError: as `read_csv`.
+    """
+    dialect = csv_dialect(path, [])
+    table = _parsed(path, dialect, dtype=TEXT, na_values=[], skipinitialspace=False)
+    table = table.rename(columns=lambda name: unescaped(str(name).strip()))
+    for position, column in enumerate(table.columns):
+        table.isetitem(position, _unescaped_cells(table.iloc[:, position].rename(column)))
+    return table
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table as CSV; cells that a spreadsheet would run as a formula get an apostrophe in front.
+
+    `read_csv` takes it away again, so that a table that was written reads back the same.
+    """
+    written = table.rename(columns=lambda name: _escaped(str(name)))
+    for position in range(written.shape[1]):
+        column = written.iloc[:, position]
+        if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
+            continue
+        mapping = {
+            value: _escaped(value)
+            for value in column.dropna().unique()
+            if isinstance(value, str) and value != _escaped(value)
+        }
+        if mapping:
+            written.isetitem(position, column.map(lambda value, of=mapping: of.get(value, value)))
+    written.to_csv(path, index=False)
+
+
+def unescaped(text: str) -> str:
+    """The text without the apostrophe that `write_csv` puts in front of what a spreadsheet would run."""
+    return text[1:] if _ESCAPED.match(text) else text
+
+
+def _escaped(text: str) -> str:
+    is_number = _POINT.fullmatch(text) is not None
+    return f"'{text}" if _RUN.match(text) and not is_number else text
+
+
+def _unescaped_cells(column: pd.Series) -> pd.Series:
+    mapping = {
+        value: unescaped(value)
+        for value in column.dropna().unique()
+        if isinstance(value, str) and _ESCAPED.match(value)
+    }
+    return column.map(lambda value: mapping.get(value, value)).astype(column.dtype) if mapping else column
+
+
+def csv_header(path: Path) -> list[str]:
+    """The fields of a CSV file's header as they stand there; errors as in `read_csv`."""
+    return [unescaped(name) for name in csv_dialect(path, []).header]
+
+
+def csv_dialect(path: Path, readings: list[Reading]) -> Dialect:
+    """How a CSV file is written; what is unusual about it is added to the readings.
+
+    Raises:
+        InputError: the file is empty, or is no text.
     """
     with open(path, "rb") as stream:
         start = stream.read(4096)
     _check_bytes(path, start)
+    encoding = _encoding(path, start)
+    with open(path, encoding=encoding, newline="", errors="strict") as lines:
+        try:
+            first = list(islice(lines, SAMPLED * 3))
+        except UnicodeError as error:
+            raise InputError(f"table {path} is not {encoding} text; save it as UTF-8") from error
+    skipped = next((number for number, line in enumerate(first) if line.strip()), 0)
+    separator = ""
+    if skipped < len(first) and (stated := _SEP_LINE.match(first[skipped].lstrip("\ufeff"))):
+        separator = stated["sign"]
+        skipped += 1
+        skipped += next((number for number, line in enumerate(first[skipped:]) if line.strip()), 0)
+        readings.append(
+            Reading("the line sep=", f"columns are parted by {SEPARATORS.get(separator, separator)}")
+        )
+    records = {sign: _records(first[skipped:], sign) for sign in ([separator] if separator else SEPARATORS)}
+    if not separator:
+        separator = max(records, key=lambda sign: (*_fit(records[sign]), sign == ","))
+        if separator != ",":
+            readings.append(Reading("separator", SEPARATORS[separator]))
+    if encoding not in ("utf-8-sig", "utf-8"):
+        readings.append(Reading("coding of the text", "Windows-1252" if encoding == "cp1252" else "UTF-16"))
+    header = next(iter(records[separator]), [])
+    if not header:
+        raise InputError(f"table {path} cannot be read: it is empty; give a file with a header line and rows")
+    return Dialect(encoding, separator, skipped, tuple(header))
+
+
+def _parsed(path: Path, dialect: Dialect, *, skipinitialspace: bool = True, **options: Any) -> pd.DataFrame:
     try:
-        with open(path, encoding="utf-8-sig", newline="") as lines:
-            header = next((fields for fields in csv.reader(lines) if fields), [])
-    except UnicodeDecodeError as error:
-        raise InputError(f"table {path} is not UTF-8 text; save it as UTF-8") from error
-    except csv.Error as error:
-        raise InputError(f"table {path} cannot be read ({error}); give an intact .csv file") from error
-    if len(header) == 1:
-        for sign, name in SEPARATORS.items():
-            if sign in header[0]:
-                raise InputError(
-                    f"table {path} is separated by {name}; separate its columns by commas, and write "
-                    "decimals with a point"
-                )
-    return header
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Without index_col=False, rows with a value too many would shift by a column and be read.
+            return pd.read_csv(
+                path,
+                sep=dialect.separator,
+                encoding=dialect.encoding,
+                skiprows=dialect.skipped,
+                keep_default_na=False,
+                skip_blank_lines=False,
+                skipinitialspace=skipinitialspace,
+                low_memory=False,
+                index_col=False,
+                **options,
+            )
+    except UnicodeError as error:
+        raise InputError(f"table {path} is not {dialect.encoding} text; save it as UTF-8") from error
+    except (pd.errors.ParserWarning, ValueError) as error:
+        raise InputError(f"table {path} cannot be read: {_fault(path, dialect, error)}") from error
+
+
+def _without_empty_rows(table: pd.DataFrame, said: list[Reading]) -> pd.DataFrame:
+    empty = table.isna().all(axis=1)
+    if not empty.any():
+        return table
+    kept = table[~empty].copy()
+    # Blank rows at the end are no news; those between others may be.
+    if len(kept) and (between := int(empty[: kept.index[-1]].sum())):
+        said.append(Reading("rows without any value", f"left out: {between}"))
+    for name in kept.columns[[pd.api.types.is_float_dtype(dtype) for dtype in kept.dtypes]]:
+        column = kept[name]
+        # An empty row made floats of integers.
+        if isinstance(column, pd.Series) and column.notna().all() and (column % 1 == 0).all():
+            kept[name] = column.astype("int64")
+    return kept
+
+
+def _retyped(column: pd.Series, said: list[Reading]) -> pd.Series:
+    """A column that pandas took for text: numbers where all its words are, with a point or a comma."""
+    known = column.dropna()
+    if not len(known) or not all(isinstance(value, str) for value in known.unique()):
+        return column
+    words = pd.Series(known.unique())
+    plain = words.str.strip()
+    is_none = plain.isin(WORDS_FOR_NONE)
+    said_words = plain[~is_none & (plain != "")]
+    if not len(said_words):
+        return column
+    if all(map(_POINT.fullmatch, said_words)):
+        numbers = pd.to_numeric(plain.where(~is_none), errors="coerce")
+    elif all(map(_COMMA.fullmatch, said_words)):
+        numbers = pd.to_numeric(plain.where(~is_none).str.replace(",", "."), errors="coerce")
+        said.append(Reading(f"column {column.name!r}", f"decimal commas: {said_words.iloc[0]} is a number"))
+    else:
+        return column
+    return column.map(dict(zip(words, numbers, strict=True))).astype("float64")
+
+
+def _say(path: Path, said: list[Reading], readings: list[Reading] | None) -> None:
+    if readings is not None:
+        readings += said
+    elif said:
+        log.warning("table %s: %s", path, "; ".join(f"{what}: {how}" for what, how in said))
+
+
+def _encoding(path: Path, start: bytes) -> str:
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\x00" in start[:64]:
+        return "utf-16-le" if start[1:2] == b"\x00" else "utf-16-be"
+    decoder, is_text = codecs.getincrementaldecoder("utf-8-sig")(), True
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            if is_text:
+                try:
+                    decoder.decode(block)
+                except UnicodeDecodeError:
+                    is_text = False
+            if not is_text and _CONTROL.search(block):
+                raise InputError(f"table {path} is not UTF-8 text, nor any other; give a .csv file")
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        is_text = False
+    return "utf-8-sig" if is_text else "cp1252"
+
+
+def _records(lines: list[str], separator: str) -> list[list[str]]:
+    reader = csv.reader(io.StringIO("".join(lines)), delimiter=separator)
+    found = []
+    try:
+        for fields in islice(reader, SAMPLED):
+            if fields:
+                found.append(fields)
+    except csv.Error:
+        pass  # what is wrong is said where the file is parsed
+    return found
+
+
+def _fit(records: list[list[str]]) -> tuple[float, int]:
+    """The share of records as long as the header, and the header's length; (0, 0) for a header of one."""
+    width = len(records[0]) if records else 0
+    if width < 2:
+        return 0.0, 0
+    # A header alone, and a file whose rows are all of another length, still tell their separator.
+    return max(0.01, float(np.mean([len(fields) == width for fields in records[1:]] or [0]))), width
 
 
 def _check_bytes(path: Path, start: bytes) -> None:
@@ -103,28 +319,38 @@ def _check_bytes(path: Path, start: bytes) -> None:
     for signature, kind in SIGNATURES:
         if start.startswith(signature):
             raise InputError(f"table {path} is no CSV but {kind}")
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in start[:64]:
-        is_text = (
-            start.startswith((b"\xff\xfe", b"\xfe\xff")) or 0.3 < start.count(b"\x00") / len(start) < 0.7
-        )
-        kind = (
-            "UTF-16 text; save it as UTF-8" if is_text else "no text (it holds NUL bytes); give a .csv file"
-        )
-        raise InputError(f"table {path} is {kind}")
+    is_utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\x00" in start[:64] and not is_utf16 and not 0.3 < start.count(b"\x00") / len(start) < 0.7:
+        raise InputError(f"table {path} is no text (it holds NUL bytes); give a .csv file")
     visible = start.lstrip(b"\xef\xbb\xbf\r\n\t ")
     for sign, kind in MARKUP:
         if visible.startswith(sign):
             raise InputError(f"table {path} is no CSV but {kind}")
 
 
-def _ragged(path: Path, width: int, error: Exception) -> str:
+def _fault(path: Path, dialect: Dialect, error: Exception) -> str:
+    """What is wrong with a file that cannot be parsed, and what to do."""
+    if "NULL byte" in str(error):
+        return "it holds NUL bytes; write it again"
+    if "EOF inside string" in str(error):
+        return "a quotation mark is opened and never closed; close it, or leave it out"
+    name = {",": "comma", ";": "semicolon", "\t": "tab"}.get(dialect.separator, dialect.separator)
+    return (
+        f"{_ragged(path, dialect, error)}. Quote values that hold a {name}, and write decimals with a point"
+    )
+
+
+def _ragged(path: Path, dialect: Dialect, error: Exception) -> str:
     """Which line does not have as many values as the header, in words."""
-    with open(path, encoding="utf-8-sig", newline="", errors="replace") as lines:
-        reader = csv.reader(lines)
+    with open(path, encoding=dialect.encoding, newline="", errors="replace") as lines:
+        for _ in range(dialect.skipped):
+            next(lines, None)
+        reader = csv.reader(lines, delimiter=dialect.separator)
         try:
             for fields in reader:
-                if len(fields) > width:
-                    return f"line {reader.line_num} has {len(fields)} values and the header {width}"
+                if len(fields) > len(dialect.header):
+                    line = reader.line_num + dialect.skipped
+                    return f"line {line} has {len(fields)} values and the header {len(dialect.header)}"
         except csv.Error:
             pass
     return str(error).splitlines()[0] if str(error) else type(error).__name__

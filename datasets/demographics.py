@@ -22,6 +22,7 @@ from unmasked.datasets.manifest import DEMOGRAPHICS
 from unmasked.datasets.path_matching import match_paths, position_in
 from unmasked.datasets.tables import TEXT
 from unmasked.datasets.video_keys import as_arrow, stems, video_keys
+from unmasked.datasets.vocabulary import Reading
 from unmasked.datasets.votes import decided
 
 POLICIES = ("majority", "frame", "drop")
@@ -35,6 +36,8 @@ def join_files(
     codebooks: Sequence[str | CodeBook] = (AUTO,),
     *,
     policy: str = "majority",
+    age_groups: tuple[float, ...] = (),
+    readings: list[Reading] | None = None,
 ) -> tuple[pd.DataFrame, list[JoinReport]]:
     """The table with the annotations of several files, and a report for each code book that they need.
 
@@ -46,6 +49,7 @@ def join_files(
         paths: annotation files.
         codebooks: one for all files, or one for each.
         policy: as in `join`.
+        age_groups, readings: as in `read_annotations`.
 
     Raises:
         InputError: as `read_annotations` and `join`; or the numbers of files and code books do not agree.
@@ -55,7 +59,10 @@ def join_files(
             f"{len(paths)} annotation files have {len(codebooks)} code books; give one for all or for each"
         )
     books = codebooks if len(codebooks) == len(paths) else [codebooks[0]] * len(paths)
-    read = [read_annotations(path, book) for path, book in zip(paths, books, strict=True)]
+    read = [
+        read_annotations(path, book, age_groups=age_groups, readings=readings)
+        for path, book in zip(paths, books, strict=True)
+    ]
     by_book: dict[str, list[pd.DataFrame]] = {}
     for file in read:
         by_book.setdefault("".join(file["annotation"].unique()), []).append(file)
@@ -176,7 +183,8 @@ def _found(table: pd.DataFrame, annotations: pd.DataFrame, number: np.ndarray, k
     """Each row's annotation, by path, and its annotated video."""
     row, video = np.full(len(table), -1), np.full(len(table), -1)
     videos = table["video"].astype(TEXT)
-    files = stems(table["path"].astype(TEXT)) if "path" in table else videos
+    # Scores from elsewhere call a video by its file's name, suffix included.
+    files = stems(table["path"].astype(TEXT) if "path" in table else videos)
     layout = video_keys(videos)
     annotated_files, annotated_keys = as_arrow(stems(annotations["path"])), as_arrow(pd.Series(keys))
     for dataset, here in table.groupby("dataset", sort=False).indices.items():

@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake in what the user gave."""
+"""The one exception that stands for a mistake in what the user gave, and text that can be shown."""
 
 from __future__ import annotations
 
@@ -9,3 +9,15 @@ class InputError(ValueError):
     The command line prints the message as it is and exits with code 2; any other exception is a
     fault of ours and keeps its traceback.
     """
+
+
+def printable(text: object) -> str:
+    """Text that can be shown on any terminal: control characters and bytes that are not UTF-8 are escaped.
+
+    >>> printable("caf\udce9 \x1b[31m")
+    'caf\\xe9 \\x1b[31m'
+    """
+    whole = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in whole
+    )

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from unmasked.datasets.archives import IMAGE_SUFFIXES
+from unmasked.datasets.archives import IMAGE_SUFFIXES, is_utf8
+from unmasked.datasets.errors import printable
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.tables import TEXT
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v")
 LISTED_FROM = 10  # paths in a folder from which on the folder is listed
-SUFFIX = r"\.[A-Za-z0-9]{2,5}$"
+SUFFIX = r"\.(?:[A-Za-z][A-Za-z0-9]{1,4}|3gp)$"  # of a file; clip.0001 and v1.25 have none
 # A manifest whose split is still to be filled in.
 UNSPLIT = replace(
     MANIFEST, columns={**MANIFEST.columns, "split": replace(MANIFEST.columns["split"], nullable=True)}
@@ -32,11 +33,64 @@ class Count(NamedTuple):
     official: int | None  # None where no official count is known
 
 
+# Why something below a root cannot be one of its files.
+UNLISTABLE = "a folder that cannot be listed"
+NOT_A_FILE = "no file but a pipe, a socket, a device or a link that leads nowhere"
+NOT_UTF8 = "a name that is not UTF-8; rename it"
+REACHED_TWICE = "a link to a folder that is below the root anyway"
+
+
+@dataclass
+class Walk:
+    """What lies below a folder: every file that can be read, and everything else with the reason why not.
+
+    Paths are POSIX and relative to the folder, sorted; hidden files and folders are in ``hidden``.
+    """
+
+    files: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)  # path -> reason, one of the constants above
+
+
+def walk(root: Path) -> Walk:
+    """Everything below a folder. Links to folders are followed, each folder once.
+
+    Folders that lie below the root themselves come before those that a link leads to: the files of ``real``
+    are not found as ``fake/loop`` because a link called so leads there.
+    """
+    found, seen, links = Walk(), {_identity(os.fspath(root))}, [("", os.fspath(root))]
+    while links:
+        waiting: list[tuple[str, str]] = []
+        for prefix, folder in links:
+            # The root itself, or a link whose folder was reached by another way in the meantime.
+            if prefix and (identity := _identity(folder)) in seen:
+                found.refused[prefix.rstrip("/")] = REACHED_TWICE
+                continue
+            seen.add(_identity(folder) if not prefix else identity)
+            waiting += _walk_into(folder, prefix, found, seen)
+        links = sorted(waiting)
+    found.files.sort()
+    found.hidden.sort()
+    return found
+
+
 def list_files(folder: Path, suffixes: Iterable[str]) -> list[str]:
-    """Names of the files in one folder that end in one of the suffixes, sorted; none if it is absent."""
+    """Names of the files in one folder that end in one of the suffixes, sorted; none if it is absent.
+
+    What `walk` would refuse (pipes, names that are not UTF-8) is left out here as well.
+    """
     if not folder.is_dir():
         return []
-    return sorted(entry.name for entry in os.scandir(folder) if _is_wanted(entry.name, tuple(suffixes)))
+    wanted = tuple(suffixes)
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if _is_wanted(entry.name, wanted) and is_utf8(entry.name) and _is_file(entry)
+            )
+    except PermissionError:
+        return []  # `unmasked.datasets.scan` says which folders these are
 
 
 def walk_files(root: Path, suffixes: Iterable[str]) -> list[str]:
@@ -44,18 +98,50 @@ def walk_files(root: Path, suffixes: Iterable[str]) -> list[str]:
 
     Links to folders are followed, each folder once. Hidden files and folders are left out.
     """
-    wanted, found, seen = tuple(suffixes), [], set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
-            subfolders.clear()
+    wanted = tuple(suffixes)
+    return [path for path in walk(root).files if path.lower().endswith(wanted)]
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _walk_into(folder: str, prefix: str, found: Walk, seen: set[tuple[int, int]]) -> list[tuple[str, str]]:
+    """Adds what is below one folder without following a link; returns the links to folders."""
+    links: list[tuple[str, str]] = []
+    waiting = [(prefix, folder)]
+    while waiting:
+        prefix, folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            found.refused[prefix.rstrip("/") or "."] = UNLISTABLE
             continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        relative = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if relative == "." else f"{relative}/"
-        found += [prefix + name for name in names if _is_wanted(name, wanted)]
-    return sorted(found)
+        for entry in listed:
+            path = prefix + entry.name
+            if not is_utf8(entry.name):
+                found.refused[path] = NOT_UTF8
+            elif entry.name.startswith("."):
+                found.hidden.append(path)
+            elif entry.is_symlink() and os.path.isdir(entry.path):
+                links.append((f"{path}/", entry.path))
+            elif entry.is_dir(follow_symlinks=False):
+                seen.add(_identity(entry.path))
+                waiting.append((f"{path}/", entry.path))
+            elif _is_file(entry):
+                found.files.append(path)
+            else:
+                found.refused[path] = NOT_A_FILE
+    return links
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads round in a circle
+        return False
 
 
 def video_names(paths: pd.Series) -> pd.Series:
@@ -131,7 +217,7 @@ def named(items: Iterable[str], most: int = 3) -> str:
     'a, b, c, …'
     """
     listed = list(items)
-    return ", ".join(map(str, listed[:most])) + (", …" if len(listed) > most else "")
+    return ", ".join(map(printable, listed[:most])) + (", …" if len(listed) > most else "")
 
 
 def _names_in(folder: Path) -> list[str]:

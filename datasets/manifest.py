@@ -6,7 +6,6 @@ from unmasked.datasets.tables import Column, Schema
 
 SPLITS = ("train", "val", "test")
 KINDS = ("video", "image", "sequence")
-GENDERS = ("female", "male")
 
 MANIFEST = Schema(
     name="manifest",
@@ -18,15 +17,16 @@ MANIFEST = Schema(
         "path": Column("text"),
         "root": Column("text", required=False, nullable=True),
         "kind": Column("text", allowed=KINDS),
-        "label": Column("integer", allowed=(0, 1)),  # 1 = fake
-        "method": Column("text"),  # "real" for label 0, otherwise the manipulation's name
+        "label": Column("integer", nullable=True, allowed=(0, 1)),  # 1 = fake; missing where nobody knows
+        # "real" for label 0, otherwise the manipulation's name; missing with the label
+        "method": Column("text", nullable=True),
         "split": Column("text", allowed=SPLITS),
         "identity": Column("text", required=False, nullable=True),  # who is shown; the unit of resampling
         "source_video": Column("text", required=False, nullable=True),  # whose face was put in
         "target_video": Column("text", required=False, nullable=True),  # whose video it was put into
         "compression": Column("text", required=False, nullable=True),  # raw, c23, c40
         "mask": Column("text", required=False, nullable=True),  # path of the manipulation mask
-        "gender": Column("text", required=False, nullable=True, allowed=GENDERS),
+        "gender": Column("text", required=False, nullable=True),  # female, male, or a word of the annotation
         "age": Column("text", required=False, nullable=True),  # the annotation's own age group
         "skin_tone": Column("number", required=False, nullable=True, minimum=1, maximum=10),  # Monk scale
         "race": Column("text", required=False, nullable=True),

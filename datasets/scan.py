@@ -9,7 +9,7 @@ import difflib
 import importlib
 import inspect
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,13 +17,19 @@ from typing import Any
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import Count, named
+from unmasked.datasets.frame_names import frames_as_videos
+from unmasked.datasets.listing import UNSPLIT, Count, named
 from unmasked.datasets.manifest import MANIFEST, SPLITS
+from unmasked.datasets.sources import folder as folder_source
 from unmasked.datasets.splits import SplitPlan, frozen, read
+from unmasked.datasets.unused import COLUMNS, Unused, unused_files
+from unmasked.datasets.vocabulary import Reading, label_of, split_of
 
 FOLDER = Path(__file__).parent / "sources"
 # Layouts so general that they are looked for last, in this order.
 GENERAL = ("table", "folder")
+NAME_LETTERS_MAX = 200
+VAL_OF_TRAIN = ": val of train"  # behind a dataset's name, under which such a split is frozen
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,19 @@ class ScanResult:
     manifest: pd.DataFrame
     counts: list[Count]  # found against official
     messages: list[str]  # sentences: what was found, what is missing and where to get it
+    unused: Unused  # what lies below the root and is in no row
+    readings: list[Reading]  # what was taken for granted in a table
+    absent: list[str]  # what a list names and is not there
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """Which rows are training and which are test, where the dataset does not say or is not to decide."""
+
+    plan: SplitPlan | None = None  # by shares, for what has no official split
+    file: Path | None = None  # where such splits are frozen and found again
+    official: bool = True  # False: the dataset's own split is left aside
+    val_from_train: float = 0.0  # share of train that becomes val, where there is none
 
 
 def sources() -> dict[str, ModuleType]:
@@ -50,36 +69,69 @@ def scan(
     *,
     plan: SplitPlan | None = None,
     splits_file: Path | None = None,
+    splitting: Splitting | None = None,
     **options: Any,
 ) -> ScanResult:
     """The manifest of a dataset folder, with found-against-official counts.
 
     Args:
-        root: the dataset's folder, a folder that holds exactly one dataset's folder, or a table.
+        root: the dataset's folder, a folder that holds exactly one dataset's folder, a table, or one file.
         source: the name of a source, or ``auto`` to go by the layout.
-        plan: how to split what has no official split, by person; None leaves it to the source, which
-            calls it test, unless ``splits_file`` has a split of this dataset.
+        plan: how to split what has no official split; None leaves it to the source, which calls it test,
+            unless ``splits_file`` has a split of this dataset.
         splits_file: where splits are frozen, so that a later scan gives the same one.
+        splitting: plan and file and what else decides about splits, in place of these two.
         options: passed on to the source, as ``compression=("c23",)`` for FaceForensics++.
 
     Raises:
         InputError: the root is absent, empty or of no known layout; the source or an option is unknown; the
-            source cannot read what is there; or it is no longer what the frozen split was made of.
+            source cannot read what is there, or nothing of it; or it is no longer what the frozen split was
+            made of.
     """
     root = Path(root)
+    splitting = splitting or Splitting(plan, splits_file)
     _check_root(root)
     candidates = sources() if source == "auto" else _named_source(source)
     name, folder = _located(root, candidates, named_one=source != "auto")
     module = candidates[name]
+    default = options.pop("split", None) if "split" not in _options(module) else options.get("split")
     _check_options(name, module, options)
     notes: list[str] = []
-    if "split" in _options(module) and "split" not in options and (plan or _frozen_names(splits_file)):
-        options["split"] = None
+    readings: list[Reading] = []
+    absent: list[str] = []
+    for aside, collected in (("readings", readings), ("absent", absent)):
+        if aside in inspect.signature(module.scan).parameters:
+            options[aside] = collected
+    if "split" in _options(module):
+        has_plan = splitting.plan or _frozen_names(splitting.file)
+        if has_plan and "split" not in options:
+            options["split"] = None
+        elif "split" not in options and (said := split_of(folder.name)):
+            options["split"] = said
+            notes.append(f"the folder is called {folder.name}: what nothing else says is {said}")
     manifest = module.scan(folder, notes=notes, **options)
-    manifest = _with_splits(manifest, plan, splits_file, notes)
+    if manifest.empty:
+        reasons = f": {'; '.join(notes)}" if notes else ""
+        raise InputError(f"{module.NAME} in {folder}: not one row could be made of it{reasons}")
+    _check_names(manifest)
+    unused = (
+        unused_files(folder, manifest)
+        if folder.is_dir() and name != "table"
+        else Unused(len(manifest), len(manifest), pd.DataFrame(columns=list(COLUMNS)))
+    )
+    manifest = _with_splits(manifest, splitting, str(default or "test"), notes)
     counts = module.counts(manifest)
-    messages = [_summary(module.NAME, folder, manifest), *_count_messages(counts, module), *notes]
-    return ScanResult(name, folder, manifest, counts, [*messages, *_empty_files(manifest)])
+    messages = [
+        _summary(module.NAME, folder, manifest),
+        *_one_class(manifest),
+        *_count_messages(counts, module),
+        *notes,
+        *_siblings(root, folder),
+        *unused.sentences(),
+        *_frames(manifest),
+        *_empty_files(manifest),
+    ]
+    return ScanResult(name, folder, manifest, counts, messages, unused, readings, absent)
 
 
 def options_of(root: Path, source: str = "auto") -> set[str]:
@@ -95,7 +147,8 @@ def options_of(root: Path, source: str = "auto") -> set[str]:
 
 
 def _options(module: ModuleType) -> list[str]:
-    return [name for name in inspect.signature(module.scan).parameters if name not in ("root", "notes")]
+    known = inspect.signature(module.scan).parameters
+    return [name for name in known if name not in ("root", "notes", "readings", "absent")]
 
 
 def _frozen_names(splits_file: Path | None) -> set[str]:
@@ -103,20 +156,106 @@ def _frozen_names(splits_file: Path | None) -> set[str]:
 
 
 def _with_splits(
-    manifest: pd.DataFrame, plan: SplitPlan | None, splits_file: Path | None, notes: list[str]
+    manifest: pd.DataFrame, splitting: Splitting, default: str, notes: list[str]
 ) -> pd.DataFrame:
     """The manifest with missing splits filled in; rows that belong in none are left out."""
-    if plan and not manifest["split"].isna().any():
+    plan = splitting.plan
+    if not splitting.official:
+        if manifest["split"].notna().any():
+            counts = _split_counts(manifest)
+            notes.append(f"its own split is left aside, as asked ({counts})")
+        manifest = UNSPLIT.validate(manifest.assign(split=pd.NA))
+    elif plan and not manifest["split"].isna().any():
         notes.append("has a split of its own, which is kept")
-    names = _frozen_names(splits_file)
+    names = _frozen_names(splitting.file)
     for dataset in manifest.loc[manifest["split"].isna(), "dataset"].unique():
         rows = manifest.index[(manifest["dataset"] == dataset) & manifest["split"].isna()]
         if plan or dataset in names:
-            manifest.loc[rows, "split"] = frozen(manifest.loc[rows], dataset, plan, splits_file, notes)
+            manifest.loc[rows, "split"] = frozen(manifest.loc[rows], dataset, plan, splitting.file, notes)
             manifest = manifest.drop(rows[manifest.loc[rows, "split"].isna()])
         else:
-            manifest.loc[rows, "split"] = "test"
+            manifest.loc[rows, "split"] = default
+    for dataset in manifest["dataset"].unique():
+        if splitting.val_from_train or f"{dataset}{VAL_OF_TRAIN}" in names:
+            manifest = _with_val(manifest, str(dataset), splitting, notes)
     return MANIFEST.validate(manifest)
+
+
+def _with_val(manifest: pd.DataFrame, dataset: str, splitting: Splitting, notes: list[str]) -> pd.DataFrame:
+    """The manifest with part of a dataset's train as val, where it has no val of its own; frozen."""
+    share = splitting.val_from_train
+    if not 0 <= share < 1:
+        raise InputError(f"val_from_train={share:g} cannot be used; give a share between 0 and 1, as 0.1")
+    here = manifest["dataset"] == dataset
+    if (manifest.loc[here, "split"] == "val").any():
+        notes.append(f"{dataset} has a val split, which is kept")
+        return manifest
+    rows = manifest.index[here & (manifest["split"] == "train")]
+    if not len(rows):
+        notes.append(f"{dataset} has no train split to take val from")
+        return manifest
+    chosen = splitting.plan or SplitPlan()
+    plan = replace(chosen, fractions=(1 - share, share, 0.0)) if share else None
+    said: list[str] = []
+    splits = frozen(manifest.loc[rows], f"{dataset}{VAL_OF_TRAIN}", plan, splitting.file, said)
+    notes += [f"{dataset}, val from train: {line}" for line in said]
+    manifest.loc[rows, "split"] = splits
+    return manifest.drop(rows[splits.isna()])
+
+
+def _split_counts(manifest: pd.DataFrame) -> str:
+    of_split = manifest["split"].value_counts()
+    return ", ".join(f"{split} {of_split[split]}" for split in SPLITS if split in of_split)
+
+
+def _one_class(manifest: pd.DataFrame) -> list[str]:
+    """A line where all rows that have a label have the same."""
+    known = manifest["label"].dropna().unique()
+    if len(known) != 1:
+        return []
+    here, other = ("real", "fake") if known[0] == 0 else ("fake", "real")
+    rate = "how often reals are called fake" if here == "real" else "how often fakes are missed"
+    return [f"NOTE: all labels are {here}, there is no {other}: this set can tell {rate}, and no more"]
+
+
+def _frames(manifest: pd.DataFrame) -> list[str]:
+    """A line where images look like frames of videos: each would count as a video of its own."""
+    images = manifest.loc[manifest["kind"] == "image", "path"]
+    if not len(images) or not (sentence := frames_as_videos(images)):
+        return []
+    return [
+        f"NOTE: {sentence}, and each is an image of its own here: numbers of videos and intervals would "
+        "count frames; a table with a row for each folder of frames (source=table) makes them sequences"
+    ]
+
+
+def _check_names(manifest: pd.DataFrame) -> None:
+    """Refuses names of datasets that can be neither a folder's name nor a line on a page.
+
+    Raises:
+        InputError: a name is longer than NAME_LETTERS_MAX, or empty.
+    """
+    for name in manifest["dataset"].unique():
+        if not 0 < len(name) <= NAME_LETTERS_MAX:
+            raise InputError(
+                f"the dataset {name[:20] + '…' if name else name!r} has a name of {len(name)} letters; it may "
+                f"have 1 to {NAME_LETTERS_MAX}: give another by dataset=, or in the table's column dataset"
+            )
+
+
+def _siblings(root: Path, folder: Path) -> list[str]:
+    """A line on the folders beside the one that was read."""
+    if root == folder or not root.is_dir() or not folder.is_relative_to(root):
+        return []
+    child = root / folder.relative_to(root).parts[0]
+    try:
+        others = sorted(path.name for path in root.iterdir() if path.is_dir() and path != child)
+    except OSError:
+        return []
+    others = [name for name in others if not name.startswith(".")]
+    return (
+        [f"folders beside {child.name} that are not read: {len(others)} ({named(others)})"] if others else []
+    )
 
 
 def _empty_files(manifest: pd.DataFrame) -> list[str]:
@@ -134,11 +273,21 @@ def _empty_files(manifest: pd.DataFrame) -> list[str]:
 
 
 def _check_root(root: Path) -> None:
-    if not root.exists():
-        raise InputError(f"root {root} does not exist; give the folder of a dataset")
-    if root.is_file() and root.suffix not in (".csv", ".parquet"):
-        raise InputError(f"root {root} is a file; give the folder of a dataset, or a .csv or .parquet table")
-    if root.is_dir() and not any(root.iterdir()):
+    try:
+        if not root.exists():
+            raise InputError(f"root {root} does not exist; give the folder of a dataset")
+        is_file, is_folder = root.is_file(), root.is_dir()
+        is_empty = is_folder and not any(root.iterdir())
+    except OSError as error:
+        raise InputError(f"root {root} cannot be read ({error.strerror}); give a folder that can") from error
+    if not is_file and not is_folder:
+        raise InputError(f"root {root} is neither a file nor a folder; give the folder of a dataset")
+    if is_file and root.suffix.lower() not in (".csv", ".parquet") and not folder_source.has_media(root):
+        raise InputError(
+            f"root {root} is a file; give the folder of a dataset, or a .csv or .parquet table, or one video "
+            "or image"
+        )
+    if is_empty:
         raise InputError(f"root {root} is empty; give a folder with {' or '.join(_names())}")
 
 
@@ -161,32 +310,57 @@ def _located(root: Path, candidates: dict[str, ModuleType], *, named_one: bool =
     """The source that recognises the root itself, else the only folder below it that one recognises.
 
     A folder that holds one folder and nothing known is looked into further: archives unpack to such chains.
+    Where several folders are sorted into real and fake (a folder for each generator), the root is read whole.
     """
     if root.is_file():
-        if "table" not in candidates:
-            raise InputError(f"root {root} is a file, which source table alone can read; give a folder")
-        return "table", root
-    # DeepFakeDetection lies in FaceForensics++'s tree: there, it is read only where it is asked for.
-    recognised = {
-        name: getattr(module, "holds", module.matches) if named_one else module.matches
-        for name, module in candidates.items()
-    }
-    for name, recognises in recognised.items():
-        if recognises(root):
-            return name, root
-    below, folders = [], sorted(path for path in root.iterdir() if path.is_dir())
-    for folder in folders:
-        names = [name for name, recognises in recognised.items() if recognises(folder)]
-        below += [(name, folder) for name in names[:1]]
+        return _source_of_file(root, candidates), root
+    if found := _recognised(root, candidates, named_one):
+        return found, root
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    below = [(name, folder) for folder in folders if (name := _recognised(folder, candidates, named_one))]
+    # A lone folder real/ is a class, and not the dataset.
+    is_chain = len(folders) == 1 and not below and not folders[0].is_symlink()
+    if is_chain and label_of(folders[0].name) is None:
+        name, place = _located(folders[0], candidates, named_one=named_one)
+        # The name of the only folder may be that of the split.
+        is_split = name == "folder" and place == folders[0] and split_of(place.name)
+        return (name, root) if is_split else (name, place)
+    if "folder" in candidates and all(name == "folder" for name, _ in below):
+        others = [each for each in folders if each not in [folder for _, folder in below]]
+        is_one = len(below) == 1 and not any(map(folder_source.is_nested, others))
+        if is_one and not split_of(below[0][1].name):
+            return below[0]
+        if folder_source.is_nested(root):
+            return "folder", root
     if len(below) > 1:
         listed = ", ".join(str(folder) for _, folder in below)
         raise InputError(f"root {root} holds several datasets; give one of them, or a list: {listed}")
-    if not below and len(folders) == 1 and not folders[0].is_symlink():
-        return _located(folders[0], candidates, named_one=named_one)
-    if not below:
-        layouts = "; ".join(f"{module.NAME}: {module.LAYOUT}" for module in candidates.values())
-        raise InputError(f"root {root} is not laid out like a known dataset. Known are {layouts}")
-    return below[0]
+    if below:
+        return below[0]
+    if "folder" in candidates and folder_source.has_media(root):
+        return "folder", root
+    layouts = "; ".join(f"{module.NAME}: {module.LAYOUT}" for module in candidates.values())
+    raise InputError(f"root {root} is not laid out like a known dataset. Known are {layouts}")
+
+
+def _source_of_file(root: Path, candidates: dict[str, ModuleType]) -> str:
+    wanted = "folder" if folder_source.has_media(root) else "table"
+    if wanted not in candidates:
+        raise InputError(f"root {root} is a file, which source {wanted} alone can read; give a folder")
+    return wanted
+
+
+def _recognised(folder: Path, candidates: dict[str, ModuleType], named_one: bool) -> str | None:
+    """The first source that recognises the folder."""
+    for name, module in candidates.items():
+        # DeepFakeDetection lies in FaceForensics++'s tree: there, it is read only where it is asked for.
+        recognises = getattr(module, "holds", module.matches) if named_one else module.matches
+        try:
+            if recognises(folder):
+                return name
+        except OSError:
+            continue  # a folder that cannot be listed is said with all that is not used
+    return None
 
 
 def _check_options(name: str, module: ModuleType, options: dict[str, Any]) -> None:
@@ -201,10 +375,10 @@ def _summary(name: str, root: Path, manifest: pd.DataFrame) -> str:
     kinds = manifest["kind"].value_counts()
     listed = " and ".join(f"{count} {kind}s" for kind, count in kinds.items())
     labels = manifest["label"].value_counts()
-    of_split = manifest["split"].value_counts()
-    splits = ", ".join(f"{split} {of_split[split]}" for split in SPLITS if split in of_split)
     real, fake = int(labels.get(0, 0)), int(labels.get(1, 0))
-    return f"{name} in {root}: {listed}; {real} real and {fake} fake; {splits}"
+    unknown = int(manifest["label"].isna().sum())
+    without = f", {unknown} without a label" if unknown else ""
+    return f"{name} in {root}: {listed}; {real} real and {fake} fake{without}; {_split_counts(manifest)}"
 
 
 def _count_messages(counts: list[Count], module: ModuleType) -> list[str]:

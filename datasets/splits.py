@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from scipy.sparse.csgraph import connected_components
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
+from unmasked.datasets.frame_names import frames_as_videos, video_stems
 from unmasked.datasets.listing import named
 from unmasked.datasets.manifest import SPLITS
 from unmasked.datasets.tables import TEXT
@@ -33,15 +34,22 @@ FRACTIONS = (0.7, 0.15, 0.15)
 OVERFLOW = 0.05
 FORMAT = 1
 
+# What is kept together. auto: people, where they are known; else a fake and the video it was made of. stem:
+# files whose names differ in the number at their end alone, which are frames of one video. file: nothing.
+By = Literal["auto", "stem", "file"]
+
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """How to split: shares of train, val and test, and the seed that decides who goes where."""
+    """How to split: shares of train, val and test, the seed that decides, and what stays together."""
 
     fractions: tuple[float, float, float] = FRACTIONS
     seed: int = 0
+    by: By = "auto"
 
     def __post_init__(self) -> None:
+        if self.by not in get_args(By):
+            raise InputError(f"split_by={self.by} is unknown; it is one of {', '.join(get_args(By))}")
         shares = self.fractions
         if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise InputError(
@@ -60,7 +68,7 @@ def assign(manifest: pd.DataFrame, plan: SplitPlan) -> pd.Series:
         manifest: rows of one dataset; read are video, label, identity, source_video and target_video.
         plan: shares and seed. A split with a share gets at least one group where there are enough.
     """
-    own, other, names = _people(manifest)
+    own, other, names = _people(_together(manifest, plan.by))
     links = coo_array((np.ones(len(own)), (own, other)), shape=(len(names), len(names)))
     component = connected_components(links, directed=False)[1]
     largest = np.bincount(component[own]).max() / len(own) if len(own) else 0.0
@@ -93,14 +101,15 @@ def frozen(
         splits = assign(manifest, plan)
         if path:
             _save(path, dataset, plan, manifest["video"], splits)
-        _describe(splits, plan, path, notes)
+        _describe(manifest, splits, plan, path, notes)
         return splits
     assert path is not None
-    frozen_plan = SplitPlan(tuple(kept["fractions"]), kept["seed"])
+    frozen_plan = SplitPlan(tuple(kept["fractions"]), kept["seed"], kept.get("by", "auto"))
     if plan is not None and plan != frozen_plan:
         raise InputError(
             f"{path} holds a split of {dataset} with seed {frozen_plan.seed} and shares "
-            f"{list(frozen_plan.fractions)}, asked for are seed {plan.seed} and {list(plan.fractions)}; "
+            f"{list(frozen_plan.fractions)} by {frozen_plan.by}, asked for are seed {plan.seed} and "
+            f"{list(plan.fractions)} by {plan.by}; "
             "leave split_seed and split_fractions out to use it, or move the file away to split anew"
         )
     split_of = {video: split for split, videos in kept["videos"].items() for video in videos}
@@ -114,7 +123,7 @@ def frozen(
         notes.append(f"in the frozen split {path} but not there: {len(gone)} ({named(gone)})")
     splits = manifest["video"].map({video: split for video, split in split_of.items() if split in SPLITS})
     splits = splits.astype(TEXT)
-    _describe(splits, frozen_plan, path, notes)
+    _describe(manifest, splits, frozen_plan, path, notes)
     return splits
 
 
@@ -140,6 +149,15 @@ def read(path: Path) -> dict[str, Any]:
             "away to split anew"
         )
     return datasets
+
+
+def _together(manifest: pd.DataFrame, by: By) -> pd.DataFrame:
+    """The manifest with an identity for what is to stay together, where that is not who is shown."""
+    if by == "auto":
+        return manifest
+    unknown = pd.Series(np.nan, manifest.index, TEXT)
+    names = video_stems(manifest["video"]) if by == "stem" else manifest["video"]
+    return manifest.assign(identity=names.astype(TEXT), source_video=unknown, target_video=unknown)
 
 
 def _people(manifest: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
@@ -226,6 +244,7 @@ def _save(path: Path, dataset: str, plan: SplitPlan, video: pd.Series, splits: p
     kept = {
         "seed": plan.seed,
         "fractions": list(plan.fractions),
+        "by": plan.by,
         "sha256": _digest(videos),
         "videos": videos,
     }
@@ -238,9 +257,34 @@ def _digest(videos: dict[str, list[str]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _describe(splits: pd.Series, plan: SplitPlan, path: Path | None, notes: list[str]) -> None:
+def _describe(
+    manifest: pd.DataFrame, splits: pd.Series, plan: SplitPlan, path: Path | None, notes: list[str]
+) -> None:
     counts = ", ".join(f"{split} {int((splits == split).sum())}" for split in SPLITS)
     where = f", frozen in {os.fspath(path)}" if path else ""
-    notes.append(f"split by person, seed {plan.seed}: {counts}{where}")
+    what, risk = _kept_together(manifest, plan.by)
+    notes.append(f"split by {what}, seed {plan.seed}: {counts}{where}{risk}")
     if left := int(splits.isna().sum()):
         notes.append(f"fakes of two people from different splits, left out: {left}")
+
+
+def _kept_together(manifest: pd.DataFrame, by: By) -> tuple[str, str]:
+    """What a split keeps on one side, and in words what it therefore risks."""
+    risk = "one person can be in several splits, and results on them be too good"
+    if by == "stem":
+        count = video_stems(manifest["video"]).nunique()
+        return f"numbered stem ({count} of them)", f". Who is shown was not looked at: {risk}"
+    if by == "file":
+        return "file", f". Who is shown was not looked at: {risk}"
+    known = manifest["identity"].notna()
+    if known.all() and len(known):
+        return "person", ""
+    whole = f"who is shown is not known in {int((~known).sum())} of {len(known)} rows"
+    tied = manifest["target_video"].notna() | manifest["source_video"].notna()
+    if known.any():
+        return "person where known, else by file", f". {whole}: {risk}"
+    if tied.any():
+        return "source video", f". Nobody is known: {risk}"
+    frames = frames_as_videos(manifest["path"])
+    way_out = f"; {frames}: split_by=stem keeps those of one name together" if frames else ""
+    return "file", f". Nobody is known: one person or video can be in several splits{way_out}"

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from unmasked.datasets.csv_files import TEXT, csv_header, read_csv
+from unmasked.datasets.csv_files import TEXT, csv_header, read_csv, write_csv
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
+from unmasked.datasets.vocabulary import Reading
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -100,19 +101,30 @@ class Schema:
         return f"{message}. {self.hint}" if self.hint else message
 
 
-def read_frame(path: str | os.PathLike[str], *, text: Iterable[str] = ()) -> pd.DataFrame:
+def read_frame(
+    path: str | os.PathLike[str],
+    *,
+    text: Iterable[str] = (),
+    readings: list[Reading] | None = None,
+    keep_rows: bool = False,
+) -> pd.DataFrame:
     """The table in a Parquet or CSV file, with pandas' own types.
 
     Args:
         path: a ``.parquet`` or ``.csv`` file.
         text: columns that a CSV holds as text even where they look like numbers (a video called 000).
+        readings: where what was taken for granted about a CSV is said; None logs it.
+        keep_rows: leave the numbers of a CSV's rows in the index, empty rows counted; else 0, 1, 2, …
 
     Raises:
         InputError: the file is absent, has another suffix, or cannot be parsed.
     """
     path = _table_path(path)
     try:
-        return pd.read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path, text)
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        table = read_csv(path, text, readings)
+        return table if keep_rows else table.reset_index(drop=True)
     except InputError:
         raise
     except (ValueError, OSError, pd.errors.ParserError) as error:
@@ -143,7 +155,7 @@ def write_frame(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         if path.suffix == ".parquet":
             table.to_parquet(temporary, index=False)
         else:
-            table.to_csv(temporary, index=False)
+            write_csv(table, temporary)
 
 
 def _table_path(path: str | os.PathLike[str]) -> Path:
@@ -162,10 +174,10 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"table {path} cannot be read ({reason}); give an intact {path.suffix} file")
 
 
-def _dtype(column: Column) -> object:
+def _dtype(column: Column, *, has_missing: bool = True) -> object:
     if column.kind == "text":
         return TEXT
-    if column.kind == "number" or column.nullable:
+    if column.kind == "number" or (column.nullable and has_missing):
         return np.dtype("float64")
     return np.dtype("int64") if column.kind == "integer" else np.dtype("bool")
 
@@ -187,7 +199,8 @@ def _typed(values: pd.Series, name: str, column: Column, where: str) -> pd.Serie
 
 
 def _converted(values: pd.Series, column: Column) -> pd.Series:
-    dtype = _dtype(column)
+    # Integers without a gap stay integers where gaps would be allowed: labels, nearly always.
+    dtype = _dtype(column, has_missing=bool(values.isna().any()) or not len(values))
     if column.kind == "text":
         # A video called 000 or a number read from a CSV is text here; 3.0 read for 3 is not meant as "3.0".
         if pd.api.types.is_float_dtype(values):

@@ -16,7 +16,7 @@ FACEFORENSICS = "Deepfakes|Face2Face|FaceSwap|NeuralTextures|FaceShifter|DeepFak
 CELEB_DF = "Celeb-synthesis|Celeb-real|YouTube-real"
 # Where layouts keep a video, on its path without suffix, and where a frame of it. RE2 syntax, any case.
 VIDEO_PATTERNS = (
-    r"(?:^|/)(?:original|manipulated)_sequences/(?P<folder>[^/]+)/[^/]+/videos/(?P<video>[^/]+)$",
+    r"(?:^|/)(?:original|manipulated)_sequences/(?P<folder>[^/]+)/[^/]+/(?:videos|frames|images|faces)/(?P<video>[^/]+)$",
     rf"(?:^|/)(?P<folder>{CELEB_DF})/(?:videos/)?(?P<video>[^/]+)$",
 )
 FRAME_PATTERNS = (

@@ -50,6 +50,40 @@ def celeb_df(root, videos=CELEB_VIDEOS, test=CELEB_TEST, inner=""):
     return root
 
 
+PP_VIDEOS = (
+    "Celeb-real/id0_0000",
+    "Celeb-real/id1_0000",
+    "YouTube-real/00001",
+    "Celeb-synthesis/FaceSwap/Celeb-DF/id0_id1_0000",
+    "Celeb-synthesis/FaceSwap/SimSwap/id0_id1_0000",
+    "Celeb-synthesis/FaceReenact/LivePortrait/id0_id1_0000",
+    "Celeb-synthesis/TalkingFace/SadTalker/id0_id1_0000",
+)
+PP_TEST = (
+    "1 Celeb-real/id0_0000.mp4",
+    "0 Celeb-synthesis/FaceSwap/SimSwap/id0_id1_0000.mp4",
+    "0 Celeb-synthesis/TalkingFace/SadTalker/id0_id1_0000.mp4",
+)
+
+
+def celeb_df_pp(root, videos=PP_VIDEOS, test=PP_TEST):
+    for name in videos:
+        touch(root / f"{name}.mp4")
+    touch(root / "List_of_testing_videos.txt", "\n".join(test) + "\n")
+    return root
+
+
+def faceforensics_flat(root, pairs=(("000", "001"), ("002", "003"))):
+    for pair in pairs:
+        for a, b in (pair, pair[::-1]):
+            touch(root / "original" / f"{a}.mp4")
+            for method in (*FF_METHODS, "FaceShifter"):
+                touch(root / method / f"{a}_{b}.mp4")
+    touch(root / "DeepFakeDetection" / "01_02__exit_phone_room__ABCDEFGH.mp4")
+    touch(root / "csv" / "Deepfakes.csv", "File Path,Label\n")
+    return root
+
+
 def archive(path: Path, members) -> Path:
     """A gzipped tar of (name, content) pairs; a content that is a TarInfo is added as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -268,6 +302,8 @@ TREES = {
     "faceforensics": faceforensics,
     "celeb_df": celeb_df,
     "celeb_df_v1": celeb_df_v1,
+    "celeb_df_pp": celeb_df_pp,
+    "faceforensics_flat": faceforensics_flat,
     "deepfakedetection": deepfakedetection,
     "deepfakebench": deepfakebench,
     "dfdc": dfdc,

@@ -58,16 +58,53 @@ def test_annotate_gives_each_score_the_annotation_of_its_frame(tmp_path):
     assert read_frame(out)["gender"].tolist() == ["male", "female"]
     code, said = unmasked("annotate", f"table={table}", f"annotations={frames}")
     assert code == 0, said
-    assert read_frame(table)["gender"].isna().all()
+    assert read_frame(tmp_path / "predictions.annotated.csv")["gender"].isna().all()
     assert "videos whose frames disagree on gender: 1 (1 left missing, policy majority)" in said
 
 
-def test_annotating_in_place_keeps_names_that_look_like_numbers(tmp_path):
+def test_annotating_keeps_names_that_look_like_numbers(tmp_path):
     table = touch(tmp_path / "p.csv", "dataset,video,identity,label,score\nX,000,007,0,0.5\n")
     mine = touch(tmp_path / "mine.csv", "video,gender\n000,f\n")
     code, said = unmasked("annotate", f"table={table}", f"annotations={mine}")
     assert code == 0, said
-    assert table.read_text().splitlines()[1].startswith("X,000,007,0,0.5,female")
+    written = tmp_path / "p.annotated.csv"
+    assert written.read_text().splitlines()[1].startswith("X,000,007,0,0.5,female")
+
+
+def test_annotate_writes_over_no_file_that_it_reads_and_leaves_every_cell_as_it_was(tmp_path):
+    """007 became 7, NA empty and 1e5 100000.0, in the user's own file."""
+    rows = (
+        "dataset,video,label,score,subject,site,visit,note\n"
+        'A,v1,1,0.9,007,NA,1e5,"x ""q"""\n'
+        "A,v2,0,0.1,012,None,00,  spaced\n"
+        "A,v3,0,0.12345678901234567890,013,EU,1_000,True\n"
+    )
+    table = touch(tmp_path / "table.csv", rows)
+    mine = touch(tmp_path / "mine.csv", "path,gender\nv1,female\nv2,divers\nv3,M\n")
+    for key in (f"out={table}", f"out={mine}", f"join_report={table}"):
+        code, said = unmasked("annotate", f"table={table}", f"annotations={mine}", key)
+        assert code == 2
+        assert "is a file that is read here" in said
+    code, said = unmasked("annotate", f"table={table}", f"annotations={mine}")
+    assert code == 0, said
+    assert table.read_text() == rows
+    written = (tmp_path / "table.annotated.csv").read_text().splitlines()
+    assert written[1] == 'A,v1,1,0.9,007,NA,1e5,"x ""q""",female,,,,plain columns'
+    assert written[2] == "A,v2,0,0.1,012,None,00,  spaced,divers,,,,plain columns"
+    assert written[3] == "A,v3,0,0.12345678901234567890,013,EU,1_000,True,male,,,,plain columns"
+
+
+def test_scores_and_groups_by_file_name_join_whatever_stands_behind_the_point(tmp_path):
+    """upload_0000.mp4 in both files did not join."""
+    table = touch(tmp_path / "p.csv", "dataset,video,label,score\nu,upload_0000.mp4,1,0.5\nu,v1.0002,0,0.1\n")
+    words = "weiblich,22\nv1.0002,männlich,70\n"
+    groups = touch(tmp_path / "g.csv", f"\ufeffvideo;gender;age\nupload_0000.mp4,{words}".replace(",", ";"))
+    code, said = unmasked("annotate", f"table={table}", f"annotations={groups}", "age_groups=[30,60]")
+    assert code == 0, said
+    assert "semicolons" in said
+    joined = read_frame(tmp_path / "p.annotated.csv")
+    assert joined["gender"].tolist() == ["weiblich", "männlich"]
+    assert joined["age"].tolist() == ["under 30", "60 and over"]
 
 
 def test_a_wrong_code_book_is_refused_with_what_to_do(corpus, tmp_path):

@@ -153,9 +153,9 @@ def test_flags_of_the_a_series_become_words(tmp_path):
     assert read["annotation"].unique().tolist() == ["A-FF++"]
     said = read[["gender", "age", "race"]].fillna("-").to_numpy().tolist()
     assert said[:4] == [
-        ["male", "young", "white"],
+        ["male", "youth", "white"],
         ["female", "-", "others"],
-        ["-", "middle_aged", "-"],
+        ["-", "middle", "-"],
         ["male", "-", "-"],
     ]
     assert read["key"].unique().tolist() == ["deepfakes/000_003"]
@@ -384,7 +384,7 @@ def test_the_real_a_series_samples_decode_as_counted_by_hand(shared):
         "black": 62,
     }
     only_young = (raw["young"] == 1) & (raw["middle_aged"] != 1) & (raw["senior"] != 1)
-    assert (ffpp["age"] == "young").equals(only_young)
+    assert (ffpp["age"] == "youth").equals(only_young)
     assert celeb["age"].isna().all()
     assert (ffpp["label"] == raw["label"]).all()
     assert (

@@ -101,7 +101,7 @@ def test_the_verb_splits_freezes_and_finds_its_split_again(tmp_path, capsys):
     assert (out.parent / "manifest.splits.json").is_file()
     scan_verb.run(scan_verb.Config(root=root, out=out))
     assert MANIFEST.read(out).equals(first)
-    assert "split by person, seed 1" in capsys.readouterr().out
+    assert "split by source video, seed 1" in capsys.readouterr().out
     with pytest.raises(InputError, match="split=test and split_seed or split_fractions exclude each other"):
         scan_verb.run(scan_verb.Config(root=root, out=out, split="test", split_seed=1))
 

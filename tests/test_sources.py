@@ -511,10 +511,16 @@ def test_files_that_differ_in_suffix_only_stay_two(tmp_path):
     assert sorted(folder_source.scan(tmp_path)["video"]) == ["fake/b", "real/a.jpg", "real/a.png"]
 
 
-def test_folder_without_sorted_files_is_refused(tmp_path):
-    touch(tmp_path / "things" / "a.jpg")
-    with pytest.raises(InputError, match="no image or video in a folder called real or fake"):
+def test_a_folder_without_sorted_files_is_read_without_labels_and_one_without_media_refused(tmp_path):
+    """There was no way to score a video whose label nobody knows."""
+    touch(tmp_path / "notes" / "a.txt")
+    with pytest.raises(InputError, match="no image or video"):
         folder_source.scan(tmp_path)
+    touch(tmp_path / "things" / "a.jpg")
+    notes = []
+    manifest = folder_source.scan(tmp_path, notes=notes)
+    assert manifest[["label", "method"]].isna().all(axis=None)
+    assert "the labels of all 1 are missing" in notes[0]
     with pytest.raises(InputError, match="split 'dev' is unknown"):
         folder_source.scan(tmp_path, split="dev")
 
@@ -592,13 +598,14 @@ def test_the_name_of_a_video_never_leads_out_of_its_folder(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,score\na.jpg,1\n", "no column 'label'; it has the columns path, score"),
-        ("name,label\na.jpg,1\n", "no column 'path'"),
+        ("name,label\na.jpg,1\n", "no column is called path or file"),
         ("path,label\n", "no row"),
-        ("path,label\na.jpg,maybe\n", "holds 'maybe' in row 0"),
-        ("path,label\na.jpg,\n", "'label' is empty in row 0"),
-        ("path,label,split\na.jpg,1,dev\n", "'split' holds 'dev' in row 0; allowed are train, val, test"),
-        ("path,label,gender\na.jpg,1,x\n", "holds 'x' in row 0"),
+        ("path,label\na.jpg,maybe\n", "holds 'maybe' in row 2"),  # as a spreadsheet counts
+        ("path,label\n,1\n", "'path' is empty in row 2"),
+        (
+            "path,label,split\na.jpg,1,late\n",
+            "'split' holds 'late', which is no split; allowed are train, val",
+        ),
         ("path,label,skin_tone\na.jpg,1,11\n", "from 1 to 10"),
         ("path,label\nb.jpg,1\n", "none of the 1 files"),
         ("path,label\na.jpg,1\na.jpg,0\n", "stands more than once"),

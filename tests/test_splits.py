@@ -207,7 +207,8 @@ def test_a_dataset_without_a_split_is_test_until_it_is_split(tmp_path):
     result = scan(root, plan=PLAN, splits_file=tmp_path / "m.splits.json")
     assert result.manifest.groupby("split").size().to_dict() == {"train": 24, "val": 8, "test": 8}
     assert any(
-        "split by person, seed 3: train 24, val 8, test 8, frozen in" in line for line in result.messages
+        "split by source video, seed 3: train 24, val 8, test 8, frozen in" in line
+        for line in result.messages
     )
     later = scan(root, splits_file=tmp_path / "m.splits.json")
     assert later.manifest.equals(result.manifest)

@@ -13,6 +13,8 @@ from unmasked.datasets.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from unmasked.datasets.vocabulary import Reading
+
 
 def as_list(value: Any) -> Any:
     """A lone value as a list of one: ``root=A`` and ``root=[A,B]`` both work."""
@@ -41,6 +43,11 @@ JoinReportFile = Annotated[
     Path | None,
     Field(description="which rows were not annotated, not found, or disagree: .csv, .parquet or .json"),
 ]
+AgeGroups = Annotated[
+    tuple[float, ...],
+    BeforeValidator(as_list),
+    Field(description="ages in years become groups that begin at these: [18,30,50]; AI-Face's groups"),
+]
 OPTIONS = (  # of some sources only
     "compression",
     "methods",
@@ -51,6 +58,10 @@ OPTIONS = (  # of some sources only
     "targets",
     "lists",
     "crops",
+    "labels_by",
+    "columns",
+    "one_means",
+    "age_groups",
 )
 
 
@@ -80,9 +91,29 @@ class Config(BaseModel):
         None, description="DeepfakeBench: its .json files by name; all that do not repeat others"
     )
     crops: Path | None = Field(None, description="DeepfakeBench: where its crops are; below the root")
+    labels_by: Literal["group", "path"] | None = Field(
+        None, description="DeepfakeBench: what tells real from fake where they contradict each other; refused"
+    )
+    columns: dict[str, str] | None = Field(
+        None, description="table: its own names of columns, as columns={path: file}; the usual names"
+    )
+    one_means: Literal["fake", "real"] | None = Field(
+        None, description="table: what the label 1 means, where words or paths contradict it; fake"
+    )
+    age_groups: AgeGroups | None = None
     dataset: str | None = Field(None, description="folder and table: name of the dataset; that of the folder")
     split: Literal["train", "val", "test"] | None = Field(
         None, description="datasets without an official split: the split of what nothing else says; test"
+    )
+    official_split: bool = Field(
+        True, description="false leaves a dataset's own split aside, so that split or split_fractions decide"
+    )
+    val_from_train: float = Field(
+        0.0, description="share of train that becomes val where a dataset has none (Celeb-DF, DFDC, …); none"
+    )
+    split_by: Literal["auto", "stem", "file"] = Field(
+        "auto",
+        description="what stays together: people where known, files named alike but for a number, none",
     )
     split_seed: int | None = Field(
         None, description="datasets without an official split: split by person with this seed; as `split`"
@@ -92,6 +123,9 @@ class Config(BaseModel):
     )
     splits: Path | None = Field(
         None, description="where such splits are frozen and found again; <out>.splits.json"
+    )
+    unused: Path | None = Field(
+        None, description="also list the files that are in no row, and listed ones that are not there: .csv"
     )
     faces: Path | None = Field(
         None, description="also write a faces table of what are face crops already (DeepfakeBench, AI-Face)"
@@ -107,36 +141,91 @@ def run(config: Config) -> None:
     """Scans every root, joins the annotations, writes one manifest and prints what was found."""
     import pandas as pd
 
+    from unmasked.datasets.errors import printable
     from unmasked.datasets.manifest import MANIFEST
-    from unmasked.datasets.scan import options_of, scan
+    from unmasked.datasets.scan import Splitting, options_of, scan
     from unmasked.datasets.splits import FRACTIONS, SplitPlan
+    from unmasked.datasets.tables import write_frame
 
     options = {name: value for name in OPTIONS if (value := getattr(config, name)) is not None}
-    taken = {root: options_of(root, config.source) & set(options) for root in config.root}
+    _check_out(config)
+    taken = {root: (options_of(root, config.source) | {"split"}) & set(options) for root in config.root}
     if unused := set(options) - set().union(*taken.values()):
         raise InputError(f"no root is of a source that takes {', '.join(sorted(unused))}; leave it out")
     plan = None
     if config.split_seed is not None or config.split_fractions is not None:
-        plan = SplitPlan(config.split_fractions or FRACTIONS, config.split_seed or 0)
+        plan = SplitPlan(config.split_fractions or FRACTIONS, config.split_seed or 0, config.split_by)
         if config.split is not None:
             raise InputError(f"split={config.split} and split_seed or split_fractions exclude each other")
+    elif config.split_by != "auto":
+        plan = SplitPlan(by=config.split_by)
     frozen = config.splits or config.out.with_suffix(".splits.json")
-    manifests = []
+    splitting = Splitting(plan, frozen, config.official_split, config.val_from_train)
+    manifests, not_used = [], []
     for root in config.root:
         chosen = {name: options[name] for name in taken[root]}
-        result = scan(root, config.source, plan=plan, splits_file=frozen, **chosen)
+        result = scan(root, config.source, splitting=splitting, **chosen)
+        print_readings(result.readings)
         for line in result.messages:
             print_result(line)
         manifests.append(result.manifest)
+        absent = pd.DataFrame({"path": result.absent, "reason": "listed, but not there"})
+        not_used += [part.assign(root=str(result.root)) for part in (result.unused.rows, absent)]
     manifest = pd.concat(manifests, ignore_index=True)
     if config.annotations:
         manifest = annotated(
-            manifest, config.annotations, config.codebook, policy=config.policy, report=config.join_report
+            manifest,
+            config.annotations,
+            config.codebook,
+            policy=config.policy,
+            report=config.join_report,
+            age_groups=config.age_groups or (),
         )
     MANIFEST.write(manifest, config.out)
+    for line in _unknown_groups(manifest):
+        print_result(line)
+    if config.unused:
+        listed = pd.concat(not_used, ignore_index=True)
+        listed["path"] = listed["path"].map(printable)
+        write_frame(listed, config.unused)
+        print_result(f"files that are in no row: {config.unused}")
     print_result(f"{len(manifest)} rows written to {config.out}")
     if config.faces:
         _write_faces(manifest, config.faces)
+
+
+def print_readings(readings: list[Reading]) -> None:
+    """Prints what was taken for granted about a table, a line each; nothing where nothing was."""
+    if not readings:
+        return
+    width = min(34, max(len(what) for what, _ in readings))
+    print_result("read as:")
+    for what, how in readings:
+        print_result(f"  {what:{width}}  {how}")
+
+
+def _check_out(config: Config) -> None:
+    """Refuses to write over what is read.
+
+    Raises:
+        InputError: a file to be written is a root, or one of the annotation files.
+    """
+    read = {path.resolve() for path in (*config.root, *config.annotations)}
+    for name in ("out", "unused", "faces", "join_report"):
+        path = getattr(config, name)
+        if path is not None and path.resolve() in read:
+            raise InputError(
+                f"{name}={path} is a file that is read here; give another name for what is written"
+            )
+
+
+def _unknown_groups(manifest: pd.DataFrame) -> list[str]:
+    """A line on the rows that have no group, where some have one."""
+    from unmasked.datasets.manifest import DEMOGRAPHICS
+
+    unknown = {name: int(manifest[name].isna().sum()) for name in DEMOGRAPHICS}
+    listed = [f"{name} {count}" for name, count in unknown.items() if 0 < count < len(manifest)]
+    return [f"rows whose group is unknown, of {len(manifest)}: {', '.join(listed)}"] if listed else []
 
 
 def _write_faces(manifest: pd.DataFrame, out: Path) -> None:
@@ -154,12 +243,17 @@ def annotated(
     *,
     policy: str,
     report: Path | None,
+    age_groups: tuple[float, ...] = (),
 ) -> pd.DataFrame:
     """The table with the annotations of the files; prints what was joined, and writes it where wanted."""
     from unmasked.datasets.demographics import join_files
     from unmasked.datasets.join_report import write_reports
 
-    table, reports = join_files(table, files, codebooks, policy=policy)
+    readings: list[Reading] = []
+    table, reports = join_files(
+        table, files, codebooks, policy=policy, age_groups=age_groups, readings=readings
+    )
+    print_readings(readings)
     for each in reports:
         print_result(f"annotations, {each}")
         if policy == "frame" and "frame" not in table and any(each.conflicts.values()):

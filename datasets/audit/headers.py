@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -58,9 +59,13 @@ def _header(task: tuple[Any, str, str]) -> dict[str, Any]:
         return {"status": "archived"}
     known: dict[str, Any] = {"format": path.suffix.lower().lstrip(".")}
     try:
-        known["size_bytes"] = path.stat().st_size
+        facts = path.stat()
     except OSError:
         return known | {"status": "missing"}
+    known["size_bytes"] = facts.st_size
+    # A pipe called a.mp4 would be waited for without end.
+    if not (stat.S_ISDIR if kind == "sequence" else stat.S_ISREG)(facts.st_mode):
+        return known | {"status": "unreadable"}
     read = {"video": _video, "image": _image, "sequence": _sequence}[kind]
     try:
         return known | read(path) | {"status": "ok"}
@@ -108,7 +113,7 @@ def _image(path: Path) -> dict[str, Any]:
 
 
 def _sequence(folder: Path) -> dict[str, Any]:
-    names = sorted(entry.name for entry in os.scandir(folder) if is_image(entry.name))
+    names = sorted(entry.name for entry in os.scandir(folder) if is_image(entry.name) and entry.is_file())
     if not names:
         raise ValueError(f"{folder} has no image")
     suffixes = Counter(name.rsplit(".", 1)[-1].lower() for name in names)

@@ -81,7 +81,17 @@ def audit(
     if manifest.empty:
         raise InputError("the manifest has no row; give the one that `unmasked scan` wrote")
     shared = overlaps(manifest, against, shared_names=settings.shared_names)
-    found = [*words.of_overlaps(shared), *words.of_files(repeated_files(manifest))]
+    found = [*words.of_overlaps(shared)]
+    everything = manifest if against is None else pd.concat([manifest, against], ignore_index=True)
+    unlabelled = manifest["label"].isna()
+    # Whatever else is looked at compares labels.
+    manifest = manifest[~unlabelled].reset_index(drop=True)
+    against = None if against is None else against[against["label"].notna()].reset_index(drop=True)
+    if manifest.empty:
+        not_checked = [f"all {len(unlabelled)} rows have no label: files and shortcuts were not looked at"]
+        checked = list(_checked(everything, None, None, None))
+        return Audit(words.ordered(iter(found)), checked, not_checked, shared, None, None, settings)
+    found += words.of_files(repeated_files(manifest))
     duplicates = table = tested = None
     if settings.duplicates:
         duplicates = near_duplicates(manifest, faces, against, progress=progress)
@@ -90,8 +100,11 @@ def audit(
         table = file_facts(manifest, faces, settings, progress)
         tested = shortcuts(table, n_boot=settings.n_boot, seed=settings.seed)
         found += words.of_shortcuts(tested)
-    everything = manifest if against is None else pd.concat([manifest, against], ignore_index=True)
     not_checked = [*_unknown(everything), *_unread(duplicates, everything), *_untested(table, tested)]
+    if unlabelled.any():
+        not_checked.append(
+            f"{int(unlabelled.sum())} of {len(unlabelled)} rows have no label and were left out"
+        )
     checked = list(_checked(manifest, against, duplicates, tested))
     return Audit(words.ordered(iter(found)), checked, not_checked, shared, duplicates, tested, settings)
 

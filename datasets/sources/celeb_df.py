@@ -41,6 +41,7 @@ REQUEST = "https://github.com/yuezunli/celeb-deepfakeforensics"
 LAYOUT = "Celeb-real, Celeb-synthesis, YouTube-real and List_of_testing_videos.txt"
 
 FOLDERS = {"Celeb-real": 0, "YouTube-real": 0, "Celeb-synthesis": 1}  # folder -> label
+SCENARIOS = ("FaceSwap", "FaceReenact", "TalkingFace")  # folders that Celeb-DF++ alone has
 TEST_LIST = "List_of_testing_videos.txt"
 OFFICIAL = {
     "Celeb-real train": 482,
@@ -82,6 +83,8 @@ def counts(manifest: pd.DataFrame) -> list[Count]:
 def version(root: Path) -> int | None:
     """1 or 2 by the length of the test list, else by the folder's name; None for no Celeb-DF."""
     if all(_folder(root, name) is None for name in ("Celeb-real", "Celeb-synthesis")):
+        return None
+    if any((root / "Celeb-synthesis" / name).is_dir() for name in SCENARIOS):
         return None
     path = root / TEST_LIST
     lines = path.read_bytes().decode(errors="replace").split("\n") if path.is_file() else []

@@ -7,7 +7,8 @@ Repository: Yan et al., "DeepfakeBench: A Comprehensive Benchmark of Deepfake De
         [preprocessing/]dataset_json[_v3]/<dataset>.json    or the .json files at the root
         [datasets/][rgb/]<dataset>/…/frames/<video>/<n>.png
 
-    {<dataset>: {<label>: {train|val|test: {[raw|c23|c40:] {<video>: {"label": …, "frames": [path, …]}}}}}}
+    {<dataset>: {<label>: {train|val|test: {[raw|c23|c40:] {[<method>:] {<video>:
+        {"label": …, "frames": [path, …]}}}}}}}                <method> in the lists of Celeb-DF++
 
 Each video is a sequence of crops. ``unmasked scan root=… faces=faces.parquet`` makes the faces table of them
 at once; crops in LMDB are not read. Set right on the way, and reported:
@@ -18,6 +19,10 @@ at once; crops in LMDB are not read. Set right on the way, and reported:
 - FF-DF, FF-F2F, FF-FS and FF-NT repeat FaceForensics++.json and are left out where that is there, unless
   asked for;
 - the val of DFDC.json is no list of videos, since the last one took its place.
+
+Real and fake are told by the words of the group (``whichisreal_Fake`` is fake); what a video's own label or
+its path says otherwise is refused, unless ``labels_by=group`` or ``labels_by=path`` settles it. Frames that a
+list names and the disk lacks are counted.
 
 Of Celeb-DF, train has only one of the two real folders, whichever was listed last. Identities are read from
 the names of FaceForensics++, DeepFakeDetection and Celeb-DF, and missing elsewhere.
@@ -30,14 +35,16 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from unmasked.datasets.archives import IMAGE_SUFFIXES
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import Count, as_manifest, count_by, named
-from unmasked.datasets.manifest import SPLITS
+from unmasked.datasets.evidence import contradictions, path_labels
+from unmasked.datasets.listing import Count, as_manifest, count_by, list_files, named
 from unmasked.datasets.tables import TEXT
+from unmasked.datasets.vocabulary import label_of, split_of
 
 NAME = "deepfakebench"
 PAPER = "https://arxiv.org/abs/2307.01426"
@@ -85,7 +92,18 @@ _PEOPLE = (
     r"^(?P<target>\d{3})(?:_(?P<source>\d{3}))?$",  # FaceForensics++
 )
 _NAMED = ("FF-", "DFD_", "CelebDF")  # labels of the sets whose names tell
-_COLUMNS = ["dataset", "group", "split", "compression", "name", "frame", "label"]
+
+
+class _Mention(NamedTuple):
+    """One mention of a video in a list."""
+
+    group: str
+    split: str
+    compression: str | None
+    method: str | None  # where the list has a level for it
+    name: str
+    stated: str  # the label of the video's own entry
+    frames: list[str]
 
 
 def matches(root: Path) -> bool:
@@ -99,6 +117,8 @@ def scan(
     lists: Sequence[str] | str = (),
     compression: Sequence[str] | str = (),
     crops: str | Path = "",
+    labels_by: Literal["group", "path"] | None = None,
+    absent: list[str] | None = None,
     notes: list[str] | None = None,
 ) -> pd.DataFrame:
     """The manifest of the videos whose crops are there, kind ``sequence``.
@@ -108,12 +128,15 @@ def scan(
         lists: names of .json files without suffix; all but those that repeat others if empty.
         compression: only these of raw, c23, c40; all that are listed if empty.
         crops: folder that holds the folders of the datasets, where it is not below the root.
+        labels_by: what says real or fake where the name of a group and the paths contradict each other.
+        absent: where the frames that are listed and not there are named.
         notes: where what was missing or set right is counted.
 
     Raises:
-        InputError: a list is damaged or not there, or none of the crops is.
+        InputError: a list is damaged or not there, none of the crops is, or labels contradict each other.
     """
     notes = [] if notes is None else notes
+    absent = [] if absent is None else absent
     files = _chosen(_files(root), (lists,) if isinstance(lists, str) else tuple(lists), notes)
     levels = (compression,) if isinstance(compression, str) else tuple(compression)
     listed = pd.concat([_listed(path, notes) for path in files], ignore_index=True)
@@ -121,19 +144,29 @@ def scan(
         listed = listed[listed["compression"].isna() | listed["compression"].isin(levels)]
     listed = _once(listed, notes)
     base = Path(crops) if str(crops) else root
+    listed["label"] = _settled_labels(listed, labels_by)
     listed["path"] = _folders(listed["frame"], base)
-    absent = listed["path"].isna()
-    if absent.all():
+    missing = _missing_frames(listed, base)
+    gone = listed["path"].isna() | (missing.map(len) == listed["frames"].map(len))
+    if gone.all():
         example = listed["frame"].iloc[0] if len(listed) else "no video"
         raise InputError(
             f"none of the crops that {files[0].name} and the like list is below {base} (the first is "
             f"{example!r}); give crops=<the folder that holds FaceForensics++, Celeb-DF-v2, …>. "
             "Crops in LMDB are not read"
         )
-    if absent.any():
-        missing = listed.loc[absent, "frame"]
-        notes.append(f"videos whose crops are not there: {int(absent.sum())} ({named(missing)})")
-    rows = _rows(listed[~absent].reset_index(drop=True))
+    if gone.any():
+        notes.append(
+            f"videos whose crops are not there: {int(gone.sum())} ({named(listed.loc[gone, 'frame'])})"
+        )
+    names = [frame for frames in missing for frame in frames]
+    if names:
+        total = int(listed["frames"].map(len).sum())
+        notes.append(
+            f"frames that the lists name and that are not there: {len(names)} of {total} ({named(names)})"
+        )
+        absent += names
+    rows = _rows(listed[~gone].reset_index(drop=True))
     return as_manifest(rows, rows["dataset"], base)
 
 
@@ -175,37 +208,89 @@ def _chosen(files: list[Path], wanted: tuple[str, ...], notes: list[str]) -> lis
 
 
 def _listed(path: Path, notes: list[str]) -> pd.DataFrame:
-    """A row for each mention of a video: its dataset, label, split, compression, name and first frame."""
+    """A row for each mention of a video, and its first frame."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        rows = [(path.stem, *mention) for groups in content.values() for mention in _mentions(groups)]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not a list of DeepfakeBench ({error}); make it anew there") from error
-    listed = pd.DataFrame(rows, columns=_COLUMNS)
-    if (empty := listed["frame"].isna()).any():
+        rows = [mention for groups in content.values() for mention in _mentions(groups)]
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path} is not a list of DeepfakeBench ({error!r}); make it anew there") from error
+    listed = pd.DataFrame(rows, columns=list(_Mention._fields)).assign(dataset=path.stem)
+    empty = listed["frames"].map(len) == 0
+    if empty.any():
         videos = listed.loc[empty, "name"].drop_duplicates()
         notes.append(f"{path.name}: videos without a crop: {len(videos)} ({named(videos)})")
-    return listed[~empty]
+    listed = listed[~empty]
+    return listed.assign(frame=listed["frames"].str[0].astype(TEXT))
 
 
-def _mentions(groups: dict[str, Any]) -> Iterator[tuple[str, str, str | None, str, str | None, int]]:
+def _mentions(groups: dict[str, Any]) -> Iterator[_Mention]:
     for group, splits in groups.items():
-        for split, videos in splits.items():
-            if split not in SPLITS or "frames" in videos:
+        for word, videos in splits.items():
+            split = split_of(word)
+            if split is None or "frames" in videos:
                 continue  # one video in place of all: the val of DFDC.json
-            for name, video in videos.items():
-                if name in _LEVELS and "frames" not in video:
-                    for inner, entry in video.items():
-                        yield _mention(group, split, name, inner, entry)
-                else:
-                    yield _mention(group, split, None, name, video)
+            yield from _below(videos, group, split, None, None)
 
 
-def _mention(
-    group: str, split: str, level: str | None, name: str, entry: dict[str, Any]
-) -> tuple[str, str, str | None, str, str | None, int]:
-    frame = entry["frames"][0].replace("\\", "/") if entry["frames"] else None
-    return group, split, level, name, frame, int("real" not in group.lower())
+def _below(
+    entries: dict[str, Any], group: str, split: str, level: str | None, method: str | None
+) -> Iterator[_Mention]:
+    """The videos below a split, whatever levels of compressions and methods are between."""
+    for name, entry in entries.items():
+        if "frames" in entry:
+            frames = [str(frame).replace("\\", "/") for frame in entry["frames"]]
+            yield _Mention(group, split, level, method, name, str(entry.get("label", group)), frames)
+        elif name in _LEVELS:
+            yield from _below(entry, group, split, name, method)
+        else:
+            yield from _below(entry, group, split, level, name)
+
+
+def _settled_labels(listed: pd.DataFrame, labels_by: str | None) -> pd.Series:
+    """(N,) the label of each mention; InputError where group, entry and path contradict each other."""
+    by_group = listed["group"].map({group: _label_of_group(group) for group in listed["group"].unique()})
+    by_path = path_labels(listed["frame"])
+    if labels_by == "path":
+        return by_path.fillna(by_group).astype("int64")
+    if labels_by is None:
+        stated = {word: _label_of_group(word) for word in listed["stated"].unique()}
+        said = {"the video's own label": listed["stated"].map(stated).astype("float64")}
+        if by_path.nunique() > 1:
+            said["the path"] = by_path
+        videos = dict(zip(listed.index, listed["name"], strict=True))
+        if wrong := contradictions(by_group.astype("float64"), said, videos):
+            raise InputError(
+                f"list {listed['dataset'].iloc[0]}.json: {'; '.join(wrong)}. The label here is that of the "
+                f"group ({named(listed['group'].unique(), 5)}); labels_by=group or labels_by=path settles it"
+            )
+    return by_group.astype("int64")
+
+
+def _label_of_group(group: str) -> int:
+    """0 for a group whose name says real, 1 for one that says fake or names a method."""
+    if group in METHODS:
+        return 1
+    if (label := label_of(group)) is not None:
+        return label
+    words = re.split(r"[^a-z]+", group.lower())
+    begins = {word[:4] for word in words if word.startswith(("real", "fake"))}  # DFDCP_FakeA
+    if len(begins) == 1:
+        return int(begins == {"fake"})
+    if "real" in group.lower():
+        raise InputError(
+            f"the group {group!r} of a list of DeepfakeBench may be real or fake: call it {group}_Real or "
+            f"{group}_Fake in the list"
+        )
+    return 1
+
+
+def _missing_frames(listed: pd.DataFrame, base: Path) -> pd.Series:
+    """(N,) the frames of each video that its list names and that are not there."""
+    missing = []
+    for path, frames in zip(listed["path"], listed["frames"], strict=True):
+        there = set() if pd.isna(path) else set(list_files(base / path, IMAGE_SUFFIXES))
+        missing.append([frame for frame in frames if frame.rpartition("/")[2] not in there])
+    return pd.Series(missing, listed.index, dtype=object)
 
 
 def _once(listed: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
@@ -254,7 +339,7 @@ def _rows(listed: pd.DataFrame) -> pd.DataFrame:
     people = pd.DataFrame({"target": pd.NA, "source": pd.NA}, index=listed.index, dtype=TEXT)
     for pattern in _PEOPLE:
         people = people.fillna(listed["name"].where(tells).astype(TEXT).str.extract(pattern).astype(TEXT))
-    method = listed["group"].map(METHODS).fillna(listed["group"])
+    method = listed["method"].astype(TEXT).fillna(listed["group"].map(METHODS)).fillna(listed["group"])
     return pd.DataFrame(
         {
             "dataset": listed["dataset"],

@@ -8,6 +8,7 @@ Licence: the FaceForensics terms of use; non-commercial research, on request.
         original_sequences/youtube/{raw,c23,c40}/videos/<id>.mp4
         manipulated_sequences/<method>/{raw,c23,c40}/videos/<target>_<source>.mp4
         manipulated_sequences/<method>/masks/videos/<target>_<source>.mp4        not for FaceShifter
+        …/{raw,c23,c40}/{frames,images,faces}/<id or target_source>/*.png        read where videos/ is absent
 
 A pair [a, b] of a split holds the real videos a and b and the fakes a_b and b_a. A split is never guessed:
 videos that the split files do not name are left out and reported. The four methods of the paper are read;
@@ -38,6 +39,7 @@ COMPRESSIONS = ("raw", "c23", "c40")
 # The four of the benchmark. FaceShifter was added later and is read only where asked for.
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 MORE_METHODS = ("FaceShifter",)
+FRAMES = ("frames", "images", "faces")  # of videos that were cut into pictures, a folder each
 UNSPLIT = ("manipulated_sequences/DeepFakeDetection", "original_sequences/actors")
 _VIDEOS = {"train": 720, "val": 140, "test": 140}
 # Videos of each folder and split, in each compression.
@@ -144,14 +146,28 @@ def chosen(what: str, wanted: Sequence[str] | str, known: tuple[str, ...]) -> tu
 def _videos(root: Path, compressions: Sequence[str], methods: Sequence[str]) -> pd.DataFrame:
     folders = ["original_sequences/youtube", *(f"manipulated_sequences/{method}" for method in methods)]
     rows = [
-        (f"{folder}/{level}/videos/{name}", folder.rsplit("/", 1)[1], level)
+        (f"{folder}/{level}/{name}", folder.rsplit("/", 1)[1], level, kind)
         for folder in folders
         for level in compressions
-        for name in list_files(root / folder / level / "videos", VIDEO_SUFFIXES)
+        for name, kind in _videos_or_frames(root / folder / level)
     ]
-    videos = pd.DataFrame(rows, columns=["path", "folder", "compression"], dtype=TEXT)
-    videos["stem"] = videos["path"].str.rsplit("/", n=1).str[1].str.replace(SUFFIX, "", regex=True)
+    videos = pd.DataFrame(rows, columns=["path", "folder", "compression", "kind"], dtype=TEXT)
+    stem = videos["path"].str.rsplit("/", n=1).str[1]
+    videos["stem"] = stem.where(videos["kind"] == "sequence", stem.str.replace(SUFFIX, "", regex=True))
     return videos
+
+
+def _videos_or_frames(folder: Path) -> list[tuple[str, str]]:
+    """(path below the folder, kind) of its videos, else of its folders of frames."""
+    videos = [(f"videos/{name}", "video") for name in list_files(folder / "videos", VIDEO_SUFFIXES)]
+    if videos:
+        return videos
+    place = next((name for name in FRAMES if (folder / name).is_dir()), None)
+    if place is None:
+        return []
+    return [
+        (f"{place}/{each.name}", "sequence") for each in sorted((folder / place).iterdir()) if each.is_dir()
+    ]
 
 
 def _rows(root: Path, videos: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +182,7 @@ def _rows(root: Path, videos: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "path": videos["path"],
-            "kind": "video",
+            "kind": videos["kind"],
             "label": (~is_real).astype("int64"),
             "method": videos["folder"].mask(is_real, "real"),
             "split": videos["split"],
@@ -208,9 +224,14 @@ def _split_file(root: Path, split: str) -> Path | None:
 def _pairs(path: Path) -> list[tuple[str, str]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        return [(str(a), str(b)) for a, b in content]
+        return [(_id(a), _id(b)) for a, b in content]
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{path} is not a list of pairs of video ids ({error}); use the file of dataset/splits from "
             f"{REQUEST}"
         ) from error
+
+
+def _id(value: object) -> str:
+    """The id of a video; saved as a number, it has lost its zeros."""
+    return f"{value:03d}" if isinstance(value, int) else str(value)

@@ -1,22 +1,25 @@
-"""Any folder sorted into real and fake: images, videos, or both.
+"""Any folder of images or videos: sorted into real and fake, by generator, by split, or not at all.
 
-The shapes of many small public sets (140k real and fake faces, deepfake-and-real-images, …):
+The shapes of many public sets (140k real and fake faces, deepfake-and-real-images, ForenSynths, …):
 
-    <root>/{real,fake}/…                    one split, ``test`` unless told otherwise
-    <root>/{train,val,test}/{real,fake}/…   valid and validation are val; the order of the two is free
-    <root>/{training_real,training_fake}/…  (Yonsei's real and fake faces)
+    <root>/{real,fake}/…                        one split, ``test`` unless told otherwise
+    <root>/{train,val,test}/{real,fake}/…       Validation, valid, dev are val; the order of the two is free
+    <root>/{training_real,training_fake}/…      (Yonsei's real and fake faces)
+    <root>/[split/]<generator>/[…/]{0_real,1_fake}/…    the folder below the split is the fakes' method
+    <root>/…                                    neither: labels are missing, and that is said
 
 `unmasked.datasets.scan` finds all of these under folders that hold one folder each, too
-(``real_vs_fake/real-vs-fake/train/real``).
+(``real_vs_fake/real-vs-fake/train/real``). A single video or image is a root of its own.
 
-A folder is real if it is called real, original, genuine, authentic or pristine (or ``training_real``), and
-fake if it is called fake, manipulated, deepfake, synthetic, generated, altered or forged; case does not
-matter. Files in neither, or in both, are left out and reported.
+A folder is real or fake if one of its words is a word for it in `unmasked.datasets.vocabulary`: real,
+original, genuine, …; fake, manipulated, deepfake, …; case does not matter. Where any folder says so, files
+in neither, or in both, are left out and reported.
 """
 
 from __future__ import annotations
 
-import re
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -26,34 +29,42 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import VIDEO_SUFFIXES, Count, as_manifest, count_by, kinds, named, walk_files
 from unmasked.datasets.manifest import SPLITS
 from unmasked.datasets.tables import TEXT
+from unmasked.datasets.vocabulary import label_of, split_of
 
 NAME = "folder"
 PAPER = ""
 LICENCE = "your own"
 REQUEST = ""
-LAYOUT = "folders real/ and fake/, optionally in train/, val/ and test/"
+LAYOUT = "folders real/ and fake/, optionally in train/, val/ and test/ or in a folder for each generator"
 OFFICIAL: dict[str, int] = {}
 
-REAL = ("real", "original", "genuine", "authentic", "pristine")
-FAKE = ("fake", "manipulated", "deepfake", "synthetic", "generated", "altered", "forged")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+MEDIA = (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
+NESTED_MAX = 5  # folders above real/ and fake/
 
 
 def matches(root: Path) -> bool:
     """Whether the folder, or one of its split folders, has both a real and a fake folder."""
     folders = _folders(root)
-    splits = [path for path in folders if path.name.lower() in SPLIT_NAMES]
+    splits = [path for path in folders if split_of(path.name)]
     inside = [path for split in splits for path in _folders(split)]
-    labels = {_label(path.name) for path in (*folders, *inside)}
+    labels = {label_of(path.name) for path in (*folders, *inside)}
     return {0, 1} <= labels
+
+
+def is_nested(root: Path) -> bool:
+    """Whether folders further down, those of generators perhaps, hold a real and a fake folder each."""
+    return any(True for _ in _pairs(root, NESTED_MAX))
+
+
+def has_media(root: Path) -> bool:
+    """Whether there is any image or video below the folder, or the file is one."""
+    if root.is_file():
+        return root.name.lower().endswith(MEDIA)
+    return any(
+        name.lower().endswith(MEDIA) and not name.startswith(".")
+        for _, _, names in os.walk(root)
+        for name in names
+    )
 
 
 def scan(
@@ -61,66 +72,117 @@ def scan(
     *,
     dataset: str = "",
     split: str | None = "test",
-    method: str = "fake",
+    method: str = "",
     notes: list[str] | None = None,
 ) -> pd.DataFrame:
-    """The manifest of all images and videos below a real or fake folder.
+    """The manifest of all images and videos below a real or fake folder, or of all without labels.
 
     Args:
-        root: the folder.
+        root: the folder, or one image or video.
         dataset: the dataset's name; that of the folder if empty.
         split: the split of files that are in no split folder; None leaves it missing.
-        method: the method of fakes.
+        method: the method of fakes; that of their generator's folder, or ``fake``, if empty.
         notes: where left-out files are counted.
 
     Raises:
-        InputError: the split is unknown, or no file is in a real or fake folder.
+        InputError: the split is unknown, or there is no image or video.
     """
     notes = [] if notes is None else notes
     if split not in (*SPLITS, None):
         raise InputError(f"split {split!r} is unknown; it is one of {', '.join(SPLITS)}")
-    paths = pd.Series(walk_files(root, (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)), dtype=TEXT)
+    base = root.parent if root.is_file() else root
+    found = [root.name] if root.is_file() else walk_files(root, MEDIA)
+    if not found:
+        raise InputError(
+            f"{root} has no image or video ({', '.join(MEDIA)}); expected {LAYOUT}, or give a table with the "
+            "columns path and label (source=table)"
+        )
+    paths = pd.Series(found, dtype=TEXT)
     # Thousands of files share a folder: decide by folder, then look the files up.
-    folder = paths.str.rpartition("/")[0] if len(paths) else paths
+    folder = paths.str.rpartition("/")[0]
     labels = {name: _label_of_path(name) for name in folder.unique()}
     label = folder.map(labels).astype("float64")
-    if not label.notna().any():
-        raise InputError(
-            f"{root} has no image or video in a folder called real or fake; expected {LAYOUT}, or give a "
-            "table with the columns path and label (source=table)"
-        )
-    if (left := label.isna()).any():
+    if label.notna().any():
+        if (left := label.isna()).any():
+            notes.append(
+                f"in neither a real nor a fake folder, left out: {int(left.sum())} ({named(paths[left])})"
+            )
+    else:
+        left = pd.Series(False, paths.index)
         notes.append(
-            f"in neither a real nor a fake folder, left out: {int(left.sum())} ({named(paths[left])})"
+            f"no folder is called real or fake: the labels of all {len(paths)} are missing. They can be "
+            "scored; a table with the columns path and label (source=table) gives labels"
         )
+    _check_links(base, paths, label)
     splits = {name: _split_of_path(name, split) for name in labels}
     rows = pd.DataFrame({"path": paths, "kind": kinds(paths), "label": label, "split": folder.map(splits)})
-    rows["method"] = pd.Series("real", rows.index, TEXT).mask(label == 1, method)
-    return as_manifest(rows[~left], dataset or root.resolve().name, root)
+    generators = {name: _generator(name) for name in labels}
+    methods = folder.map(generators).astype(TEXT) if not method else pd.Series(method, rows.index, TEXT)
+    methods = methods.fillna("fake").where(label.notna())
+    rows["method"] = methods.mask(label == 0, "real")
+    if not method and (several := sorted({name for name in generators.values() if name})):
+        notes.append(f"generators, read from the folders as methods: {named(several, 8)}")
+    return as_manifest(rows[~left], dataset or base.resolve().name or "files", base)
 
 
 def counts(manifest: pd.DataFrame) -> list[Count]:
     """Files found by split and label."""
-    words = manifest["label"].map({0: "real", 1: "fake"})
+    words = manifest["label"].map({0: "real", 1: "fake"}).fillna("without label")
     return count_by(manifest["split"] + " " + words, {})
 
 
 def _folders(root: Path) -> list[Path]:
-    return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    try:
+        return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    except OSError:
+        return []  # `unmasked.datasets.scan` says which folders these are
 
 
-def _label(folder: str) -> int | None:
-    """1 for a name that says fake, 0 for real, None for neither or both."""
-    words = {word.removesuffix("s") for word in re.split(r"[^a-z]+", folder.lower())}
-    real, fake = bool(words & set(REAL)), bool(words & set(FAKE))
-    return int(fake) if real != fake else None
+def _pairs(root: Path, depth: int) -> Iterator[Path]:
+    """The folders that hold a real and a fake one, down to a depth; links are not followed."""
+    folders = [path for path in _folders(root) if not path.is_symlink()]
+    if {0, 1} <= {label_of(path.name) for path in folders}:
+        yield root
+    elif depth:
+        for path in folders:
+            yield from _pairs(path, depth - 1)
 
 
 def _label_of_path(folder: str) -> int | None:
-    found = {label for part in folder.split("/") if (label := _label(part)) is not None}
+    found = {label for part in folder.split("/") if (label := label_of(part)) is not None}
     return found.pop() if len(found) == 1 else None
 
 
 def _split_of_path(folder: str, default: str | None) -> str | None:
-    words = [word for part in folder.lower().split("/") for word in re.split(r"[^a-z]+", part)]
-    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), default)
+    return next((split for part in folder.split("/") if (split := split_of(part))), default)
+
+
+def _generator(folder: str) -> str | None:
+    """The folder above real/ and fake/ that is no split: ``test/stylegan/car/1_fake`` is of stylegan."""
+    above = []
+    for part in folder.split("/"):
+        if label_of(part) is not None:
+            return above[0] if above else None
+        if not split_of(part):
+            above.append(part)
+    return None
+
+
+def _check_links(root: Path, paths: pd.Series, label: pd.Series) -> None:
+    """Refuses a file that one class reaches by a link and that lies in a folder of the other class.
+
+    Raises:
+        InputError: both readings are named.
+    """
+    for path, here in zip(paths, label, strict=True):
+        file = root / path
+        if here != here or not file.is_symlink():
+            continue
+        there = label_of(file.resolve().parent.name)
+        if there is not None and there != here:
+            words = ("real", "fake")
+            raise InputError(
+                f"{file} is {words[int(here)]} by its folder, and is a link to {file.resolve()}, which is "
+                f"{words[there]} by its own; remove the link, or list the files and their labels in a table "
+                "(source=table)"
+            )

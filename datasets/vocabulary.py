@@ -1,0 +1,248 @@
+"""The words by which folders, tables and annotations name splits, labels, groups, compressions and datasets.
+
+One vocabulary for all of them: a word is looked up without regard to case, spaces, hyphens and underscores,
+and becomes the one spelling that every table here uses. A word that is not in it is never guessed. Age words
+are those of AI-Face v2; other sources draw the same groups at other years (the column `annotation` says which
+source it was).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+
+Kind = Literal["split", "label", "gender", "age", "compression", "dataset"]
+
+
+class Reading(NamedTuple):
+    """Something that was taken for granted: what stood there, and how it was read."""
+
+    what: str
+    how: str
+
+
+# canonical word -> its other spellings, in plain form (see `plain`)
+SPLITS: Mapping[str, tuple[str, ...]] = {
+    "train": ("training", "trainset", "trainingset", "trn"),
+    "val": ("valid", "validation", "validate", "valset", "validationset", "dev", "devel", "development"),
+    "test": ("testing", "testset", "testingset", "tst"),
+}
+LABELS: Mapping[int, tuple[str, ...]] = {
+    0: (
+        *("0", "real", "genuine", "authentic", "pristine", "original", "bonafide", "unmanipulated"),
+        *("nonfake", "notfake", "false", "no", "echt"),
+    ),
+    1: (
+        *("1", "fake", "manipulated", "deepfake", "synthetic", "generated", "altered", "forged", "forgery"),
+        *("spoof", "spoofed", "tampered", "aigenerated", "notreal", "true", "yes", "falsch"),
+    ),
+}
+# Words that speak of "is it fake?": as a name of a folder they say nothing.
+ANSWERS = ("false", "no", "true", "yes", "0", "1", "falsch")
+GENDERS: Mapping[str, tuple[str, ...]] = {
+    "female": ("f", "woman", "women", "females", "w", "girl"),
+    "male": ("m", "man", "men", "males", "boy"),
+}
+AGES: Mapping[str, tuple[str, ...]] = {
+    "child": ("children", "kid", "kids", "infant", "baby"),
+    "youth": ("young", "youths", "youngadult", "teen", "teens", "teenager", "adolescent"),
+    "adult": ("adults",),
+    "middle": ("middleaged", "middleage", "middleagedadult", "midage"),
+    "senior": ("seniors", "old", "older", "elderly", "aged"),
+}
+COMPRESSIONS: Mapping[str, tuple[str, ...]] = {
+    "raw": ("c0", "uncompressed", "lossless"),
+    "c23": ("hq", "highquality", "23"),
+    "c40": ("lq", "lowquality", "40"),
+}
+DATASETS: Mapping[str, tuple[str, ...]] = {
+    "FaceForensics++": ("ff", "ffpp", "ff++", "faceforensics", "faceforensicspp", "faceforensicsplusplus"),
+    "Celeb-DF-v2": ("celebdf", "celebdfv2", "celebdf2", "cdf", "cdfv2", "cdf2", "celebdfversion2"),
+    "Celeb-DF-v1": ("celebdfv1", "celebdf1", "cdfv1", "cdf1"),
+    "Celeb-DF++": ("celebdf++", "celebdfpp", "celebdfv3", "celebdf3", "cdf++", "cdfpp", "cdfv3"),
+    "DeepFakeDetection": ("dfd", "googledfd", "deepfakedetectiondataset"),
+    "DFDC": ("dfdcfull", "deepfakedetectionchallenge"),
+    "DFDC-preview": ("dfdcp", "dfdcpreview"),
+    "DeeperForensics-1.0": ("deeperforensics", "deeperforensics1", "dfo", "dforensics"),
+    "WildDeepfake": ("wdf", "wilddeepfakes", "wild"),
+    "FakeAVCeleb": ("favc", "fakeav"),
+    "UADFV": (),
+    "AI-Face": ("aiface",),
+    "DF40": (),
+}
+WORDS: Mapping[Kind, Mapping] = {
+    "split": SPLITS,
+    "label": LABELS,
+    "gender": GENDERS,
+    "age": AGES,
+    "compression": COMPRESSIONS,
+    "dataset": DATASETS,
+}
+# Cells in which nothing is said. In a column of the user's own, None and NA are words like any other.
+BLANK = ("", "nan", "-nan", "n/a", "#n/a", "#n/a n/a", "#na", "<na>", "null", "nil", "-", "?", ".")
+UNSAID = (*BLANK, "none", "na", "unknown", "notavailable", "notannotated", "missing", "undefined")
+
+
+def plain(word: object) -> str:
+    """A word in small letters, without spaces, hyphens and underscores at all.
+
+    >>> plain(" Middle-Aged "), plain("FF++")
+    ('middleaged', 'ff++')
+    """
+    return re.sub(r"[\s_\-]+", "", str(word)).lower()
+
+
+def lookup(word: object, kind: Kind) -> str | int | None:
+    """The canonical word, or None for a word that is not in the vocabulary.
+
+    >>> lookup("Validation", "split"), lookup("FF++", "dataset"), lookup("GENUINE", "label")
+    ('val', 'FaceForensics++', 0)
+    """
+    return _INDEX[kind].get(plain(word))
+
+
+def canonical_dataset(name: str) -> str:
+    """The published name of a dataset that is known under this one, else the name as it is.
+
+    >>> canonical_dataset("FF++"), canonical_dataset("our uploads")
+    ('FaceForensics++', 'our uploads')
+    """
+    found = lookup(name, "dataset")
+    return name if found is None else str(found)
+
+
+def read_words(
+    values: pd.Series, kind: Kind, readings: list[Reading], *, unknown: Literal["keep", "refuse"] = "refuse"
+) -> pd.Series:
+    """The values in canonical words; missing where a cell says nothing.
+
+    Args:
+        values: any column; its name stands in messages.
+        kind: which part of the vocabulary.
+        readings: where spellings that were changed are said, one entry for the column.
+        unknown: ``keep`` leaves a word that is not in the vocabulary as it is, without surrounding spaces.
+
+    Raises:
+        InputError: a word is not in the vocabulary; all words that were found are listed with their numbers.
+    """
+    words = distinct_words(values)
+    known = {word: lookup(word, kind) for word in words}
+    strange = [word for word, found in known.items() if found is None]
+    if strange and unknown == "refuse":
+        counted = values[values.notna()].astype(str).str.strip().value_counts()
+        listed = ", ".join(f"{word} ({counted[word]})" for word in list(counted.index)[:12])
+        allowed = ", ".join(map(str, WORDS[kind]))
+        raise InputError(
+            f"column {values.name!r} holds {strange[0]!r}, which is no {kind}; allowed are {allowed} in "
+            f"their usual spellings. Found were {listed}"
+        )
+    changed = [
+        f"{word} as {found}" for word, found in known.items() if found is not None and word != str(found)
+    ]
+    if changed:
+        readings.append(Reading(f"column {values.name!r}", f"{', '.join(changed[:8])}"))
+    mapping = {word: word if found is None else found for word, found in known.items()}
+    text = values.map(lambda value: None if pd.isna(value) else str(value).strip(), na_action="ignore")
+    return text.map(mapping)
+
+
+def distinct_words(values: pd.Series) -> list[str]:
+    """The words of a column, without surrounding spaces, in order of appearance, blank ones out."""
+    text = pd.Series(values.dropna().unique()).map(lambda value: str(value).strip())
+    return [word for word in dict.fromkeys(text) if plain(word) not in _UNSAID]
+
+
+def split_of(name: str) -> str | None:
+    """The split that a folder's or file's name says, whole or as one of its words; None for no or two splits.
+
+    >>> split_of("Validation"), split_of("training_fake"), split_of("test-train"), split_of("contest")
+    ('val', 'train', None, None)
+    """
+    whole = lookup(name, "split")
+    found = {whole} if whole else {lookup(word, "split") for word in _words(name)} - {None}
+    return str(found.pop()) if len(found) == 1 else None
+
+
+def label_of(name: str) -> int | None:
+    """1 where a name says fake, 0 where it says real, None for neither or for both.
+
+    Whole words count, so that ``whichisreal`` says nothing and ``whichisreal_Fake`` says fake.
+
+    >>> label_of("0_real"), label_of("whichisreal_Fake"), label_of("real_vs_fake"), label_of("unreal")
+    (0, 1, None, None)
+    """
+    words = {plain(name), *_words(name), *(word.removesuffix("s") for word in _words(name))}
+    found = {_INDEX["label"][word] for word in words if word in _INDEX["label"] and word not in ANSWERS}
+    return int(found.pop()) if len(found) == 1 else None
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name: letters, parted by any other sign.
+
+    >>> _words("Celeb-real"), _words("FakeManipulation-1"), _words("REAL2")
+    (['celeb', 'real'], ['fakemanipulation'], ['real'])
+    """
+    return [word for word in re.split(r"[^a-z]+", name.lower()) if word]
+
+
+def _index(words: Mapping) -> dict[str, str | int]:
+    found: dict[str, str | int] = {}
+    for canonical, others in words.items():
+        for word in (plain(canonical), *others):
+            assert found.setdefault(word, canonical) == canonical, word
+    return found
+
+
+_INDEX = {kind: _index(words) for kind, words in WORDS.items()}
+_UNSAID = frozenset(plain(word) for word in UNSAID)
+
+
+def unsaid(values: pd.Series, extra: Iterable[str] = ()) -> pd.Series:
+    """True where a cell is missing or says that nothing is known."""
+    blank = _UNSAID | {plain(word) for word in extra}
+    said = {value: plain(value) in blank for value in values.dropna().unique()}
+    return values.map(said).fillna(True).astype(bool) if len(said) else pd.Series(True, values.index)
+
+
+def unify_spellings(values: pd.Series, readings: list[Reading]) -> pd.Series:
+    """The words of a column, of which those that differ in case or spaces alone become the commonest one.
+
+    >>> said = []
+    >>> list(unify_spellings(pd.Series(["Glasses", "glasses ", "glasses", "None"], name="eyewear"), said))
+    ['glasses', 'glasses', 'glasses', 'None']
+    """
+    counted = values.dropna().astype(str).str.strip().value_counts(sort=True)
+    chosen: dict[str, str] = {}
+    for word in counted.index:
+        chosen.setdefault(" ".join(str(word).lower().split()), str(word))
+    mapping = {
+        value: chosen.get(" ".join(str(value).lower().split()), str(value).strip())
+        for value in values.dropna().unique()
+    }
+    changed = [f"{old!r} as {new}" for old, new in mapping.items() if str(old) != new]
+    if changed:
+        readings.append(Reading(f"column {values.name!r}", ", ".join(changed[:8])))
+    return values.map(mapping)
+
+
+def group_ages(years: pd.Series, bounds: tuple[float, ...]) -> pd.Series:
+    """The group of each number of years, by the first years of the groups; missing stays missing.
+
+    >>> list(group_ages(pd.Series([17, 30, 49.5, 50, float("nan")]), (30, 50)))
+    ['under 30', '30 to 49', '30 to 49', '50 and over', nan]
+    """
+    if not bounds or list(bounds) != sorted(set(bounds)) or bounds[0] <= 0:
+        raise InputError(
+            f"age_groups={list(bounds)} cannot be used; give the first year of each group but the youngest, "
+            "rising, as age_groups=[18,30,50]"
+        )
+    first, last = f"under {bounds[0]:g}", f"{bounds[-1]:g} and over"
+    between = [f"{low:g} to {high - 1:g}" for low, high in pairwise(bounds)]
+    edges = [float("-inf"), *bounds, float("inf")]
+    return pd.cut(years.astype("float64"), edges, right=False, labels=[first, *between, last]).astype(object)
