@@ -36,10 +36,10 @@ KINDS = {
     # H.264
     "h264 mp4, default": ("a.mp4", x264("keyint=12"), {}),
     "h264 mp4, no B-frames": ("a.mp4", x264("keyint=12:bframes=0"), {}),
-    "h264 mp4, intra refresh": ("a.mp4", x264("keyint=12:bframes=0:intra-refresh=1"), {}),
-    "h264 mp4, intra refresh with B-frames": ("a.mp4", x264("keyint=16:bframes=2:intra-refresh=1"), {}),
-    "h264 mkv, intra refresh": ("a.mkv", x264("keyint=12:bframes=0:intra-refresh=1"), {}),
-    "h264 ts, intra refresh": ("a.ts", x264("keyint=12:bframes=0:intra-refresh=1"), {}),
+    "h264 mp4, intra refresh": ("a.mp4", x264("keyint=12:bframes=0:intra-refresh=1"), WIDE),
+    "h264 mp4, intra refresh with B-frames": ("a.mp4", x264("keyint=16:bframes=2:intra-refresh=1"), WIDE),
+    "h264 mkv, intra refresh": ("a.mkv", x264("keyint=12:bframes=0:intra-refresh=1"), WIDE),
+    "h264 ts, intra refresh": ("a.ts", x264("keyint=12:bframes=0:intra-refresh=1"), WIDE),
     "h264 mp4, open groups": ("a.mp4", x264("keyint=12:bframes=3:open-gop=1"), {}),
     "h264 mkv, open groups": ("a.mkv", x264("keyint=12:bframes=3:open-gop=1"), {}),
     "h264 ts, open groups": ("a.ts", x264("keyint=12:bframes=3:open-gop=1"), {}),
@@ -84,7 +84,7 @@ KINDS = {
     # HEVC
     "hevc mp4": ("a.mp4", x265("keyint=12:bframes=3:open-gop=0"), {}),
     "hevc mp4, open groups": ("a.mp4", x265("keyint=12:bframes=3:open-gop=1"), {}),
-    "hevc mp4, intra refresh": ("a.mp4", x265("keyint=12:bframes=0:intra-refresh=1"), {}),
+    "hevc mp4, intra refresh": ("a.mp4", x265("keyint=12:bframes=0:intra-refresh=1"), WIDE),
     "hevc mp4, temporal layers": ("a.mp4", x265("keyint=24:bframes=3:temporal-layers=3:b-adapt=0"), {}),
     "hevc mp4, pyramid": ("a.mp4", x265("keyint=24:bframes=7:b-pyramid=1:b-adapt=0"), {}),
     "hevc mkv, 10 bits": ("a.mkv", x265("keyint=12:bframes=2"), {"pix_fmt": "yuv420p10le"}),
