@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.images import UnreadableImage, open_image
 
 SELF_BLENDED = "self_blended"  # the method's name
 BLENDED = "is_self_blended"  # the column that says which rows are to be blended when they are fetched
@@ -217,7 +218,10 @@ def _bytes(image: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _side_px(path: Path) -> int:
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise InputError(f"crop {path} is not an intact image; delete it and run `unmasked preprocess` again")
-    return int(image.shape[0])
+    try:
+        with open_image(path) as image:
+            return image.height
+    except (UnreadableImage, OSError) as error:
+        raise InputError(
+            f"crop {path} is not an intact image ({error}); delete it and run `unmasked preprocess` again"
+        ) from error

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_
 
 from unmasked.datasets.blending import BLENDED, face_points, real_image, self_blended_image
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.images import UnreadableImage, read_pixels
 from unmasked.datasets.samplers import Draw
 
 REAL = "real"
@@ -68,17 +69,16 @@ def read_whole(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is absent or is not an image; it is never replaced by another one.
     """
-    path = Path(path)
     try:
-        encoded = np.frombuffer(path.read_bytes(), np.uint8)
+        return read_pixels(path)
+    except UnreadableImage as error:
+        raise InputError(
+            f"crop {path} is not an intact image ({error}); delete it and run `unmasked preprocess` again"
+        ) from error
     except OSError as error:
         raise InputError(
             f"crop {path} cannot be read ({error.strerror}); run `unmasked preprocess` again"
         ) from error
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if len(encoded) else None
-    if image is None:
-        raise InputError(f"crop {path} is not an intact image; delete it and run `unmasked preprocess` again")
-    return image  # type: ignore[return-value]
 
 
 def fitted(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unmasked.datasets.augment import AugmentConfig
+from unmasked.datasets.images import decode_crop
 
 BLUR_KERNELS_PX = (3, 5, 7)
 # What the published augmentation draws its one change of colour from.
@@ -172,7 +173,7 @@ def noise(images: Tensor, probability: float, largest_std: float, generator: tor
 def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     """An (H, W, 3) RGB image after JPEG compression at a quality from 1 to 100."""
     _, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
+    return decode_crop(encoded.tobytes())
 
 
 def _resampled(images: Tensor, cosine: Tensor, sine: Tensor, is_changed: Tensor) -> Tensor:

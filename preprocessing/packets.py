@@ -12,8 +12,11 @@ from pathlib import Path
 
 import av
 
-# Codecs whose decoders know a frame that nothing refers to, and whose groups of pictures begin where the
-# container says: tested to give the same pixels as a whole decode.
+from unmasked.datasets.videos import open_video
+from unmasked.preprocessing.nal_units import NOTHING, PacketReader
+
+# Codecs whose decoders know a frame that nothing refers to, and of which `nal_units` tells where a decoder
+# can begin: tested to give the same pixels as a whole decode.
 _EXACT_CODECS = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4")
 
 
@@ -22,8 +25,8 @@ class PacketIndex:
     """The packets of a video stream in decoding order, read without decoding."""
 
     pts: tuple[int, ...]  # presentation times, in units of the stream's time base
-    is_key: tuple[bool, ...]
-    is_whole: bool  # all have a time, none is damaged or to be thrown away
+    is_key: tuple[bool, ...]  # a decoder can begin here, by the picture's own header
+    is_whole: bool  # all have a time, none is damaged or to be thrown away, headers never change
     codec: str
 
     def __len__(self) -> int:
@@ -49,19 +52,32 @@ def read_index(path: Path, stream_index: int) -> PacketIndex:
     pts: list[int] = []
     is_key: list[bool] = []
     is_whole = True
-    with av.open(str(path), metadata_errors="replace") as container:
+    with open_video(path) as container:
         stream = container.streams[stream_index]
+        codec = stream.codec_context.name
+        reader = PacketReader(codec, stream.codec_context.extradata)
+        headers: bytes | None = None  # of the first packet; every later start must bring the same
         try:
             for packet in container.demux(stream):
-                if packet.size:
-                    pts.append(-1 if packet.pts is None else packet.pts)
-                    is_key.append(packet.is_keyframe)
-                    is_whole &= not (packet.pts is None or packet.is_corrupt or packet.is_discard)
+                if not packet.size:
+                    continue
+                content = reader.read(packet) if is_whole else NOTHING
+                pts.append(-1 if packet.pts is None else packet.pts)
+                is_key.append(content.is_start)
+                headers = content.parameters if headers is None else headers
+                is_same = content.parameters == headers or not (content.is_start or content.parameters)
+                is_whole &= is_same and not (content.is_unusual or _is_odd(packet))
         except (av.FFmpegError, OSError):
             pts.append(-1)
             is_key.append(False)
             is_whole = False
-        return PacketIndex(tuple(pts), tuple(is_key), is_whole, stream.codec_context.name)
+        return PacketIndex(tuple(pts), tuple(is_key), is_whole, codec)
+
+
+def _is_odd(packet: av.Packet) -> bool:
+    """True if a packet cannot be left out or told by its time: damaged, hidden, or with new headers."""
+    has_headers = packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
+    return packet.pts is None or packet.is_corrupt or packet.is_discard or has_headers
 
 
 def needed_packets(index: PacketIndex, wanted: Sequence[int]) -> set[int]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from unmasked.datasets.errors import InputError
+from unmasked.preprocessing.sandbox import confine
 
 START_S = 120.0  # a worker that is not ready by then never will be
 WATCH_EVERY_S = 0.2  # a worker's memory
@@ -141,6 +142,7 @@ class Worker(Generic[T, R]):
                 return self._given_up(task, "over_budget", self.excess)
             kind, content = self.connection.recv()
         except (EOFError, OSError, pickle.UnpicklingError):
+            _kill_group(self.process.pid)  # before its number can belong to another
             self.process.join(1.0)  # for its exit code
             code = self.process.exitcode
             self.stop()
@@ -155,10 +157,11 @@ class Worker(Generic[T, R]):
         return Outcome(task, content) if kind == "done" else Outcome(task, None, "crashed", content)
 
     def stop(self) -> None:
-        """Kills the process."""
+        """Kills the process, and whatever it has started."""
         self.is_stopped = True
         self.connection.close()
         self.process.kill()
+        _kill_group(self.process.pid)
         self.process.join()
 
     def _given_up(self, task: T | None, status: str, reason: str) -> Outcome[T, R] | None:
@@ -180,6 +183,13 @@ def wait_for(crew: Sequence[Worker[T, R]]) -> list[Worker[T, R]]:
             return due
 
 
+def _kill_group(leader: int | None) -> None:
+    """Kills the process group of a worker; nothing where it has none yet, or the system knows none."""
+    with suppress(OSError, AttributeError):
+        if leader is not None and os.getpgid(leader) == leader:
+            os.killpg(leader, signal.SIGKILL)
+
+
 def _resident_bytes(process: int | None) -> int:
     """Memory that a process holds; 0 where the system does not say."""
     try:
@@ -192,6 +202,8 @@ def _resident_bytes(process: int | None) -> int:
 def _serve(connection: Connection, make_work: Callable[[], Callable[[T], R]]) -> None:
     """The life of a worker process: ready, then a result for each task, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    with suppress(OSError, AttributeError):
+        os.setpgid(0, 0)  # so that it can be killed with whatever it has started
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError):
         try:
@@ -199,6 +211,7 @@ def _serve(connection: Connection, make_work: Callable[[], Callable[[T], R]]) ->
         except InputError as error:
             connection.send(("fatal", error))
             return
+        confine()  # models are loaded; from here on it reads files of strangers
         connection.send(("ready", None))
         while True:
             connection.send(_answer(work, connection.recv()))
@@ -219,4 +232,5 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        _kill_group(os.getpid())
         os._exit(1)

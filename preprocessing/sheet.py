@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
+from unmasked.datasets.images import UnreadableImage, read_pixels
 from unmasked.preprocessing.overlay import THUMB_PX, FrameReader
 
 TILE_PX = 144
@@ -160,7 +161,7 @@ def _tile(row: dict, folder: Path) -> Image.Image:
     """(TILE_PX, TILE_PX) crop in a border of its label's colour, or a grey tile with the status."""
     crop = _crop(row, folder)
     if crop is None:
-        status = row["status"] if row["status"] != "ok" else "crop file is gone"
+        status = row["status"] if row["status"] != "ok" else "crop file cannot be read"
         return _grey_tile(str(status).replace("_", " "), int(row["frame"]))
     tile = Image.new("RGB", (TILE_PX, TILE_PX), FAKE if row["label"] == 1 else REAL)
     inside = TILE_PX - 2 * FRAME_PX
@@ -169,10 +170,12 @@ def _tile(row: dict, folder: Path) -> Image.Image:
 
 
 def _crop(row: dict, folder: Path) -> Image.Image | None:
-    if row["status"] != "ok" or not (folder / row["crop"]).is_file():
+    if row["status"] != "ok":
         return None
-    with Image.open(folder / row["crop"]) as image:
-        return image.convert("RGB")
+    try:
+        return Image.fromarray(read_pixels(folder / row["crop"]))
+    except (UnreadableImage, OSError):
+        return None
 
 
 def _grey_tile(status: str, frame: int) -> Image.Image:

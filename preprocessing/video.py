@@ -6,13 +6,11 @@ the faces table, a frame that is lost comes as a `Frame` without image.
 
 from __future__ import annotations
 
-import io
+import os
 import re
-import struct
-import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -21,16 +19,24 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
-from PIL import Image, ImageOps
 
-from unmasked.datasets.archives import ArchiveError, read_member_images, sequence_frames, split_sequence_path
+from unmasked.datasets.archives import (
+    ArchiveError,
+    frame_indices,
+    is_image,
+    natural_key,
+    read_member_images,
+    sequence_frames,
+    split_sequence_path,
+)
+from unmasked.datasets.images import Picture, TooLarge, UnreadableImage, decode_image, size_words
+from unmasked.datasets.regular_files import NotAFile, is_special, read_regular
+from unmasked.datasets.videos import main_stream, open_video
+from unmasked.preprocessing.display import show, shown_size
 from unmasked.preprocessing.packets import PacketIndex, needed_packets, read_index
-
-# What Pillow's decoders raise on damaged files.
-_IMAGE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError, TypeError)
+from unmasked.preprocessing.truncation import announced_frames, lacks_bytes
 
 
 class Unreadable(Exception):
@@ -56,9 +62,10 @@ class Frame:
 
     index: int  # in the video, from 0
     time_s: float  # since the first frame; NaN for images
-    image: np.ndarray | None  # (H, W, 3) uint8 RGB, upright
+    image: np.ndarray | None  # (H, W, 3) uint8 RGB, as players show it
     status: str = "ok"
     reason: str = ""
+    conversion: str = ""  # what was done to show it so, in words
 
 
 def sample_indices(frame_count: int, wanted: int) -> list[int]:
@@ -113,11 +120,8 @@ def read_image(path: Path, *, max_pixels: int) -> Iterator[Frame]:
         Unreadable: the file is absent, damaged, or larger than ``max_pixels``.
     """
     _check_file(path)
-    try:
-        encoded = path.read_bytes()
-    except OSError as error:
-        raise Unreadable("decode_error", f"{path.name} cannot be read ({_words(error)})") from error
-    yield Frame(0, float("nan"), _decode_image(encoded, max_pixels))
+    picture = _decode_image_file(path, max_pixels)
+    yield Frame(0, float("nan"), picture.pixels, conversion=picture.conversion)
 
 
 def read_sequence(
@@ -128,8 +132,14 @@ def read_sequence(
     Raises:
         Unreadable: the archive or folder is absent, damaged, or holds no image.
     """
-    if not (root / split_sequence_path(path)[0]).exists():
+    archive, folder = split_sequence_path(path)
+    if not _exists(root / archive):
         raise Unreadable("missing_file", f"{root / path} does not exist")
+    if folder is None:
+        yield from _read_folder(root / path, wanted, max_pixels)
+        return
+    if is_special(root / archive):
+        raise Unreadable("decode_error", f"{archive} is not an ordinary file")
     try:
         indices = sequence_frames(root, path)
         if isinstance(wanted, int):
@@ -138,6 +148,22 @@ def read_sequence(
             yield _frame(index, float("nan"), partial(_decode_image, encoded, max_pixels))
     except (ArchiveError, OSError) as error:
         raise Unreadable("decode_error", str(error)) from error
+
+
+def _read_folder(folder: Path, wanted: int | Collection[int], max_pixels: int) -> Iterator[Frame]:
+    """Yields sampled images of a folder; one that cannot be read costs its frame alone."""
+    try:
+        names = sorted((name for name in os.listdir(folder) if is_image(name)), key=natural_key)
+    except OSError as error:
+        raise Unreadable("decode_error", f"{folder.name} cannot be listed ({_words(error)})") from error
+    if not names:
+        raise Unreadable("decode_error", f"{folder.name} has no image")
+    indices = frame_indices(names)
+    if isinstance(wanted, int):
+        wanted = {indices[position] for position in sample_indices(len(indices), wanted)}
+    for index, name in zip(indices, names, strict=True):
+        if index in wanted:
+            yield _frame(index, float("nan"), partial(_decode_image_file, folder / name, max_pixels))
 
 
 def read_video(
@@ -154,7 +180,8 @@ def read_video(
     can be told by its time stamp; damage in them is not met.
 
     Args:
-        path: any file that FFmpeg reads.
+        path: a file of a format in `unmasked.datasets.videos.FORMATS`; of several video streams the one with
+            the most pixels is read.
         wanted: how many frames are sampled, see `sample_indices`, or the indices of the wanted ones.
         max_pixels: larger frames are not decoded.
         frame_count: how many frames the video has, where that is known; 0 asks the file.
@@ -167,8 +194,11 @@ def read_video(
     _check_file(path)
     reformatter = VideoReformatter()  # one for all frames: each starts threads of its own
     with _opened(path, max_pixels) as (container, stream):
+        aspect = stream.sample_aspect_ratio
         packets = read_index(path, stream.index)
-        announced = frame_count or stream.frames or len(packets)
+        is_cut = lacks_bytes(path)
+        announced = announced_frames(container, stream, len(packets)) if is_cut else stream.frames
+        announced = frame_count or announced or len(packets)
         if not announced:
             raise Unreadable("decode_error", f"{path.name} holds no frame")
         pending = sample_indices(announced, wanted) if isinstance(wanted, int) else sorted(wanted)
@@ -177,7 +207,7 @@ def read_video(
         )
         if is_listed and not decode_all:
             for index, time_s, frame in _decode_needed(container, stream, packets, pending):
-                yield _frame(index, time_s, partial(_upright, frame, "", reformatter, max_pixels))
+                yield _frame(index, time_s, partial(_shown, frame, "", aspect, reformatter, max_pixels))
                 pending = pending[1:]
     if not pending:
         return
@@ -186,13 +216,13 @@ def read_video(
         for index, time_s, decoded, fault in _decode(container, stream):
             count, damage = index + 1, damage or fault
             if index == pending[0]:
-                yield _frame(index, time_s, partial(_upright, decoded, fault, reformatter, max_pixels))
+                yield _frame(index, time_s, partial(_shown, decoded, fault, aspect, reformatter, max_pixels))
                 pending = pending[1:]
                 if not pending:
                     return
     if count == 0:
         raise Unreadable("decode_error", f"{path.name}: no frame could be decoded")
-    if not (frame_count or damage):
+    if not (frame_count or damage or is_cut):
         raise FewerFrames(count)
     for index in pending:
         reason = f"{path.name} is damaged or cut short after frame {count - 1}"
@@ -211,8 +241,10 @@ def frame_rate(path: Path, *, max_pixels: int) -> Fraction:
 
 
 def _check_file(path: Path) -> None:
+    if is_special(path):
+        raise Unreadable("decode_error", f"{path.name} is a pipe, socket or device, not an ordinary file")
     if not path.is_file():
-        raise Unreadable("missing_file", f"{path} does not exist")
+        raise Unreadable("missing_file", f"{_printable(path)} does not exist")
     try:
         size_bytes = path.stat().st_size
     except OSError as error:
@@ -223,29 +255,25 @@ def _check_file(path: Path) -> None:
 
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its first video stream that is not a cover picture."""
-    try:
-        container = av.open(str(path), metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise Unreadable(
-            "decode_error", f"{path.name} cannot be opened as a video ({_words(error)})"
-        ) from error
-    with container:
-        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not streams or streams[0].codec_context is None:
+    """The container and its main video stream."""
+    with ExitStack() as stack:
+        try:
+            container = stack.enter_context(open_video(path))
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise Unreadable(
+                "decode_error", f"{path.name} cannot be opened as a video ({_words(error)})"
+            ) from error
+        stream = main_stream(container.streams.video)
+        if stream is None:
             raise Unreadable("decode_error", f"{path.name} has no video stream")
-        stream = streams[0]
-        if stream.width * stream.height > max_pixels:
-            raise Unreadable("too_large", _size_words(stream.width, stream.height, max_pixels))
+        width, height = shown_size(stream.width, stream.height, stream.sample_aspect_ratio)
+        if width * height > max_pixels:
+            raise Unreadable("too_large", size_words(width, height, max_pixels))
         # One thread: the parallelism is over videos, in processes.
         stream.codec_context.thread_count = 1
         # Frames may grow behind the header; decoders pad them, hence the factor.
         stream.codec_context.options = {"max_pixels": str(2 * max_pixels)}
         yield container, stream
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _decode(
@@ -295,7 +323,8 @@ def _decode_needed(
     shown = sorted(packets.pts)
     expected = deque((index, shown[index]) for index in wanted)
     times = {pts for _, pts in expected}
-    needed = needed_packets(packets, sorted(times))
+    # The first packet too: its notes say which encoder's mistakes the decoder is to make good.
+    needed = needed_packets(packets, sorted(times)) | {0}
     last = max(needed)
     context, seconds = stream.codec_context, float(stream.time_base or 0)
     position = -1
@@ -320,29 +349,32 @@ def _decode_needed(
         return
 
 
-def _frame(index: int, time_s: float, decode: Callable[[], np.ndarray]) -> Frame:
-    """The frame with the image that ``decode`` gives, or with the status and reason that it raises."""
+def _frame(index: int, time_s: float, decode: Callable[[], Picture]) -> Frame:
+    """The frame with the picture that ``decode`` gives, or with the status and reason that it raises."""
     try:
-        return Frame(index, time_s, decode())
+        picture = decode()
     except Unreadable as error:
         return Frame(index, time_s, None, error.status, error.reason)
+    return Frame(index, time_s, picture.pixels, conversion=picture.conversion)
 
 
-def _upright(
-    decoded: av.VideoFrame | None, fault: str, reformatter: VideoReformatter, max_pixels: int
-) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, turned as the file says."""
+def _shown(
+    decoded: av.VideoFrame | None,
+    fault: str,
+    aspect: Fraction | None,
+    reformatter: VideoReformatter,
+    max_pixels: int,
+) -> Picture:
+    """The frame as players show it."""
     if decoded is None or fault:
         raise Unreadable("decode_error", fault)
-    if decoded.width * decoded.height > max_pixels:
-        raise Unreadable("too_large", _size_words(decoded.width, decoded.height, max_pixels))
+    width, height = shown_size(decoded.width, decoded.height, aspect)
+    if width * height > max_pixels:
+        raise Unreadable("too_large", size_words(width, height, max_pixels))
     try:
-        image = reformatter.reformat(decoded, format="rgb24").to_ndarray()
+        return show(decoded, aspect, reformatter)
     except (av.FFmpegError, ValueError) as error:
         raise Unreadable("decode_error", _words(error)) from error
-    # Counter-clockwise degrees from the display matrix, as phones write it.
-    turns = round(decoded.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns))
 
 
 def _time_s(decoded: av.VideoFrame | None, index: int, stream: VideoStream) -> float:
@@ -351,24 +383,39 @@ def _time_s(decoded: av.VideoFrame | None, index: int, stream: VideoStream) -> f
     return index / float(stream.average_rate) if stream.average_rate else float("nan")
 
 
-def _decode_image(encoded: bytes, max_pixels: int) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, upright."""
+def _read(path: Path) -> bytes:
+    """The bytes of an image file."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images; our own limit decides, from the header, before decoding.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(encoded)) as image:
-                if image.width * image.height > max_pixels:
-                    raise Unreadable("too_large", _size_words(image.width, image.height, max_pixels))
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except Image.DecompressionBombError as error:
+        return read_regular(path)
+    except NotAFile as error:
+        raise Unreadable("decode_error", f"{path.name} is not read ({error})") from error
+    except OSError as error:
+        raise Unreadable("decode_error", f"{path.name} cannot be read ({_words(error)})") from error
+
+
+def _decode_image_file(path: Path, max_pixels: int) -> Picture:
+    return _decode_image(_read(path), max_pixels)
+
+
+def _decode_image(encoded: bytes, max_pixels: int) -> Picture:
+    """The image as browsers show it."""
+    try:
+        return decode_image(encoded, max_pixels)
+    except TooLarge as error:
         raise Unreadable("too_large", str(error)) from error
-    except _IMAGE_ERRORS as error:
-        raise Unreadable("decode_error", f"the image cannot be decoded ({_words(error)})") from error
+    except UnreadableImage as error:
+        raise Unreadable("decode_error", f"the image cannot be decoded ({error})") from error
 
 
-def _size_words(width: int, height: int, max_pixels: int) -> str:
-    return f"a frame has {width} x {height} pixels, more than max_pixels={max_pixels}"
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or a NUL in it
+        return False
+
+
+def _printable(path: Path) -> str:
+    return str(path).encode("unicode_escape").decode() if "\0" in str(path) else str(path)
 
 
 def _words(error: Exception) -> str:

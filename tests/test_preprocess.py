@@ -349,7 +349,8 @@ preprocess(manifest, Path({out!r}), config, detector=SlowSquareDetector)
 def start_run(manifest, out):
     manifest.to_csv(out.parent / "manifest.csv", index=False)
     script = SCRIPT.format(manifest=str(out.parent / "manifest.csv"), out=str(out))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=out.parent)
 
 
@@ -395,6 +396,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
         process.wait()
         pytest.skip("this system does not list a process's children")
     while not list((tmp_path / "out").glob("parts/*/*.json")):
+        assert process.poll() is None
         time.sleep(0.01)
     workers = [int(pid) for pid in children.read_text().split()]
     assert len(workers) >= 2

@@ -136,7 +136,8 @@ def start(manifest, out, *, shard="", engine="local"):
     path = out.parent / f"{shard.replace('/', '-')}.csv"
     manifest.to_csv(path, index=False)
     script = SCRIPT.format(shard=shard, engine=engine, manifest=str(path), out=str(out))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=out.parent)
 
 
@@ -243,7 +244,8 @@ def test_a_ray_cluster_makes_the_same_table_and_crops(tmp_path):
     manifest = manifest_of(tmp_path, [*names, "gone.mp4"])
     script = RAY_SCRIPT.format(manifest=str(tmp_path / "manifest.csv"), out=str(tmp_path))
     manifest.to_csv(tmp_path / "manifest.csv", index=False)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, check=True, timeout=300)
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
     statuses = FACES.read(tmp_path / "ray" / "faces.parquet").groupby("video")["status"].first().to_dict()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -14,6 +13,7 @@ from unmasked.analysis.figures.dots import Dot, DotDisplay
 from unmasked.analysis.html.page import Section, callout, image, render_page, svg, table
 from unmasked.datasets.audit.findings import NOUNS, Finding
 from unmasked.datasets.audit.shortcuts import AUC_MIN, FEATURES
+from unmasked.datasets.images import UnreadableImage, read_pixels
 
 if TYPE_CHECKING:
     from unmasked.datasets.audit.run import Audit
@@ -170,8 +170,9 @@ def _side_by_side(first: str, second: str) -> np.ndarray | None:
     """(H, W, 3) uint8 RGB of two image files; None where one has gone since it was compared."""
     pictures = []
     for path in (first, second):
-        picture = cv2.imread(path, cv2.IMREAD_COLOR_RGB) if Path(path).is_file() else None
-        if picture is None:
+        try:
+            picture = read_pixels(path)
+        except (UnreadableImage, OSError):
             return None
         pictures.append(cv2.resize(picture, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_AREA))
     return np.hstack(pictures)

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unmasked.datasets.images import UnreadableImage, read_pixels
+
 SIZE_PX = 32
 BITS = 64
 BAND_BITS = 16
@@ -66,11 +68,8 @@ def hash_files(
 def read_small(path: str | os.PathLike[str]) -> NDArray[np.float32] | None:
     """The image of a file at (32, 32, 3) BGR, 0 to 255; None where it is absent or damaged."""
     try:
-        encoded = np.fromfile(path, np.uint8)
-    except OSError:
-        return None
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
-    if image is None:
+        image = read_pixels(path)[:, :, ::-1]
+    except (UnreadableImage, OSError):
         return None
     return cv2.resize(image, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
 

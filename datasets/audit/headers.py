@@ -19,7 +19,7 @@ COLUMNS = ("format", "codec", "width_px", "height_px", "bit_rate", "size_bytes",
 # archived: a sequence inside a tar archive, which would have to be unpacked whole.
 STATUSES = ("ok", "missing", "unreadable", "archived")
 
-# What Pillow raises on damaged files.
+# What PyAV and Pillow raise on damaged files.
 _DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError)
 
 
@@ -38,13 +38,10 @@ def read_headers(
         ``bit_rate`` (bits a second of a video, bits a pixel of images), ``size_bytes``, ``frames``, each
         missing where unknown; and ``status``. A damaged file keeps its format and size.
     """
-    from PIL import Image
-
     tasks = list(zip(rows["root"].astype(object), rows["path"], rows["kind"], strict=True))
     found: list[dict[str, Any]] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        # Pillow warns of large images; nothing is decoded here.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore")  # Pillow's, of large images and damaged notes
         for header in pool.map(_header, tasks, chunksize=64):
             found.append(header)
             if progress is not None and len(found) % 1000 == 0:
@@ -71,21 +68,15 @@ def _header(task: tuple[Any, str, str]) -> dict[str, Any]:
         return known | read(path) | {"status": "ok"}
     except _DAMAGED:  # PyAV's errors are among them
         return known | {"status": "unreadable"}
-    except Exception as error:  # Pillow's DecompressionBombError, which has no better base
-        if type(error).__name__ != "DecompressionBombError":
-            raise
-        return known | {"status": "unreadable"}
 
 
 def _video(path: Path) -> dict[str, Any]:
-    import av
+    from unmasked.datasets.videos import main_stream, open_video
 
-    with av.open(str(path), metadata_errors="replace") as container:
-        # A cover picture is no video.
-        streams = [stream for stream in container.streams.video if not stream.disposition.value & 0x400]
-        if not streams:
+    with open_video(path) as container:
+        stream = main_stream(container.streams.video)
+        if stream is None:
             raise ValueError(f"{path} has no video stream")
-        stream = streams[0]
         duration_s = container.duration / 1e6 if container.duration else 0.0
         rate = float(stream.average_rate or 0)
         return {
@@ -98,10 +89,10 @@ def _video(path: Path) -> dict[str, Any]:
 
 
 def _image(path: Path) -> dict[str, Any]:
-    from PIL import Image
+    from unmasked.datasets.images import open_image
 
     size_bytes = path.stat().st_size
-    with Image.open(path) as image:
+    with open_image(path) as image:
         width, height = image.size
         return {
             "codec": str(image.format).lower(),

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from unmasked.datasets.files import atomic_path
+from unmasked.datasets.videos import open_video
 
 FRAMES_A_SECOND = 25
 
@@ -36,7 +37,7 @@ def posted(frames: np.ndarray, *, scale: float, crf: int) -> np.ndarray:
         stream, np.stack([cv2.resize(frame, small, interpolation=cv2.INTER_AREA) for frame in frames]), crf
     )
     stream.seek(0)
-    with av.open(stream, "r") as container:
+    with open_video(stream) as container:
         container.streams.video[0].codec_context.thread_count = 1
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC) for frame in decoded])

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from PIL import JpegImagePlugin
 
 from unmasked.datasets.archives import split_sequence_path
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.images import UnreadableImage, decode_crop, open_image
 from unmasked.datasets.loading import fitted
 from unmasked.evaluation.perturbing.registry import Image, Setting
 from unmasked.evaluation.perturbing.work import Made, Perturbed, Unit
@@ -201,16 +201,16 @@ def _cut(image: Image, video: Video, frame: int, number: int, size_px: int) -> I
 def _as_stored(image: Image, matrix: NDArray[np.float64], path: Path) -> Image:
     """The crop in the size of the stored one, and through the same JPEG where that is one."""
     try:
-        with Pillow.open(path) as stored:
+        with open_image(path) as stored:
             crop = warp(image, matrix, stored.width)
             if not isinstance(stored, JpegImagePlugin.JpegImageFile):
                 return crop
             options = {"qtables": stored.quantization, "subsampling": JpegImagePlugin.get_sampling(stored)}
-    except OSError as error:
+    except (UnreadableImage, OSError) as error:
         raise InputError(f"crop {path} cannot be read ({error}); run `unmasked preprocess` again") from error
     encoded = io.BytesIO()
     Pillow.fromarray(crop).save(encoded, "JPEG", **options)
-    return cv2.imdecode(np.frombuffer(encoded.getvalue(), np.uint8), cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
+    return decode_crop(encoded.getvalue())
 
 
 def _complete(made: list[Made], video: Video, settings: int) -> list[Made]:

@@ -22,6 +22,7 @@ from PIL import Image as Pillow
 from PIL import ImageEnhance
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.images import decode_crop
 
 Image = NDArray[np.uint8]
 Where = Literal["crop", "frame"]
@@ -164,7 +165,7 @@ def _listed(words: str, *settings: float, of_video: bool = False) -> Callable[[C
 def jpeg(image: Image, quality: float, rng: np.random.Generator) -> Image:
     """The image after JPEG with 4:2:0 chroma at a quality of 1 to 100: what messengers and web sites do."""
     _, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
+    return decode_crop(encoded.tobytes())
 
 
 @_listed("standard deviation {:g} x 255", 0.01, 0.02, 0.04, 0.08, 0.16)
