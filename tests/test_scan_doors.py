@@ -18,7 +18,7 @@ from unmasked.datasets.archives import ArchiveError, frame_indices, natural_key,
 from unmasked.datasets.audit.run import audit
 from unmasked.datasets.audit.settings import AuditSettings
 from unmasked.datasets.errors import InputError, printable
-from unmasked.datasets.frame_names import frames_as_videos, video_stems
+from unmasked.datasets.frame_names import frames_as_videos, tell_methods_apart, video_stems
 from unmasked.datasets.listing import NOT_A_FILE, NOT_UTF8, REACHED_TWICE
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.scan import Splitting, scan
@@ -605,3 +605,18 @@ def test_any_table_is_a_manifest_or_one_sentence(tmp_path_factory, rows, separat
     except InputError:
         return
     assert MANIFEST.validate(manifest).equals(manifest)
+
+
+def test_one_name_in_four_methods_is_four_videos():
+    """60 fakes were counted where there were 240, and an AUC of 1.000 was reported for one of 0.750."""
+    rows = [("F", f"{n:03d}", 0, "real") for n in range(3)]
+    rows += [("F", f"{n:03d}_{n + 1:03d}", 1, f"m{method}") for n in range(3) for method in range(4)]
+    rows += [("G", "000_001", 1, "m0"), ("G", "000_001", 1, "m0")]
+    table = pd.DataFrame(rows, columns=["dataset", "video", "label", "method"])
+    apart, sentence = tell_methods_apart(table)
+    assert apart[apart["dataset"] == "F"]["video"].nunique() == 3 + 12
+    assert set(apart.loc[apart["dataset"] == "G", "video"]) == {"000_001"}
+    assert sentence.startswith(
+        "names of videos that several methods have, read as a video for each method: 3 ("
+    )
+    assert tell_methods_apart(table.drop(columns="method"))[1] is None
