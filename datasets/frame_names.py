@@ -60,7 +60,8 @@ def tell_methods_apart(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
         table: rows with dataset, video, label and method; without method it is returned as it is.
 
     >>> rows = {"dataset": "F", "video": ["000", "000_001", "000_001"], "label": [0, 1, 1]}
-    >>> list(tell_methods_apart(pd.DataFrame(rows | {"method": ["real", "Deepfakes", "FaceSwap"]}))[0]["video"])
+    >>> table = pd.DataFrame(rows | {"method": ["real", "Deepfakes", "FaceSwap"]})
+    >>> list(tell_methods_apart(table)[0]["video"])
     ['000', 'Deepfakes/000_001', 'FaceSwap/000_001']
     """
     if "method" not in table or not len(table):

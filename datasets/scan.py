@@ -237,9 +237,9 @@ def _check_names(manifest: pd.DataFrame) -> None:
     """
     for name in manifest["dataset"].unique():
         if not 0 < len(name) <= NAME_LETTERS_MAX:
-            shown = f"{name[:20]}…" if name else "''"
             raise InputError(
-                f"the dataset {shown} has a name of {len(name)} letters; 1 to {NAME_LETTERS_MAX} are allowed: "
+                f"a dataset has a name of {len(name)} letters ({name[:20]}…), allowed are "
+                f"1 to {NAME_LETTERS_MAX}: "
                 "give another by dataset=, or in the table's column dataset"
             )
 

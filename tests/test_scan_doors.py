@@ -400,6 +400,19 @@ def test_the_repack_of_faceforensics_has_methods_people_and_the_official_split_w
     assert scan(root).manifest.groupby("split").size().to_dict() == {"test": 12, "train": 12}
 
 
+def test_df40_without_its_lists_has_methods_splits_and_fakes_in_folders_called_real(tmp_path):
+    result = scan(TREES["df40"](tmp_path))
+    manifest = result.manifest.set_index("path")
+    assert len(manifest) == 8
+    assert set(manifest["kind"]) == {"sequence"}
+    assert manifest.index[manifest["label"] == 0].tolist() == ["test/heygen/real/frames/a"]
+    fake = manifest.loc["test/e4e/cdf/Celeb-real/inversions"]
+    assert (fake["label"], fake["method"], fake["split"]) == (1, "e4e", "test")
+    swap = manifest.loc["test/simswap/cdf/frames/id0_id1_0000"]
+    assert (swap["identity"], swap["source_video"]) == ("id0", "id1")
+    assert (manifest["split"] == manifest.index.str.split("/").str[0]).all()
+
+
 def test_frame_folders_of_faceforensics_are_sequences(tmp_path):
     root = faceforensics(tmp_path)
     videos = scan(root).manifest
