@@ -227,7 +227,8 @@ def _checked(tar: tarfile.TarFile, path: str, size_bytes: int) -> Iterator[tarfi
                 f"{MEMBERS_MAX:,} files; nothing was read"
             )
         yield member
-        tar.members.clear()  # they are not asked for again, and each keeps its headers in memory
+        # Typeshed does not know the list.
+        tar.members.clear()  # type: ignore[attr-defined]  # they are not asked for again, and each keeps its headers in memory
 
 
 def _fault(member: tarfile.TarInfo) -> str | None:

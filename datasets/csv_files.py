@@ -310,7 +310,7 @@ def _fit(records: list[list[str]]) -> tuple[float, int]:
     if width < 2:
         return 0.0, 0
     # A header alone, and a file whose rows are all of another length, still tell their separator.
-    return max(0.01, float(np.mean([len(fields) == width for fields in records[1:]] or [0]))), width
+    return max(0.01, float(np.mean([len(fields) == width for fields in records[1:]] or [False]))), width
 
 
 def _check_bytes(path: Path, start: bytes) -> None:

@@ -51,7 +51,8 @@ def path_labels(paths: pd.Series) -> pd.Series:
     folder = paths.astype(object).where(paths.notna(), "").astype(str).str.replace("\\", "/", regex=False)
     folder = folder.str.rpartition("/")[0]
     parts = [name.split("/") for name in folder.unique()]
-    first, last = min(parts, default=[]), max(parts, default=[])  # what these two share, all share
+    first: list[str] = min(parts, default=[])
+    last: list[str] = max(parts, default=[])  # what these two share, all share
     alike = [one == other for one, other in zip(first, last, strict=False)]
     shared = [*alike, False].index(False) if len(parts) > 1 else 0
     known = {"/".join(each): _label_of_folder(each[shared:]) for each in parts}

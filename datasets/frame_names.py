@@ -48,3 +48,33 @@ def frames_as_videos(names: pd.Series) -> str | None:
         f"{int(is_frame.sum())} of {len(names)} names look like frames of {stems[is_frame].nunique()} videos "
         f"({named(names[is_frame])})"
     )
+
+
+def tell_methods_apart(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
+    """The table with ``<method>/<video>`` for fakes of one name in several methods, and a sentence on them.
+
+    FaceForensics++ calls the fakes of all its methods alike: 000_001 of Deepfakes and of FaceSwap are two
+    videos, and not one with twice the frames.
+
+    Args:
+        table: rows with dataset, video, label and method; without method it is returned as it is.
+
+    >>> rows = {"dataset": "F", "video": ["000", "000_001", "000_001"], "label": [0, 1, 1]}
+    >>> table = pd.DataFrame(rows | {"method": ["real", "Deepfakes", "FaceSwap"]})
+    >>> list(tell_methods_apart(table)[0]["video"])
+    ['000', 'Deepfakes/000_001', 'FaceSwap/000_001']
+    """
+    if "method" not in table or not len(table):
+        return table, None
+    fakes = table[(table["label"] == 1) & table["method"].notna()]
+    several = fakes.groupby(["dataset", "video"], observed=True)["method"].transform("nunique") > 1
+    rows = several.index[several]
+    if not len(rows):
+        return table, None
+    apart = table.loc[rows, "method"].astype(str) + "/" + table.loc[rows, "video"].astype(str)
+    names = table.loc[rows, "video"]
+    sentence = (
+        f"names of videos that several methods have, read as a video for each method: {names.nunique()} "
+        f"({named(names.drop_duplicates())})"
+    )
+    return table.assign(video=table["video"].mask(table.index.isin(rows), apart)), sentence

@@ -238,8 +238,9 @@ def _check_names(manifest: pd.DataFrame) -> None:
     for name in manifest["dataset"].unique():
         if not 0 < len(name) <= NAME_LETTERS_MAX:
             raise InputError(
-                f"the dataset {name[:20] + '…' if name else name!r} has a name of {len(name)} letters; it may "
-                f"have 1 to {NAME_LETTERS_MAX}: give another by dataset=, or in the table's column dataset"
+                f"a dataset has a name of {len(name)} letters ({name[:20]}…), allowed are "
+                f"1 to {NAME_LETTERS_MAX}: "
+                "give another by dataset=, or in the table's column dataset"
             )
 
 

@@ -253,7 +253,7 @@ def _converted(
         if role.kind == "split":
             return read_words(values, "split", door.readings).astype(TEXT)
         if role.kind in ("gender", "compression"):
-            words = read_words(values, role.kind, door.readings, unknown="keep")  # type: ignore[arg-type]
+            words = read_words(values, role.kind, door.readings, unknown="keep")
             return unify_spellings(words, door.readings).astype(TEXT)
         if role.kind == "age":
             return _ages(values, door, age_groups)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from unmasked.datasets.archives import IMAGE_SUFFIXES, is_image, split_sequence_path
+from unmasked.datasets.errors import printable
 from unmasked.datasets.listing import VIDEO_SUFFIXES, named, walk
 from unmasked.datasets.vocabulary import label_of
 
@@ -78,7 +79,9 @@ def unused_files(root: Path, manifest: pd.DataFrame) -> Unused:
         else:
             rows.append((path, _reason(path)))
     given = len(found.files) + len(found.hidden) + len(found.refused)
-    return Unused(given, used, pd.DataFrame(rows, columns=list(COLUMNS)))
+    # A name that is not UTF-8 can be shown, and not be put into a table as it is.
+    shown = [(printable(path), reason) for path, reason in rows]
+    return Unused(given, used, pd.DataFrame(shown, columns=list(COLUMNS)))
 
 
 def _reason(path: str) -> str:

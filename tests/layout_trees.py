@@ -73,6 +73,21 @@ def celeb_df_pp(root, videos=PP_VIDEOS, test=PP_TEST):
     return root
 
 
+def df40(root):
+    for name in (
+        "train/simswap/frames/001_870/000.png",
+        "train/sd2.1/ff/001/000.png",
+        "test/simswap/cdf/frames/id0_id1_0000/000.png",
+        "test/e4e/cdf/Celeb-real/inversions/00001.jpg",
+        "test/heygen/real/frames/a/000.png",
+        "test/heygen/fake/frames/b/000.png",
+        "test/blendface/ff/frames/003_000/000.png",
+        "train/blendface/frames/004_005/000.png",
+    ):
+        touch(root / name)
+    return root
+
+
 def faceforensics_flat(root, pairs=(("000", "001"), ("002", "003"))):
     for pair in pairs:
         for a, b in (pair, pair[::-1]):
@@ -304,6 +319,7 @@ TREES = {
     "celeb_df_v1": celeb_df_v1,
     "celeb_df_pp": celeb_df_pp,
     "faceforensics_flat": faceforensics_flat,
+    "df40": df40,
     "deepfakedetection": deepfakedetection,
     "deepfakebench": deepfakebench,
     "dfdc": dfdc,

@@ -18,7 +18,7 @@ from unmasked.datasets.archives import ArchiveError, frame_indices, natural_key,
 from unmasked.datasets.audit.run import audit
 from unmasked.datasets.audit.settings import AuditSettings
 from unmasked.datasets.errors import InputError, printable
-from unmasked.datasets.frame_names import frames_as_videos, video_stems
+from unmasked.datasets.frame_names import frames_as_videos, tell_methods_apart, video_stems
 from unmasked.datasets.listing import NOT_A_FILE, NOT_UTF8, REACHED_TWICE
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.scan import Splitting, scan
@@ -400,6 +400,19 @@ def test_the_repack_of_faceforensics_has_methods_people_and_the_official_split_w
     assert scan(root).manifest.groupby("split").size().to_dict() == {"test": 12, "train": 12}
 
 
+def test_df40_without_its_lists_has_methods_splits_and_fakes_in_folders_called_real(tmp_path):
+    result = scan(TREES["df40"](tmp_path))
+    manifest = result.manifest.set_index("path")
+    assert len(manifest) == 8
+    assert set(manifest["kind"]) == {"sequence"}
+    assert manifest.index[manifest["label"] == 0].tolist() == ["test/heygen/real/frames/a"]
+    fake = manifest.loc["test/e4e/cdf/Celeb-real/inversions"]
+    assert (fake["label"], fake["method"], fake["split"]) == (1, "e4e", "test")
+    swap = manifest.loc["test/simswap/cdf/frames/id0_id1_0000"]
+    assert (swap["identity"], swap["source_video"]) == ("id0", "id1")
+    assert (manifest["split"] == manifest.index.str.split("/").str[0]).all()
+
+
 def test_frame_folders_of_faceforensics_are_sequences(tmp_path):
     root = faceforensics(tmp_path)
     videos = scan(root).manifest
@@ -605,3 +618,18 @@ def test_any_table_is_a_manifest_or_one_sentence(tmp_path_factory, rows, separat
     except InputError:
         return
     assert MANIFEST.validate(manifest).equals(manifest)
+
+
+def test_one_name_in_four_methods_is_four_videos():
+    """60 fakes were counted where there were 240, and an AUC of 1.000 was reported for one of 0.750."""
+    rows = [("F", f"{n:03d}", 0, "real") for n in range(3)]
+    rows += [("F", f"{n:03d}_{n + 1:03d}", 1, f"m{method}") for n in range(3) for method in range(4)]
+    rows += [("G", "000_001", 1, "m0"), ("G", "000_001", 1, "m0")]
+    table = pd.DataFrame(rows, columns=["dataset", "video", "label", "method"])
+    apart, sentence = tell_methods_apart(table)
+    assert apart[apart["dataset"] == "F"]["video"].nunique() == 3 + 12
+    assert set(apart.loc[apart["dataset"] == "G", "video"]) == {"000_001"}
+    assert sentence.startswith(
+        "names of videos that several methods have, read as a video for each method: 3 ("
+    )
+    assert tell_methods_apart(table.drop(columns="method"))[1] is None

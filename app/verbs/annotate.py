@@ -24,7 +24,7 @@ class Config(BaseModel):
     annotations: AnnotationFiles
     codebook: Codebooks = ("auto",)
     policy: Policy = "majority"
-    age_groups: AgeGroups | None = None
+    age_groups: AgeGroups = ()
     join_report: JoinReportFile = None
     out: Path | None = Field(
         None, description="the annotated table, .parquet or .csv; <table>.annotated beside the table"
@@ -46,7 +46,7 @@ def run(config: Config) -> None:
         config.codebook,
         policy=config.policy,
         report=config.join_report,
-        age_groups=config.age_groups or (),
+        age_groups=config.age_groups,
     )
     if config.table.suffix.lower() == ".csv":
         joined = _as_it_was(config.table, table, joined, (*DEMOGRAPHICS, "annotation"))

@@ -100,7 +100,7 @@ class Config(BaseModel):
     one_means: Literal["fake", "real"] | None = Field(
         None, description="table: what the label 1 means, where words or paths contradict it; fake"
     )
-    age_groups: AgeGroups | None = None
+    age_groups: AgeGroups = ()
     dataset: str | None = Field(None, description="folder and table: name of the dataset; that of the folder")
     split: Literal["train", "val", "test"] | None = Field(
         None, description="datasets without an official split: the split of what nothing else says; test"
@@ -141,16 +141,16 @@ def run(config: Config) -> None:
     """Scans every root, joins the annotations, writes one manifest and prints what was found."""
     import pandas as pd
 
-    from unmasked.datasets.errors import printable
     from unmasked.datasets.manifest import MANIFEST
     from unmasked.datasets.scan import Splitting, options_of, scan
     from unmasked.datasets.splits import FRACTIONS, SplitPlan
     from unmasked.datasets.tables import write_frame
 
-    options = {name: value for name in OPTIONS if (value := getattr(config, name)) is not None}
+    options = {name: value for name in OPTIONS if (value := getattr(config, name)) not in (None, ())}
     _check_out(config)
     taken = {root: (options_of(root, config.source) | {"split"}) & set(options) for root in config.root}
-    if unused := set(options) - set().union(*taken.values()):
+    of_annotations = {"age_groups"} if config.annotations else set()
+    if unused := set(options) - of_annotations.union(*taken.values()):
         raise InputError(f"no root is of a source that takes {', '.join(sorted(unused))}; leave it out")
     plan = None
     if config.split_seed is not None or config.split_fractions is not None:
@@ -179,14 +179,13 @@ def run(config: Config) -> None:
             config.codebook,
             policy=config.policy,
             report=config.join_report,
-            age_groups=config.age_groups or (),
+            age_groups=config.age_groups,
         )
     MANIFEST.write(manifest, config.out)
     for line in _unknown_groups(manifest):
         print_result(line)
     if config.unused:
         listed = pd.concat(not_used, ignore_index=True)
-        listed["path"] = listed["path"].map(printable)
         write_frame(listed, config.unused)
         print_result(f"files that are in no row: {config.unused}")
     print_result(f"{len(manifest)} rows written to {config.out}")

@@ -159,7 +159,7 @@ def _split_of_path(folder: str, default: str | None) -> str | None:
 
 def _generator(folder: str) -> str | None:
     """The folder above real/ and fake/ that is no split: ``test/stylegan/car/1_fake`` is of stylegan."""
-    above = []
+    above: list[str] = []
     for part in folder.split("/"):
         if label_of(part) is not None:
             return above[0] if above else None
