@@ -58,9 +58,7 @@ def stamp_of(path: Path) -> str:
         if not path.is_dir():
             return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
         with os.scandir(path) as entries:
-            images = sorted(
-                ((entry.name, entry.stat()) for entry in entries if is_image(entry.name)), key=_name
-            )
+            images = {entry.name: entry.stat() for entry in entries if is_image(entry.name)}
     except (OSError, ValueError):  # absent, or no possible name
         return ""
     digest = hashlib.sha256()

@@ -251,7 +251,7 @@ def frame_rate(path: Path, *, max_pixels: int) -> Fraction:
 def _check_file(path: Path) -> None:
     if is_special(path):
         raise Unreadable("decode_error", f"{path.name} is a pipe, socket or device, not an ordinary file")
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file without an error for a name that is too long
         raise Unreadable("missing_file", f"{_printable(path)} does not exist")
     try:
         size_bytes = path.stat().st_size
