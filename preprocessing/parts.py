@@ -8,17 +8,24 @@ import os
 import re
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from unmasked.datasets.archives import split_sequence_path
+from unmasked.datasets.archives import is_image, split_sequence_path
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json, write_text
+from unmasked.datasets.files import write_json
 from unmasked.preprocessing.claims import Claim, folder_lock
 from unmasked.preprocessing.config import recipe_hash
+from unmasked.preprocessing.faces import FRAME_MAX, STATUSES
+
+FOLDER_CHARACTERS_MAX = 400  # paths end at 4,096 bytes on Linux
+# What preprocessing calls its own files; others are never removed.
+_CROP = re.compile(r"\d{5,}_\d+\.(png|jpg)")
+_LEFTOVER = re.compile(r"\.(faces-\w{8}\.parquet|preview-\w{8}\.png)")
 
 # Failures that another run may escape: the file has come, the machine is less busy.
 TRANSIENT = ("missing_file", "over_budget", "crashed")
@@ -35,12 +42,29 @@ class Item:
     folder: str  # POSIX, safe on any file system
     mask: str = ""  # path of the manipulation mask, where it decides which face is kept
 
-    def size_bytes(self) -> int:
-        """Size of the file, or of the archive that holds the sequence; -1 if it is absent."""
-        try:
-            return (Path(self.root) / split_sequence_path(self.path)[0]).stat().st_size
-        except OSError:
-            return -1
+    def stamp(self) -> list[str]:
+        """What tells whether the file, and the mask, are as they were: see `stamp_of`."""
+        paths = [split_sequence_path(self.path)[0], *filter(None, [split_sequence_path(self.mask)[0]])]
+        return [stamp_of(Path(self.root) / path) for path in paths]
+
+
+def stamp_of(path: Path) -> str:
+    """Size, time of the last change and number (inode) of a file; of a folder, a hash of its images' stamps.
+
+    Whoever changes a file's bytes in place and sets its time back is not noticed. "" if there is no file.
+    """
+    try:
+        status = path.stat()
+        if not path.is_dir():
+            return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+        with os.scandir(path) as entries:
+            images = {entry.name: entry.stat() for entry in entries if is_image(entry.name)}
+    except (OSError, ValueError):  # absent, or no possible name
+        return ""
+    digest = hashlib.sha256()
+    for name, image in sorted(images.items()):
+        digest.update(os.fsencode(f"{name} {image.st_size} {image.st_mtime_ns} {image.st_ino}\n"))
+    return digest.hexdigest()
 
 
 class Parts:
@@ -65,28 +89,33 @@ class Parts:
         self.recipe = recipe_hash(recipe)
         _open(out, recipe)
         self._claim = Claim(out, shard)
+        self._stamps: dict[tuple[str, str, str], list[str]] = {}  # from before the files are read
         if not shard:  # nobody else is here: what a run left that was killed while it wrote
-            for leftover in (*out.glob(".faces-*.*"), *out.glob(".preview-*.png")):
-                leftover.unlink(missing_ok=True)
+            for leftover in out.iterdir():
+                if _LEFTOVER.fullmatch(leftover.name):
+                    leftover.unlink(missing_ok=True)
 
     def workdir(self, item: Item) -> Path:
         """Where a worker writes an item's crops before they are put in place."""
         return self._claim.folder / _digest(item.key)[:16]
 
     def is_done(self, item: Item, *, even_if_transient: bool = False) -> bool:
-        """Whether an item has its rows and all its crops, and its file has kept its size since.
+        """Whether an item has its rows and all its crops, whole, and its file has not changed since.
 
         Args:
             item: the item.
             even_if_transient: count failures that another run may escape as done.
         """
+        self._stamps[item.key] = item.stamp()
         part = self._read(item)
-        if part is None or part["size_bytes"] != item.size_bytes():
+        if part is None or part["stamp"] != self._stamps[item.key]:
             return False
         if not even_if_transient and any(row["status"] in TRANSIENT for row in part["rows"]):
             return False
         crops = {Path(row["crop"]).name for row in part["rows"] if row["status"] == "ok"}
-        return not crops or crops <= set(_names(self.out / "crops" / item.folder))
+        # Sizes too: a crop that a full disk or a lost machine has emptied or cut is not done.
+        there = _sizes(self.out / "crops" / item.folder)
+        return all(name in there and there[name] == part["crop_bytes"].get(name) for name in crops)
 
     def rows(self, item: Item) -> list[dict[str, Any]]:
         """The rows of an item that has been put in place.
@@ -100,7 +129,20 @@ class Parts:
         return part["rows"]
 
     def put(self, item: Item, rows: list[dict[str, Any]]) -> None:
-        """Puts an item's crops in place and then its rows; without a crop, what a worker left is dropped."""
+        """Puts an item's crops in place and then its rows; without a crop, what a worker left is dropped.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        try:
+            self._put(item, rows)
+        except OSError as error:
+            raise InputError(
+                f"out={self.out} cannot be written ({error.strerror}: {item.folder}); free space or give "
+                "another out=; what is done stays done"
+            ) from error
+
+    def _put(self, item: Item, rows: list[dict[str, Any]]) -> None:
         if not any(row["status"] == "ok" for row in rows):
             shutil.rmtree(self.workdir(item), ignore_errors=True)
         target = self._part(item)
@@ -112,12 +154,16 @@ class Parts:
             "key": item.key,
             "path": item.path,
             "mask": item.mask,
-            "size_bytes": item.size_bytes(),
+            "stamp": self._stamps.get(item.key) or item.stamp(),
+            "crop_bytes": _sizes(self.out / "crops" / item.folder),
             "rows": rows,
         }
         # Written where the next run sweeps: killed in between, it leaves nothing among the parts.
         written = self._claim.folder / "part.json"
-        write_text(written, json.dumps(_null_nan(part), ensure_ascii=False))
+        with open(written, "w", encoding="utf-8") as stream:
+            stream.write(json.dumps(_null_nan(part), ensure_ascii=False))
+            stream.flush()
+            os.fsync(stream.fileno())  # a part that survives a lost machine says what it was meant to say
         target.parent.mkdir(parents=True, exist_ok=True)
         written.replace(target)
 
@@ -129,11 +175,10 @@ class Parts:
         """The part of an item; None if it has none of this recipe and file."""
         try:
             part = json.loads(self._part(item).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
+        except (OSError, ValueError, RecursionError):
             return None
         asked = {"recipe": self.recipe, "key": list(item.key), "path": item.path, "mask": item.mask}
-        same = all(part[name] == value for name, value in asked.items())
-        return part if same else None
+        return part if _is_part(part) and all(part[name] == value for name, value in asked.items()) else None
 
     def _part(self, item: Item) -> Path:
         return self.out / "parts" / f"{item.folder}.json"
@@ -187,6 +232,9 @@ def safe_folders(keys: Iterable[tuple[str, str, str]]) -> list[str]:
         folder = "/".join(safe)
         if safe != names or folder.casefold() in taken:
             folder += f"-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]}"
+        if len(folder) > FOLDER_CHARACTERS_MAX:
+            digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+            folder = f"{folder[:100].rstrip('/. ')}-{digest}"
         taken.add(folder.casefold())
         folders.append(folder)
     return folders
@@ -201,11 +249,30 @@ def _digest(key: tuple[str, str, str]) -> str:
     return hashlib.sha256("\0".join(key).encode()).hexdigest()
 
 
-def _names(folder: Path) -> list[str]:
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of the crops in a folder, by name."""
     try:
-        return os.listdir(folder)
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if _CROP.fullmatch(entry.name)}
     except OSError:
-        return []
+        return {}
+
+
+def _is_part(part: Any) -> bool:
+    """True if what a part's file holds is one, whoever has edited or damaged it."""
+    kinds = {"key": list, "path": str, "mask": str, "stamp": list, "crop_bytes": dict, "rows": list}
+    kinds["recipe"] = str
+    if not isinstance(part, dict):
+        return False
+    has_fields = all(isinstance(part.get(name), kind) for name, kind in kinds.items())
+    return has_fields and bool(part["rows"]) and all(map(_is_row, part["rows"]))
+
+
+def _is_row(row: Any) -> bool:
+    if not isinstance(row, dict) or row.get("status") not in STATUSES:
+        return False
+    has_place = all(type(row.get(name)) is int for name in ("frame", "face")) and row["frame"] <= FRAME_MAX
+    return has_place and (row["status"] != "ok" or isinstance(row.get("crop"), str))
 
 
 def _open(out: Path, recipe: dict[str, Any]) -> None:
@@ -225,9 +292,22 @@ def _open(out: Path, recipe: dict[str, Any]) -> None:
 def _write_or_compare(out: Path, recipe: dict[str, Any]) -> None:
     path = out / "recipe.json"
     if not path.is_file():
+        foreign = [name for name in ("crops", "parts", "faces.parquet") if (out / name).exists()]
+        if foreign:
+            raise InputError(
+                f"out={out} holds {foreign[0]} but no recipe.json, so that preprocess has not made it and "
+                "nothing in it is touched; give a new or empty folder"
+            )
         write_json(path, recipe)
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there = None
+    with suppress(ValueError, RecursionError):
+        there = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(there, dict) or not isinstance(there.get("versions"), dict):
+        raise InputError(
+            f"{path} is damaged, so that nobody can say how the crops beside it were made; give another "
+            "out=, or delete the folder"
+        )
     if there != recipe:
         raise InputError(
             f"{out} holds crops made with other settings ({_differences(there, recipe)}); give another "
@@ -246,7 +326,7 @@ def _differences(there: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _replace_folder(source: Path, target: Path) -> None:
-    """Moves the files of a folder in place of those in another; folders inside the other are left alone."""
+    """Moves crops in place of those in another folder; there, only what is named as a crop is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     wanted = os.listdir(source) if source.is_dir() else []
     if wanted and not target.exists():
@@ -254,7 +334,7 @@ def _replace_folder(source: Path, target: Path) -> None:
         return
     if target.is_dir():
         for entry in target.iterdir():
-            if entry.is_file():
+            if _CROP.fullmatch(entry.name) and entry.is_file():
                 entry.unlink()
     for name in wanted:
         (source / name).replace(target / name)

@@ -148,8 +148,15 @@ class Worker(Generic[T, R]):
             self.stop()
             return self._given_up(task, "crashed", f"the worker process ended with exit code {code}")
         self.task, self.deadline_s, self.is_started, self.excess = None, float("inf"), True, ""
-        if _resident_bytes(self.process.pid) > self.budget.memory_bytes:
+        resident_bytes = _resident_bytes(self.process.pid)
+        if resident_bytes > self.budget.memory_bytes:
             self.stop()  # what it keeps would be charged to its next task
+            if kind == "ready":  # so would be every other worker's: they would be started for ever
+                raise InputError(
+                    f"memory_gb={self.budget.memory_bytes / 2**30:g} is less than the "
+                    f"{resident_bytes / 2**30:.2f} GiB that a worker takes before its first file; give at "
+                    f"least {2 * resident_bytes / 2**30:.1f}"
+                )
         if kind == "fatal":
             raise content
         if task is None:

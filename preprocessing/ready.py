@@ -11,7 +11,8 @@ import pandas as pd
 from unmasked.datasets.archives import frame_indices, is_image, natural_key, split_sequence_path
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.manifest import MANIFEST
-from unmasked.preprocessing.faces import FACES
+from unmasked.datasets.regular_files import open_regular
+from unmasked.preprocessing.faces import FACES, frame_numbers
 
 RECIPE = "as found"
 # How image files begin; WebP has its mark after the size.
@@ -57,7 +58,7 @@ def faces_of_crops(manifest: pd.DataFrame, out: Path) -> pd.DataFrame:
 def fault_of(path: str) -> str | None:
     """What is wrong with an image file by its size, first and last bytes; None if nothing shows."""
     try:
-        with open(path, "rb") as stream:
+        with open_regular(path) as stream:
             head = stream.read(12)
             if not head:
                 return "zero bytes"
@@ -67,7 +68,7 @@ def fault_of(path: str) -> str | None:
             if head.startswith(_SIGNATURES[0]) and _PNG_END not in stream.read():
                 return "cut short"
     except OSError as error:
-        return error.strerror or type(error).__name__
+        return error.strerror or str(error)
     return None
 
 
@@ -83,7 +84,7 @@ def _rows(path: Path, kind: str, folder: Path) -> Iterator[tuple[int, str | None
         yield -1, None, "missing_file", f"{path} has no image" if path.is_dir() else f"{path} does not exist"
         return
     relative = os.path.relpath(base.resolve(), folder).replace(os.sep, "/")
-    numbers = [0] if kind == "image" else frame_indices(names)
+    numbers = [0] if kind == "image" else frame_numbers(frame_indices(names))
     for number, name in zip(numbers, names, strict=True):
         reason = fault_of(f"{base}/{name}")
         if reason:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.manifest import MANIFEST
-from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
+from unmasked.preprocessing.config import PreprocessConfig, crops_of, recipe, recipe_hash
 from unmasked.preprocessing.detect import Detector
 from unmasked.preprocessing.extract import Row, Task, failure, make_worker
 from unmasked.preprocessing.faces import FACES
@@ -94,7 +94,15 @@ def _make(
     report(STAGE, done, len(todo))
     by_workdir = {str(parts.workdir(item)): item for item in missing}
     tasks = [
-        Task(item.root, item.path, item.kind, f"crops/{item.folder}", workdir, item.mask)
+        Task(
+            item.root,
+            item.path,
+            item.kind,
+            f"crops/{item.folder}",
+            workdir,
+            item.mask,
+            crops_of(item.key[0], config),
+        )
         for workdir, item in by_workdir.items()
     ]
     for outcome in _outcomes(tasks, parts, config, detector):

@@ -35,6 +35,7 @@ from unmasked.datasets.images import Picture, TooLarge, UnreadableImage, decode_
 from unmasked.datasets.regular_files import NotAFile, is_special, read_regular
 from unmasked.datasets.videos import main_stream, open_video
 from unmasked.preprocessing.display import show, shown_size
+from unmasked.preprocessing.faces import frame_numbers
 from unmasked.preprocessing.packets import PacketIndex, needed_packets, read_index
 from unmasked.preprocessing.truncation import announced_frames, lacks_bytes
 
@@ -142,10 +143,11 @@ def read_sequence(
         raise Unreadable("decode_error", f"{archive} is not an ordinary file")
     try:
         indices = sequence_frames(root, path)
-        if isinstance(wanted, int):
-            wanted = {indices[position] for position in sample_indices(len(indices), wanted)}
-        for index, encoded in read_member_images(root, path, wanted):
-            yield _frame(index, float("nan"), partial(_decode_image, encoded, max_pixels))
+        number_of = dict(zip(indices, frame_numbers(indices), strict=True))
+        numbers = _chosen(list(number_of.values()), wanted)
+        found = {index for index, number in number_of.items() if number in numbers}
+        for index, encoded in read_member_images(root, path, found):
+            yield _frame(number_of[index], float("nan"), partial(_decode_image, encoded, max_pixels))
     except (ArchiveError, OSError) as error:
         raise Unreadable("decode_error", str(error)) from error
 
@@ -158,12 +160,18 @@ def _read_folder(folder: Path, wanted: int | Collection[int], max_pixels: int) -
         raise Unreadable("decode_error", f"{folder.name} cannot be listed ({_words(error)})") from error
     if not names:
         raise Unreadable("decode_error", f"{folder.name} has no image")
-    indices = frame_indices(names)
-    if isinstance(wanted, int):
-        wanted = {indices[position] for position in sample_indices(len(indices), wanted)}
-    for index, name in zip(indices, names, strict=True):
-        if index in wanted:
-            yield _frame(index, float("nan"), partial(_decode_image_file, folder / name, max_pixels))
+    numbers = frame_numbers(frame_indices(names))
+    chosen = _chosen(numbers, wanted)
+    for number, name in zip(numbers, names, strict=True):
+        if number in chosen:
+            yield _frame(number, float("nan"), partial(_decode_image_file, folder / name, max_pixels))
+
+
+def _chosen(numbers: Sequence[int], wanted: int | Collection[int]) -> set[int]:
+    """The numbers of the wanted images of a sequence."""
+    if not isinstance(wanted, int):
+        return set(wanted)
+    return {numbers[position] for position in sample_indices(len(numbers), wanted)}
 
 
 def read_video(
@@ -243,7 +251,7 @@ def frame_rate(path: Path, *, max_pixels: int) -> Fraction:
 def _check_file(path: Path) -> None:
     if is_special(path):
         raise Unreadable("decode_error", f"{path.name} is a pipe, socket or device, not an ordinary file")
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file without an error for a name that is too long
         raise Unreadable("missing_file", f"{_printable(path)} does not exist")
     try:
         size_bytes = path.stat().st_size

@@ -33,6 +33,7 @@ class Config(PreprocessConfig):
 
 def run(config: Config) -> None:
     """Crops the faces of every row; a second call goes on where the first stopped."""
+    from unmasked.datasets.files import write_text
     from unmasked.datasets.manifest import MANIFEST
     from unmasked.preprocessing.run import preprocess
 
@@ -47,8 +48,15 @@ def run(config: Config) -> None:
     # A shard may hold nothing but bad files; the others are not stopped for that.
     if not config.shard and not (faces["status"] == "ok").any():
         raise InputError(_no_face_message(faces))
-    for line in summary(faces):
+    for line in (*summary(faces), *crop_lines(faces, config.size_px)):
         print_result(line)
+    lost = unused(faces)
+    if not config.shard:
+        write_text(config.out / "unused.csv", lost.to_csv(index=False))
+    for line in unused_lines(faces, lost):
+        print_result(line)
+    if len(lost) and not config.shard:
+        print_result(f"files without a crop, by name: {config.out / 'unused.csv'}")
     if config.preview:
         from unmasked.preprocessing.sheet import contact_sheet
 
@@ -80,6 +88,9 @@ def _no_face_message(faces: pd.DataFrame) -> str:
     counts = faces["status"].value_counts()
     listed = ", ".join(f"{count} {status}" for status, count in counts.items())
     named = ", ".join(faces["video"].unique()[:3])
+    if counts.get("already_cropped"):
+        reason = faces.loc[faces["status"] == "already_cropped", "reason"].iloc[0]
+        return f"no crop was made ({listed}; first files: {named}): {reason}"
     return (
         f"no face was found in any file ({listed}; first files: {named}); "
         "give readable videos or images that show faces"
@@ -99,3 +110,75 @@ def summary(faces: pd.DataFrame) -> list[str]:
         shown = f" ({', '.join(others)})" if others else ""
         lines.append(f"{dataset}: a face in {share:.1%} of {len(frames)} sampled frames{shown}")
     return lines
+
+
+def unused(faces: pd.DataFrame) -> pd.DataFrame:
+    """A row for each video, image or sequence that has no crop: class, status, reason, and how many frames.
+
+    The status is that of most of its frames, the first of equals; ``class`` is real, fake or unlabelled.
+    """
+    key = [name for name in FRAME[:-1] if name in faces]
+    has_crop = (faces["status"] == "ok").groupby([faces[name] for name in key], dropna=False).transform("any")
+    rows = faces[~has_crop]
+    records = []
+    for values, frames in rows.groupby(key, dropna=False, sort=False, observed=True):
+        status = frames["status"].value_counts(sort=False).idxmax()
+        reasons = frames.loc[frames["status"] == status, "reason"] if "reason" in frames else []
+        record = dict(zip(key, values, strict=True))
+        records.append(
+            {
+                **record,
+                "class": class_of(frames["label"].iloc[0]),
+                "status": status,
+                "reason": next((reason for reason in reasons if isinstance(reason, str)), ""),
+                "frames": len(frames),
+            }
+        )
+    return _frame_of(records, [*key, "class", "status", "reason", "frames"])
+
+
+def unused_lines(faces: pd.DataFrame, lost: pd.DataFrame) -> list[str]:
+    """One line a dataset: files given, files with a crop, and by class and status those without.
+
+    The numbers add up: given = with a crop + the sum of the others.
+    """
+    key = [name for name in FRAME[:-1] if name in faces]
+    given = faces[[*key, "label"]].drop_duplicates(key)
+    lines = []
+    for dataset, files in given.groupby("dataset", observed=True):
+        without = lost[lost["dataset"] == dataset]
+        line = f"{dataset}: {len(files)} files given, {len(files) - len(without)} with a crop"
+        parts = []
+        for class_, rows in without.groupby("class", sort=True):
+            of_class = int((files["label"].map(class_of) == class_).sum())
+            counts = rows["status"].value_counts()
+            listed = ", ".join(f"{count} {status}" for status, count in counts.items())
+            parts.append(f"of {of_class} {class_} ones {len(rows)} without ({listed})")
+        lines.append("; ".join([line, *parts]))
+    return lines
+
+
+def crop_lines(faces: pd.DataFrame, size_px: int) -> list[str]:
+    """One line a dataset and way of making crops: how large the face is in them, and what is empty."""
+    if not {"crops", "padded", "size_px", "m00", "m10"} <= set(faces):
+        return []
+    lines = []
+    made = faces[faces["status"] == "ok"]
+    words = {"cut": "cut out", "cut_reflect": "cut out, mirrored at the border", "as_is": "used as they are"}
+    for (dataset, crops), rows in made.groupby(["dataset", "crops"], observed=True):
+        share = rows["size_px"] * (rows["m00"] ** 2 + rows["m10"] ** 2) ** 0.5 / size_px
+        face = f"the face takes {share.median():.0%} of the crop's width" if share.notna().any() else ""
+        empty = f"{rows['padded'].mean():.1%} of their pixels lie outside the picture"
+        lines.append(f"{dataset}: crops {words[str(crops)]}; " + "; ".join(filter(None, [face, empty])))
+    return lines
+
+
+def class_of(label: object) -> str:
+    """The word for a label: real, fake, or unlabelled."""
+    return {0: "real", 1: "fake"}.get(label, "unlabelled")  # type: ignore[call-overload]
+
+
+def _frame_of(records: list[dict[str, object]], columns: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(records, columns=columns)

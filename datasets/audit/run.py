@@ -126,10 +126,14 @@ def file_facts(
     report = progress or (lambda stage, done, total: None)
     headers = read_headers(rows, progress=lambda done, total: report("headers read", done, total))
     table = rows.join(headers.rename(columns={"status": "header"}))
-    sizes = [crops[crops["status"] == "ok"].reindex(columns=[*_KEY, "size_px"]) for crops, _ in faces]
+    measured = ["size_px", "padded"]
+    sizes = [crops[crops["status"] == "ok"].reindex(columns=[*_KEY, *measured]) for crops, _ in faces]
     if sizes:
-        median = pd.concat(sizes).groupby(_KEY, dropna=False)["size_px"].median().rename("face_size_px")
-        table = table.merge(median.reset_index(), on=_KEY, how="left")
+        median = pd.concat(sizes).groupby(_KEY, dropna=False)[measured].median()
+        median["padded"] = (100 * median["padded"]).round()
+        table = table.merge(
+            median.rename(columns={"size_px": "face_size_px"}).reset_index(), on=_KEY, how="left"
+        )
     return table
 
 

@@ -17,7 +17,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 # Raised whenever the same configuration would give other pixels.
-VERSION = 1
+VERSION = 2
 
 
 def skin_tone_group(monk: float) -> str:

@@ -23,7 +23,7 @@ from unmasked.datasets.images import UnreadableImage, decode_crop, open_image
 from unmasked.datasets.loading import fitted
 from unmasked.evaluation.perturbing.registry import Image, Setting
 from unmasked.evaluation.perturbing.work import Made, Perturbed, Unit
-from unmasked.preprocessing.align import warp
+from unmasked.preprocessing.align import cut
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.faces import MATRIX
 from unmasked.preprocessing.overlay import keys_of
@@ -49,6 +49,7 @@ class Video:
     frames: NDArray[np.int64]  # (N,)
     matrices: NDArray[np.float64]  # (N, 2, 3) frame -> crop pixels
     crops: Sequence[Path]  # as they are stored
+    kinds: Sequence[str]  # how each was made: cut, cut_reflect or as_is
 
     @property
     def path(self) -> Path:
@@ -114,8 +115,16 @@ def _videos(crops: pd.DataFrame, root: Path, manifest: pd.DataFrame | None) -> l
     matrices = crops[list(MATRIX)].to_numpy(np.float64).reshape(-1, 2, 3)
     rows, frames = (crops[name].to_numpy(np.int64) for name in ("_row", "frame"))
     paths = [root / crop for crop in crops["crop"]]
+    kinds = crops["crops"].fillna("cut").tolist() if "crops" in crops else ["cut"] * len(crops)
     return [
-        Video(known[key], rows[at], frames[at], matrices[at], [paths[position] for position in at])
+        Video(
+            known[key],
+            rows[at],
+            frames[at],
+            matrices[at],
+            [paths[position] for position in at],
+            [kinds[position] for position in at],
+        )
         for key, at in positions.items()
     ]
 
@@ -194,15 +203,15 @@ def _every_frame(video: Video, written: list[tuple[int, tuple[int, int]]]) -> It
 def _cut(image: Image, video: Video, frame: int, number: int, size_px: int) -> Iterator[Made]:
     """The crops that were cut out of a frame, cut out of its perturbed image."""
     for position in np.flatnonzero(video.frames == frame).tolist():
-        crop = _as_stored(image, video.matrices[position], video.crops[position])
+        crop = _as_stored(image, video.matrices[position], video.crops[position], video.kinds[position])
         yield Made(int(video.rows[position]), number, fitted(crop, size_px))
 
 
-def _as_stored(image: Image, matrix: NDArray[np.float64], path: Path) -> Image:
+def _as_stored(image: Image, matrix: NDArray[np.float64], path: Path, kind: str) -> Image:
     """The crop in the size of the stored one, and through the same JPEG where that is one."""
     try:
         with open_image(path) as stored:
-            crop = warp(image, matrix, stored.width)
+            crop = cut(image, matrix, stored.width, kind)
             if not isinstance(stored, JpegImagePlugin.JpegImageFile):
                 return crop
             options = {"qtables": stored.quantization, "subsampling": JpegImagePlugin.get_sampling(stored)}
