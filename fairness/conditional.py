@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.fairness.audit import Audit, audit_rows
 from unmasked.fairness.groups import MAX_GROUPS, UNKNOWN, as_columns, ordered
+from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.statistics.comparisons import judged
 from unmasked.fairness.statistics.slices import Rows, Settings
 from unmasked.fairness.verdicts import sentences

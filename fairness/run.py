@@ -15,8 +15,9 @@ from unmasked.datasets.files import write_json
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import long_tables
-from unmasked.fairness.audit import Audit, audit_rows, operating_point
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
+from unmasked.fairness.inputs import operating_point
+from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.selection import Level, of_one, select, unperturbed
 from unmasked.fairness.statistics.slices import Settings
 

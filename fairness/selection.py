@@ -13,8 +13,8 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.predictions import is_perturbed
-from unmasked.fairness.audit import check_rows
 from unmasked.fairness.groups import UNKNOWN, check_groups, check_one_group, group_columns
+from unmasked.fairness.inputs import check_rows
 from unmasked.fairness.statistics.slices import Rows
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from unmasked.evaluation.thresholds import Threshold
-    from unmasked.fairness.audit import Audit
+    from unmasked.fairness.result import Audit
 
 
 class Config(BaseModel):

@@ -22,7 +22,7 @@ from unmasked.datasets.archives import split_sequence_path
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import fitted
 from unmasked.evaluation.perturbing.registry import Image, Setting
-from unmasked.evaluation.perturbing.work import Made, Perturbed, Unit
+from unmasked.evaluation.perturbing.units import Made, Perturbed, Unit
 from unmasked.preprocessing.align import warp
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.faces import MATRIX

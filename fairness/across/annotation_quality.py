@@ -16,8 +16,8 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import percentile_interval
 from unmasked.fairness.across.changes import in_gap, rows_of
-from unmasked.fairness.audit import Audit
 from unmasked.fairness.groups import UNKNOWN, ordered
+from unmasked.fairness.result import Audit
 from unmasked.fairness.statistics.comparisons import TESTED
 from unmasked.fairness.statistics.estimates import group_codes
 from unmasked.fairness.statistics.metrics import count_rows, rates, sum_by

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.fairness.audit import Audit
 from unmasked.fairness.groups import UNKNOWN, ordered
+from unmasked.fairness.result import Audit
 from unmasked.fairness.statistics.comparisons import TESTED
 from unmasked.fairness.statistics.differences import Change, gap_change, gap_changed, too_few, values_changed
 from unmasked.fairness.statistics.estimates import Decisions, Estimates, classes, estimates, group_codes

@@ -9,7 +9,7 @@ import numpy as np
 
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness.across.changes import rows_of
-from unmasked.fairness.audit import Audit
+from unmasked.fairness.result import Audit
 from unmasked.fairness.statistics.estimates import Decisions, estimates, group_codes
 
 RATES = ("fpr", "tpr")

@@ -15,8 +15,8 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.predictions import is_perturbed
-from unmasked.fairness.audit import Audit
 from unmasked.fairness.groups import UNKNOWN
+from unmasked.fairness.result import Audit
 from unmasked.fairness.selection import CROP, Selection, of_one, select, tested
 from unmasked.fairness.statistics.differences import Change, gap_changed, too_few, values_changed
 from unmasked.fairness.statistics.estimates import Decisions, estimates, group_codes

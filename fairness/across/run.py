@@ -32,8 +32,8 @@ from unmasked.fairness.across.changes import compare
 from unmasked.fairness.across.operating_points import operating_points, with_half
 from unmasked.fairness.across.perturbed import perturbations
 from unmasked.fairness.across.strata import strata
-from unmasked.fairness.audit import Audit
 from unmasked.fairness.groups import SKIN_TONE, SKIN_TONE_GROUP, UNKNOWN, group_columns, skin_tone_groups
+from unmasked.fairness.result import Audit
 from unmasked.fairness.selection import Level, Selection, select
 
 log = logging.getLogger(__name__)

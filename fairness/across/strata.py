@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unmasked.fairness.audit import Audit
 from unmasked.fairness.groups import UNKNOWN
+from unmasked.fairness.result import Audit
 from unmasked.fairness.selection import Selection
 from unmasked.fairness.statistics.comparisons import ALPHA, TESTED
 from unmasked.fairness.statistics.estimates import Decisions, Estimates, classes, estimates, group_codes
