@@ -155,7 +155,8 @@ def matrix_table(results: Mapping[str, Any]) -> Table:
     said = [
         f"{name}: {block['reading']}." for name, block in results["datasets"].items() if block.get("reading")
     ]
-    return Table("Trained on one dataset, tested on each", head, rows, [*said, note], label="matrix")
+    which = [f"Rows: {words}." for words in settings["rows"]]
+    return Table("Trained on one dataset, tested on each", head, rows, [*said, note, *which], label="matrix")
 
 
 def threshold_table(results: Mapping[str, Any]) -> Table:
@@ -305,7 +306,8 @@ def _told(side: Mapping[str, Any]) -> str:
     threshold = side["threshold"]
     return (
         f"{side['detector']}, trained on {' + '.join(side['trained_on']) or 'not stated'}, selection: "
-        f"{side['selection_rule']}, FPR and TPR at score > {threshold['value']:.4g} ({_rule(threshold)})"
+        f"{side['selection_rule']}, FPR and TPR at score > {threshold['value']:.4g} ({_rule(threshold)}), "
+        f"rows: {'; '.join(side['rows'])}"
     )
 
 

@@ -14,6 +14,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.fairness import verdicts
 from unmasked.fairness.groups import CROSS
+from unmasked.fairness.selection import Selection
 from unmasked.fairness.statistics.bench import bench_table
 from unmasked.fairness.statistics.comparisons import compare, constant_detector, fairlearn_measures, spread_of
 from unmasked.fairness.statistics.distributions import calibration, score_histograms
@@ -49,6 +50,7 @@ class Audit:
             as its first index levels, as in `MetricFrame`, and so has `overall`, then a frame.
         pooled: the audit of all rows, beside the one within levels; None without control features.
         levels: each level and its own audit.
+        selection: the rows with all that the predictions say of them; None where arrays were audited.
     """
 
     overall: pd.Series | pd.DataFrame
@@ -72,6 +74,7 @@ class Audit:
     control_levels: list[str] | None = None
     pooled: Audit | None = field(default=None, repr=False)
     levels: list[tuple[dict[str, str], Audit]] = field(default_factory=list, repr=False)
+    selection: Selection | None = field(default=None, repr=False)
     _rows: Rows | None = field(default=None, repr=False)
     _groups: pd.DataFrame | None = field(default=None, repr=False)
     _controls: pd.DataFrame | None = field(default=None, repr=False)
@@ -208,7 +211,11 @@ class Audit:
 
 
 def audit_rows(
-    rows: Rows, groups: pd.DataFrame, settings: Settings, origin: dict[str, Any] | None = None
+    rows: Rows,
+    groups: pd.DataFrame,
+    settings: Settings,
+    origin: dict[str, Any] | None = None,
+    selection: Selection | None = None,
 ) -> Audit:
     """The audit of checked rows; ``origin`` (dataset, detector, …) is kept beside the settings."""
     levels = cut(rows.label, rows.score)
@@ -239,6 +246,7 @@ def audit_rows(
         cross_auc={one.attribute: one.cross_auc for one in slices},
         settings=settings,
         origin=origin or {},
+        selection=selection,
         _rows=rows,
         _groups=groups,
     )

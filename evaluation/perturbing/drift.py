@@ -138,13 +138,11 @@ def _pairs(
     predictions: pd.DataFrame,
 ) -> Iterator[tuple[tuple[str, str, float], pd.DataFrame, pd.DataFrame]]:
     """(dataset, label, severity) with the clean and the perturbed rows of the same crops, in one order."""
-    is_moved = is_perturbed(predictions)
-    if not is_moved.any():
+    if not is_perturbed(predictions).any():
         return
-    clean, _ = evaluated_rows(predictions)
-    perturbed = predictions[is_moved]
-    if "split" in clean:
-        perturbed = perturbed[perturbed["split"].isin(clean["split"].unique())]
+    rows, _ = evaluated_rows(predictions, perturbed=True)
+    is_moved = is_perturbed(rows)
+    clean, perturbed = rows[~is_moved], rows[is_moved]
     if "severity" not in perturbed:
         perturbed = perturbed.assign(severity=np.nan)
     # A crop where the table tells crops apart, else all rows of a video.

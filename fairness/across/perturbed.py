@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.predictions import is_perturbed
+from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
 from unmasked.fairness.groups import UNKNOWN
 from unmasked.fairness.result import Audit
-from unmasked.fairness.selection import CROP, Selection, of_one, select, tested
+from unmasked.fairness.selection import CROP, Selection, of_one, select
 from unmasked.fairness.statistics.differences import Change, gap_changed, too_few, values_changed
 from unmasked.fairness.statistics.estimates import Decisions, estimates, group_codes
 
@@ -44,7 +44,8 @@ def perturbations(
         "change", "change_ci", "note"}`` without group. Clean and perturbed are of the same crops; both are
         empty where no row is perturbed.
     """
-    table = tested(of_one(predictions, dataset=dataset, detector=detector))
+    one = of_one(predictions, dataset=dataset, detector=detector)
+    table, _ = evaluated_rows(one, perturbed=True)
     attributes = list(audit.support.index.unique(0))
     by_group, gaps = [], []
     for (name, severity), perturbed in _conditions(table):
