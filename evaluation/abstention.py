@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.counts import Array, ratio
-from unmasked.evaluation.intervals import Sample, bounded_interval, resampled_sums
+from unmasked.evaluation.intervals import Sample, behind, bounded_interval, metric_interval, resampled_sums
 from unmasked.evaluation.metrics import checked
 from unmasked.evaluation.thresholds import fit
 
@@ -126,10 +126,15 @@ def abstention(
     enough = min(number for number in sample.clusters_by_class() if number) >= 2
     found: dict[str, Any] = {"band": [band.low, band.high], "rule": band.rule}
     found |= {"fitted_on": band.fitted_on, "note": band.note}
+    # Shares of rows that were there before any decision; of those answered, their number varies as well.
+    shares = {"fpr": "fpr", "fnr": "fnr", "coverage": "accuracy", "risk_all": "accuracy"}
     for name, value in values.items():
-        per_class = dict(zip(("fpr", "fnr"), sample.clusters_by_class(), strict=True))
-        fewest = per_class.get(name, sample.clusters)
-        interval = bounded_interval(drawn[name], fewest) if enough else (np.nan, np.nan)
+        interval = (np.nan, np.nan)
+        if enough and name in shares:
+            size = behind(shares[name], sample)
+            interval = metric_interval(shares[name], float(value), drawn[name], *size)
+        elif enough:
+            interval = bounded_interval(drawn[name], sample.clusters)
         found |= {name: float(value), f"{name}_ci": list(interval)}
     curve, aurc = risk_coverage(sample.label, sample.score, threshold)
     return {**found, "curve": curve, "aurc": aurc}

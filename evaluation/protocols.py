@@ -299,12 +299,12 @@ class _Asked:
         cut = (self.threshold or HALF).value
         seed = np.random.default_rng([self.seed, zlib.crc32(str(rows["dataset"].iloc[0]).encode())])
         draws = resample(sample, cut, n_boot=self.n_boot, seed=seed, only=("auc", *RATES))
-        rates = metrics.at_threshold(sample.label, sample.score, cut)
+        values = metrics.all_metrics(sample.label, sample.score, cut, ("auc", *RATES))
         return _Measured(
             sample=sample,
-            values={"auc": metrics.auc(sample.label, sample.score), **{key: rates[key] for key in RATES}},
+            values=values,
             draws=draws,
-            ci=intervals_of(sample, draws),
+            ci=intervals_of(sample, values, draws),
             real_videos=int((videos["label"] == 0).sum()),
             fake_videos=int((videos["label"] == 1).sum()),
         )

@@ -125,7 +125,20 @@ def result_tables(results: Mapping[str, Any]) -> list[Table]:
     tables += protocol_tables(rows)
     if results.get("robustness"):
         tables.append(robustness_table(results["robustness"]))
+    tables.append(metrics_table(results))
     return [table for table in tables if table.rows]
+
+
+def metrics_table(results: Mapping[str, Any]) -> Table:
+    """Every metric of every dataset's videos, a row a metric of `METRICS`."""
+    blocks = {row["test"]: results["datasets"][row["test"]]["video"] for row in results["matrix"]}
+    rows = [
+        [one.title, *(with_interval(video[name], video[f"{name}_ci"]) for video in blocks.values())]
+        for name, one in METRICS.items()
+        if all(name in video for video in blocks.values())
+    ]
+    note = "Of videos; those that need a threshold at the one of the first table."
+    return Table("Every metric", ["metric", *blocks], rows, [note], label="metrics")
 
 
 def matrix_table(results: Mapping[str, Any]) -> Table:

@@ -69,6 +69,7 @@ def _subset(rows: Rows, member: np.ndarray) -> Rows:
         cluster=pd.factorize(rows.cluster[member])[0].astype(np.int64),
         video=pd.factorize(rows.video[member])[0].astype(np.int64),
         frames=rows.frames[member],
+        whole=None if rows.whole is None else rows.whole[member],
     )
 
 

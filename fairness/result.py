@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
+from unmasked.evaluation.metrics import all_metrics
 from unmasked.fairness import verdicts
 from unmasked.fairness.groups import CROSS
 from unmasked.fairness.selection import Selection
 from unmasked.fairness.statistics.bench import bench_table
 from unmasked.fairness.statistics.comparisons import compare, constant_detector, fairlearn_measures, spread_of
 from unmasked.fairness.statistics.distributions import calibration, score_histograms
-from unmasked.fairness.statistics.metrics import METRICS, RATES, count_rows, rates, score_metrics
 from unmasked.fairness.statistics.score_tables import cut
 from unmasked.fairness.statistics.slices import Rows, Settings, Slice, measure
 
@@ -123,7 +122,7 @@ class Audit:
         single = [name for name in self._groups.columns if CROSS not in name]
         columns = (single or list(self._groups.columns)) if attribute is None else [attribute]
         return MetricFrame(
-            metrics={name: _row_metric(name, self.settings.threshold) for name in METRICS},
+            metrics={name: _row_metric(name, self.settings.threshold) for name in self.by_group.columns},
             y_true=self._rows.label,
             y_pred=self._rows.score,
             sensitive_features=self._groups[columns],
@@ -145,7 +144,9 @@ class Audit:
             ]
             return self.pooled.to_dict() | {"control": {"features": self.control_levels, "levels": levels}}
         low, high = self.overall_ci
-        overall = dict(self.overall) | {f"{name}_ci": [low[name], high[name]] for name in METRICS}
+        overall = dict(self.overall) | {
+            f"{name}_ci": [low[name], high[name]] for name in self.by_group.columns
+        }
         overall["support"] = dict(self.overall_support)
         return {
             "settings": asdict(self.settings) | self.origin,
@@ -165,7 +166,7 @@ class Audit:
         """A row for every attribute, group and metric, the layout of ``by_group.csv``."""
         low, high = self.by_group_ci
         parts = []
-        for name in METRICS:
+        for name in self.by_group.columns:
             part = pd.DataFrame({"value": self.by_group[name], "lo": low[name], "hi": high[name]})
             part.insert(0, "metric", name)
             part["compared"] = self.in_gap[name]
@@ -187,10 +188,12 @@ class Audit:
         groups = []
         for group, values in self.by_group.loc[attribute].iterrows():
             entry: dict[str, Any] = {"group": group, "support": dict(self.support.loc[(attribute, group)])}
-            for name in METRICS:
+            for name in self.by_group.columns:
                 entry[name] = values[name]
                 entry[f"{name}_ci"] = [low.loc[group, name], high.loc[group, name]]
-            entry["compared"] = [name for name in METRICS if self.in_gap.loc[(attribute, group), name]]
+            entry["compared"] = [
+                name for name in self.by_group.columns if self.in_gap.loc[(attribute, group), name]
+            ]
             groups.append(entry)
         tests = self.tests[self.tests["attribute"] == attribute].drop(columns="attribute")
         excluded = self.excluded[self.excluded["attribute"] == attribute].drop(columns="attribute")
@@ -220,7 +223,10 @@ def audit_rows(
     """The audit of checked rows; ``origin`` (dataset, detector, …) is kept beside the settings."""
     levels = cut(rows.label, rows.score)
     slices = [measure(rows, groups[name], settings, levels) for name in groups.columns]
-    everyone = measure(rows, pd.Series("everyone", index=groups.index, name=""), settings, levels)
+    # Over all rows the numbers are those of `evaluate`, and so are units and resamples.
+    whole = rows if rows.whole is None else replace(rows, cluster=rows.whole)
+    everybody = pd.Series("everyone", index=groups.index, name="")
+    everyone = measure(whole, everybody, settings, levels, seed=str((origin or {}).get("dataset", "")))
     constant = constant_detector(slices, everyone)
     tests = compare(slices, everyone, constant, settings)
     by_group = _stacked(slices, "values")
@@ -266,10 +272,7 @@ def _by_attribute(values: pd.DataFrame, how: str) -> pd.DataFrame:
 
 def _row_metric(name: str, threshold: float) -> Callable[[Any, Any], float]:
     def metric(y_true: Any, y_pred: Any) -> float:
-        label, score = np.asarray(y_true), np.asarray(y_pred)
-        if name in RATES:
-            return float(rates(count_rows(label, score, threshold).sum(axis=0))[name])
-        return score_metrics(label, score)[name]
+        return all_metrics(y_true, y_pred, threshold, (name,))[name]
 
     return metric
 

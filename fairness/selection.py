@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
+from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.predictions import evaluated_rows
 from unmasked.fairness.groups import UNKNOWN, check_groups, check_one_group, group_columns
@@ -95,6 +96,7 @@ def select(
         cluster=pd.factorize(cluster)[0].astype(np.int64),
         video=pd.factorize(table["video"].to_numpy())[0].astype(np.int64),
         frames=table["frames"].to_numpy(dtype=np.int64),
+        whole=clusters_of(table),
     )
     return Selection(table, table[list(groups)], rows, unit, single, notes)
 

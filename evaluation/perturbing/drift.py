@@ -20,7 +20,7 @@ from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import (
     CONFIDENCE,
     Sample,
-    clusters_behind,
+    behind,
     intervals_of,
     percentile_interval,
     resample,
@@ -178,12 +178,8 @@ def _samples(clean: pd.DataFrame, perturbed: pd.DataFrame, aggregation: Aggregat
 
 def _drift(before: Sample, after: Sample, cut: float, draws: tuple[Draws, Draws]) -> dict[str, Any]:
     """The values of `SHOWN` before and after, and the change, each with its interval."""
-    values = [
-        {"auc": metrics.auc(sample.label, sample.score)}
-        | {name: metrics.at_threshold(sample.label, sample.score, cut)[name] for name in ("fpr", "tpr")}
-        for sample in (before, after)
-    ]
-    found = intervals_of(after, draws[1])
+    values = [metrics.all_metrics(sample.label, sample.score, cut, SHOWN) for sample in (before, after)]
+    found = intervals_of(after, values[1], draws[1])
     result: dict[str, Any] = {}
     for name in SHOWN:
         change = draws[1][name] - draws[0][name]
@@ -205,7 +201,7 @@ def _change_interval(change: Array, name: str, sample: Sample) -> tuple[float, f
     """
     if min(number for number in sample.clusters_by_class() if number) < 2:
         return float("nan"), float("nan")
-    n = clusters_behind(name, sample)
+    n = behind(name, sample)[0]
     low, high = percentile_interval(change, clusters=n)
     if low == high:
         reach = 1 - ((1 - CONFIDENCE) / 2) ** (1 / n)

@@ -173,7 +173,7 @@ def noisy_gaps(
         confusions: (J, J) chance that a person of group row is annotated as column; rows add up to 1.
         names: the J groups of the confusions.
         draws: how often all groups are drawn.
-        metrics: of `metrics.RATES`.
+        metrics: those of `metrics.rates`.
 
     Returns:
         For each confusion and metric that two groups can be compared on: ``{"attribute", "metric", "noise"
