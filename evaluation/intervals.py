@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse, special, stats
+from scipy import sparse, special
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, Confusion
-from unmasked.evaluation.metrics import METRICS, all_metrics, checked, from_counts, one_value
+from unmasked.evaluation.metrics import METRICS, Kind, all_metrics, checked, from_counts, one_value
 
 CONFIDENCE = 0.95
 # Curves of resamples keep at most so many distinct scores, at quantiles of each class. Scores within a step
@@ -184,14 +184,15 @@ def metric_interval(
     if metric.is_share or metric.rate_of is not None:
         if not len(drawn) or np.isnan(drawn).mean() > 0.1:
             return float("nan"), float("nan")
-        low, high = wilson_interval(value, np.nanvar(drawn), clusters, rows, confidence=confidence)
-        return float(low), float(high)
+        ends = wilson_interval(value, np.nanvar(drawn), clusters, rows, confidence=confidence)
+        return float(ends[0]), float(ends[1])
     low, high = bounded_interval(drawn, clusters, metric.minimum, metric.maximum)
     if confidence != CONFIDENCE:
-        wanted, usual = (stats.t.ppf((1 + level) / 2, clusters - 1) for level in (confidence, CONFIDENCE))
-        low, high = (value + (end - value) * wanted / usual for end in (low, high))
+        levels = (1 + np.array([confidence, CONFIDENCE])) / 2
+        wanted, usual = special.stdtrit(clusters - 1, levels)
+        low, high = (value + (end - value) * float(wanted / usual) for end in (low, high))
         low, high = max(metric.minimum, low), min(metric.maximum, high)
-    return float(low), float(high)
+    return low, high
 
 
 def wilson_interval(
@@ -336,7 +337,7 @@ def percentile_interval(
         return float("nan"), float("nan")
     tail = (1 - confidence) / 2
     if clusters is not None and clusters > 1:
-        tail = float(stats.norm.cdf(np.sqrt(clusters / (clusters - 1)) * stats.t.ppf(tail, clusters - 1)))
+        tail = float(special.ndtr(np.sqrt(clusters / (clusters - 1)) * special.stdtrit(clusters - 1, tail)))
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -451,15 +452,15 @@ class _Tables:
 
     def metrics(self, weights: Array) -> dict[str, Array]:
         """Metrics of the resamples with these weights (C, R), each (R,)."""
-        given: dict[str, Any] = {}
+        given: dict[Kind, tuple[Any, ...]] = {}
         if self.ranked is not None:
             real, fake = np.split(self.ranked @ weights, 2)  # (2 T, C) @ (C, R) -> two of (T, R)
-            given["curve"] = counts.cumulated(real), counts.cumulated(fake)
+            given["ranking"] = counts.cumulated(real), counts.cumulated(fake)
         if self.outcomes is not None:
-            given["outcome"] = Confusion(*(self.outcomes @ weights))
+            given["threshold"] = (Confusion(*(self.outcomes @ weights)),)
         if self.terms is not None:
-            given["sums"] = self.terms @ weights
-        values = from_counts(self.only, **given)
+            given["probability"] = (self.terms @ weights,)
+        values = from_counts(self.only, given)
         slow = [name for name in self.only if METRICS[name].vectorised is None]
         return values | {name: self._one_by_one(name, weights) for name in slow}
 

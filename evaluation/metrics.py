@@ -6,7 +6,7 @@ when ``score > threshold``. Results are floats, NaN where undefined (a class tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -24,7 +24,6 @@ TOP_K = 5
 # What belongs to one crop and says nothing about its video.
 CROP_COLUMNS = ("frame", "face", "time_s", "crop", "score")
 
-
 Kind = Literal["ranking", "threshold", "probability"]
 Function: TypeAlias = Callable[..., float]
 
@@ -33,18 +32,18 @@ Function: TypeAlias = Callable[..., float]
 class Metric:
     """How a metric is computed, read and given an interval; tables, pages and files take it from here."""
 
-    name: str
-    title: str
-    higher_is_better: bool | None  # None: neither, as a share of rows called fake is
+    name: str  # in files
+    title: str  # for readers
     kind: Kind  # reads the order of scores, decisions at a threshold, or scores as probabilities
     function: Function  # of (label, score), and of the threshold where the kind is that
     # The same of many resamples at once: of (fp, tp), of a `Confusion`, or of the sums of
-    # `counts.probability_terms`. Without it, resamples are computed one after the other.
+    # `counts.probability_terms`. Without it resamples are computed one by one, a thousand times slower.
     vectorised: Callable[..., Array] | None = None
+    higher_is_better: bool | None = True  # None: neither, as a share of rows called fake is
     minimum: float = 0.0
     maximum: float = 1.0
     rate_of: int | None = None  # the class that it is a share of: 0 real, 1 fake
-    is_share: bool = False  # a share of rows that were there before a decision: see `intervals`
+    is_share: bool = False  # a share of all rows; this and a rate have another interval, see `intervals`
     by_group: bool = True  # False where groups of another size or mix cannot be compared by it
 
     @property
@@ -57,42 +56,27 @@ METRICS: dict[str, Metric] = {}
 
 
 def metric(
-    name: str,
-    title: str,
-    *,
-    higher_is_better: bool | None,
-    kind: Kind,
-    **facts: Any,
+    name: str, title: str, kind: Kind, vectorised: Callable[..., Array] | None = None, **facts: Any
 ) -> Callable[[Function], Function]:
-    """Registers a function of (label, score) as a metric: it then stands in every table, page and file.
+    """Registers the function below it in `METRICS`: it then stands in every table, page and file.
 
-    Args:
-        name: in files.
-        title: for readers.
-        higher_is_better: None where neither is.
-        kind: "ranking", "probability", or "threshold", whose function takes the threshold as well.
-        facts: further fields of `Metric`; ``vectorised`` makes its intervals a thousand times as fast.
+    Args are the fields of `Metric`.
     """
 
     def registered(function: Function) -> Function:
-        METRICS[name] = Metric(name, title, higher_is_better, kind, function, **facts)
+        METRICS[name] = Metric(name, title, kind, function, vectorised, **facts)
         return function
 
     return registered
 
 
-def from_counts(
-    names: Collection[str],
-    *,
-    curve: tuple[Array, Array] | None = None,
-    outcome: Confusion | None = None,
-    sums: Array | None = None,
-) -> dict[str, Array]:
-    """The vectorised metrics among the names whose counts are given, in the shape of the counts."""
-    given: dict[Kind, tuple[Any, ...]] = {}
-    given |= {"ranking": curve} if curve is not None else {}
-    given |= {"threshold": (outcome,)} if outcome is not None else {}
-    given |= {"probability": (sums,)} if sums is not None else {}
+def from_counts(names: Collection[str], given: Mapping[Kind, tuple[Any, ...]]) -> dict[str, Array]:
+    """The vectorised metrics among the names, in the shape of the counts.
+
+    Args:
+        names: of `METRICS`.
+        given: by kind what ``vectorised`` takes; metrics of a kind that is absent are left out.
+    """
     chosen = [METRICS[name] for name in names]
     return {
         one.name: one.vectorised(*given[one.kind]) for one in chosen if one.vectorised and one.kind in given
@@ -104,18 +88,21 @@ def all_metrics(
 ) -> dict[str, float]:
     """Every metric of `METRICS` by name, or those of ``only``."""
     label, score = checked(label, score)
-    _, fp, tp = counts.curve(label, score)
     names = list(METRICS) if only is None else list(only)
-    outcome = Confusion(*counts.confusion_terms(label, score, threshold).sum(axis=1))
-    sums = counts.probability_terms(label, score).sum(axis=1)
-    values = from_counts(names, curve=(fp, tp), outcome=outcome, sums=sums)
+    counted: dict[Kind, Callable[[], tuple[Any, ...]]] = {
+        "ranking": lambda: counts.curve(label, score)[1:],
+        "threshold": lambda: (Confusion(*counts.confusion_terms(label, score, threshold).sum(axis=1)),),
+        "probability": lambda: (counts.probability_terms(label, score).sum(axis=1),),
+    }
+    kinds = {METRICS[name].kind for name in names if METRICS[name].vectorised}
+    values = from_counts(names, {kind: counted[kind]() for kind in kinds})
     return {
         name: float(values[name]) if name in values else one_value(name, label, score, threshold)
         for name in names
     }
 
 
-def one_value(name: str, label: Array, score: Array, threshold: float) -> float:
+def one_value(name: str, label: NDArray[np.int64], score: Array, threshold: float) -> float:
     """A metric by its own function."""
     one = METRICS[name]
     return float(one.function(label, score, *([threshold] if one.kind == "threshold" else [])))
@@ -136,7 +123,7 @@ def group_metrics() -> list[str]:
     return [name for name, one in METRICS.items() if one.by_group]
 
 
-@metric("auc", "AUC", higher_is_better=True, kind="ranking", vectorised=counts.area_under_roc)
+@metric("auc", "AUC", "ranking", counts.area_under_roc)
 def auc(label: ArrayLike, score: ArrayLike) -> float:
     """Probability that a random fake scores above a random real, ties counting half.
 
@@ -148,14 +135,7 @@ def auc(label: ArrayLike, score: ArrayLike) -> float:
     return _one("auc", label, score)
 
 
-@metric(
-    "partial_auc",
-    "partial AUC (FPR ≤ 10 %)",
-    higher_is_better=True,
-    kind="ranking",
-    vectorised=counts.partial_area_under_roc,
-    by_group=False,
-)
+@metric("partial_auc", "partial AUC (FPR ≤ 10 %)", "ranking", counts.partial_area_under_roc, by_group=False)
 def partial_auc(label: ArrayLike, score: ArrayLike, fpr_max: float = counts.PARTIAL_AUC_FPR) -> float:
     """Area under the ROC curve up to ``fpr_max``, rescaled so that 0.5 is chance and 1 perfect.
 
@@ -170,9 +150,7 @@ def partial_auc(label: ArrayLike, score: ArrayLike, fpr_max: float = counts.PART
     return float(counts.partial_area_under_roc(fp, tp, fpr_max))
 
 
-@metric(
-    "ap", "AP", higher_is_better=True, kind="ranking", vectorised=counts.average_precision, by_group=False
-)
+@metric("ap", "AP", "ranking", counts.average_precision, by_group=False)
 def average_precision(label: ArrayLike, score: ArrayLike) -> float:
     """Mean precision over the recall steps, fakes positive; chance is the share of fakes.
 
@@ -185,7 +163,7 @@ def average_precision(label: ArrayLike, score: ArrayLike) -> float:
     return _one("ap", label, score)
 
 
-@metric("eer", "EER", higher_is_better=False, kind="ranking", vectorised=counts.equal_error_rate)
+@metric("eer", "EER", "ranking", counts.equal_error_rate, higher_is_better=False)
 def equal_error_rate(label: ArrayLike, score: ArrayLike) -> float:
     """Error rate at the threshold where false positives and false negatives are equally frequent.
 
@@ -213,14 +191,11 @@ def tpr_at_fpr(label: ArrayLike, score: ArrayLike, fpr_max: float) -> float:
 
 
 for _percent in (10, 5, 1):
-    metric(
-        f"tpr_at_fpr_{_percent}",
-        f"TPR at FPR {_percent} %",
-        higher_is_better=True,
-        kind="ranking",
-        vectorised=partial(counts.tpr_at_fpr, fpr_max=_percent / 100),
-        by_group=False,
-    )(partial(tpr_at_fpr, fpr_max=_percent / 100))
+    _at = {"fpr_max": _percent / 100}
+    _name, _title = f"tpr_at_fpr_{_percent}", f"TPR at FPR {_percent} %"
+    metric(_name, _title, "ranking", partial(counts.tpr_at_fpr, **_at), by_group=False)(
+        partial(tpr_at_fpr, **_at)
+    )
 
 
 def confusion(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> Confusion:
@@ -236,9 +211,8 @@ def confusion(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> Con
 @metric(
     "accuracy",
     "accuracy",
-    higher_is_better=True,
-    kind="threshold",
-    vectorised=lambda c: ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
+    "threshold",
+    lambda c: ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
     is_share=True,
 )
 def accuracy(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
@@ -250,13 +224,7 @@ def accuracy(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> floa
     return _one("accuracy", label, score, threshold)
 
 
-@metric(
-    "balanced_accuracy",
-    "balanced accuracy",
-    higher_is_better=True,
-    kind="threshold",
-    vectorised=counts.balanced_accuracy,
-)
+@metric("balanced_accuracy", "balanced accuracy", "threshold", counts.balanced_accuracy)
 def balanced_accuracy(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Mean of TPR and 1 - FPR, in [0, 1], 0.5 is chance; NaN if a class is absent.
 
@@ -266,14 +234,7 @@ def balanced_accuracy(label: ArrayLike, score: ArrayLike, threshold: float = 0.5
     return _one("balanced_accuracy", label, score, threshold)
 
 
-@metric(
-    "precision",
-    "precision",
-    higher_is_better=True,
-    kind="threshold",
-    vectorised=lambda c: ratio(c.tp, c.tp + c.fp),
-    by_group=False,
-)
+@metric("precision", "precision", "threshold", lambda c: ratio(c.tp, c.tp + c.fp), by_group=False)
 def precision(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of fakes among the rows called fake, in [0, 1]; NaN if none is called fake.
 
@@ -283,15 +244,7 @@ def precision(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> flo
     return _one("precision", label, score, threshold)
 
 
-@metric(
-    "recall",
-    "recall",
-    higher_is_better=True,
-    kind="threshold",
-    vectorised=lambda c: ratio(c.tp, c.tp + c.fn),
-    rate_of=1,
-    by_group=False,
-)
+@metric("recall", "recall", "threshold", lambda c: ratio(c.tp, c.tp + c.fn), rate_of=1, by_group=False)
 def recall(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of the fakes that are called fake (TPR), in [0, 1]; NaN without fakes.
 
@@ -301,14 +254,7 @@ def recall(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     return _one("recall", label, score, threshold)
 
 
-@metric(
-    "f1",
-    "F1",
-    higher_is_better=True,
-    kind="threshold",
-    vectorised=lambda c: ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn),
-    by_group=False,
-)
+@metric("f1", "F1", "threshold", lambda c: ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn), by_group=False)
 def f1(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Harmonic mean of precision and recall, 2 tp / (2 tp + fp + fn), in [0, 1]; NaN where that is 0 / 0.
 
@@ -318,15 +264,7 @@ def f1(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     return _one("f1", label, score, threshold)
 
 
-@metric(
-    "mcc",
-    "MCC",
-    higher_is_better=True,
-    kind="threshold",
-    vectorised=counts.matthews_correlation,
-    minimum=-1.0,
-    by_group=False,
-)
+@metric("mcc", "MCC", "threshold", counts.matthews_correlation, minimum=-1.0, by_group=False)
 def matthews_correlation(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Correlation of label and decision, in [-1, 1], 0 is chance; NaN if either has one value only.
 
@@ -336,14 +274,7 @@ def matthews_correlation(label: ArrayLike, score: ArrayLike, threshold: float = 
     return _one("mcc", label, score, threshold)
 
 
-@metric(
-    "fpr",
-    "FPR",
-    higher_is_better=False,
-    kind="threshold",
-    vectorised=lambda c: ratio(c.fp, c.fp + c.tn),
-    rate_of=0,
-)
+@metric("fpr", "FPR", "threshold", lambda c: ratio(c.fp, c.fp + c.tn), higher_is_better=False, rate_of=0)
 def false_positive_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of the reals that are called fake, in [0, 1], lower is better; NaN without reals.
 
@@ -353,14 +284,7 @@ def false_positive_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0
     return _one("fpr", label, score, threshold)
 
 
-@metric(
-    "fnr",
-    "FNR",
-    higher_is_better=False,
-    kind="threshold",
-    vectorised=lambda c: ratio(c.fn, c.fn + c.tp),
-    rate_of=1,
-)
+@metric("fnr", "FNR", "threshold", lambda c: ratio(c.fn, c.fn + c.tp), higher_is_better=False, rate_of=1)
 def false_negative_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of the fakes that are called real, in [0, 1], lower is better; NaN without fakes.
 
@@ -370,14 +294,7 @@ def false_negative_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0
     return _one("fnr", label, score, threshold)
 
 
-@metric(
-    "tpr",
-    "TPR",
-    higher_is_better=True,
-    kind="threshold",
-    vectorised=lambda c: ratio(c.tp, c.tp + c.fn),
-    rate_of=1,
-)
+@metric("tpr", "TPR", "threshold", lambda c: ratio(c.tp, c.tp + c.fn), rate_of=1)
 def true_positive_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """`recall` under its other name."""
     return recall(label, score, threshold)
@@ -386,9 +303,9 @@ def true_positive_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.
 @metric(
     "selection_rate",
     "selection rate",
+    "threshold",
+    lambda c: ratio(c.tp + c.fp, c.tp + c.tn + c.fp + c.fn),
     higher_is_better=None,
-    kind="threshold",
-    vectorised=lambda c: ratio(c.tp + c.fp, c.tp + c.tn + c.fp + c.fn),
     is_share=True,
 )
 def selection_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
@@ -400,13 +317,7 @@ def selection_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -
     return _one("selection_rate", label, score, threshold)
 
 
-@metric(
-    "brier",
-    "Brier score",
-    higher_is_better=False,
-    kind="probability",
-    vectorised=lambda sums: ratio(sums[1], sums[0]),
-)
+@metric("brier", "Brier score", "probability", lambda sums: ratio(sums[1], sums[0]), higher_is_better=False)
 def brier_score(label: ArrayLike, score: ArrayLike) -> float:
     """Mean squared distance of score and label, in [0, 1], lower is better; NaN without rows.
 
@@ -419,9 +330,9 @@ def brier_score(label: ArrayLike, score: ArrayLike) -> float:
 @metric(
     "log_loss",
     "log loss",
+    "probability",
+    lambda sums: ratio(sums[2], sums[0]),
     higher_is_better=False,
-    kind="probability",
-    vectorised=lambda sums: ratio(sums[2], sums[0]),
     maximum=float("inf"),
     by_group=False,
 )
@@ -436,13 +347,13 @@ def log_loss(label: ArrayLike, score: ArrayLike) -> float:
     return _one("log_loss", label, score)
 
 
+# |sum of (label - score)| in a bin = its size x the distance between its mean label and mean score
 @metric(
     "ece",
     "ECE",
+    "probability",
+    lambda sums: ratio(np.abs(sums[3:]).sum(axis=0), sums[0]),
     higher_is_better=False,
-    kind="probability",
-    # |sum of (label - score)| in a bin = its size x the distance between its mean label and mean score
-    vectorised=lambda sums: ratio(np.abs(sums[3:]).sum(axis=0), sums[0]),
 )
 def expected_calibration_error(label: ArrayLike, score: ArrayLike) -> float:
     """Mean distance between score and share of fakes, over 15 equal bins of the score.

@@ -56,4 +56,4 @@ def rates(counts: np.ndarray) -> dict[str, np.ndarray]:
     0.75
     """
     confusion = Confusion(*np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0))
-    return from_counts(group_metrics(), outcome=confusion)
+    return from_counts(group_metrics(), {"threshold": (confusion,)})
