@@ -169,7 +169,7 @@ def matrix_table(results: Mapping[str, Any]) -> Table:
         f"{name}: {block['reading']}." for name, block in results["datasets"].items() if block.get("reading")
     ]
     which = [f"Rows: {words}." for words in settings["rows"]]
-    return Table("Trained on one dataset, tested on each", head, rows, [*said, note, *which], label="matrix")
+    return Table("Trained on one dataset, tested on each", head, rows, [*said, *which, note], label="matrix")
 
 
 def threshold_table(results: Mapping[str, Any]) -> Table:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.metrics import METRICS
+from unmasked.evaluation.metrics import group_metrics
 from unmasked.fairness.groups import UNKNOWN, ordered
 from unmasked.fairness.result import Audit
 from unmasked.fairness.statistics.comparisons import TESTED
@@ -119,8 +119,8 @@ def _paired_rows(
     label: np.ndarray, groups: np.ndarray, cluster: np.ndarray, scores: Sequence[np.ndarray], metric: str
 ) -> tuple[Decisions, list[str]]:
     """The rows with codes for units and groups, and the groups' names."""
-    if metric not in METRICS:
-        raise InputError(f"metric {metric!r} is not known; choose one of {', '.join(METRICS)}")
+    if metric not in group_metrics():
+        raise InputError(f"metric {metric!r} is not known; choose one of {', '.join(group_metrics())}")
     lengths = {"groups": len(groups), "cluster": len(cluster)}
     lengths |= {name: len(score) for name, score in zip(("score_a", "score_b"), scores, strict=True)}
     for name, length in lengths.items():
