@@ -126,13 +126,10 @@ def abstention(
     enough = min(number for number in sample.clusters_by_class() if number) >= 2
     found: dict[str, Any] = {"band": [band.low, band.high], "rule": band.rule}
     found |= {"fitted_on": band.fitted_on, "note": band.note}
-    # Shares of rows that were there before any decision; of those answered, their number varies as well.
-    shares = {"fpr": "fpr", "fnr": "fnr", "coverage": "accuracy", "risk_all": "accuracy"}
     for name, value in values.items():
         interval = (np.nan, np.nan)
-        if enough and name in shares:
-            size = behind(shares[name], sample)
-            interval = metric_interval(shares[name], float(value), drawn[name], *size)
+        if enough and name in ("fpr", "fnr"):
+            interval = metric_interval(name, float(value), drawn[name], *behind(name, sample))
         elif enough:
             interval = bounded_interval(drawn[name], sample.clusters)
         found |= {name: float(value), f"{name}_ci": list(interval)}

@@ -4,8 +4,8 @@ Whole clusters are drawn with replacement, within strata of the classes they hol
 both), so every resample has both classes. Nothing is sorted again: a resample is a weight for each cluster,
 and its counts are one product of those weights with a table of counts.
 
-Each kind of metric has one interval (`metric_interval`), wherever it is shown: a share of rows Wilson's, on
-the effective number of rows that the resamples' variance implies; every other metric the expanded
+Each kind of metric has one interval (`metric_interval`), wherever it is shown: a share of one class Wilson's,
+on the effective number of rows that the resamples' variance implies; every other metric the expanded
 percentiles of its resamples.
 """
 
@@ -170,8 +170,8 @@ def metric_interval(
     """The interval of a metric, the one that is shown everywhere; NaN with fewer than two clusters.
 
     Args:
-        name: a share of rows (`Metric.is_share`, `Metric.rate_of`) has `wilson_interval`, every other
-            metric `bounded_interval`.
+        name: a share of one class (`Metric.rate_of`) has `wilson_interval`, every other metric
+            `bounded_interval`.
         value: in the sample.
         drawn: (n_boot,) in each resample.
         clusters, rows: see `behind`.
@@ -181,7 +181,7 @@ def metric_interval(
     metric = METRICS[name]
     if clusters < 2 or np.isnan(value):
         return float("nan"), float("nan")
-    if metric.is_share or metric.rate_of is not None:
+    if metric.rate_of is not None:
         if not len(drawn) or np.isnan(drawn).mean() > 0.1:
             return float("nan"), float("nan")
         ends = wilson_interval(value, np.nanvar(drawn), clusters, rows, confidence=confidence)
@@ -306,14 +306,12 @@ def drawn_mean(values: Sequence[Array], seed: int | np.random.Generator) -> Arra
 def behind(name: str, sample: Sample) -> tuple[int, int]:
     """How many clusters and rows a metric rests on.
 
-    Of a rate those of its class; of a share of all rows all; else the clusters of the smaller class, as of
-    60 real and 6 fake videos the 6 decide how sure an AUC is.
+    Of a rate those of its class; else the clusters of the smaller class, as of 60 real and 6 fake videos the
+    6 decide how sure an AUC is.
     """
     metric, per_class = METRICS[name], sample.clusters_by_class()
     if metric.rate_of is not None:
         return per_class[metric.rate_of], int((sample.label == metric.rate_of).sum())
-    if metric.is_share:
-        return sample.clusters, len(sample.label)
     return min((number for number in per_class if number), default=0), len(sample.label)
 
 

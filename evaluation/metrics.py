@@ -42,8 +42,7 @@ class Metric:
     higher_is_better: bool | None = True  # None: neither, as a share of rows called fake is
     minimum: float = 0.0
     maximum: float = 1.0
-    rate_of: int | None = None  # the class that it is a share of: 0 real, 1 fake
-    is_share: bool = False  # a share of all rows; this and a rate have another interval, see `intervals`
+    rate_of: int | None = None  # the class that it is a share of, 0 real or 1 fake; see `intervals`
     by_group: bool = True  # False where groups of another size or mix cannot be compared by it
 
     @property
@@ -191,11 +190,13 @@ def tpr_at_fpr(label: ArrayLike, score: ArrayLike, fpr_max: float) -> float:
 
 
 for _percent in (10, 5, 1):
-    _at = {"fpr_max": _percent / 100}
-    _name, _title = f"tpr_at_fpr_{_percent}", f"TPR at FPR {_percent} %"
-    metric(_name, _title, "ranking", partial(counts.tpr_at_fpr, **_at), by_group=False)(
-        partial(tpr_at_fpr, **_at)
-    )
+    metric(
+        f"tpr_at_fpr_{_percent}",
+        f"TPR at FPR {_percent} %",
+        "ranking",
+        partial(counts.tpr_at_fpr, fpr_max=_percent / 100),
+        by_group=False,
+    )(partial(tpr_at_fpr, fpr_max=_percent / 100))
 
 
 def confusion(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> Confusion:
@@ -213,7 +214,6 @@ def confusion(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> Con
     "accuracy",
     "threshold",
     lambda c: ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
-    is_share=True,
 )
 def accuracy(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of rows called right, in [0, 1]; NaN without rows. Always calling the larger class scores high.
@@ -306,7 +306,6 @@ def true_positive_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.
     "threshold",
     lambda c: ratio(c.tp + c.fp, c.tp + c.tn + c.fp + c.fn),
     higher_is_better=None,
-    is_share=True,
 )
 def selection_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of rows called fake, in [0, 1]; NaN without rows. It follows the share of fakes.
