@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.counts import Array, ratio
-from unmasked.evaluation.intervals import Sample, bounded_interval, resampled_sums
+from unmasked.evaluation.intervals import Sample, behind, bounded_interval, metric_interval, resampled_sums
 from unmasked.evaluation.metrics import checked
 from unmasked.evaluation.thresholds import fit
 
@@ -127,9 +127,11 @@ def abstention(
     found: dict[str, Any] = {"band": [band.low, band.high], "rule": band.rule}
     found |= {"fitted_on": band.fitted_on, "note": band.note}
     for name, value in values.items():
-        per_class = dict(zip(("fpr", "fnr"), sample.clusters_by_class(), strict=True))
-        fewest = per_class.get(name, sample.clusters)
-        interval = bounded_interval(drawn[name], fewest) if enough else (np.nan, np.nan)
+        interval = (np.nan, np.nan)
+        if enough and name in ("fpr", "fnr"):
+            interval = metric_interval(name, float(value), drawn[name], *behind(name, sample))
+        elif enough:
+            interval = bounded_interval(drawn[name], sample.clusters)
         found |= {name: float(value), f"{name}_ci": list(interval)}
     curve, aurc = risk_coverage(sample.label, sample.score, threshold)
     return {**found, "curve": curve, "aurc": aurc}

@@ -17,7 +17,7 @@ from scipy import optimize, special, stats
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation import metrics
-from unmasked.evaluation.counts import CALIBRATION_BINS, Array
+from unmasked.evaluation.counts import CALIBRATION_BINS, Array, calibration_bin
 from unmasked.evaluation.intervals import CONFIDENCE, Sample, intervals
 from unmasked.evaluation.metrics import checked
 
@@ -148,7 +148,7 @@ def reliability(label: ArrayLike, score: ArrayLike) -> dict[str, list[Any]]:
     [0.75]
     """
     label, score = checked(label, score)
-    bin_of = np.minimum((score * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    bin_of = calibration_bin(score)
     n = np.bincount(bin_of, minlength=CALIBRATION_BINS)
     filled = n > 0
     n = n[filled]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Run:
     name: str
     scored: Scored
     rows: pd.DataFrame  # that are evaluated
+    notes: Sequence[str]  # which those are, and what was left out
     threshold: Threshold | None  # as it is stored with the run
     card: Mapping[str, Any]
     config: Mapping[str, Any]
@@ -73,11 +74,12 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         card = card if checkpoint and card.get("sha256") == checkpoint else {}
     is_own = path.is_dir() or bool(card)
     stored = _json(folder / "thresholds.json").get("threshold") if is_own else None
-    rows, _ = evaluated_rows(scored[0].predictions)
+    rows, notes = evaluated_rows(scored[0].predictions)
     return Run(
         name=path.name if path.is_dir() else path.stem,
         scored=scored[0],
         rows=rows,
+        notes=notes,
         threshold=Threshold.from_dict(stored) if stored else None,
         card=card,
         config=_yaml(folder / "config.yaml") if is_own else {},
@@ -290,6 +292,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "selection_rule": run.scored.training.selection_rule,
         "threshold": run.cut.to_dict(),
         "predictions": list(run.scored.files),
+        "rows": list(run.notes),
     }
 
 

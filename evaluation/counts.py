@@ -8,7 +8,6 @@ trailing shape, float64, NaN where undefined.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 PARTIAL_AUC_FPR = 0.10
+# Of the ECE and of every reliability diagram; Guo et al. 2017.
 CALIBRATION_BINS = 15
 
 
@@ -91,45 +91,15 @@ def tpr_at_fpr(fp: Array, tp: Array, fpr_max: float) -> Array:
     return np.where(fp[-1] > 0, ratio(hits, tp[-1]), np.nan)
 
 
-RANKING: dict[str, Callable[[Array, Array], Array]] = {
-    "auc": area_under_roc,
-    "partial_auc": partial_area_under_roc,
-    "ap": average_precision,
-    "eer": equal_error_rate,
-    "tpr_at_fpr_10": lambda fp, tp: tpr_at_fpr(fp, tp, 0.10),
-    "tpr_at_fpr_5": lambda fp, tp: tpr_at_fpr(fp, tp, 0.05),
-    "tpr_at_fpr_1": lambda fp, tp: tpr_at_fpr(fp, tp, 0.01),
-}
-
-
-def _balanced_accuracy(c: Confusion) -> Array:
+def balanced_accuracy(c: Confusion) -> Array:
+    """Mean of the shares of fakes and of reals that are called right."""
     return (ratio(c.tp, c.tp + c.fn) + ratio(c.tn, c.tn + c.fp)) / 2
 
 
-def _mcc(c: Confusion) -> Array:
+def matthews_correlation(c: Confusion) -> Array:
+    """Correlation of label and decision."""
     spread = (c.tp + c.fp) * (c.tp + c.fn) * (c.tn + c.fp) * (c.tn + c.fn)
     return ratio(c.tp * c.tn - c.fp * c.fn, np.sqrt(spread))
-
-
-THRESHOLD: dict[str, Callable[[Confusion], Array]] = {
-    "accuracy": lambda c: ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
-    "balanced_accuracy": _balanced_accuracy,
-    "precision": lambda c: ratio(c.tp, c.tp + c.fp),
-    "recall": lambda c: ratio(c.tp, c.tp + c.fn),
-    "f1": lambda c: ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn),
-    "mcc": _mcc,
-    "fpr": lambda c: ratio(c.fp, c.fp + c.tn),
-    "fnr": lambda c: ratio(c.fn, c.fn + c.tp),
-    "tpr": lambda c: ratio(c.tp, c.tp + c.fn),
-}
-
-# Probability metrics read the sums, over rows, of the columns that `probability_terms` gives.
-PROBABILITY: dict[str, Callable[[Array], Array]] = {
-    "brier": lambda sums: ratio(sums[1], sums[0]),
-    "log_loss": lambda sums: ratio(sums[2], sums[0]),
-    # |sum of (label - score)| in a bin = its size x the distance between its mean label and mean score
-    "ece": lambda sums: ratio(np.abs(sums[3:]).sum(axis=0), sums[0]),
-}
 
 
 def levels_of(score: Array) -> tuple[Array, NDArray[np.int64]]:
@@ -152,7 +122,7 @@ def cumulated(counts: Array) -> Array:
     return np.concatenate([np.zeros((1, *counts.shape[1:])), np.cumsum(counts, axis=0)])
 
 
-def confusion_terms(label: NDArray[np.int64], score: Array, threshold: float) -> Array:
+def confusion_terms(label: NDArray[np.int64], score: Array, threshold: float | Array) -> Array:
     """One row for each of `Confusion`'s outcomes, (4, N), 1 where the sample has it."""
     flagged, fake = score > threshold, label == 1
     outcomes = (~fake & ~flagged, ~fake & flagged, fake & ~flagged, fake & flagged)
@@ -166,6 +136,10 @@ def probability_terms(label: NDArray[np.int64], score: Array) -> Array:
     terms[1] = (score - label) ** 2
     smallest = np.finfo(np.float64).eps  # keeps a confident mistake finite, as scikit-learn does
     terms[2] = -np.log(np.clip(np.where(label == 1, score, 1 - score), smallest, 1.0))
-    bin_of = np.minimum((score * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    terms[3 + bin_of, np.arange(len(score))] = label - score
+    terms[3 + calibration_bin(score), np.arange(len(score))] = label - score
     return terms
+
+
+def calibration_bin(score: Array) -> NDArray[np.int64]:
+    """(N,) which of the equal bins of [0, 1] a score is in; the last one holds 1 as well."""
+    return np.minimum((score * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)

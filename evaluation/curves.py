@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, ratio
-from unmasked.evaluation.intervals import Sample, intervals_of, resampled_sums
+from unmasked.evaluation.intervals import Sample, bounded_interval, resampled_sums
 from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.predictions import evaluated_rows, validated
@@ -73,7 +73,10 @@ def roc_band(
             for x, y in zip(drawn_fp.T, drawn_tp.T, strict=True)
         ]
     )
-    limits = [intervals_of(sample, {"tpr": at})["tpr"] for at in drawn.T]
+    # No rate of one threshold: in each resample another one has that FPR.
+    few = min(sample.clusters_by_class()) < 2
+    nothing = float("nan"), float("nan")
+    limits = [nothing if few else bounded_interval(at, sample.clusters_by_class()[1]) for at in drawn.T]
     limits[-1] = (1.0, 1.0)  # all are called fake, whoever is drawn
     estimate = np.interp(BAND_FPR, fp[kept] / fp[-1], tp[kept] / tp[-1])
     return {

@@ -3,28 +3,35 @@
 Whole clusters are drawn with replacement, within strata of the classes they hold (real only, fake only,
 both), so every resample has both classes. Nothing is sorted again: a resample is a weight for each cluster,
 and its counts are one product of those weights with a table of counts.
+
+Each kind of metric has one interval (`metric_interval`), wherever it is shown: a share of one class Wilson's,
+on the effective number of rows that the resamples' variance implies; every other metric the expanded
+percentiles of its resamples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse, stats
+from scipy import sparse, special
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, Confusion
-from unmasked.evaluation.metrics import METRICS, checked
+from unmasked.evaluation.metrics import METRICS, Kind, all_metrics, checked, from_counts, one_value
 
 CONFIDENCE = 0.95
 # Curves of resamples keep at most so many distinct scores, at quantiles of each class. Scores within a step
 # count as tied, which moves an AUC by about 1e-6, AP and EER by 1e-4, a TPR at a low FPR by 1e-3 at most;
 # estimates themselves are never rounded.
 MAX_LEVELS = 4096
-# The class whose rows a rate is a share of.
-RATE_OF = {"fpr": 0, "fnr": 1, "tpr": 1, "recall": 1}
+# How many effective errors the prior of `wilson_interval` is worth.
+PRIOR_EVENTS = 2.0
+# From so many clusters on, those of one row are drawn by kind: see `_merged`.
+MANY_CLUSTERS = 50_000
 # Numbers in the largest array of a block of resamples: 16 MB.
 BLOCK_SIZE = 1 << 21
 
@@ -60,9 +67,9 @@ def resample(
     *,
     n_boot: int = 2000,
     seed: int | np.random.Generator = 0,
-    only: Collection[str] = tuple(METRICS),
+    only: Collection[str] | None = None,
 ) -> dict[str, Array]:
-    """Each metric of ``only`` in each of ``n_boot`` resamples of the clusters, (n_boot,).
+    """Each metric of ``only`` (None: all) in each of ``n_boot`` resamples of the clusters, (n_boot,).
 
     The same seed gives the same resamples, whatever is asked of them. Metrics are those of
     `unmasked.evaluation.metrics.METRICS`; NaN in resamples where one is undefined.
@@ -76,7 +83,7 @@ def resample_together(
     *,
     n_boot: int = 2000,
     seed: int | np.random.Generator = 0,
-    only: Collection[str] = tuple(METRICS),
+    only: Collection[str] | None = None,
 ) -> list[dict[str, Array]]:
     """`resample` for samples that share clusters: in each resample they are of the same clusters.
 
@@ -86,11 +93,13 @@ def resample_together(
         thresholds: one for each sample.
         n_boot, seed, only: see `resample`.
     """
-    tables = [_Tables.of(sample, cut, only) for sample, cut in zip(samples, thresholds, strict=True)]
+    only = list(METRICS) if only is None else list(only)
+    merged = _merged(samples, thresholds, only)
+    tables = [_Tables.of(sample, cut, only, merged) for sample, cut in zip(samples, thresholds, strict=True)]
     results = [{name: np.empty(n_boot) for name in only} for _ in samples]
     block = max(1, BLOCK_SIZE // max(1, *(table.widest for table in tables)))
     done = 0
-    for weights in _weights(samples, n_boot, block, seed):
+    for weights in _weights(samples, n_boot, block, seed, merged):
         rows = slice(done, done + weights.shape[1])
         for table, result in zip(tables, results, strict=True):
             values = table.metrics(weights)
@@ -100,14 +109,30 @@ def resample_together(
     return results
 
 
+def weighted_metrics(
+    sample: Sample, weights: Array, threshold: float = 0.5, only: Collection[str] | None = None
+) -> dict[str, Array]:
+    """Each metric of ``only`` (None: all) of the sample with its clusters counted ``weights`` (C, R) times.
+
+    Returns:
+        By name (R,), exact to the levels of `MAX_LEVELS`.
+    """
+    return _Tables.of(sample, threshold, list(METRICS) if only is None else list(only)).metrics(weights)
+
+
 def resampled_sums(
-    sample: Sample, terms: Array, *, n_boot: int = 2000, seed: int | np.random.Generator = 0
+    sample: Sample,
+    terms: Array | sparse.csr_array,
+    *,
+    n_boot: int = 2000,
+    seed: int | np.random.Generator = 0,
 ) -> Array:
     """Sums of each of the terms (K, N) over the rows of each resample of `resample`, (K, n_boot)."""
-    table = _sum_table(sample, terms)
-    block = max(1, BLOCK_SIZE // max(1, sample.clusters))
-    parts = [table @ weights for weights in _weights([sample], n_boot, block, seed)]
-    return np.concatenate([np.empty((len(terms), 0)), *parts], axis=1)
+    table, merged = _sum_table(sample, terms), _merged([sample], [], [])
+    table = table if merged is None else (table @ merged.table).tocsr()
+    block = max(1, BLOCK_SIZE // max(1, table.shape[1]))
+    parts = [table @ weights for weights in _weights([sample], n_boot, block, seed, merged)]
+    return np.concatenate([np.empty((table.shape[0], 0)), *parts], axis=1)
 
 
 def intervals(
@@ -116,36 +141,118 @@ def intervals(
     *,
     n_boot: int = 2000,
     seed: int | np.random.Generator = 0,
-    only: Collection[str] = tuple(METRICS),
+    only: Collection[str] | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of each metric of ``only``; see `resample` and `intervals_of`."""
-    return intervals_of(sample, resample(sample, threshold, n_boot=n_boot, seed=seed, only=only))
+    """The 95 % interval of each metric of ``only`` (None: all); see `resample` and `intervals_of`."""
+    drawn = resample(sample, threshold, n_boot=n_boot, seed=seed, only=only)
+    return intervals_of(sample, all_metrics(sample.label, sample.score, threshold, only), drawn)
 
 
-def intervals_of(sample: Sample, resamples: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
-    """Percentile intervals from the resamples of a sample, widened for few clusters (`percentile_interval`).
+def intervals_of(
+    sample: Sample, values: Mapping[str, float], resamples: Mapping[str, Array]
+) -> dict[str, tuple[float, float]]:
+    """The interval of each metric of ``resamples`` whose value in the sample is given: `metric_interval`.
 
-    NaN where a class that is present has fewer than two clusters, or where more than a tenth of the
-    resamples are undefined. Where every resample sits on the metric's limit (no error was made), the
-    bootstrap would claim certainty: the other end is then the bound for that many clusters without an
-    error, 0.025^(1/n) from the opposite limit (Clopper and Pearson 1934). There n counts the clusters of
-    the class that the rate is of, else of the smaller class: for an AUC of 1, n pairs of clusters are all
-    in order with a probability of AUC^n at most.
+    NaN where a class that is present has fewer than two clusters.
     """
     present = [number for number in sample.clusters_by_class() if number]
     if not present or min(present) < 2:
         return {name: (float("nan"), float("nan")) for name in resamples}
-    result = {}
-    for name, values in resamples.items():
-        metric, n = METRICS[name], clusters_behind(name, sample)
-        result[name] = bounded_interval(values, n, metric.minimum, metric.maximum)
-    return result
+    return {
+        name: metric_interval(name, values[name], drawn, *behind(name, sample))
+        for name, drawn in resamples.items()
+    }
+
+
+def metric_interval(
+    name: str, value: float, drawn: Array, clusters: int, rows: int, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """The interval of a metric, the one that is shown everywhere; NaN with fewer than two clusters.
+
+    Args:
+        name: a share of one class (`Metric.rate_of`) has `wilson_interval`, every other metric
+            `bounded_interval`.
+        value: in the sample.
+        drawn: (n_boot,) in each resample.
+        clusters, rows: see `behind`.
+        confidence: at another than 95 % the ends of `bounded_interval` are as much further or nearer as
+            Student's quantile is: far out, a few resamples would decide.
+    """
+    metric = METRICS[name]
+    if clusters < 2 or np.isnan(value):
+        return float("nan"), float("nan")
+    if metric.rate_of is not None:
+        if not len(drawn) or np.isnan(drawn).mean() > 0.1:
+            return float("nan"), float("nan")
+        ends = wilson_interval(value, np.nanvar(drawn), clusters, rows, confidence=confidence)
+        return float(ends[0]), float(ends[1])
+    low, high = bounded_interval(drawn, clusters, metric.minimum, metric.maximum)
+    if confidence != CONFIDENCE:
+        levels = (1 + np.array([confidence, CONFIDENCE])) / 2
+        wanted, usual = special.stdtrit(clusters - 1, levels)
+        low, high = (value + (end - value) * float(wanted / usual) for end in (low, high))
+        low, high = max(metric.minimum, low), min(metric.maximum, high)
+    return low, high
+
+
+def wilson_interval(
+    value: ArrayLike,
+    variance: ArrayLike,
+    clusters: ArrayLike,
+    rows: ArrayLike,
+    *,
+    confidence: float | Array = CONFIDENCE,
+) -> tuple[Array, Array]:
+    """Wilson's interval on the effective number of rows that a cluster bootstrap's variance implies.
+
+    A percentile interval of a rate that is 0 or 1 in the sample has width 0, as if a dozen videos could
+    prove perfection. Here the design effect, rows / n_eff with n_eff = value (1 - value) / variance, is
+    estimated with `PRIOR_EVENTS` events worth of the belief that the rows of a cluster are copies: without
+    a single error it is the number of rows in a cluster, so that clusters are what counts, and with many it
+    is what the data say. Student's t with clusters - 1 degrees of freedom stands for the normal quantile.
+    Without an error, or without a right answer, the far end is the exact bound for so many clusters
+    (Clopper and Pearson 1934), as in `bounded_interval`.
+
+    Args:
+        value: a share of rows, in [0, 1]; this and the others may be arrays of one shape.
+        variance: of the share over resamples of whole clusters.
+        clusters, rows: how many the share is of.
+        confidence: how often the interval is to hold the truth.
+
+    Returns:
+        Lower and upper limit in [0, 1]; NaN where value is, or with fewer than two clusters.
+    """
+    value, variance, clusters, rows = (
+        np.asarray(item, dtype=np.float64) for item in (value, variance, clusters, rows)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = value * (1 - value)
+        # A bootstrap over m clusters has (m - 1) / m of the variance.
+        effective = np.clip(spread / (variance * clusters / (clusters - 1)), 0, rows)
+        effective = np.where(spread > 0, effective, rows)
+        events = np.minimum(value, 1 - value) * effective
+        design = (events * rows / effective + PRIOR_EVENTS * rows / clusters) / (events + PRIOR_EVENTS)
+        effective = rows / design
+        quantile = special.stdtrit(clusters - 1, (1 + np.asarray(confidence)) / 2)
+        squared = quantile**2 / effective
+        centre = (value + squared / 2) / (1 + squared)
+        half = quantile / (1 + squared) * np.sqrt(spread / effective + squared / (4 * effective))
+        low, high = np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+        surest = ((1 - np.asarray(confidence)) / 2) ** (1 / clusters)
+        low, high = np.where(value == 1, surest, low), np.where(value == 0, 1 - surest, high)
+    undefined = np.isnan(value) | (clusters < 2)
+    return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
 
 
 def bounded_interval(
     values: Array, clusters: int, minimum: float = 0.0, maximum: float = 1.0
 ) -> tuple[float, float]:
     """`percentile_interval`, with the bound for no error where all values are equal to a finite limit.
+
+    Where every resample sits on the metric's limit (no error was made), the bootstrap would claim
+    certainty: the other end is then the bound for that many clusters without an error, 0.025^(1/n) from
+    the opposite limit (Clopper and Pearson 1934). Of an AUC n is the smaller class: for an AUC of 1, n pairs
+    of clusters are all in order with a probability of AUC^n at most.
 
     >>> low, high = bounded_interval(np.zeros(100), 12)
     >>> low, round(high, 4)
@@ -196,10 +303,16 @@ def drawn_mean(values: Sequence[Array], seed: int | np.random.Generator) -> Arra
     return np.take_along_axis(table, chosen, axis=0).mean(axis=0)
 
 
-def clusters_behind(name: str, sample: Sample) -> int:
-    """How many clusters a metric rests on: those of the class a rate is of, else of the smaller class."""
-    per_class = sample.clusters_by_class()
-    return per_class[RATE_OF[name]] if name in RATE_OF else min(number for number in per_class if number)
+def behind(name: str, sample: Sample) -> tuple[int, int]:
+    """How many clusters and rows a metric rests on.
+
+    Of a rate those of its class; else the clusters of the smaller class, as of 60 real and 6 fake videos the
+    6 decide how sure an AUC is.
+    """
+    metric, per_class = METRICS[name], sample.clusters_by_class()
+    if metric.rate_of is not None:
+        return per_class[metric.rate_of], int((sample.label == metric.rate_of).sum())
+    return min((number for number in per_class if number), default=0), len(sample.label)
 
 
 def percentile_interval(
@@ -222,26 +335,82 @@ def percentile_interval(
         return float("nan"), float("nan")
     tail = (1 - confidence) / 2
     if clusters is not None and clusters > 1:
-        tail = float(stats.norm.cdf(np.sqrt(clusters / (clusters - 1)) * stats.t.ppf(tail, clusters - 1)))
+        tail = float(special.ndtr(np.sqrt(clusters / (clusters - 1)) * special.stdtrit(clusters - 1, tail)))
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
 
 
+@dataclass(frozen=True)
+class _Merged:
+    """Clusters of one row that are alike, drawn together; each other cluster by itself."""
+
+    table: sparse.csr_array  # (C, D), column d averages the clusters of kind d
+    size: NDArray[np.int64]  # (D,) how many clusters each kind has
+    stratum: NDArray[np.int64]  # (D,)
+
+
+def _merged(samples: Sequence[Sample], thresholds: Sequence[float], only: Sequence[str]) -> _Merged | None:
+    """Kinds of clusters of a table with many single images; None where there are too few to matter.
+
+    Ten images of one class on one step of the score are drawn 0, 1, 2, … times together, not one by one: of
+    a million images some 4,096 kinds are drawn. Of one sample a kind is a class and a step of `_coarse`,
+    whatever is asked and at whatever threshold, so that the same seed gives the same resamples. Of several
+    samples together, steps would be too many, and a kind is what the thresholds say of a cluster; where
+    other metrics are asked for, nothing is merged.
+    """
+    first = samples[0]
+    several = len(samples) > 1
+    if first.clusters < MANY_CLUSTERS or any(METRICS[name].vectorised is None for name in only):
+        return None
+    if several and any(METRICS[name].kind != "threshold" for name in only):
+        return None
+    if any(not np.array_equal(first.cluster, other.cluster) for other in samples[1:]):
+        return None
+    if several:
+        called = [sample.score > cut for sample, cut in zip(samples, thresholds, strict=True)]
+        kind = np.ravel_multi_index(
+            (first.label, *np.array(called, dtype=np.int64)), (2,) * (1 + len(samples))
+        )
+    else:
+        kind = 2 * np.unique(_coarse(first), return_inverse=True)[1] + first.label
+    single = np.bincount(first.cluster, minlength=first.clusters) == 1
+    of_cluster = -1 - np.arange(first.clusters)  # every other cluster is a kind of its own
+    alone = single[first.cluster]
+    of_cluster[first.cluster[alone]] = kind[alone]
+    names, code = np.unique(of_cluster, return_inverse=True)
+    size = np.bincount(code, minlength=len(names))
+    shape = (first.clusters, len(names))
+    table = sparse.coo_array((1 / size[code], (np.arange(first.clusters), code)), shape=shape).tocsr()
+    stratum = np.zeros(len(names), dtype=np.int64)
+    stratum[code] = first.holds(0) + 2 * first.holds(1)
+    return _Merged(table, size, stratum)
+
+
 def _weights(
-    samples: Sequence[Sample], n_boot: int, block: int, seed: int | np.random.Generator
+    samples: Sequence[Sample],
+    n_boot: int,
+    block: int,
+    seed: int | np.random.Generator,
+    merged: _Merged | None = None,
 ) -> Iterator[Array]:
-    """Blocks (C, R) of how often each cluster is drawn in each resample; no block size changes them."""
-    clusters = samples[0].clusters
-    kind = np.zeros(clusters, dtype=np.int64)
+    """Blocks (C, R) of how often each cluster, or kind, is drawn in each resample; no block changes them."""
+    kind = np.zeros(samples[0].clusters, dtype=np.int64)
     for sample in samples:
         kind = 4 * kind + sample.holds(0) + 2 * sample.holds(1)
+    if merged is not None:
+        kind = merged.stratum
     strata = [np.flatnonzero(kind == value) for value in np.unique(kind[kind > 0])]
     generators = np.random.default_rng(seed).spawn(len(strata))
     for start in range(0, n_boot, block):
         size = min(block, n_boot - start)
-        weights = np.zeros((clusters, size))
+        weights = np.zeros((len(kind), size))
         for members, generator in zip(strata, generators, strict=True):
+            if merged is not None:
+                number = merged.size[members]
+                weights[members] = generator.multinomial(number.sum(), number / number.sum(), size=size).T
+                continue
             drawn = generator.integers(0, len(members), size=(size, len(members)))
+            # Resample 1 of 3 drew member 2: cell 2 * 3 + 1 of a table that bincount fills row by row.
             cell = drawn * size + np.arange(size)[:, None]  # (R, members) -> position in (members, R)
             weights[members] = np.bincount(cell.ravel(), minlength=len(members) * size).reshape(-1, size)
         yield weights
@@ -251,38 +420,58 @@ def _weights(
 class _Tables:
     """What is summed over clusters for the metrics that are asked for; nothing else is counted."""
 
-    only: Collection[str]
+    sample: Sample
+    threshold: float
+    only: Sequence[str]
     ranked: sparse.csr_array | None  # (2 T, C)
     outcomes: sparse.csr_array | None  # (4, C)
     terms: sparse.csr_array | None  # (3 + bins, C)
     widest: int
 
     @classmethod
-    def of(cls, sample: Sample, threshold: float, only: Collection[str]) -> _Tables:
-        ranked = outcomes = terms = None
-        if not counts.RANKING.keys().isdisjoint(only):
-            ranked = _level_table(sample)
-        if not counts.THRESHOLD.keys().isdisjoint(only):
+    def of(
+        cls, sample: Sample, threshold: float, only: Sequence[str], merged: _Merged | None = None
+    ) -> _Tables:
+        kinds = {METRICS[name].kind for name in only if METRICS[name].vectorised}
+        ranked = _level_table(sample) if "ranking" in kinds else None
+        outcomes = terms = None
+        if "threshold" in kinds:
             outcomes = _sum_table(sample, counts.confusion_terms(sample.label, sample.score, threshold))
-        if not counts.PROBABILITY.keys().isdisjoint(only):
+        if "probability" in kinds:
             terms = _sum_table(sample, counts.probability_terms(sample.label, sample.score))
-        widest = max(sample.clusters, 0 if ranked is None else ranked.shape[0])
-        return cls(only, ranked, outcomes, terms, widest)
+        if merged is not None:
+            ranked, outcomes, terms = (
+                None if table is None else (table @ merged.table).tocsr()
+                for table in (ranked, outcomes, terms)
+            )
+        columns = sample.clusters if merged is None else len(merged.size)
+        widest = max(columns, 0 if ranked is None else ranked.shape[0])
+        return cls(sample, threshold, only, ranked, outcomes, terms, widest)
 
     def metrics(self, weights: Array) -> dict[str, Array]:
         """Metrics of the resamples with these weights (C, R), each (R,)."""
-        values: dict[str, Array] = {}
+        given: dict[Kind, tuple[Any, ...]] = {}
         if self.ranked is not None:
             real, fake = np.split(self.ranked @ weights, 2)  # (2 T, C) @ (C, R) -> two of (T, R)
-            fp, tp = counts.cumulated(real), counts.cumulated(fake)
-            values |= {name: counts.RANKING[name](fp, tp) for name in self.only if name in counts.RANKING}
+            given["ranking"] = counts.cumulated(real), counts.cumulated(fake)
         if self.outcomes is not None:
-            outcome = Confusion(*(self.outcomes @ weights))
-            values |= {name: rate(outcome) for name, rate in counts.THRESHOLD.items()}
+            given["threshold"] = (Confusion(*(self.outcomes @ weights)),)
         if self.terms is not None:
-            sums = self.terms @ weights
-            values |= {name: mean(sums) for name, mean in counts.PROBABILITY.items()}
-        return values
+            given["probability"] = (self.terms @ weights,)
+        values = from_counts(self.only, given)
+        slow = [name for name in self.only if METRICS[name].vectorised is None]
+        return values | {name: self._one_by_one(name, weights) for name in slow}
+
+    def _one_by_one(self, name: str, weights: Array) -> Array:
+        """(R,) a metric of the rows that each resample repeats."""
+        found = np.full(weights.shape[1], np.nan)
+        for number, times in enumerate(weights.T.astype(np.int64)):
+            rows = np.repeat(np.arange(len(self.sample.label)), times[self.sample.cluster])
+            if len(rows):
+                found[number] = one_value(
+                    name, self.sample.label[rows], self.sample.score[rows], self.threshold
+                )
+        return found
 
 
 def _level_table(sample: Sample) -> sparse.csr_array:
@@ -307,11 +496,14 @@ def _coarse(sample: Sample) -> Array:
     return np.searchsorted(np.unique(np.concatenate(edges)), sample.score).astype(np.float64)
 
 
-def _sum_table(sample: Sample, terms: Array) -> sparse.csr_array:
+def _sum_table(sample: Sample, terms: Array | sparse.csr_array) -> sparse.csr_array:
     """(K, N) terms of rows -> (K, C) sums over the rows of each cluster.
 
     Sparse although small: the product with a block of weights then stays in this thread, where BLAS would
     start others for it, and wait for them on a machine that is busy.
     """
+    if sparse.issparse(terms):
+        of_cluster = (np.ones(len(sample.cluster)), (np.arange(len(sample.cluster)), sample.cluster))
+        return (terms @ sparse.coo_array(of_cluster, shape=(len(sample.cluster), sample.clusters))).tocsr()
     sums = [np.bincount(sample.cluster, weights=term, minlength=sample.clusters) for term in terms]
     return sparse.csr_array(np.stack(sums))

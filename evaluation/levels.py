@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation import counts, delong, metrics
+from unmasked.evaluation import delong, metrics
 from unmasked.evaluation.abstention import Band, abstention
 from unmasked.evaluation.calibration import Calibration, calibrated, reliability
 from unmasked.evaluation.counts import Array
@@ -78,7 +78,7 @@ def level_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tupl
     sample, cut = sample_of(rows), applied.operating.value
     draws = resample(sample, cut, n_boot=applied.n_boot, seed=np.random.default_rng(seed))
     values = metrics.all_metrics(sample.label, sample.score, cut)
-    numbers: dict[str, Any] = _interleaved(values, intervals_of(sample, draws))
+    numbers: dict[str, Any] = _interleaved(values, intervals_of(sample, values, draws))
     if delong.is_defined(sample):
         numbers["auc_ci_delong"] = list(delong.interval(sample.label, sample.score))
     outcome = metrics.confusion(sample.label, sample.score, cut)
@@ -174,7 +174,7 @@ def _at_points(
     sample: Sample, points: Mapping[str, Threshold], n_boot: int, seed: list[int]
 ) -> dict[str, dict[str, Any]]:
     """What stored thresholds do here: their facts, and realised rates with intervals."""
-    names, cuts = tuple(counts.THRESHOLD), [point.value for point in points.values()]
+    names, cuts = metrics.threshold_metrics(), [point.value for point in points.values()]
     rng = np.random.default_rng(seed)
     drawn = resample_together([sample] * len(cuts), cuts, n_boot=n_boot, seed=rng, only=names)
     found = {}
@@ -182,7 +182,7 @@ def _at_points(
         values = metrics.at_threshold(sample.label, sample.score, point.value)
         facts = {"value": point.value, "rule": point.rule, "fitted_on": point.fitted_on, "note": point.note}
         promised = {"fitted_fpr": point.fpr, "fitted_tpr": point.tpr}
-        found[name] = {**facts, **promised, **_interleaved(values, intervals_of(sample, draws))}
+        found[name] = {**facts, **promised, **_interleaved(values, intervals_of(sample, values, draws))}
     return found
 
 

@@ -6,9 +6,10 @@ when ``score > threshold``. Results are floats, NaN where undefined (a class tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,64 +17,112 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation import counts
-from unmasked.evaluation.counts import Array, Confusion
+from unmasked.evaluation.counts import Array, Confusion, ratio
 
 Aggregation = Literal["mean", "median", "top_k_mean"]
 TOP_K = 5
 # What belongs to one crop and says nothing about its video.
 CROP_COLUMNS = ("frame", "face", "time_s", "crop", "score")
 
+Kind = Literal["ranking", "threshold", "probability"]
+Function: TypeAlias = Callable[..., float]
+
 
 @dataclass(frozen=True)
 class Metric:
-    """What a reader needs to know to read a value."""
+    """How a metric is computed, read and given an interval; tables, pages and files take it from here."""
 
-    title: str
-    higher_is_better: bool
+    name: str  # in files
+    title: str  # for readers
+    kind: Kind  # reads the order of scores, decisions at a threshold, or scores as probabilities
+    function: Function  # of (label, score), and of the threshold where the kind is that
+    # The same of many resamples at once: of (fp, tp), of a `Confusion`, or of the sums of
+    # `counts.probability_terms`. Without it resamples are computed one by one, a thousand times slower.
+    vectorised: Callable[..., Array] | None = None
+    higher_is_better: bool | None = True  # None: neither, as a share of rows called fake is
     minimum: float = 0.0
     maximum: float = 1.0
+    rate_of: int | None = None  # the class that it is a share of, 0 real or 1 fake; see `intervals`
+    by_group: bool = True  # False where groups of another size or mix cannot be compared by it
+
+    @property
+    def needs(self) -> tuple[int, ...]:
+        """The classes, 0 and 1, that it needs rows of."""
+        return (0, 1) if self.rate_of is None else (self.rate_of,)
 
 
-METRICS: dict[str, Metric] = {
-    "auc": Metric("AUC", True),
-    "partial_auc": Metric("partial AUC (FPR ≤ 10 %)", True),
-    "ap": Metric("AP", True),
-    "eer": Metric("EER", False),
-    "tpr_at_fpr_10": Metric("TPR at FPR 10 %", True),
-    "tpr_at_fpr_5": Metric("TPR at FPR 5 %", True),
-    "tpr_at_fpr_1": Metric("TPR at FPR 1 %", True),
-    "accuracy": Metric("accuracy", True),
-    "balanced_accuracy": Metric("balanced accuracy", True),
-    "precision": Metric("precision", True),
-    "recall": Metric("recall", True),
-    "f1": Metric("F1", True),
-    "mcc": Metric("MCC", True, minimum=-1.0),
-    "fpr": Metric("FPR", False),
-    "fnr": Metric("FNR", False),
-    "tpr": Metric("TPR", True),
-    "brier": Metric("Brier score", False),
-    "log_loss": Metric("log loss", False, maximum=float("inf")),
-    "ece": Metric("ECE", False),
-}
+METRICS: dict[str, Metric] = {}
 
 
-def all_metrics(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> dict[str, float]:
-    """Every metric of `METRICS` by name."""
+def metric(
+    name: str, title: str, kind: Kind, vectorised: Callable[..., Array] | None = None, **facts: Any
+) -> Callable[[Function], Function]:
+    """Registers the function below it in `METRICS`: it then stands in every table, page and file.
+
+    Args are the fields of `Metric`.
+    """
+
+    def registered(function: Function) -> Function:
+        METRICS[name] = Metric(name, title, kind, function, vectorised, **facts)
+        return function
+
+    return registered
+
+
+def from_counts(names: Collection[str], given: Mapping[Kind, tuple[Any, ...]]) -> dict[str, Array]:
+    """The vectorised metrics among the names, in the shape of the counts.
+
+    Args:
+        names: of `METRICS`.
+        given: by kind what ``vectorised`` takes; metrics of a kind that is absent are left out.
+    """
+    chosen = [METRICS[name] for name in names]
+    return {
+        one.name: one.vectorised(*given[one.kind]) for one in chosen if one.vectorised and one.kind in given
+    }
+
+
+def all_metrics(
+    label: ArrayLike, score: ArrayLike, threshold: float = 0.5, only: Collection[str] | None = None
+) -> dict[str, float]:
+    """Every metric of `METRICS` by name, or those of ``only``."""
     label, score = checked(label, score)
-    _, fp, tp = counts.curve(label, score)
-    sums = counts.probability_terms(label, score).sum(axis=1)
-    values = {name: float(function(fp, tp)) for name, function in counts.RANKING.items()}
-    values |= at_threshold(label, score, threshold)
-    values |= {name: float(function(sums)) for name, function in counts.PROBABILITY.items()}
-    return {name: values[name] for name in METRICS}
+    names = list(METRICS) if only is None else list(only)
+    counted: dict[Kind, Callable[[], tuple[Any, ...]]] = {
+        "ranking": lambda: counts.curve(label, score)[1:],
+        "threshold": lambda: (Confusion(*counts.confusion_terms(label, score, threshold).sum(axis=1)),),
+        "probability": lambda: (counts.probability_terms(label, score).sum(axis=1),),
+    }
+    kinds = {METRICS[name].kind for name in names if METRICS[name].vectorised}
+    values = from_counts(names, {kind: counted[kind]() for kind in kinds})
+    return {
+        name: float(values[name]) if name in values else one_value(name, label, score, threshold)
+        for name in names
+    }
+
+
+def one_value(name: str, label: NDArray[np.int64], score: Array, threshold: float) -> float:
+    """A metric by its own function."""
+    one = METRICS[name]
+    return float(one.function(label, score, *([threshold] if one.kind == "threshold" else [])))
 
 
 def at_threshold(label: ArrayLike, score: ArrayLike, threshold: float) -> dict[str, float]:
     """The metrics that depend on a threshold, from accuracy to TPR, by name."""
-    outcome = confusion(label, score, threshold)
-    return {name: float(function(outcome)) for name, function in counts.THRESHOLD.items()}
+    return all_metrics(label, score, threshold, threshold_metrics())
 
 
+def threshold_metrics() -> list[str]:
+    """Names of the metrics that depend on a threshold."""
+    return [name for name, one in METRICS.items() if one.kind == "threshold"]
+
+
+def group_metrics() -> list[str]:
+    """Names of the metrics that groups are compared by."""
+    return [name for name, one in METRICS.items() if one.by_group]
+
+
+@metric("auc", "AUC", "ranking", counts.area_under_roc)
 def auc(label: ArrayLike, score: ArrayLike) -> float:
     """Probability that a random fake scores above a random real, ties counting half.
 
@@ -82,9 +131,10 @@ def auc(label: ArrayLike, score: ArrayLike) -> float:
     >>> auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
     """
-    return _ranked(counts.area_under_roc, label, score)
+    return _one("auc", label, score)
 
 
+@metric("partial_auc", "partial AUC (FPR ≤ 10 %)", "ranking", counts.partial_area_under_roc, by_group=False)
 def partial_auc(label: ArrayLike, score: ArrayLike, fpr_max: float = counts.PARTIAL_AUC_FPR) -> float:
     """Area under the ROC curve up to ``fpr_max``, rescaled so that 0.5 is chance and 1 perfect.
 
@@ -99,6 +149,7 @@ def partial_auc(label: ArrayLike, score: ArrayLike, fpr_max: float = counts.PART
     return float(counts.partial_area_under_roc(fp, tp, fpr_max))
 
 
+@metric("ap", "AP", "ranking", counts.average_precision, by_group=False)
 def average_precision(label: ArrayLike, score: ArrayLike) -> float:
     """Mean precision over the recall steps, fakes positive; chance is the share of fakes.
 
@@ -108,9 +159,10 @@ def average_precision(label: ArrayLike, score: ArrayLike) -> float:
     >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
     """
-    return _ranked(counts.average_precision, label, score)
+    return _one("ap", label, score)
 
 
+@metric("eer", "EER", "ranking", counts.equal_error_rate, higher_is_better=False)
 def equal_error_rate(label: ArrayLike, score: ArrayLike) -> float:
     """Error rate at the threshold where false positives and false negatives are equally frequent.
 
@@ -120,7 +172,7 @@ def equal_error_rate(label: ArrayLike, score: ArrayLike) -> float:
     >>> equal_error_rate([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.5
     """
-    return _ranked(counts.equal_error_rate, label, score)
+    return _one("eer", label, score)
 
 
 def tpr_at_fpr(label: ArrayLike, score: ArrayLike, fpr_max: float) -> float:
@@ -137,6 +189,16 @@ def tpr_at_fpr(label: ArrayLike, score: ArrayLike, fpr_max: float) -> float:
     return float(counts.tpr_at_fpr(fp, tp, fpr_max))
 
 
+for _percent in (10, 5, 1):
+    metric(
+        f"tpr_at_fpr_{_percent}",
+        f"TPR at FPR {_percent} %",
+        "ranking",
+        partial(counts.tpr_at_fpr, fpr_max=_percent / 100),
+        by_group=False,
+    )(partial(tpr_at_fpr, fpr_max=_percent / 100))
+
+
 def confusion(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> Confusion:
     """How many rows fall on each outcome of ``score > threshold``: tn, fp, fn, tp.
 
@@ -147,87 +209,132 @@ def confusion(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> Con
     return Confusion(*counts.confusion_terms(label, score, threshold).sum(axis=1))
 
 
+@metric(
+    "accuracy",
+    "accuracy",
+    "threshold",
+    lambda c: ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
+)
 def accuracy(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of rows called right, in [0, 1]; NaN without rows. Always calling the larger class scores high.
 
     >>> accuracy([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
     """
-    return at_threshold(label, score, threshold)["accuracy"]
+    return _one("accuracy", label, score, threshold)
 
 
+@metric("balanced_accuracy", "balanced accuracy", "threshold", counts.balanced_accuracy)
 def balanced_accuracy(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Mean of TPR and 1 - FPR, in [0, 1], 0.5 is chance; NaN if a class is absent.
 
     >>> balanced_accuracy([0, 0, 0, 1], [0.1, 0.4, 0.35, 0.2])
     0.5
     """
-    return at_threshold(label, score, threshold)["balanced_accuracy"]
+    return _one("balanced_accuracy", label, score, threshold)
 
 
+@metric("precision", "precision", "threshold", lambda c: ratio(c.tp, c.tp + c.fp), by_group=False)
 def precision(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of fakes among the rows called fake, in [0, 1]; NaN if none is called fake.
 
     >>> precision([0, 0, 1, 1], [0.1, 0.6, 0.35, 0.8])
     0.5
     """
-    return at_threshold(label, score, threshold)["precision"]
+    return _one("precision", label, score, threshold)
 
 
+@metric("recall", "recall", "threshold", lambda c: ratio(c.tp, c.tp + c.fn), rate_of=1, by_group=False)
 def recall(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of the fakes that are called fake (TPR), in [0, 1]; NaN without fakes.
 
     >>> recall([0, 0, 1, 1], [0.1, 0.6, 0.35, 0.8])
     0.5
     """
-    return at_threshold(label, score, threshold)["recall"]
+    return _one("recall", label, score, threshold)
 
 
+@metric("f1", "F1", "threshold", lambda c: ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn), by_group=False)
 def f1(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Harmonic mean of precision and recall, 2 tp / (2 tp + fp + fn), in [0, 1]; NaN where that is 0 / 0.
 
     >>> f1([0, 0, 1, 1], [0.1, 0.6, 0.35, 0.8])
     0.5
     """
-    return at_threshold(label, score, threshold)["f1"]
+    return _one("f1", label, score, threshold)
 
 
+@metric("mcc", "MCC", "threshold", counts.matthews_correlation, minimum=-1.0, by_group=False)
 def matthews_correlation(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Correlation of label and decision, in [-1, 1], 0 is chance; NaN if either has one value only.
 
     >>> matthews_correlation([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.8])
     1.0
     """
-    return at_threshold(label, score, threshold)["mcc"]
+    return _one("mcc", label, score, threshold)
 
 
+@metric("fpr", "FPR", "threshold", lambda c: ratio(c.fp, c.fp + c.tn), higher_is_better=False, rate_of=0)
 def false_positive_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of the reals that are called fake, in [0, 1], lower is better; NaN without reals.
 
     >>> false_positive_rate([0, 0, 1, 1], [0.1, 0.6, 0.35, 0.8])
     0.5
     """
-    return at_threshold(label, score, threshold)["fpr"]
+    return _one("fpr", label, score, threshold)
 
 
+@metric("fnr", "FNR", "threshold", lambda c: ratio(c.fn, c.fn + c.tp), higher_is_better=False, rate_of=1)
 def false_negative_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of the fakes that are called real, in [0, 1], lower is better; NaN without fakes.
 
     >>> false_negative_rate([0, 0, 1, 1], [0.1, 0.6, 0.35, 0.8])
     0.5
     """
-    return at_threshold(label, score, threshold)["fnr"]
+    return _one("fnr", label, score, threshold)
 
 
+@metric("tpr", "TPR", "threshold", lambda c: ratio(c.tp, c.tp + c.fn), rate_of=1)
+def true_positive_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
+    """`recall` under its other name."""
+    return recall(label, score, threshold)
+
+
+@metric(
+    "selection_rate",
+    "selection rate",
+    "threshold",
+    lambda c: ratio(c.tp + c.fp, c.tp + c.tn + c.fp + c.fn),
+    higher_is_better=None,
+)
+def selection_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
+    """Share of rows called fake, in [0, 1]; NaN without rows. It follows the share of fakes.
+
+    >>> selection_rate([0, 0, 1, 1], [0.1, 0.6, 0.35, 0.8])
+    0.5
+    """
+    return _one("selection_rate", label, score, threshold)
+
+
+@metric("brier", "Brier score", "probability", lambda sums: ratio(sums[1], sums[0]), higher_is_better=False)
 def brier_score(label: ArrayLike, score: ArrayLike) -> float:
     """Mean squared distance of score and label, in [0, 1], lower is better; NaN without rows.
 
     >>> brier_score([0, 1], [0.5, 0.5])
     0.25
     """
-    return _summed("brier", label, score)
+    return _one("brier", label, score)
 
 
+@metric(
+    "log_loss",
+    "log loss",
+    "probability",
+    lambda sums: ratio(sums[2], sums[0]),
+    higher_is_better=False,
+    maximum=float("inf"),
+    by_group=False,
+)
 def log_loss(label: ArrayLike, score: ArrayLike) -> float:
     """Mean of -log(probability given to the true class), nats, lower is better; NaN without rows.
 
@@ -236,9 +343,17 @@ def log_loss(label: ArrayLike, score: ArrayLike) -> float:
     >>> round(log_loss([0, 1], [0.5, 0.5]), 4)
     0.6931
     """
-    return _summed("log_loss", label, score)
+    return _one("log_loss", label, score)
 
 
+# |sum of (label - score)| in a bin = its size x the distance between its mean label and mean score
+@metric(
+    "ece",
+    "ECE",
+    "probability",
+    lambda sums: ratio(np.abs(sums[3:]).sum(axis=0), sums[0]),
+    higher_is_better=False,
+)
 def expected_calibration_error(label: ArrayLike, score: ArrayLike) -> float:
     """Mean distance between score and share of fakes, over 15 equal bins of the score.
 
@@ -248,7 +363,7 @@ def expected_calibration_error(label: ArrayLike, score: ArrayLike) -> float:
     >>> expected_calibration_error([0, 1, 1, 1], [0.75, 0.75, 0.75, 0.75])
     0.0
     """
-    return _summed("ece", label, score)
+    return _one("ece", label, score)
 
 
 def bench_equal_error_rate(label: ArrayLike, score: ArrayLike) -> float:
@@ -312,13 +427,30 @@ def video_scores(predictions: pd.DataFrame, how: Aggregation = "mean", top_k: in
     else:
         score = grouped["score"].agg(how)
     videos = grouped[others].first()
-    # A rounded mean of equal scores is not that score, and which side it falls on depends on their number:
-    # a detector that always says the same would rank videos by their length.
-    videos["score"] = score.clip(grouped["score"].min(), grouped["score"].max())
+    videos["score"] = mean_without_rounding_error(score, grouped["score"].min(), grouped["score"].max())
     videos["frames"] = grouped.size()
     first = ["dataset", "video", "label", "score", "frames"]
     videos = videos.reset_index()
     return videos[first + [name for name in videos if name not in first]]
+
+
+def mean_without_rounding_error(mean: pd.Series, lowest: pd.Series, highest: pd.Series) -> pd.Series:
+    """Means of scores to twelve significant digits, so that means that are equal are equal numbers.
+
+    0.1, 0.2, 0.3 add up to 0.6000000000000001 and 0.2, 0.2, 0.2 to that as well or to 0.6, by the order and
+    number of the terms: a detector that always says the same would rank videos by their length.
+
+    Args:
+        mean: of any scores in [0, 1].
+        lowest, highest: of the same scores; where they are equal they are the mean.
+    """
+    value = mean.to_numpy(dtype=np.float64)
+    # 0.123 has its first digit at 10^-1. Up to 10^22 a power of ten is exact, and so is what follows.
+    exponent = np.floor(np.log10(np.maximum(value, 1e-10)))
+    scale = 10.0 ** (11 - exponent)
+    # Below it there is too little for rounding errors to matter, and an order to keep.
+    rounded = np.where(value < 1e-10, value, np.round(value * scale) / scale)
+    return mean.where(lowest == highest, rounded).where(lowest < highest, lowest)
 
 
 def checked(label: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.int64], Array]:
@@ -338,12 +470,6 @@ def checked(label: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.int64], Arra
     return raw.astype(np.int64), score
 
 
-def _ranked(function: Any, label: ArrayLike, score: ArrayLike) -> float:
-    label, score = checked(label, score)
-    _, fp, tp = counts.curve(label, score)
-    return float(function(fp, tp))
-
-
-def _summed(name: str, label: ArrayLike, score: ArrayLike) -> float:
-    label, score = checked(label, score)
-    return float(counts.PROBABILITY[name](counts.probability_terms(label, score).sum(axis=1)))
+def _one(name: str, label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
+    """A metric from its vectorised form."""
+    return all_metrics(label, score, threshold, (name,))[name]

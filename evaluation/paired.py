@@ -18,7 +18,7 @@ from unmasked.evaluation import metrics
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import (
     Sample,
-    clusters_behind,
+    behind,
     difference_interval,
     drawn_mean,
     intervals_of,
@@ -39,7 +39,7 @@ def paired_difference(
     thresholds: tuple[float, float] = (0.5, 0.5),
     level: Level = "video",
     aggregation: Aggregation = "mean",
-    only: Collection[str] = tuple(METRICS),
+    only: Collection[str] | None = None,
     n_boot: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -59,12 +59,13 @@ def paired_difference(
         thresholds: the operating points of a and b.
         level: whether a row is a ``video`` or a ``frame``.
         aggregation: how frame scores become a video score.
-        only: which of `METRICS`.
+        only: which of `METRICS`; None takes all.
         n_boot, seed: of the resampling.
 
     Raises:
         InputError: there is no shared video where they should be the same, or a video has two labels.
     """
+    only = list(METRICS) if only is None else only
     runs = [_tables(predictions_a), _tables(predictions_b)]
     left_out = ""
     if same_videos:
@@ -105,7 +106,7 @@ def across_seeds(
     thresholds: Sequence[float] | None = None,
     level: Level = "video",
     aggregation: Aggregation = "mean",
-    only: Collection[str] = tuple(METRICS),
+    only: Collection[str] | None = None,
     n_boot: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -120,6 +121,7 @@ def across_seeds(
         thresholds: the operating point of each; 0.5 if not given.
         level, aggregation, only, n_boot, seed: see `paired_difference`.
     """
+    only = list(METRICS) if only is None else only
     (tables,), left_out = _on_shared_videos([_tables(predictions)])
     scored = [video_scores(table, aggregation) if level == "video" else table for table in tables]
     samples = samples_together(scored)
@@ -224,12 +226,12 @@ def _side(
         for name in drawn[0]
     }
     mean = {name: float(np.mean([value[name] for value in values])) for name in drawn[0]}
-    return {"sample": samples[0], "value": mean, "draws": draws, "ci": intervals_of(samples[0], draws)}
+    return {"sample": samples[0], "value": mean, "draws": draws, "ci": intervals_of(samples[0], mean, draws)}
 
 
 def _difference(sides: Sequence[dict[str, Any]], name: str, identical: bool) -> dict[str, Any]:
     a, b = sides
-    fewest = min(clusters_behind(name, side["sample"]) for side in sides)
+    fewest = min(behind(name, side["sample"])[0] for side in sides)
     draws = a["draws"][name], b["draws"][name]
     interval = (0.0, 0.0)
     if not identical or np.isnan(a["ci"][name]).any():

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable
 from unmasked.datasets.transforms import normalised
-from unmasked.evaluation.perturbing.work import Perturbed, Unit, batches, planned
+from unmasked.evaluation.perturbing.units import Perturbed, Unit
+from unmasked.evaluation.perturbing.work import batches, planned
 from unmasked.evaluation.predictions import PREDICTIONS
 
 Detector = Callable[[Tensor], Tensor]

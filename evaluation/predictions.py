@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import Column, Schema, column_names, read_frame
@@ -109,31 +110,72 @@ def validated(table: pd.DataFrame, origin: str = "") -> pd.DataFrame:
     return predictions
 
 
-def evaluated_rows(predictions: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The rows that an evaluation is about, and in words what was left out.
+def evaluated_rows(predictions: pd.DataFrame, *, perturbed: bool = False) -> tuple[pd.DataFrame, list[str]]:
+    """The rows that every number is of, and in words what was left out and why.
 
-    Where any row is marked ``test``, rows of other splits are left out: they belong to training and to
-    fitting thresholds. Rows without a split count as test. Perturbed rows answer another question.
+    Of each dataset the test split where it has one, else its rows without a split. Rows of other splits
+    belong to training and to fitting thresholds: a dataset that has no others is not evaluated. Perturbed
+    rows answer another question.
+
+    Args:
+        predictions: a predictions table.
+        perturbed: keep the perturbed rows as well, chosen by the split as the others are.
+
+    Raises:
+        InputError: nothing is left; it says what was found.
     """
     notes = _notes(predictions)
-    if (perturbed := is_perturbed(predictions)).any():
-        predictions = predictions[~perturbed]
-        notes.append(f"{int(perturbed.sum())} rows of perturbed crops are left out")
-        if predictions.empty:
-            raise InputError(
-                "every prediction is of a perturbed crop; give the scores of the untouched crops as well"
-            )
-    split = predictions["split"] if "split" in predictions else pd.Series(pd.NA, index=predictions.index)
-    marked = sorted(split.dropna().unique())
-    if not marked:
-        notes.append("no row has a split: all rows are evaluated")
-    elif "test" not in marked:
-        notes.append(f"no row is of the test split: all rows ({', '.join(marked)}) are evaluated")
-    else:
-        kept = (split == "test") | split.isna()
-        notes.append(f"rows of the test split are evaluated ({int(kept.sum())} of {len(predictions)})")
-        predictions = predictions[kept]
-    return predictions.reset_index(drop=True), notes
+    moved = is_perturbed(predictions).to_numpy()
+    if moved.all() and len(predictions):
+        raise InputError(
+            "every prediction is of a perturbed crop; give the scores of the untouched crops as well"
+        )
+    if moved.any() and not perturbed:
+        notes.append(f"{int(moved.sum())} rows of perturbed crops are left out")
+    kept, said = _of_test_split(predictions, ~moved)
+    if not (kept & ~moved).any():
+        raise InputError(
+            f"no row is of the test split or without a split: {'; '.join(said[1:])}. Scores of rows that a "
+            "detector was trained or its threshold was fitted on say nothing of others: predict the test "
+            "split, or leave the column split out where all videos are new to the detector"
+        )
+    kept &= perturbed | ~moved
+    return predictions[kept].reset_index(drop=True), notes + said
+
+
+def _of_test_split(table: pd.DataFrame, clean: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], list[str]]:
+    """(N,) whether the split of a row counts, and in words what was left out of the ``clean`` rows."""
+    if "split" not in table or table["split"].isna().all():
+        return np.ones(len(table), dtype=bool), ["no row has a split: all rows are evaluated"]
+    split = table["split"].astype(object).where(table["split"].notna(), "")
+    dataset, names = pd.factorize(table["dataset"])
+    is_test = (split == "test").to_numpy()
+    # Whether a dataset has a test split, said of each of its rows.
+    has_test = (np.bincount(dataset[is_test & clean], minlength=len(names)) > 0)[dataset]
+    kept = np.where(has_test, is_test, (split == "").to_numpy())
+    notes = []
+    for code in np.argsort(names.astype(str)):
+        here = (dataset == code) & clean
+        if not (lost := here & ~kept).any():
+            continue
+        left_out = table[lost].groupby(split[lost], sort=True)["video"].agg(["size", "nunique"])
+        counted = ", ".join(
+            f"{row['nunique']} videos ({row['size']} rows) {f'of {name}' if name else 'without a split'}"
+            for name, row in left_out.iterrows()
+        )
+        held = here & kept
+        videos = table.loc[held, "video"].nunique()
+        which = "of the test split" if is_test[held].any() else "without a split"
+        notes.append(
+            f"{names[code]}: its {videos} videos {which} are evaluated; left out: {counted}"
+            if held.any()
+            else f"{names[code]} is not evaluated: it has only {counted}"
+        )
+    count = f"({int((kept & clean).sum())} of {int(clean.sum())})"
+    rule = f"rows of the test split are evaluated {count}"
+    if not is_test[kept & clean].all():
+        rule = f"where a dataset has a test split its rows are evaluated, else its rows without one {count}"
+    return kept, [rule, *notes]
 
 
 def _check_columns(names: Iterable[Any], where: str) -> None:

@@ -97,7 +97,8 @@ def run_protocols(
 
     Each has protocol, title, detector, train, test, level, auc, auc_ci, gap, gap_ci, gap_is, is_reference
     (the gap is measured from this row), paired, real_videos, fake_videos, selection_rule, predictions
-    (files), and threshold, fpr, fpr_ci, tpr, tpr_ci at the detector's stored threshold (null without one).
+    (files), rows (which count, and what was left out), and threshold, fpr, fpr_ci, tpr, tpr_ci at the
+    detector's stored threshold (null without one).
 
     Args:
         scored: the detectors.
@@ -151,7 +152,7 @@ class _Asked:
     ) -> None:
         self.protocol, self.detector, self.training = protocol, detector, detector.training
         self.threshold, self.n_boot, self.seed = threshold, n_boot, seed
-        kept, _ = evaluated_rows(detector.predictions)
+        kept, self.notes = evaluated_rows(detector.predictions)
         if protocol.methods and "method" in kept:
             kept = kept[(kept["label"] == 0) | kept["method"].isin(protocol.methods)]
         found = sorted(kept["dataset"].unique(), key=lambda name: (name not in self.training.datasets, name))
@@ -264,6 +265,7 @@ class _Asked:
             **rates_ci,
             "selection_rule": self.training.selection_rule,
             "predictions": list(self.detector.files),
+            "rows": self.notes,
         }
 
     def _compared(
@@ -297,12 +299,12 @@ class _Asked:
         cut = (self.threshold or HALF).value
         seed = np.random.default_rng([self.seed, zlib.crc32(str(rows["dataset"].iloc[0]).encode())])
         draws = resample(sample, cut, n_boot=self.n_boot, seed=seed, only=("auc", *RATES))
-        rates = metrics.at_threshold(sample.label, sample.score, cut)
+        values = metrics.all_metrics(sample.label, sample.score, cut, ("auc", *RATES))
         return _Measured(
             sample=sample,
-            values={"auc": metrics.auc(sample.label, sample.score), **{key: rates[key] for key in RATES}},
+            values=values,
             draws=draws,
-            ci=intervals_of(sample, draws),
+            ci=intervals_of(sample, values, draws),
             real_videos=int((videos["label"] == 0).sum()),
             fake_videos=int((videos["label"] == 1).sum()),
         )

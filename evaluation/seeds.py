@@ -112,6 +112,7 @@ def _rows(
                 **{key: rate["mean"] for key, rate in rates.items()},
                 **{f"{key}_ci": rate["ci"] for key, rate in rates.items()},
                 "left_out": found["left_out"],
+                "rows": evaluated_rows(first.predictions)[1],
                 "selection_rule": "; ".join(rules),
             }
         )

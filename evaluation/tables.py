@@ -125,7 +125,20 @@ def result_tables(results: Mapping[str, Any]) -> list[Table]:
     tables += protocol_tables(rows)
     if results.get("robustness"):
         tables.append(robustness_table(results["robustness"]))
+    tables.append(metrics_table(results))
     return [table for table in tables if table.rows]
+
+
+def metrics_table(results: Mapping[str, Any]) -> Table:
+    """Every metric of every dataset's videos, a row a metric of `METRICS`."""
+    blocks = {row["test"]: results["datasets"][row["test"]]["video"] for row in results["matrix"]}
+    rows = [
+        [one.title, *(with_interval(video[name], video[f"{name}_ci"]) for video in blocks.values())]
+        for name, one in METRICS.items()
+        if all(name in video for video in blocks.values())
+    ]
+    note = "Of videos; those that need a threshold at the one of the first table."
+    return Table("Every metric", ["metric", *blocks], rows, [note], label="metrics")
 
 
 def matrix_table(results: Mapping[str, Any]) -> Table:
@@ -155,7 +168,8 @@ def matrix_table(results: Mapping[str, Any]) -> Table:
     said = [
         f"{name}: {block['reading']}." for name, block in results["datasets"].items() if block.get("reading")
     ]
-    return Table("Trained on one dataset, tested on each", head, rows, [*said, note], label="matrix")
+    which = [f"Rows: {words}." for words in settings["rows"]]
+    return Table("Trained on one dataset, tested on each", head, rows, [*said, *which, note], label="matrix")
 
 
 def threshold_table(results: Mapping[str, Any]) -> Table:
@@ -305,7 +319,8 @@ def _told(side: Mapping[str, Any]) -> str:
     threshold = side["threshold"]
     return (
         f"{side['detector']}, trained on {' + '.join(side['trained_on']) or 'not stated'}, selection: "
-        f"{side['selection_rule']}, FPR and TPR at score > {threshold['value']:.4g} ({_rule(threshold)})"
+        f"{side['selection_rule']}, FPR and TPR at score > {threshold['value']:.4g} ({_rule(threshold)}), "
+        f"rows: {'; '.join(side['rows'])}"
     )
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.fairness.audit import Audit, audit_rows
 from unmasked.fairness.groups import MAX_GROUPS, UNKNOWN, as_columns, ordered
+from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.statistics.comparisons import judged
 from unmasked.fairness.statistics.slices import Rows, Settings
 from unmasked.fairness.verdicts import sentences
@@ -69,6 +69,7 @@ def _subset(rows: Rows, member: np.ndarray) -> Rows:
         cluster=pd.factorize(rows.cluster[member])[0].astype(np.int64),
         video=pd.factorize(rows.video[member])[0].astype(np.int64),
         frames=rows.frames[member],
+        whole=None if rows.whole is None else rows.whole[member],
     )
 
 

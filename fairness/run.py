@@ -13,11 +13,13 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.datasets.tables import write_frame
+from unmasked.evaluation.predictions import evaluated_rows
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import long_tables
-from unmasked.fairness.audit import Audit, audit_rows, operating_point
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
-from unmasked.fairness.selection import Level, of_one, select, unperturbed
+from unmasked.fairness.inputs import operating_point
+from unmasked.fairness.result import Audit, audit_rows
+from unmasked.fairness.selection import Level, of_one, select
 from unmasked.fairness.statistics.slices import Settings
 
 log = logging.getLogger(__name__)
@@ -63,10 +65,10 @@ def audit_predictions(
         level=level,
         **{"min_samples": 1 if selection.single else MIN_SAMPLES} | statistics,
     )
-    origin = _origin(selection.table)
+    origin = _origin(selection.table) | {"rows": selection.notes}
     if isinstance(threshold, Threshold):
         origin |= {"rule": threshold.rule, "fitted_on": threshold.fitted_on}
-    return audit_rows(selection.rows, selection.groups, settings, origin)
+    return audit_rows(selection.rows, selection.groups, settings, origin, selection)
 
 
 def audit_datasets(
@@ -97,9 +99,13 @@ def audit_datasets(
         InputError: an attribute that is no column, or no dataset that can be audited.
     """
     group_columns(predictions, by)  # an attribute that is no column is a mistake, not a gap in one dataset
+    evaluated, notes = evaluated_rows(of_one(predictions, detector=detector))
     audits, skipped = {}, {}
     for dataset in predictions["dataset"].unique():
-        table = unperturbed(of_one(predictions, dataset=dataset, detector=detector))
+        table = evaluated[evaluated["dataset"] == dataset]
+        if table.empty:
+            skipped[str(dataset)] = next(note for note in notes if note.startswith(f"{dataset} is not"))
+            continue
         usable = []
         for name in [by] if isinstance(by, str) else by:
             column = group_columns(table, [name]).iloc[:, 0]

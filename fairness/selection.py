@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
+from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import video_scores
-from unmasked.evaluation.predictions import is_perturbed
-from unmasked.fairness.audit import check_rows
+from unmasked.evaluation.predictions import evaluated_rows
 from unmasked.fairness.groups import UNKNOWN, check_groups, check_one_group, group_columns
+from unmasked.fairness.inputs import check_rows
 from unmasked.fairness.statistics.slices import Rows
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Selection:
     rows: Rows
     unit: str  # what is resampled: video or identity
     single: bool  # every video had one row
+    notes: list[str]  # which of the table's rows these are, and what was left out
 
     def with_score(self, score: np.ndarray) -> Selection:
         """The same rows under another score."""
@@ -51,7 +53,7 @@ def select(
 ) -> Selection:
     """The rows of one dataset and detector that an audit by these attributes is about.
 
-    Only unperturbed rows count, and of these the test split where the table has one. The unit of
+    Which rows count is decided by `evaluation.predictions.evaluated_rows`. The unit of
     resampling is the identity, where it is known and all its videos agree on its groups, else the video.
 
     Args:
@@ -66,7 +68,7 @@ def select(
     """
     if level not in ("video", "frame"):
         raise InputError(f"level {level!r} is not known; choose video or frame")
-    table = unperturbed(of_one(predictions, dataset=dataset, detector=detector))
+    table, notes = evaluated_rows(of_one(predictions, dataset=dataset, detector=detector))
     groups = group_columns(table, by)
     if told := [name for name in groups if name in OUTCOMES]:
         raise InputError(
@@ -94,8 +96,9 @@ def select(
         cluster=pd.factorize(cluster)[0].astype(np.int64),
         video=pd.factorize(table["video"].to_numpy())[0].astype(np.int64),
         frames=table["frames"].to_numpy(dtype=np.int64),
+        whole=clusters_of(table),
     )
-    return Selection(table, table[list(groups)], rows, unit, single)
+    return Selection(table, table[list(groups)], rows, unit, single, notes)
 
 
 def of_one(predictions: pd.DataFrame, **chosen: str | None) -> pd.DataFrame:
@@ -117,27 +120,6 @@ def of_one(predictions: pd.DataFrame, **chosen: str | None) -> pd.DataFrame:
                 f"the predictions hold several {column}s ({', '.join(map(str, found))}); audit one of them: "
                 f"{column}={found[0]!r}"
             )
-    return table
-
-
-def unperturbed(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of untouched crops, and of these the test split where there is one.
-
-    Raises:
-        InputError: there is none.
-    """
-    if "perturbation" in table:
-        table = table[~is_perturbed(table)]
-    table = tested(table)
-    if table.empty:
-        raise InputError("no unperturbed row is left to audit; give predictions on unperturbed crops")
-    return table.reset_index(drop=True)
-
-
-def tested(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the test split, where the table has one; else all."""
-    if "split" in table and (table["split"] == "test").any():
-        return table[table["split"] == "test"]
     return table
 
 

@@ -18,25 +18,21 @@ from sklearn.metrics import (
 
 from unmasked.analysis.reports.fairness.page import write_page
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.metrics import equal_error_rate
+from unmasked.evaluation.intervals import Sample, resample, weighted_metrics, wilson_interval
+from unmasked.evaluation.metrics import all_metrics, equal_error_rate, group_metrics
 from unmasked.fairness.audit import audit
 from unmasked.fairness.run import audit_datasets, audit_predictions
 from unmasked.fairness.statistics.metrics import (
-    METRICS,
     count_rows,
     rates,
-    resampled_score_metrics,
-    score_metrics,
     sum_by,
 )
 from unmasked.fairness.statistics.resampling import (
-    bootstrap_counts,
     bootstrap_weights,
     gap_interval,
     holm,
     permutation_p,
     permuted_rates,
-    score_interval,
     strata,
     units_needed,
 )
@@ -183,7 +179,7 @@ def test_weighted_score_metrics_equal_the_metrics_of_repeated_rows():
     rng = np.random.default_rng(0)
     label, score = rng.integers(0, 2, 60), np.round(rng.random(60), 1)
     weight = rng.integers(0, 4, (5, 60)).astype(float)
-    found = resampled_score_metrics(label, score, np.arange(60), weight)
+    found = weighted_metrics(Sample(label, score, np.arange(60), 60), weight.T, only=list(SCORE_ORACLE))
     for number, row in enumerate(weight.astype(int)):
         repeated = np.repeat(np.arange(60), row)
         for name, metric in SCORE_ORACLE.items():
@@ -194,8 +190,9 @@ def test_resampled_curve_is_fine_enough_for_a_variance():
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, 30_000)
     score = norm.cdf(rng.normal(size=30_000) + label)
-    coarse = resampled_score_metrics(label, score, np.zeros(30_000, dtype=int), np.ones((1, 1)))
-    for name, value in score_metrics(label, score).items():
+    sample = Sample(label, score, np.zeros(30_000, dtype=int), 1)
+    coarse = weighted_metrics(sample, np.ones((1, 1)))
+    for name, value in all_metrics(label, score, only=("auc", "eer", "brier", "ece")).items():
         assert coarse[name][0] == pytest.approx(value, abs=5e-4)
 
 
@@ -293,7 +290,7 @@ def test_to_metricframe_is_fairlearns_own(frames):
     frame = found.to_metricframe("gender")
     assert isinstance(frame, MetricFrame)
     np.testing.assert_allclose(
-        frame.by_group.astype(float), found.by_group.loc["gender", list(METRICS)].astype(float), atol=1e-12
+        frame.by_group.astype(float), found.by_group.loc["gender", group_metrics()].astype(float), atol=1e-12
     )
     assert found.to_metricframe().by_group.index.names == ["gender", "age"]
 
@@ -346,11 +343,19 @@ def test_p_values_are_uniform_for_a_detector_without_bias():
     assert np.mean(np.array(p_values) < 0.05) < 0.1
 
 
+def reals(right: np.ndarray, wrong: np.ndarray) -> Sample:
+    """Real videos with so many frames below and above 0.5."""
+    videos = np.arange(len(right))
+    score = np.repeat([0.0, 1.0], [right.sum(), wrong.sum()])
+    cluster = np.concatenate([np.repeat(videos, right), np.repeat(videos, wrong)])
+    return Sample(np.zeros(len(score), dtype=np.int64), score, cluster, len(videos))
+
+
 def test_bootstrap_variance_is_that_of_resampling_videos_one_by_one():
     rng = np.random.default_rng(0)
     wrong = rng.binomial(10, rng.beta(1, 4, size=40))
     counts = np.stack([10 - wrong, wrong, 0 * wrong, 0 * wrong], axis=1)
-    drawn = rates(bootstrap_counts(counts, strata(counts), 20_000, rng))["fpr"]
+    drawn = resample(reals(10 - wrong, wrong), n_boot=20_000, seed=rng, only=("fpr",))["fpr"]
     # Equal clusters: the variance of a mean of 40 shares, with 1 / n as a bootstrap has it.
     assert drawn.var() == pytest.approx(np.var(wrong / 10) / 40, rel=0.05)
     weights = bootstrap_weights(strata(counts), 500, rng)
@@ -358,7 +363,7 @@ def test_bootstrap_variance_is_that_of_resampling_videos_one_by_one():
 
 
 def test_perfect_rate_on_a_dozen_videos_is_not_certain():
-    low, high = score_interval(np.array([0.0]), np.array([0.0]), np.array([12]), np.array([1200]))
+    low, high = wilson_interval(np.array([0.0]), np.array([0.0]), np.array([12]), np.array([1200]))
     assert low[0] == 0
     assert 0.2 < high[0] < 0.35  # Clopper-Pearson on 12 videos: 0.265
 
@@ -367,7 +372,7 @@ def test_interval_does_not_shrink_when_one_frame_in_a_thousand_goes_wrong():
     # A single wrong frame says nothing about how alike the frames of a video are.
     rate, frames, videos = 1 / 1200, 1200, 12
     variance = np.array([(1 / 1200) ** 2])
-    _, high = score_interval(np.array([rate]), variance, np.array([videos]), np.array([frames]))
+    _, high = wilson_interval(np.array([rate]), variance, np.array([videos]), np.array([frames]))
     assert high[0] > 0.1
 
 
@@ -378,31 +383,36 @@ def test_intervals_on_thirty_uneven_videos_cover_the_truth(rate):
     covered = []
     for _ in range(400):
         wrong = rng.binomial(frames, rng.beta(rate, 1 - rate, size=30))  # ICC 0.5
-        counts = np.stack([frames - wrong, wrong, 0 * wrong, 0 * wrong], axis=1)
-        variance = rates(bootstrap_counts(counts, strata(counts), 100, rng))["fpr"].var()
+        drawn = resample(reals(frames - wrong, wrong), n_boot=100, seed=rng, only=("fpr",))
+        variance = drawn["fpr"].var()
         sizes = np.array([30]), np.array([frames.sum()])
-        low, high = score_interval(np.array([wrong.sum() / frames.sum()]), np.array([variance]), *sizes)
+        low, high = wilson_interval(np.array([wrong.sum() / frames.sum()]), np.array([variance]), *sizes)
         covered.append(low[0] <= rate <= high[0])
     assert 0.92 <= np.mean(covered) <= 0.98
 
 
 def test_interval_of_independent_rows_is_near_wilsons():
     rate, n = 0.2, 400
-    low, high = score_interval(np.array([rate]), np.array([rate * 0.8 / n]), np.array([n]), np.array([n]))
+    low, high = wilson_interval(np.array([rate]), np.array([rate * 0.8 / n]), np.array([n]), np.array([n]))
     assert (low[0], high[0]) == pytest.approx((0.1637, 0.2420), abs=0.001)  # Wilson, by hand
+
+
+def wilson(share, n):
+    """Limits of shares of so many independent rows at a confidence."""
+    return lambda confidence: wilson_interval(share, share * (1 - share) / n, n, n, confidence=confidence)
 
 
 def test_gap_interval_starts_at_zero_for_equal_groups_and_covers_a_true_gap():
     n = np.array([400.0, 400.0, 400.0])
     equal = np.array([0.20, 0.21, 0.19])
-    assert gap_interval(equal, equal * (1 - equal) / n, n, n)[0] == 0
+    assert gap_interval(equal, wilson(equal, n))[0] == 0
     apart = np.array([0.20, 0.50, 0.22])
-    low, high = gap_interval(apart, apart * (1 - apart) / n, n, n)
+    low, high = gap_interval(apart, wilson(apart, n))
     assert 0.2 < low < 0.3 < high < 0.4
 
 
 def test_undefined_gap_has_undefined_interval_and_need():
-    assert np.isnan(gap_interval(np.array([0.1]), np.array([0.1]), np.array([9]), np.array([9]))).all()
+    assert np.isnan(gap_interval(np.array([0.1]), wilson(np.array([0.1]), np.array([9])))).all()
     assert np.isnan(units_needed(float("nan"), float("nan"), 10, 0.03))
 
 

@@ -145,7 +145,7 @@ def test_lengths_and_metrics_that_do_not_fit_are_refused():
     label, a, b, groups, unit = twice_scored(7, [0.1, 0.4], [0.2, 0.2])
     with pytest.raises(InputError, match=r"score_b has 5 values but label has 240"):
         paired_gap_change(label, a, b[:5], groups, unit)
-    with pytest.raises(InputError, match=r"metric 'f1' is not known; choose one of fpr"):
+    with pytest.raises(InputError, match=r"metric 'f1' is not known; choose one of auc, eer"):
         paired_gap_change(label, a, b, groups, unit, metric="f1")
 
 

@@ -20,7 +20,8 @@ from unmasked.datasets.manifest import MANIFEST
 from unmasked.evaluation.perturbing import frames as frame_changes
 from unmasked.evaluation.perturbing import registry
 from unmasked.evaluation.perturbing.registry import Perturbation, Setting, settings_of
-from unmasked.evaluation.perturbing.work import Made, Perturbed, Unit, batches, planned
+from unmasked.evaluation.perturbing.units import Made, Perturbed, Unit
+from unmasked.evaluation.perturbing.work import batches, planned
 from unmasked.evaluation.predict import predict
 from unmasked.evaluation.predictions import validated
 from unmasked.preprocessing.config import PreprocessConfig

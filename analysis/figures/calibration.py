@@ -12,14 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmasked.analysis.figures.display import CHANCE, NARROW, Display, legend_below, new_axes
 from unmasked.analysis.html.page import group_colours
-from unmasked.evaluation.counts import CALIBRATION_BINS
+from unmasked.evaluation.calibration import reliability
 from unmasked.evaluation.metrics import expected_calibration_error
 from unmasked.evaluation.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Z = 1.959963984540054  # of a 95 % interval
 
 
 @dataclass
@@ -46,19 +44,10 @@ class CalibrationDisplay(Display):
     @classmethod
     def from_scores(cls, label: ArrayLike, score: ArrayLike, name: str = "") -> CalibrationDisplay:
         """The diagram of (N,) labels, 1 = fake, and scores in [0, 1]."""
-        label, score = np.asarray(label, np.float64), np.asarray(score, np.float64)
-        bin_of = np.minimum((score * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-        count = np.bincount(bin_of, minlength=CALIBRATION_BINS)
-        filled = count > 0
-        n = count[filled]
-        share = np.bincount(bin_of, label, CALIBRATION_BINS)[filled] / n
-        mean_score = np.bincount(bin_of, score, CALIBRATION_BINS)[filled] / n
-        centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-        half = Z * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+        found = reliability(label, score)
+        mean, share, low, high = (np.array(found[key]) for key in ("score", "share_fake", "low", "high"))
         error = expected_calibration_error(label, score)
-        # Rounding must not put an end of an interval beyond the share itself.
-        low, high = np.minimum(centre - half, share), np.maximum(centre + half, share)
-        return cls(name, mean_score, share, low, high, n, error)
+        return cls(name, mean, share, low, high, np.array(found["n"], dtype=np.int64), error)
 
     @classmethod
     def from_results(cls, results: Mapping[str, Any], name: str) -> CalibrationDisplay:

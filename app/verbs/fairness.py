@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from unmasked.evaluation.thresholds import Threshold
-    from unmasked.fairness.audit import Audit
+    from unmasked.fairness.result import Audit
 
 
 class Config(BaseModel):
@@ -124,7 +124,8 @@ def lines(audits: dict[str, Audit], skipped: dict[str, str], more: dict[str, Any
     """The verdicts, what pooling hid, and which gaps surely changed, in sentences."""
     found = []
     for name, audit in audits.items():
-        found += [f"{name}:", *(f"  {sentence}" for sentence in audit.verdicts)]
+        found += [f"{name}:", *(f"  rows: {words}" for words in audit.origin.get("rows", ()))]
+        found += [f"  {sentence}" for sentence in audit.verdicts]
         found += [
             f"  by {entry['by'].replace('_', ' ')}, {entry['attribute']}: {entry['note']}"
             for entry in more["datasets"][name]["strata"]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from unmasked.app.progress import Reporter, print_result
 
 if TYPE_CHECKING:
-    from unmasked.evaluation.perturbing.work import Perturbed
+    from unmasked.evaluation.perturbing.units import Perturbed
 
 
 class Config(BaseModel):
@@ -93,7 +93,7 @@ def perturbed(config: Config) -> Perturbed | None:
     from unmasked.datasets.errors import InputError
     from unmasked.datasets.manifest import MANIFEST
     from unmasked.evaluation.perturbing.registry import settings_of
-    from unmasked.evaluation.perturbing.work import Perturbed
+    from unmasked.evaluation.perturbing.units import Perturbed
 
     settings = settings_of(_names(config.perturbations), config.severities)
     manifest = None

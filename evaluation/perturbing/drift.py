@@ -20,7 +20,7 @@ from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import (
     CONFIDENCE,
     Sample,
-    clusters_behind,
+    behind,
     intervals_of,
     percentile_interval,
     resample,
@@ -138,13 +138,11 @@ def _pairs(
     predictions: pd.DataFrame,
 ) -> Iterator[tuple[tuple[str, str, float], pd.DataFrame, pd.DataFrame]]:
     """(dataset, label, severity) with the clean and the perturbed rows of the same crops, in one order."""
-    is_moved = is_perturbed(predictions)
-    if not is_moved.any():
+    if not is_perturbed(predictions).any():
         return
-    clean, _ = evaluated_rows(predictions)
-    perturbed = predictions[is_moved]
-    if "split" in clean:
-        perturbed = perturbed[perturbed["split"].isin(clean["split"].unique())]
+    rows, _ = evaluated_rows(predictions, perturbed=True)
+    is_moved = is_perturbed(rows)
+    clean, perturbed = rows[~is_moved], rows[is_moved]
     if "severity" not in perturbed:
         perturbed = perturbed.assign(severity=np.nan)
     # A crop where the table tells crops apart, else all rows of a video.
@@ -180,12 +178,8 @@ def _samples(clean: pd.DataFrame, perturbed: pd.DataFrame, aggregation: Aggregat
 
 def _drift(before: Sample, after: Sample, cut: float, draws: tuple[Draws, Draws]) -> dict[str, Any]:
     """The values of `SHOWN` before and after, and the change, each with its interval."""
-    values = [
-        {"auc": metrics.auc(sample.label, sample.score)}
-        | {name: metrics.at_threshold(sample.label, sample.score, cut)[name] for name in ("fpr", "tpr")}
-        for sample in (before, after)
-    ]
-    found = intervals_of(after, draws[1])
+    values = [metrics.all_metrics(sample.label, sample.score, cut, SHOWN) for sample in (before, after)]
+    found = intervals_of(after, values[1], draws[1])
     result: dict[str, Any] = {}
     for name in SHOWN:
         change = draws[1][name] - draws[0][name]
@@ -207,7 +201,7 @@ def _change_interval(change: Array, name: str, sample: Sample) -> tuple[float, f
     """
     if min(number for number in sample.clusters_by_class() if number) < 2:
         return float("nan"), float("nan")
-    n = clusters_behind(name, sample)
+    n = behind(name, sample)[0]
     low, high = percentile_interval(change, clusters=n)
     if low == high:
         reach = 1 - ((1 - CONFIDENCE) / 2) ** (1 / n)

@@ -22,7 +22,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.images import UnreadableImage, decode_crop, open_image
 from unmasked.datasets.loading import fitted
 from unmasked.evaluation.perturbing.registry import Image, Setting
-from unmasked.evaluation.perturbing.work import Made, Perturbed, Unit
+from unmasked.evaluation.perturbing.units import Made, Perturbed, Unit
 from unmasked.preprocessing.align import cut
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.faces import MATRIX

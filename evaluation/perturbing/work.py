@@ -8,47 +8,17 @@ that scores change with the pixels and not with where a detector finds the face.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from unmasked.datasets.loading import READERS, evenly_sampled, fitted, read_whole
-from unmasked.evaluation.perturbing.registry import Image, Setting
-
-Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class Perturbed:
-    """What is done to which crops."""
-
-    settings: Sequence[Setting]
-    seed: int = 0
-    manifest: pd.DataFrame | None = None  # where the videos are; for settings of the frame only
-    per_video: int | None = None  # crops of a video that are perturbed, evenly spread; None is all
-
-
-class Made(NamedTuple):
-    """A perturbed crop, and which row and setting it is of."""
-
-    row: int
-    setting: int
-    image: Image
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Work for one thread: how many crops it makes, and how."""
-
-    count: int
-    make: Callable[[], list[Made]]
+from unmasked.evaluation.perturbing.registry import Setting
+from unmasked.evaluation.perturbing.units import Batch, Made, Perturbed, Unit
 
 
 def planned(crops: pd.DataFrame, root: Path, perturbed: Perturbed, size_px: int) -> list[Unit]:
@@ -77,6 +47,7 @@ def planned(crops: pd.DataFrame, root: Path, perturbed: Perturbed, size_px: int)
             make = partial(_of_crop, row, root / crop, key, of_crop, perturbed.seed, size_px)
             units.append(Unit(len(of_crop), make))
     if of_frame:
+        # Reads videos: only what perturbs whole frames needs those libraries.
         from unmasked.evaluation.perturbing.frames import frame_units
 
         units += frame_units(chosen, root, of_frame, perturbed, size_px)

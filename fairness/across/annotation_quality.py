@@ -16,8 +16,8 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import percentile_interval
 from unmasked.fairness.across.changes import in_gap, rows_of
-from unmasked.fairness.audit import Audit
 from unmasked.fairness.groups import UNKNOWN, ordered
+from unmasked.fairness.result import Audit
 from unmasked.fairness.statistics.comparisons import TESTED
 from unmasked.fairness.statistics.estimates import group_codes
 from unmasked.fairness.statistics.metrics import count_rows, rates, sum_by
@@ -173,7 +173,7 @@ def noisy_gaps(
         confusions: (J, J) chance that a person of group row is annotated as column; rows add up to 1.
         names: the J groups of the confusions.
         draws: how often all groups are drawn.
-        metrics: of `metrics.RATES`.
+        metrics: those of `metrics.rates`.
 
     Returns:
         For each confusion and metric that two groups can be compared on: ``{"attribute", "metric", "noise"

@@ -13,12 +13,19 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.fairness.audit import Audit
+from unmasked.evaluation.metrics import group_metrics
 from unmasked.fairness.groups import UNKNOWN, ordered
+from unmasked.fairness.result import Audit
 from unmasked.fairness.statistics.comparisons import TESTED
 from unmasked.fairness.statistics.differences import Change, gap_change, gap_changed, too_few, values_changed
-from unmasked.fairness.statistics.estimates import Decisions, Estimates, classes, estimates, group_codes
-from unmasked.fairness.statistics.metrics import METRICS
+from unmasked.fairness.statistics.estimates import (
+    Decisions,
+    Estimates,
+    classes,
+    estimates,
+    generator,
+    group_codes,
+)
 from unmasked.fairness.statistics.slices import Rows
 
 MIN_CLUSTERS = 10
@@ -49,7 +56,7 @@ def paired_gap_change(
         cluster: (N,) person or video of each row, of any type: the unit of resampling.
         threshold_a, threshold_b: a row is called fake when its score exceeds it; arrays (N,) give each
             row its own, as thresholds by group do.
-        metric: one of `metrics.METRICS`; the gap is the largest minus the smallest among the groups.
+        metric: one of `evaluation.metrics.METRICS`; the gap is the largest minus the smallest of the groups.
         compared: the groups in the gap; None takes all with at least ``min_clusters`` units in the
             class(es) that the metric needs.
         min_clusters: see ``compared``.
@@ -112,8 +119,8 @@ def _paired_rows(
     label: np.ndarray, groups: np.ndarray, cluster: np.ndarray, scores: Sequence[np.ndarray], metric: str
 ) -> tuple[Decisions, list[str]]:
     """The rows with codes for units and groups, and the groups' names."""
-    if metric not in METRICS:
-        raise InputError(f"metric {metric!r} is not known; choose one of {', '.join(METRICS)}")
+    if metric not in group_metrics():
+        raise InputError(f"metric {metric!r} is not known; choose one of {', '.join(group_metrics())}")
     lengths = {"groups": len(groups), "cluster": len(cluster)}
     lengths |= {name: len(score) for name, score in zip(("score_a", "score_b"), scores, strict=True)}
     for name, length in lengths.items():
@@ -157,7 +164,7 @@ def compare(
             the pooled ones.
         paired: the same videos in both, row by row (two detectors, before and after); otherwise they are
             taken for different people (two datasets).
-        metrics: of `metrics.METRICS`.
+        metrics: of `evaluation.metrics.METRICS`.
 
     Returns:
         Columns `COLUMNS`; low and high are 95 % limits of the change, NaN where it is undefined.
@@ -221,7 +228,7 @@ def _measured(
         metrics,
         groups=len(names),
         n_boot=first.settings.n_boot,
-        rng=np.random.default_rng(first.settings.random_state),
+        rng=generator(first.settings, attribute),
     )
 
 

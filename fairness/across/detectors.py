@@ -6,11 +6,11 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import video_scores
-from unmasked.evaluation.predictions import is_perturbed
+from unmasked.evaluation.predictions import evaluated_rows
 
 
 def with_scores_of(predictions: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """The unperturbed predictions with every row's score replaced by the other detector's for its video.
+    """The evaluated rows with every row's score replaced by the other detector's for its video.
 
     The audit of the result at the level of videos is of the same rows as that of the predictions, so both
     can be compared pairwise, whatever crops the other detector saw.
@@ -22,8 +22,8 @@ def with_scores_of(predictions: pd.DataFrame, other: pd.DataFrame) -> pd.DataFra
     Raises:
         InputError: the other detector has not scored all the videos, or calls one real that is fake here.
     """
-    ours = predictions[~is_perturbed(predictions)]
-    theirs = video_scores(other[~is_perturbed(other)])
+    ours, _ = evaluated_rows(predictions)
+    theirs = video_scores(evaluated_rows(other)[0])
     keys = ["dataset", "video"]
     if "compression" in ours and "compression" in theirs and theirs.duplicated(keys).any():
         keys.append("compression")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness.across.changes import rows_of
-from unmasked.fairness.audit import Audit
-from unmasked.fairness.statistics.estimates import Decisions, estimates, group_codes
+from unmasked.fairness.result import Audit
+from unmasked.fairness.statistics.estimates import Decisions, estimates, generator, group_codes
 
 RATES = ("fpr", "tpr")
 PARITY = Threshold(0.5, "fixed", note="what the published benches use, whatever the detector")
@@ -54,9 +52,9 @@ def _by_group(audit: Audit, attribute: str, threshold: float) -> list[dict[str, 
         RATES,
         groups=len(names),
         n_boot=audit.settings.n_boot,
-        rng=np.random.default_rng(audit.settings.random_state),
+        rng=generator(audit.settings, attribute),  # the audit's, so that one threshold has one interval
     )
-    limits = {name: found[name].intervals() for name in RATES}
+    limits = {name: found[name].limits() for name in RATES}
     entries = []
     for place, group in enumerate(names):
         support = audit.support.loc[(attribute, group)]

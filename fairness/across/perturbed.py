@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.predictions import is_perturbed
-from unmasked.fairness.audit import Audit
+from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
 from unmasked.fairness.groups import UNKNOWN
-from unmasked.fairness.selection import CROP, Selection, of_one, select, tested
+from unmasked.fairness.result import Audit
+from unmasked.fairness.selection import CROP, Selection, of_one, select
 from unmasked.fairness.statistics.differences import Change, gap_changed, too_few, values_changed
-from unmasked.fairness.statistics.estimates import Decisions, estimates, group_codes
+from unmasked.fairness.statistics.estimates import Decisions, estimates, generator, group_codes
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ def perturbations(
         "change", "change_ci", "note"}`` without group. Clean and perturbed are of the same crops; both are
         empty where no row is perturbed.
     """
-    table = tested(of_one(predictions, dataset=dataset, detector=detector))
+    one = of_one(predictions, dataset=dataset, detector=detector)
+    table, _ = evaluated_rows(one, perturbed=True)
     attributes = list(audit.support.index.unique(0))
     by_group, gaps = [], []
     for (name, severity), perturbed in _conditions(table):
@@ -116,11 +117,11 @@ def _condition(
         RATES,
         groups=len(names),
         n_boot=settings.n_boot,
-        rng=np.random.default_rng(settings.random_state),
+        rng=generator(settings, attribute),
     )
     by_group, gaps = [], []
     for metric in RATES:
-        low, high = found[metric].intervals(1)
+        low, high = found[metric].limits(1)
         changes = values_changed(found[metric])
         compared = [bool(audit.in_gap.loc[(attribute, name), metric]) for name in names]
         for place, (name, change) in enumerate(zip(names, changes, strict=True)):

@@ -32,9 +32,9 @@ from unmasked.fairness.across.changes import compare
 from unmasked.fairness.across.operating_points import operating_points, with_half
 from unmasked.fairness.across.perturbed import perturbations
 from unmasked.fairness.across.strata import strata
-from unmasked.fairness.audit import Audit
 from unmasked.fairness.groups import SKIN_TONE, SKIN_TONE_GROUP, UNKNOWN, group_columns, skin_tone_groups
-from unmasked.fairness.selection import Level, Selection, select
+from unmasked.fairness.result import Audit
+from unmasked.fairness.selection import Selection
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,8 @@ def across(
         "annotation": {},
     }
     for name, audit in audits.items():
-        selection = selected_again(predictions, audit, name, detector)
+        selection = audit.selection
+        assert selection is not None  # the audits are of this table
         found["datasets"][name] = {
             "operating_points": operating_points(audit, with_half(beside.thresholds)),
             "strata": strata(selection, audit),
@@ -127,15 +128,6 @@ def source_of(thresholds: Sequence[Threshold], datasets: Sequence[str]) -> str:
             if each.fitted_on == name or each.fitted_on.startswith(f"{name}, "):
                 return name
     return ""
-
-
-def selected_again(
-    predictions: pd.DataFrame, audit: Audit, dataset: str, detector: str | None = None
-) -> Selection:
-    """The rows of an audit with all their columns."""
-    level: Level = "frame" if audit.settings.level == "frame" else "video"
-    attributes = list(audit.support.index.unique(0))
-    return select(predictions, attributes, level=level, dataset=dataset, detector=detector)
 
 
 def annotation(selection: Selection, audit: Audit, dataset: str, beside: Beside) -> dict[str, Any]:

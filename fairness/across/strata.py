@@ -10,17 +10,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from unmasked.fairness.audit import Audit
+from unmasked.evaluation.metrics import METRICS
 from unmasked.fairness.groups import UNKNOWN
+from unmasked.fairness.result import Audit
 from unmasked.fairness.selection import Selection
 from unmasked.fairness.statistics.comparisons import ALPHA, TESTED
 from unmasked.fairness.statistics.estimates import Decisions, Estimates, classes, estimates, group_codes
-from unmasked.fairness.statistics.metrics import BOTH, HIGHER_IS_BETTER, count_rows, needs, sum_by
+from unmasked.fairness.statistics.metrics import BOTH, count_rows, needs, sum_by
 from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, permutation_p, permuted_rates
 from unmasked.fairness.statistics.slices import Settings
 
@@ -175,8 +177,8 @@ def _level(
 def _gap(measured: Estimates, names: list[str], metric: str, null: np.ndarray) -> dict[str, Any]:
     value = measured.value[0]
     observed = float(gap(value))
-    limits = gap_interval(value, measured.variance[0], measured.units, measured.rows)
-    worst = int(np.argmin(value) if HIGHER_IS_BETTER[metric] else np.argmax(value))
+    limits = gap_interval(value, partial(measured.limits, 0))
+    worst = int(np.argmin(value) if METRICS[metric].higher_is_better else np.argmax(value))
     return {
         "gap": observed,
         "gap_ci": list(limits),
@@ -240,7 +242,7 @@ def _is_reversed(pooled: dict[str, Any], levels: list[dict[str, Any]], metric: s
     """Whether the group that is worst of all when pooled is better than the best one in every level."""
     worst, best = pooled["worst_group"], pooled["best_group"]
     both = [level["groups"] for level in levels if worst in level["groups"] and best in level["groups"]]
-    sign = 1 if HIGHER_IS_BETTER[metric] else -1
+    sign = 1 if METRICS[metric].higher_is_better else -1
     return len(both) > 1 and all(sign * (rate[worst] - rate[best]) > 0 for rate in both)
 
 

@@ -10,11 +10,12 @@ import pandas as pd
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array
+from unmasked.evaluation.metrics import METRICS
 from unmasked.fairness.across.changes import paired_change, paired_gap_change
 from unmasked.fairness.groups import UNKNOWN
 from unmasked.fairness.mitigation.folds import Fold
 from unmasked.fairness.mitigation.rules import MIN_CLUSTERS, Rule
-from unmasked.fairness.statistics.metrics import BLOCK, HIGHER_IS_BETTER, needs, rates
+from unmasked.fairness.statistics.metrics import BLOCK, needs, rates
 from unmasked.fairness.statistics.resampling import bootstrap_weights, gap, strata
 
 SHOWN = ("fpr", "tpr", "balanced_accuracy")
@@ -135,7 +136,7 @@ def levelled(before: dict[str, Any], after: dict[str, Any], metric: str) -> dict
         ``levelling_down`` and, for the groups that were worst and best off, what they gained: positive is
         better.
     """
-    sign = 1.0 if HIGHER_IS_BETTER[metric] in (True, None) else -1.0
+    sign = 1.0 if METRICS[metric].higher_is_better in (True, None) else -1.0
     value = [{each["group"]: each[metric] for each in found["groups"]} for found in (before, after)]
     worst, best = before["worst_group"], before["best_group"]
     if worst is None or best is None:
@@ -205,7 +206,7 @@ def _outcome(fold: Fold, called: np.ndarray, compared: list[str], metric: str) -
     by_group = {name: rates(terms[fold.group == name].sum(axis=0)) for name in fold.groups}
     values = pd.Series({name: float(by_group[name][metric]) for name in compared}, dtype=np.float64)
     ends = [None, None] if len(values) < 2 or not np.ptp(values) > 0 else [values.idxmin(), values.idxmax()]
-    worst, best = ends if HIGHER_IS_BETTER[metric] in (True, None) else ends[::-1]
+    worst, best = ends if METRICS[metric].higher_is_better in (True, None) else ends[::-1]
     shown = tuple(dict.fromkeys((*SHOWN, metric)))
     return {
         "gap": float(gap(values.to_numpy())),

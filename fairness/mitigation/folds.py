@@ -10,9 +10,9 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import video_scores
-from unmasked.evaluation.predictions import is_perturbed
+from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
 from unmasked.fairness.groups import UNKNOWN, group_columns, ordered
-from unmasked.fairness.selection import Level, of_one, select, tested
+from unmasked.fairness.selection import Level, of_one, select
 
 KEYS = ("dataset", "video", "compression", "frame", "face")
 CLASSES = {"real": 0, "fake": 1}
@@ -88,7 +88,9 @@ def folds(
     table = _untouched(predictions)
     group_columns(table, [attribute])  # an absent column is a mistake, not a reason to skip a dataset
     chosen = _source(table, source, split)
-    fitted = _fold(chosen, attribute, level, f"{chosen['dataset'].iloc[0]}, {split} split")
+    # Without the column: these rows are meant, whatever split an evaluation would take.
+    rows = chosen.drop(columns="split")
+    fitted = _fold(rows, attribute, level, f"{chosen['dataset'].iloc[0]}, {split} split")
     judged, skipped = [], {}
     for dataset, rows in table.drop(index=chosen.index).groupby("dataset", sort=False):
         try:
@@ -155,12 +157,10 @@ def _source(table: pd.DataFrame, source: str, split: str) -> pd.DataFrame:
 
 def _judged(rows: pd.DataFrame, is_source: bool) -> pd.DataFrame:
     """The test rows of a dataset; of the source, nothing that a detector was chosen on."""
-    rows = tested(rows)
-    if is_source:
-        rows = rows[rows["split"].isna() | (rows["split"] == "test")]
-    if rows.empty:
-        raise InputError("it has no test rows beside those of the fit")
-    return rows
+    try:
+        return evaluated_rows(rows)[0]
+    except InputError as error:
+        raise InputError(f"it has no test rows beside those of the fit ({error})") from error
 
 
 def _fold(rows: pd.DataFrame, attribute: str, level: Level, name: str) -> Fold:

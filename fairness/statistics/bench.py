@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from unmasked.evaluation.metrics import auc
 from unmasked.fairness.groups import CROSS, UNKNOWN, ordered
-from unmasked.fairness.statistics.metrics import rates, score_metrics, sum_by
+from unmasked.fairness.statistics.metrics import rates, sum_by
 
 # In per cent, as the papers' tables have them.
 MEASURES = ("F_FPR", "F_EO", "F_MEO", "F_DP", "F_OAE")
@@ -65,14 +66,14 @@ def bench_measures(
     counts = sum_by(one_hot, codes, len(found))
     both = (counts[:, :2].sum(axis=1) > 0) & (counts[:, 2:].sum(axis=1) > 0)
     by_group, overall = rates(counts[both]), rates(counts.sum(axis=0))
-    auc = [score_metrics(label[codes == code], score[codes == code])["auc"] for code in np.flatnonzero(both)]
-    measures = _measures(by_group, overall, np.array(auc))
+    aucs = [auc(label[codes == code], score[codes == code]) for code in np.flatnonzero(both)]
+    measures = _measures(by_group, overall, np.array(aucs))
     measures["printed"]["F_COV"] = _covariance(score, codes)
     return measures | {
         "groups": [name for name, kept in zip(found, both, strict=True) if kept],
         "dropped": _dropped(found, counts) | _absent(found) | _unknown(known),
         "accuracy": float(overall["accuracy"]),
-        "auc": score_metrics(label[known], score[known])["auc"],
+        "auc": auc(label[known], score[known]),
     }
 
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from unmasked.evaluation.counts import ratio
-from unmasked.fairness.statistics.metrics import HIGHER_IS_BETTER, METRICS, needs, rates
+from unmasked.evaluation.intervals import Sample, weighted_metrics
+from unmasked.evaluation.metrics import METRICS, group_metrics
+from unmasked.fairness.statistics.metrics import needs
 from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, permutation_p, units_needed
-from unmasked.fairness.statistics.slices import Settings, Slice, counted_rows, units_behind
+from unmasked.fairness.statistics.slices import Settings, Slice
 from unmasked.fairness.statistics.spread import between_group_spread
 
 # The declared family: every attribute's gap in these is tested, with Holm's correction over all of them.
 TESTED = ("fpr", "tpr")
-# Gaps that are shown without a test. FNR is left out: its gap is the TPR's.
-SHOWN = ("selection_rate", "accuracy", "balanced_accuracy", "auc", "eer", "brier", "ece")
 TEST_COLUMNS = (
     *("attribute", "metric", "gap", "ci_low", "ci_high", "null_floor", "null_mean", "p_value", "p_adjusted"),
     *("verdict", "worst_group", "best_group", "n_needed", "equivalence_high", "constant_gap", "utility"),
 )
 ALPHA = 0.05
 FAIRLEARN = ("demographic_parity", "equal_opportunity", "equalized_odds")
+
+
+def gap_metrics() -> list[str]:
+    """The metrics whose gaps are shown, the tested ones first; not FNR, whose gap is the TPR's."""
+    return [*TESTED, *(name for name in group_metrics() if name not in (*TESTED, "fnr"))]
 
 
 def compare(
@@ -34,7 +39,7 @@ def compare(
     ``constant`` is what `constant_detector` gives: its gap and the detector's use (balanced accuracy over
     all rows) stand beside every gap.
     """
-    tests = pd.DataFrame([_compare(one, name, settings) for one in slices for name in TESTED + SHOWN])
+    tests = pd.DataFrame([_compare(one, name, settings) for one in slices for name in gap_metrics()])
     pairs = zip(tests["attribute"], tests["metric"], strict=True)
     tests["constant_gap"] = [constant["gaps"][attribute][metric] for attribute, metric in pairs]
     tests["utility"] = float(everyone.values["balanced_accuracy"].iloc[0])
@@ -54,12 +59,12 @@ def _compare(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
     """One row of `Audit.tests`, without what depends on the other rows."""
     kept = one.in_gap[metric].to_numpy()
     values = one.values[metric].to_numpy()[kept]
-    behind, units = counted_rows(one.support, metric, settings)[kept], units_behind(one.support, metric)[kept]
-    given = (values, one.variance[metric].to_numpy()[kept], units, behind)
-    low, high = gap_interval(*given)
+    chosen = one.estimates[metric].of(np.flatnonzero(kept).tolist())
+    at = partial(chosen.limits, 0)
+    low, high = gap_interval(values, at)
     observed, null = float(gap(values)), one.shuffled.gaps[metric]
     row: dict[str, Any] = {"attribute": one.attribute, "metric": metric, "gap": observed}
-    row |= {"ci_low": low, "ci_high": high, "equivalence_high": gap_interval(*given, confidence=0.9)[1]}
+    row |= {"ci_low": low, "ci_high": high, "equivalence_high": gap_interval(values, at, confidence=0.9)[1]}
     row["null_floor"] = float(np.quantile(null, 0.95)) if len(null) else np.nan
     row["null_mean"] = float(np.mean(null)) if len(null) else np.nan
     tested = one.shuffled.tests.get(metric)
@@ -68,7 +73,7 @@ def _compare(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
     row["n_needed"] = units_needed(observed, high, videos, settings.margin)
     names = one.values.index[kept]
     ends = [None, None] if not observed > 0 else [names[values.argmin()], names[values.argmax()]]
-    row["worst_group"], row["best_group"] = ends if HIGHER_IS_BETTER[metric] else ends[::-1]
+    row["worst_group"], row["best_group"] = ends if METRICS[metric].higher_is_better else ends[::-1]
     return row
 
 
@@ -89,10 +94,10 @@ def spread_of(one: Slice) -> dict[str, dict[str, Any]]:
     is not taken as certain.
     """
     found = {}
-    for name in TESTED + SHOWN:
+    for name in gap_metrics():
         kept = one.in_gap[name]
         width = (one.high.loc[kept, name] - one.low.loc[kept, name]).to_numpy()
-        quantile = stdtrit(units_behind(one.support[kept], name) - 1, 0.975)
+        quantile = stdtrit(one.estimates[name].units[kept.to_numpy()] - 1.0, 0.975)
         found[name] = between_group_spread(one.values.loc[kept, name].to_numpy(), (width / 2 / quantile) ** 2)
     return found
 
@@ -102,7 +107,7 @@ def constant_detector(slices: list[Slice], everyone: Slice) -> dict[str, Any]:
     gaps = {}
     for one in slices:
         compared = _constant(one).where(one.in_gap)
-        gaps[one.attribute] = {name: float(gap(compared[name].to_numpy())) for name in METRICS}
+        gaps[one.attribute] = {name: float(gap(compared[name].to_numpy())) for name in group_metrics()}
     return {
         "decision": "everything is called fake",
         "overall": _constant(everyone).iloc[0].to_dict(),
@@ -113,18 +118,11 @@ def constant_detector(slices: list[Slice], everyone: Slice) -> dict[str, Any]:
 
 def _constant(one: Slice) -> pd.DataFrame:
     """The constant detector's metrics in every group."""
-    real, fake = (one.counts[:, columns].sum(axis=1) for columns in ([0, 1], [2, 3]))
-    values = rates(_all_fake(one.counts))
-    # Every pair of a real and a fake is a tie, and a score of 1 is wrong by 1 for every real.
-    both = np.where((real > 0) & (fake > 0), 0.5, np.nan)
-    values |= {"auc": both, "eer": both, "brier": ratio(real, real + fake), "ece": ratio(real, real + fake)}
-    return pd.DataFrame(values, index=one.values.index)[list(METRICS)]
-
-
-def _all_fake(counts: np.ndarray) -> np.ndarray:
-    """(J, 4) counts of the detector that calls everything fake."""
-    none = np.zeros(len(counts), dtype=counts.dtype)
-    return np.stack([none, counts[:, :2].sum(axis=1), none, counts[:, 2:].sum(axis=1)], axis=1)
+    # One real and one fake, each with a score of 1, counted as often as the group has them.
+    one_of_each = Sample(np.array([0, 1]), np.ones(2), np.arange(2), 2)
+    counted = np.stack([one.counts[:, :2].sum(axis=1), one.counts[:, 2:].sum(axis=1)])  # (2, J)
+    values = weighted_metrics(one_of_each, counted.astype(np.float64), only=group_metrics())
+    return pd.DataFrame(values, index=one.values.index)[group_metrics()]
 
 
 def _fairlearn_of_constant(one: Slice) -> dict[str, float]:

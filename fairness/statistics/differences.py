@@ -1,6 +1,6 @@
 """Differences of two values or two gaps, with intervals that know whether they err together.
 
-Both have limits of their own (`resampling.score_interval`, `resampling.gap_interval`), which are joined by
+Both have limits of their own (`intervals.metric_interval`, `resampling.gap_interval`), which are joined by
 the method of variance estimates recovery. Its correlation is that of one bootstrap over both where they are
 of the same videos, and 0 where they are of different people (Zou 2007, "Toward using confidence intervals
 to compare correlations", equation 15).
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def gap_changed(found: Estimates, names: Sequence[str]) -> Change:
 
 def values_changed(found: Estimates) -> list[Change]:
     """For each group, its value in the second score column minus that in the first, on the same rows."""
-    (low_a, high_a), (low_b, high_b) = found.intervals(0), found.intervals(1)
+    (low_a, high_a), (low_b, high_b) = found.limits(0), found.limits(1)
     changes = []
     for group, (a, b) in enumerate(found.value.T):
         before, after = (a, low_a[group], high_a[group]), (b, low_b[group], high_b[group])
@@ -98,7 +99,7 @@ def _gap_of(found: Estimates, column: int) -> tuple[float, float, float]:
     value = found.value[column]
     if (found.units < 2).all():
         return float(gap(value)), float("nan"), float("nan")
-    limits = gap_interval(value, found.variance[column], found.units, found.rows)
+    limits = gap_interval(value, partial(found.limits, column))
     return float(gap(value)), *_unfolded(float(gap(value)), *limits)
 
 

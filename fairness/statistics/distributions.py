@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from unmasked.evaluation.calibration import reliability
 from unmasked.fairness.groups import ordered
 
 BINS = 20
-CALIBRATION_BINS = 10
 
 
 def score_histograms(label: np.ndarray, score: np.ndarray, names: pd.Series) -> list[dict[str, Any]]:
@@ -32,31 +32,18 @@ def score_histograms(label: np.ndarray, score: np.ndarray, names: pd.Series) -> 
 
 
 def calibration(label: np.ndarray, score: np.ndarray, names: pd.Series) -> list[dict[str, Any]]:
-    """Reliability of each group: mean score, share of fakes and rows in each of 10 bins of equal width.
+    """`evaluation.calibration.reliability` of each group, with the bins of the ECE.
 
     A calibrated score of 0.8 is right about 8 of 10 times, in every group. Bins without rows are left out.
     The share of fakes is the dataset's, so only differences between groups speak about the detector.
 
     Returns:
-        ``{"group", "score": […], "share_fake": […], "n": […]}`` for every group.
+        ``{"group", "score": […], "share_fake": […], "n": […], "low": […], "high": […]}`` for every group.
     """
     found, of_row = _codes(names)
-    size = len(found) * CALIBRATION_BINS
-    bins = np.minimum((score * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    place = of_row * CALIBRATION_BINS + bins
-    rows, fakes, scores = (
-        np.bincount(place, weights=weights, minlength=size).reshape(len(found), -1)
-        for weights in (None, label, score)
-    )
     return [
-        {
-            "group": group,
-            "score": (scores[code, kept] / rows[code, kept]).tolist(),
-            "share_fake": (fakes[code, kept] / rows[code, kept]).tolist(),
-            "n": rows[code, kept].astype(int).tolist(),
-        }
+        {"group": group} | reliability(label[of_row == code], score[of_row == code])
         for code, group in enumerate(found)
-        for kept in [np.flatnonzero(rows[code])]
     ]
 
 

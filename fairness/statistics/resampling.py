@@ -7,16 +7,13 @@ and permuted inside strata of equal class composition (only real, only fake, bot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
 from unmasked.fairness.statistics.metrics import BLOCK, rates
-
-# How many effective errors the prior of `score_interval` is worth.
-PRIOR_EVENTS = 2.0
 
 
 def strata(counts: np.ndarray) -> np.ndarray:
@@ -35,26 +32,6 @@ def kinds(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.stack(np.unravel_index(keys, tuple(base)), axis=1), of_row
     distinct, of_row = np.unique(table, axis=0, return_inverse=True)
     return distinct, of_row.reshape(-1)
-
-
-def bootstrap_counts(
-    counts: np.ndarray, stratum: np.ndarray, n_boot: int, rng: np.random.Generator
-) -> np.ndarray:
-    """(n_boot, 4) summed counts of units drawn with replacement inside each stratum.
-
-    Units with equal counts are interchangeable, so one multinomial draw over the distinct rows replaces
-    drawing unit by unit; that makes a million single images as cheap as a few hundred videos.
-    """
-    total = np.zeros((n_boot, counts.shape[1]))
-    for code in np.unique(stratum):
-        rows, of_unit = kinds(counts[stratum == code])
-        multiplicity = np.bincount(of_unit)
-        units = int(multiplicity.sum())
-        size = max(1, BLOCK // len(rows))
-        for first in range(0, n_boot, size):
-            drawn = rng.multinomial(units, multiplicity / units, size=min(size, n_boot - first))
-            total[first : first + size] += drawn @ rows
-    return total
 
 
 def bootstrap_weights(stratum: np.ndarray, n_boot: int, rng: np.random.Generator) -> np.ndarray:
@@ -234,51 +211,9 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def score_interval(
-    value: np.ndarray,
-    variance: np.ndarray,
-    units: np.ndarray,
-    rows: np.ndarray,
-    *,
-    confidence: float | np.ndarray = 0.95,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval on the effective sample size that a cluster bootstrap's variance implies.
-
-    A percentile interval of a rate that is 0 or 1 in the sample has width 0, as if a dozen videos could
-    prove perfection. Here the design effect, rows / n_eff with n_eff = value (1 - value) / variance, is
-    estimated with `PRIOR_EVENTS` events worth of the belief that the rows of a unit are copies: without
-    a single error it is the number of rows in a unit, so that units are what counts, and with many it is
-    what the data say. Student's t with units - 1 degrees of freedom stands for the normal quantile.
-    Works for any statistic in [0, 1].
-
-    Returns:
-        Lower and upper limit in [0, 1]; NaN where value is, or with fewer than two units.
-    """
-    value, variance, units, rows = (
-        np.asarray(item, dtype=np.float64) for item in (value, variance, units, rows)
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        spread = value * (1 - value)
-        # A bootstrap over m units has (m - 1) / m of the variance.
-        effective = np.clip(spread / (variance * units / (units - 1)), 0, rows)
-        effective = np.where(spread > 0, effective, rows)
-        events = np.minimum(value, 1 - value) * effective
-        design = (events * rows / effective + PRIOR_EVENTS * rows / units) / (events + PRIOR_EVENTS)
-        effective = rows / design
-        quantile = stdtrit(units - 1, (1 + np.asarray(confidence)) / 2)
-        squared = quantile**2 / effective
-        centre = (value + squared / 2) / (1 + squared)
-        half = quantile / (1 + squared) * np.sqrt(spread / effective + squared / (4 * effective))
-        low, high = np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
-    undefined = np.isnan(value) | (units < 2)
-    return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
-
-
 def gap_interval(
     value: np.ndarray,
-    variance: np.ndarray,
-    units: np.ndarray,
-    rows: np.ndarray,
+    limits: Callable[[float], tuple[np.ndarray, np.ndarray]],
     *,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
@@ -294,17 +229,25 @@ def gap_interval(
     margin, every pair of groups is equivalent within it (each pair is tested at 5 %, and all must pass, so
     no correction is due; Berger and Hsu 1996).
 
+    Args:
+        value: (J,) of the groups.
+        limits: their own intervals at a confidence, (J,) lower and (J,) upper: `Estimates.limits`.
+        confidence: how often the interval is to hold the true gap.
+
     Returns:
         (low, high); NaN where fewer than two values are defined.
     """
     if (~np.isnan(value)).sum() < 2:
         return float("nan"), float("nan")
     pairs = len(value) * (len(value) - 1) / 2
+    # (J, J): row j, column k is group j minus group k; every pair is there both ways.
     difference = value[:, None] - value[None, :]
-    low, high = score_interval(value, variance, units, rows, confidence=confidence)
+    low, high = limits(confidence)
     upper = difference + np.sqrt((high - value)[:, None] ** 2 + (value - low)[None, :] ** 2)
-    low, high = score_interval(value, variance, units, rows, confidence=1 - (1 - confidence) / pairs)
+    low, high = limits(1 - (1 - confidence) / pairs)
     lower = difference - np.sqrt((value - low)[:, None] ** 2 + (high - value)[None, :] ** 2)
+    if np.isnan(upper).all():
+        return float("nan"), float("nan")
     return max(0.0, float(np.nanmax(lower))), min(1.0, float(np.nanmax(upper)))
 
 

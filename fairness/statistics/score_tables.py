@@ -2,19 +2,18 @@
 
 Rows are counted in cells: a class and one of some 250 levels of the score, cut by rank and at the edges of
 the calibration bins. That is fine enough for a variance, and a resample of a million rows is one vector of
-500 counts. Values that are reported themselves come from every distinct score (`metrics.score_metrics`).
+500 counts. Values that are reported themselves come from every distinct score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
-from unmasked.evaluation.counts import CALIBRATION_BINS, RANKING, cumulated, levels_of, ratio
-from unmasked.fairness.statistics.metrics import BLOCK, SCORE_METRICS
+from unmasked.evaluation.counts import calibration_bin, levels_of, ratio
+from unmasked.evaluation.intervals import Sample, weighted_metrics
 from unmasked.fairness.statistics.resampling import random_tables
 
 LEVELS = 250
@@ -26,9 +25,7 @@ class Levels:
 
     cell: np.ndarray  # (N,)
     size: int  # levels; there are twice as many cells
-    residual: np.ndarray  # (2 size,) mean of label - score in a cell, 0 if empty
-    squared: np.ndarray  # (2 size,) mean of its square
-    bin_of: np.ndarray  # (2 size,) calibration bin
+    cells: Sample  # one row a cell, with the mean score of its level; each a cluster
     rank: np.ndarray  # (N,) 0 for the highest of the distinct scores
     ranks: int
 
@@ -42,69 +39,30 @@ def cut(label: np.ndarray, score: np.ndarray, levels: int = LEVELS) -> Levels:
     """The levels of a set of scores."""
     distinct, rank = levels_of(score)
     by_rank = np.arange(len(distinct)) * levels // len(distinct) if len(distinct) > levels else None
-    bins = np.minimum((distinct * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    bins = calibration_bin(distinct)
     # A new level begins where the rank's or the bin does.
     coarse = np.arange(len(distinct)) if by_rank is None else by_rank
     begins = (np.diff(coarse, prepend=coarse[:1]) != 0) | (np.diff(bins, prepend=bins[:1]) != 0)
     level = np.cumsum(begins)
     size = int(level[-1]) + 1
     cell = level[rank] + size * label
-    rows = np.maximum(np.bincount(cell, minlength=2 * size), 1)
-    bin_of = np.zeros(size, dtype=np.int64)
-    bin_of[level] = bins
+    # One score for a level, or a real and a fake that are tied would not be.
+    mean = np.bincount(level[rank], weights=score, minlength=size) / np.bincount(level[rank], minlength=size)
+    cells = Sample(np.repeat([0, 1], size), np.tile(mean, 2), np.arange(2 * size), 2 * size)
     return Levels(
         cell=cell,
         size=size,
-        residual=np.bincount(cell, weights=label - score, minlength=2 * size) / rows,
-        squared=np.bincount(cell, weights=(label - score) ** 2, minlength=2 * size) / rows,
-        bin_of=np.tile(bin_of, 2),
+        cells=cells,
         rank=rank,
         ranks=len(distinct),
     )
 
 
-def metrics_of(counts: np.ndarray, levels: Levels) -> dict[str, np.ndarray]:
-    """`SCORE_METRICS` of resamples, each (R,), from their counts by cell (R, 2 size); NaN if undefined."""
-    fp, tp = curves(counts, levels)
-    total = counts.sum(axis=1)
-    in_bin = np.zeros((2 * levels.size, CALIBRATION_BINS))
-    in_bin[np.arange(2 * levels.size), levels.bin_of] = levels.residual
-    values = {name: RANKING[name](fp, tp) for name in ("auc", "eer")}
-    values["brier"] = ratio(counts @ levels.squared, total)
-    values["ece"] = ratio(np.abs(counts @ in_bin).sum(axis=1), total)
-    return {name: values[name] for name in SCORE_METRICS}
-
-
-def curves(counts: np.ndarray, levels: Levels) -> tuple[np.ndarray, np.ndarray]:
-    """``fp`` and ``tp``, each (size + 1, R): reals and fakes at or above each level."""
-    real, fake = counts[:, : levels.size].T, counts[:, levels.size :].T
-    return cumulated(real), cumulated(fake)
-
-
-def bootstrapped(
-    cell: np.ndarray, unit: np.ndarray, stratum: np.ndarray, size: int, n: int, rng: np.random.Generator
-) -> np.ndarray:
-    """(n, cells) counts by cell of units drawn with replacement inside each stratum.
-
-    Units of one row in the same cell are interchangeable, and whole cells of them are drawn at once.
-
-    Args:
-        cell: (N,) cell of each row.
-        unit: (N,) unit of each row, 0 … C-1.
-        stratum: (C,) class composition of each unit.
-        size: the number of cells.
-        n: resamples.
-        rng: source of randomness.
-    """
-    total = np.zeros((n, size))
-    for part in _strata(cell, unit, stratum, size):
-        units = len(part.several) + int(part.alone.sum())
-        n_alone = rng.binomial(units, part.alone.sum() / units, size=n)
-        if part.alone.any():
-            total += rng.multinomial(n_alone, part.alone / part.alone.sum())
-        if len(part.several):
-            total += _drawn_units(part, units - n_alone, size, rng)
-    return total
+def metrics_of(
+    counts: np.ndarray, levels: Levels, names: Sequence[str], threshold: float = 0.5
+) -> dict[str, np.ndarray]:
+    """Metrics of shuffled groups, each (R,), from their counts by cell (R, 2 size); NaN if undefined."""
+    return weighted_metrics(levels.cells, counts.T, threshold, names)
 
 
 def permuted(
@@ -118,9 +76,16 @@ def permuted(
 ) -> np.ndarray:
     """(n, J, cells) counts by cell of each group after shuffling group labels inside each stratum.
 
+    Units of one row in the same cell are interchangeable, and whole cells of them are dealt at once.
+
     Args:
-        cell, unit, stratum, size, n, rng: as in `bootstrapped`.
+        cell: (N,) cell of each row.
+        unit: (N,) unit of each row, 0 … C-1.
         codes: (C,) group of each unit, 0 … J-1, every one of them present.
+        stratum: (C,) class composition of each unit.
+        size: the number of cells.
+        n: permutations.
+        rng: source of randomness.
     """
     groups = int(codes.max()) + 1
     total = np.zeros((n, groups, size))
@@ -166,21 +131,6 @@ def _strata(cell: np.ndarray, unit: np.ndarray, stratum: np.ndarray, size: int) 
             cell=cell[rows],
             unit=place[unit[rows]],
         )
-
-
-def _drawn_units(part: _Stratum, drawn: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """(n, cells) counts of as many units as ``drawn`` (n,) says, drawn with replacement."""
-    units = len(part.several)
-    table = sparse.csr_matrix((np.ones(len(part.cell)), (part.cell, part.unit)), shape=(size, units))
-    step = max(1, BLOCK // units)
-    blocks = []
-    for first in range(0, len(drawn), step):
-        weight = [
-            np.bincount(rng.integers(units, size=number), minlength=units)
-            for number in drawn[first : first + step]
-        ]
-        blocks.append((table @ np.stack(weight, axis=1).astype(np.float64)).T)
-    return np.concatenate(blocks)
 
 
 def cross_auc(counts: np.ndarray, levels: Levels) -> np.ndarray:

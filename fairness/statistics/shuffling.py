@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from unmasked.evaluation.metrics import METRICS, group_metrics
 from unmasked.fairness.settings import Settings
-from unmasked.fairness.statistics.metrics import METRICS, SCORE_METRICS, needs, rates
+from unmasked.fairness.statistics.metrics import needs, rates
 from unmasked.fairness.statistics.resampling import (
     gap,
     kinds,
@@ -21,6 +22,8 @@ from unmasked.fairness.statistics.score_tables import Levels, metrics_of, permut
 
 # Columns of a count table that hold a class.
 COLUMNS_OF = {"real": (0, 1), "fake": (2, 3)}
+# The metric of one class whose gap is tested.
+TESTED_OF = {"real": "fpr", "fake": "tpr"}
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ def shuffle(
     """Shuffles units among the groups that each metric compares, within strata of class composition."""
     gaps: dict[str, np.ndarray] = {}
     tests: dict[str, tuple[float, np.ndarray]] = {}
-    for classes in dict.fromkeys(map(needs, METRICS)):
-        names = [name for name in METRICS if needs(name) == classes]
+    for classes in dict.fromkeys(map(needs, group_metrics())):
+        names = [name for name in group_metrics() if needs(name) == classes]
         kept = np.flatnonzero(in_gap[names[0]])
         if len(kept) < 2:
             gaps |= dict.fromkeys(names, np.zeros(0))
@@ -54,7 +57,7 @@ def shuffle(
         member = np.isin(of_unit, kept) & (counts[:, columns].sum(axis=1) > 0)
         codes, stratum = np.searchsorted(kept, of_unit[member]), strata(counts[member])
         if len(classes) == 1:
-            shuffled, tests[names[-1]] = _permuted_class(
+            shuffled, tests[TESTED_OF[classes[0]]] = _permuted_class(
                 counts[member], codes, stratum, columns, settings, rng
             )
         else:
@@ -62,7 +65,7 @@ def shuffle(
             inside = member[unit]
             place = (np.cumsum(member) - 1)[unit[inside]]
             shuffled |= _permuted_scores(levels.cell[inside], place, codes, stratum, levels, settings, rng)
-        gaps |= {name: gap(shuffled[name]) for name in names}
+        gaps |= {name: gap(shuffled[name]) if name in shuffled else np.zeros(0) for name in names}
     return Shuffled(gaps, tests)
 
 
@@ -103,8 +106,13 @@ def _permuted_scores(
     settings: Settings,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """The ranking and calibration metrics of each group under permutations, each (permutations, groups)."""
+    """The metrics that need scores, of each group under permutations, each (permutations, groups)."""
+    names = [
+        name
+        for name in group_metrics()
+        if METRICS[name].kind != "threshold" or METRICS[name].vectorised is None
+    ]
     repeats = settings.scored(levels.rows, settings.n_perm)
     counts = permuted(cell, unit, codes, stratum, 2 * levels.size, repeats, rng)
-    values = metrics_of(counts.reshape(-1, 2 * levels.size), levels)
-    return {name: values[name].reshape(repeats, -1) for name in SCORE_METRICS}
+    values = metrics_of(counts.reshape(-1, 2 * levels.size), levels, names, settings.threshold)
+    return {name: values[name].reshape(repeats, -1) for name in names}

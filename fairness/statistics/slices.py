@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
+from unmasked.evaluation.intervals import Sample, metric_interval, resampled_sums
+from unmasked.evaluation.metrics import group_metrics
 from unmasked.evaluation.wording import units
 from unmasked.fairness.groups import UNKNOWN, ordered
 from unmasked.fairness.settings import Settings
-from unmasked.fairness.statistics.metrics import (
-    BOTH,
-    METRICS,
-    count_units,
-    needs,
-    rates,
-    score_metrics,
-    sum_by,
-)
-from unmasked.fairness.statistics.resampling import (
-    bootstrap_counts,
-    score_interval,
-    strata,
-)
-from unmasked.fairness.statistics.score_tables import (
-    Levels,
-    bootstrapped,
-    cross_auc,
-    cut,
-    exact_cross_auc,
-    metrics_of,
-)
+from unmasked.fairness.statistics.estimates import Decisions, Estimates, estimates, generator
+from unmasked.fairness.statistics.metrics import BOTH, count_units, needs, sum_by
+from unmasked.fairness.statistics.score_tables import Levels, cross_auc, cut, exact_cross_auc
 from unmasked.fairness.statistics.shuffling import Shuffled, shuffle
 
 # Groups whose every pair gets a cross-group AUC; a crossing of more has too many pairs to read.
@@ -53,7 +36,9 @@ SUPPORT = (
 class Rows:
     """The rows of an audit, each array (N,).
 
-    ``cluster`` and ``video`` are codes from 0; ``frames`` is how many frames are behind a row.
+    ``cluster`` and ``video`` are codes from 0; ``frames`` is how many frames are behind a row. ``whole`` is
+    what is resampled where groups play no part, None where that is the cluster: a person who is annotated
+    with two groups is one cluster in each of them, and one whole.
     """
 
     label: np.ndarray
@@ -61,6 +46,7 @@ class Rows:
     cluster: np.ndarray
     video: np.ndarray
     frames: np.ndarray
+    whole: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -73,91 +59,65 @@ class Slice:
     attribute: str
     support: pd.DataFrame  # columns SUPPORT
     counts: np.ndarray  # (groups, 4) outcomes, columns metrics.COUNTS
-    values: pd.DataFrame  # columns METRICS, as are those of the frames below
-    variance: pd.DataFrame  # sampling variance, by bootstrap over units
+    values: pd.DataFrame  # a column a metric, as in the frames below
     low: pd.DataFrame
     high: pd.DataFrame
+    estimates: dict[str, Estimates]  # the same with the resamples behind it
     in_gap: pd.DataFrame  # boolean: has the group the support that the metric needs
     excluded: list[dict[str, str]]
     shuffled: Shuffled
     cross_auc: list[dict[str, Any]]  # fakes of one group against reals of another, see `_cross_auc`
 
 
-def measure(rows: Rows, groups: pd.Series, settings: Settings, levels: Levels | None = None) -> Slice:
-    """The slice of the rows by one column of group names; ``levels`` are those of all rows, if at hand."""
+def measure(
+    rows: Rows, groups: pd.Series, settings: Settings, levels: Levels | None = None, seed: str | None = None
+) -> Slice:
+    """The slice of the rows by one column of group names.
+
+    Args:
+        rows: of the audit.
+        groups: (N,) name of each row's group.
+        settings: of the audit.
+        levels: those of all rows, if at hand.
+        seed: whose randomness; the attribute's if not given.
+    """
     levels = cut(rows.label, rows.score) if levels is None else levels
     names = ordered(groups.unique().tolist())
     of_row = pd.Categorical(groups, categories=names).codes.astype(np.int64)
-    # A person is one unit in each group; only "unknown" can share people with another group.
-    unit, pairs = pd.factorize(of_row * (int(rows.cluster.max(initial=0)) + 1) + rows.cluster)
-    of_unit = pairs // (int(rows.cluster.max(initial=0)) + 1)
+    # A person is one unit in each group; only "unknown" can share people with another group. Cluster 7 of
+    # 1,000 in group 2 is 2,007 before it is numbered from 0.
+    stride = int(rows.cluster.max(initial=0)) + 1
+    unit, pairs = pd.factorize(of_row * stride + rows.cluster)
+    of_unit = pairs // stride
     counts = count_units(rows.label, rows.score > settings.threshold, unit, len(of_unit))
     support = _support(rows, of_row, names)
-    rng = _generator(settings, str(groups.name))
-    values, variance, drawn = [], [], []
-    for code, kept in enumerate(_members(of_row, len(names))):
-        value, spread, histograms = _estimate(
-            _Part(rows.label[kept], rows.score[kept], unit[kept], levels.cell[kept]),
-            counts[of_unit == code],
-            levels,
-            settings,
-            rng,
-        )
-        values.append(value)
-        variance.append(spread)
-        drawn.append(histograms)
-    table = pd.DataFrame(values, index=names, columns=list(METRICS))
-    spread_table = pd.DataFrame(variance, index=names, columns=list(METRICS))
-    low, high = _intervals(table, spread_table, support, settings)
+    rng = generator(settings, str(groups.name) if seed is None else seed)
+    metrics = group_metrics()
+    found = estimates(
+        Decisions(rows.label, rows.cluster, of_row),
+        [rows.score],
+        [settings.threshold],
+        metrics,
+        groups=len(names),
+        n_boot=settings.n_boot,
+        rng=rng,
+    )
+    ends = {name: one.limits() for name, one in found.items()}
     enough = _enough(support, settings)
     in_gap = _in_gap(enough)
     return Slice(
         attribute=str(groups.name),
         support=support,
         counts=sum_by(counts, of_unit, len(names)),
-        values=table,
-        variance=spread_table,
-        low=low,
-        high=high,
+        values=pd.DataFrame({name: found[name].value[0] for name in metrics}, index=names),
+        low=pd.DataFrame({name: ends[name][0] for name in metrics}, index=names),
+        high=pd.DataFrame({name: ends[name][1] for name in metrics}, index=names),
+        estimates=found,
         in_gap=in_gap,
         excluded=_excluded(support, settings),
         shuffled=shuffle(levels, unit, of_unit, counts, in_gap, settings, rng),
-        cross_auc=_cross_auc(rows, of_row, np.stack(drawn), levels, support, enough, settings),
+        cross_auc=_cross_auc(rows, of_row, levels, found["auc"], support, enough, settings, rng),
     )
-
-
-def rows_behind(support: pd.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
-    """How many rows of each class a rate counts, (J,) each: videos, or frames."""
-    kind = "videos" if settings.level == "video" else "frames"
-    return {name: support[f"{name}_{kind}"].to_numpy() for name in BOTH}
-
-
-def units_behind(support: pd.DataFrame, metric: str) -> np.ndarray:
-    """How many units of resampling a metric rests on: those that hold the class it needs (the rarer one)."""
-    of_class = [support[f"{name}_clusters"].to_numpy() for name in needs(metric)]
-    return np.min(of_class, axis=0).astype(np.float64)
-
-
-def counted_rows(support: pd.DataFrame, metric: str, settings: Settings) -> np.ndarray:
-    """How many rows of the classes that a metric needs each group has."""
-    rows = rows_behind(support, settings)
-    return np.sum([rows[name] for name in needs(metric)], axis=0).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The rows of one group, each array (N,)."""
-
-    label: np.ndarray
-    score: np.ndarray
-    unit: np.ndarray
-    cell: np.ndarray
-
-
-def _members(of_row: np.ndarray, size: int) -> list[np.ndarray]:
-    """Row numbers of each group, in one pass over the rows."""
-    order = np.argsort(of_row.astype(np.int16), kind="stable")
-    return np.split(order, np.cumsum(np.bincount(of_row, minlength=size))[:-1])
 
 
 def _support(rows: Rows, of_row: np.ndarray, names: list[str]) -> pd.DataFrame:
@@ -179,38 +139,10 @@ def _support(rows: Rows, of_row: np.ndarray, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(found, index=names)[list(SUPPORT)]
 
 
-def _estimate(
-    part: _Part, counts: np.ndarray, levels: Levels, settings: Settings, rng: np.random.Generator
-) -> tuple[dict[str, float], dict[str, float], np.ndarray]:
-    """Each metric of one group, its sampling variance, and the resampled counts by score level.
-
-    ``counts`` has a row for each of the group's units, in the order of their codes.
-    """
-    value = {name: float(item) for name, item in rates(counts.sum(axis=0)).items()}
-    value |= score_metrics(part.label, part.score)
-    stratum = strata(counts)
-    drawn = rates(bootstrap_counts(counts, stratum, settings.n_boot, rng))
-    repeats = settings.scored(levels.rows, settings.n_boot)
-    unit = np.unique(part.unit, return_inverse=True)[1]
-    histograms = bootstrapped(part.cell, unit, stratum, 2 * levels.size, repeats, rng)
-    drawn |= metrics_of(histograms, levels)
-    return value, {name: float(np.var(drawn[name])) for name in METRICS}, histograms
-
-
-def _intervals(
-    values: pd.DataFrame, variance: pd.DataFrame, support: pd.DataFrame, settings: Settings
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    units = np.stack([units_behind(support, name) for name in METRICS], axis=1)
-    rows = np.stack([counted_rows(support, name, settings) for name in METRICS], axis=1)
-    limits = score_interval(values.to_numpy(), variance.to_numpy(), units, rows)
-    low, high = (pd.DataFrame(limit, index=values.index, columns=values.columns) for limit in limits)
-    return low, high
-
-
 def _in_gap(enough: pd.DataFrame) -> pd.DataFrame:
     """For each group and metric: is the support there that the metric needs."""
     of_class = {name: enough[name].to_numpy() for name in BOTH}
-    columns = {name: np.all([of_class[one] for one in needs(name)], axis=0) for name in METRICS}
+    columns = {name: np.all([of_class[one] for one in needs(name)], axis=0) for name in group_metrics()}
     return pd.DataFrame(columns, index=enough.index)
 
 
@@ -254,16 +186,18 @@ def _excluded(support: pd.DataFrame, settings: Settings) -> list[dict[str, str]]
 def _cross_auc(
     rows: Rows,
     of_row: np.ndarray,
-    drawn: np.ndarray,
     levels: Levels,
+    own: Estimates,
     support: pd.DataFrame,
     enough: pd.DataFrame,
     settings: Settings,
+    rng: np.random.Generator,
 ) -> list[dict[str, Any]]:
     """AUC of one group's fakes against another's reals, with intervals, among groups with enough of both.
 
     Within-group AUC can be perfect in every group while one threshold fits none of them; this cannot.
-    Background-positive, subgroup-negative AUC and its mirror in Borkan et al. 2019.
+    Background-positive, subgroup-negative AUC and its mirror in Borkan et al. 2019. ``own`` are the groups'
+    own AUCs, which a group against itself has.
     """
     kept = np.flatnonzero(enough.all(axis=1))
     if not 2 <= len(kept) <= CROSS_AUC_GROUPS:
@@ -271,25 +205,36 @@ def _cross_auc(
     place = np.full(len(support), -1)
     place[kept] = np.arange(len(kept))
     value = exact_cross_auc(rows.label, place[of_row], len(kept), levels)
-    variance = cross_auc(drawn[kept], levels).var(axis=-1)
-    chosen, behind = support.iloc[kept], rows_behind(support, settings)
-    clusters = np.minimum.outer(chosen["fake_clusters"].to_numpy(), chosen["real_clusters"].to_numpy())
-    low, high = score_interval(
-        value, variance, clusters, np.add.outer(behind["fake"][kept], behind["real"][kept])
-    )
+    drawn = np.stack([_drawn_cells(rows, of_row == code, levels, settings, rng) for code in kept])
+    apart = cross_auc(drawn, levels)
+    chosen = support.iloc[kept]
+    own_low, own_high = own.limits()
     names = [str(name) for name in chosen.index]
-    return [
-        {
-            "positives_of": names[fake],
-            "negatives_of": names[real],
-            "auc": float(value[fake, real]),
-            "auc_ci": [float(low[fake, real]), float(high[fake, real])],
-        }
-        for fake in range(len(kept))
-        for real in range(len(kept))
-    ]
+    found = []
+    for fake in range(len(kept)):
+        for real in range(len(kept)):
+            clusters = min(chosen["fake_clusters"].iloc[fake], chosen["real_clusters"].iloc[real])
+            ends = metric_interval("auc", value[fake, real], apart[fake, real], int(clusters), 0)
+            if fake == real:
+                ends = own_low[kept[fake]], own_high[kept[fake]]
+            found.append(
+                {
+                    "positives_of": names[fake],
+                    "negatives_of": names[real],
+                    "auc": float(value[fake, real]),
+                    "auc_ci": [float(end) for end in ends],
+                }
+            )
+    return found
 
 
-def _generator(settings: Settings, attribute: str) -> np.random.Generator:
-    # Seeded by name, so that an attribute's figures do not depend on which others are audited with it.
-    return np.random.default_rng([settings.random_state, zlib.crc32(attribute.encode("utf-8"))])
+def _drawn_cells(
+    rows: Rows, member: np.ndarray, levels: Levels, settings: Settings, rng: np.random.Generator
+) -> np.ndarray:
+    """(n_boot, cells) rows of one group on each level of the score, real and fake, in each resample."""
+    units, unit = np.unique(rows.cluster[member], return_inverse=True)
+    sample = Sample(rows.label[member], rows.score[member], unit.reshape(-1), len(units))
+    cell = levels.cell[member]
+    shape = (2 * levels.size, len(cell))
+    at = sparse.coo_array((np.ones(len(cell)), (cell, np.arange(len(cell)))), shape=shape).tocsr()
+    return resampled_sums(sample, at, n_boot=settings.n_boot, seed=rng).T

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from unmasked.analysis.html.page import table
 from unmasked.analysis.reports.fairness.shared import Findings, record_table, swatch
+from unmasked.evaluation.metrics import METRICS, group_metrics
 from unmasked.evaluation.wording import (
     gap_text,
     is_missing,
@@ -20,9 +21,9 @@ from unmasked.evaluation.wording import (
     points_only,
     units,
 )
-from unmasked.fairness.statistics.metrics import TITLES
 from unmasked.fairness.verdicts import title
 
+ELSEWHERE = ("tpr", "accuracy", "selection_rate")  # of the gaps table
 SHOWN = ("fpr", "fnr", "balanced_accuracy", "auc", "eer", "brier", "ece")
 HEADS = {"fpr": "real called fake (FPR)", "fnr": "fakes missed (FNR)", "ece": "calibration error (ECE)"}
 AS_PERCENT = ("fpr", "fnr", "balanced_accuracy", "eer")
@@ -49,7 +50,8 @@ def by_group(audit: Mapping[str, Any], findings: Findings, *, short: bool = Fals
         findings: for the groups' colours.
         short: leave out attributes none of whose groups are large enough to be compared.
     """
-    shown = [name for name in SHOWN if name in audit["overall"]]
+    others = (name for name in group_metrics() if name not in (*SHOWN, *ELSEWHERE))
+    shown = [name for name in (*SHOWN, *others) if name in audit["overall"]]
     columns = ["group", "videos: real + fake", *(_head(name) for name in shown)]
     parts = []
     for attribute, found in audit["attributes"].items():
@@ -146,7 +148,7 @@ def _head(metric: str) -> str:
 
 
 def _title(metric: str) -> str:
-    return TITLES.get(metric, metric.upper())
+    return METRICS[metric].title if metric in METRICS else metric.upper()
 
 
 def _group_cell(entry: Mapping[str, Any], colour: str) -> Markup:

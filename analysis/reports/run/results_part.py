@@ -15,6 +15,7 @@ from unmasked.analysis.reports.gallery import Drawing, of_kind, slug
 from unmasked.analysis.reports.markup import rendered, side_by_side, two_lines, two_lines_of
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, sizes
+from unmasked.evaluation.metrics import METRICS
 
 SHOWN = {"ap": "video AP", "eer": "video EER", "accuracy": "accuracy at the threshold"}
 AGGREGATIONS = {
@@ -33,7 +34,7 @@ def datasets_part(run: Run, figures: Figures) -> Markup:
         parts = [figures["matrix"].html, pair_table(pairs, "Every detector on every dataset.")]
     else:
         parts = [figures["auc_by_dataset"].html]
-    parts += [_matrix(run), _reasons(run), _aggregations(run)]
+    parts += [_matrix(run), _reasons(run), _every_metric(run), _aggregations(run)]
     for name in run.datasets:
         if drawing := figures.get(f"methods_{slug(name)}"):
             parts += [Markup("<h3>{}, by manipulation method</h3>").format(name), drawing.html]
@@ -64,6 +65,18 @@ def _matrix(run: Run) -> Markup:
         f"{trained}; tested on each row. Below each value: 95 % interval. Checkpoint chosen by: {selection}."
     )
     return table(frame, caption=caption)
+
+
+def _every_metric(run: Run) -> Markup:
+    """What is registered as a metric, of each dataset's videos; folded away."""
+    blocks = {name: run.metrics["datasets"][name]["video"] for name in run.datasets}
+    rows = [
+        {"metric": one.title} | {of: two_lines_of(video, name) for of, video in blocks.items()}
+        for name, one in METRICS.items()
+        if all(name in video for video in blocks.values())
+    ]
+    found = table(pd.DataFrame(rows, dtype=object), caption="Every metric of videos, with its interval.")
+    return Markup("<details><summary>Every metric</summary>{}</details>").format(found)
 
 
 def _reasons(run: Run) -> Markup:

@@ -1,0 +1,283 @@
+"""What an audit found, by group: every number with its interval, the tests, the verdicts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import write_json
+from unmasked.evaluation.metrics import all_metrics
+from unmasked.fairness import verdicts
+from unmasked.fairness.groups import CROSS
+from unmasked.fairness.selection import Selection
+from unmasked.fairness.statistics.bench import bench_table
+from unmasked.fairness.statistics.comparisons import compare, constant_detector, fairlearn_measures, spread_of
+from unmasked.fairness.statistics.distributions import calibration, score_histograms
+from unmasked.fairness.statistics.score_tables import cut
+from unmasked.fairness.statistics.slices import Rows, Settings, Slice, measure
+
+if TYPE_CHECKING:
+    from fairlearn.metrics import MetricFrame
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What `audit` found. Frames by group have the index (attribute, group): ``by_group.loc["gender"]``.
+
+    Attributes:
+        overall: every metric over all rows.
+        by_group: every metric of every group, "unknown" and the small ones included; NaN is undefined.
+        overall_ci, by_group_ci: [lower, upper] 95 % limits, shaped as the estimates (`ci_quantiles`).
+        support, overall_support: videos, frames and units behind every group, by class; and all together.
+        in_gap: boolean, shaped as by_group: is the group large enough to be compared on this metric.
+        excluded: attribute, group, metrics, reason: what was left out of gaps and tests.
+        tests: a row for every attribute and metric: gap, its interval, what chance alone shows
+            (null_floor, the 95th percentile, and null_mean), p_value, p_adjusted (Holm), verdict, the
+            groups at both ends, and n_needed: videos that would settle an inconclusive one.
+        verdicts: the same in sentences.
+        constant_detector: what calling everything fake would score: fair by most gaps, and useless.
+        fairlearn: fairlearn's own disparity measures among the compared groups.
+        spread: attribute -> metric -> standard deviation between the compared groups, raw and corrected for
+            what sampling adds, see `spread.between_group_spread`.
+        cross_auc: attribute -> AUC of one group's fakes against another's reals.
+        control_levels: names of the control features; None without. With them every frame above has them
+            as its first index levels, as in `MetricFrame`, and so has `overall`, then a frame.
+        pooled: the audit of all rows, beside the one within levels; None without control features.
+        levels: each level and its own audit.
+        selection: the rows with all that the predictions say of them; None where arrays were audited.
+    """
+
+    overall: pd.Series | pd.DataFrame
+    by_group: pd.DataFrame
+    overall_ci: list[Any]
+    by_group_ci: list[pd.DataFrame]
+    support: pd.DataFrame
+    overall_support: pd.Series | pd.DataFrame
+    in_gap: pd.DataFrame
+    excluded: pd.DataFrame
+    tests: pd.DataFrame
+    null_floor: pd.DataFrame
+    verdicts: list[str]
+    constant_detector: dict[str, Any]
+    fairlearn: dict[str, dict[str, float]]
+    settings: Settings
+    origin: dict[str, Any]
+    ci_quantiles: list[float] = field(default_factory=lambda: [0.025, 0.975])
+    spread: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cross_auc: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    control_levels: list[str] | None = None
+    pooled: Audit | None = field(default=None, repr=False)
+    levels: list[tuple[dict[str, str], Audit]] = field(default_factory=list, repr=False)
+    selection: Selection | None = field(default=None, repr=False)
+    _rows: Rows | None = field(default=None, repr=False)
+    _groups: pd.DataFrame | None = field(default=None, repr=False)
+    _controls: pd.DataFrame | None = field(default=None, repr=False)
+
+    def difference(self, method: Literal["between_groups", "to_overall"] = "between_groups") -> pd.DataFrame:
+        """Largest difference of each metric for each attribute, among the groups that are compared."""
+        if _checked_method(method) == "between_groups":
+            return self.group_max() - self.group_min()
+        return _by_attribute((self._compared() - self._overall_beside()).abs(), "max")
+
+    def ratio(self, method: Literal["between_groups", "to_overall"] = "between_groups") -> pd.DataFrame:
+        """Smallest ratio of each metric for each attribute, at most 1, among the groups that are compared."""
+        if _checked_method(method) == "between_groups":
+            return self.group_min() / self.group_max()
+        ratio = self._compared() / self._overall_beside()
+        return _by_attribute(ratio.where(ratio <= 1, 1 / ratio), "min")
+
+    def group_min(self) -> pd.DataFrame:
+        """Smallest value of each metric for each attribute, among the groups that are compared."""
+        return _by_attribute(self._compared(), "min")
+
+    def group_max(self) -> pd.DataFrame:
+        """Largest value of each metric for each attribute, among the groups that are compared."""
+        return _by_attribute(self._compared(), "max")
+
+    def bench(self) -> dict[str, Any]:
+        """F_FPR, F_EO, F_MEO, F_DP and F_OAE as AI-Face and Fairness-Generalization print them.
+
+        For every attribute and for the detector that calls everything fake, with the groups that those
+        benches drop and why; see `bench.bench_table`.
+        """
+        assert self._rows is not None
+        assert self._groups is not None
+        return bench_table(self._rows.label, self._rows.score, self._groups)
+
+    def to_metricframe(self, attribute: str | None = None) -> MetricFrame:
+        """fairlearn's `MetricFrame` of these rows; several attributes are crossed, as fairlearn does.
+
+        Args:
+            attribute: one of the audited attributes; None takes all of them.
+        """
+        from fairlearn.metrics import MetricFrame
+
+        assert self._rows is not None
+        assert self._groups is not None
+        single = [name for name in self._groups.columns if CROSS not in name]
+        columns = (single or list(self._groups.columns)) if attribute is None else [attribute]
+        return MetricFrame(
+            metrics={name: _row_metric(name, self.settings.threshold) for name in self.by_group.columns},
+            y_true=self._rows.label,
+            y_pred=self._rows.score,
+            sensitive_features=self._groups[columns],
+            control_features=self._controls,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values; NaN where undefined.
+
+        With control features: the pooled audit, and ``control``: ``{"features", "levels": [{"level": …,
+        "overall", "attributes", "verdicts"}]}``.
+        """
+        if self.pooled is not None:
+            parts = ("overall", "attributes", "verdicts")
+            levels = [
+                {"level": level} | {name: found[name] for name in parts}
+                for level, audit in self.levels
+                for found in [audit.to_dict()]
+            ]
+            return self.pooled.to_dict() | {"control": {"features": self.control_levels, "levels": levels}}
+        low, high = self.overall_ci
+        overall = dict(self.overall) | {
+            f"{name}_ci": [low[name], high[name]] for name in self.by_group.columns
+        }
+        overall["support"] = dict(self.overall_support)
+        return {
+            "settings": asdict(self.settings) | self.origin,
+            "overall": overall,
+            "attributes": {name: self._attribute(name) for name in self.support.index.unique(0)},
+            "verdicts": list(self.verdicts),
+            "constant_detector": self.constant_detector,
+            "fairlearn": self.fairlearn,
+            "bench": self.bench(),
+        }
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Writes `to_dict`; NaN becomes null."""
+        write_json(path, self.to_dict())
+
+    def to_long(self) -> pd.DataFrame:
+        """A row for every attribute, group and metric, the layout of ``by_group.csv``."""
+        low, high = self.by_group_ci
+        parts = []
+        for name in self.by_group.columns:
+            part = pd.DataFrame({"value": self.by_group[name], "lo": low[name], "hi": high[name]})
+            part.insert(0, "metric", name)
+            part["compared"] = self.in_gap[name]
+            parts.append(part.join(self.support.add_prefix("n_")))
+        return pd.concat(parts).sort_index(level=0, sort_remaining=False, kind="stable").reset_index()
+
+    def _overall_beside(self) -> Any:
+        """The overall value that each group is held against: of everybody, or of everybody at its level."""
+        if self.control_levels is None:
+            return self.overall
+        keys = self.by_group.index.droplevel(["attribute", "group"])
+        return self.overall.reindex(keys).set_axis(self.by_group.index, axis=0)
+
+    def _compared(self) -> pd.DataFrame:
+        return self.by_group.where(self.in_gap)
+
+    def _attribute(self, attribute: str) -> dict[str, Any]:
+        low, high = (limits.loc[attribute] for limits in self.by_group_ci)
+        groups = []
+        for group, values in self.by_group.loc[attribute].iterrows():
+            entry: dict[str, Any] = {"group": group, "support": dict(self.support.loc[(attribute, group)])}
+            for name in self.by_group.columns:
+                entry[name] = values[name]
+                entry[f"{name}_ci"] = [low.loc[group, name], high.loc[group, name]]
+            entry["compared"] = [
+                name for name in self.by_group.columns if self.in_gap.loc[(attribute, group), name]
+            ]
+            groups.append(entry)
+        tests = self.tests[self.tests["attribute"] == attribute].drop(columns="attribute")
+        excluded = self.excluded[self.excluded["attribute"] == attribute].drop(columns="attribute")
+        return {
+            "groups": groups,
+            "tests": tests.to_dict("records"),
+            "excluded": excluded.to_dict("records"),
+            "spread": self.spread[attribute],
+            "cross_auc": self.cross_auc[attribute],
+            **self._distributions(attribute),
+        }
+
+    def _distributions(self, attribute: str) -> dict[str, Any]:
+        assert self._rows is not None
+        assert self._groups is not None
+        given = self._rows.label, self._rows.score, self._groups[attribute]
+        return {"calibration": calibration(*given), "scores": score_histograms(*given)}
+
+
+def audit_rows(
+    rows: Rows,
+    groups: pd.DataFrame,
+    settings: Settings,
+    origin: dict[str, Any] | None = None,
+    selection: Selection | None = None,
+) -> Audit:
+    """The audit of checked rows; ``origin`` (dataset, detector, …) is kept beside the settings."""
+    levels = cut(rows.label, rows.score)
+    slices = [measure(rows, groups[name], settings, levels) for name in groups.columns]
+    # Over all rows the numbers are those of `evaluate`, and so are units and resamples.
+    whole = rows if rows.whole is None else replace(rows, cluster=rows.whole)
+    everybody = pd.Series("everyone", index=groups.index, name="")
+    everyone = measure(whole, everybody, settings, levels, seed=str((origin or {}).get("dataset", "")))
+    constant = constant_detector(slices, everyone)
+    tests = compare(slices, everyone, constant, settings)
+    by_group = _stacked(slices, "values")
+    null_floor = tests.set_index(["attribute", "metric"])[["null_mean", "null_floor"]]
+    return Audit(
+        overall=everyone.values.iloc[0].rename(None),
+        by_group=by_group,
+        overall_ci=[everyone.low.iloc[0].rename(None), everyone.high.iloc[0].rename(None)],
+        by_group_ci=[_stacked(slices, "low"), _stacked(slices, "high")],
+        support=_stacked(slices, "support"),
+        overall_support=everyone.support.iloc[0].rename(None),
+        in_gap=_stacked(slices, "in_gap"),
+        excluded=pd.DataFrame(
+            [{"attribute": one.attribute, **entry} for one in slices for entry in one.excluded],
+            columns=["attribute", "group", "metrics", "reason"],
+        ),
+        tests=tests,
+        null_floor=null_floor.rename(columns={"null_mean": "mean", "null_floor": "p95"}),
+        verdicts=verdicts.sentences(tests, by_group, settings),
+        constant_detector=constant,
+        fairlearn={one.attribute: fairlearn_measures(one) for one in slices},
+        spread={one.attribute: spread_of(one) for one in slices},
+        cross_auc={one.attribute: one.cross_auc for one in slices},
+        settings=settings,
+        origin=origin or {},
+        selection=selection,
+        _rows=rows,
+        _groups=groups,
+    )
+
+
+def _stacked(slices: list[Slice], part: str) -> pd.DataFrame:
+    frames = {one.attribute: getattr(one, part) for one in slices}
+    return pd.concat(frames, names=["attribute", "group"])
+
+
+def _by_attribute(values: pd.DataFrame, how: str) -> pd.DataFrame:
+    """One row for each attribute (and level); NaN where fewer than two groups have a value."""
+    keys = [name for name in values.index.names if name != "group"]
+    grouped = values.groupby(level=keys if len(keys) > 1 else keys[0], sort=False)
+    return grouped.agg(how).where(grouped.count() >= 2)
+
+
+def _row_metric(name: str, threshold: float) -> Callable[[Any, Any], float]:
+    def metric(y_true: Any, y_pred: Any) -> float:
+        return all_metrics(y_true, y_pred, threshold, (name,))[name]
+
+    return metric
+
+
+def _checked_method(method: str) -> str:
+    if method not in ("between_groups", "to_overall"):
+        raise InputError(f"method {method!r} is not known; choose between_groups or to_overall")
+    return method
