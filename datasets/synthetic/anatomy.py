@@ -43,7 +43,6 @@ class Anatomy:
     Attributes:
         vertices: (V, 3) float32.
         angle: (V,) degrees around the vertical axis, 0 = ahead, positive to the viewer's right.
-        above_hairline: (V,) metres; positive grows hair.
         uv: (F, 3, 2) float32 atlas pixels of the triangles' corners.
         face: (V,) 0 to 1, softly inside the face from brows to chin.
         follows: (V,) 0 to 1, how much the head's turning moves it; 0 at the bottom of the neck.
@@ -53,7 +52,6 @@ class Anatomy:
 
     vertices: np.ndarray
     angle: np.ndarray
-    above_hairline: np.ndarray
     uv: np.ndarray
     face: np.ndarray
     follows: np.ndarray
@@ -73,7 +71,6 @@ def load_anatomy() -> Anatomy:
     return Anatomy(
         vertices=vertices,
         angle=angle,
-        above_hairline=(vertices[:, 1] - hairline(angle)).astype(np.float32),
         uv=uv,
         face=_face_region(vertices, angle),
         follows=follows_head(vertices),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-JAW, BROWS, NOSE, EYES = slice(0, 17), slice(17, 27), slice(27, 36), slice(36, 48)
+JAW, BROWS, NOSE = slice(0, 17), slice(17, 27), slice(27, 36)
 LIPS, INNER_LIPS = slice(48, 68), slice(60, 68)
 # Points that speech and smiles hardly move: the bridge of the nose, its base, the corners of the eyes.
 RIGID = [27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45]
