@@ -23,12 +23,25 @@ def read_json(path: str | os.PathLike[str], advice: str, *, what: str = "") -> d
     """
     file = f"{what} {path}".strip()
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InputError(f"{file} does not exist; {advice}") from error
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); {advice}") from error
-    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or brackets without end
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not valid JSON ({error}); {advice}") from error
+    return parse_json(text, file, advice)
+
+
+def parse_json(text: str, file: object, advice: str) -> dict[str, Any]:
+    """The object in a JSON text; ``file`` says in the message where it is from.
+
+    Raises:
+        InputError: the text is not JSON, or holds something else than an object.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets without end
         raise InputError(f"{file} is not valid JSON ({error}); {advice}") from error
     if not isinstance(value, dict):
         raise InputError(f"{file} holds no JSON object; {advice}")

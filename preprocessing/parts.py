@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from unmasked.datasets.archives import split_sequence_path
+from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.preprocessing.claims import Claim, folder_lock
@@ -227,7 +228,7 @@ def _write_or_compare(out: Path, recipe: dict[str, Any]) -> None:
     if not path.is_file():
         write_json(path, recipe)
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there = read_json(path, "delete the folder, or give another out=")
     if there != recipe:
         raise InputError(
             f"{out} holds crops made with other settings ({_differences(there, recipe)}); give another "
