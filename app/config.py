@@ -1,4 +1,4 @@
-"""Configurations: a YAML file and ``key=value`` overrides become one checked, frozen model."""
+"""Configurations: a YAML file and ``key=value`` overrides become one checked model."""
 
 from __future__ import annotations
 

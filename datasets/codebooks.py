@@ -25,7 +25,7 @@ Attribute = Literal["gender", "age", "skin_tone", "race"]
 
 
 class Coding(BaseModel):
-    """One attribute: the column that holds it and what its codes mean, or a column for each word."""
+    """One attribute: its column with the meaning of codes, or a column for each word."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -73,7 +73,7 @@ class CodeBook(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(description="source and version; stands in the manifest's column `annotation`")
+    name: str = Field(description="source and version; written to the manifest's column `annotation`")
     path: tuple[str, ...] = Field(description="accepted names of the column that says which image or video")
     dataset: tuple[str, ...] = Field(
         default=(), description="accepted names of an optional column with the dataset"

@@ -1,4 +1,4 @@
-"""The one exception for a mistake in what the user gave, and the name that was perhaps meant."""
+"""The exception for a mistake in what the user gave, and the name perhaps meant."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """What was given cannot be used; the message says what was given, what is allowed, what to do next.
+    """What was given cannot be used.
 
+    The message says what was given, what is allowed, what to do next.
     The command line prints the message as it is and exits with code 2; any other exception is a
     fault of ours and keeps its traceback.
     """
