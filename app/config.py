@@ -1,20 +1,20 @@
-"""Configurations: a YAML file and ``key=value`` overrides become one checked, frozen model."""
+"""Configurations: a YAML file and ``key=value`` overrides become one checked model."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.documents import first_line, read_yaml
+from unmasked.datasets.errors import InputError, nearest_name
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # Folders whose files are given by name to a key of a configuration, and are none themselves.
@@ -42,7 +42,7 @@ def load(model: type[Model], file: Path | None, overrides: Sequence[str] = ()) -
         _refuse_resolvers(OmegaConf.to_container(merged, resolve=False), _origin(file))
         values = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
-        raise InputError(f"configuration {_origin(file)}: {_first_line(error)}") from error
+        raise InputError(f"configuration {_origin(file)}: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise InputError(
             f"configuration {_origin(file)} is not a mapping; write lines of the form key: value"
@@ -74,7 +74,7 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
         yield f"{prefix}{name}", _type_name(annotation), shown, field.description or ""
 
 
-def _from_file(file: Path | None) -> DictConfig | ListConfig:
+def _from_file(file: Path | None) -> DictConfig:
     if file is None:
         return OmegaConf.create({})
     path = next((p for p in (file, CONFIGS / file, CONFIGS / f"{file}.yaml") if p.is_file()), None)
@@ -83,18 +83,7 @@ def _from_file(file: Path | None) -> DictConfig | ListConfig:
         raise InputError(
             f"configuration {file} does not exist; give a YAML file's path or one of {', '.join(shipped)}"
         )
-    try:
-        return OmegaConf.load(path)
-    except (OmegaConfBaseException, OSError, ValueError) as error:
-        raise InputError(
-            f"configuration {path} cannot be read: {_first_line(error)}; correct the YAML"
-        ) from error
-    except Exception as error:  # PyYAML's errors are no ValueError, and PyYAML is not ours to import
-        if type(error).__module__.split(".")[0] != "yaml":
-            raise
-        raise InputError(
-            f"configuration {path} is not valid YAML: {_first_line(error)}; correct it"
-        ) from error
+    return OmegaConf.create(read_yaml(path, what="configuration"))
 
 
 def _shipped() -> Iterator[Path]:
@@ -138,8 +127,8 @@ def _message(model: type[BaseModel], error: ValidationError, origin: str) -> str
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             valid = [name for name, *_ in keys(model)]
-            near = difflib.get_close_matches(key, valid, n=1, cutoff=0.4)
-            advice = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(valid)}"
+            near = nearest_name(key, valid, cutoff=0.4)
+            advice = f"did you mean {near!r}?" if near else f"valid keys are {', '.join(valid)}"
             sentences.append(f"unknown key {key!r}; {advice}")
         elif problem["type"] == "missing":
             sentences.append(f"key {key!r} is required; give it as {key}=…")
@@ -151,11 +140,6 @@ def _message(model: type[BaseModel], error: ValidationError, origin: str) -> str
 
 def _origin(file: Path | None) -> str:
     return f"{file} and arguments" if file else "from the arguments"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _shown(value: Any) -> str:

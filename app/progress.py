@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar where someone watches, a line now and then where nobody does."""
+"""Progress on the terminal: a bar on a screen, a line now and then elsewhere."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ HEADER += ["Skin Tone Group", "Intersection"]
 
 
 def main() -> int:
-    """Prepares the files in one process, measures in another, and says whether the limits hold."""
+    """Prepares files in one process, measures in another, and says whether limits hold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--most-seconds", type=float, default=60)

@@ -1,4 +1,4 @@
-"""Do the intervals cover, is a million frames quick, and are useless detectors read as useless?
+"""Do intervals cover, is a million frames quick, are useless detectors read as such?
 
     python benchmarks/evaluation.py [--sets 500] [--frames 1000000] [--videos 30000] [--most-seconds 60]
                                     [--most-gb 4] [--only coverage|metrics|scale|controls]
@@ -201,7 +201,7 @@ def controls() -> bool:
 def clustered(
     rng: np.random.Generator, videos: int, frames: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores and videos of frames, every second video fake, with that true AUC and ICC."""
+    """Labels, scores and videos of frames, every second video fake, with that AUC and ICC."""
     label = np.repeat(np.arange(videos) % 2, frames)
     video = np.repeat(np.arange(videos), frames)
     shared = np.repeat(rng.normal(0, ICC**0.5, videos), frames)

@@ -1,4 +1,4 @@
-"""What the fairness audit's tests do on real group and cluster sizes, and what a million rows cost.
+"""The audit's tests on real group and cluster sizes, and the cost of a million rows.
 
     python benchmarks/fairness.py margins=group_margins.csv [runs=400] [power_runs=200] [perms=500]
                                   [boots=200] [rows=1646545] [parts=alarms,power,small,scale]
@@ -96,7 +96,7 @@ def unbiased(videos: pd.DataFrame) -> np.ndarray:
 
 
 def biased(videos: pd.DataFrame, worse: str, low: float) -> np.ndarray:
-    """The same, with reals of one gender called fake 15 points more often; the other's FPR is ``low``."""
+    """The same, with reals of one gender called fake 15 points more; the other has ``low``."""
     fpr = np.where(videos["gender"] == worse, low + GAP, low)
     return np.where(videos["label"] == 1, TPR, fpr)
 
@@ -265,7 +265,7 @@ def _wilson(count: int, runs: int) -> str:
 
 
 def scale(n_rows: int) -> None:
-    """Time and memory of an audit of AI-Face's size, and fairlearn's bootstrap of the same table."""
+    """Time and memory of an audit of AI-Face's size, and fairlearn's bootstrap of it."""
     label, score, groups, clusters = million(n_rows)
     print(f"\n{n_rows:,} rows of {len(np.unique(clusters)):,} videos and images; gender, age and skin tone,")
     print("their pairs and their triple: 7 attributes, 71 groups; 2,000 resamples, 2,000 permutations")
@@ -285,7 +285,7 @@ def scale(n_rows: int) -> None:
 
 
 def million(n_rows: int) -> tuple[np.ndarray, np.ndarray, pd.DataFrame, np.ndarray]:
-    """Labels, scores, groups and clusters: AI-Face's share of fakes; two rows of five are of videos."""
+    """Labels, scores, groups, clusters: AI-Face's share of fakes; two in five are of videos."""
     rng = np.random.default_rng(0)
     frames = np.concatenate([np.full(int(0.4 * n_rows / 10) + 1, 10), np.ones(n_rows, dtype=int)])
     clusters = np.repeat(np.arange(len(frames)), frames)[:n_rows]

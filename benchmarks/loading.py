@@ -1,4 +1,4 @@
-"""Throughput of the loader for training, as a ratio to a plain loop on the same crops and workers.
+"""Throughput of the loader, as a ratio to a plain loop on the same crops and workers.
 
 The plain loop is what most training code does: a dataset whose item is ``cv2.imread``, BGR to RGB, resize,
 float, normalise, transpose; a DataLoader that stacks 32 of them (16 pairs, as UCF trains); floats to the

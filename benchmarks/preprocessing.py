@@ -1,5 +1,6 @@
-"""Preprocessing side by side with the published procedure: cost, agreement, scaling, kills, damage.
+"""Preprocessing side by side with the published procedure.
 
+Cost, agreement, scaling, kills, damage.
     python benchmarks/preprocessing.py --videos FOLDER [--limit N] [--sections real,workers]
 
 Prints all of it in one run. Costs are CPU seconds of one process, threads included, shown as ratios of one
@@ -165,8 +166,9 @@ class PlainCrop:
 
 
 def plain_procedure(path: Path) -> dict[int, PlainCrop | None]:
-    """The published procedure by dlib and OpenCV alone: for each sampled frame its crop, or None.
+    """The published procedure by dlib and OpenCV alone.
 
+    For each sampled frame its crop, or None.
     Every frame decoded; dlib's HOG on the doubled frame; the largest box; 68 points; the crop; a second
     detection and 68 points on the crop with red and blue swapped; a PNG. Models are loaded beforehand.
     """
@@ -213,7 +215,7 @@ def _plain_models() -> tuple[dlib.fhog_object_detector, dlib.shape_predictor]:
 
 
 def bare_decode(path: Path, last: int) -> int:
-    """Decodes all frames up to ``last`` on one thread, for nothing; the shorter side in pixels."""
+    """Decodes all frames up to ``last`` on one thread; returns the shorter side in pixels."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -229,12 +231,12 @@ def task_of(path: Path) -> Task:
 
 
 def is_same(row: Row, plain: PlainCrop) -> bool:
-    """Whether both boxes are of one face."""
+    """True if both boxes are of one face."""
     return overlap(tuple(row[name] for name in BOX), plain.box) >= 0.3
 
 
 def corner_distance_px(row: Row, plain: PlainCrop) -> float:
-    """How far apart the two crops' corners lie, the farthest of the four, in pixels of the plain crop."""
+    """Largest distance of the two crops' corners, in pixels of the plain crop."""
     ours = np.array([row[name] for name in MATRIX]).reshape(2, 3)
     back = np.linalg.inv(np.vstack([plain.matrix, (0, 0, 1)]))
     moved = ours @ back @ CORNERS.T
@@ -280,8 +282,9 @@ def sheet(crops: Sequence[bytes], path: Path) -> Path:
 
 
 def workers(out: Path) -> None:
-    """Throughput of two worker processes against one, on synthetic videos; start-up is not counted.
+    """Throughput of two worker processes against one, on synthetic videos.
 
+    start-up is not counted.
     The cores that each run had say whether the machine was free: two workers can use two.
     """
     synthetic_copies(out, 1)  # the corpus is made before anything is measured
@@ -298,7 +301,7 @@ def workers(out: Path) -> None:
 
 
 def scale(out: Path, most: int) -> None:
-    """CPU seconds that each further video costs, and peak memory, from 10 synthetic videos to ``most``."""
+    """CPU seconds for each further video, and peak memory, from 10 videos to ``most``."""
     print(f"from 10 to {most} synthetic videos, one worker")
     before, before_s = 0, 0.0
     for count in dict.fromkeys((10, min(100, most), most)):
@@ -314,7 +317,7 @@ def scale(out: Path, most: int) -> None:
 
 
 def measured_run(out: Path, videos: int, workers: int) -> dict[str, float]:
-    """Wall and CPU seconds and peak memory of one run of its own process over ``videos`` copies."""
+    """Wall and CPU seconds and peak memory of one process over ``videos`` copies."""
     command = [sys.executable, __file__, "--out", str(out), "--run", str(videos), str(workers)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return json.loads(printed.splitlines()[-1])
@@ -340,7 +343,7 @@ def one_run(out: Path, videos: int, workers: int) -> None:
 
 
 def synthetic_copies(out: Path, count: int) -> pd.DataFrame:
-    """A manifest of ``count`` links to the videos of a small synthetic corpus, which is made once."""
+    """A manifest of ``count`` links to the videos of a small synthetic corpus, made once."""
     config = SyntheticConfig(
         ff_train=2,
         ff_val=2,

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def report(folder: Path, sources: Sequence[Path], count: int, seed: int) -> bool:
-    """Whether every damaged video cost itself alone; prints statuses by kind of damage."""
+    """True if every damaged video cost itself alone; prints statuses by kind of damage."""
     if not sources:
         write_videos(folder / "sources", 4, seed)
         sources = sorted((folder / "sources").glob("*.mp4"))
@@ -69,7 +69,7 @@ def report(folder: Path, sources: Sequence[Path], count: int, seed: int) -> bool
 
 
 def write_damaged(folder: Path, sources: Sequence[Path], count: int, seed: int) -> pd.DataFrame:
-    """A manifest of ``count`` damaged videos, some of them intact, with the kind of damage as method."""
+    """A manifest of ``count`` damaged and intact videos, the kind of damage as method."""
     folder.mkdir(parents=True)
     kinds = [*DAMAGES, "intact"]
     rows = []

@@ -1,4 +1,4 @@
-"""Kills preprocessing with SIGKILL at random moments and compares the end with an uninterrupted run.
+"""Kills preprocessing with SIGKILL at random moments and compares with a whole run.
 
     python benchmarks/preprocessing_kills.py [--kills 20] [--videos 40] [--seed 0]
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def compare(folder: Path, kills: int, videos: int, seed: int) -> bool:
-    """Whether a run that was killed ``kills`` times ends as one that was not; prints what happens."""
+    """True if a run killed ``kills`` times ends as one that was not; prints what happens."""
     manifest = folder / "manifest.csv"
     write_videos(folder / "videos", videos, seed).to_csv(manifest, index=False)
     started_s = time.monotonic()
@@ -84,7 +84,7 @@ def parts(folder: Path) -> int:
 
 
 def ends_equal(manifest: Path, killed: Path, whole: Path) -> bool:
-    """Whether the folder of a run that was killed, once resumed to its end, equals an uninterrupted one's."""
+    """True if a killed and resumed run's folder equals that of an uninterrupted run."""
     return start(manifest, killed).wait() == 0 and digests(killed) == digests(whole)
 
 
@@ -101,7 +101,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def write_videos(folder: Path, count: int, seed: int) -> pd.DataFrame:
-    """A manifest of ``count`` videos of a drawn face that moves through noise; every fifth shows none."""
+    """A manifest of ``count`` videos of a drawn face in noise; every fifth shows none."""
     folder.mkdir(parents=True)
     rows = []
     for number in range(count):
@@ -120,7 +120,7 @@ def write_videos(folder: Path, count: int, seed: int) -> pd.DataFrame:
 
 
 def drawn_face(rng: np.random.Generator, radius_px: int) -> np.ndarray:
-    """(SIDE_PX, SIDE_PX, 3) uint8: an oval with brows, eyes, nose and mouth, which dlib takes for a face."""
+    """(SIDE_PX, SIDE_PX, 3) uint8: a drawn oval face that dlib takes for a face."""
     y, x = np.mgrid[:SIDE_PX, :SIDE_PX]
     image = rng.integers(60, 90, (SIDE_PX, SIDE_PX, 3)).astype(np.uint8)
     if not radius_px:

@@ -1,4 +1,4 @@
-"""UCF's inference and training step against a plain implementation of the same work, in one run.
+"""UCF's inference and training step against a plain implementation, in one run.
 
 The plain one has the same weights, in float32 and NCHW, uncompiled; at inference it computes both encoders,
 both projections and both heads, of which only one is asked for; in training it decodes four times one by

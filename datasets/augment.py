@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from unmasked.datasets.documents import read_yaml
 from unmasked.datasets.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "configs" / "augment"
@@ -83,8 +84,4 @@ def _recipe_values(name: str) -> dict[str, Any]:
             f"recipe {name!r} is not in configs/augment; it has {', '.join(recipes())}. "
             "Name one of them, or leave recipe out and give the keys"
         )
-    from omegaconf import OmegaConf
-
-    values = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    return read_yaml(FOLDER / f"{name}.yaml")

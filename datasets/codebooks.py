@@ -7,7 +7,6 @@ repeat the attributes (an intersection code) are compared with them: see `unmask
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.documents import read_yaml
+from unmasked.datasets.errors import InputError, did_you_mean
 
 FOLDER = Path(__file__).parents[1] / "configs" / "annotations"
 CODEBOOKS_HINT = "the code books are the files in configs/annotations"
@@ -25,7 +25,7 @@ Attribute = Literal["gender", "age", "skin_tone", "race"]
 
 
 class Coding(BaseModel):
-    """One attribute: the column that holds it and what its codes mean, or a column for each word."""
+    """One attribute: its column with the meaning of codes, or a column for each word."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -73,7 +73,7 @@ class CodeBook(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(description="source and version; stands in the manifest's column `annotation`")
+    name: str = Field(description="source and version; written to the manifest's column `annotation`")
     path: tuple[str, ...] = Field(description="accepted names of the column that says which image or video")
     dataset: tuple[str, ...] = Field(
         default=(), description="accepted names of an optional column with the dataset"
@@ -124,18 +124,15 @@ def load_codebook(name: str | Path) -> CodeBook:
     Raises:
         InputError: there is none of that name, or the file is no code book.
     """
-    from omegaconf import OmegaConf
-
     known = codebook_names()
     path = FOLDER / f"{name}.yaml" if name in known else Path(name)
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        near = difflib.get_close_matches(str(name), known, n=1)
-        meant = f" (is {near[0]!r} meant?)" if near else ""
+        meant = did_you_mean(str(name), known)
         raise InputError(
             f"code book {str(name)!r} does not exist{meant}; give one of {', '.join(known)}, or a YAML file"
         )
     try:
-        return CodeBook.model_validate(OmegaConf.to_container(OmegaConf.load(path)))
+        return CodeBook.model_validate(read_yaml(path, CODEBOOKS_HINT, what="code book"))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

@@ -1,11 +1,15 @@
-"""The one exception that stands for a mistake in what the user gave, and text that can be shown."""
+"""The exception for a mistake in what the user gave, the name perhaps meant, and text that can be shown."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
-    """What was given cannot be used; the message says what was given, what is allowed, what to do next.
+    """What was given cannot be used.
 
+    The message says what was given, what is allowed, what to do next.
     The command line prints the message as it is and exits with code 2; any other exception is a
     fault of ours and keeps its traceback.
     """
@@ -21,3 +25,27 @@ def printable(text: object) -> str:
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in whole
     )
+
+
+def nearest_name(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that is most like a misspelled one; None if none is like it.
+
+    Args:
+        name: as given.
+        known: what may be given.
+        cutoff: least similarity in [0, 1], see `difflib.get_close_matches`.
+
+    >>> nearest_name("gendre", ["age", "gender"])
+    'gender'
+    """
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """A question to put behind a misspelled name in a message; "" if no known name is like it.
+
+    >>> did_you_mean("gendre", ["age", "gender"])
+    " (is 'gender' meant?)"
+    """
+    near = nearest_name(name, known, cutoff)
+    return f" (is {near!r} meant?)" if near else ""

@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error.
+    """A temporary path beside ``path`` that replaces it when the block ends without an error.
 
     The suffix is kept, since writers choose the format by it. After an error nothing is left.
     """

@@ -5,7 +5,6 @@ Each file of ``datasets/sources`` reads one layout; the folder is the registry.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -16,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, nearest_name
 from unmasked.datasets.frame_names import frames_as_videos
 from unmasked.datasets.listing import UNSPLIT, Count, named
 from unmasked.datasets.manifest import MANIFEST, SPLITS
@@ -302,8 +301,8 @@ def _named_source(source: str) -> dict[str, ModuleType]:
     if source.lower() in spelled:
         name = spelled[source.lower()]
         return {name: known[name]}
-    near = difflib.get_close_matches(source.lower(), list(spelled), n=1, cutoff=0.4)
-    meant = f" (is {spelled[near[0]]!r} meant?)" if near else ""
+    near = nearest_name(source.lower(), spelled, cutoff=0.4)
+    meant = f" (is {spelled[near]!r} meant?)" if near else ""
     raise InputError(f"source {source!r} is unknown{meant}; it is one of auto, {', '.join(known)}")
 
 

@@ -7,7 +7,6 @@ what cannot be settled is raised together, in one message with the row numbers t
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.csv_files import BLANK, TEXT, WORDS_FOR_NONE
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, did_you_mean
 from unmasked.datasets.evidence import SETTLES, contradictions, evidence
 from unmasked.datasets.listing import named
 from unmasked.datasets.tables import read_frame
@@ -207,8 +206,7 @@ def _named_columns(
         if role not in roles:
             door.problems.append(f"columns= names {role!r}; it may name {', '.join(roles)}")
         elif name not in present:
-            near = difflib.get_close_matches(name, present, n=1)
-            meant = f" (is {near[0]!r} meant?)" if near else ""
+            meant = did_you_mean(name, present)
             door.problems.append(f"columns= says that {role} is {name!r}, which is no column{meant}")
         else:
             taken[role] = name

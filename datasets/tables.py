@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from unmasked.datasets.csv_files import TEXT, csv_header, read_csv, write_csv
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, did_you_mean
 from unmasked.datasets.files import atomic_path
 from unmasked.datasets.vocabulary import Reading
 
@@ -95,9 +94,7 @@ class Schema:
     def _absent_message(self, where: str, absent: list[str], present: list[str]) -> str:
         listed = ", ".join(map(str, present)) or "no column"
         message = f"{where} has no column {', '.join(map(repr, absent))}; it has {listed}"
-        near = difflib.get_close_matches(absent[0], [str(name) for name in present], n=1)
-        if near:
-            message += f" (is {near[0]!r} meant?)"
+        message += did_you_mean(absent[0], map(str, present))
         return f"{message}. {self.hint}" if self.hint else message
 
 

@@ -6,7 +6,6 @@ or a predictions file alone. What neither folder says is named as unknown.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from unmasked.datasets.documents import read_json, read_yaml
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.collection import NOT_STATED, Scored, collect, only_value
 from unmasked.evaluation.intervals import CONFIDENCE
@@ -297,24 +297,8 @@ def _summary(run: Run) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); write it again, or move it away") from error
-    return value if isinstance(value, dict) else {}
+    return read_json(path, "write it again, or move it away") if path.is_file() else {}
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
-    if not path.is_file():
-        return {}
-    try:
-        value = OmegaConf.to_container(OmegaConf.load(path))
-    except Exception as error:  # PyYAML's errors are no ValueError, and PyYAML is not ours to import
-        if type(error).__module__.split(".")[0] not in ("yaml", "omegaconf"):
-            raise
-        raise InputError(f"{path} is not valid YAML; write it again, or move it away") from error
-    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else {}
+    return read_yaml(path, "write it again, or move it away") if path.is_file() else {}

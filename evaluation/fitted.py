@@ -6,7 +6,6 @@ checkpoint's card under the same keys, and applied to every other dataset as the
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.evaluation.abstention import Band, fit_band
@@ -159,16 +159,12 @@ def stored(path: str | os.PathLike[str]) -> Fitted:
     Raises:
         InputError: the file is absent, is not JSON, or holds no threshold.
     """
+    advice = "give the thresholds.json that `unmasked evaluate` wrote, or a card that holds one"
+    fields = read_json(path, advice, what="thresholds file")
     try:
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
-        if not isinstance(fields, dict):
-            raise ValueError("it holds no object")
         return Fitted.from_dict(fields)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"thresholds file {path} cannot be used ({error}); "
-            "give the thresholds.json that `unmasked evaluate` wrote, or a card that holds one"
-        ) from error
+    except ValueError as error:
+        raise InputError(f"thresholds file {path} cannot be used ({error}); {advice}") from error
 
 
 def store_in_card(fitted: Fitted, card: str | os.PathLike[str], predictions: pd.DataFrame) -> None:
@@ -183,14 +179,11 @@ def store_in_card(fitted: Fitted, card: str | os.PathLike[str], predictions: pd.
         InputError: the card is absent or no card, or the scores are of other weights.
     """
     path = Path(card)
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        digest = entries["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"card {path} cannot be used ({type(error).__name__}: {error}); "
-            "give the detector.json that training wrote beside the weights"
-        ) from error
+    advice = "give the detector.json that training wrote beside the weights"
+    entries = read_json(path, advice, what="card")
+    if "sha256" not in entries:
+        raise InputError(f"card {path} does not say of which weights it is (sha256); {advice}")
+    digest = entries["sha256"]
     made_by = set(predictions["checkpoint"].dropna()) if "checkpoint" in predictions else set()
     if made_by != {digest}:
         whose = ", ".join(f"{name[:12]}…" for name in sorted(map(str, made_by))) or "unknown weights"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, nearest_name
 from unmasked.datasets.tables import Column, Schema, column_names, read_frame
 
 PREDICTIONS = Schema(
@@ -201,8 +200,8 @@ def _nearest(name: str, present: Iterable[str]) -> str | None:
     for key in (name, *ALSO_CALLED[name]):
         if key in plain:
             return plain[key]
-    near = difflib.get_close_matches(name, plain, n=1)
-    return plain[near[0]] if near else None
+    near = nearest_name(name, plain)
+    return plain[near] if near else None
 
 
 def _check_label_values(label: pd.Series, where: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.documents import read_yaml
+from unmasked.datasets.errors import InputError, did_you_mean
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -31,20 +31,16 @@ def load_shipped(model: type[Model], folder: str, name: str | Path) -> Model:
     Raises:
         InputError: there is none of that name (the nearest is named), or it does not hold what it must.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     known = shipped_names(folder)
     short = str(name).removeprefix(f"{folder}/")
     path = CONFIGS / folder / f"{short}.yaml" if short in known else Path(name)
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        near = difflib.get_close_matches(short, known, n=1)
-        meant = f" (is {near[0]!r} meant?)" if near else ""
+        meant = did_you_mean(short, known)
         raise InputError(
             f"{folder}/{short} does not exist{meant}; give one of {', '.join(known)}, or a YAML file"
         )
     try:
-        return model.model_validate(OmegaConf.to_container(OmegaConf.load(path), resolve=True))
+        return model.model_validate(read_yaml(path, what=f"{folder} file"))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"
@@ -52,16 +48,3 @@ def load_shipped(model: type[Model], folder: str, name: str | Path) -> Model:
         raise InputError(
             f"{folder} file {path}: {key}: {reason}; the files in configs/{folder} are examples"
         ) from error
-    except (OmegaConfBaseException, OSError, ValueError) as error:
-        raise InputError(f"{folder} file {path} cannot be read ({_first_line(error)}); correct it") from error
-    except Exception as error:  # PyYAML's errors are no ValueError, and PyYAML is not ours to import
-        if type(error).__module__.split(".")[0] != "yaml":
-            raise
-        raise InputError(
-            f"{folder} file {path} is not valid YAML: {_first_line(error)}; correct it"
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -7,7 +7,6 @@ resampled (a person or a video) belongs to one group.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -16,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, did_you_mean
 
 UNKNOWN = "unknown"
 CROSS = " × "
@@ -278,8 +277,7 @@ def _single(table: pd.DataFrame, name: str) -> pd.Series:
         return group_names(table[name]).rename(name)
     if name == SKIN_TONE_GROUP and SKIN_TONE in table.columns:
         return group_names(skin_tone_groups(table[SKIN_TONE])).rename(SKIN_TONE_GROUP)
-    near = difflib.get_close_matches(name, [str(column) for column in table.columns], n=1)
-    meant = f" (is {near[0]!r} meant?)" if near else ""
+    meant = did_you_mean(name, map(str, table.columns))
     raise InputError(
         f"there is no column {name!r} to group by; the table has {_listed(table.columns)}{meant}. Give one "
         "of these, or join annotations first"

@@ -149,9 +149,9 @@ def test_what_is_no_card_is_refused(tmp_path, predictions, fitted):
 def test_what_holds_no_threshold_is_refused_with_its_path(tmp_path, content):
     path = tmp_path / "thresholds.json"
     path.write_text(content)
-    with pytest.raises(InputError, match=r"thresholds\.json cannot be used"):
+    with pytest.raises(InputError, match=r"thresholds file .*thresholds\.json .*; give the thresholds\.json"):
         stored(path)
-    with pytest.raises(InputError, match=r"absent\.json cannot be used"):
+    with pytest.raises(InputError, match=r"absent\.json does not exist; give the thresholds\.json"):
         stored(tmp_path / "absent.json")
 
 

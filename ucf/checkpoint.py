@@ -6,8 +6,6 @@ data, selection rule, thresholds, SHA-256 of the weights, licence. Nothing is ev
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.documents import read_json
+from unmasked.datasets.errors import InputError, nearest_name
 from unmasked.datasets.files import atomic_path, sha256_of_file, write_json
 from unmasked.ucf.model import UCF
 
@@ -141,8 +140,8 @@ def describe(found: Sequence[Misfit], of: int) -> str:
     if absent:
         parts.append(f"{len(absent)} of {of} weights are absent ({_some(absent)})")
     if unknown:
-        near = difflib.get_close_matches(unknown[0], absent, n=1)
-        meant = f"; is {near[0]} meant?" if near else ""
+        near = nearest_name(unknown[0], absent)
+        meant = f"; is {near} meant?" if near else ""
         parts.append(f"{len(unknown)} are not its own ({_some(unknown)}{meant})")
     if differing:
         shapes = [f"{misfit.name} is {misfit.given}, not {misfit.wanted}" for misfit in differing[:3]]
@@ -210,13 +209,8 @@ def _read_card(path: Path) -> dict[str, Any]:
         raise InputError(
             f"checkpoint {path} has no card {file.name} beside it; training writes both, copy both"
         )
-    try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"card {file} is not valid JSON ({error}); copy the one that training wrote"
-        ) from error
-    absent = [name for name in REQUIRED if name not in card] if isinstance(card, dict) else list(REQUIRED)
+    card = read_json(file, "copy the one that training wrote", what="card")
+    absent = [name for name in REQUIRED if name not in card]
     if absent:
         raise InputError(f"card {file} lacks {', '.join(absent)}; copy the one that training wrote")
     if card["architecture"] != ARCHITECTURE:

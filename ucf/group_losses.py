@@ -43,11 +43,6 @@ class TrainingGroups:
         """(N,) group and class in one code: 2 x group + label."""
         return 2 * self.codes + self.labels
 
-    @property
-    def cell_names(self) -> list[str]:
-        """The names of the codes in ``cells``."""
-        return [f"{name}, {kind}" for name in self.names for kind in ("real", "fake")]
-
 
 def build(config: LossConfig, groups: TrainingGroups | None) -> nn.Module | None:
     """The configured loss, called with ``(losses (B,), rows (B,))``; None for the mean.

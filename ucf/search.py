@@ -10,13 +10,12 @@ A space is written as the training's own sections are, with ranges in place of v
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, nearest_name
 from unmasked.ucf.config import UCFConfig
 
 FORM = "{low: …, high: …} with log: true or step: … if wanted, or a list of values"
@@ -174,8 +173,8 @@ def _drawn(key: str, value: Any) -> Range | Choices:
 
 def _check_key(key: str, settings: Mapping[str, Any]) -> None:
     if key not in settings:
-        near = difflib.get_close_matches(key, settings, n=1, cutoff=0.4)
-        advice = f"did you mean {near[0]!r}?" if near else f"settings are {', '.join(settings)}"
+        near = nearest_name(key, settings, cutoff=0.4)
+        advice = f"did you mean {near!r}?" if near else f"settings are {', '.join(settings)}"
         raise InputError(f"unknown key 'space.{key}'; {advice}")
     if key in RESERVED:
         raise InputError(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RATES = {"fpr": ("real", "Real called fake (FPR)"), "tpr": ("fake", "Fakes found (TPR)")}
-APART = 0.8  # of the room of a threshold that its groups take
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""``unmasked audit``: manifest and crops -> what would make results on them too good, or wrong."""
+"""``unmasked audit``: manifest and crops -> what would make results too good, or wrong."""
 
 from __future__ import annotations
 

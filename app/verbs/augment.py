@@ -29,7 +29,7 @@ class Config(BaseModel):
 
 
 def run(config: Config) -> None:
-    """Prints what each recipe does where it differs from mirroring alone; draws the sheet if asked."""
+    """Prints what each recipe adds to mirroring; draws the sheet if asked."""
     names = recipes() if config.recipes is None else config.recipes
     for name in names:
         values = recipe(name).model_dump(exclude_defaults=True, exclude={"recipe"})

@@ -1,4 +1,4 @@
-"""``unmasked demo``: every stage on a corpus of synthetic people, by the commands that a study uses."""
+"""``unmasked demo``: every stage on a corpus of synthetic people, by a study's commands."""
 
 from __future__ import annotations
 

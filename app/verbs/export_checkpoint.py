@@ -1,4 +1,4 @@
-"""``unmasked export-checkpoint``: detector -> .pth file in the layout of the published UCF weights."""
+"""``unmasked export-checkpoint``: detector -> .pth file in UCF's published layout."""
 
 from __future__ import annotations
 

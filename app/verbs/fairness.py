@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +17,7 @@ from unmasked.app.verbs.scan import (
     annotated,
     as_list,
 )
+from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def stored_thresholds(path: Path, rule: str = "") -> list[Threshold]:
     from unmasked.evaluation.thresholds import Threshold
 
     first = stored_threshold(path)
-    others = json.loads(path.read_text(encoding="utf-8")).get("thresholds", {})
+    others = read_json(path, "fit thresholds again").get("thresholds", {})
     by_rule = {first.rule: first}
     for name, fields in others.items() if isinstance(others, dict) else ():
         by_rule.setdefault(name, Threshold.from_dict(fields))
@@ -282,13 +282,8 @@ def _mitigation(out: Path) -> dict[str, Any]:
     path = out / "mitigation.json"
     if not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found["methods"], list):
-            raise TypeError("methods is no list")
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} cannot be used ({type(error).__name__}: {error}); run `unmasked mitigate` again, or "
-            "remove the file"
-        ) from error
+    advice = "run `unmasked mitigate` again, or remove the file"
+    found = read_json(path, advice)
+    if not isinstance(found.get("methods"), list):
+        raise InputError(f"{path} has no list of methods; {advice}")
     return {"mitigation": found}

@@ -1,4 +1,4 @@
-"""``unmasked mitigate``: predictions -> what each mitigation does to a gap, and what it costs."""
+"""``unmasked mitigate``: predictions -> what each mitigation does to a gap, and its cost."""
 
 from __future__ import annotations
 

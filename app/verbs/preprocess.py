@@ -98,7 +98,7 @@ def _no_face_message(faces: pd.DataFrame) -> str:
 
 
 def summary(faces: pd.DataFrame) -> list[str]:
-    """One line a dataset: sampled frames, share with a face, faces if several, other statuses by name."""
+    """One line a dataset: frames, share with a face, several faces, other statuses by name."""
     lines = []
     for dataset, rows in faces.groupby("dataset", observed=True):
         frames = rows.drop_duplicates([name for name in FRAME if name in rows])  # faces=all: a row a face

@@ -1,4 +1,4 @@
-"""``unmasked report``: a run's folder -> one page, a model card, and figures with their numbers."""
+"""``unmasked report``: a run's folder -> one page, a model card, figures with numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Config(BaseModel):
 
 
 def run(config: Config) -> None:
-    """Writes ``report.html`` and ``figures/``, and of one run ``model_card.md``, into the folder."""
+    """Writes ``report.html``, ``figures/`` and, for one run, ``model_card.md``."""
     from unmasked.analysis.reports.run.collection import write_collection_report
     from unmasked.analysis.reports.run.folder import is_collection
     from unmasked.analysis.reports.run.page import write_report

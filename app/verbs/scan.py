@@ -244,7 +244,7 @@ def annotated(
     report: Path | None,
     age_groups: tuple[float, ...] = (),
 ) -> pd.DataFrame:
-    """The table with the annotations of the files; prints what was joined, and writes it where wanted."""
+    """The table with the files' annotations; prints what was joined and writes it on request."""
     from unmasked.datasets.demographics import join_files
     from unmasked.datasets.join_report import write_reports
 

@@ -83,7 +83,7 @@ def near_duplicates(
 
 
 def clusters(duplicates: pd.DataFrame) -> int:
-    """How many different pictures the pairs are of: three copies of one are three pairs and one picture."""
+    """How many different pictures the pairs are of: three copies are three pairs, one picture."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -154,7 +154,7 @@ class _Findings:
 
 
 def _are_copies(picture: pd.Series, pairs: NDArray[np.int64], report: Progress) -> NDArray[np.bool_]:
-    """(P,) whether pictures with close hashes are alike in detail and colour too."""
+    """(P,) True where pictures with close hashes are alike in detail and colour too."""
     verdict = np.zeros(len(pairs), bool)
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(pairs), _BLOCK):

@@ -1,4 +1,4 @@
-"""What the audit found, in words: what it is, why it matters and what to do, the worst first."""
+"""What the audit found: what it is, why it matters and what to do, the worst first."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WHY = {
     "label_file": "One of the two labels is wrong, or a listing is: training and metrics both suffer.",
     "repeat_file": "It counts twice, and intervals are narrower than they should be.",
     "split": "The detector has seen these pictures, or all but: the result on this split is too good.",
-    "label": "Either a label is wrong, or fakes stand beside originals that the manifest does not name.",
+    "label": "Either a label is wrong, or there are fakes beside originals that the manifest does not name.",
     "repeat": "One picture under two names counts twice: intervals are narrower than they should be, and a "
     "split drawn by video can tear it apart.",
     "names": "If they are the same people, the datasets are not independent.",
@@ -81,7 +81,7 @@ def ordered(findings: Iterator[Finding]) -> list[Finding]:
 
 
 def of_shortcuts(tested: pd.DataFrame) -> Iterator[Finding]:
-    """A finding for each dataset with shortcuts, and a second one for those that are much weaker."""
+    """A finding for each dataset with shortcuts, and another for the much weaker ones."""
     found = tested[tested["is_shortcut"]].assign(is_bad=lambda rows: rows["auc"] >= SHORTCUT_BAD)
     # Of equally good ones the cause first: a format brings its codec and its bit rate.
     found = found.assign(order=found["feature"].map(list(FEATURES).index), rounded=-found["auc"].round(2))

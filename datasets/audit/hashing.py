@@ -1,4 +1,4 @@
-"""Perceptual hashes of images, the pairs of hashes that are close, and whether two images are one.
+"""Perceptual hashes of images, close pairs of hashes, and whether two images are one.
 
 The hash is that of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010),
 chapter 3: 64 low frequencies of the image at 32 x 32 pixels, each above or below their median. Recompression
@@ -86,12 +86,17 @@ def hash_of(small: NDArray[np.float32]) -> np.uint64:
 
 
 def is_copy(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    """Whether two (32, 32, 3) images with close hashes are one picture, recompressed or rescaled at most."""
+    """True if two (32, 32, 3) images with close hashes are copies.
+
+    A copy is recompressed or rescaled at most.
+    """
     return likeness(a, b) >= LIKENESS_MIN and colour_difference(a, b) <= COLOUR_MAX
 
 
 def likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Correlation of the details of two (32, 32, 3) images, in [-1, 1]; 1 for copies, NaN if one has none.
+    """Correlation of the details of two (32, 32, 3) images, in [-1, 1].
+
+    1 for copies, NaN if one has none.
 
     >>> spots = np.eye(32, dtype=np.float32)[..., None].repeat(3, axis=2)
     >>> round(likeness(spots, 3 * spots), 3)
@@ -103,7 +108,10 @@ def likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def colour_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Mean distance of the colours of two (32, 32, 3) images in 8 x 8 fields, grey levels; 0 for copies."""
+    """Mean colour distance of two (32, 32, 3) images in 8 x 8 fields, grey levels.
+
+    0 for copies.
+    """
     fields = (a - b).reshape(8, 4, 8, 4, 3).mean(axis=(1, 3))
     return float(np.abs(fields).mean())
 
@@ -113,8 +121,9 @@ def close_pairs(
     radius: int,
     keep: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]] | None = None,
 ) -> NDArray[np.int64]:
-    """All pairs of hashes that differ in at most ``radius`` bits, (P, 2), first < second, sorted.
+    """All pairs of hashes that differ in at most ``radius`` bits, (P, 2), sorted.
 
+    In each pair first < second.
     A hash is four bands of 16 bits. Of two hashes at most 7 bits apart at least one band is at most 1 bit
     apart, and each is looked up in the 17 buckets around its own: Norouzi et al., "Fast Exact Search in
     Hamming Space with Multi-Index Hashing", 2014. Nothing is missed.

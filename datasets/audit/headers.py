@@ -1,4 +1,4 @@
-"""What is known of a file without looking at its pictures: format, codec, resolution, bit rate, length."""
+"""What a file's header tells: format, codec, resolution, bit rate, length."""
 
 from __future__ import annotations
 

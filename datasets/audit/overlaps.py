@@ -1,5 +1,6 @@
-"""Who and what stands on both sides of a border that evaluation relies on: between splits, between datasets.
+"""Who and what is on both sides of a border that evaluation relies on.
 
+Between splits, between datasets.
 A detector that saw a person, an original video or a file in training is not tested by meeting it again.
 Compared are
 
@@ -34,13 +35,13 @@ FAMILIES = {
     "FaceShifter": "FaceForensics++",
     "Celeb-DF-v1": "Celeb-DF-v2",
 }
-# A name of a few letters and a number (000, id12, person_3, id54_id50_0006) is given by every dataset anew.
+# A name of a few letters and a number (000, id12, person_3, id54_id50_0006) is used by many datasets.
 _NUMBERED = r"[\W_]*[A-Za-z]{0,8}\d*(?:[\W_]+[A-Za-z]{0,8}\d*)*"
 
 
 @dataclass(frozen=True)
 class Overlaps:
-    """What stands on both sides of a border.
+    """What is on both sides of a border.
 
     ``shared`` has a row for each value and pair of sides: kind, value, dataset, split, rows, other_dataset,
     other_split, other_rows, and ``certain``: False where two datasets merely use the same number as a name.
@@ -56,7 +57,7 @@ class Overlaps:
 def overlaps(
     manifest: pd.DataFrame, against: pd.DataFrame | None = None, *, shared_names: bool = False
 ) -> Overlaps:
-    """Identities, original videos and files that stand on both sides of a border.
+    """Identities, original videos and files that are on both sides of a border.
 
     Args:
         manifest: a manifest; a million rows take seconds.
@@ -70,7 +71,7 @@ def overlaps(
     counted = held.groupby(["token", "side"], sort=False).size().rename("rows").reset_index()
     value = held.drop_duplicates("token").set_index("token")[["kind", "value"]]
     totals = pd.Series(value["kind"].loc[counted["token"]].to_numpy()).groupby(counted["side"]).value_counts()
-    # Most values stand on one side only.
+    # Most values are on one side only.
     counted = counted[counted["token"].duplicated(keep=False)]
     pairs = counted.merge(counted, on="token", suffixes=("", "_other"))
     pairs = pairs[comparable(sides)[pairs["side"], pairs["side_other"]]].reset_index(drop=True)
@@ -80,14 +81,14 @@ def overlaps(
 
 
 def repeated_files(manifest: pd.DataFrame) -> pd.DataFrame:
-    """The rows of files that are listed more than once, with ``file``: its full path. In order of files."""
+    """The rows of files that are listed more than once, by ``file``, the full path."""
     file = _full_paths(manifest)
     twice = file.duplicated(keep=False)
     return manifest[twice].assign(file=file[twice]).sort_values("file", kind="stable")
 
 
 def ties(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """(N, K) numbers of the identities and originals that each row of `on_sides` holds, padded with -1.
+    """(N, K) numbers of the identities and originals of each row of `on_sides`, -1 as padding.
 
     Rows of one dataset that share a number are of one person or made of one original.
     """
@@ -103,7 +104,7 @@ def ties(rows: pd.DataFrame) -> NDArray[np.int64]:
 def on_sides(
     manifest: pd.DataFrame, against: pd.DataFrame | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of both tables under each other, and the sides they stand on.
+    """The rows of both tables under each other, and the sides they are on.
 
     Returns:
         The rows, renumbered, with ``is_against``, ``side`` and ``scope`` (within which names are unique);
@@ -123,7 +124,7 @@ def on_sides(
 
 
 def comparable(sides: pd.DataFrame) -> NDArray[np.bool_]:
-    """(S, S): whether what stands on side i, trained on or earlier, must not stand on side j."""
+    """(S, S) True where what side i trains on may not be on side j."""
     dataset, split = sides["dataset"].to_numpy(dtype=object), sides["split"].to_numpy(dtype=object)
     against = sides["is_against"].to_numpy(dtype=bool)
     order = np.array([SPLITS.index(name) for name in split])
@@ -143,7 +144,7 @@ def _people(rows: pd.DataFrame) -> pd.DataFrame:
     scope, put_in = rows["scope"], rows["source_video"].dropna()
     real = _real_names(rows)
     code = _codes(scope[put_in.index], put_in)
-    # A source that is a real video stands for the person in it. DeeperForensics and Celeb-DF name the person.
+    # A source that is a real video identifies the person in it. DeeperForensics and Celeb-DF name the person.
     is_person = _is_among(code, _codes(scope, rows["identity"]))
     itself = put_in[is_person | ~_is_among(code, _codes(real["scope"], real["name"]))]
     person_of = real.dropna(subset="identity").drop_duplicates(["scope", "name"])
@@ -185,7 +186,7 @@ def _real_names(rows: pd.DataFrame) -> pd.DataFrame:
     """
     real = rows.loc[rows["label"] == 0, ["scope", "video", "identity"]].rename_axis("row").reset_index()
     if not rows["source_video"].notna().any() and not rows["target_video"].notna().any():
-        real = real.iloc[:0]  # nobody calls them
+        real = real.iloc[:0]  # no fake names them
     real = real.rename(columns={"video": "name"})
     stem = real["name"].astype(TEXT).str.rsplit("/", n=1).str[-1]
     short = real.assign(name=stem.astype(TEXT))[(stem != real["name"]).to_numpy()]
@@ -202,7 +203,7 @@ def _codes(scope: pd.Series, name: pd.Series) -> pd.Series:
 
 
 def _is_among(values: pd.Series, others: pd.Series) -> NDArray[np.bool_]:
-    """(N,) whether each of N texts is among the others; pandas' isin is slow on a million of them."""
+    """(N,) True where a text is among the others; pandas' isin is slow on a million of them."""
     codes, _ = pd.concat([values, others.dropna()]).factorize()
     return np.isin(codes[: len(values)], codes[len(values) :])
 

@@ -1,4 +1,4 @@
-"""The audit of a manifest: leaks between splits, near-duplicate pictures, shortcuts to the label."""
+"""The audit of a manifest: leaks between splits, near-duplicates, shortcuts to the label."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Audit:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was found; a note is no finding."""
+        """True if nothing was found; a note is no finding."""
         return all(finding.severity == "note" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def file_facts(
     settings: AuditSettings,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Manifest rows, at most ``max_files`` of each dataset, with the columns that `shortcuts` tests.
+    """At most ``max_files`` manifest rows of each dataset, with what `shortcuts` tests.
 
     ``header`` says whether the file could be read.
     """

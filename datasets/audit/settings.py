@@ -1,4 +1,4 @@
-"""What the audit looks at; apart from it, since the command line reads this before anything heavy."""
+"""What the audit looks at; a file of its own, since the command line reads it first."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Shortcuts: how well does one fact about a file, which says nothing about its faces, predict the label?
+"""Shortcuts: facts about a file that predict the label without looking at faces.
 
 Where every fake is a .png and every real a .jpg, a detector needs no faces. For each dataset and feature a
 small decision tree sees that feature alone and is scored on videos of people it did not see: five folds,
 grouped by identity, or original, or video. The AUC counts pairs of a real and a fake of one fold, so that
 without a shortcut it is 0.5; its interval comes from resampling the groups. A shortcut is an AUC of at
-least 0.6 that neither resampling nor labels dealt anew explain, at a level of 0.1 % shared by all tests of
+least 0.6 that neither resampling nor labels permuted explain, at a level of 0.1 % shared by all tests of
 the audit: trees that learn from each other's test folds vary more than resampling shows.
 """
 
@@ -36,7 +36,7 @@ CONSTANT = "the same everywhere"
 
 @dataclass(frozen=True)
 class Feature:
-    """A fact about files: the columns of the table that hold it, and its unit where it is a number."""
+    """A fact about files: the table's columns that hold it, and its unit if it is a number."""
 
     title: str
     columns: tuple[str, ...]
@@ -80,7 +80,7 @@ def shortcuts(table: pd.DataFrame, *, n_boot: int = 1000, seed: int = 0) -> pd.D
 def auc_within_folds(
     positive: NDArray[np.float64], negative: NDArray[np.float64], fold: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Share of pairs of a fake and a real of one fold in which the fake scores higher, ties counting half.
+    """Share of pairs of one fold whose fake scores above the real; ties count half.
 
     Args:
         positive: (L, B) weight of the fakes at each of L levels (fold, score), in ascending order, in each
@@ -100,7 +100,9 @@ def auc_within_folds(
 
 
 def usual(rows: pd.DataFrame, feature: Feature) -> str:
-    """What is usual for a feature: the commonest category with its share, or the median and middle half.
+    """What is usual for a feature.
+
+    The commonest category with its share, or the median and middle half.
 
     >>> usual(pd.DataFrame({"format": ["png", "png", "png", "jpg"]}), FEATURES["format"])
     '75 % png'
@@ -179,7 +181,7 @@ def _tests(table: pd.DataFrame) -> Iterator[_Test]:
 
 
 def _groups(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """Who, or what original, a file is of: what may not stand in training and test folds."""
+    """Who, or what original, a file is of: what may not be in training and test folds at once."""
     name = (
         rows["identity"].astype(object).where(rows["identity"].notna(), rows["target_video"].astype(object))
     )
@@ -204,7 +206,7 @@ def _design(rows: pd.DataFrame, feature: Feature) -> NDArray[np.float64]:
 
 
 def _folds(label: NDArray[np.int64], group: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """(N,) the fold of each row; whole groups, dealt by the classes they hold and by size."""
+    """(N,) the fold of each row; whole groups, placed by their classes and size."""
     size = np.bincount(group)
     fakes = np.bincount(group, label, minlength=len(size))
     holds = (fakes > 0).astype(int) + 2 * (fakes < size)

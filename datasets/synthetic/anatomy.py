@@ -38,12 +38,13 @@ _HAIRLINE = (
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Facts of the average head; V vertices, F triangles; metres from the middle between the eyes.
+    """Facts of the average head; V vertices, F triangles.
+
+    Metres from the middle between the eyes.
 
     Attributes:
         vertices: (V, 3) float32.
         angle: (V,) degrees around the vertical axis, 0 = ahead, positive to the viewer's right.
-        above_hairline: (V,) metres; positive grows hair.
         uv: (F, 3, 2) float32 atlas pixels of the triangles' corners.
         face: (V,) 0 to 1, softly inside the face from brows to chin.
         follows: (V,) 0 to 1, how much the head's turning moves it; 0 at the bottom of the neck.
@@ -53,7 +54,6 @@ class Anatomy:
 
     vertices: np.ndarray
     angle: np.ndarray
-    above_hairline: np.ndarray
     uv: np.ndarray
     face: np.ndarray
     follows: np.ndarray
@@ -73,7 +73,6 @@ def load_anatomy() -> Anatomy:
     return Anatomy(
         vertices=vertices,
         angle=angle,
-        above_hairline=(vertices[:, 1] - hairline(angle)).astype(np.float32),
         uv=uv,
         face=_face_region(vertices, angle),
         follows=follows_head(vertices),
@@ -95,12 +94,12 @@ def follows_head(vertices: np.ndarray) -> np.ndarray:
 
 
 def hairline(angle: np.ndarray) -> np.ndarray:
-    """Height of the average hairline above the eyes, metres, given degrees from straight ahead."""
+    """Metres of the average hairline above the eyes, for degrees from straight ahead."""
     return np.interp(np.abs(angle), *_HAIRLINE)
 
 
 def unrolled_up(vertices: np.ndarray) -> np.ndarray:
-    """(V,) metres along the head's outline: height, and above the temples also the way to the crown."""
+    """(V,) metres along the head's outline: height, above the temples the way to the crown."""
     radius = np.hypot(vertices[:, 0], vertices[:, 2] - AXIS_Z)
     return vertices[:, 1] + 0.75 * np.clip(0.085 - radius, 0, None) * np.clip(
         (vertices[:, 1] - 0.05) / 0.04, 0, 1
@@ -117,7 +116,7 @@ def skin_pixel(angle: np.ndarray, up: np.ndarray, tile: tuple[int, int, int, int
 
 
 def ambient_light(vertices: np.ndarray, triangles: np.ndarray, directions: int = 32) -> np.ndarray:
-    """(V,) share of the sky each vertex sees, cosine-weighted; a little more from above than below."""
+    """(V,) cosine-weighted share of the sky that each vertex sees; a little more from above."""
     index = np.arange(directions) + 0.5
     height = 1 - 2 * index / directions
     turn = np.pi * (1 + 5**0.5) * index
@@ -135,7 +134,7 @@ def ambient_light(vertices: np.ndarray, triangles: np.ndarray, directions: int =
 def visible_from(
     direction: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray
 ) -> np.ndarray:
-    """(V,) 1 where nothing lies between the vertex and a far light, else 0, by a depth map of 160 px."""
+    """(V,) 1 where a far light reaches the vertex, else 0, by a depth map of 160 px."""
     size = 160
     side = np.cross((0.3, 0.9, 0.1), direction)
     side /= np.linalg.norm(side)

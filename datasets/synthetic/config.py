@@ -1,4 +1,4 @@
-"""What a synthetic corpus holds: how many people, how long, how hard, and which bias is planted."""
+"""What a synthetic corpus holds: how many people, how long, how hard, which bias."""
 
 from __future__ import annotations
 

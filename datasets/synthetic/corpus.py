@@ -1,4 +1,4 @@
-"""Writing a whole synthetic corpus: in parallel, resumable, the same bytes from the same configuration."""
+"""Writing a synthetic corpus: in parallel, resumable, same bytes for the same settings."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _identity(config: SyntheticConfig) -> dict[str, Any]:
 
 
 def _claimed(config: SyntheticConfig, out: Path) -> bool:
-    """Whether the folder holds this very corpus, in part or whole.
+    """True if the folder holds this very corpus, in part or whole.
 
     Raises:
         InputError: it holds another corpus, or files that are none.

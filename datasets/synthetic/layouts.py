@@ -1,5 +1,6 @@
-"""The folder layouts of the real datasets: where each file stands, and the lists beside them.
+"""The folder layouts of the real datasets.
 
+Where each file stands, and the lists beside them.
 Paths are POSIX and relative to the corpus. The layouts are those in which the datasets are distributed:
 FaceForensics++ (Rössler et al. 2019), Celeb-DF-v2 (Li et al. 2020), WildDeepfake (Zi et al. 2020) and
 AI-Face v2 (Lin et al. 2025).
@@ -127,7 +128,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def write_lists(out: Path, units: Iterable[Unit], records: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the lists that stand beside the files: split pairs, test list, annotation tables.
+    """Writes the lists beside the files: split pairs, test list, annotation tables.
 
     Args:
         out: the corpus.

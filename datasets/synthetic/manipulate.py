@@ -52,7 +52,9 @@ Manipulation = Callable[..., tuple[np.ndarray, np.ndarray]]
 def deepfakes(
     target: Clip, source: Clip, *, strength: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A face swap as an autoencoder of low resolution makes it: blurred, off in colour, pasted as a patch.
+    """A face swap as an autoencoder of low resolution makes it.
+
+    Blurred, off in colour, pasted as a patch.
 
     Args:
         target: whose video it is.
@@ -78,7 +80,7 @@ def deepfakes(
 def faceswap(
     target: Clip, source: Clip, *, strength: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One still of the source, warped by landmarks onto every frame and pasted with Poisson blending.
+    """One still of the source, warped by landmarks onto every frame, with Poisson blending.
 
     The still keeps its mouth and its sharpened pixels while the head moves; the edge is hard.
     Arguments and result as in `deepfakes`.
@@ -105,7 +107,7 @@ def faceswap(
 def face2face(
     target: Clip, source: Clip, *, strength: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The target's own face bent to the source's expression, smoothed and lit anew as a fitted model is.
+    """The target's face with the source's expression, smoothed and lit as by a fitted model.
 
     Arguments and result as in `deepfakes`.
     """
@@ -122,8 +124,9 @@ def face2face(
 def neural_textures(
     target: Clip, source: Clip, *, strength: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The lower face resynthesised with the source's mouth movement; upsampling leaves a fine grid.
+    """The lower face resynthesised with the source's mouth movement.
 
+    Upsampling leaves a fine grid.
     Arguments and result as in `deepfakes`.
     """
     box, own = _box_of(target)
@@ -139,8 +142,9 @@ def neural_textures(
 def blended_swap(
     target: Clip, source: Clip, *, strength: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A swap as Celeb-DF improved it: finer, colour-corrected, smooth in time, widely feathered.
+    """A swap as Celeb-DF improved it.
 
+    Finer, colour-corrected, smooth in time, widely feathered.
     Arguments and result as in `deepfakes`.
     """
     box, own = _box_of(target)

@@ -38,7 +38,7 @@ def blob(position: np.ndarray, centre: tuple[float, ...], radius: tuple[float, .
 
 
 def blend(canvas: np.ndarray, mask: np.ndarray, colour: np.ndarray, gloss: float | None = None) -> None:
-    """Lays a colour, (3,) or (H, W, 3), over the (H, W, 4) canvas in place, as far as the mask says."""
+    """Lays a colour, (3,) or (H, W, 3), over the (H, W, 4) canvas in place, by the mask."""
     mask = mask.astype(np.float32)
     canvas[..., :3] += mask[..., None] * (colour.astype(np.float32) - canvas[..., :3])
     if gloss is not None:
@@ -46,7 +46,7 @@ def blend(canvas: np.ndarray, mask: np.ndarray, colour: np.ndarray, gloss: float
 
 
 def strokes(shape: tuple[int, int], start: np.ndarray, end: np.ndarray, *, thickness: int = 1) -> np.ndarray:
-    """(H, W) float32 in [0, 1]: anti-aliased straight strokes between two (N, 2) arrays of x, y."""
+    """(H, W) float32 in [0, 1]: anti-aliased strokes between two (N, 2) arrays of x, y."""
     mask = np.zeros(shape, np.uint8)
     lines = np.rint(np.stack([start, end], axis=1) * 16).astype(np.int32)  # sixteenths of a pixel
     cv2.polylines(mask, list(lines), False, 255, thickness, cv2.LINE_AA, 4)

@@ -36,7 +36,9 @@ _CLOTH_COLOURS = (
 
 @dataclass(frozen=True)
 class Person:
-    """One identity. The planted attributes come first; the rest is appearance, drawn independently of them
+    """One identity. The planted attributes come first.
+
+    The rest is appearance, drawn independently of them
     wherever people's looks allow it (beards go with men, grey hair with age, dark hair with dark skin).
 
     Attributes:
@@ -69,7 +71,7 @@ class Person:
 
 
 def draw_people(n: int, *, seed: int, prefix: str = "") -> list[Person]:
-    """n people, the same for the same seed, spread evenly over gender, tone group and age group.
+    """n people, spread evenly over gender, tone and age groups; the same for the same seed.
 
     Every 24 people hold each combination once, in an order that also keeps the beginnings even. Names are
     the prefix and a number of three digits or more.

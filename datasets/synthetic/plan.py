@@ -1,4 +1,4 @@
-"""Who appears in which video of a synthetic corpus: look-alikes in pairs, each pair written on its own."""
+"""Who appears in which video of a synthetic corpus: look-alikes in pairs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def plan(config: SyntheticConfig, draw: Callable[..., Sequence[Person]]) -> list
 
 
 def seed_for(seed: int, *names: str | int) -> int:
-    """A seed for what is called by these names, independent of the order in which things are made.
+    """A seed for these names, independent of the order in which things are made.
 
     >>> seed_for(0, "004", "clip") == seed_for(0, "004", "clip") != seed_for(0, "005", "clip")
     True
@@ -78,7 +78,7 @@ def seed_for(seed: int, *names: str | int) -> int:
 
 
 def look_alikes(people: Sequence[Person]) -> list[tuple[Person, Person]]:
-    """Pairs of the same gender and of neighbouring skin tone and age, as the originals pair them.
+    """Pairs of the same gender and of similar skin tone and age, like the originals' pairs.
 
     With an odd number of women one pair is mixed; the two then share a dark skin tone.
     """
@@ -98,7 +98,7 @@ def _units(
     naming: str,
     videos: int,
 ) -> Iterator[Unit]:
-    """The units of one part; file names are dealt out at random, so that they tell nothing."""
+    """The units of one part; file names are drawn at random, so that they say nothing."""
     total = sum(count for _, count in splits)
     names = iter(np.random.default_rng(seed_for(config.seed, part)).permutation(total).tolist())
     for split, count in splits:

@@ -1,4 +1,4 @@
-"""A person ready to move: one mesh of head and wardrobe, with texture and occlusion, posed frame by frame."""
+"""A person ready to move: a mesh of head and wardrobe, with texture, posed by frame."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ PIVOT = np.array([0.0, -0.10, -0.09], np.float32)  # where the head turns on the
 
 @dataclass(frozen=True)
 class Portrait:
-    """One person's mesh: the head's V vertices, then those of the wardrobe; N and F triangles in all.
+    """One person's mesh: the head's V vertices, then those of the wardrobe.
+
+    N and F triangles in all.
 
     Attributes:
         vertices: (N, 3) float32 metres, at rest.

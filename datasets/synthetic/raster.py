@@ -1,4 +1,4 @@
-"""A z-buffer rasteriser in plain numpy: which triangle does each pixel see, and where in it."""
+"""A z-buffer rasteriser in numpy: which triangle each pixel sees, and where in it."""
 
 from __future__ import annotations
 

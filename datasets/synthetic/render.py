@@ -1,4 +1,4 @@
-"""Clips of one person: light, camera, and what it sees; with the face points and the face mask."""
+"""Clips of one person: light, camera and frames, with face points and face mask."""
 
 from __future__ import annotations
 

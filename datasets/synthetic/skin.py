@@ -1,4 +1,4 @@
-"""A person's face, painted on the unrolled head: skin, creases, lips, brows, lashes, beard, hairline."""
+"""A person's face on the unrolled head: skin, creases, lips, brows, lashes, beard, hair."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def monk_colour(tone: int) -> np.ndarray:
 
 
 def skin_albedo(tone: int) -> np.ndarray:
-    """(3,) linear-light albedo of a Monk tone, a little warmer than the chart, which has no blood in it.
+    """(3,) linear-light albedo of a Monk tone, a little warmer than the chart.
 
     >>> skin_albedo(10).round(3)
     array([0.018, 0.012, 0.008], dtype=float32)
@@ -48,7 +48,9 @@ def skin_albedo(tone: int) -> np.ndarray:
 
 
 def exposure(tone: int) -> np.float32:
-    """How far the camera opens up for a Monk tone: more for dark skin, though not the whole way.
+    """How far the camera opens up for a Monk tone.
+
+    More for dark skin, though not the whole way.
 
     >>> bool(exposure(10) > 1 > exposure(1))
     True
@@ -57,12 +59,12 @@ def exposure(tone: int) -> np.float32:
 
 
 def beside_skin(tone: int) -> np.float32:
-    """Factor in (0, 1] for what is not skin, so that it is not washed out where the camera opens up."""
+    """Factor in (0, 1] for what is not skin, against overexposure on dark skin."""
     return np.float32(np.minimum(1, exposure(tone) ** -0.65))
 
 
 def paint_skin(person: Person, anatomy: Anatomy, hair: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 4) float32 skin tile: linear-light albedo, then gloss; `hair` is the painted hair tile."""
+    """(H, W, 4) float32 skin tile: linear-light albedo, then gloss; `hair` is the hair tile."""
     position = anatomy.position_map
     sides = np.concatenate([np.abs(position[:1]), position[1:]])  # both halves of the face at x > 0
     canvas = _bare_skin(person, sides, rng)

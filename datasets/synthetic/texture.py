@@ -1,4 +1,4 @@
-"""A person's colours, painted once into an atlas: the skin, and tiles for hair, eyes, cloth, mouth, teeth."""
+"""A person's colours, painted once: the skin, and tiles for hair, eyes, cloth, mouth."""
 
 from __future__ import annotations
 

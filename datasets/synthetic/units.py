@@ -1,5 +1,6 @@
-"""Writing one unit of a synthetic corpus: two people rendered, their fakes made, every file written.
+"""Writing one unit of a synthetic corpus.
 
+Two people rendered, their fakes made, every file written.
 Real and fake videos pass through the same steps: frames of one length and size, one encoder, one crop.
 """
 
@@ -132,8 +133,9 @@ _WRITERS: dict[str, Callable[[Unit, SyntheticConfig, Path], list[Record]]] = {
 
 
 def face_crops(frames: np.ndarray, points: np.ndarray, size_px: int, margin: float) -> np.ndarray:
-    """Upright squares around the head: (T, size_px, size_px, 3), ``margin`` times as large as its face.
+    """Upright squares around the head.
 
+    (T, size_px, size_px, 3), ``margin`` times as large as its face.
     The square has one size through the clip and follows the face smoothly; beyond the frame it is mirrored.
     """
     points = np.concatenate([points, lifted_brows(points, 0.45)], axis=1)

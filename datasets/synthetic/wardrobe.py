@@ -1,4 +1,4 @@
-"""What a head wears: hair, teeth, a garment; meshes built around one person's face at rest."""
+"""What a head wears: meshes of hair, teeth and garment, built around a face at rest."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Piece:
 
 
 def hidden_scalp(person: Person) -> np.ndarray:
-    """(F,) bool, the head's triangles that this person's hair covers for good."""
+    """(F,) bool, the head's triangles that this person's hair always covers."""
     head = load_head()
     if person.hair_style == "bald":
         return np.zeros(len(head.triangles), bool)

@@ -1,5 +1,6 @@
-"""Geometry and blending of faces: the box around a face, thin-plate warps, masks, membranes.
+"""Geometry and blending of faces.
 
+The box around a face, thin-plate warps, masks, membranes.
 Everything works on whole clips, frame by frame, in the face's own box only. Points are the 68 of iBUG:
 0-16 jaw, 17-26 brows, 27-35 nose, 36-47 eyes, 48-59 outer lips, 60-67 inner lips.
 """
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-JAW, BROWS, NOSE, EYES = slice(0, 17), slice(17, 27), slice(27, 36), slice(36, 48)
+JAW, BROWS, NOSE = slice(0, 17), slice(17, 27), slice(27, 36)
 LIPS, INNER_LIPS = slice(48, 68), slice(60, 68)
 # Points that speech and smiles hardly move: the bridge of the nose, its base, the corners of the eyes.
 RIGID = [27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45]
@@ -64,7 +65,7 @@ def face_box(points: np.ndarray, height_px: int, width_px: int, margin: float = 
 
 
 def lifted_brows(points: np.ndarray, lift: float) -> np.ndarray:
-    """The brows (T, 10, 2) moved up the forehead by ``lift`` times the distance from brows to chin."""
+    """The brows (T, 10, 2) moved up by ``lift`` times the distance from brows to chin."""
     brows = points[:, BROWS]
     return brows + lift * (brows.mean(axis=1, keepdims=True) - points[:, 8:9])
 
@@ -85,8 +86,9 @@ def similarity(from_points: np.ndarray, to_points: np.ndarray) -> tuple[np.ndarr
 
 
 def thin_plate_maps(at: np.ndarray, read: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
-    """Smooth maps for ``cv2.remap``: the pixel at ``at[k]`` reads from ``read[k]`` (Bookstein 1989).
+    """Smooth maps for ``cv2.remap``.
 
+    The pixel at ``at[k]`` reads from ``read[k]`` (Bookstein 1989).
     The spline is evaluated on a grid of 8 px and interpolated, which costs a hundredth of every pixel.
 
     Args:
@@ -113,7 +115,7 @@ def thin_plate_maps(at: np.ndarray, read: np.ndarray, width_px: int, height_px: 
 
 
 def remap(images: np.ndarray, maps: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """Each image (T, H, W, 3) read through its map (T, h, w, 2); beyond the border it is mirrored."""
+    """Each image (T, H, W, 3) read through its map (T, h, w, 2), mirrored beyond the border."""
     return np.stack(
         [
             cv2.remap(image, each[..., 0], each[..., 1], interpolation, borderMode=cv2.BORDER_REFLECT)
@@ -138,14 +140,14 @@ def hull_masks(outlines: np.ndarray, width_px: int, height_px: int, feather_px: 
 
 
 def blend(target: np.ndarray, patch: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """``target + mask * (patch - target)`` as uint8; images (T, h, w, 3), mask (T, h, w) in [0, 1]."""
+    """``target + mask * (patch - target)``, (T, h, w, 3) uint8; mask (T, h, w) in [0, 1]."""
     target = target.astype(np.float32)
     mixed = target + mask[..., None] * (patch.astype(np.float32) - target)
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)
 
 
 def matched_colour(patch: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The patch (T, h, w, 3) with the mean and spread of the reference inside the mask, per channel.
+    """The patch (T, h, w, 3) with the reference's mean and spread per channel in the mask.
 
     One correction serves the whole clip: a correction a frame would flicker.
     """
@@ -156,7 +158,7 @@ def matched_colour(patch: np.ndarray, reference: np.ndarray, mask: np.ndarray) -
 
 
 def membrane(difference: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Differences (h, w, 3) continued smoothly from where ``known`` (h, w) is one to everywhere else.
+    """Differences (h, w, 3), continued smoothly from where ``known`` (h, w) is one.
 
     A push-pull pyramid (Gortler et al. 1996); added to pasted pixels it is Poisson blending up to the
     solver (Perez et al. 2003), at a hundredth of the cost.

@@ -7,7 +7,6 @@ is changed: a kernel of 3 is more of a crop of 128 px than of a frame of 1080 li
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageEnhance
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, did_you_mean
 from unmasked.datasets.images import decode_crop
 
 Image = NDArray[np.uint8]
@@ -139,8 +138,7 @@ def _parsed(text: str) -> tuple[str, Where, list[int]]:
     name, published = (NAMED[given][0], [NAMED[given][1]]) if given in NAMED else (given, [])
     if name not in PERTURBATIONS:
         known = [*PERTURBATIONS, *NAMED]
-        near = difflib.get_close_matches(name, known, n=1)
-        meant = f" (is {near[0]!r} meant?)" if near else ""
+        meant = did_you_mean(name, known)
         raise InputError(f"perturbation {text!r} is not known{meant}; choose from {', '.join(known)}")
     of_video = PERTURBATIONS[name].of_video
     places = ("frame",) if of_video else ("crop", "frame")

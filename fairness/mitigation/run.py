@@ -121,7 +121,6 @@ def write(found: Mapping[str, Any], out: str | os.PathLike[str]) -> Path:
 
 
 WHO_PAYS = ("worst_group_gain", "best_group_gain", "worst_group_utility_change", "levelling_down")
-HEAD = ("attribute", "fitted_on", "applied_to", "name", "kind", "metric")
 
 
 def table(found: Mapping[str, Any]) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -11,8 +10,11 @@ from typing import Any
 import pandas as pd
 
 from unmasked.analysis.explain.explanation import Explanation, read_explanation
+from unmasked.datasets.documents import parse_json, read_json
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.predictions import read_predictions
+
+ADVICE = "run the command that wrote it again"
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
         metrics=_measured(metrics, folder),
         predictions=read_predictions(table) if predictions or table.is_file() else None,
         thresholds=_with_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
-        records=[_parsed(line, lines) for line in _text(lines).splitlines() if line.strip()],
+        records=[parse_json(line, lines, ADVICE) for line in _text(lines).splitlines() if line.strip()],
         fairness=_json(folder / "fairness.json"),
         explanation=read_explanation(folder),
         card=_json(folder / "detector.json") or {},
@@ -157,19 +159,7 @@ def _text(path: Path) -> str:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    return _parsed(_text(path), path) if path.is_file() else None
-
-
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise InputError(
-            f"{path} is not valid JSON ({error}); run the command that wrote it again"
-        ) from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds no JSON object; run the command that wrote it again")
-    return value
+    return read_json(path, ADVICE) if path.is_file() else None
 
 
 def _with_nan(value: Any) -> Any:

@@ -1,0 +1,84 @@
+"""JSON and YAML files, read with one clear sentence where they cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from unmasked.datasets.errors import InputError
+
+
+def read_json(path: str | os.PathLike[str], advice: str, *, what: str = "") -> dict[str, Any]:
+    """The object in a JSON file of UTF-8 text.
+
+    Args:
+        path: of the file.
+        advice: what to do if it cannot be read, for the end of the message.
+        what: the kind of file ("card"), for the beginning of the message.
+
+    Raises:
+        InputError: the file is absent, is not JSON, or holds something else than an object.
+    """
+    file = f"{what} {path}".strip()
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{file} does not exist; {advice}") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}); {advice}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not valid JSON ({error}); {advice}") from error
+    return parse_json(text, file, advice)
+
+
+def parse_json(text: str, file: object, advice: str) -> dict[str, Any]:
+    """The object in a JSON text; ``file`` says in the message where it is from.
+
+    Raises:
+        InputError: the text is not JSON, or holds something else than an object.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets without end
+        raise InputError(f"{file} is not valid JSON ({error}); {advice}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{file} holds no JSON object; {advice}")
+    return value
+
+
+def read_yaml(path: str | os.PathLike[str], advice: str = "correct it", *, what: str = "") -> dict[str, Any]:
+    """The mapping in a YAML file, interpolations left as they are; numbers such as 2e-4 are numbers.
+
+    Args:
+        path: of the file.
+        advice: what to do if it cannot be read, for the end of the message.
+        what: the kind of file ("code book"), for the beginning of the message.
+
+    Raises:
+        InputError: the file is absent, is not YAML, or holds something else than a mapping.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    file = f"{what} {path}".strip()
+    try:
+        value = OmegaConf.to_container(OmegaConf.load(path))
+    except FileNotFoundError as error:
+        raise InputError(f"{file} does not exist; {advice}") from error
+    except (OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file} cannot be read: {first_line(error)}; {advice}") from error
+    except Exception as error:  # PyYAML's errors are no ValueError, and PyYAML is not ours to import
+        if type(error).__module__.split(".")[0] != "yaml":
+            raise
+        raise InputError(f"{file} is not valid YAML: {first_line(error)}; {advice}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{file} holds no mapping of keys to values; {advice}")
+    return {str(key): item for key, item in value.items()}
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the error's name if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
