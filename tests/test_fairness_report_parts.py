@@ -159,7 +159,7 @@ def test_answer_has_verdict_gap_chance_and_the_worst_group_beside_utility(read):
     assert "Every comparison: Celeb-DF-v2" in read["answer"]
     assert "if everything were called fake" in read["answer"]
     assert "balanced accuracy, worst group" in read["answer"]
-    assert re.search(r"skin tone: fakes missed disparity dark \d+ \(\d+–\d+\)", read["answer"])
+    assert re.search(r"skin tone: fakes missed disparity dark \d+ \[\d+, \d+\]", read["answer"])
 
 
 def test_about_names_detector_weights_annotation_threshold_and_software(read):
@@ -180,10 +180,10 @@ def test_thresholds_tell_rule_origin_and_both_rates(read):
 def test_breakdowns_show_levels_pooled_average_and_what_pooling_hides(read):
     text = read["breakdowns"]
     assert "Pooling hides a difference" in text
-    assert "Deepfakes 30 (10–50) worst: dark 36 videos, p 0.01" in text
+    assert "Deepfakes 30 [10, 50] worst: dark 36 videos, p 0.01" in text
     assert "mean of the levels 28" in text
     assert "FaceForensics++ → Celeb-DF-v2" in text
-    assert "+35 (+10 to +60)" in text
+    assert "+35 [+10, +60]" in text
 
 
 def test_compatibility_names_dropped_groups_and_the_constant_detector(read):

@@ -220,7 +220,7 @@ def cells(display):
 def test_heat_map_shows_value_and_interval_and_frames_where_it_was_trained(results):
     display = MatrixDisplay.from_results(results).plot()
     first = results["matrix"][0]
-    assert cells(display)[0] == "{:.2f}\n{:.2f}–{:.2f}".format(first["auc"], *first["ci"])
+    assert cells(display)[0] == "{:.2f}\n[{:.2f}, {:.2f}]".format(first["auc"], *first["ci"])
     assert cells(display)[2] == "not enough\ndata"
     assert len(display.frames_) == 1
     assert display.image_.get_clim() == (0.5, 1)

@@ -14,12 +14,12 @@ from unmasked.analysis.figures.display import (
     CHANCE,
     Display,
     axes_above_legend,
-    ends,
     legend_below,
     line_label,
     line_style,
 )
 from unmasked.analysis.html.page import group_colours
+from unmasked.evaluation.wording import ends
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

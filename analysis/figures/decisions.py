@@ -16,12 +16,11 @@ from unmasked.analysis.figures.display import (
     NARROW,
     Display,
     axes_above_legend,
-    ends,
     legend_below,
     new_axes,
 )
 from unmasked.analysis.html.page import group_colours
-from unmasked.evaluation.wording import number
+from unmasked.evaluation.wording import ends, number
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

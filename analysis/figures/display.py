@@ -1,12 +1,11 @@
-"""What every figure shares: an axes that no global list keeps alive, line styles, a legend below, numbers."""
+"""What every figure shares: an axes that no global list keeps alive, line styles, a legend below."""
 
 from __future__ import annotations
 
-from math import isnan, nan
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from unmasked.analysis.html.page import NOT_ENOUGH
-from unmasked.evaluation.wording import number
+from unmasked.evaluation.wording import value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,13 +92,5 @@ def line_label(name: str, metric: str, value: float, low: float, high: float) ->
     >>> line_label("A", "AUC", 0.913, 0.85, 0.96)
     'A: AUC 0.91 [0.85, 0.96]'
     """
-    if isnan(value):
-        return f"{name}: {NOT_ENOUGH}"
-    interval = "" if isnan(low) else f" [{low:.2f}, {high:.2f}]"
-    return f"{name}: {metric} {value:.2f}{interval}"
-
-
-def ends(interval: Any) -> tuple[float, float]:
-    """Both ends of an interval; NaN where there is none."""
-    low, high = interval or (nan, nan)
-    return number(low), number(high)
+    shown = value_text(value, [low, high])
+    return f"{name}: {shown}" if isnan(value) else f"{name}: {metric} {shown}"

@@ -20,13 +20,12 @@ from unmasked.analysis.figures.display import (
     NARROW,
     SOFT,
     Display,
-    ends,
     legend_below,
     line_style,
     new_axes,
 )
-from unmasked.analysis.html.page import NOT_ENOUGH, group_colours
-from unmasked.evaluation.wording import number
+from unmasked.analysis.html.page import group_colours
+from unmasked.evaluation.wording import NOT_ENOUGH, ends, number
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

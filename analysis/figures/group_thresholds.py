@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unmasked.analysis.figures.group_rates import FAINT, bare, new_axes, on_the_right, share_axis
-from unmasked.evaluation.wording import is_missing, number
+from unmasked.evaluation.wording import is_missing, metric_text, number, rule_name
 from unmasked.fairness.verdicts import title
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ThresholdRates:
                 found = {"value": number(entry[rate]), "low": number(low), "high": number(high)}
                 found |= {"n": entry[f"{label}_videos"], "compared": rate in entry.get("compared", RATES)}
                 groups.setdefault(entry["group"], []).append(found)
-        names = [short_name(point) for point in points]
+        names = [f"{rule_name(point['rule'])}: {point['value']:.3g}" for point in points]
         return cls(attribute, rate, names, [_target(point, rate) for point in points], groups, colours)
 
     def plot(self, ax: Axes | None = None) -> ThresholdRates:
@@ -138,12 +138,10 @@ class GroupRoc:
                 continue
             fpr, tpr = (np.append(0, np.cumsum(counts[::-1]) / counts.sum()) for counts in found)
             curves[group] = (fpr, tpr)
-            limits = [number(limit) for limit in entry["auc_ci"]]
-            auc = "" if is_missing(entry["auc"]) else f", AUC {entry['auc']:.2f}"
-            between = "" if not auc or np.isnan(limits[0]) else f" ({limits[0]:.2f}–{limits[1]:.2f})"
+            auc = "" if is_missing(entry["auc"]) else f", AUC {metric_text(entry, 'auc')}"
             support = entry["support"]
             n = f"{support['real_videos']:,} + {support['fake_videos']:,}"
-            names[group] = f"{group}{auc}{between}\n{n} videos"
+            names[group] = f"{group}{auc}\n{n} videos"
         return cls(attribute, curves, names, colours)
 
     def plot(self, ax: Axes | None = None) -> GroupRoc:
@@ -162,18 +160,6 @@ class GroupRoc:
         ax.legend(loc="upper left", bbox_to_anchor=(0, -0.17), fontsize=8, frameon=False, borderpad=0)
         bare(ax, "both")
         return self
-
-
-def short_name(point: Mapping[str, Any]) -> str:
-    """A threshold in a few words, for an axis.
-
-    >>> short_name({"rule": "fpr:0.10", "value": 0.6327})
-    'meant for 10 % FPR: 0.633'
-    """
-    kind, _, share = str(point["rule"]).partition(":")
-    words = {"eer": "equal errors", "youden": "Youden", "fixed": "as benchmarks do", "given": "given"}
-    name = f"meant for {100 * float(share):g} % FPR" if kind == "fpr" else words.get(kind, kind)
-    return f"{name}: {point['value']:.3g}"
 
 
 def _target(point: Mapping[str, Any], rate: str) -> float:

@@ -15,13 +15,12 @@ from unmasked.analysis.figures.display import (
     MARKERS,
     NARROW,
     Display,
-    ends,
     legend_below,
     line_style,
     new_panels,
 )
 from unmasked.analysis.html.page import group_colours
-from unmasked.evaluation.wording import number
+from unmasked.evaluation.wording import ends, number
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -24,11 +24,13 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from unmasked.evaluation.wording import NOT_ENOUGH
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
-NOT_ENOUGH = "not enough data"
+INTERVAL = re.compile(r"\[[−+]?\d[\d.]*, [−+]?\d[\d.]*\]")
 
 # Okabe & Ito, "Color Universal Design" (2008): distinct for every common kind of colour vision.
 PALETTE = {
@@ -258,6 +260,11 @@ def group_colours(names: Iterable[str]) -> dict[str, str]:
     return {name: chosen[name] for name in ordered}
 
 
+def mark_intervals(text: str) -> Markup:
+    """Text of a cell, escaped, whose intervals are set softer and on one line."""
+    return Markup(INTERVAL.sub(r'<span class="interval">\g<0></span>', str(escape(text))))
+
+
 def _is_numeric(values: pd.Series, chosen: Format | None) -> bool:
     return isinstance(chosen, str) or (pd.api.types.is_numeric_dtype(values) and values.dtype != bool)
 
@@ -282,6 +289,7 @@ def _cell(value: Any, chosen: Format | None, *, numeric: bool, heading: bool, ma
         text = escape(chosen(value) if callable(chosen) else format(value, chosen))
     else:
         text = escape(f"{value:,}" if isinstance(value, (int, np.integer)) and numeric else value)
+    text = mark_intervals(text)
     names = [
         name for name, holds in (("number", numeric), ("missing", missing), ("highlight", marked)) if holds
     ]

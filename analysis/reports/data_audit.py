@@ -14,6 +14,7 @@ from unmasked.analysis.figures.dots import Dot, DotDisplay
 from unmasked.analysis.html.page import Section, callout, image, render_page, svg, table
 from unmasked.datasets.audit.findings import NOUNS, Finding
 from unmasked.datasets.audit.shortcuts import AUC_MIN, FEATURES
+from unmasked.evaluation.wording import IN_BRACKETS, value_text
 
 if TYPE_CHECKING:
     from unmasked.datasets.audit.run import Audit
@@ -80,22 +81,20 @@ def _shortcuts(audited: Audit) -> Markup:
         for row in measured.head(ROWS_SHOWN).itertuples()
     ]
     display = DotDisplay(dots, "AUC of this fact alone", 0.5).plot()
-    told = "; ".join(f"{dot.label} {dot.value:.2f}" for dot in dots)
+    told = "; ".join(f"{dot.label} {value_text(dot.value, [dot.low, dot.high])}" for dot in dots)
     figure = svg(display.figure_, f"AUC of each fact. {told}", caption="Line: 95 % interval.")
     frame = pd.DataFrame(
         {
             "dataset": measured["dataset"],
             "fact": [FEATURES[name].title for name in measured["feature"]],
-            "AUC": [_two_lines(row.auc, row.low, row.high) for row in measured.itertuples()],
+            "AUC": [value_text(row.auc, [row.low, row.high], places=3) for row in measured.itertuples()],
             "usual in reals": measured["in_reals"],
             "usual in fakes": measured["in_fakes"],
             "reals, fakes": [f"{row.real:,}, {row.fake:,}" for row in measured.itertuples()],
         },
         dtype=object,
     ).reset_index(drop=True)
-    caption = (
-        "Each fact by itself, the most telling first; shortcuts are marked. Below each AUC: 95 % interval."
-    )
+    caption = f"Each fact by itself, the most telling first; shortcuts are marked. {IN_BRACKETS}"
     marked = measured["is_shortcut"].reset_index(drop=True)
     return intro + figure + table(frame, caption=caption, highlight=marked)
 
@@ -188,7 +187,3 @@ def _limits(audited: Audit) -> Markup:
 
 def _bullets(items: list[str]) -> Markup:
     return Markup("<ul>{}</ul>").format(Markup("").join(Markup("<li>{}</li>").format(item) for item in items))
-
-
-def _two_lines(value: float, low: float, high: float) -> Markup:
-    return Markup('{:.3f}<br><span class="interval">{:.3f}–{:.3f}</span>').format(value, low, high)

@@ -19,13 +19,13 @@ from unmasked.analysis.figures.dots import DotDisplay, ScoreDisplay
 from unmasked.analysis.figures.matrix import MatrixDisplay
 from unmasked.analysis.figures.robustness import RobustnessDisplay
 from unmasked.analysis.html.page import svg_document, svg_inside
-from unmasked.analysis.reports.markup import told, valued
-from unmasked.analysis.reports.run.decisions import realised, rule_name
+from unmasked.analysis.reports.markup import told
+from unmasked.analysis.reports.run.decisions import realised
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.robustness import changes, setting_list, severity
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.curves import curves, score_histogram
-from unmasked.evaluation.wording import number
+from unmasked.evaluation.wording import IN_BRACKETS, metric_text, number, rule_name, value_text
 
 BINS = 12
 BAND_RESAMPLES = 500
@@ -119,17 +119,15 @@ def matrix_drawing(metrics: Mapping[str, Any]) -> Drawing:
 def _matrix(metrics: Mapping[str, Any]) -> _Plan:
     matrix = MatrixDisplay.from_results(metrics)
     cells = "; ".join(
-        f"trained on {cell.row}, tested on {cell.column}: {valued(cell.value, cell.low, cell.high)}".replace(
-            "\n", ", "
-        )
+        f"trained on {cell.row}, tested on {cell.column}: "
+        f"{value_text(cell.value, [cell.low, cell.high])}".replace("\n", ", ")
         for cell in matrix.cells
     )
     return _Plan(
         "matrix",
         matrix,
         f"Video AUC for each pair of training and test dataset. {cells}",
-        "How often a fake scores above a real video. Below each value: 95 % interval. Framed: tested where "
-        "it was trained.",
+        f"How often a fake scores above a real video. {IN_BRACKETS} Framed: tested where it was trained.",
     )
 
 
@@ -192,7 +190,8 @@ def _thresholds(run: Run) -> Iterator[_Plan]:
     for rate, what in words.items():
         display = TransferDisplay(realised(run, rate), rate)
         found = "; ".join(
-            f"{one.rule} on {one.dataset}: {valued(one.value, one.low, one.high)}" for one in display.realised
+            f"{one.rule} on {one.dataset}: {value_text(one.value, [one.low, one.high])}"
+            for one in display.realised
         )
         yield _Plan(
             f"thresholds_{rate}",
@@ -251,6 +250,5 @@ def _summary(run: Run, metric: str, title: str) -> str:
     lines = []
     for name in run.datasets:
         video = run.metrics["datasets"][name]["video"]
-        low, high = map(number, video[f"{metric}_ci"])
-        lines.append(f"{name}: {title} {valued(number(video[metric]), low, high)}")
+        lines.append(f"{name}: {title} {metric_text(video, metric)}")
     return "; ".join(lines)

@@ -21,10 +21,11 @@ from unmasked.analysis.reports.fairness.shared import (
 )
 from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.evaluation.wording import (
+    capitalise,
     gap_text,
     is_missing,
     listed,
-    named,
+    name_or_dash,
     number,
     p_text,
     percent,
@@ -111,7 +112,7 @@ def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
         parts.append(callout("bad", bullets(told["disparity"]), title="A disparity was found"))
     if n_open:
         some = "no other" if told["disparity"] else "no"
-        name = f"{_capital(some)} difference was shown" + (" on any dataset" if findings.several else "")
+        name = f"{capitalise(some)} difference was shown" + (" on any dataset" if findings.several else "")
         text = (
             f"In {n_open} of {total} comparisons the data are too few to tell. That is not proof of "
             "equality: the table says how many videos it would take to show that no two groups are "
@@ -143,8 +144,8 @@ def _table(findings: Findings) -> Markup:
             {
                 "compared": f"{title(attribute)}: {COMPARED[test['metric']]}",
                 "verdict": _verdict_words(test),
-                "worst for": named(test["worst_group"]),
-                "gap in points (95\u00a0%)": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
+                "worst for": name_or_dash(test["worst_group"]),
+                "gap in points [95\u00a0%]": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
                 "chance alone up to": points_only(test["null_floor"]),
                 "p, corrected": p_text(test["p_adjusted"]),
             }
@@ -205,7 +206,7 @@ def _open(tests: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
 def _too_few(tests: Sequence[tuple[str, Mapping[str, Any]]], settings: Mapping[str, Any]) -> Markup:
     """Which comparisons lack groups of sufficient size."""
     lines = [
-        f"{_capital(COMPARED[metric])}, between groups of "
+        f"{capitalise(COMPARED[metric])}, between groups of "
         f"{listed([title(attribute) for attribute, test in tests if test['metric'] == metric])}: fewer than "
         f"two have at least {settings['min_clusters']} {units(settings['unit'])} and "
         f"{settings['min_samples']} frames."
@@ -222,7 +223,3 @@ def _verdict_words(test: Mapping[str, Any]) -> str:
 
 def _on(findings: Findings, name: str) -> str:
     return f": {name}" if findings.several else ""
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

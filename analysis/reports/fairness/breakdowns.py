@@ -168,7 +168,7 @@ def _change(one: Mapping[str, Any]) -> dict[str, Any]:
         "compared": f"{title(one['attribute'])}: {_what(one)}",
         "gap before, points": points_only(one["gap_source"]),
         "gap after, points": points_only(one["gap_target"]),
-        "change (95\u00a0%)": change_text(one["change"], one["change_ci"]),
+        "change [95\u00a0%]": change_text(one["change"], one["change_ci"]),
     }
     return row | {"note": one.get("note") or "–"}
 

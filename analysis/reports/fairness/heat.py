@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from unmasked.analysis.html.page import mark_intervals
 from unmasked.evaluation.wording import is_missing
 
 HATCHED = "background: repeating-linear-gradient(135deg, #f1f3f5 0 6px, #e2e6ea 6px 8px); color: #56616c"
@@ -57,7 +58,9 @@ def _cell(cell: Cell) -> Markup:
     lines = Markup("<br>").join(cell.below.split("\n"))
     below = Markup('<br><span style="white-space: nowrap; font-size: .88em">{}</span>').format(lines)
     style = HATCHED if cell.greyed else _shade(cell.share)
-    return Markup('<td style="{}">{}{}</td>').format(style, cell.text, below if cell.below else "")
+    return Markup('<td style="{}">{}{}</td>').format(
+        style, mark_intervals(cell.text), below if cell.below else ""
+    )
 
 
 def _shade(share: float | None) -> str:

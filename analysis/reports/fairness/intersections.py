@@ -18,7 +18,7 @@ from unmasked.analysis.reports.fairness.shared import (
     utility,
 )
 from unmasked.analysis.reports.fairness.support import crossed, grid
-from unmasked.evaluation.wording import is_missing, percent, share_text
+from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, share_text
 from unmasked.fairness.verdicts import title
 
 # The rate in the cells, the class whose videos it counts, the caption.
@@ -69,9 +69,7 @@ def _cell(entry: Mapping[str, Any] | None, rate: str, label: str) -> Cell:
     support = entry["support"]
     n = support[f"{label}_videos"] if label else support["real_videos"] + support["fake_videos"]
     if is_missing(entry[rate]):
-        return Cell("not enough data", f"{n:,} videos", greyed=True)
+        return Cell(NOT_ENOUGH, f"{n:,} videos", greyed=True)
     error = 1 - entry[rate] if rate == "balanced_accuracy" else entry[rate]
-    low_high = share_text(entry[rate], entry[f"{rate}_ci"]).removeprefix(percent(entry[rate])).strip()
-    return Cell(
-        percent(entry[rate]), f"{low_high}\n{n:,} videos".strip(), error, greyed=rate not in entry["compared"]
-    )
+    shown = share_text(entry[rate], entry[f"{rate}_ci"])
+    return Cell(shown, f"{n:,} videos", error, greyed=rate not in entry["compared"])

@@ -100,9 +100,9 @@ def _table(methods: Sequence[Mapping[str, Any]], kind: str) -> Markup:
             "": str(place),
             "remedy": _name(one),
             f"{_gap(one)}, points": _arrow(one, "gap", points_only),
-            "change (95\u00a0%)": change_text(one["gap_change"], one["gap_change_ci"]),
+            "change [95\u00a0%]": change_text(one["gap_change"], one["gap_change_ci"]),
             _words(useful): _arrow(one, useful, percent),
-            "its change, points (95\u00a0%)": change_text(one["utility_change"], one["utility_change_ci"]),
+            "its change, points [95\u00a0%]": change_text(one["utility_change"], one["utility_change_ci"]),
             **_price(one),
             "worst-off group": _worst_off(one),
         }
@@ -141,7 +141,7 @@ def _price(one: Mapping[str, Any]) -> dict[str, str]:
         return {}
     limits = one["tpr_change_at_same_fpr_ci"]
     return {
-        "fakes found at the same FPR, points (95\u00a0%)": change_text(one["tpr_change_at_same_fpr"], limits)
+        "fakes found at the same FPR, points [95\u00a0%]": change_text(one["tpr_change_at_same_fpr"], limits)
     }
 
 

@@ -90,7 +90,7 @@ def _gaps(findings: Findings, dataset: str, attribute: str) -> Markup:
             "what was compared": COMPARED.get(one["metric"], one["metric"]),
             "gap without it, points": points_only(one["gap_clean"]),
             "gap with it, points": points_only(one["gap"]),
-            "change (95\u00a0%)": change_text(one["change"], one["change_ci"]),
+            "change [95\u00a0%]": change_text(one["change"], one["change_ci"]),
         }
         for one in findings.whole.get("perturbation_gaps") or []
         if (one["dataset"], one["attribute"]) == (dataset, attribute)
@@ -115,8 +115,8 @@ def _table(entries: Sequence[Mapping[str, Any]], findings: Findings, attribute: 
             "severity": f"{one['severity']:g}",
             "rate": RATES.get(one["metric"], one["metric"]),
             "group": swatch(findings.colour(attribute, one["group"]), one["group"]),
-            "value (95\u00a0%)": share_text(one["value"], one["ci"]),
-            "change in points (95\u00a0%)": change_text(one["change"], one["change_ci"]),
+            "value [95\u00a0%]": share_text(one["value"], one["ci"]),
+            "change in points [95\u00a0%]": change_text(one["change"], one["change_ci"]),
         }
         for one in entries
     ]

@@ -22,7 +22,7 @@ from unmasked.analysis.reports.fairness.shared import (
     side_by_side,
     utility,
 )
-from unmasked.evaluation.wording import is_missing, number
+from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, value_text
 from unmasked.fairness.verdicts import title
 
 INTRO = (
@@ -78,10 +78,8 @@ def _cross(attribute: str, pairs: list[Mapping[str, Any]], groups: list[Mapping[
     def cell(fakes: str, reals: str) -> Cell:
         auc, limits = within[fakes] if fakes == reals else across.get((fakes, reals), (None, [None, None]))
         if is_missing(auc):
-            return Cell("not enough data", greyed=True)
-        low, high = (number(limit) for limit in limits)
-        between = "" if is_missing(low) else f"({low:.2f}–{high:.2f})"
-        return Cell(f"{auc:.2f}", between, 2 * (1 - auc))
+            return Cell(NOT_ENOUGH, greyed=True)
+        return Cell(value_text(auc, limits), share=2 * (1 - auc))
 
     text = (
         "How often a fake of one group scores above a real video of another. One threshold for all needs "
@@ -89,7 +87,7 @@ def _cross(attribute: str, pairs: list[Mapping[str, Any]], groups: list[Mapping[
     )
     matrix = heat_table(
         [(f"fakes of {fakes}", [cell(fakes, reals) for reals in named]) for fakes in named],
-        ["AUC (95 %)", *(f"reals of {name}" for name in named)],
+        ["AUC [95 %]", *(f"reals of {name}" for name in named)],
         f"Ranking across groups of {title(attribute)}; darker is worse",
     )
     return details(f"Ranking across groups of {title(attribute)}", joined([aside(text), matrix]))

@@ -16,7 +16,6 @@ from unmasked.evaluation.wording import number, percent
 
 # Figures stand side by side on a screen and below one another on a phone.
 SIDE_BY_SIDE = "display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 26rem))"
-LONGEST_FIGURE = 28  # letters of a figure with its interval
 
 
 @dataclass(frozen=True)
@@ -165,21 +164,12 @@ def record_table(
         formats: heading -> format of numbers that are not whole.
         marked: which rows are highlighted.
     """
-    steady = [{name: _steady(value) for name, value in row.items()} for row in rows]
-    frame = pd.DataFrame(steady, dtype=object)  # objects keep Markup and whole numbers as they are
+    frame = pd.DataFrame(list(rows), dtype=object)  # objects keep Markup and whole numbers as they are
     whole = {
         name: "," for name in frame if all(isinstance(value, (int, np.integer)) for value in frame[name])
     }
     highlight = pd.Series(list(marked), dtype=bool) if len(marked) else None
     return table(frame, caption=caption, formats=whole | dict(formats or {}), highlight=highlight)
-
-
-def _steady(value: Any) -> Any:
-    """A figure with its interval, kept on one line."""
-    if isinstance(value, Markup) or not isinstance(value, str) or len(value) > LONGEST_FIGURE:
-        return value
-    is_figure = not any(letter.isalpha() for letter in value.replace(" to ", ""))
-    return Markup('<span style="white-space: nowrap">{}</span>').format(value) if is_figure else value
 
 
 def in_a_row(parts: Sequence[Markup]) -> Markup:

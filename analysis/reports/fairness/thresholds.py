@@ -23,7 +23,7 @@ from unmasked.analysis.reports.fairness.shared import (
     swatch,
     utility,
 )
-from unmasked.evaluation.wording import rule_text, share_text
+from unmasked.evaluation.wording import share_text, threshold_text
 from unmasked.fairness.verdicts import title
 
 INTRO = (
@@ -75,11 +75,10 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
 def _table(points: list[Mapping[str, Any]], attribute: str, findings: Findings) -> Markup:
     rows = []
     for point in points:
-        where = f", on {point['fitted_on']}" if point.get("fitted_on") else ""
         for entry in point["attributes"][attribute]:
             rows.append(
                 {
-                    "threshold": f"{point['value']:.3g}: {rule_text(point['rule'])}{where}",
+                    "threshold": threshold_text(point),
                     "group": swatch(findings.colour(attribute, entry["group"]), entry["group"]),
                     "real videos": entry["real_videos"],
                     "real called fake (FPR)": share_text(entry["fpr"], entry["fpr_ci"]),

@@ -10,17 +10,16 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.figures.display import ends
 from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.html.page import Section, render_page, table
 from unmasked.analysis.reports.gallery import Drawing, matrix_drawing, write_figures
 from unmasked.analysis.reports.markup import rendered
-from unmasked.analysis.reports.run.answer import CHANCE, in_100
+from unmasked.analysis.reports.run.answer import interval_and_chance
 from unmasked.analysis.reports.run.folder import read_collection
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, stated_table
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.seeds import seed_table
-from unmasked.evaluation.wording import listed, number
+from unmasked.evaluation.wording import in_100, listed, number, threshold_text
 
 Row = Mapping[str, Any]
 
@@ -79,16 +78,9 @@ def _falls(pairs: Sequence[Row]) -> Iterator[str]:
             text += f": ranks a fake above a real video in {in_100(number(home['auc']))} of 100 pairs there"
         if unseen:
             worst = min(unseen, key=lambda row: number(row["auc"]))
-            text += f"; at worst, on {worst['test']}, in {in_100(number(worst['auc']))}{_interval(worst)}"
+            text += f"; at worst, on {worst['test']}, in {in_100(number(worst['auc']))}"
+            text += interval_and_chance(worst["auc_ci"])
         yield f"{text}."
-
-
-def _interval(row: Row) -> str:
-    low, high = ends(row["auc_ci"])
-    if isnan(low):
-        return ""
-    text = f" (95 % interval {100 * low:.0f} to {100 * high:.0f})"
-    return text + (", which cannot be told from guessing" if low <= CHANCE <= high else "")
 
 
 def _others(metrics: Mapping[str, Any]) -> Markup:
@@ -104,7 +96,7 @@ def _detectors(metrics: Mapping[str, Any]) -> Markup:
             "detector": name,
             "trained on": listed(list(map(str, one["trained_on"]))) or "not stated",
             "checkpoint chosen by": one["selection_rule"],
-            "threshold": f"{number(one['threshold']['value']):.3f} ({one['threshold']['rule']})",
+            "threshold": threshold_text(one["threshold"]),
             "its results": one["folder"],
         }
         for name, one in metrics["detectors"].items()

@@ -7,51 +7,8 @@ from math import isnan, nan
 from typing import Any
 
 from unmasked.analysis.figures.decisions import Realised
-from unmasked.analysis.figures.display import ends
-from unmasked.analysis.reports.run.answer import in_100
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.evaluation.wording import listed, number
-
-RULES = {
-    "eer": "errors of both kinds equal",
-    "youden": "most found minus wrongly accused",
-    "given": "given",
-}
-SHORT = {"eer": "errors equal", "youden": "Youden"}
-
-
-def threshold_words(threshold: Mapping[str, Any]) -> str:
-    """A threshold with where it comes from, in words."""
-    rule = rule_words(threshold["rule"])
-    if threshold["fitted_on"]:
-        return f"{threshold['value']:.3f}, chosen on {threshold['fitted_on']} ({rule})"
-    return f"{threshold['value']:.3f} ({rule})"
-
-
-def rule_words(rule: str) -> str:
-    """How a threshold was chosen, in words.
-
-    >>> rule_words("fpr:0.10")
-    'at most 10 % of reals called fake'
-    """
-    limit = fpr_limit(rule)
-    return RULES.get(rule, rule) if isnan(limit) else f"at most {100 * limit:g} % of reals called fake"
-
-
-def rule_name(rule: str) -> str:
-    """How a threshold was chosen, for a narrow place.
-
-    >>> rule_name("fpr:0.10"), rule_name("eer"), rule_name("fixed at 0.5, fitted on nothing")
-    ('FPR ≤ 10 %', 'errors equal', 'fixed at 0.5')
-    """
-    limit = fpr_limit(rule)
-    return SHORT.get(rule, rule.split(",")[0]) if isnan(limit) else f"FPR ≤ {100 * limit:g} %"
-
-
-def fpr_limit(rule: str) -> float:
-    """The share of reals that a rule of the kind ``fpr:x`` allows to be accused; NaN for other rules."""
-    kind, _, share = rule.partition(":")
-    return float(share) if kind == "fpr" else nan
+from unmasked.evaluation.wording import ends, fpr_limit, in_100, listed, number, rule_name
 
 
 def operating_points(run: Run, name: str) -> list[dict[str, Any]]:

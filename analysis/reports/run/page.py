@@ -14,8 +14,7 @@ from unmasked.analysis.figures.dots import TrainingDisplay
 from unmasked.analysis.html.page import Section, callout, render_page, svg, table
 from unmasked.analysis.reports.gallery import Drawing, gallery, write_figures
 from unmasked.analysis.reports.markup import TEMPLATES, rendered, side_by_side
-from unmasked.analysis.reports.run.answer import Answer, answer, audits, in_100
-from unmasked.analysis.reports.run.decisions import threshold_words
+from unmasked.analysis.reports.run.answer import Answer, answer, audits
 from unmasked.analysis.reports.run.decisions_part import abstention_part, calibration_part, thresholds_part
 from unmasked.analysis.reports.run.folder import Run, read_run
 from unmasked.analysis.reports.run.results_part import (
@@ -28,7 +27,7 @@ from unmasked.analysis.reports.run.robustness import worst_words
 from unmasked.analysis.reports.run.robustness_part import robustness_part
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.tables import matrix_table
-from unmasked.evaluation.wording import listed
+from unmasked.evaluation.wording import in_100, listed, threshold_text
 from unmasked.fairness.verdicts import people, title
 
 PREVALENCE = 0.001  # a fake in a thousand videos, for the sake of an example
@@ -103,7 +102,7 @@ def _answer(run: Run) -> Markup:
         answer=found,
         verdict=callout(found.kind, found.verdict, title=found.title),
         notes=_rehearsal(run) + _control(run),
-        threshold=threshold_words(run.metrics["settings"]["threshold"]),
+        threshold=threshold_text(run.metrics["settings"]["threshold"]),
         changed=[line for rate in ("fpr", "tpr") if (line := worst_words(run.robustness, rate))],
     )
 
@@ -229,7 +228,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         selection = card.get("selection", {})
         yield "chosen by", str(selection.get("rule", "not stated"))
         yield "licence", str(card.get("licence", "not stated"))
-    yield "threshold", threshold_words(settings["threshold"])
+    yield "threshold", threshold_text(settings["threshold"])
 
 
 def _version() -> str:

@@ -12,9 +12,10 @@ from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, strip
 from unmasked.analysis.html.page import image, svg, table
 from unmasked.analysis.reports.fairness.page import section
 from unmasked.analysis.reports.gallery import Drawing, of_kind, slug
-from unmasked.analysis.reports.markup import rendered, side_by_side, two_lines, two_lines_of
+from unmasked.analysis.reports.markup import rendered, side_by_side
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, sizes
+from unmasked.evaluation.wording import IN_BRACKETS, metric_text, value_text
 
 SHOWN = {"ap": "video AP", "eer": "video EER", "accuracy": "accuracy at the threshold"}
 AGGREGATIONS = {
@@ -49,20 +50,18 @@ def _matrix(run: Run) -> Markup:
         row = {
             "tested on": name,
             "videos, real + fake": sizes(block["n"]),
-            "video AUC": two_lines(entry["auc"], *entry["ci"]),
+            "video AUC": value_text(entry["auc"], entry["ci"]),
         }
         if run.source is not None:
-            lost = two_lines(entry["gap_to_source"], *entry["gap_ci"])
+            lost = value_text(entry["gap_to_source"], entry["gap_ci"])
             row[f"lost since {run.source}"] = "–" if name == run.source else lost
-        row["frame AUC"] = two_lines_of(block["frame"], "auc")
-        rows.append(row | {title: two_lines_of(block["video"], key) for key, title in SHOWN.items()})
+        row["frame AUC"] = metric_text(block["frame"], "auc")
+        rows.append(row | {title: metric_text(block["video"], key) for key, title in SHOWN.items()})
     trained = f"Trained on {run.source}" if run.source else "What it was trained on is not stated"
     # As objects: pandas would make plain text of finished HTML.
     frame = pd.DataFrame(rows, dtype=object)
     selection = run.metrics["settings"].get("selection_rule", "not stated")
-    caption = (
-        f"{trained}; tested on each row. Below each value: 95 % interval. Checkpoint chosen by: {selection}."
-    )
+    caption = f"{trained}; tested on each row. {IN_BRACKETS} Checkpoint chosen by: {selection}."
     return table(frame, caption=caption)
 
 
@@ -81,13 +80,13 @@ def _aggregations(run: Run) -> Markup:
     rows = []
     for name in run.datasets:
         if found := run.metrics["datasets"][name].get("aggregations"):
-            scores = {AGGREGATIONS.get(how, how): two_lines_of(one, "auc") for how, one in found.items()}
+            scores = {AGGREGATIONS.get(how, how): metric_text(one, "auc") for how, one in found.items()}
             rows.append({"tested on": name} | scores)
     if not rows:
         return Markup("")
     shown = table(
         pd.DataFrame(rows, dtype=object),
-        caption="Video AUC, by how frame scores become one. Below each value: 95 % interval.",
+        caption=f"Video AUC, by how frame scores become one. {IN_BRACKETS}",
     )
     summary = Markup("<summary>Does it matter how frames are put together?</summary>")
     return Markup("<details>{}{}</details>").format(summary, shown)
