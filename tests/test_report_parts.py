@@ -178,9 +178,9 @@ def test_empty_band_is_said_to_be(folder, metrics):
 
 
 def _figures(run):
-    from unmasked.analysis.reports.gallery import gallery
+    from unmasked.analysis.reports.run.figures import draw_figures
 
-    return gallery(run)
+    return draw_figures(run)
 
 
 def test_calibrations_stand_beside_the_scores_as_they_are(metrics, text):
@@ -237,7 +237,7 @@ def test_severity_that_nobody_gave_is_left_out_of_the_curves(folder, metrics):
         row | {"perturbation": "fog", "severity": float("nan"), "setting": ""} for row in run.robustness[:1]
     ]
     figures = _figures(run)
-    assert "robustness_fog" not in figures
+    assert "robustness_fog" not in figures.drawings
     assert "Fog" in Reader(page(run, figures))["robustness"]
 
 

@@ -117,7 +117,7 @@ def run(config: Config) -> None:
     page = write_page(write(audits, skipped, config.out, more=more | {"made": made}), config.out)
     for line in lines(audits, skipped, more):
         print_result(line)
-    print_result(f"fairness report: {page}")
+    print_result(f"fairness report: {page}; its figures with their numbers: {page.parent / 'figures'}")
 
 
 def lines(audits: dict[str, Audit], skipped: dict[str, str], more: dict[str, Any]) -> list[str]:

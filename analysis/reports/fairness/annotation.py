@@ -7,16 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from unmasked.analysis.html.page import absent, aside, code, heading, join_parts, record_table
+from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.groups import COMPARED
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
-    absent,
-    aside,
-    code,
-    heading,
-    joined,
-    record_table,
-)
 from unmasked.evaluation.wording import gap_text, is_missing, metric_text, percent, points_only, share_text
 from unmasked.fairness.verdicts import title
 
@@ -49,7 +42,7 @@ def annotation(findings: Findings) -> Markup:
             code("second_annotations=FILE")
         )
         parts.append(absent("Two sources of annotation were not compared.", how))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _dataset(part: Mapping[str, Any]) -> Markup:
@@ -66,7 +59,7 @@ def _dataset(part: Mapping[str, Any]) -> Markup:
         parts.append(record_table(list(map(_measured, part["measured_sensitivity"])), caption=caption))
     if part.get("sensitivity"):
         parts.append(_sensitivity(part["sensitivity"]))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _conflict(one: Mapping[str, Any]) -> dict[str, Any]:

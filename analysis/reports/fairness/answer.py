@@ -7,18 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import callout
+from unmasked.analysis.html.page import aside, bullets, callout, details, join_parts, paragraph, record_table
 from unmasked.analysis.reports.fairness import groups as tables
+from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.groups import COMPARED, gaps_tested
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
-    aside,
-    bullets,
-    details,
-    joined,
-    paragraph,
-    record_table,
-)
 from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.evaluation.wording import (
     capitalise,
@@ -52,7 +44,9 @@ def verdicts(findings: Findings) -> Markup:
         details(f"How every gap was tested{_on(findings, name)}", tables.gaps(audit))
         for name, audit in findings.audits.items()
     ]
-    return joined([_callouts(told, findings), surprises(findings), _table(findings), worth(findings), *tests])
+    return join_parts(
+        [_callouts(told, findings), surprises(findings), _table(findings), worth(findings), *tests]
+    )
 
 
 def answer(audit: Mapping[str, Any]) -> Markup:
@@ -74,7 +68,7 @@ def answer(audit: Mapping[str, Any]) -> Markup:
         parts.append(callout("good", bullets(equal), title="Shown to be about equal"))
     if rest := gaps_tested(audit, "not enough data"):
         parts.append(callout("note", _too_few(rest, audit["settings"]), title="Could not be compared"))
-    return joined([*parts, _worth_in_words(audit)])
+    return join_parts([*parts, _worth_in_words(audit)])
 
 
 def worth(findings: Findings) -> Markup:
@@ -100,7 +94,7 @@ def worth(findings: Findings) -> Markup:
         "right, so 50 % is no better than that."
     )
     caption = "How good the detector is at all (95 % intervals)"
-    return joined([paragraph(text), record_table(rows, caption=caption)])
+    return join_parts([paragraph(text), record_table(rows, caption=caption)])
 
 
 def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
@@ -127,7 +121,7 @@ def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
             '<a href="#support">who was compared</a>.</p>'
         ).format(n_left, total)
         parts.append(callout("note", text, title="Could not be compared"))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _table(findings: Findings) -> Markup:
@@ -154,7 +148,7 @@ def _table(findings: Findings) -> Markup:
         caption = f"Every comparison{_on(findings, name)}"
         marked = [test["verdict"] == "disparity" for _, test in tests]
         parts.append(record_table(rows, caption=caption, marked=marked))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _worth_in_words(audit: Mapping[str, Any]) -> Markup:

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import table
-from unmasked.analysis.reports.fairness.shared import Findings, record_table, swatch
+from unmasked.analysis.html.page import record_table, swatch, table
+from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.evaluation.wording import (
     gap_text,
     is_missing,

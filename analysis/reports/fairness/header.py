@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import callout, table
-from unmasked.analysis.reports.fairness.shared import Findings, bullets, code, joined, record_table
+from unmasked.analysis.html.page import bullets, callout, code, join_parts, record_table, table
+from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.evaluation.wording import points, threshold_origin, units
 
 SOFTWARE = ("unmasked", "fairlearn", "numpy", "pandas")
@@ -42,13 +42,13 @@ def about(findings: Findings) -> Markup:
     if findings.whole.get("made"):
         facts["made"] = str(findings.whole["made"])
     rows = pd.DataFrame({"what": list(facts), "": list(facts.values())}, dtype=object)
-    return joined([table(rows, caption="The audit"), _datasets(findings)])
+    return join_parts([table(rows, caption="The audit"), _datasets(findings)])
 
 
 def limits(findings: Findings) -> Markup:
     """What was skipped, what the figures do not say, and what they are for."""
     settings = next(iter(findings.audits.values()))["settings"]
-    return joined([skipped(findings), caveats(settings), _intended()])
+    return join_parts([skipped(findings), caveats(settings), _intended()])
 
 
 def caveats(settings: Mapping[str, Any]) -> Markup:
@@ -89,7 +89,7 @@ def _intended() -> Markup:
             "of fake can change every figure here.",
         ]
     )
-    return joined([Markup("<h3>What it is for</h3>"), text])
+    return join_parts([Markup("<h3>What it is for</h3>"), text])
 
 
 def _datasets(findings: Findings) -> Markup:

@@ -7,16 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.reports.fairness.heat import Cell, heat_table
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
-    absent,
-    by_dataset,
-    code,
-    in_a_row,
-    joined,
-    utility,
-)
+from unmasked.analysis.html.page import Cell, absent, code, heat_table, join_parts, side_by_side
+from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, utility
 from unmasked.analysis.reports.fairness.support import crossed, grid
 from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, share_text
 from unmasked.fairness.verdicts import title
@@ -43,7 +35,7 @@ def intersections(findings: Findings) -> Markup:
         '<p class="soft">Darker is worse. Hatched cells hold too few people to be compared; their figures '
         "are shown with their intervals and count in no gap.</p>"
     )
-    return joined([intro, by_dataset(findings, lambda _, audit: _dataset(audit))])
+    return join_parts([intro, by_dataset(findings, lambda _, audit: _dataset(audit))])
 
 
 def _dataset(audit: Mapping[str, Any]) -> Markup:
@@ -53,7 +45,7 @@ def _dataset(audit: Mapping[str, Any]) -> Markup:
     matrices = [
         _matrix(audit, attribute, parts, rate) for attribute, parts in names.items() for rate in RATES
     ]
-    return joined([utility(audit), in_a_row(matrices)])
+    return join_parts([utility(audit), side_by_side(matrices)])
 
 
 def _matrix(audit: Mapping[str, Any], attribute: str, parts: tuple[str, str], rate: str) -> Markup:

@@ -7,8 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from unmasked.analysis.html.page import bullets, join_parts
+from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.groups import COMPARED
-from unmasked.analysis.reports.fairness.shared import Findings, bullets, joined
 from unmasked.evaluation.wording import fpr_limit, gap_text, is_missing, points, rule_text, share_text
 from unmasked.fairness.verdicts import EVENTS, people, title
 
@@ -32,7 +33,7 @@ def surprises(findings: Findings, page: str = "") -> Markup:
     if not told:
         return Markup("")
     intro = Markup("<p><strong>What else stands out.</strong> {}</p>").format(PICKED)
-    return joined([intro, bullets(told)])
+    return join_parts([intro, bullets(told)])
 
 
 def _sentences(findings: Findings) -> Iterator[tuple[str, str]]:

@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import table
-from unmasked.analysis.reports.gallery import Drawing, of_kind
-from unmasked.analysis.reports.markup import rendered, side_by_side
+from unmasked.analysis.html.page import fill_template, side_by_side, table
+from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.decisions import (
     broken_promises,
     expected,
@@ -34,13 +33,12 @@ from unmasked.evaluation.wording import (
     threshold_text,
 )
 
-Figures = Mapping[str, Drawing]
 FPR, TPR = "reals called fake (FPR)", "fakes found (TPR)"
 HALF = 0.5
 CALIBRATORS = {"temperature": "temperature", "isotonic": "isotonic"}
 
 
-def thresholds_part(run: Run, figures: Figures) -> Markup:
+def thresholds_part(run: Run, figures: Gallery) -> Markup:
     """What stored thresholds do on each dataset: realised error rates, beside what they promise."""
     settings = run.metrics["settings"]["threshold"]
     rows, over = [], []
@@ -54,14 +52,14 @@ def thresholds_part(run: Run, figures: Figures) -> Markup:
         f"{IN_BRACKETS} Marked: surely more than the rule allows."
     )
     shown = table(pd.DataFrame(rows, dtype=object), caption=caption, highlight=pd.DataFrame(over))
-    return rendered(
+    return fill_template(
         "thresholds.html",
         threshold=threshold_text(settings),
         broken=list(broken_promises(run)),
         lost=lost_fakes(run),
         rules=rules,
         has_limit=any(not isnan(fpr_limit(rule)) for rule in rules),
-        figures=side_by_side([figures[f"thresholds_{rate}"].html for rate in ("fpr", "tpr")]),
+        figures=side_by_side([figures.html(f"thresholds_{rate}") for rate in ("fpr", "tpr")]),
         table=shown,
         notes=_notes(run),
     )
@@ -101,18 +99,18 @@ def _notes(run: Run) -> list[str]:
     return [capitalise(f"{listed(names)}: {note}.") for note, names in rules.items()]
 
 
-def calibration_part(run: Run, figures: Figures) -> Markup:
+def calibration_part(run: Run, figures: Gallery) -> Markup:
     """Whether a score is a probability: reliability diagrams, and scores mended on the source."""
-    diagrams = of_kind(figures, "reliability")
+    diagrams = figures.of_kind("reliability")
     rows = [row for name in run.datasets for row in _calibration_rows(run, name)]
     caption = (
         "How far scores are from being probabilities; lower is better. Brier score: mean squared distance "
         "of score and truth. ECE: mean distance of score and share of fakes. "
         f"{IN_BRACKETS}"
     )
-    return rendered(
+    return fill_template(
         "calibration.html",
-        diagrams=side_by_side([drawing.html for drawing in diagrams]) if diagrams else None,
+        diagrams=side_by_side(diagrams) if diagrams else None,
         table=table(pd.DataFrame(rows, dtype=object), caption=caption) if rows else None,
         fitted_on=_fitted_on(run),
         notes=_calibration_notes(run),
@@ -150,7 +148,7 @@ def _calibration_notes(run: Run) -> list[str]:
     return []
 
 
-def abstention_part(run: Run, figures: Figures) -> Markup:
+def abstention_part(run: Run, figures: Gallery) -> Markup:
     """The band of scores without an answer, and how much surer the other answers are."""
     found = {
         name: block
@@ -158,7 +156,7 @@ def abstention_part(run: Run, figures: Figures) -> Markup:
         if (block := run.metrics["datasets"][name]["video"].get("abstention"))
     }
     if not found:
-        return rendered("abstention.html", figure=None)
+        return fill_template("abstention.html", figure=None)
     first = next(iter(found.values()))
     low, high = map(number, first["band"])
     rows = [
@@ -171,9 +169,9 @@ def abstention_part(run: Run, figures: Figures) -> Markup:
         }
         for name, block in found.items()
     ]
-    return rendered(
+    return fill_template(
         "abstention.html",
-        figure=figures["risk_coverage"].html,
+        figure=figures.html("risk_coverage"),
         is_empty=not low < high,
         low=f"{low:.2f}",
         high=f"{high:.2f}",

@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, strip
-from unmasked.analysis.html.page import image, svg, table
+from unmasked.analysis.html.page import details, fill_template, heading, side_by_side, table
+from unmasked.analysis.html.pictures import image
 from unmasked.analysis.reports.fairness.page import section
-from unmasked.analysis.reports.gallery import Drawing, of_kind, slug
-from unmasked.analysis.reports.markup import rendered, side_by_side
+from unmasked.analysis.reports.gallery import Gallery, slug
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, sizes
 from unmasked.evaluation.wording import IN_BRACKETS, metric_text, value_text
@@ -24,20 +24,19 @@ AGGREGATIONS = {
     "top_k_mean": "mean of the highest frames",
 }
 PHOTO_QUALITY = 82
-Figures = Mapping[str, Drawing]
 
 
-def datasets_part(run: Run, figures: Figures) -> Markup:
+def datasets_part(run: Run, figures: Gallery) -> Markup:
     """The cross-dataset matrix as a figure and a table, each dataset's methods, and other protocols."""
     pairs = cross_dataset(run.metrics)
     if len({(row["train"], row.get("detector")) for row in pairs}) > 1:
-        parts = [figures["matrix"].html, pair_table(pairs, "Every detector on every dataset.")]
+        parts = [figures.html("matrix"), pair_table(pairs, "Every detector on every dataset.")]
     else:
-        parts = [figures["auc_by_dataset"].html]
+        parts = [figures.html("auc_by_dataset")]
     parts += [_matrix(run), _reasons(run), _aggregations(run)]
     for name in run.datasets:
-        if drawing := figures.get(f"methods_{slug(name)}"):
-            parts += [Markup("<h3>{}, by manipulation method</h3>").format(name), drawing.html]
+        if drawn := figures.html(f"methods_{slug(name)}"):
+            parts += [heading(3, f"{name}, by manipulation method"), drawn]
     return Markup("").join(
         [*parts, *other_protocols(run.metrics.get("protocols", [])), published_part(run.metrics)]
     )
@@ -88,51 +87,49 @@ def _aggregations(run: Run) -> Markup:
         pd.DataFrame(rows, dtype=object),
         caption=f"Video AUC, by how frame scores become one. {IN_BRACKETS}",
     )
-    summary = Markup("<summary>Does it matter how frames are put together?</summary>")
-    return Markup("<details>{}{}</details>").format(summary, shown)
+    return details("Does it matter how frames are put together?", shown)
 
 
-def curves_part(run: Run, figures: Figures) -> Markup:
+def curves_part(run: Run, figures: Gallery) -> Markup:
     """ROC, DET and precision-recall curves, and where the scores of both classes lie."""
     if run.predictions is None:
         return Markup("<p>The curves need predictions.parquet in the run’s folder, which is not there.</p>")
-    curves = side_by_side([figures[name].html for name in ("roc", "precision_recall")])
-    det = Markup("<details><summary>The same where errors are few (DET)</summary>{}</details>").format(
-        figures["det"].html
-    )
+    curves = side_by_side([figures.html(name) for name in ("roc", "precision_recall")])
+    det = details("The same where errors are few (DET)", figures.html("det"))
     heading = Markup("<h3>Scores</h3><p>Where the two classes overlap, no threshold helps.</p>")
-    scores = side_by_side([drawing.html for drawing in of_kind(figures, "scores")])
+    scores = side_by_side(figures.of_kind("scores"))
     return curves + det + heading + scores
 
 
-def fairness_part(run: Run) -> Markup:
+def fairness_part(run: Run, figures: Gallery) -> Markup:
     """The audit by group."""
     if run.fairness is None:
         return Markup(
             "<p>Whether the detector fails some people more than others was not audited in this run; "
             "<code>unmasked fairness</code> does it where annotations say who is shown.</p>"
         )
-    return Markup(section(run.fairness))
+    return section(run.fairness, figures)
 
 
-def explanations_part(run: Run) -> Markup:
+def explanations_part(run: Run, figures: Gallery) -> Markup:
     """Grad-CAM pictures and t-SNE, with what to see in them and what not."""
     explanation = run.explanation
     if explanation is None:
-        return rendered("explanations.html", explanation=None)
+        return fill_template("explanations.html", explanation=None)
     embedded = explanation.embedded
     labels = {"real and fake": embedded["label"].map({0: "real", 1: "fake"}), "method": embedded["method"]}
     if embedded["dataset"].nunique() > 1:
         labels["dataset"] = embedded["dataset"]
     points = embedded[["x", "y"]].to_numpy()
     drawn = [
-        svg(
-            EmbeddingDisplay(points, label.to_numpy(), f"by {name}").plot().figure_,
-            f"t-SNE of the detector's features, coloured by {name}",
+        figures.draw(
+            f"tsne_{slug(name)}",
+            EmbeddingDisplay(points, label.to_numpy(), f"by {name}"),
+            f"t-SNE of the detector’s features, coloured by {name}",
         )
         for name, label in labels.items()
     ]
-    return rendered(
+    return fill_template(
         "explanations.html",
         explanation=explanation,
         rows=[

@@ -10,9 +10,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.figures.robustness import clean
-from unmasked.analysis.html.page import table
-from unmasked.analysis.reports.gallery import Drawing, of_kind
-from unmasked.analysis.reports.markup import rendered, side_by_side
+from unmasked.analysis.html.page import fill_template, side_by_side, table
+from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.robustness import (
     Record,
@@ -30,11 +29,11 @@ COLUMNS = {"auc": "AUC", "fpr": "reals called fake (FPR)", "tpr": "fakes found (
 TOLD = 3  # sentences about a drift that the AUC hides
 
 
-def robustness_part(run: Run, figures: Mapping[str, Drawing]) -> Markup:
+def robustness_part(run: Run, figures: Gallery) -> Markup:
     """What changes to a video do: where AUC hides the drift, the curves, and the strongest of each kind."""
     records = run.robustness
     if not records:
-        return rendered("robustness.html", records=None)
+        return fill_template("robustness.html", records=None)
     found = hidden(records)
     strongest = [record for change in changes(run) for record in change.strongest]
     caption = (
@@ -42,7 +41,7 @@ def robustness_part(run: Run, figures: Mapping[str, Drawing]) -> Markup:
         f"videos. {IN_BRACKETS} Marked: the AUC stays and the rate moves."
     )
     everything = [record for change in changes(run) for record in change.records]
-    return rendered(
+    return fill_template(
         "robustness.html",
         records=records,
         n=len(records),
@@ -52,7 +51,7 @@ def robustness_part(run: Run, figures: Mapping[str, Drawing]) -> Markup:
         understated=understated(records),
         auc_still=AUC_STILL,
         rate_drifts=100 * RATE_DRIFTS,
-        curves=side_by_side([drawing.html for drawing in of_kind(figures, "robustness")]),
+        curves=side_by_side(figures.of_kind("robustness")),
         strongest=_table(strongest, caption),
         everything=_table(everything, "All severities.") if len(everything) > len(strongest) else None,
     )
