@@ -126,7 +126,9 @@ class ScoreDisplay(Display):
                 write_beside(self.ax_, foot + 0.25 * room, " + ".join(counts))
         if not isnan(self.threshold):
             label = f"threshold {self.threshold:.2f}"
-            self.threshold_ = self.ax_.axvline(self.threshold, color="black", linewidth=1.2, label=label)
+            self.threshold_ = self.ax_.axvline(
+                self.threshold, color="black", lw=1.2, ls=(0, (4, 3)), label=label
+            )
         self.ax_.set(xlim=(0, 1), ylim=(-0.02 * room, room * len(self.rows)), xlabel="score, P(fake)")
         if several:
             self.ax_.set_yticks([foot + 0.25 * room for foot in feet], [row.name for row in self.rows])
@@ -433,7 +435,8 @@ def _group_dot(entry: Mapping[str, Any], rate: str, n: int, colours: Mapping[str
 
 
 def _threshold_name(point: Mapping[str, Any]) -> str:
-    return f"{rule_name(str(point['rule']))}: {point['value']:.3g}"
+    name = rule_name(str(point["rule"]))
+    return name if name.startswith("fixed at") else f"{name}: {point['value']:.3g}"
 
 
 def _shares(counts: Sequence[float]) -> np.ndarray:

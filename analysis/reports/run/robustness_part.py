@@ -89,4 +89,6 @@ def _moved(record: Mapping[str, Any], rate: str) -> str:
     if isnan(number(record[rate])):
         return NOT_ENOUGH
     moved = change_text(record[f"{rate}_change"], record[f"{rate}_change_ci"])
-    return f"{clean(record, rate):.2f}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{number(record[rate]):.2f} {moved}"
+    return (
+        f"{clean(record, rate):.2f}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{number(record[rate]):.2f}, {moved}"
+    )
