@@ -104,7 +104,7 @@ class ScoreDisplay(Display):
     def plot(self, ax: Axes | None = None) -> ScoreDisplay:
         """Draws the share of each class in each bin, so that unequal class sizes compare."""
         several = len(self.rows) > 1
-        self.ax_ = ax or (new_axes(PHONE, 1.1 + 0.55 * len(self.rows)) if several else new_axes(NARROW, 2.6))
+        self.ax_ = ax or (new_axes(PHONE, 1.9 + 0.5 * len(self.rows)) if several else new_axes(NARROW, 2.6))
         self.steps_: list[Artist] = []
         shares = [[_shares(row.real), _shares(row.fake)] for row in self.rows]
         room = max((float(one.max(initial=0)) for pair in shares for one in pair), default=0) / HIGH or 1.0
@@ -131,7 +131,8 @@ class ScoreDisplay(Display):
             )
         self.ax_.set(xlim=(0, 1), ylim=(-0.02 * room, room * len(self.rows)), xlabel="score, P(fake)")
         if several:
-            self.ax_.set_yticks([foot + 0.25 * room for foot in feet], [row.name for row in self.rows])
+            places = [foot + 0.25 * room for foot in feet]
+            self.ax_.set_yticks(places, [row.name for row in self.rows], fontsize=9)
             self.ax_.tick_params(axis="y", length=0)
             write_beside(self.ax_, room * (len(self.rows) + 0.08), "real + fake")
         else:

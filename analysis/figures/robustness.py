@@ -13,12 +13,12 @@ import pandas as pd
 from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.display import (
     CHANCE,
+    DASHES,
     MARKERS,
     NARROW,
     PHONE,
     Display,
     legend_below,
-    line_style,
     new_panels,
 )
 from unmasked.evaluation.wording import ends, number
@@ -34,6 +34,7 @@ RATES = {
     "fnr": "fakes missed\n(FNR)",
 }
 RUN_RATES = ("auc", "fpr", "tpr")
+SOLID_DASHES = [dash for dash in DASHES if dash != ":"]  # dots are for what is too small to be compared
 APART = 0.07  # of the step from one severity to the next, so that bars do not cover each other
 
 
@@ -158,12 +159,12 @@ class RobustnessDisplay(Display):
             colour = one.colour or colours[one.name]
             x = np.array([steps.index(float(step)) for step in one.points["severity"]], dtype=np.float64)
             x += APART * (position - (len(own) - 1) / 2)
-            style = line_style(colour, position) | {"linewidth": 1.6, "markersize": 4.5, "clip_on": False}
-            style |= {} if one.is_compared else {"linestyle": ":"}
+            dash = SOLID_DASHES[position % len(SOLID_DASHES)] if one.is_compared else ":"
+            style: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": 1.6, "markersize": 4.5}
+            style |= {"marker": MARKERS[position % len(MARKERS)], "clip_on": False}
             low, high = (np.clip(one.points[end], 0, 1) for end in ("low", "high"))
             label = f"{one.name} (n = {one.n})" if one.n else one.name
-            marker = MARKERS[position % len(MARKERS)]
-            (line,) = axes.plot(x, one.points["value"], marker=marker, label=label, **style)
+            (line,) = axes.plot(x, one.points["value"], label=label, **style)
             self.lines_.append(line)
             self.bars_.append(axes.vlines(x, low, high, color=colour, lw=1.2, alpha=0.6))
         if rate == "auc":
