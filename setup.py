@@ -28,7 +28,6 @@ setup(
     package_data={
         "unmasked.configs": ["**/*.yaml"],
         "unmasked.analysis.html": ["templates/*"],
-        "unmasked.analysis.reports": ["templates/*"],
     },
     install_requires=[
         "torch>=2.11",

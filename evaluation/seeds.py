@@ -14,8 +14,9 @@ from unmasked.evaluation.collection import Scored
 from unmasked.evaluation.paired import across_seeds
 from unmasked.evaluation.predictions import evaluated_rows
 from unmasked.evaluation.protocols import by_condition
-from unmasked.evaluation.tables import Table, with_interval
+from unmasked.evaluation.tables import Table
 from unmasked.evaluation.thresholds import Threshold
+from unmasked.evaluation.wording import metric_text, value_text
 
 RATES = ("fpr", "tpr")
 TITLE = "Several trainings of one detector"
@@ -62,10 +63,10 @@ def seed_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     cells = []
     for row in rows:
         line = [row["detector"], str(row["seeds"]), row["train"], row["test"], str(row["videos"])]
-        line += [with_interval(row["auc"], row["auc_ci"]), f"{row['auc_sd']:.3f}"]
+        line += [value_text(row["auc"], row["auc_ci"], places=3), f"{row['auc_sd']:.3f}"]
         line += [f"{choose(row['auc_each']):.3f}" for choose in (min, max)]
         if with_rates:
-            line += [with_interval(row.get(key), row.get(f"{key}_ci", ())) for key in RATES]
+            line += [metric_text(row, key, places=3) for key in RATES]
         cells.append(line)
     rules = "; ".join(dict.fromkeys(row["selection_rule"] for row in rows))
     note = (

@@ -5,15 +5,15 @@ A `Table` holds finished text; it is written as Markdown to be read and as LaTeX
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from unmasked.evaluation.metrics import METRICS
+from unmasked.evaluation.wording import rule_name, threshold_text, value_text
 
-NOT_ENOUGH = "not enough data"
 LATEX_HEAD = "% \\input this file; the preamble needs \\usepackage{booktabs} and \\usepackage{graphicx}.\n"
 LATEX_SIGNS = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -37,6 +37,9 @@ LATEX_SIGNS = {
     "’": "'",
     "–": "--",
 }
+
+# Tables to compute with have a digit more than pages.
+_cell = partial(value_text, places=3)
 
 
 @dataclass(frozen=True)
@@ -93,26 +96,9 @@ def escaped(text: str) -> str:
     return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
 
 
-def with_interval(value: float | None, interval: Sequence[float | None], signed: bool = False) -> str:
-    """``0.812 [0.751, 0.866]``; the value alone where there is no interval.
-
-    >>> with_interval(0.5, [0.25, 0.75])
-    '0.500 [0.250, 0.750]'
-    >>> with_interval(float("nan"), [0, 1])
-    'not enough data'
-    """
-    form = "+.3f" if signed else ".3f"
-    if value is None or math.isnan(value):
-        return NOT_ENOUGH
-    low, high = (math.nan if end is None else end for end in interval or (None, None))
-    if math.isnan(low) or math.isnan(high):
-        return f"{value:{form}}"
-    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
-
-
-def gap_text(row: Mapping[str, Any]) -> str:
+def gap_or_reference(row: Mapping[str, Any]) -> str:
     """A protocol's gap with its interval; a word on the row that it is measured from."""
-    return "reference" if row["is_reference"] else with_interval(row["gap"], row["gap_ci"], signed=True)
+    return "reference" if row["is_reference"] else _cell(row["gap"], row["gap_ci"], plus=True)
 
 
 def result_tables(results: Mapping[str, Any]) -> list[Table]:
@@ -150,19 +136,17 @@ def matrix_table(results: Mapping[str, Any]) -> Table:
     for row in results["matrix"]:
         block = results["datasets"][row["test"]]
         video = block["video"]
-        cells = [row["train"], row["test"], _videos(block["n"]), with_interval(row["auc"], row["ci"])]
+        cells = [row["train"], row["test"], _videos(block["n"]), _cell(row["auc"], row["ci"])]
         is_source = row["test"] == row["train"]
-        cells += [
-            "reference" if is_source else with_interval(row["gap_to_source"], row["gap_ci"], signed=True)
-        ]
-        cells += [with_interval(block["frame"]["auc"], block["frame"]["auc_ci"])]
+        cells += ["reference" if is_source else _cell(row["gap_to_source"], row["gap_ci"], plus=True)]
+        cells += [_cell(block["frame"]["auc"], block["frame"]["auc_ci"])]
         shown = ("ap", "eer", "accuracy", "fpr", "tpr")
-        rows.append([*cells, *(with_interval(video[key], video[f"{key}_ci"]) for key in shown)])
+        rows.append([*cells, *(_cell(video[key], video[f"{key}_ci"]) for key in shown)])
     threshold = settings["threshold"]
     note = (
         f"In brackets: {settings['confidence']:.0%} interval, {settings['n_boot']} resamples of the "
-        f"{settings['unit']}. Accuracy, FPR and TPR at score > {threshold['value']:.4g} "
-        f"({_rule(threshold)}). Checkpoint selection: {settings['selection_rule']}. "
+        f"{settings['unit']}. Accuracy, FPR and TPR at score > {threshold_text(threshold)}. "
+        f"Checkpoint selection: {settings['selection_rule']}. "
         f"Video score: {settings['aggregation']} of its frames. Gap: {settings['gap']}."
     )
     said = [
@@ -179,10 +163,15 @@ def threshold_table(results: Mapping[str, Any]) -> Table:
         video = results["datasets"][name]["video"]
         points = {"": video.get("at_threshold"), **video.get("at_thresholds", {})}
         for point in filter(None, points.values()):
-            cells = [point["rule"], point["fitted_on"] or "not stated", name, f"{point['value']:.4g}"]
-            cells += [with_interval(point.get(f"fitted_{key}"), []) for key in ("fpr", "tpr")]
-            cells += [with_interval(point[key], point[f"{key}_ci"]) for key in ("fpr", "tpr")]
-            rows.append([*cells, with_interval(point["balanced_accuracy"], point["balanced_accuracy_ci"])])
+            cells = [
+                rule_name(point["rule"]),
+                point["fitted_on"] or "not stated",
+                name,
+                f"{point['value']:.4g}",
+            ]
+            cells += [_cell(point.get(f"fitted_{key}"), []) for key in ("fpr", "tpr")]
+            cells += [_cell(point[key], point[f"{key}_ci"]) for key in ("fpr", "tpr")]
+            rows.append([*cells, _cell(point["balanced_accuracy"], point["balanced_accuracy_ci"])])
     head = ["rule", "fitted on", "applied to", "threshold", "FPR where fitted", "TPR where fitted"]
     head += ["FPR here", "TPR here", "balanced accuracy here"]
     note = (
@@ -201,8 +190,8 @@ def robustness_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         named = [row["dataset"], row["perturbation"], f"{row['severity']}: {row['setting']}"]
         named += [row["where"], str(row["videos"])]
         for key in ("auc", "fpr", "tpr"):
-            named.append(with_interval(row[key], row[f"{key}_ci"]))
-            named.append(with_interval(row[f"{key}_change"], row[f"{key}_change_ci"], signed=True))
+            named.append(_cell(row[key], row[f"{key}_ci"]))
+            named.append(_cell(row[f"{key}_change"], row[f"{key}_change_ci"], plus=True))
         cells.append(named)
     note = "Changes are paired: perturbed minus untouched, on the same videos, at the same threshold."
     return Table("Robustness", head, cells, [note], label="robustness")
@@ -229,7 +218,7 @@ def _square(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         own = " *" if row["is_reference"] else ""
         found = cells.setdefault((row["detector"], row["train"]), {})
-        found[row["test"]] = with_interval(row["auc"], row["auc_ci"]) + own
+        found[row["test"]] = _cell(row["auc"], row["auc_ci"]) + own
     level = rows[0]["level"]
     rules, marks = _selection(rows)
     marked = {row["detector"]: mark for row, mark in zip(rows, marks, strict=True)}
@@ -266,16 +255,14 @@ def _protocol_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     cells = []
     for row, mark in zip(rows, marks, strict=True):
         line = [row["detector"], row["train"], row["test"], _videos(row)]
-        line += [with_interval(row["auc"], row["auc_ci"]), gap_text(row)]
+        line += [_cell(row["auc"], row["auc_ci"]), gap_or_reference(row)]
         if with_rates:
-            rates = [with_interval(row[key], row[f"{key}_ci"]) for key in ("fpr", "tpr")]
+            rates = [_cell(row[key], row[f"{key}_ci"]) for key in ("fpr", "tpr")]
             line += rates if row["threshold"] else ["no threshold"] * 2
         cells.append(line + ([mark] if len(rules) > 1 else []))
     notes = [f"Gap: {rows[0]['gap_is']}.", f"Checkpoint selection: {'; '.join(rules)}."]
     if with_rates:
-        used = dict.fromkeys(
-            f"{row['threshold']['value']:.4g} ({_rule(row['threshold'])})" for row in rows if row["threshold"]
-        )
+        used = dict.fromkeys(threshold_text(row["threshold"]) for row in rows if row["threshold"])
         notes.append(f"FPR and TPR at each detector's stored threshold: {'; '.join(used)}.")
     return Table(rows[0]["title"], head, cells, notes, label=rows[0]["protocol"])
 
@@ -285,8 +272,8 @@ def compare_tables(results: Mapping[str, Any]) -> list[Table]:
     settings, names = results["settings"], {side: results[side]["name"] for side in "ab"}
     rows = [
         [name, str(block["n"]["shared_videos"]), METRICS[key].title]
-        + [with_interval(found[side], found[f"{side}_ci"]) for side in "ab"]
-        + [with_interval(found["difference"], found["difference_ci"], signed=True), block["readings"][key]]
+        + [_cell(found[side], found[f"{side}_ci"]) for side in "ab"]
+        + [_cell(found["difference"], found["difference_ci"], plus=True), block["readings"][key]]
         for name, block in results["datasets"].items()
         for key, found in block["metrics"].items()
     ]
@@ -319,14 +306,9 @@ def _told(side: Mapping[str, Any]) -> str:
     threshold = side["threshold"]
     return (
         f"{side['detector']}, trained on {' + '.join(side['trained_on']) or 'not stated'}, selection: "
-        f"{side['selection_rule']}, FPR and TPR at score > {threshold['value']:.4g} ({_rule(threshold)}), "
+        f"{side['selection_rule']}, FPR and TPR at score > {threshold_text(threshold)}, "
         f"rows: {'; '.join(side['rows'])}"
     )
-
-
-def _rule(threshold: Mapping[str, Any]) -> str:
-    where = f" on {threshold['fitted_on']}" if threshold.get("fitted_on") else ""
-    return f"rule: {threshold['rule']}{where}"
 
 
 def _videos(n: Mapping[str, Any]) -> str:

@@ -1,16 +1,24 @@
-"""Numbers and names as text, one way in every sentence, table and figure."""
+"""Numbers, intervals, thresholds and names as text: one way in every sentence, table and figure.
+
+An interval is ``[low, high]`` behind its value, in the unit of the value: ``0.91 [0.85, 0.96]``,
+``28 % [11, 54]``, ``+12 [−2, +25]`` points. A rule that chose a threshold has a long and a short form.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import isnan, nan
 from typing import Any
 
+NOT_ENOUGH = "not enough data"
+IN_BRACKETS = "In brackets: 95 % interval."  # below a table whose cells have intervals
 NOUNS = {"identity": "people", "video": "videos", "cluster": "clusters"}
+# rule -> its long and its short form; rules with a number, as fpr:0.10, are worded in `rule_text`.
 RULES = {
-    "eer": "errors of both kinds equal",
-    "youden": "most found minus wrongly accused",
-    "fixed": "fixed, as the benchmarks do",
-    "given": "given by hand",
+    "eer": ("errors of both kinds equal", "errors equal"),
+    "youden": ("most found minus wrongly accused", "Youden"),
+    "fixed": ("fixed at 0.5, as the benchmarks do", "fixed at 0.5"),
+    "given": ("given by hand", "given"),
 }
 
 
@@ -25,12 +33,67 @@ def units(unit: str) -> str:
 
 def number(value: Any) -> float:
     """A JSON value as a float; null is NaN."""
-    return float("nan") if value is None else float(value)
+    return nan if value is None else float(value)
+
+
+def ends(interval: Sequence[Any] | None) -> tuple[float, float]:
+    """Both ends of an interval; NaN where there is none."""
+    low, high = interval if interval is not None and len(interval) else (nan, nan)
+    return number(low), number(high)
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value is NaN or null."""
+    """True if a value is NaN or null."""
     return value is None or value != value
+
+
+def interval_text(interval: Sequence[Any] | None, form: Callable[[float], str]) -> str:
+    """``[low, high]`` with each end in that form; empty where an end is missing.
+
+    >>> interval_text([0.85, 0.96], "{:.2f}".format)
+    '[0.85, 0.96]'
+    """
+    low, high = ends(interval)
+    return "" if isnan(low) or isnan(high) else f"[{form(low)}, {form(high)}]"
+
+
+def interval_in_100(interval: Sequence[Any] | None) -> str:
+    """The interval of a share as counts of 100, for a sentence; empty where there is none.
+
+    >>> interval_in_100([0.85, 0.961]), interval_in_100([0.995, 1.0])
+    ('95 % interval [85, 96]', '95 % interval [99.5, 100.0]')
+    """
+    places = 1 if ends(interval)[0] > 0.99 else 0  # "[100, 100]" would say nothing
+    text = interval_text(interval, lambda end: signed(100 * end, places))
+    return f"95 % interval {text}" if text else ""
+
+
+def value_text(
+    value: Any, interval: Sequence[Any] | None = None, *, places: int = 2, plus: bool = False
+) -> str:
+    """A number with its interval, where it has one.
+
+    >>> value_text(0.913, [0.85, 0.96]), value_text(0.5), value_text(None)
+    ('0.91 [0.85, 0.96]', '0.50', 'not enough data')
+    """
+    return _with_interval(value, interval, lambda number: signed(number, places, plus=plus))
+
+
+def metric_text(block: Mapping[str, Any], key: str, places: int = 2) -> str:
+    """The number under a key of a block of metrics, with the interval beside it."""
+    return value_text(block.get(key), block.get(f"{key}_ci"), places=places)
+
+
+def signed(value: float, places: int, *, plus: bool = False) -> str:
+    """A number with a minus that is one, none before zero, and a plus where asked for.
+
+    >>> signed(-0.002, 2), signed(-0.12, 2), signed(0.12, 2, plus=True)
+    ('0.00', '−0.12', '+0.12')
+    """
+    text = f"{abs(value):.{places}f}"
+    if float(text) == 0:
+        return text
+    return f"{'−' if value < 0 else '+' if plus else ''}{text}"
 
 
 def percent(value: Any) -> str:
@@ -39,7 +102,16 @@ def percent(value: Any) -> str:
     >>> percent(0.123) == "12\\u00a0%"
     True
     """
-    return "undefined" if is_missing(value) else f"{100 * value:.0f}\u00a0%"
+    return "undefined" if is_missing(value) else f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
+
+
+def share_text(share: Any, interval: Sequence[Any] | None = None) -> str:
+    """A share with its interval in per cent.
+
+    >>> share_text(0.28, [0.11, 0.54]).replace(chr(160), " ")
+    '28 % [11, 54]'
+    """
+    return _with_interval(share, interval, percent, lambda end: f"{100 * end:.0f}")
 
 
 def points_only(value: Any) -> str:
@@ -63,33 +135,13 @@ def points(value: Any) -> str:
     return f"{text} point{'' if text == '1' else 's'}"
 
 
-def gap_text(gap: Any, limits: Sequence[Any]) -> str:
-    """A gap and its interval in points, for a table.
+def gap_text(gap: Any, interval: Sequence[Any] | None = None) -> str:
+    """A gap with its interval in points.
 
     >>> gap_text(0.12, [0.05, 0.19])
-    '12 (5–19)'
+    '12 [5, 19]'
     """
-    if is_missing(gap):
-        return "not enough data"
-    low, high = number(limits[0]), number(limits[1])
-    return f"{points_only(gap)} ({100 * low:.0f}–{100 * high:.0f})"
-
-
-def named(group: Any) -> str:
-    """A group's name, or a dash where there is none."""
-    return "–" if is_missing(group) else str(group)
-
-
-def share_text(value: Any, limits: Sequence[Any]) -> str:
-    """A share and its interval in per cent, for a table.
-
-    >>> share_text(0.28, [0.11, 0.54]) == "28\\u00a0% (11–54)"
-    True
-    """
-    if is_missing(value):
-        return "not enough data"
-    low, high = (number(limit) for limit in limits)
-    return percent(value) if is_missing(low) else f"{percent(value)} ({100 * low:.0f}–{100 * high:.0f})"
+    return _with_interval(gap, interval, points_only, lambda end: signed(100 * end, 0))
 
 
 def signed_points(value: Any) -> str:
@@ -104,30 +156,72 @@ def signed_points(value: Any) -> str:
     return text if text == "0" else f"{'+' if value > 0 else '−'}{text}"
 
 
-def change_text(change: Any, limits: Sequence[Any]) -> str:
-    """A change and its interval in points, for a table.
+def change_text(change: Any, interval: Sequence[Any] | None = None) -> str:
+    """A change with its interval in points.
 
     >>> change_text(0.12, [-0.02, 0.25])
-    '+12 (−2 to +25)'
+    '+12 [−2, +25]'
     """
-    if is_missing(change):
-        return "not enough data"
-    low, high = (number(limit) for limit in limits)
-    if is_missing(low):
-        return signed_points(change)
-    return f"{signed_points(change)} ({_whole(low)} to {_whole(high)})"
+    return _with_interval(change, interval, signed_points, lambda end: signed(100 * end, 0, plus=True))
+
+
+def in_100(share: float) -> str:
+    """A share as a count out of 100, never rounded to none or all.
+
+    >>> in_100(0.974), in_100(0.998), in_100(1.0), in_100(0.001)
+    ('97', 'more than 99', '100', 'fewer than 1')
+    """
+    if 0.995 <= share < 1:
+        return "more than 99"
+    if 0 < share < 0.005:
+        return "fewer than 1"
+    return f"{100 * share:.0f}"
+
+
+def fpr_limit(rule: str) -> float:
+    """The share of reals that a rule of the kind ``fpr:x`` allows to be accused; NaN for other rules."""
+    kind, _, share = rule.partition(":")
+    return float(share) if kind == "fpr" else nan
 
 
 def rule_text(rule: str) -> str:
     """How a threshold was chosen, in words.
 
-    >>> rule_text("fpr:0.10")
-    'at most 10 % of reals called fake'
+    >>> rule_text("fpr:0.10"), rule_text("fnr:0.05")
+    ('at most 10 % of reals called fake', 'at most 5 % of fakes missed')
     """
     kind, _, share = rule.partition(":")
-    if kind == "fpr":
-        return f"at most {100 * float(share):g} % of reals called fake"
-    return RULES.get(rule, rule)
+    if kind in ("fpr", "fnr"):
+        what = "reals called fake" if kind == "fpr" else "fakes missed"
+        return f"at most {100 * float(share):g} % of {what}"
+    return RULES[rule][0] if rule in RULES else rule
+
+
+def rule_name(rule: str) -> str:
+    """How a threshold was chosen, for a narrow place.
+
+    >>> rule_name("fpr:0.10"), rule_name("eer"), rule_name("fixed at 0.5, fitted on nothing")
+    ('FPR ≤ 10 %', 'errors equal', 'fixed at 0.5')
+    """
+    kind, _, share = rule.partition(":")
+    if kind in ("fpr", "fnr"):
+        return f"{kind.upper()} ≤ {100 * float(share):g} %"
+    return RULES[rule][1] if rule in RULES else rule.split(",")[0]
+
+
+def threshold_text(threshold: Mapping[str, Any]) -> str:
+    """A threshold with how it was chosen and on what, in words.
+
+    >>> threshold_text({"value": 0.4961, "rule": "eer", "fitted_on": "A, val split"})
+    '0.496 (errors of both kinds equal, on A, val split)'
+    """
+    return f"{number(threshold['value']):.3f} ({threshold_origin(threshold)})"
+
+
+def threshold_origin(threshold: Mapping[str, Any]) -> str:
+    """How a threshold was chosen and on what, in words."""
+    where = f", on {threshold['fitted_on']}" if threshold.get("fitted_on") else ""
+    return f"{rule_text(str(threshold['rule']))}{where}"
 
 
 def p_text(value: Any) -> str:
@@ -141,6 +235,11 @@ def p_text(value: Any) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
+def name_or_dash(group: Any) -> str:
+    """A group's name, or a dash where there is none."""
+    return "–" if is_missing(group) else str(group)
+
+
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence.
 
@@ -151,6 +250,17 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _whole(value: float) -> str:
-    text = f"{abs(100 * value):.0f}"
-    return text if text == "0" else f"{'+' if value > 0 else '−'}{text}"
+def capitalise(text: str) -> str:
+    """The text with its first letter as a sentence has it, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def _with_interval(
+    value: Any,
+    interval: Sequence[Any] | None,
+    form: Callable[[float], str],
+    end_form: Callable[[float], str] | None = None,
+) -> str:
+    if is_missing(value):
+        return NOT_ENOUGH
+    return f"{form(value)} {interval_text(interval, end_form or form)}".rstrip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from unmasked.evaluation.wording import percent, points, units
+from unmasked.evaluation.wording import capitalise, interval_in_100, percent, points, units
 from unmasked.fairness.groups import CROSS, SKIN_TONE_GROUP
 from unmasked.fairness.statistics.slices import Settings
 
@@ -87,7 +87,7 @@ def _disparity(test: pd.Series, by_group: pd.DataFrame, settings: Settings, fami
         compared = f"in {percent(worst)} of cases and never of {other}"
     corrected = f", corrected for {family} comparisons" if family > 1 else ""
     text = (
-        f"{_capital(event)} {compared} (a gap of {points(test['gap'])}, {_interval(test)}, p = "
+        f"{capitalise(event)} {compared} (a gap of {points(test['gap'])}, {_interval(test)}, p = "
         f"{test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a gap of up to "
         f"{points(test['null_floor'])} by chance on this many videos."
     )
@@ -108,7 +108,7 @@ def _inconclusive(test: pd.Series, by_group: pd.DataFrame, settings: Settings, f
 
 
 def _equivalent(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
-    event = _capital(EVENTS[test["metric"]].format(""))
+    event = capitalise(EVENTS[test["metric"]].format(""))
     return (
         f"{event} about equally often in all groups of {title(test['attribute'])}: the gap is "
         f"{points(test['gap'])} and surely below the margin of {points(settings.margin)} (two one-sided "
@@ -130,8 +130,4 @@ def _times(ratio: float) -> str:
 
 
 def _interval(test: pd.Series) -> str:
-    return f"95 % interval {100 * test['ci_low']:.0f} to {100 * test['ci_high']:.0f}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return interval_in_100([test["ci_low"], test["ci_high"]])

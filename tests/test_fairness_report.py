@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from test_fairness_audit import FAST, corpus
 
-from unmasked.analysis.figures.group_rates import GroupRates
+from unmasked.analysis.figures.dots import DotDisplay
 from unmasked.analysis.reports.fairness.page import PAGE, page, section, write_page
 from unmasked.fairness.run import audit_datasets, audit_predictions, write
 from unmasked.fairness.verdicts import people
@@ -123,8 +123,8 @@ def test_page_of_a_single_audit_is_written_where_asked(tmp_path):
 
 @pytest.mark.parametrize(("rate", "label"), [("fpr", "real"), ("fnr", "fake")])
 def test_figure_holds_every_group_with_its_value_interval_and_size(biased, rate, label):
-    display = GroupRates.from_audit(biased, rate).plot()
-    dots = [line for line in display.ax_.lines if line.get_marker() == "o"]
+    display = DotDisplay.from_audit(biased, rate).plot()
+    dots = display.points_
     groups = [entry for found in biased["attributes"].values() for entry in found["groups"]]
     assert [dot.get_xdata()[0] for dot in dots] == [entry[rate] for entry in groups]
     written = [text.get_text() for text in display.ax_.texts]
@@ -135,7 +135,7 @@ def test_figure_holds_every_group_with_its_value_interval_and_size(biased, rate,
 
 
 def test_figure_draws_small_groups_hollow(unbiased):
-    display = GroupRates.from_audit(unbiased, "fnr").plot()
+    display = DotDisplay.from_audit(unbiased, "fnr").plot()
     labels = [tick.get_text() for tick in display.ax_.get_yticklabels()]
     assert "unknown" in labels
     faces = [line.get_markerfacecolor() for line in display.ax_.lines if line.get_marker() == "o"]

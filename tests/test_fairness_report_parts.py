@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from fairness_findings import complete
 
-from unmasked.analysis.figures.group_changes import FairnessUtility, PerturbationLines
-from unmasked.analysis.figures.group_scores import GroupCalibration, ScoreRidges
-from unmasked.analysis.figures.group_thresholds import GroupRoc, ThresholdRates
-from unmasked.analysis.reports.fairness.heat import Cell, heat_table
+from unmasked.analysis.figures.calibration import CalibrationDisplay
+from unmasked.analysis.figures.curves import RocDisplay
+from unmasked.analysis.figures.decisions import TradeOffDisplay
+from unmasked.analysis.figures.dots import DotDisplay, ScoreDisplay
+from unmasked.analysis.figures.robustness import RobustnessDisplay
+from unmasked.analysis.html.page import Cell, heat_table
+from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.page import PARTS, page, section
-from unmasked.analysis.reports.fairness.shared import Findings
 from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.datasets.files import write_json
 
@@ -159,7 +161,7 @@ def test_answer_has_verdict_gap_chance_and_the_worst_group_beside_utility(read):
     assert "Every comparison: Celeb-DF-v2" in read["answer"]
     assert "if everything were called fake" in read["answer"]
     assert "balanced accuracy, worst group" in read["answer"]
-    assert re.search(r"skin tone: fakes missed disparity dark \d+ \(\d+–\d+\)", read["answer"])
+    assert re.search(r"skin tone: fakes missed disparity dark \d+ \[\d+, \d+\]", read["answer"])
 
 
 def test_about_names_detector_weights_annotation_threshold_and_software(read):
@@ -180,10 +182,10 @@ def test_thresholds_tell_rule_origin_and_both_rates(read):
 def test_breakdowns_show_levels_pooled_average_and_what_pooling_hides(read):
     text = read["breakdowns"]
     assert "Pooling hides a difference" in text
-    assert "Deepfakes 30 (10–50) worst: dark 36 videos, p 0.01" in text
+    assert "Deepfakes 30 [10, 50] worst: dark 36 videos, p 0.01" in text
     assert "mean of the levels 28" in text
     assert "FaceForensics++ → Celeb-DF-v2" in text
-    assert "+35 (+10 to +60)" in text
+    assert "+35 [+10, +60]" in text
 
 
 def test_compatibility_names_dropped_groups_and_the_constant_detector(read):
@@ -234,7 +236,7 @@ def test_a_group_has_one_colour_in_tables_and_figures(found, html):
         name = "gender" if group in ("female", "male") else "skin_tone_group"
         swatches = set(re.findall(rf"background: (#\w+)\"></span>{group}</span>", html))
         assert swatches == {findings.colour(name, group)}
-    display = ThresholdRates.from_points(
+    display = DotDisplay.from_points(
         found["datasets"]["Celeb-DF-v2"]["operating_points"],
         "skin_tone_group",
         "tpr",
@@ -246,11 +248,13 @@ def test_a_group_has_one_colour_in_tables_and_figures(found, html):
 
 def test_threshold_figure_holds_each_rate_its_size_and_what_was_aimed_at(found):
     points = found["datasets"]["Celeb-DF-v2"]["operating_points"]
-    display = ThresholdRates.from_points(points, "gender", "fpr", {"female": "red", "male": "blue"}).plot()
-    dots = [line.get_xdata()[0] for line in display.ax_.lines if line.get_marker() == "o"]
-    assert dots == [entry["fpr"] for point in points for entry in point["attributes"]["gender"]]
-    assert display.targets[1] == 0.1
-    assert np.isnan([display.targets[0], display.targets[2]]).all()
+    display = DotDisplay.from_points(points, "gender", "fpr", {"female": "red", "male": "blue"}).plot()
+    assert [point.get_xdata()[0] for point in display.points_] == [
+        entry["fpr"] for point in points for entry in point["attributes"]["gender"]
+    ]
+    targets = list(display.expected.values())
+    assert targets[1] == 0.1
+    assert np.isnan([targets[0], targets[2]]).all()
     assert [text.get_text() for text in display.ax_.texts].count("18") == 6
 
 
@@ -264,18 +268,21 @@ def test_roc_from_histograms_is_exact_at_their_edges():
     groups = [
         {"group": name, "auc": 0.8, "auc_ci": [0.6, 0.9], "support": support} for name in ("a", "only fakes")
     ]
-    display = GroupRoc.from_scores(scores, groups, "x", {}).plot()
+    display = RocDisplay.from_groups(scores, groups, {}).plot()
     assert list(display.curves) == ["a"]
-    np.testing.assert_allclose(display.curves["a"], [[0, 0.25, 1], [0, 0.8, 1]])
-    assert "4 + 5 videos" in display.names["a"]
+    curve = display.curves["a"]
+    np.testing.assert_allclose([curve["fpr"], curve["tpr"]], [[0, 0.25, 1], [0, 0.8, 1]])
+    assert list(curve["threshold"]) == [1, 0.5, 0]
+    legend = display.ax_.get_legend().get_texts()[0].get_text()
+    assert legend == "a: AUC 0.80 [0.60, 0.90], n = 4 + 5"
 
 
 def test_ridges_and_calibration_hold_their_counts(found):
     part = found["datasets"]["FaceForensics++"]["attributes"]["gender"]
-    ridges = ScoreRidges.from_scores(part["scores"], "gender", 0.5, {}).plot()
+    ridges = ScoreDisplay.from_groups(part["scores"], 0.5, {}).plot()
     assert {"60 + 60", "real + fake"} <= {text.get_text() for text in ridges.ax_.texts}
     empty = {"group": "none", "score": [], "share_fake": [], "n": []}
-    curves = GroupCalibration.from_calibration([*part["calibration"], empty], "gender", {}).plot()
+    curves = CalibrationDisplay.from_groups([*part["calibration"], empty], {}).plot()
     assert list(curves.curves) == ["female", "male"]
     assert "female, n = 90" in [text.get_text() for text in curves.ax_.get_legend().get_texts()]
 
@@ -284,10 +291,10 @@ def test_perturbation_lines_start_at_the_clean_rate(found):
     entries = [
         one for one in found["perturbations"] if (one["perturbation"], one["metric"]) == ("jpeg", "fpr")
     ]
-    display = PerturbationLines.from_entries(entries, "jpeg", {"dark": 12}, {}).plot()
-    assert display.severities == [0, 1, 3, 5]
-    assert display.groups["dark"][0][0] == pytest.approx(0.2)
-    assert "dark, n = 12" in [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    display = RobustnessDisplay.from_entries(entries, "jpeg", {"dark": 12}, {}).plot()
+    assert list(display.series("dark", "fpr")["severity"]) == [0, 1, 3, 5]
+    assert display.series("dark", "fpr")["value"][0] == pytest.approx(0.2)
+    assert "dark (n = 12)" in [text.get_text() for text in display.ax_.get_legend().get_texts()]
 
 
 def test_remedies_that_would_cover_each_other_share_a_label():
@@ -298,7 +305,7 @@ def test_remedies_that_would_cover_each_other_share_a_label():
         "4 undefined": {"gap": float("nan"), "utility": 0.6},
     }
     before = {"gap": 0.4, "utility": 0.82}
-    display = FairnessUtility("FPR gap", "balanced accuracy", methods, before, {"3 c"}).plot()
+    display = TradeOffDisplay("FPR gap", "balanced accuracy", methods, before, {"3 c"}).plot()
     shown = [text.get_text() for text in display.ax_.texts if text.get_text()]
     assert shown[:2] == ["1, 2", "3"]
     assert "as it is" in shown

@@ -6,13 +6,14 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from unmasked.analysis.figures.colours import group_colour
 from unmasked.analysis.figures.curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
-from unmasked.analysis.figures.decisions import Realised, RiskCoverageDisplay, TransferDisplay
-from unmasked.analysis.figures.dots import Dot, DotDisplay, ScoreDisplay, TrainingDisplay
+from unmasked.analysis.figures.decisions import RiskCoverageDisplay
+from unmasked.analysis.figures.dots import Dot, DotDisplay, ScoreDisplay, Scores, TrainingDisplay
 from unmasked.analysis.figures.matrix import MatrixDisplay
 from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, EmbeddingDisplay, strip
 from unmasked.analysis.figures.robustness import RobustnessDisplay
-from unmasked.analysis.html.page import group_colour
+from unmasked.analysis.reports.run.decisions import Realised, display_realised
 from unmasked.evaluation.curves import curves, score_histogram
 from unmasked.evaluation.evaluate import evaluate
 
@@ -47,7 +48,8 @@ def test_roc_draws_the_points_and_the_legend_says_auc_and_interval(predictions, 
     assert display.plot() is display
     block = results["datasets"]["FaceForensics++"]["video"]
     low, high = block["auc_ci"]
-    assert texts(display.ax_)[0] == f"FaceForensics++: AUC {block['auc']:.2f} [{low:.2f}, {high:.2f}]"
+    expected = f"FaceForensics++: AUC {block['auc']:.2f} [{low:.2f}, {high:.2f}], n = 15 + 15"
+    assert texts(display.ax_)[0] == expected
     points = curves(predictions)["FaceForensics++"]["video"]["roc"]
     np.testing.assert_array_equal(display.lines_[0].get_xdata(), points["fpr"])
     np.testing.assert_array_equal(display.lines_[0].get_ydata(), points["tpr"])
@@ -123,7 +125,8 @@ def test_display_draws_into_the_axes_it_is_given(predictions):
 
 def test_scores_are_shares_of_each_class_beside_the_threshold(predictions):
     bins = score_histogram(predictions, bins=10)["FaceForensics++"]
-    display = ScoreDisplay("FaceForensics++", bins["edges"], bins["real"], bins["fake"], 0.4).plot()
+    row = Scores("FaceForensics++", bins["edges"], bins["real"], bins["fake"])
+    display = ScoreDisplay([row], 0.4).plot()
     for step in display.steps_:
         assert step.get_data().values.sum() == pytest.approx(1)
     assert display.threshold_.get_xdata() == [0.4, 0.4]
@@ -131,7 +134,7 @@ def test_scores_are_shares_of_each_class_beside_the_threshold(predictions):
 
 
 def test_scores_of_one_class_leave_the_other_out():
-    display = ScoreDisplay("X", [0, 0.5, 1], [0, 0], [1, 2]).plot()
+    display = ScoreDisplay([Scores("X", [0, 0.5, 1], [0, 0], [1, 2])]).plot()
     assert texts(display.ax_) == ["fake (n = 3)"]
 
 
@@ -220,7 +223,7 @@ def cells(display):
 def test_heat_map_shows_value_and_interval_and_frames_where_it_was_trained(results):
     display = MatrixDisplay.from_results(results).plot()
     first = results["matrix"][0]
-    assert cells(display)[0] == "{:.2f}\n{:.2f}–{:.2f}".format(first["auc"], *first["ci"])
+    assert cells(display)[0] == "{:.2f}\n[{:.2f}, {:.2f}]".format(first["auc"], *first["ci"])
     assert cells(display)[2] == "not enough\ndata"
     assert len(display.frames_) == 1
     assert display.image_.get_clim() == (0.5, 1)
@@ -249,12 +252,16 @@ def test_thresholds_are_dots_beside_what_was_to_be_expected():
         Realised("FPR ≤ 10 %", "B", 0.4, 0.1, 0.35, 0.25, 0.45, 40),
         Realised("fixed at 0.5", "A", 0.5, float("nan"), float("nan"), float("nan"), float("nan"), 0),
     ]
-    display = TransferDisplay(found).plot()
+    display = display_realised(found, "fpr").plot()
     assert [point.get_xdata()[0] for point in display.points_] == [0.08, 0.35]
     assert [list(mark.get_xdata()) for mark in display.expected_] == [[0.1, 0.1]]
-    assert sorted(texts(display.ax_)) == ["A (n = 50)", "B (n = 40)", "expected"]
+    written = [text.get_text() for text in display.ax_.texts]
+    assert written[:3] == ["50", "40", "0"]
+    assert "not enough data" in written
+    labels = [tick.get_text() for tick in display.ax_.get_yticklabels()]
+    assert labels == ["FPR ≤ 10 %", "A", "B", "fixed at 0.5", "A"]
     assert display.ax_.get_xlim()[1] >= 0.45
-    assert TransferDisplay(found, "tpr").plot().ax_.get_xlim()[1] > 1
+    assert display_realised(found, "tpr").plot().ax_.get_xlim()[1] > 1
     assert list(display.table()["expected"])[:2] == [0.1, 0.1]
 
 
@@ -283,7 +290,7 @@ def record(severity, *, auc=0.9, fpr=0.3, clean=0.1, **other):
 
 
 def test_severity_curves_begin_untouched_and_carry_the_interval_of_the_change():
-    display = RobustnessDisplay("JPEG compression", [record(3), record(1, fpr=0.2)]).plot()
+    display = RobustnessDisplay.from_records("JPEG compression", [record(3), record(1, fpr=0.2)]).plot()
     fpr = display.series("A", "fpr")
     assert list(fpr["severity"]) == [0, 1, 3]
     np.testing.assert_allclose(fpr["value"], [0.1, 0.2, 0.3])

@@ -10,13 +10,13 @@ import pytest
 from report_fakes import SOURCE, UNSEEN, Reader, table_of, write_run
 
 from unmasked.analysis.explain.explanation import Explanation, write_explanation
-from unmasked.analysis.reports.run.answer import answer, in_100
+from unmasked.analysis.reports.run.answer import answer
 from unmasked.analysis.reports.run.folder import read_run
 from unmasked.analysis.reports.run.page import page, write_report
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.evaluation.evaluate import evaluate
-from unmasked.evaluation.wording import listed
+from unmasked.evaluation.wording import in_100, listed
 
 SECTIONS = ["answer", "done", "datasets", "curves", "thresholds", "robustness", "abstention", "calibration"]
 SECTIONS += ["fairness", "explanations", "limits", "settings", "glossary"]
@@ -102,7 +102,7 @@ def test_matrix_and_thresholds_show_values_with_intervals_and_n(complete, comple
     for name in (SOURCE, UNSEEN):
         video = results["datasets"][name]["video"]
         assert "{:.2f}".format(video["auc"]) in found["datasets"]
-        assert "{:.2f}–{:.2f}".format(*video["auc_ci"]) in found["datasets"]
+        assert "[{:.2f}, {:.2f}]".format(*video["auc_ci"]) in found["datasets"]
         assert "24 + 48" in found["datasets"]
         low, high = video["fpr_ci"]
         assert f"{video['fpr']:.2f} [{low:.2f}, {high:.2f}]" in found["thresholds"]

@@ -12,8 +12,6 @@ import pytest
 from report_fakes import SOURCE, UNSEEN, Reader, table_of, write_run
 from typer.testing import CliRunner
 
-from unmasked.analysis.reports.markup import two_lines
-from unmasked.analysis.reports.run.answer import in_100
 from unmasked.analysis.reports.run.decisions import broken_promises, lost_fakes, realised
 from unmasked.analysis.reports.run.folder import read_run
 from unmasked.analysis.reports.run.page import page, write_report
@@ -22,6 +20,7 @@ from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.evaluation.evaluate import evaluate
+from unmasked.evaluation.wording import in_100, value_text
 
 NEWER = ("reliability", "calibration", "abstention", "at_threshold", "at_thresholds", "at_half", "confusion")
 
@@ -105,7 +104,7 @@ def test_limit_that_is_broken_elsewhere_is_said_and_marked(folder, metrics, text
     assert said in text["thresholds"]
     page = (folder / "report.html").read_text(encoding="utf-8")
     low, high = point["fpr_ci"]
-    cell = f"{point['fpr']:.2f}\N{NO-BREAK SPACE}[{low:.2f},\N{NO-BREAK SPACE}{high:.2f}]"
+    cell = f'{point["fpr"]:.2f} <span class="interval">[{low:.2f}, {high:.2f}]</span>'
     assert f'<td class="highlight">{cell}</td>' in page
 
 
@@ -179,9 +178,9 @@ def test_empty_band_is_said_to_be(folder, metrics):
 
 
 def _figures(run):
-    from unmasked.analysis.reports.gallery import gallery
+    from unmasked.analysis.reports.run.figures import draw_figures
 
-    return gallery(run)
+    return draw_figures(run)
 
 
 def test_calibrations_stand_beside_the_scores_as_they_are(metrics, text):
@@ -238,7 +237,7 @@ def test_severity_that_nobody_gave_is_left_out_of_the_curves(folder, metrics):
         row | {"perturbation": "fog", "severity": float("nan"), "setting": ""} for row in run.robustness[:1]
     ]
     figures = _figures(run)
-    assert "robustness_fog" not in figures
+    assert "robustness_fog" not in figures.drawings
     assert "Fog" in Reader(page(run, figures))["robustness"]
 
 
@@ -280,10 +279,10 @@ def test_damaged_collection_is_named(tmp_path):
         write_collection_report(tmp_path)
 
 
-def test_differences_below_zero_are_written_with_words_between():
-    assert "−0.10 to 0.05" in two_lines(-0.02, -0.10, 0.05)
-    assert "0.10–0.30" in two_lines(0.2, 0.1, 0.3)
-    assert "-0.00" not in two_lines(0.0, -0.001, 0.01)
+def test_differences_below_zero_are_written_like_any_other_interval():
+    assert value_text(-0.02, [-0.10, 0.05]) == "−0.02 [−0.10, 0.05]"
+    assert value_text(0.2, [0.1, 0.3]) == "0.20 [0.10, 0.30]"
+    assert "-0.00" not in value_text(0.0, [-0.001, 0.01])
 
 
 def test_perturbed_rows_change_no_clean_number(metrics):

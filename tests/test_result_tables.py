@@ -24,9 +24,9 @@ from unmasked.evaluation.tables import (
     protocol_tables,
     result_tables,
     robustness_table,
-    with_interval,
 )
 from unmasked.evaluation.thresholds import Threshold
+from unmasked.evaluation.wording import value_text
 
 ROW = {
     "protocol": "cross_dataset",
@@ -172,7 +172,7 @@ def test_the_matrix_says_what_its_numbers_rest_on(results):
     assert table.rows[0][:3] == ["A_1", "A_1", "30 + 30"]
     assert table.rows[0][4] == "reference"
     assert "Checkpoint selection: not stated" in table.notes[-1]
-    assert "rule: fpr:0.05 on A_1, val split" in table.notes[-1]
+    assert "(at most 5 % of reals called fake, on A_1, val split)" in table.notes[-1]
     assert table.notes[1].startswith("A_1: ")
 
 
@@ -205,7 +205,7 @@ def test_rates_are_shown_where_a_threshold_is_stored():
     (table,) = protocol_tables([with_one, ROW])
     assert table.rows[0][-2:] == ["0.100 [0.000, 0.200]", "0.700 [0.600, 0.800]"]
     assert table.rows[1][-2:] == ["no threshold", "no threshold"]
-    assert "0.4 (rule: eer on A, val split)" in table.notes[-1]
+    assert "0.400 (errors of both kinds equal, on A, val split)" in table.notes[-1]
 
 
 def test_the_matrix_is_not_shown_twice(results):
@@ -218,7 +218,7 @@ def test_robustness_shows_changes_with_their_sign():
     table = robustness_table([DRIFT])
     row = dict(zip(table.head, table.rows[0], strict=True))
     assert row["severity"] == "3: quality 50"
-    assert row["change of FPR"] == "-0.050 [-0.100, +0.000]"
+    assert row["change of FPR"] == "−0.050 [−0.100, 0.000]"
 
 
 @pytest.mark.parametrize(
@@ -233,4 +233,4 @@ def test_robustness_shows_changes_with_their_sign():
     ],
 )
 def test_what_is_undefined_is_not_enough_data_and_never_a_number(value, interval, shown):
-    assert with_interval(value, interval) == shown
+    assert value_text(value, interval, places=3) == shown

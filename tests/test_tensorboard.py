@@ -100,11 +100,12 @@ def test_calibration_agrees_with_scikit_learn_and_its_intervals_hold_the_diagona
     label, score = scored()
     display = CalibrationDisplay.from_scores(label, score)
     share, mean_score = calibration_curve(label, score, n_bins=15)
-    np.testing.assert_allclose(display.share, share)
-    np.testing.assert_allclose(display.score, mean_score)
-    holds = (display.low <= display.score) & (display.score <= display.high)
+    (curve,) = display.curves.values()
+    np.testing.assert_allclose(curve.share, share)
+    np.testing.assert_allclose(curve.score, mean_score)
+    holds = (curve.low <= curve.score) & (curve.score <= curve.high)
     assert holds.sum() >= 13  # of 15 at 95 %
-    assert display.count.sum() == 4000
+    assert curve.count.sum() == 4000
 
 
 def test_calibration_intervals_are_wilsons():
@@ -112,24 +113,27 @@ def test_calibration_intervals_are_wilsons():
 
     display = CalibrationDisplay.from_scores([0, 1, 1, 1, 0, 1], [0.51] * 6)
     expected = binomtest(4, 6).proportion_ci(method="wilson")
-    assert (display.low[0], display.high[0]) == pytest.approx((expected.low, expected.high))
+    (curve,) = display.curves.values()
+    assert (curve.low[0], curve.high[0]) == pytest.approx((expected.low, expected.high))
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_calibration_of_one_class_stays_within_bounds(label):
     display = CalibrationDisplay.from_scores([label] * 5, [0.1, 0.1, 0.9, 1.0, 0.0])
-    assert ((display.low >= 0) & (display.low <= display.share)).all()
-    assert ((display.high <= 1) & (display.high >= display.share)).all()
+    (curve,) = display.curves.values()
+    assert ((curve.low >= 0) & (curve.low <= curve.share)).all()
+    assert ((curve.high <= 1) & (curve.high >= curve.share)).all()
 
 
 def test_calibration_is_drawn_with_diagonal_number_of_rows_and_error():
     display = CalibrationDisplay.from_scores(*scored(), name="val/frame").plot()
-    points = display.bars_.lines[0]
-    np.testing.assert_allclose(points.get_xdata(), display.score)
-    np.testing.assert_allclose(points.get_ydata(), display.share)
+    (curve,) = display.curves.values()
+    points = display.bars_[0].lines[0]
+    np.testing.assert_allclose(points.get_xdata(), curve.score)
+    np.testing.assert_allclose(points.get_ydata(), curve.share)
     assert list(display.diagonal_.get_ydata()) == [0, 1]
     legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert f"n = 4000, 95 % intervals, ECE {display.error:.3f}" in legend
+    assert f"n = 4,000, 95 % intervals, ECE {curve.error:.3f}" in legend
     assert display.ax_.get_xlabel() == "mean score, P(fake)"
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.display import (
     CHANCE,
     Display,
     axes_above_legend,
-    ends,
     legend_below,
     line_label,
     line_style,
 )
-from unmasked.analysis.html.page import group_colours
+from unmasked.evaluation.wording import ends, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,10 +40,12 @@ class RocDisplay(Display):
         curves: the points, the band if there is one, and what the legend says of them, with ``real`` and
             ``fake`` counts; a dataset of one class has no points.
         level: what a row is, for the axes.
+        colours: of the curves; chosen for those that are absent.
     """
 
     curves: dict[str, dict[str, Any]]
     level: str = "video"
+    colours: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_results(
@@ -54,6 +56,35 @@ class RocDisplay(Display):
         for name, curve in stored.items():
             curve["band"] = curves[name][level].get("band", NO_BAND)
         return cls(stored, level)
+
+    @classmethod
+    def from_groups(
+        cls,
+        scores: Sequence[Mapping[str, Any]],
+        groups: Sequence[Mapping[str, Any]],
+        colours: Mapping[str, str],
+    ) -> RocDisplay:
+        """From the ``scores`` of an attribute in an audit: exact at the edges of its histograms.
+
+        A group without one of the classes has no curve.
+        """
+        counted = {
+            (one["group"], one["label"]): np.asarray(one["counts"], dtype=np.float64) for one in scores
+        }
+        edges = {one["group"]: one["edges"] for one in scores}
+        curves = {}
+        for entry in groups:
+            group = entry["group"]
+            found = [counted.get((group, label), np.zeros(1)) for label in (0, 1)]
+            if any(counts.sum() == 0 for counts in found):
+                continue
+            fpr, tpr = (np.append(0, np.cumsum(counts[::-1]) / counts.sum()) for counts in found)
+            low, high = ends(entry["auc_ci"])
+            curve = {"fpr": fpr, "tpr": tpr, "threshold": edges[group][::-1], "band": NO_BAND}
+            curve |= {"auc": number(entry["auc"]), "low": low, "high": high}
+            support = entry["support"]
+            curves[group] = curve | {"real": support["real_videos"], "fake": support["fake_videos"]}
+        return cls(curves, colours=colours)
 
     def table(self) -> pd.DataFrame:
         """The points of the curves, and those of their bands with the interval of the TPR."""
@@ -68,11 +99,12 @@ class RocDisplay(Display):
         """Draws the bands, the curves and the line of chance; ``line`` goes to every curve."""
         self.ax_ = ax or axes_above_legend(len(self.curves))
         self.lines_, self.bands_ = [], []
-        colours = group_colours(self.curves)
+        colours = group_colours(self.curves) | self.colours
         for position, (name, curve) in enumerate(self.curves.items()):
             band = curve["band"]
             style = line_style(colours[name], position) | line
             label = line_label(name, "AUC", curve["auc"], curve["low"], curve["high"])
+            label += f", n = {curve['real']:,} + {curve['fake']:,}" if len(curve["fpr"]) else ""
             if len(band["fpr"]):
                 shape = self.ax_.fill_between(
                     band["fpr"], band["low"], band["high"], color=colours[name], alpha=BAND_ALPHA, lw=0

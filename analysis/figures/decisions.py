@@ -1,8 +1,8 @@
-"""What becomes of decisions: thresholds that are applied elsewhere, and answers that are withheld."""
+"""What decisions cost: answers that are withheld, and gaps between groups that are narrowed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, isnan
 from typing import TYPE_CHECKING, Any
@@ -10,112 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.display import (
     DASHES,
+    FAINT,
     MARKERS,
-    NARROW,
+    PHONE,
     Display,
     axes_above_legend,
-    ends,
     legend_below,
     new_axes,
 )
-from unmasked.analysis.html.page import group_colours
-from unmasked.evaluation.wording import number
+from unmasked.evaluation.wording import ends, number, percent
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-
-LEAST_FPR_SHOWN = 0.2
-
-
-@dataclass(frozen=True)
-class Realised:
-    """What one threshold does on one dataset; NaN where undefined or not known."""
-
-    rule: str  # how the threshold was chosen, in few words
-    dataset: str
-    threshold: float
-    expected: float  # what the rule allows, else the rate where it was chosen
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass
-class TransferDisplay(Display):
-    """Rates that stored thresholds have on each dataset, beside what was to be expected.
-
-    Attributes:
-        realised: rules from top to bottom, the datasets of each in one order.
-        rate: ``fpr`` or ``tpr``.
-    """
-
-    realised: Sequence[Realised]
-    rate: str = "fpr"
-
-    def table(self) -> pd.DataFrame:
-        """A row for each rule and dataset."""
-        columns = ["rule", "dataset", "threshold", "expected", self.rate, "low", "high", "n"]
-        rows = [
-            (one.rule, one.dataset, one.threshold, one.expected, one.value, one.low, one.high, one.n)
-            for one in self.realised
-        ]
-        return pd.DataFrame(rows, columns=columns)
-
-    def plot(self, ax: Axes | None = None) -> TransferDisplay:
-        """Draws for each rule what was to be expected, and a dot with its interval for each dataset."""
-        rules = list(dict.fromkeys(found.rule for found in self.realised))
-        datasets = list(dict.fromkeys(found.dataset for found in self.realised))
-        height = 1.1 + len(rules) * (0.17 * len(datasets) + 0.14) + 0.18 * len(datasets)
-        self.ax_ = ax or new_axes(NARROW + 0.4, height)
-        self.points_: list[Artist] = []
-        self.expected_: list[Artist] = []
-        colours = group_colours(datasets)
-        for found in self.realised:
-            place = datasets.index(found.dataset)
-            y = rules.index(found.rule) + (place - (len(datasets) - 1) / 2) * 0.8 / len(datasets)
-            self._draw(found, y, colours[found.dataset], MARKERS[place % len(MARKERS)])
-        for row, rule in enumerate(rules):
-            self._draw_expected(row, rule)
-        self.ax_.set_xlim(-0.01, self._end())
-        self.ax_.set_ylim(len(rules) - 0.5, -0.5)
-        self.ax_.set_yticks(range(len(rules)), rules, fontsize=8.5)
-        self.ax_.grid(visible=False, axis="y")
-        for edge in range(1, len(rules)):
-            self.ax_.axhline(edge - 0.5, color="#d9dfe4", linewidth=0.8)
-        names = {"fpr": "share of real videos called fake", "tpr": "share of fake videos found"}
-        self.ax_.set_xlabel(names[self.rate])
-        legend_below(self.ax_)
-        return self
-
-    def _draw(self, found: Realised, y: float, colour: str, marker: str) -> None:
-        if isnan(found.value):
-            return
-        if not isnan(found.low):
-            self.ax_.plot([found.low, found.high], [y, y], color=colour, linewidth=2, alpha=0.8)
-        style: dict[str, Any] = {"marker": marker, "color": colour, "markersize": 6, "zorder": 3}
-        style |= {"markeredgecolor": "white", "linestyle": "", "clip_on": False}
-        (point,) = self.ax_.plot(found.value, y, label=f"{found.dataset} (n = {found.n})", **style)
-        self.points_.append(point)
-
-    def _draw_expected(self, row: int, rule: str) -> None:
-        x = next(found.expected for found in self.realised if found.rule == rule)
-        if isnan(x):
-            return
-        (mark,) = self.ax_.plot(
-            [x, x], [row - 0.46, row + 0.46], color="black", linewidth=1.6, label="expected"
-        )
-        self.expected_.append(mark)
-
-    def _end(self) -> float:
-        if self.rate == "tpr":
-            return 1.01
-        reached = [value for found in self.realised for value in (found.value, found.high, found.expected)]
-        highest = max([value for value in reached if not isnan(value)], default=0.0)
-        return min(1.01, max(LEAST_FPR_SHOWN, ceil(highest * 20) / 20) + 0.01)
 
 
 @dataclass
@@ -196,3 +106,79 @@ class RiskCoverageDisplay(Display):
         drawn += [value for block in self.abstentions.values() for value in ends(block["risk_ci"])]
         known = [value for value in map(number, drawn) if not isnan(value)]
         return min(1.01, max(0.1, ceil(max(known, default=0.0) * 20) / 20 + 0.01))
+
+
+@dataclass
+class TradeOffDisplay(Display):
+    """What mitigation buys and costs: gap against balanced accuracy, before and after; `plot` draws it.
+
+    Attributes:
+        gap: what the horizontal axis is, in words.
+        utility: what the upright axis is, in words.
+        methods: name -> {"gap", "utility"} after.
+        before: {"gap", "utility"} of the detector as it is.
+        bad: names that lower the gap by making everybody worse off.
+    """
+
+    gap: str
+    utility: str
+    methods: dict[str, dict[str, float]]
+    before: dict[str, float]
+    bad: set[str]
+
+    def table(self) -> pd.DataFrame:
+        """A row for the detector as it is and one for each method."""
+        rows = {"as it is": self.before} | self.methods
+        return pd.DataFrame(
+            [(name, found["gap"], found["utility"], name in self.bad) for name, found in rows.items()],
+            columns=["remedy", self.gap, self.utility, "levelling_down"],
+        )
+
+    def plot(self, ax: Axes | None = None) -> TradeOffDisplay:
+        """Draws an arrow from before to after for each method, numbered as in the table. Returns itself."""
+        self.ax_ = ax = ax or new_axes(PHONE, 2.9)
+        start = (self.before["gap"], self.before["utility"])
+        for end, places, bad in self._places():
+            arrow = {"arrowstyle": "->", "color": FAINT, "lw": 1.2, "shrinkA": 5, "shrinkB": 8}
+            if end != start:
+                ax.annotate("", xy=end, xytext=start, arrowprops=arrow)
+            face, ink = ("white", "#0072B2") if bad else ("#0072B2", "white")
+            box = {"boxstyle": "round,pad=0.3,rounding_size=0.8", "fc": face, "ec": "#0072B2"}
+            ax.annotate(places, end, ha="center", va="center", fontsize=8, color=ink, bbox=box, zorder=4)
+        ax.plot(*start, "s", ms=8, color="black", zorder=3)
+        ax.annotate("as it is", start, xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5)
+        ax.plot(0, 0.5, "x", ms=8, mew=2, color="black")
+        text = f"calls everything fake: {percent(0.5)}"
+        ax.annotate(text, (0, 0.5), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
+        self._dress(ax)
+        return self
+
+    def _places(self) -> list[tuple[tuple[float, float], str, bool]]:
+        """(where, "1, 3", levelling down) of the methods; those that would cover each other share a label."""
+        found: list[tuple[tuple[float, float], list[str], bool]] = []
+        for place, (name, after) in enumerate(self.methods.items(), start=1):
+            end, bad = (after["gap"], after["utility"]), name in self.bad
+            if np.isnan(end).any():
+                continue
+            for there, places, as_bad in found:
+                if bad == as_bad and abs(end[0] - there[0]) < 0.02 and abs(end[1] - there[1]) < 0.03:
+                    places.append(str(place))
+                    break
+            else:
+                found.append((end, [str(place)], bad))
+        return [(end, ", ".join(places), bad) for end, places, bad in found]
+
+    def _dress(self, ax: Axes) -> None:
+        gaps = [self.before["gap"], *(found["gap"] for found in self.methods.values())]
+        widest = max([gap for gap in gaps if not np.isnan(gap)] + [0.1])
+        step = 0.05 if widest < 0.2 else 0.1 if widest < 0.5 else 0.25
+        ticks = np.arange(0, widest * 1.1 + step, step)
+        ax.set_xticks(ticks, [f"{100 * tick:.0f}" for tick in ticks], fontsize=8)
+        ax.set_xlim(-0.04 * ticks[-1], ticks[-1])
+        ax.set_ylim(0.44, 1.02)
+        ax.set_yticks(
+            [0.5, 0.6, 0.7, 0.8, 0.9, 1.0], ["50 %", "60 %", "70 %", "80 %", "90 %", "100 %"], fontsize=8
+        )
+        ax.set_xlabel(f"{self.gap}, points: less is fairer", fontsize=8.5)
+        ax.set_ylabel(self.utility, fontsize=8.5)
+        ax.set_title("Fairness against usefulness", fontsize=9.5, loc="left", fontweight="bold")

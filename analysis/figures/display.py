@@ -1,22 +1,26 @@
-"""What every figure shares: an axes that no global list keeps alive, line styles, a legend below, numbers."""
+"""What every figure shares: axes that no global list keeps alive, line styles, labels, a legend below."""
 
 from __future__ import annotations
 
-from math import isnan, nan
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from unmasked.analysis.html.page import NOT_ENOUGH
-from unmasked.evaluation.wording import number
+import numpy as np
+
+from unmasked.evaluation.wording import value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 5.6, 4.2  # inches; a page scales them down, never up
 NARROW = 3.05  # inches: as wide as a phone shows without scrolling
+PHONE = 3.7  # inches: the same where letters are small
 LEGEND_LINE = 0.18  # inches
 LEGEND_DROP = 0.55  # inches below the axes, past ticks and label
 SOFT = "#56616c"
+FAINT = "#8a949d"
 CHANCE: dict[str, Any] = {"color": SOFT, "linestyle": "--", "linewidth": 1.0}
 # Dashes tell lines apart that colour alone does not.
 DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (7, 2)))
@@ -93,13 +97,17 @@ def line_label(name: str, metric: str, value: float, low: float, high: float) ->
     >>> line_label("A", "AUC", 0.913, 0.85, 0.96)
     'A: AUC 0.91 [0.85, 0.96]'
     """
-    if isnan(value):
-        return f"{name}: {NOT_ENOUGH}"
-    interval = "" if isnan(low) else f" [{low:.2f}, {high:.2f}]"
-    return f"{name}: {metric} {value:.2f}{interval}"
+    shown = value_text(value, [low, high])
+    return f"{name}: {shown}" if isnan(value) else f"{name}: {metric} {shown}"
 
 
-def ends(interval: Any) -> tuple[float, float]:
-    """Both ends of an interval; NaN where there is none."""
-    low, high = interval or (nan, nan)
-    return number(low), number(high)
+def write_beside(axes: Axes, line: float, text: str) -> None:
+    """Text right of the axes at the height of a row, clear of the row's last dot."""
+    place: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+    axes.annotate(text, (1, line), xytext=(34, 0), ha="right", va="center", fontsize=8, color=SOFT, **place)
+
+
+def label_as_percent(axis: Axis, label: str) -> None:
+    """Names an axis of shares and gives it five ticks from 0 to 100 %."""
+    axis.set_ticks(np.linspace(0, 1, 5), ["0", "25", "50", "75", "100 %"], fontsize=8)
+    axis.set_label_text(label, fontsize=8.5)

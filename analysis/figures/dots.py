@@ -8,89 +8,136 @@ a CSV.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.display import (
     CHANCE,
+    FAINT,
     NARROW,
+    PHONE,
     SOFT,
     Display,
-    ends,
+    label_as_percent,
     legend_below,
     line_style,
     new_axes,
+    write_beside,
 )
-from unmasked.analysis.html.page import NOT_ENOUGH, group_colours
-from unmasked.evaluation.wording import number
+from unmasked.evaluation.wording import NOT_ENOUGH, ends, number, rule_name, value_text
+from unmasked.fairness.verdicts import title
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
+HIGH = 0.85  # of a row's room that the highest bar takes
+# The rate that is drawn of groups: the tested metric whose gap it has, its class, and its name.
+GROUP_RATES = {
+    "fpr": ("fpr", "real", "Real called fake (FPR)"),
+    "fnr": ("tpr", "fake", "Fakes missed (FNR)"),
+    "tpr": ("tpr", "fake", "Fakes found (TPR)"),
+}
 
-@dataclass
-class ScoreDisplay(Display):
-    """How the scores of one dataset's reals and fakes are spread, beside the threshold.
 
-    Attributes:
-        name: the dataset.
-        edges: (B + 1,) of the bins, score from 0 to 1.
-        real, fake: (B,) counts.
-        threshold: where "fake" begins, NaN for none.
-        level: what was counted.
-    """
+@dataclass(frozen=True)
+class Scores:
+    """How many reals and fakes of one dataset or group score in each bin; ``edges`` is one longer."""
 
     name: str
     edges: Sequence[float]
     real: Sequence[float]
     fake: Sequence[float]
+    colour: str = ""  # of the fakes; that of fakes if empty
+
+
+@dataclass
+class ScoreDisplay(Display):
+    """How the scores of reals and fakes are spread, a row for each dataset or group, beside the threshold.
+
+    Attributes:
+        rows: from top to bottom.
+        threshold: above it a video is called fake; NaN for none.
+        level: what was counted.
+        heading: above the axes; the name of a single row.
+    """
+
+    rows: Sequence[Scores]
     threshold: float = nan
     level: str = "video"
+    heading: str = ""
+
+    @classmethod
+    def from_groups(
+        cls, scores: Sequence[Mapping[str, Any]], threshold: float, colours: Mapping[str, str]
+    ) -> ScoreDisplay:
+        """The ``scores`` of an attribute in an audit."""
+        edges = {one["group"]: one["edges"] for one in scores}
+        found = {(one["group"], int(one["label"])): one["counts"] for one in scores}
+        nobody = {group: [0] * (len(at) - 1) for group, at in edges.items()}
+        rows = [
+            Scores(
+                group,
+                at,
+                *(found.get((group, label), nobody[group]) for label in (0, 1)),
+                colours.get(group, "#000000"),
+            )
+            for group, at in edges.items()
+        ]
+        return cls(rows, threshold, heading="Scores: real outlined, fake filled")
 
     def table(self) -> pd.DataFrame:
         """How many reals and fakes score in each bin."""
-        return pd.DataFrame(
-            {
-                "dataset": self.name,
-                "score_from": self.edges[:-1],
-                "score_to": self.edges[1:],
-                "real": self.real,
-                "fake": self.fake,
-            }
-        )
+        bins = {"score_from": lambda row: row.edges[:-1], "score_to": lambda row: row.edges[1:]}
+        bins |= {"real": lambda row: row.real, "fake": lambda row: row.fake}
+        parts = [
+            pd.DataFrame({"of": row.name} | {key: list(of(row)) for key, of in bins.items()})
+            for row in self.rows
+        ]
+        return pd.concat(parts, ignore_index=True)
 
     def plot(self, ax: Axes | None = None) -> ScoreDisplay:
         """Draws the share of each class in each bin, so that unequal class sizes compare."""
-        self.ax_ = ax or new_axes(NARROW, 2.6)
+        several = len(self.rows) > 1
+        self.ax_ = ax or (new_axes(PHONE, 1.9 + 0.5 * len(self.rows)) if several else new_axes(NARROW, 2.6))
         self.steps_: list[Artist] = []
-        colours = group_colours(["real", "fake"])
-        for kind, counts, hatch in (("real", self.real, ""), ("fake", self.fake, "////")):
-            total = float(np.sum(counts))
-            if not total:
-                continue
-            drawn = self.ax_.stairs(
-                np.asarray(counts) / total,
-                self.edges,
-                fill=True,
-                facecolor=(colours[kind], 0.35),
-                edgecolor=colours[kind],
-                linewidth=1.4,
-                hatch=hatch,
-                label=f"{kind} (n = {int(total)})",
-            )
-            self.steps_.append(drawn)
+        shares = [[_shares(row.real), _shares(row.fake)] for row in self.rows]
+        room = max((float(one.max(initial=0)) for pair in shares for one in pair), default=0) / HIGH or 1.0
+        feet = [room * (len(self.rows) - 1 - place) for place in range(len(self.rows))]
+        for row, foot, (real, fake) in zip(self.rows, feet, shares, strict=True):
+            counts = [f"{np.sum(found):,.0f}" for found in (row.real, row.fake)]
+            names = [
+                kind if several else f"{kind} (n = {n})"
+                for kind, n in zip(("real", "fake"), counts, strict=True)
+            ]
+            colour = row.colour or group_colours(["fake"])["fake"]
+            if real.any():
+                style: dict[str, Any] = {"color": "#1d2329", "linewidth": 1.1, "label": names[0]}
+                self.steps_.append(self.ax_.stairs(foot + real, row.edges, baseline=foot, **style))
+            if fake.any():
+                style = {"fill": True, "color": colour, "alpha": 0.45, "linewidth": 0, "label": names[1]}
+                self.steps_.append(self.ax_.stairs(foot + fake, row.edges, baseline=foot, **style))
+            if several:
+                write_beside(self.ax_, foot + 0.25 * room, " + ".join(counts))
         if not isnan(self.threshold):
             label = f"threshold {self.threshold:.2f}"
-            self.threshold_ = self.ax_.axvline(self.threshold, color="black", linewidth=1.2, label=label)
-        self.ax_.set(xlim=(0, 1), ylim=(0, None))
-        self.ax_.set_title(self.name, fontsize=10)
-        self.ax_.set_xlabel("score, P(fake)")
-        self.ax_.set_ylabel(f"share of {self.level}s")
+            self.threshold_ = self.ax_.axvline(
+                self.threshold, color="black", lw=1.2, ls=(0, (4, 3)), label=label
+            )
+        self.ax_.set(xlim=(0, 1), ylim=(-0.02 * room, room * len(self.rows)), xlabel="score, P(fake)")
+        if several:
+            places = [foot + 0.25 * room for foot in feet]
+            self.ax_.set_yticks(places, [row.name for row in self.rows], fontsize=9)
+            self.ax_.tick_params(axis="y", length=0)
+            write_beside(self.ax_, room * (len(self.rows) + 0.08), "real + fake")
+        else:
+            self.ax_.set_ylabel(f"share of {self.level}s")
+        self.ax_.set_title(self.heading or self.rows[0].name, fontsize=10, loc="left", pad=14)
         legend_below(self.ax_)
         return self
 
@@ -104,94 +151,196 @@ class Dot:
     low: float = nan
     high: float = nan
     n: str = ""  # what it rests on, in words
-    colour_of: str = ""  # the group or dataset whose colour it has; its own label if empty
-    is_reference: bool = False  # drawn filled black-edged: what the others are compared with
+    colour: str = ""  # chosen by the label if empty
+    is_reference: bool = False  # drawn as a diamond: what the others are compared with
+    is_compared: bool = True  # drawn hollow if not: too little data for a comparison
+    block: str = ""  # the rows under one heading
+
+    @property
+    def text(self) -> str:
+        """The dot in words."""
+        where = f"{self.block}, {self.label}" if self.block else self.label
+        return f"{where}: {value_text(self.value, [self.low, self.high])}"
 
 
 @dataclass
 class DotDisplay(Display):
-    """Values with intervals in rows, one under the other.
+    """Values with intervals in rows, one under the other, in blocks where the dots name some.
 
     Attributes:
-        dots: from top to bottom.
+        dots: from top to bottom, those of a block together.
         quantity: what the axis shows, with its unit.
-        chance: where a coin would stand, NaN for nowhere.
+        chance: where a line stands that dots are seen beside; NaN for nowhere.
+        chance_label: what the line is.
+        bands: block -> from where to where it is shaded.
+        expected: block -> what was to be expected of its values.
+        n_of: what stands above the numbers on the right; below the labels if empty.
+        heading: above the axes.
+        end: of the axis.
     """
 
     dots: Sequence[Dot]
     quantity: str
     chance: float = nan
     chance_label: str = "chance"
+    bands: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    expected: Mapping[str, float] = field(default_factory=dict)
+    n_of: str = ""
+    heading: str = ""
+    end: float = 1.0
 
     @classmethod
     def from_matrix(cls, results: Mapping[str, Any]) -> DotDisplay:
         """The cross-dataset matrix of `evaluate`: video AUC on each dataset."""
+        colours = group_colours(row["test"] for row in results["matrix"])
         dots = []
         for row in results["matrix"]:
             n = results["datasets"][row["test"]]["n"]
             known = row["train"] in results["datasets"]
-            label = f"{row['test']}" + (" (trained on)" if known and row["train"] == row["test"] else "")
-            size = f"{n['real_videos']} real + {n['fake_videos']} fake videos"
-            low, high = ends(row["ci"])
             is_source = row["train"] == row["test"]
-            dots.append(Dot(label, number(row["auc"]), low, high, size, row["test"], is_source))
+            label = row["test"] + (" (trained on)" if known and is_source else "")
+            size = f"{n['real_videos']} real + {n['fake_videos']} fake videos"
+            colour = colours[row["test"]]
+            dots.append(Dot(label, number(row["auc"]), *ends(row["ci"]), size, colour, is_source))
         return cls(dots, "video AUC", 0.5)
 
     @classmethod
     def from_methods(cls, results: Mapping[str, Any], name: str) -> DotDisplay:
         """Video AUC of each manipulation method of a dataset against the dataset's reals."""
-        dots = []
-        for method, block in results["datasets"][name]["methods"].items():
-            low, high = ends(block["video"]["auc_ci"])
-            size = f"{block['n']['fake_videos']} fake videos"
-            dots.append(Dot(method, number(block["video"]["auc"]), low, high, size))
+        dots = [
+            Dot(
+                method,
+                number(block["video"]["auc"]),
+                *ends(block["video"]["auc_ci"]),
+                f"{block['n']['fake_videos']} fake videos",
+            )
+            for method, block in results["datasets"][name]["methods"].items()
+        ]
         return cls(dots, "video AUC", 0.5)
 
+    @classmethod
+    def from_audit(
+        cls, audit: Mapping[str, Any], rate: str, colours: Mapping[str, Mapping[str, str]] | None = None
+    ) -> DotDisplay:
+        """A rate of every group of an audit beside everybody's; shaded: how far chance alone spreads groups.
+
+        Args:
+            audit: `Audit.to_dict`, or its JSON.
+            rate: a key of `GROUP_RATES` that the audit's groups have.
+            colours: attribute -> group -> colour; chosen for an attribute that is absent.
+        """
+        metric, label, name = GROUP_RATES[rate]
+        overall = number(audit["overall"][rate])
+        dots: list[Dot] = []
+        bands = {}
+        for attribute, found in audit["attributes"].items():
+            chosen = (colours or {}).get(attribute) or group_colours(
+                entry["group"] for entry in found["groups"]
+            )
+            dots += [
+                _group_dot(entry, rate, entry["support"][f"{label}_videos"], chosen, title(attribute))
+                for entry in found["groups"]
+            ]
+            floors = [number(test["null_floor"]) for test in found["tests"] if test["metric"] == metric]
+            if floors and not isnan(floors[0]) and not isnan(overall):
+                # As wide as the gap even where the overall rate is near 0 or 1.
+                left = min(max(0.0, overall - floors[0] / 2), max(0.0, 1.0 - floors[0]))
+                bands[title(attribute)] = (left, left + floors[0])
+        quantity = f"share of {label} videos, 95 % interval"
+        all_label = f"all: {100 * overall:.0f} %"
+        return cls(dots, quantity, overall, all_label, bands, n_of="videos", heading=name)
+
+    @classmethod
+    def from_points(
+        cls, points: Sequence[Mapping[str, Any]], attribute: str, rate: str, colours: Mapping[str, str]
+    ) -> DotDisplay:
+        """A rate of an attribute's groups at each of the ``operating_points`` of an audit."""
+        _, label, name = GROUP_RATES[rate]
+        dots: list[Dot] = []
+        expected = {}
+        for point in points:
+            block = _threshold_name(point)
+            dots += [
+                _group_dot(entry, rate, entry[f"{label}_videos"], colours, block)
+                for entry in point["attributes"][attribute]
+            ]
+            kind, _, share = str(point["rule"]).partition(":")
+            expected[block] = float(share) if kind == rate else nan
+        quantity = f"share of {label} videos, 95 % interval"
+        return cls(dots, quantity, expected=expected, n_of="videos", heading=name)
+
     def table(self) -> pd.DataFrame:
-        """A row for each dot."""
-        rows = [(dot.label, dot.value, dot.low, dot.high, dot.n) for dot in self.dots]
-        return pd.DataFrame(rows, columns=["row", self.quantity, "low", "high", "n"])
+        """A row for each dot; with blocks also what they are shaded for and what was to be expected."""
+        frame = pd.DataFrame(
+            [(dot.block, dot.label, dot.value, dot.low, dot.high, dot.n) for dot in self.dots],
+            columns=["block", "row", self.quantity, "low", "high", "n"],
+        )
+        if not any(dot.block for dot in self.dots):
+            return frame.drop(columns="block")
+        if self.expected:
+            frame["expected"] = frame["block"].map(self.expected)
+        if self.bands:
+            pairs = {name: self.bands.get(name, (nan, nan)) for name in frame["block"].unique()}
+            for side, column in enumerate(("band_low", "band_high")):
+                frame[column] = [pairs[name][side] for name in frame["block"]]
+        return frame
 
     def plot(self, ax: Axes | None = None) -> DotDisplay:
         """Draws a point and its interval for each row; a row without a value says so."""
-        self.ax_ = ax or new_axes(5.2, 0.9 + 0.5 * max(len(self.dots), 1))
+        blocks = list(dict.fromkeys(dot.block for dot in self.dots if dot.block))
+        size = (PHONE, 1.0 + 0.25 * (len(self.dots) + 1.15 * len(blocks))) if blocks else (5.2, 0.9)
+        self.ax_ = ax or new_axes(size[0], size[1] + (0 if blocks else 0.5 * max(len(self.dots), 1)))
         self.points_: list[Artist] = []
         self.intervals_: list[Artist] = []
-        colours = group_colours(dot.colour_of or dot.label for dot in self.dots)
-        if not isnan(self.chance):
-            self.chance_ = self.ax_.axvline(self.chance, **CHANCE)
-            self.ax_.text(
-                self.chance,
-                1.01,
-                self.chance_label,
-                transform=self.ax_.get_xaxis_transform(),
-                ha="center",
-                va="bottom",
-                color=CHANCE["color"],
-                fontsize=8,
-            )
-        for row, dot in enumerate(self.dots):
-            self._draw(row, dot, colours[dot.colour_of or dot.label])
-        self.ax_.set(xlim=(-0.02, 1.02), ylim=(len(self.dots) - 0.4, -0.6), xlabel=self.quantity)
-        labels = [f"{dot.label}\n{dot.n}" if dot.n else dot.label for dot in self.dots]
-        self.ax_.set_yticks(range(len(self.dots)), labels, fontsize=9)
-        self.ax_.grid(visible=False, axis="y")
+        self.expected_: list[Artist] = []
+        self.bands_: list[Artist] = []
+        colours = group_colours(dot.label for dot in self.dots)
+        rows: list[tuple[float, str, bool]] = []
+        line = -1.0
+        for place, dot in enumerate(self.dots):
+            if dot.block and (not place or self.dots[place - 1].block != dot.block):
+                line += 1.15 if place else 1.0
+                rows.append((line, dot.block, True))
+                self._draw_block(dot.block, line)
+            line += 1.0
+            text = f"{dot.label}\n{dot.n}" if dot.n and not self.n_of else dot.label
+            rows.append((line, text, False))
+            self._draw(line, dot, dot.colour or colours[dot.label])
+        self._label(rows, line)
         return self
 
-    def _draw(self, row: int, dot: Dot, colour: str) -> None:
+    def _draw_block(self, block: str, line: float) -> None:
+        count = sum(dot.block == block for dot in self.dots)
+        if block in self.bands:
+            left, right = self.bands[block]
+            shape = self.ax_.fill_betweenx(
+                [line + 0.55, line + count + 0.45], left, right, color="#e3e7ea", lw=0, zorder=0
+            )
+            self.bands_.append(shape)
+        x = self.expected.get(block, nan)
+        if not isnan(x):
+            span = [line + 0.5, line + count + 0.5]
+            style: dict[str, Any] = {"color": "black", "lw": 1.2, "ls": (0, (2, 2)), "zorder": 4}
+            (mark,) = self.ax_.plot([x, x], span, **style)
+            self.expected_.append(mark)
+
+    def _draw(self, row: float, dot: Dot, colour: str) -> None:
+        if self.n_of:
+            write_beside(self.ax_, row, dot.n)
         if isnan(dot.value):
             self.ax_.text(0.02, row, NOT_ENOUGH, va="center", style="italic", color=SOFT, fontsize=9)
             return
+        shade = colour if dot.is_compared else FAINT
         if not isnan(dot.low):
-            (interval,) = self.ax_.plot(
-                [dot.low, dot.high], [row, row], color=colour, linewidth=2.5, alpha=0.8
-            )
+            (interval,) = self.ax_.plot([dot.low, dot.high], [row, row], color=shade, linewidth=2.2)
             self.intervals_.append(interval)
-        marker = "D" if dot.is_reference else "o"
-        (point,) = self.ax_.plot(
-            dot.value, row, marker=marker, color=colour, markersize=8, markeredgecolor="white"
-        )
+        face = shade if dot.is_compared else "white"
+        style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": shade, "clip_on": False}
+        style |= {"marker": "D" if dot.is_reference else "o", "markersize": 7, "linestyle": "", "zorder": 3}
+        (point,) = self.ax_.plot([dot.value], [row], **style)
         self.points_.append(point)
+        if self.n_of:
+            return
         # Beside the interval, on the side that has room.
         right = (dot.value if isnan(dot.high) else dot.high) < 0.85
         x = (dot.high if right else dot.low) if not isnan(dot.low) else dot.value
@@ -199,6 +348,24 @@ class DotDisplay(Display):
         self.ax_.annotate(
             f"{dot.value:.2f}", (x, row), offset, textcoords="offset points", ha=side, va="center", fontsize=9
         )
+
+    def _label(self, rows: list[tuple[float, str, bool]], last: float) -> None:
+        if not isnan(self.chance):
+            self.chance_ = self.ax_.axvline(self.chance, **CHANCE)
+            place: dict[str, Any] = {"transform": self.ax_.get_xaxis_transform(), "va": "bottom"}
+            self.ax_.text(self.chance, 1.01, self.chance_label, ha="center", color=SOFT, fontsize=8, **place)
+        self.ax_.set(xlim=(-0.02 * self.end, 1.02 * self.end), ylim=(last + 0.6, -0.6), xlabel=self.quantity)
+        self.ax_.set_yticks([line for line, _, _ in rows], [text for _, text, _ in rows], fontsize=9)
+        for tick, (_, _, is_heading) in zip(self.ax_.get_yticklabels(), rows, strict=True):
+            tick.set_fontweight("bold" if is_heading else "normal")
+        if self.n_of:
+            write_beside(self.ax_, -0.85, self.n_of)
+            self.ax_.spines["left"].set_visible(False)
+            self.ax_.tick_params(length=0)
+            self.ax_.set_title(self.heading, fontsize=10, loc="left", pad=16, fontweight="bold")
+            if self.end == 1:
+                label_as_percent(self.ax_.xaxis, self.quantity)
+        self.ax_.grid(visible=False, axis="y")
 
 
 @dataclass
@@ -259,3 +426,20 @@ class TrainingDisplay(Display):
         if self.series:
             self.ax_.legend(fontsize=8, frameon=False)
         return self
+
+
+def _group_dot(entry: Mapping[str, Any], rate: str, n: int, colours: Mapping[str, str], block: str) -> Dot:
+    compared = rate in entry.get("compared", GROUP_RATES)
+    colour = colours.get(entry["group"], "#000000")
+    value, (low, high) = number(entry[rate]), ends(entry[f"{rate}_ci"])
+    return Dot(entry["group"], value, low, high, f"{n:,}", colour, is_compared=compared, block=block)
+
+
+def _threshold_name(point: Mapping[str, Any]) -> str:
+    name = rule_name(str(point["rule"]))
+    return name if name.startswith("fixed at") else f"{name}: {point['value']:.3g}"
+
+
+def _shares(counts: Sequence[float]) -> np.ndarray:
+    counts = np.asarray(counts, dtype=np.float64)
+    return counts / max(counts.sum(), 1)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from unmasked.analysis.figures.display import Display, ends, new_axes
-from unmasked.analysis.html.page import NOT_ENOUGH
-from unmasked.evaluation.wording import number
+from unmasked.analysis.figures.display import Display, new_axes
+from unmasked.evaluation.wording import NOT_ENOUGH, ends, number, value_text
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -124,8 +123,7 @@ class MatrixDisplay(Display):
         if isnan(cell.value):
             text, colour = "\n".join(NOT_ENOUGH.rsplit(" ", 1)), "black"
         else:
-            text = f"{cell.value:.2f}"
-            text += "" if isnan(cell.low) else f"\n{cell.low:.2f}–{cell.high:.2f}"
+            text = value_text(cell.value, [cell.low, cell.high]).replace(" ", "\n", 1)
             colour = "black" if cell.value > 0.75 else "white"
         self.texts_.append(
             self.ax_.text(column, row, text, ha="center", va="center", color=colour, fontsize=8.5)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.display import MARKERS, Display, new_axes
-from unmasked.analysis.html.page import group_colours
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ class EmbeddingDisplay(Display):
     points: np.ndarray
     label: np.ndarray
     title: str = ""
+
+    def table(self) -> pd.DataFrame:
+        """A row for each point."""
+        x, y = np.asarray(self.points).T
+        return pd.DataFrame({"x": x, "y": y, "label": self.label})
 
     def plot(self, ax: Any = None, **scatter: Any) -> EmbeddingDisplay:
         """Draws the points. The axes have no scale: only who is near whom can be read."""

@@ -1,75 +1,32 @@
-"""The shell of every HTML page: one file that reads without a network and without JavaScript.
+"""The shell of every HTML page and what its text is made of; reads without a network and JavaScript.
 
-Figures are matplotlib SVG placed in the page and tables are plain HTML, so that a page prints, can be
-mailed, and is still readable in twenty years.
+Figures are SVG placed in the page and tables are plain HTML, so that a page prints, can be mailed, and is
+still readable in twenty years.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
-import io
 import re
-import sys
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from unmasked.evaluation.wording import NOT_ENOUGH, is_missing
 
 TEMPLATES = Path(__file__).parent / "templates"
-NOT_ENOUGH = "not enough data"
-
-# Okabe & Ito, "Color Universal Design" (2008): distinct for every common kind of colour vision.
-PALETTE = {
-    "blue": "#0072B2",
-    "vermillion": "#D55E00",
-    "green": "#009E73",
-    "purple": "#CC79A7",
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "black": "#000000",
-    "yellow": "#F0E442",
-}
-_FIXED = {
-    "real": "blue",
-    "fake": "vermillion",
-    "FaceForensics++": "blue",
-    "Celeb-DF-v2": "vermillion",
-    "WildDeepfake": "green",
-    "AI-Face": "purple",
-    "Deepfakes": "vermillion",
-    "Face2Face": "green",
-    "FaceSwap": "purple",
-    "NeuralTextures": "orange",
-    "FaceShifter": "sky",
-    "female": "purple",
-    "male": "green",
-    "light": "orange",
-    "medium": "sky",
-    "dark": "blue",
-    "child": "orange",
-    "youth": "sky",
-    "young": "sky",
-    "adult": "green",
-    "middle": "purple",
-    "senior": "vermillion",
-    "asian": "orange",
-    "black": "blue",
-    "white": "green",
-    "others": "purple",
-    "unknown": "black",
-}
+HATCHED = "background: repeating-linear-gradient(135deg, #f1f3f5 0 6px, #e2e6ea 6px 8px); color: #56616c"
+# Vermillion over white, light enough for black letters at its darkest.
+TINT = (213, 94, 0)
+DARKEST = 0.55
+INTERVAL = re.compile(r"\[[−+]?\d[\d.]*, [−+]?\d[\d.]*\]")
 
 Format = str | Callable[[Any], str]
 Kind = Literal["good", "warning", "bad", "note"]
@@ -101,20 +58,72 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
     if twice:
         raise ValueError(f"the section id {twice[0]!r} is given twice; every section needs its own anchor")
     style = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))
-    page = environment(TEMPLATES).get_template("page.html")
+    page = environment().get_template("page.html")
     return page.render(title=title, sections=sections, subtitle=subtitle, footer=footer, style=style)
 
 
 @cache
-def environment(folder: Path) -> Environment:
-    """The Jinja environment of a template folder: escapes everything, and an unknown name is an error."""
+def environment() -> Environment:
+    """The Jinja environment of the templates: escapes everything, and an unknown name is an error."""
     return Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def fill_template(name: str, **values: Any) -> Markup:
+    """A template filled in."""
+    return Markup(environment().get_template(name).render(**values))
+
+
+def side_by_side(parts: Sequence[Markup]) -> Markup:
+    """Figures or small tables in a row that breaks where the page is narrow; nothing for none."""
+    return Markup('<div class="row">{}</div>').format(Markup("").join(parts)) if parts else Markup("")
+
+
+def join_parts(parts: Sequence[str]) -> Markup:
+    """Finished fragments below one another; empty ones leave no trace."""
+    return Markup("\n").join(Markup(part) for part in parts if part)
+
+
+def heading(level: int, text: str) -> Markup:
+    """A heading of that level."""
+    return Markup("<h{0}>{1}</h{0}>").format(level, text)
+
+
+def paragraph(text: str | Markup) -> Markup:
+    """A paragraph."""
+    return Markup("<p>{}</p>").format(text)
+
+
+def aside(text: str | Markup) -> Markup:
+    """A paragraph that explains, in a lighter colour; nothing for no text."""
+    return Markup('<p class="soft">{}</p>').format(text) if text else Markup("")
+
+
+def absent(what: str, how: str | Markup) -> Markup:
+    """The line that stands where a part was not measured: what is missing, how to make it."""
+    return Markup('<p class="soft">{} {}</p>').format(what, how)
+
+
+def code(text: str) -> Markup:
+    """Something to type."""
+    return Markup("<code>{}</code>").format(text)
+
+
+def bullets(items: Sequence[str | Markup]) -> Markup:
+    """A list, or a paragraph where there is one item; nothing for none."""
+    if len(items) < 2:
+        return paragraph(items[0]) if items else Markup("")
+    return Markup("<ul>{}</ul>").format(Markup("").join(Markup("<li>{}</li>").format(item) for item in items))
+
+
+def details(summary: str, body: Markup) -> Markup:
+    """Something to fold out, which needs no script."""
+    return Markup("<details><summary>{}</summary>{}</details>").format(summary, body) if body else Markup("")
 
 
 def table(
@@ -164,55 +173,65 @@ def table(
     )
 
 
-def svg(figure: Figure, alt: str, *, caption: str | Markup = "") -> Markup:
-    """The figure as SVG inside the page, with the same bytes for the same figure; closes it.
-
-    Letters stay text, so that they can be searched and read aloud; ``alt`` says what the picture shows.
-    """
-    return svg_inside(svg_document(figure), alt, caption=caption)
-
-
-def svg_document(figure: Figure) -> str:
-    """The figure as an SVG file's text, the same for the same figure; closes it. Letters stay text."""
-    import matplotlib as mpl
-
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "unmasked"}):
-        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=metadata)
-    if pyplot := sys.modules.get("matplotlib.pyplot"):
-        pyplot.close(figure)
-    return buffer.getvalue()
-
-
-def svg_inside(document: str, alt: str, *, caption: str | Markup = "") -> Markup:
-    """What `svg_document` gave, placed in the page; ``alt`` says what the picture shows."""
-    return figure_html(_inline_svg(document, alt), caption)
-
-
-def image(
-    picture: bytes | np.ndarray, alt: str, *, caption: str | Markup = "", quality: int | None = None
+def record_table(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    caption: str,
+    formats: Mapping[str, str] | None = None,
+    marked: Sequence[bool] = (),
 ) -> Markup:
-    """A picture inside the page, base64-encoded.
+    """A table of records with the same keys; whole numbers get their thousands apart, Markup stays as it is.
 
     Args:
-        picture: the bytes of a PNG or JPEG file, or pixels (H, W, 3) or (H, W) uint8 in RGB order.
-        alt: what it shows, for who cannot see it.
-        caption: shown under it.
-        quality: JPEG quality 1 to 95 for pixels; None keeps them exact as PNG. Photographs are some
-            ten times smaller as JPEG.
+        rows: heading -> value, at least one.
+        caption: what the table says.
+        formats: heading -> format of numbers that are not whole.
+        marked: which rows are highlighted.
     """
-    encoded = picture if isinstance(picture, bytes) else _encoded(picture, quality)
-    mime = "image/png" if encoded.startswith(b"\x89PNG") else "image/jpeg"
-    source = f"data:{mime};base64,{base64.b64encode(encoded).decode('ascii')}"
-    element = Markup('<img class="picture" src="{}" alt="{}">').format(source, alt)
-    return figure_html(element, caption)
+    frame = pd.DataFrame(list(rows), dtype=object)  # objects keep Markup and whole numbers as they are
+    whole = {
+        name: "," for name in frame if all(isinstance(value, (int, np.integer)) for value in frame[name])
+    }
+    highlight = pd.Series(list(marked), dtype=bool) if len(marked) else None
+    return table(frame, caption=caption, formats=whole | dict(formats or {}), highlight=highlight)
 
 
-def figure_html(content: Markup, caption: str | Markup = "") -> Markup:
-    """A figure element around finished content, with an optional caption."""
-    below = Markup("<figcaption>{}</figcaption>").format(caption) if caption else Markup("")
-    return Markup('<figure><div class="scroll">{}</div>{}</figure>').format(content, below)
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a `heat_table`.
+
+    Attributes:
+        text: the value in words.
+        below: what it rests on, smaller; may have several lines.
+        share: how dark the cell is, 0 to 1; None is white.
+        greyed: too little data: hatched, and said so by the caller.
+    """
+
+    text: str
+    below: str = ""
+    share: float | None = None
+    greyed: bool = False
+
+
+def heat_table(
+    rows: Sequence[tuple[str | Markup, Sequence[Cell]]], columns: Sequence[str], caption: str
+) -> Markup:
+    """A table whose cells are darker where the value is higher; colour only repeats the number.
+
+    Args:
+        rows: (name, a cell for each column but the first).
+        columns: headings, the first over the names of the rows.
+        caption: what it shows.
+    """
+    head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in columns)
+    body = Markup("").join(
+        Markup('<tr><th scope="row">{}</th>{}</tr>').format(name, Markup("").join(map(_heat_cell, cells)))
+        for name, cells in rows
+    )
+    return Markup(
+        '<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table><caption>{0}</caption>'
+        "<thead><tr>{1}</tr></thead><tbody>{2}</tbody></table></div>"
+    ).format(escape(caption), head, body)
 
 
 def callout(kind: Kind, body: str | Markup, *, title: str = "") -> Markup:
@@ -229,33 +248,18 @@ def callout(kind: Kind, body: str | Markup, *, title: str = "") -> Markup:
     return Markup('<div class="callout {}" role="note">{}{}</div>').format(kind, heading, block)
 
 
-def group_colour(name: str) -> str:
-    """The colour that a group, dataset or method has in every figure, as ``#rrggbb``.
-
-    Names of the datasets and demographics we know are fixed by hand; any other name gets a colour
-    that depends on the name alone. Two unknown names may share one: see `group_colours`.
-
-    >>> group_colour("fake")
-    '#D55E00'
-    """
-    if name in _FIXED:
-        return PALETTE[_FIXED[name]]
-    choices = [colour for key, colour in PALETTE.items() if key not in ("yellow", "black")]
-    return choices[zlib.crc32(str(name).encode("utf-8")) % len(choices)]
+def swatch(colour: str, text: str | Markup) -> Markup:
+    """A group's name behind a square in its colour."""
+    square = Markup(
+        '<span aria-hidden="true" style="display: inline-block; width: .7em; height: .7em; '
+        'margin-right: .4em; background: {}"></span>'
+    ).format(colour)
+    return Markup('<span style="white-space: nowrap">{}{}</span>').format(square, text)
 
 
-def group_colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each of the names shown together, distinct up to eight.
-
-    Known names keep theirs; the others move to the next free colour, in alphabetical order.
-    """
-    ordered = list(dict.fromkeys(map(str, names)))
-    chosen: dict[str, str] = {}
-    for name in sorted(ordered, key=lambda name: (name not in _FIXED, name)):
-        wanted = group_colour(name)
-        free = [colour for colour in PALETTE.values() if colour not in chosen.values()]
-        chosen[name] = wanted if wanted in free or not free else free[0]
-    return {name: chosen[name] for name in ordered}
+def mark_intervals(text: str) -> Markup:
+    """Text of a cell, escaped, whose intervals are set softer and on one line."""
+    return Markup(INTERVAL.sub(r'<span class="interval">\g<0></span>', str(escape(text))))
 
 
 def _is_numeric(values: pd.Series, chosen: Format | None) -> bool:
@@ -282,6 +286,7 @@ def _cell(value: Any, chosen: Format | None, *, numeric: bool, heading: bool, ma
         text = escape(chosen(value) if callable(chosen) else format(value, chosen))
     else:
         text = escape(f"{value:,}" if isinstance(value, (int, np.integer)) and numeric else value)
+    text = mark_intervals(text)
     names = [
         name for name, holds in (("number", numeric), ("missing", missing), ("highlight", marked)) if holds
     ]
@@ -289,37 +294,18 @@ def _cell(value: Any, chosen: Format | None, *, numeric: bool, heading: bool, ma
     return f"<{tag}{scope}{_class(' '.join(names))}>{text}</{tag}>"
 
 
-def _inline_svg(text: str, alt: str) -> Markup:
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # Ids are unique in a page only if they carry the figure's own mark.
-    mark = hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]
-    text = re.sub(r'\bid="([^"]+)"', rf'id="s{mark}-\1"', text)
-    text = re.sub(r'(url\(#|href="#)', rf"\g<1>s{mark}-", text)
-    width = re.search(r'\bwidth="([\d.]+)pt"', text)
-    size_px = round(float(width.group(1)) * 4 / 3) if width else 640
-    opening = re.match(r"<svg[^>]*>", text)
-    assert opening is not None
-    view = re.search(r'viewBox="[^"]*"', opening.group(0))
-    assert view is not None
-    head = (
-        f'<svg class="plot" style="--w: {size_px}px" {view.group(0)} '
-        f'role="img" aria-labelledby="s{mark}-alt">'
-        f'<title id="s{mark}-alt">{html.escape(alt)}</title>'
+def _heat_cell(cell: Cell) -> Markup:
+    lines = Markup("<br>").join(cell.below.split("\n"))
+    below = Markup('<br><span style="white-space: nowrap; font-size: .88em">{}</span>').format(lines)
+    style = HATCHED if cell.greyed else _shade(cell.share)
+    return Markup('<td style="{}">{}{}</td>').format(
+        style, mark_intervals(cell.text), below if cell.below else ""
     )
-    body = text[opening.end() :].replace("xlink:href", "href")
-    return Markup(head + body.strip())
 
 
-def _encoded(pixels: np.ndarray, quality: int | None) -> bytes:
-    from PIL import Image
-
-    if pixels.dtype != np.uint8:
-        raise ValueError(f"pixels are {pixels.dtype}; give uint8 between 0 and 255")
-    buffer = io.BytesIO()
-    picture = Image.fromarray(pixels)
-    if quality is None:
-        picture.save(buffer, "PNG", optimize=True)
-    else:
-        picture.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+def _shade(share: float | None) -> str:
+    if share is None or is_missing(share):
+        return ""
+    strength = DARKEST * min(max(share, 0.0), 1.0)
+    red, green, blue = (round(255 + strength * (tint - 255)) for tint in TINT)
+    return f"background: #{red:02x}{green:02x}{blue:02x}"

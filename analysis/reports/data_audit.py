@@ -9,11 +9,16 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.dots import Dot, DotDisplay
-from unmasked.analysis.html.page import Section, callout, image, render_page, svg, table
+from unmasked.analysis.html.page import Section, bullets, callout, render_page, side_by_side, table
+from unmasked.analysis.html.pictures import image
+from unmasked.analysis.reports.gallery import Gallery
 from unmasked.datasets.audit.findings import NOUNS, Finding
 from unmasked.datasets.audit.shortcuts import AUC_MIN, FEATURES
+from unmasked.datasets.files import write_text
 from unmasked.datasets.images import UnreadableImage, read_pixels
+from unmasked.evaluation.wording import IN_BRACKETS, value_text
 
 if TYPE_CHECKING:
     from unmasked.datasets.audit.run import Audit
@@ -24,6 +29,7 @@ KINDS = {
     "warning": ("warning", "Should be looked at"),
     "note": ("note", "Note"),
 }
+PAGE = "audit.html"
 PAIRS_SHOWN = 6
 SPLIT_WORDS = {
     "split": "on both sides of a split",
@@ -34,11 +40,21 @@ PICTURE_PX = 128
 ROWS_SHOWN = 20
 
 
-def page(audited: Audit) -> str:
-    """The whole report as one self-contained page."""
+def write_page(audited: Audit, folder: Path) -> Path:
+    """Writes ``audit.html``, and its figures with their numbers into ``figures/``; returns the page."""
+    gallery = Gallery()
+    text = page(audited, gallery)
+    gallery.write(folder / "figures", PAGE)
+    write_text(folder / PAGE, text)
+    return folder / PAGE
+
+
+def page(audited: Audit, gallery: Gallery | None = None) -> str:
+    """The whole report as one self-contained page; its figures are put into the gallery as well."""
+    gallery = Gallery() if gallery is None else gallery
     sections = [
         Section("answer", "What was found", _answer(audited)),
-        Section("shortcuts", "Shortcuts to the label", _shortcuts(audited)),
+        Section("shortcuts", "Shortcuts to the label", _shortcuts(audited, gallery)),
         Section("overlaps", "Shared between splits and datasets", _overlaps(audited)),
         Section("duplicates", "Near-duplicate pictures", _duplicates(audited)),
         Section("limits", "What was not checked", _limits(audited)),
@@ -51,7 +67,7 @@ def _answer(audited: Audit) -> Markup:
     if audited.is_clean:
         said = "No leak, no near-copy and no shortcut among what was looked at."
         parts.insert(0, callout("good", said, title="Nothing was found"))
-    parts.append(Markup("<h3>What was looked at</h3>") + _bullets(audited.checked))
+    parts.append(Markup("<h3>What was looked at</h3>") + bullets(audited.checked))
     return Markup("\n").join(parts)
 
 
@@ -63,7 +79,7 @@ def _finding(finding: Finding) -> Markup:
     return callout(kind, body, title=title)  # type: ignore[arg-type]
 
 
-def _shortcuts(audited: Audit) -> Markup:
+def _shortcuts(audited: Audit, gallery: Gallery) -> Markup:
     tested = audited.shortcuts
     intro = Markup(
         "<p>For each row a small decision tree saw this one fact about files, and nothing else, and had to "
@@ -73,29 +89,32 @@ def _shortcuts(audited: Audit) -> Markup:
     if tested is None or (tested["reason"] != "").all():
         return Markup("<p>No test could be made; see “What was not checked”.</p>")
     measured = tested[tested["reason"] == ""].sort_values("auc", ascending=False)
+    colours = group_colours(measured["dataset"])
     dots = [
         Dot(
-            f"{row.dataset}: {FEATURES[row.feature].title}", row.auc, row.low, row.high, colour_of=row.dataset
+            f"{row.dataset}: {FEATURES[row.feature].title}",
+            row.auc,
+            row.low,
+            row.high,
+            colour=colours[row.dataset],
         )
         for row in measured.head(ROWS_SHOWN).itertuples()
     ]
-    display = DotDisplay(dots, "AUC of this fact alone", 0.5).plot()
-    told = "; ".join(f"{dot.label} {dot.value:.2f}" for dot in dots)
-    figure = svg(display.figure_, f"AUC of each fact. {told}", caption="Line: 95 % interval.")
+    alt = f"AUC of each fact. {'; '.join(dot.text for dot in dots)}"
+    display = DotDisplay(dots, "AUC of this fact alone", 0.5)
+    figure = gallery.draw("shortcuts", display, alt, "Line: 95 % interval.")
     frame = pd.DataFrame(
         {
             "dataset": measured["dataset"],
             "fact": [FEATURES[name].title for name in measured["feature"]],
-            "AUC": [_two_lines(row.auc, row.low, row.high) for row in measured.itertuples()],
+            "AUC": [value_text(row.auc, [row.low, row.high], places=3) for row in measured.itertuples()],
             "usual in reals": measured["in_reals"],
             "usual in fakes": measured["in_fakes"],
             "reals, fakes": [f"{row.real:,}, {row.fake:,}" for row in measured.itertuples()],
         },
         dtype=object,
     ).reset_index(drop=True)
-    caption = (
-        "Each fact by itself, the most telling first; shortcuts are marked. Below each AUC: 95 % interval."
-    )
+    caption = f"Each fact by itself, the most telling first; shortcuts are marked. {IN_BRACKETS}"
     marked = measured["is_shortcut"].reset_index(drop=True)
     return intro + figure + table(frame, caption=caption, highlight=marked)
 
@@ -144,11 +163,7 @@ def _duplicates(audited: Audit) -> Markup:
             parts.append(Markup("<h3>{}: {:,}</h3>").format(f"Pairs {words}", len(pairs)))
             # One pair of each pair of videos first: ten frames of one clip show one thing.
             shown = pairs.drop_duplicates(["video", "other_video"]).head(PAIRS_SHOWN)
-            parts.append(
-                Markup('<div class="row">{}</div>').format(
-                    Markup("").join(_pair(row) for row in shown.itertuples())
-                )
-            )
+            parts.append(side_by_side([_pair(row) for row in shown.itertuples()]))
     return Markup("\n").join(parts)
 
 
@@ -160,13 +175,13 @@ def _pair(row: Any) -> Markup:
         for side in ("", "other_")
     ]
     caption = Markup("{}<br>{}").format(*names)
-    picture = _side_by_side(row.picture, row.other_picture)
+    picture = _pair_of_pictures(row.picture, row.other_picture)
     if picture is None:
         return Markup("<p>{}</p>").format(caption)
     return image(picture, f"{names[0]} and {names[1]}", caption=caption, quality=82)
 
 
-def _side_by_side(first: str, second: str) -> np.ndarray | None:
+def _pair_of_pictures(first: str, second: str) -> np.ndarray | None:
     """(H, W, 3) uint8 RGB of two image files; None where one has gone since it was compared."""
     pictures = []
     for path in (first, second):
@@ -184,12 +199,4 @@ def _limits(audited: Audit) -> Markup:
         "Mirrored, cropped or recoloured copies of a picture are not found.",
         "A fact that no row of this page tests (noise, colour, background, sound) may be a shortcut as well.",
     ]
-    return _bullets([*audited.not_checked, *always])
-
-
-def _bullets(items: list[str]) -> Markup:
-    return Markup("<ul>{}</ul>").format(Markup("").join(Markup("<li>{}</li>").format(item) for item in items))
-
-
-def _two_lines(value: float, low: float, high: float) -> Markup:
-    return Markup('{:.3f}<br><span class="interval">{:.3f}–{:.3f}</span>').format(value, low, high)
+    return bullets([*audited.not_checked, *always])

@@ -1,34 +1,23 @@
-"""Every figure of a run, drawn once: for the page, and as an SVG file with its numbers as CSV beside it."""
+"""The figures of a page, each drawn once: for the page, and as an SVG file with its numbers as CSV."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from math import isnan
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.figures.calibration import CalibrationDisplay
-from unmasked.analysis.figures.curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
-from unmasked.analysis.figures.decisions import RiskCoverageDisplay, TransferDisplay
-from unmasked.analysis.figures.dots import DotDisplay, ScoreDisplay
-from unmasked.analysis.figures.matrix import MatrixDisplay
-from unmasked.analysis.figures.robustness import RobustnessDisplay
-from unmasked.analysis.html.page import svg_document, svg_inside
-from unmasked.analysis.reports.markup import told, valued
-from unmasked.analysis.reports.run.decisions import realised, rule_name
-from unmasked.analysis.reports.run.folder import Run
-from unmasked.analysis.reports.run.robustness import changes, setting_list, severity
-from unmasked.datasets.files import write_text
-from unmasked.evaluation.curves import curves, score_histogram
-from unmasked.evaluation.wording import number
+from unmasked.analysis.html.pictures import svg_document, svg_inside
+from unmasked.datasets.files import write_json, write_text
 
-BINS = 12
-BAND_RESAMPLES = 500
+INDEX = "index.json"
+logger = logging.getLogger(__name__)
 
 
 class Drawable(Protocol):
@@ -43,8 +32,9 @@ class Drawable(Protocol):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that was drawn: its SVG, its numbers, what it shows in words, and what stands below it."""
+    """A drawn figure: its name, its SVG, its numbers, what it shows in words, and what stands below it."""
 
+    name: str
     document: str
     table: pd.DataFrame
     alt: str
@@ -52,44 +42,66 @@ class Drawing:
 
     @property
     def html(self) -> Markup:
-        """The figure inside the page."""
-        return svg_inside(self.document, self.alt, caption=self.caption)
+        """The figure inside the page, under the id ``figure-NAME``."""
+        return svg_inside(self.document, self.alt, name=self.name, caption=self.caption)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    name: str
-    display: Drawable
-    alt: str
-    caption: str = ""
+@dataclass
+class Gallery:
+    """The figures of one page under the names of their files."""
 
+    drawings: dict[str, Drawing] = field(default_factory=dict)
 
-def gallery(run: Run) -> dict[str, Drawing]:
-    """Every figure that the run's numbers allow, by the name of its files.
+    def draw(self, name: str, display: Drawable, alt: str, caption: str = "") -> Markup:
+        """Draws a display and returns the figure inside the page.
 
-    Figures of one dataset, or of one perturbation, have it in their name after an underscore:
-    ``scores_Celeb-DF-v2``, ``robustness_jpeg``.
-    """
-    drawn: dict[str, Drawing] = {}
-    for plan in _plans(run):
-        name, again = plan.name, 2
-        while name in drawn:
-            name, again = f"{plan.name}-{again}", again + 1
-        figure = plan.display.plot().figure_
-        drawn[name] = Drawing(svg_document(figure), plan.display.table(), plan.alt, plan.caption)
-    return drawn
+        Args:
+            name: of its files, without an ending; a number is added where it is taken.
+            display: its numbers are in ``NAME.csv``.
+            alt: what it shows, for who cannot see it.
+            caption: shown under it.
+        """
+        free, again = name, 2
+        while free in self.drawings:
+            free, again = f"{name}-{again}", again + 1
+        document = svg_document(display.plot().figure_)
+        self.drawings[free] = Drawing(free, document, display.table(), alt, caption)
+        return self.drawings[free].html
 
+    def html(self, name: str) -> Markup:
+        """The figure of that name inside the page; nothing where it was not drawn."""
+        return self.drawings[name].html if name in self.drawings else Markup("")
 
-def write_figures(drawn: Mapping[str, Drawing], folder: Path) -> None:
-    """Writes ``NAME.svg`` and ``NAME.csv`` for each figure."""
-    for name, drawing in drawn.items():
-        write_text(folder / f"{name}.svg", drawing.document)
-        write_text(folder / f"{name}.csv", drawing.table.to_csv(index=False))
+    def of_kind(self, kind: str) -> list[Markup]:
+        """The figures of a kind that there is one of for each dataset or perturbation."""
+        return [one.html for name, one in self.drawings.items() if name.startswith(f"{kind}_")]
 
+    def write(self, folder: Path, page: str) -> None:
+        """Writes ``NAME.svg`` and ``NAME.csv`` of each figure, and removes those the page had before.
 
-def of_kind(drawn: Mapping[str, Drawing], kind: str) -> list[Drawing]:
-    """The figures of a kind that there is one of for each dataset or perturbation."""
-    return [drawing for name, drawing in drawn.items() if name.startswith(f"{kind}_")]
+        ``index.json`` in the folder says which files were written for which page, with their SHA-256. Only
+        files that it names, that no page has any more and that nobody has changed since are removed.
+
+        Args:
+            folder: of the figures.
+            page: name of the page's file.
+        """
+        files = {}
+        for name, drawing in self.drawings.items():
+            files[f"{name}.svg"] = drawing.document
+            files[f"{name}.csv"] = drawing.table.to_csv(index=False)
+        index = _read_index(folder / INDEX)
+        before = index.pop(page, {})
+        kept = {*files, *(name for written in index.values() for name in written)}
+        for name, text in files.items():
+            write_text(folder / name, text)
+        for name, digest in before.items():
+            path = folder / name
+            is_plain = Path(name).name == name and path.is_file() and not path.is_symlink()
+            if name not in kept and is_plain and _digest(path.read_bytes()) == digest:
+                path.unlink()
+        index[page] = {name: _digest((folder / name).read_bytes()) for name in files}
+        write_json(folder / INDEX, index)
 
 
 def slug(name: str) -> str:
@@ -101,156 +113,20 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "unnamed"
 
 
-def _plans(run: Run) -> Iterator[_Plan]:
-    yield _matrix(run.metrics)
-    yield from _dots(run)
-    yield from _curves(run)
-    yield from _thresholds(run)
-    yield from _calibration(run)
-    yield from _robustness(run)
+def _read_index(path: Path) -> dict[str, dict[str, str]]:
+    """page -> file -> SHA-256; empty where the index is absent or damaged, so that nothing is removed."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            str(page): {str(name): str(digest) for name, digest in files.items()}
+            for page, files in found.items()
+        }
+    except (ValueError, AttributeError):
+        logger.warning("%s cannot be read, so figures of earlier runs are left in its folder", path)
+        return {}
 
 
-def matrix_drawing(metrics: Mapping[str, Any]) -> Drawing:
-    """The matrix of training and test datasets, of one detector or several."""
-    plan = _matrix(metrics)
-    return Drawing(svg_document(plan.display.plot().figure_), plan.display.table(), plan.alt, plan.caption)
-
-
-def _matrix(metrics: Mapping[str, Any]) -> _Plan:
-    matrix = MatrixDisplay.from_results(metrics)
-    cells = "; ".join(
-        f"trained on {cell.row}, tested on {cell.column}: {valued(cell.value, cell.low, cell.high)}".replace(
-            "\n", ", "
-        )
-        for cell in matrix.cells
-    )
-    return _Plan(
-        "matrix",
-        matrix,
-        f"Video AUC for each pair of training and test dataset. {cells}",
-        "How often a fake scores above a real video. Below each value: 95 % interval. Framed: tested where "
-        "it was trained.",
-    )
-
-
-def _dots(run: Run) -> Iterator[_Plan]:
-    dots = DotDisplay.from_matrix(run.metrics)
-    yield _Plan(
-        "auc_by_dataset",
-        dots,
-        f"Video AUC by dataset. {told(dots.dots)}",
-        "How often a fake scores above a real video. Diamond: where it was trained. Line: 95 % interval.",
-    )
-    for name in run.datasets:
-        block = run.metrics["datasets"][name]
-        if len(block["methods"]) > 1:
-            dots = DotDisplay.from_methods(run.metrics, name)
-            yield _Plan(
-                f"methods_{slug(name)}",
-                dots,
-                f"Video AUC by method on {name}. {told(dots.dots)}",
-                f"Each method’s fakes against the same {block['n']['real_videos']} real videos.",
-            )
-
-
-def _curves(run: Run) -> Iterator[_Plan]:
-    if run.predictions is None:
-        return
-    settings = run.metrics["settings"]
-    resamples = min(BAND_RESAMPLES, int(settings.get("n_boot", BAND_RESAMPLES)))
-    points = curves(run.predictions, n_boot=resamples, seed=int(settings.get("seed", 0)))
-    band = " Shaded: 95 % interval at each point." if resamples else ""
-    yield _Plan(
-        "roc",
-        RocDisplay.from_results(points, run.metrics),
-        f"ROC curves. {_summary(run, 'auc', 'AUC')}",
-        f"Each point is a threshold: how many fakes it finds, at what price.{band}",
-    )
-    yield _Plan(
-        "det",
-        DetDisplay.from_results(points, run.metrics),
-        f"DET curves: fakes missed over reals called fake. {_summary(run, 'eer', 'EER')}",
-        "The same, with the two errors on axes that stretch where errors are few. Nearer to the lower left "
-        f"corner is better.{band}",
-    )
-    yield _Plan(
-        "precision_recall",
-        PrecisionRecallDisplay.from_results(points, run.metrics),
-        f"Precision-recall curves. {_summary(run, 'ap', 'AP')}",
-        "How far “fake” can be trusted, as more fakes are found.",
-    )
-    threshold = number(settings["threshold"]["value"])
-    histograms = score_histogram(run.predictions, bins=BINS)
-    for name in run.datasets:
-        if bins := histograms.get(name):
-            display = ScoreDisplay(name, bins["edges"], bins["real"], bins["fake"], threshold)
-            yield _Plan(f"scores_{slug(name)}", display, f"Scores of real and fake videos of {name}")
-
-
-def _thresholds(run: Run) -> Iterator[_Plan]:
-    words = {"fpr": "real videos that are called fake", "tpr": "fakes that are found"}
-    for rate, what in words.items():
-        display = TransferDisplay(realised(run, rate), rate)
-        found = "; ".join(
-            f"{one.rule} on {one.dataset}: {valued(one.value, one.low, one.high)}" for one in display.realised
-        )
-        yield _Plan(
-            f"thresholds_{rate}",
-            display,
-            f"Share of {what} under each stored threshold. {found}".replace("\n", " "),
-            f"{what.capitalize()}. Black: what the rule allows, else what it was where the "
-            "threshold was chosen. Line: 95 % interval.",
-        )
-
-
-def _calibration(run: Run) -> Iterator[_Plan]:
-    for name in run.datasets:
-        video = run.metrics["datasets"][name]["video"]
-        if video.get("reliability"):
-            display = CalibrationDisplay.from_results(run.metrics, name)
-            bins = zip(display.score, display.share, display.count, strict=True)
-            yield _Plan(
-                f"reliability_{slug(name)}",
-                display,
-                f"Share of fakes by score on {name}: "
-                + "; ".join(f"score {score:.2f}: {share:.2f} of {n}" for score, share, n in bins),
-            )
-    risk = RiskCoverageDisplay.from_results(run.metrics)
-    if risk.abstentions:
-        told_of = "; ".join(
-            f"{name}: {100 * number(block['coverage']):.0f} % answered under the band, "
-            f"{100 * number(block['risk']):.0f} % of the answers wrong"
-            for name, block in risk.abstentions.items()
-            if not isnan(number(block["risk"]))
-        )
-        yield _Plan(
-            "risk_coverage",
-            risk,
-            f"Share of wrong answers as fewer videos are answered. {told_of}",
-            "From right to left, the videos on which the detector is least sure get no answer. Marked: the "
-            "stored band, with 95 % intervals.",
-        )
-
-
-def _robustness(run: Run) -> Iterator[_Plan]:
-    for change in changes(run):
-        graded = [record for record in change.records if not isnan(severity(record))]
-        if not graded:
-            continue
-        at = run.metrics["settings"]["threshold"]
-        yield _Plan(
-            f"robustness_{slug(change.key)}",
-            RobustnessDisplay(change.title, graded),
-            f"AUC, share of reals called fake and share of fakes found over the severity of: {change.title}, "
-            f"at the threshold of the rule “{rule_name(at['rule'])}”. {change.told}",
-            setting_list(graded),
-        )
-
-
-def _summary(run: Run, metric: str, title: str) -> str:
-    lines = []
-    for name in run.datasets:
-        video = run.metrics["datasets"][name]["video"]
-        low, high = map(number, video[f"{metric}_ci"])
-        lines.append(f"{name}: {title} {valued(number(video[metric]), low, high)}")
-    return "; ".join(lines)
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

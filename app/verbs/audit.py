@@ -45,9 +45,9 @@ def run(config: Config) -> None:
     """
     import typer
 
-    from unmasked.analysis.reports.data_audit import page
+    from unmasked.analysis.reports.data_audit import write_page
     from unmasked.datasets.audit.run import audit
-    from unmasked.datasets.files import write_json, write_text
+    from unmasked.datasets.files import write_json
     from unmasked.datasets.manifest import MANIFEST
     from unmasked.datasets.tables import write_frame
 
@@ -60,10 +60,10 @@ def run(config: Config) -> None:
     write_frame(audited.overlaps.shared, config.out / "overlaps.csv")
     if audited.duplicates is not None:
         write_frame(audited.duplicates.pairs, config.out / "duplicates.csv")
-    write_text(config.out / "audit.html", page(audited))
+    page = write_page(audited, config.out)
     for line in lines(audited):
         print_result(line)
-    print_result(f"audit report: {config.out / 'audit.html'}")
+    print_result(f"audit report: {page}; its figures with their numbers: {page.parent / 'figures'}")
     if config.fail and not audited.is_clean:
         raise typer.Exit(1)
 

@@ -42,15 +42,15 @@ def run(config: Config) -> None:
 
 def _print(results: dict[str, Any]) -> None:
     from unmasked.evaluation.metrics import METRICS
-    from unmasked.evaluation.tables import with_interval
+    from unmasked.evaluation.wording import value_text
 
     for side in ("a", "b"):
         print_result(f"{side}: {results[side]['name']} ({results[side]['detector']})")
     for name, block in results["datasets"].items():
         print_result(f"{name}, {block['n']['shared_videos']} videos that both scored, a minus b:")
         for key, found in block["metrics"].items():
-            difference = with_interval(found["difference"], found["difference_ci"], signed=True)
-            values = f"{with_interval(found['a'], [])} - {with_interval(found['b'], [])}"
+            difference = value_text(found["difference"], found["difference_ci"], places=3, plus=True)
+            values = f"{value_text(found['a'], places=3)} - {value_text(found['b'], places=3)}"
             title = METRICS[key].title
             print_result(f"  {title:<4} {values} = {difference:<26} {block['readings'][key]}")
     for name, data in results["data"].items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,13 +229,13 @@ def stored_threshold(path: Path) -> Threshold:
 
 
 def _print_matrix(results: dict[str, Any]) -> None:
+    from unmasked.evaluation.wording import value_text
+
     print_result("video AUC with 95 % interval:")
     width = max(len(row["test"]) for row in results["matrix"])
     for row in results["matrix"]:
-        low, high = row["ci"]
         n = results["datasets"][row["test"]]["n"]
-        interval = "" if math.isnan(low) else f"[{low:.3f}, {high:.3f}]"
-        value = "undefined" if math.isnan(row["auc"]) else f"{row['auc']:.3f} {interval}"
+        value = value_text(row["auc"], row["ci"], places=3)
         print_result(
             f"  {row['test']:<{width}}  {value:<20} "
             f"({n['real_videos']} real and {n['fake_videos']} fake videos)"
@@ -247,7 +246,8 @@ def _print_matrix(results: dict[str, Any]) -> None:
 
 
 def _print_protocols(rows: list[dict[str, Any]]) -> None:
-    from unmasked.evaluation.tables import gap_text, with_interval
+    from unmasked.evaluation.tables import gap_or_reference
+    from unmasked.evaluation.wording import value_text
 
     for protocol in dict.fromkeys(row["protocol"] for row in rows):
         asked = [row for row in rows if row["protocol"] == protocol]
@@ -257,4 +257,5 @@ def _print_protocols(rows: list[dict[str, Any]]) -> None:
             named = "  ".join(
                 f"{row[key]:<{size}}" for key, size in zip(("detector", "train", "test"), width, strict=True)
             )
-            print_result(f"  {named}  {with_interval(row['auc'], row['auc_ci'])}  {gap_text(row)}")
+            auc = value_text(row["auc"], row["auc_ci"], places=3)
+            print_result(f"  {named}  {auc}  {gap_or_reference(row)}")

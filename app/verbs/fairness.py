@@ -117,11 +117,13 @@ def run(config: Config) -> None:
     page = write_page(write(audits, skipped, config.out, more=more | {"made": made}), config.out)
     for line in lines(audits, skipped, more):
         print_result(line)
-    print_result(f"fairness report: {page}")
+    print_result(f"fairness report: {page}; its figures with their numbers: {page.parent / 'figures'}")
 
 
 def lines(audits: dict[str, Audit], skipped: dict[str, str], more: dict[str, Any]) -> list[str]:
     """The verdicts, what pooling hid, and which gaps surely changed, in sentences."""
+    from unmasked.evaluation.wording import change_text
+
     found = []
     for name, audit in audits.items():
         found += [f"{name}:", *(f"  rows: {words}" for words in audit.origin.get("rows", ()))]
@@ -136,7 +138,7 @@ def lines(audits: dict[str, Audit], skipped: dict[str, str], more: dict[str, Any
         if low > 0 or high < 0:
             found.append(
                 f"the {row['metric'].upper()} gap by {row['attribute']} changes by "
-                f"{100 * row['change']:+.0f} points ({100 * low:+.0f} to {100 * high:+.0f}) from "
+                f"{change_text(row['change'], row['change_ci'])} points from "
                 f"{row['source']} to {row['target']}"
             )
     found += [f"not audited: {name}: {reason}" for name, reason in skipped.items()]

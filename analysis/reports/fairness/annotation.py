@@ -7,17 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from unmasked.analysis.html.page import absent, aside, code, heading, join_parts, record_table
+from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.groups import COMPARED
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
-    absent,
-    aside,
-    code,
-    heading,
-    joined,
-    record_table,
-)
-from unmasked.evaluation.wording import is_missing, number, percent, points_only, share_text
+from unmasked.evaluation.wording import gap_text, is_missing, metric_text, percent, points_only, share_text
 from unmasked.fairness.verdicts import title
 
 INTRO = (
@@ -49,7 +42,7 @@ def annotation(findings: Findings) -> Markup:
             code("second_annotations=FILE")
         )
         parts.append(absent("Two sources of annotation were not compared.", how))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _dataset(part: Mapping[str, Any]) -> Markup:
@@ -66,7 +59,7 @@ def _dataset(part: Mapping[str, Any]) -> Markup:
         parts.append(record_table(list(map(_measured, part["measured_sensitivity"])), caption=caption))
     if part.get("sensitivity"):
         parts.append(_sensitivity(part["sensitivity"]))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _conflict(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,13 +74,11 @@ def _conflict(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _agreement(one: Mapping[str, Any]) -> dict[str, Any]:
-    kappa = one.get("kappa")
-    low, high = (number(limit) for limit in one.get("kappa_ci") or [None, None])
     return {
         "groups of": title(one["attribute"]),
         "videos in both": one["videos"],
-        "agree (95\u00a0%)": share_text(one["share"], one.get("share_ci") or [None, None]),
-        "kappa (95\u00a0%)": "–" if is_missing(kappa) else f"{kappa:.2f} ({low:.2f}–{high:.2f})",
+        "agree [95\u00a0%]": share_text(one["share"], one.get("share_ci")),
+        "kappa [95\u00a0%]": "–" if is_missing(one.get("kappa")) else metric_text(one, "kappa"),
         "most often confused": _confused(one.get("confusion") or {}),
     }
 
@@ -126,12 +117,12 @@ def _sensitivity(entries: Sequence[Mapping[str, Any]]) -> Markup:
             row["as annotated"] = points_only(next(iter(found.values()))["gap"])
         rows.append(row | {f"{percent(noise)} mistaken": _spread(found.get(noise)) for noise in noises})
     return record_table(
-        rows, caption="Gap in points with more mistakes: mean, and the range of 95 % of the repetitions"
+        rows,
+        caption="Gap in points with more mistakes: mean, in brackets the range of 95 % of the repetitions",
     )
 
 
 def _spread(entry: Mapping[str, Any] | None) -> str:
     if entry is None or is_missing(entry["gap_mean"]):
         return "–"
-    low, high = points_only(max(entry["gap_low"], 0)), points_only(max(entry["gap_high"], 0))
-    return f"{points_only(entry['gap_mean'])} ({low}–{high})"
+    return gap_text(entry["gap_mean"], [max(entry["gap_low"], 0), max(entry["gap_high"], 0)])

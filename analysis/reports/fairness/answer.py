@@ -7,24 +7,17 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import callout
+from unmasked.analysis.html.page import aside, bullets, callout, details, join_parts, paragraph, record_table
 from unmasked.analysis.reports.fairness import groups as tables
+from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.groups import COMPARED, gaps_tested
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
-    aside,
-    bullets,
-    details,
-    joined,
-    paragraph,
-    record_table,
-)
 from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.evaluation.wording import (
+    capitalise,
     gap_text,
     is_missing,
     listed,
-    named,
+    name_or_dash,
     number,
     p_text,
     percent,
@@ -51,7 +44,9 @@ def verdicts(findings: Findings) -> Markup:
         details(f"How every gap was tested{_on(findings, name)}", tables.gaps(audit))
         for name, audit in findings.audits.items()
     ]
-    return joined([_callouts(told, findings), surprises(findings), _table(findings), worth(findings), *tests])
+    return join_parts(
+        [_callouts(told, findings), surprises(findings), _table(findings), worth(findings), *tests]
+    )
 
 
 def answer(audit: Mapping[str, Any]) -> Markup:
@@ -73,7 +68,7 @@ def answer(audit: Mapping[str, Any]) -> Markup:
         parts.append(callout("good", bullets(equal), title="Shown to be about equal"))
     if rest := gaps_tested(audit, "not enough data"):
         parts.append(callout("note", _too_few(rest, audit["settings"]), title="Could not be compared"))
-    return joined([*parts, _worth_in_words(audit)])
+    return join_parts([*parts, _worth_in_words(audit)])
 
 
 def worth(findings: Findings) -> Markup:
@@ -99,7 +94,7 @@ def worth(findings: Findings) -> Markup:
         "right, so 50 % is no better than that."
     )
     caption = "How good the detector is at all (95 % intervals)"
-    return joined([paragraph(text), record_table(rows, caption=caption)])
+    return join_parts([paragraph(text), record_table(rows, caption=caption)])
 
 
 def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
@@ -111,7 +106,7 @@ def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
         parts.append(callout("bad", bullets(told["disparity"]), title="A disparity was found"))
     if n_open:
         some = "no other" if told["disparity"] else "no"
-        name = f"{_capital(some)} difference was shown" + (" on any dataset" if findings.several else "")
+        name = f"{capitalise(some)} difference was shown" + (" on any dataset" if findings.several else "")
         text = (
             f"In {n_open} of {total} comparisons the data are too few to tell. That is not proof of "
             "equality: the table says how many videos it would take to show that no two groups are "
@@ -126,7 +121,7 @@ def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
             '<a href="#support">who was compared</a>.</p>'
         ).format(n_left, total)
         parts.append(callout("note", text, title="Could not be compared"))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _table(findings: Findings) -> Markup:
@@ -143,8 +138,8 @@ def _table(findings: Findings) -> Markup:
             {
                 "compared": f"{title(attribute)}: {COMPARED[test['metric']]}",
                 "verdict": _verdict_words(test),
-                "worst for": named(test["worst_group"]),
-                "gap in points (95\u00a0%)": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
+                "worst for": name_or_dash(test["worst_group"]),
+                "gap in points [95\u00a0%]": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
                 "chance alone up to": points_only(test["null_floor"]),
                 "p, corrected": p_text(test["p_adjusted"]),
             }
@@ -153,7 +148,7 @@ def _table(findings: Findings) -> Markup:
         caption = f"Every comparison{_on(findings, name)}"
         marked = [test["verdict"] == "disparity" for _, test in tests]
         parts.append(record_table(rows, caption=caption, marked=marked))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _worth_in_words(audit: Mapping[str, Any]) -> Markup:
@@ -205,7 +200,7 @@ def _open(tests: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
 def _too_few(tests: Sequence[tuple[str, Mapping[str, Any]]], settings: Mapping[str, Any]) -> Markup:
     """Which comparisons lack groups of sufficient size."""
     lines = [
-        f"{_capital(COMPARED[metric])}, between groups of "
+        f"{capitalise(COMPARED[metric])}, between groups of "
         f"{listed([title(attribute) for attribute, test in tests if test['metric'] == metric])}: fewer than "
         f"two have at least {settings['min_clusters']} {units(settings['unit'])} and "
         f"{settings['min_samples']} frames."
@@ -222,7 +217,3 @@ def _verdict_words(test: Mapping[str, Any]) -> str:
 
 def _on(findings: Findings, name: str) -> str:
     return f": {name}" if findings.several else ""
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

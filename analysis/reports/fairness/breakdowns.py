@@ -7,21 +7,20 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import callout
-from unmasked.analysis.reports.fairness.groups import COMPARED
-from unmasked.analysis.reports.fairness.heat import Cell, heat_table
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
+from unmasked.analysis.html.page import (
+    Cell,
     absent,
     aside,
-    by_dataset,
+    callout,
     code,
     heading,
-    joined,
+    heat_table,
+    join_parts,
     paragraph,
     record_table,
-    utility,
 )
+from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, utility
+from unmasked.analysis.reports.fairness.groups import COMPARED
 from unmasked.evaluation.wording import change_text, gap_text, is_missing, p_text, points, points_only
 from unmasked.fairness.verdicts import title
 
@@ -45,8 +44,8 @@ def breakdowns(findings: Findings) -> Markup:
             ),
         )
     else:
-        within = joined([aside(INTRO), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
-    return joined([within, _changes(findings)])
+        within = join_parts([aside(INTRO), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
+    return join_parts([within, _changes(findings)])
 
 
 INTRO = (
@@ -69,7 +68,7 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
         )
     for by in dict.fromkeys(one["by"] for one in strata):
         parts.append(_matrix(by, [one for one in strata if one["by"] == by]))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _matrix(by: str, strata: Sequence[Mapping[str, Any]]) -> Markup:
@@ -92,7 +91,7 @@ def _matrix(by: str, strata: Sequence[Mapping[str, Any]]) -> Markup:
     if any("standardised" in one for one in strata):
         rows.append(("every level weighed alike", [_whole(one.get("standardised"), None) for one in strata]))
     caption = f"Gaps in points by {name}, with 95 % intervals"
-    return joined([heat_table(rows, [name, *columns], caption), note])
+    return join_parts([heat_table(rows, [name, *columns], caption), note])
 
 
 def _level(entry: Mapping[str, Any] | None) -> Cell:
@@ -142,7 +141,7 @@ def _changes(findings: Findings) -> Markup:
     if detectors:
         text = "Both detectors judged the same videos. A marked change is one whose interval leaves out zero."
         parts += [heading(3, "From one detector to another"), aside(text), _moved(detectors)]
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _moved(changes: Sequence[Mapping[str, Any]]) -> Markup:
@@ -160,7 +159,7 @@ def _moved(changes: Sequence[Mapping[str, Any]]) -> Markup:
         if missing:
             text = f"{source} → {target}: too few people in one of the two for {', '.join(missing)}."
             parts.append(aside(text))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _change(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +167,7 @@ def _change(one: Mapping[str, Any]) -> dict[str, Any]:
         "compared": f"{title(one['attribute'])}: {_what(one)}",
         "gap before, points": points_only(one["gap_source"]),
         "gap after, points": points_only(one["gap_target"]),
-        "change (95\u00a0%)": change_text(one["change"], one["change_ci"]),
+        "change [95\u00a0%]": change_text(one["change"], one["change_ci"]),
     }
     return row | {"note": one.get("note") or "–"}
 

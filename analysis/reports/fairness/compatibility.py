@@ -7,18 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
-    absent,
-    aside,
-    bullets,
-    by_dataset,
-    code,
-    details,
-    joined,
-    record_table,
-    utility,
-)
+from unmasked.analysis.html.page import absent, aside, bullets, code, details, join_parts, record_table
+from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, utility
 from unmasked.evaluation.wording import is_missing, listed, number
 from unmasked.fairness.verdicts import title
 
@@ -44,17 +34,17 @@ PARITY = (
 
 def compatibility(findings: Findings) -> Markup:
     """Bench metrics with dropped groups and the constant detector, then fairlearn's measures."""
-    return joined([aside(INTRO), aside(PARITY), by_dataset(findings, lambda _, audit: _dataset(audit))])
+    return join_parts([aside(INTRO), aside(PARITY), by_dataset(findings, lambda _, audit: _dataset(audit))])
 
 
 def _dataset(audit: Mapping[str, Any]) -> Markup:
     bench = audit.get("bench")
     if bench:
-        benches = joined([_bench(bench), _dropped(bench), _printed(bench)])
+        benches = join_parts([_bench(bench), _dropped(bench), _printed(bench)])
     else:
         how = Markup("{} does it.").format(code("Audit.bench()"))
         benches = absent("The benches’ metrics were not computed.", how)
-    return joined([utility(audit), benches, _fairlearn(audit)])
+    return join_parts([utility(audit), benches, _fairlearn(audit)])
 
 
 def _bench(bench: Mapping[str, Any]) -> Markup:
@@ -81,7 +71,7 @@ def _printed(bench: Mapping[str, Any]) -> Markup:
     caption = "As a log of theirs prints them"
     return details(
         "As a log of theirs prints them",
-        joined([aside(text), record_table(rows, caption=caption, formats=formats)]),
+        join_parts([aside(text), record_table(rows, caption=caption, formats=formats)]),
     )
 
 
@@ -122,7 +112,7 @@ def _fairlearn(audit: Mapping[str, Any]) -> Markup:
     text = (
         f"fairlearn’s measures need two groups large enough in both classes; not so for {listed(undefined)}."
     )
-    return joined([found, aside(text) if undefined else ""])
+    return join_parts([found, aside(text) if undefined else ""])
 
 
 def _words(name: str) -> str:

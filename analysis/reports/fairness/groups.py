@@ -8,18 +8,19 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import table
-from unmasked.analysis.reports.fairness.shared import Findings, record_table, swatch
+from unmasked.analysis.html.page import record_table, swatch, table
+from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.evaluation.metrics import METRICS, group_metrics
 from unmasked.evaluation.wording import (
     gap_text,
     is_missing,
-    named,
+    name_or_dash,
     number,
     p_text,
-    percent,
     points_only,
+    share_text,
     units,
+    value_text,
 )
 from unmasked.fairness.verdicts import title
 
@@ -112,35 +113,27 @@ def _gap_row(
     row = {
         "attribute": title(attribute),
         "metric": _title(test["metric"]),
-        "gap in points (95\u00a0%)": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
+        "gap in points [95\u00a0%]": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
         "chance alone": points_only(test["null_floor"]),
     }
     if has_spread:
         found = spread.get(test["metric"]) or {}
         limits = found.get("corrected_ci") or [None, None]
         missing = is_missing(found.get("corrected"))
-        row["spread in points (95\u00a0%)"] = "–" if missing else gap_text(found["corrected"], limits)
+        row["spread in points [95\u00a0%]"] = "–" if missing else gap_text(found["corrected"], limits)
     return row | {
         "p, corrected": p_text(test["p_adjusted"]),
         "verdict": test["verdict"],
-        "worst": named(test["worst_group"]),
-        "best": named(test["best_group"]),
+        "worst": name_or_dash(test["worst_group"]),
+        "best": name_or_dash(test["best_group"]),
         "videos needed": "–" if is_missing(needed) else f"about {needed:,.0f}",
     }
 
 
-def cell(entry: Mapping[str, Any], metric: str) -> Markup:
-    """A value over its interval."""
-    value, (low, high) = entry[metric], entry[f"{metric}_ci"]
-    if is_missing(value):
-        return Markup('<span class="soft">not enough data</span>')
-    if metric in AS_PERCENT:
-        shown, limits = percent(value), f"{100 * number(low):.0f}–{100 * number(high):.0f}"
-    else:
-        shown, limits = f"{value:.2f}", f"{number(low):.2f}–{number(high):.2f}"
-    if is_missing(low):
-        return Markup("{}").format(shown)
-    return Markup('{}<br><span class="soft" style="white-space: nowrap">{}</span>').format(shown, limits)
+def cell(entry: Mapping[str, Any], metric: str) -> str:
+    """A value with its interval, rates in per cent."""
+    text = share_text if metric in AS_PERCENT else value_text
+    return text(entry[metric], entry[f"{metric}_ci"])
 
 
 def _head(metric: str) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import callout, table
-from unmasked.analysis.reports.fairness.shared import Findings, bullets, code, joined, record_table
-from unmasked.evaluation.wording import points, rule_text, units
+from unmasked.analysis.html.page import bullets, callout, code, join_parts, record_table, table
+from unmasked.analysis.reports.fairness.findings import Findings
+from unmasked.evaluation.wording import points, threshold_origin, units
 
 SOFTWARE = ("unmasked", "fairlearn", "numpy", "pandas")
 DECIDED = {
@@ -42,13 +42,13 @@ def about(findings: Findings) -> Markup:
     if findings.whole.get("made"):
         facts["made"] = str(findings.whole["made"])
     rows = pd.DataFrame({"what": list(facts), "": list(facts.values())}, dtype=object)
-    return joined([table(rows, caption="The audit"), _datasets(findings)])
+    return join_parts([table(rows, caption="The audit"), _datasets(findings)])
 
 
 def limits(findings: Findings) -> Markup:
     """What was skipped, what the figures do not say, and what they are for."""
     settings = next(iter(findings.audits.values()))["settings"]
-    return joined([skipped(findings), caveats(settings), _intended()])
+    return join_parts([skipped(findings), caveats(settings), _intended()])
 
 
 def caveats(settings: Mapping[str, Any]) -> Markup:
@@ -89,7 +89,7 @@ def _intended() -> Markup:
             "of fake can change every figure here.",
         ]
     )
-    return joined([Markup("<h3>What it is for</h3>"), text])
+    return join_parts([Markup("<h3>What it is for</h3>"), text])
 
 
 def _datasets(findings: Findings) -> Markup:
@@ -104,13 +104,13 @@ def _datasets(findings: Findings) -> Markup:
                 "real videos": support["real_videos"],
                 "fake videos": support["fake_videos"],
                 "called fake above": f"{settings['threshold']:.3f}",
-                "threshold chosen": threshold_origin(audit),
+                "threshold chosen": _origin(audit),
             }
         )
     return record_table(rows, caption="The material")
 
 
-def threshold_origin(audit: Mapping[str, Any]) -> str:
+def _origin(audit: Mapping[str, Any]) -> str:
     """How the audit's threshold was chosen and on what, where that was recorded."""
     used = audit["settings"]["threshold"]
     if audit["settings"].get("rule", "given") != "given":
@@ -118,10 +118,7 @@ def threshold_origin(audit: Mapping[str, Any]) -> str:
     else:
         same = [one for one in audit.get("operating_points") or [] if abs(one["value"] - used) < 1e-9]
         point = same[0] if same else {}
-    if not point:
-        return "given by hand"
-    where = f", on {point['fitted_on']}" if point.get("fitted_on") else ""
-    return f"{rule_text(point['rule'])}{where}"
+    return threshold_origin(point or {"rule": "given"})
 
 
 def _software() -> Markup:

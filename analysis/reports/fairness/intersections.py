@@ -7,18 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.reports.fairness.heat import Cell, heat_table
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
-    absent,
-    by_dataset,
-    code,
-    in_a_row,
-    joined,
-    utility,
-)
+from unmasked.analysis.html.page import Cell, absent, code, heat_table, join_parts, side_by_side
+from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, utility
 from unmasked.analysis.reports.fairness.support import crossed, grid
-from unmasked.evaluation.wording import is_missing, percent, share_text
+from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, share_text
 from unmasked.fairness.verdicts import title
 
 # The rate in the cells, the class whose videos it counts, the caption.
@@ -43,7 +35,7 @@ def intersections(findings: Findings) -> Markup:
         '<p class="soft">Darker is worse. Hatched cells hold too few people to be compared; their figures '
         "are shown with their intervals and count in no gap.</p>"
     )
-    return joined([intro, by_dataset(findings, lambda _, audit: _dataset(audit))])
+    return join_parts([intro, by_dataset(findings, lambda _, audit: _dataset(audit))])
 
 
 def _dataset(audit: Mapping[str, Any]) -> Markup:
@@ -53,7 +45,7 @@ def _dataset(audit: Mapping[str, Any]) -> Markup:
     matrices = [
         _matrix(audit, attribute, parts, rate) for attribute, parts in names.items() for rate in RATES
     ]
-    return joined([utility(audit), in_a_row(matrices)])
+    return join_parts([utility(audit), side_by_side(matrices)])
 
 
 def _matrix(audit: Mapping[str, Any], attribute: str, parts: tuple[str, str], rate: str) -> Markup:
@@ -69,9 +61,7 @@ def _cell(entry: Mapping[str, Any] | None, rate: str, label: str) -> Cell:
     support = entry["support"]
     n = support[f"{label}_videos"] if label else support["real_videos"] + support["fake_videos"]
     if is_missing(entry[rate]):
-        return Cell("not enough data", f"{n:,} videos", greyed=True)
+        return Cell(NOT_ENOUGH, f"{n:,} videos", greyed=True)
     error = 1 - entry[rate] if rate == "balanced_accuracy" else entry[rate]
-    low_high = share_text(entry[rate], entry[f"{rate}_ci"]).removeprefix(percent(entry[rate])).strip()
-    return Cell(
-        percent(entry[rate]), f"{low_high}\n{n:,} videos".strip(), error, greyed=rate not in entry["compared"]
-    )
+    shown = share_text(entry[rate], entry[f"{rate}_ci"])
+    return Cell(shown, f"{n:,} videos", error, greyed=rate not in entry["compared"])

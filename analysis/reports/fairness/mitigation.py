@@ -7,19 +7,19 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.figures.group_changes import FairnessUtility
-from unmasked.analysis.html.page import callout, svg
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
+from unmasked.analysis.figures.decisions import TradeOffDisplay
+from unmasked.analysis.html.page import (
     absent,
     aside,
     bullets,
+    callout,
     code,
     details,
     heading,
-    joined,
+    join_parts,
     record_table,
 )
+from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.evaluation.wording import change_text, is_missing, listed, number, percent, points, points_only
 from unmasked.fairness.verdicts import title
 
@@ -53,11 +53,11 @@ def mitigation(findings: Findings) -> Markup:
     for applied_to, attribute in groups:
         found = [one for one in methods if (one["applied_to"], one["attribute"]) == (applied_to, attribute)]
         parts.append(heading(3, f"{applied_to}, groups of {title(attribute)}"))
-        parts += [_figure(found), _table(found, kind)]
+        parts += [_figure(found, findings), _table(found, kind)]
         parts.append(_doubts(found))
     if warnings := _warnings(methods):
         parts.append(callout("note", bullets(warnings), title="Before you use one of these"))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _warnings(methods: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -72,14 +72,14 @@ def _warnings(methods: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{listed(list(dict.fromkeys(names)))}: {warning}." for warning, names in about.items()]
 
 
-def _figure(methods: Sequence[Mapping[str, Any]]) -> Markup:
+def _figure(methods: Sequence[Mapping[str, Any]], findings: Findings) -> Markup:
     gap, utility = _gap(methods[0]), _words(methods[0].get("utility", UTILITY))
     useful = methods[0].get("utility", UTILITY)
     names = [f"{place} {_name(one)}" for place, one in enumerate(methods, start=1)]
     before = methods[0]["before"]
     if is_missing(before["gap"]) or is_missing(before[useful]):
         return aside("Fewer than two groups are large enough to be compared: no figure of gap against use.")
-    display = FairnessUtility(
+    display = TradeOffDisplay(
         gap=gap,
         utility=utility,
         methods={
@@ -88,9 +88,9 @@ def _figure(methods: Sequence[Mapping[str, Any]]) -> Markup:
         },
         before={"gap": number(before["gap"]), "utility": number(before[useful])},
         bad={name for name, one in zip(names, methods, strict=True) if one["levelling_down"]},
-    ).plot()
-    assert display.figure_ is not None
-    return svg(display.figure_, alt=f"{gap} against {utility}, before and after each remedy, as in the table")
+    )
+    alt = f"{gap} against {utility}, before and after each remedy, as in the table"
+    return findings.draw(("mitigation", methods[0]["attribute"], methods[0]["applied_to"]), display, alt)
 
 
 def _table(methods: Sequence[Mapping[str, Any]], kind: str) -> Markup:
@@ -100,9 +100,9 @@ def _table(methods: Sequence[Mapping[str, Any]], kind: str) -> Markup:
             "": str(place),
             "remedy": _name(one),
             f"{_gap(one)}, points": _arrow(one, "gap", points_only),
-            "change (95\u00a0%)": change_text(one["gap_change"], one["gap_change_ci"]),
+            "change [95\u00a0%]": change_text(one["gap_change"], one["gap_change_ci"]),
             _words(useful): _arrow(one, useful, percent),
-            "its change, points (95\u00a0%)": change_text(one["utility_change"], one["utility_change_ci"]),
+            "its change, points [95\u00a0%]": change_text(one["utility_change"], one["utility_change_ci"]),
             **_price(one),
             "worst-off group": _worst_off(one),
         }
@@ -133,7 +133,7 @@ def _doubts(methods: Sequence[Mapping[str, Any]]) -> Markup:
         return Markup("")
     text = "These remedies must know who is shown at the moment of the decision."
     table = record_table(rows, caption="The gap where the group is not known or wrong")
-    return details("What if the group is not known, or wrong?", joined([aside(text), table]))
+    return details("What if the group is not known, or wrong?", join_parts([aside(text), table]))
 
 
 def _price(one: Mapping[str, Any]) -> dict[str, str]:
@@ -141,7 +141,7 @@ def _price(one: Mapping[str, Any]) -> dict[str, str]:
         return {}
     limits = one["tpr_change_at_same_fpr_ci"]
     return {
-        "fakes found at the same FPR, points (95\u00a0%)": change_text(one["tpr_change_at_same_fpr"], limits)
+        "fakes found at the same FPR, points [95\u00a0%]": change_text(one["tpr_change_at_same_fpr"], limits)
     }
 
 

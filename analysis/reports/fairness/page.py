@@ -14,29 +14,23 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.figures.group_rates import PANELS, GroupRates
-from unmasked.analysis.html.page import Section, render_page, svg
+from unmasked.analysis.figures.dots import GROUP_RATES, DotDisplay
+from unmasked.analysis.html.page import Section, heading, join_parts, render_page, side_by_side
 from unmasked.analysis.reports.fairness import groups
 from unmasked.analysis.reports.fairness.annotation import annotation
 from unmasked.analysis.reports.fairness.answer import answer, verdicts
 from unmasked.analysis.reports.fairness.breakdowns import breakdowns
 from unmasked.analysis.reports.fairness.compatibility import compatibility
+from unmasked.analysis.reports.fairness.findings import Findings, by_dataset
 from unmasked.analysis.reports.fairness.header import about, caveats, limits, skipped
 from unmasked.analysis.reports.fairness.intersections import intersections
 from unmasked.analysis.reports.fairness.mitigation import mitigation
 from unmasked.analysis.reports.fairness.perturbations import perturbations
 from unmasked.analysis.reports.fairness.scores import scores
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
-    by_dataset,
-    heading,
-    joined,
-    side_by_side,
-    with_own_ids,
-)
 from unmasked.analysis.reports.fairness.support import support
 from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.analysis.reports.fairness.thresholds import thresholds
+from unmasked.analysis.reports.gallery import Gallery
 from unmasked.datasets.files import write_text
 
 QUESTION = "For whom does the detector fail, and how sure are we?"
@@ -50,23 +44,26 @@ CAPTION = Markup(
 
 
 def write_page(found: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
-    """Writes the whole report; returns its path.
+    """Writes the whole report, and its figures with their numbers into ``figures/``; returns its path.
 
     Args:
         found: what `fairness.run.write` returned, or `Audit.to_dict` of one dataset.
         path: of the page, or of the folder that gets it as ``fairness.html``.
     """
     path = Path(path) if Path(path).suffix else Path(path) / PAGE
-    write_text(path, page(found))
+    gallery = Gallery()
+    text = page(found, gallery)
+    gallery.write(path.parent / "figures", path.name)
+    write_text(path, text)
     return path
 
 
-def section(found: Mapping[str, Any]) -> str:
+def section(found: Mapping[str, Any], gallery: Gallery | None = None) -> Markup:
     """The fairness part of a run's report, an HTML fragment: verdict, figures, table by group, limits.
 
     Headings are h3. The whole report is linked to as ``fairness.html`` beside it.
     """
-    findings = Findings.of(found)
+    findings = Findings.of(found, gallery)
     more = Markup(
         '<p><a href="{0}">The whole fairness report</a> has every test, who was compared, thresholds, score '
         "distributions, combinations, methods, perturbations, annotation quality and remedies.</p>"
@@ -75,8 +72,13 @@ def section(found: Mapping[str, Any]) -> str:
 
     def short(name: str, audit: Mapping[str, Any]) -> Markup:
         caption = CAPTION if name == first else ""
-        return joined(
-            [answer(audit), _figures(audit, findings), caption, groups.by_group(audit, findings, short=True)]
+        return join_parts(
+            [
+                answer(audit),
+                _figures(name, audit, findings),
+                caption,
+                groups.by_group(audit, findings, short=True),
+            ]
         )
 
     parts = [
@@ -87,31 +89,31 @@ def section(found: Mapping[str, Any]) -> str:
         heading(3, "What this does not say"),
         caveats(findings.audits[first]["settings"]),
     ]
-    return Markup(with_own_ids(joined(parts)))
+    return join_parts(parts)
 
 
-def page(found: Mapping[str, Any]) -> str:
-    """The whole report as one self-contained page."""
-    findings = Findings.of(found)
+def page(found: Mapping[str, Any], gallery: Gallery | None = None) -> str:
+    """The whole report as one self-contained page; its figures are put into the gallery as well."""
+    findings = Findings.of(found, gallery)
     sections = [Section(name, title, body(findings)) for name, title, body in PARTS]
     settings = next(iter(findings.audits.values()))["settings"]
-    return with_own_ids(render_page("Fairness audit", sections, subtitle=QUESTION, footer=_footer(settings)))
+    return render_page("Fairness audit", sections, subtitle=QUESTION, footer=_footer(settings))
 
 
 def _groups(findings: Findings) -> Markup:
-    def rates(_: str, audit: Mapping[str, Any]) -> Markup:
-        return joined([_figures(audit, findings), groups.by_group(audit, findings)])
+    def rates(name: str, audit: Mapping[str, Any]) -> Markup:
+        return join_parts([_figures(name, audit, findings), groups.by_group(audit, findings)])
 
-    return joined([CAPTION, by_dataset(findings, rates)])
+    return join_parts([CAPTION, by_dataset(findings, rates)])
 
 
-def _figures(audit: Mapping[str, Any], findings: Findings) -> Markup:
+def _figures(dataset: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
     """The two dot plots."""
     drawn = []
-    for rate, (_, _, name) in PANELS.items():
-        display = GroupRates.from_audit(audit, rate, findings.colours).plot()
-        assert display.figure_ is not None
-        drawn.append(svg(display.figure_, alt=f"{name} by group; the table below holds the numbers"))
+    for rate in ("fpr", "fnr"):
+        display = DotDisplay.from_audit(audit, rate, findings.colours)
+        alt = f"{GROUP_RATES[rate][2]} by group. {'; '.join(dot.text for dot in display.dots)}"
+        drawn.append(findings.draw((f"group_{rate}", dataset), display, alt))
     return side_by_side(drawn)
 
 

@@ -7,26 +7,24 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.figures.group_changes import RATES, PerturbationLines
-from unmasked.analysis.html.page import svg
-from unmasked.analysis.reports.fairness.groups import COMPARED
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
+from unmasked.analysis.figures.robustness import RobustnessDisplay
+from unmasked.analysis.html.page import (
     absent,
     aside,
     code,
     details,
-    folded,
     heading,
-    joined,
+    join_parts,
     record_table,
     side_by_side,
     swatch,
-    utility,
 )
+from unmasked.analysis.reports.fairness.findings import Findings, fold_away, utility
+from unmasked.analysis.reports.fairness.groups import COMPARED
 from unmasked.evaluation.wording import change_text, points_only, share_text
 from unmasked.fairness.verdicts import title
 
+RATES = {"fpr": "real called fake (FPR)", "tpr": "fakes found (TPR)", "fnr": "fakes missed (FNR)"}
 CLASSES = {"fpr": "real", "tpr": "fake", "fnr": "fake"}
 INTRO = (
     "Each line is a group, from the videos as they are to the worst severity; lines that part say that "
@@ -55,11 +53,11 @@ def perturbations(findings: Findings) -> Markup:
             found = [one for one in here if one["attribute"] == attribute]
             panels = side_by_side(list(_panels(found, findings, dataset, attribute)))
             few = len({one["group"] for one in found if one.get("compared", True)}) < 2
-            shown = folded(panels, few)
+            shown = fold_away(panels, few)
             parts += [findings.heading(f"By {title(attribute)}"), shown]
             parts.append(_gaps(findings, dataset, attribute))
             parts.append(details("The same in numbers", _table(found, findings, attribute)))
-    return joined(parts)
+    return join_parts(parts)
 
 
 def _panels(
@@ -73,13 +71,10 @@ def _panels(
         sizes = _sizes(findings, dataset, attribute, CLASSES[metric])
         sizes |= {one["group"]: one["videos"] for one in drawn if one.get("videos") is not None}
         name = f"{str(perturbation).replace('_', ' ')}: {RATES[metric]}"
-        display = PerturbationLines.from_entries(
-            drawn, name, sizes, findings.colours.get(attribute, {})
-        ).plot()
-        assert display.figure_ is not None
-        yield svg(
-            display.figure_, alt=f"{name} by {title(attribute)} and severity; numbers in the table below"
-        )
+        display = RobustnessDisplay.from_entries(drawn, name, sizes, findings.colours.get(attribute, {}))
+        alt = f"{name} by {title(attribute)} and severity; numbers in the table below"
+        names = ("group_robustness", str(perturbation), str(metric), attribute, dataset)
+        yield findings.draw(names, display, alt)
 
 
 def _gaps(findings: Findings, dataset: str, attribute: str) -> Markup:
@@ -90,7 +85,7 @@ def _gaps(findings: Findings, dataset: str, attribute: str) -> Markup:
             "what was compared": COMPARED.get(one["metric"], one["metric"]),
             "gap without it, points": points_only(one["gap_clean"]),
             "gap with it, points": points_only(one["gap"]),
-            "change (95\u00a0%)": change_text(one["change"], one["change_ci"]),
+            "change [95\u00a0%]": change_text(one["change"], one["change_ci"]),
         }
         for one in findings.whole.get("perturbation_gaps") or []
         if (one["dataset"], one["attribute"]) == (dataset, attribute)
@@ -115,8 +110,8 @@ def _table(entries: Sequence[Mapping[str, Any]], findings: Findings, attribute: 
             "severity": f"{one['severity']:g}",
             "rate": RATES.get(one["metric"], one["metric"]),
             "group": swatch(findings.colour(attribute, one["group"]), one["group"]),
-            "value (95\u00a0%)": share_text(one["value"], one["ci"]),
-            "change in points (95\u00a0%)": change_text(one["change"], one["change_ci"]),
+            "value [95\u00a0%]": share_text(one["value"], one["ci"]),
+            "change in points [95\u00a0%]": change_text(one["change"], one["change_ci"]),
         }
         for one in entries
     ]

@@ -7,22 +7,20 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.figures.group_scores import GroupCalibration, ScoreRidges
-from unmasked.analysis.html.page import svg
-from unmasked.analysis.reports.fairness.heat import Cell, heat_table
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
+from unmasked.analysis.figures.calibration import CalibrationDisplay
+from unmasked.analysis.figures.dots import ScoreDisplay
+from unmasked.analysis.html.page import (
+    Cell,
     absent,
     aside,
-    by_dataset,
     code,
     details,
-    folded,
-    joined,
+    heat_table,
+    join_parts,
     side_by_side,
-    utility,
 )
-from unmasked.evaluation.wording import is_missing, number
+from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, fold_away, utility
+from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, value_text
 from unmasked.fairness.verdicts import title
 
 INTRO = (
@@ -34,38 +32,35 @@ INTRO = (
 
 def scores(findings: Findings) -> Markup:
     """Score distributions and calibration of each group; cross-group AUC to fold out."""
-    found = by_dataset(findings, lambda _, audit: _dataset(audit, findings))
+    found = by_dataset(findings, lambda name, audit: _dataset(name, audit, findings))
     if not found:
         return absent(
             "The audit holds no distributions of scores.",
             Markup("Run {} again.").format(code("unmasked fairness")),
         )
-    return joined([aside(INTRO), found])
+    return join_parts([aside(INTRO), found])
 
 
-def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
+def _dataset(name: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
     parts: list[str] = []
     for attribute, found in audit["attributes"].items():
         colours, drawn = findings.colours.get(attribute, {}), []
         if found.get("scores"):
-            threshold = audit["settings"]["threshold"]
-            ridges = ScoreRidges.from_scores(found["scores"], attribute, threshold, colours).plot()
+            spread = ScoreDisplay.from_groups(found["scores"], audit["settings"]["threshold"], colours)
             alt = f"Histograms of scores by {title(attribute)}, real outlined and fake filled"
-            assert ridges.figure_ is not None
-            drawn.append(svg(ridges.figure_, alt=alt))
+            drawn.append(findings.draw(("group_scores", attribute, name), spread, alt))
         if found.get("calibration"):
-            curves = GroupCalibration.from_calibration(found["calibration"], attribute, colours).plot()
+            curves = CalibrationDisplay.from_groups(found["calibration"], colours)
             alt = f"Share of fakes against mean score, by {title(attribute)}"
-            assert curves.figure_ is not None
-            drawn.append(svg(curves.figure_, alt=alt))
+            drawn.append(findings.draw(("group_calibration", attribute, name), curves, alt))
         if drawn:
             few = sum(bool(entry["compared"]) for entry in found["groups"]) < 2
             figures = side_by_side(drawn)
-            shown = folded(figures, few)
+            shown = fold_away(figures, few)
             parts += [findings.heading(f"By {title(attribute)}"), shown]
         if found.get("cross_auc"):
             parts.append(_cross(attribute, found["cross_auc"], found["groups"]))
-    return joined([utility(audit), *parts]) if parts else Markup("")
+    return join_parts([utility(audit), *parts]) if parts else Markup("")
 
 
 def _cross(attribute: str, pairs: list[Mapping[str, Any]], groups: list[Mapping[str, Any]]) -> Markup:
@@ -78,10 +73,8 @@ def _cross(attribute: str, pairs: list[Mapping[str, Any]], groups: list[Mapping[
     def cell(fakes: str, reals: str) -> Cell:
         auc, limits = within[fakes] if fakes == reals else across.get((fakes, reals), (None, [None, None]))
         if is_missing(auc):
-            return Cell("not enough data", greyed=True)
-        low, high = (number(limit) for limit in limits)
-        between = "" if is_missing(low) else f"({low:.2f}–{high:.2f})"
-        return Cell(f"{auc:.2f}", between, 2 * (1 - auc))
+            return Cell(NOT_ENOUGH, greyed=True)
+        return Cell(value_text(auc, limits), share=2 * (1 - auc))
 
     text = (
         "How often a fake of one group scores above a real video of another. One threshold for all needs "
@@ -89,7 +82,7 @@ def _cross(attribute: str, pairs: list[Mapping[str, Any]], groups: list[Mapping[
     )
     matrix = heat_table(
         [(f"fakes of {fakes}", [cell(fakes, reals) for reals in named]) for fakes in named],
-        ["AUC (95 %)", *(f"reals of {name}" for name in named)],
+        ["AUC [95 %]", *(f"reals of {name}" for name in named)],
         f"Ranking across groups of {title(attribute)}; darker is worse",
     )
-    return details(f"Ranking across groups of {title(attribute)}", joined([aside(text), matrix]))
+    return details(f"Ranking across groups of {title(attribute)}", join_parts([aside(text), matrix]))

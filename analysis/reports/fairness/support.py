@@ -7,16 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.reports.fairness.heat import Cell, heat_table
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
-    bullets,
-    by_dataset,
-    joined,
-    paragraph,
-    record_table,
-    swatch,
-)
+from unmasked.analysis.html.page import Cell, bullets, heat_table, join_parts, paragraph, record_table, swatch
+from unmasked.analysis.reports.fairness.findings import Findings, by_dataset
 from unmasked.evaluation.wording import listed, units
 from unmasked.fairness.groups import CROSS, UNKNOWN, ordered
 from unmasked.fairness.verdicts import title
@@ -32,7 +24,7 @@ def support(findings: Findings) -> Markup:
         f"{settings['min_clusters']} {units(settings['unit'])} and {settings['min_samples']:,} frames of "
         "that class. Smaller groups are listed with their intervals but no gap rests on them."
     )
-    return joined([paragraph(rule), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
+    return join_parts([paragraph(rule), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
 
 
 def crossed(audit: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
@@ -75,7 +67,7 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
                 }
             )
     maps = [_map(attribute, parts, audit) for attribute, parts in crossed(audit).items()]
-    return joined([record_table(rows, caption="Who is behind each group"), *maps, _left_out(audit)])
+    return join_parts([record_table(rows, caption="Who is behind each group"), *maps, _left_out(audit)])
 
 
 def _left_out(audit: Mapping[str, Any]) -> Markup:
@@ -91,7 +83,7 @@ def _left_out(audit: Mapping[str, Any]) -> Markup:
         f"{title(attribute)}: {_who(groups, audit, attribute)} left out of {metrics} ({reason})"
         for (attribute, metrics, reason), groups in together.items()
     ]
-    return joined([paragraph("Left out of gaps:"), bullets(items)])
+    return join_parts([paragraph("Left out of gaps:"), bullets(items)])
 
 
 def _who(groups: list[str], audit: Mapping[str, Any], attribute: str) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from unmasked.analysis.html.page import bullets, join_parts
+from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.groups import COMPARED
-from unmasked.analysis.reports.fairness.shared import Findings, bullets, joined
-from unmasked.evaluation.wording import change_text, is_missing, percent, points
+from unmasked.evaluation.wording import fpr_limit, gap_text, is_missing, points, rule_text, share_text
 from unmasked.fairness.verdicts import EVENTS, people, title
 
 PICKED = (
@@ -32,7 +33,7 @@ def surprises(findings: Findings, page: str = "") -> Markup:
     if not told:
         return Markup("")
     intro = Markup("<p><strong>What else stands out.</strong> {}</p>").format(PICKED)
-    return joined([intro, bullets(told)])
+    return join_parts([intro, bullets(told)])
 
 
 def _sentences(findings: Findings) -> Iterator[tuple[str, str]]:
@@ -54,20 +55,20 @@ def _threshold(findings: Findings) -> str:
     worst: tuple[float, str] = (0.0, "")
     for name, audit in findings.audits.items():
         for point in audit.get("operating_points") or []:
-            kind, _, share = str(point["rule"]).partition(":")
-            if kind != "fpr":
+            limit = fpr_limit(str(point["rule"]))
+            if is_missing(limit):
                 continue
             for attribute, entries in point["attributes"].items():
                 for one in entries:
                     low = one["fpr_ci"][0]
                     few = "fpr" not in one.get("compared", ["fpr"]) or one["group"] == "unknown"
-                    if few or is_missing(low) or low <= float(share):
+                    if few or is_missing(low) or low <= limit:
                         continue
-                    over = one["fpr"] - float(share)
+                    over = one["fpr"] - limit
                     text = (
-                        f"The threshold meant to call {100 * float(share):g} % of real videos fake calls "
-                        f"{percent(one['fpr'])} of those of {people(attribute, one['group'])} on {name} fake "
-                        f"({one['real_videos']:,} videos, 95 % interval from {percent(low)})."
+                        f"The threshold chosen by the rule “{rule_text(point['rule'])}” calls "
+                        f"{share_text(one['fpr'], one['fpr_ci'])} of the {one['real_videos']:,} real videos "
+                        f"of {people(attribute, one['group'])} on {name} fake."
                     )
                     worst = max(worst, (over, text))
     return worst[1]
@@ -95,10 +96,10 @@ def _change(findings: Findings) -> str:
     for one in findings.whole.get("changes") or []:
         if is_missing(one["change_ci"][0]) or one["change_ci"][0] <= 0:
             continue
-        moved = change_text(one["change"], one["change_ci"])
         text = (
             f"From {one['source']} to {one['target']} the gap between groups of {title(one['attribute'])} "
-            f"({COMPARED.get(one['metric'], one['metric'])}) grows by {moved.removeprefix('+')} points."
+            f"({COMPARED.get(one['metric'], one['metric'])}) grows by "
+            f"{gap_text(one['change'], one['change_ci'])} points."
         )
         worst = max(worst, (one["change"], text))
     return worst[1]

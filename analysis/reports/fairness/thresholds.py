@@ -7,23 +7,20 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.figures.group_thresholds import RATES, GroupRoc, ThresholdRates
-from unmasked.analysis.html.page import svg
-from unmasked.analysis.reports.fairness.shared import (
-    Findings,
+from unmasked.analysis.figures.curves import RocDisplay
+from unmasked.analysis.figures.dots import GROUP_RATES, DotDisplay
+from unmasked.analysis.html.page import (
     absent,
     aside,
-    by_dataset,
     code,
     details,
-    folded,
-    joined,
+    join_parts,
     record_table,
     side_by_side,
     swatch,
-    utility,
 )
-from unmasked.evaluation.wording import rule_text, share_text
+from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, fold_away, utility
+from unmasked.evaluation.wording import share_text, threshold_text
 from unmasked.fairness.verdicts import title
 
 INTRO = (
@@ -41,16 +38,18 @@ def thresholds(findings: Findings) -> Markup:
             code("unmasked train"),
             code("unmasked fairness … thresholds=thresholds.json"),
         )
-        return joined(
+        return join_parts(
             [
                 absent("Only one threshold was audited.", how),
-                by_dataset(findings, lambda _, a: _rocs(a, findings)),
+                by_dataset(findings, lambda name, audit: _rocs(name, audit, findings)),
             ]
         )
-    return joined([aside(INTRO), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
+    return join_parts(
+        [aside(INTRO), by_dataset(findings, lambda name, audit: _dataset(name, audit, findings))]
+    )
 
 
-def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
+def _dataset(name: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
     points = audit.get("operating_points") or []
     if not points:
         return Markup("")
@@ -58,28 +57,26 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
     for attribute in points[0]["attributes"]:
         colours = findings.colours.get(attribute, {})
         drawn = []
-        for rate, (_, name) in RATES.items():
-            display = ThresholdRates.from_points(points, attribute, rate, colours).plot()
-            assert display.figure_ is not None
-            alt = f"{name} by {title(attribute)} at each threshold; the table below holds the numbers"
-            drawn.append(svg(display.figure_, alt=alt))
+        for rate in ("fpr", "tpr"):
+            display = DotDisplay.from_points(points, attribute, rate, colours)
+            alt = f"{GROUP_RATES[rate][2]} by {title(attribute)} at each threshold, as in the table below"
+            drawn.append(findings.draw((f"group_thresholds_{rate}", attribute, name), display, alt))
         entries = points[0]["attributes"][attribute]
-        few = sum(bool(one.get("compared", RATES)) for one in entries) < 2
+        few = sum(bool(one.get("compared", GROUP_RATES)) for one in entries) < 2
         figures = side_by_side(drawn)
-        shown = folded(figures, few)
+        shown = fold_away(figures, few)
         parts += [findings.heading(f"By {title(attribute)}"), shown]
         parts.append(details("The same in numbers", _table(points, attribute, findings)))
-    return joined([*parts, _rocs(audit, findings)])
+    return join_parts([*parts, _rocs(name, audit, findings)])
 
 
 def _table(points: list[Mapping[str, Any]], attribute: str, findings: Findings) -> Markup:
     rows = []
     for point in points:
-        where = f", on {point['fitted_on']}" if point.get("fitted_on") else ""
         for entry in point["attributes"][attribute]:
             rows.append(
                 {
-                    "threshold": f"{point['value']:.3g}: {rule_text(point['rule'])}{where}",
+                    "threshold": threshold_text(point),
                     "group": swatch(findings.colour(attribute, entry["group"]), entry["group"]),
                     "real videos": entry["real_videos"],
                     "real called fake (FPR)": share_text(entry["fpr"], entry["fpr_ci"]),
@@ -90,17 +87,16 @@ def _table(points: list[Mapping[str, Any]], attribute: str, findings: Findings) 
     return record_table(rows, caption=f"By {title(attribute)}, 95 % intervals")
 
 
-def _rocs(audit: Mapping[str, Any], findings: Findings) -> Markup:
+def _rocs(name: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
     drawn = []
     for attribute, found in audit["attributes"].items():
         if not found.get("scores"):
             continue
         colours = findings.colours.get(attribute, {})
-        display = GroupRoc.from_scores(found["scores"], found["groups"], attribute, colours)
+        display = RocDisplay.from_groups(found["scores"], found["groups"], colours)
         if display.curves:
-            figure = display.plot().figure_
-            assert figure is not None
-            drawn.append(svg(figure, alt=f"ROC curve of each group of {title(attribute)}, AUC in the legend"))
+            alt = f"ROC curve of each group of {title(attribute)}, AUC in the legend"
+            drawn.append(findings.draw(("group_roc", attribute, name), display, alt))
     if not drawn:
         return Markup("")
     return details("Every threshold at once: ROC curves by group", side_by_side(drawn))

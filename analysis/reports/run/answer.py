@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
 from unmasked.analysis.html.page import Kind
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.evaluation.wording import listed
+from unmasked.evaluation.wording import ends, in_100, interval_in_100, listed
 from unmasked.fairness.verdicts import people
 
 SMALL_LOSS = 0.05  # AUC; a loss shown to be smaller is called none
@@ -55,19 +55,6 @@ def answer(run: Run) -> Answer:
         no_groups=no_groups,
         advice=list(_advice(run)),
     )
-
-
-def in_100(share: float) -> str:
-    """A share as a count out of 100, never rounded to none or all.
-
-    >>> in_100(0.974), in_100(0.998), in_100(1.0), in_100(0.001)
-    ('97', 'more than 99', '100', 'fewer than 1')
-    """
-    if 0.995 <= share < 1:
-        return "more than 99"
-    if 0 < share < 0.005:
-        return "fewer than 1"
-    return f"{100 * share:.0f}"
 
 
 def disparities(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -143,24 +130,29 @@ def _ranking(run: Run, row: Mapping[str, Any]) -> str:
     elif run.source is not None:
         where = f"On {name}, which it never saw,"
     text = f"{where} it ranks a fake above a real video in {in_100(row['auc'])} of 100 pairs"
-    low, high = row["ci"]
-    if not isnan(low):
-        digits = 1 if low > 0.99 else 0  # "100 to 100" would say nothing
-        text += f" (95 % interval {100 * low:.{digits}f} to {100 * high:.{digits}f})"
-        if low <= CHANCE <= high:
-            text += ", which cannot be told from guessing"
+    text += interval_and_chance(row["ci"])
     if name != run.source and run.source is not None and not isnan(row["gap_ci"][0]):
         text += f": {_loss(row)}"
     return text + "."
 
 
+def interval_and_chance(interval: Sequence[float]) -> str:
+    """The interval of an AUC in brackets behind a count of 100, and whether guessing lies in it."""
+    low, high = ends(interval)
+    if isnan(low):
+        return ""
+    chance = ", which cannot be told from guessing" if low <= CHANCE <= high else ""
+    return f" ({interval_in_100(interval)}){chance}"
+
+
 def _loss(row: Mapping[str, Any]) -> str:
-    low, high = (100 * value for value in row["gap_ci"])
+    low, high = row["gap_ci"]
+    lost = 100 * row["gap_to_source"]
     if low > 0:
-        return f"{100 * row['gap_to_source']:.0f} fewer than there ({low:.0f} to {high:.0f})"
+        return f"{lost:.0f} fewer than there ({interval_in_100([low, high])})"
     if high < 0:
-        return f"{-100 * row['gap_to_source']:.0f} more than there ({-high:.0f} to {-low:.0f})"
-    return f"a difference from there is not shown (between {-low:.0f} more and {high:.0f} fewer)"
+        return f"{-lost:.0f} more than there ({interval_in_100([-high, -low])})"
+    return f"a difference from there is not shown (of what is lost, {interval_in_100([low, high])})"
 
 
 def _decisions(run: Run, name: str) -> str:

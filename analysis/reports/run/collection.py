@@ -10,19 +10,19 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.figures.display import ends
 from unmasked.analysis.figures.matrix import cross_dataset
-from unmasked.analysis.html.page import Section, render_page, table
-from unmasked.analysis.reports.gallery import Drawing, matrix_drawing, write_figures
-from unmasked.analysis.reports.markup import rendered
-from unmasked.analysis.reports.run.answer import CHANCE, in_100
+from unmasked.analysis.html.page import Section, fill_template, render_page, table
+from unmasked.analysis.reports.gallery import Gallery
+from unmasked.analysis.reports.run.answer import interval_and_chance
+from unmasked.analysis.reports.run.figures import draw_matrix
 from unmasked.analysis.reports.run.folder import read_collection
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, stated_table
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.seeds import seed_table
-from unmasked.evaluation.wording import listed, number
+from unmasked.evaluation.wording import in_100, listed, number, threshold_text
 
 Row = Mapping[str, Any]
+PAGE = "report.html"
 
 
 def write_collection_report(folder: Path) -> Path:
@@ -32,13 +32,16 @@ def write_collection_report(folder: Path) -> Path:
         InputError: the folder or its metrics.json is absent, or the file is damaged.
     """
     metrics = read_collection(folder)
-    figures = {"matrix": matrix_drawing(metrics)} if cross_dataset(metrics) else {}
-    write_figures(figures, folder / "figures")
-    write_text(folder / "report.html", collection_page(metrics, figures))
-    return folder / "report.html"
+    figures = Gallery()
+    if cross_dataset(metrics):
+        draw_matrix(metrics, figures)
+    text = collection_page(metrics, figures)
+    figures.write(folder / "figures", PAGE)
+    write_text(folder / PAGE, text)
+    return folder / PAGE
 
 
-def collection_page(metrics: Mapping[str, Any], figures: Mapping[str, Drawing]) -> str:
+def collection_page(metrics: Mapping[str, Any], figures: Gallery) -> str:
     """One self-contained page: the matrix, what falls, other protocols, and where each detector's page is."""
     pairs = cross_dataset(metrics)
     names = list(metrics["detectors"])
@@ -46,7 +49,7 @@ def collection_page(metrics: Mapping[str, Any], figures: Mapping[str, Drawing]) 
         Section("answer", "Does any of them hold up on data it never saw?", _answer(pairs, figures)),
         Section("protocols", "Other questions", _others(metrics)),
         Section("detectors", "The detectors", _detectors(metrics)),
-        Section("glossary", "Words", rendered("glossary.html")),
+        Section("glossary", "Words", fill_template("glossary.html")),
     ]
     return render_page(
         f"{len(names)} detectors: which holds up on data it never saw?",
@@ -55,7 +58,7 @@ def collection_page(metrics: Mapping[str, Any], figures: Mapping[str, Drawing]) 
     )
 
 
-def _answer(pairs: Sequence[Row], figures: Mapping[str, Drawing]) -> Markup:
+def _answer(pairs: Sequence[Row], figures: Gallery) -> Markup:
     if not pairs:
         return Markup("<p>No detector was tested on a dataset that has both real videos and fakes.</p>")
     lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in _falls(pairs))
@@ -63,7 +66,7 @@ def _answer(pairs: Sequence[Row], figures: Mapping[str, Drawing]) -> Markup:
     return (
         Markup("<ul>{}</ul>").format(lines)
         + Markup('<p class="soft">Guessing would be right in 50 of 100 pairs.</p>')
-        + figures["matrix"].html
+        + figures.html("matrix")
         + pair_table(pairs, caption)
     )
 
@@ -79,16 +82,9 @@ def _falls(pairs: Sequence[Row]) -> Iterator[str]:
             text += f": ranks a fake above a real video in {in_100(number(home['auc']))} of 100 pairs there"
         if unseen:
             worst = min(unseen, key=lambda row: number(row["auc"]))
-            text += f"; at worst, on {worst['test']}, in {in_100(number(worst['auc']))}{_interval(worst)}"
+            text += f"; at worst, on {worst['test']}, in {in_100(number(worst['auc']))}"
+            text += interval_and_chance(worst["auc_ci"])
         yield f"{text}."
-
-
-def _interval(row: Row) -> str:
-    low, high = ends(row["auc_ci"])
-    if isnan(low):
-        return ""
-    text = f" (95 % interval {100 * low:.0f} to {100 * high:.0f})"
-    return text + (", which cannot be told from guessing" if low <= CHANCE <= high else "")
 
 
 def _others(metrics: Mapping[str, Any]) -> Markup:
@@ -104,7 +100,7 @@ def _detectors(metrics: Mapping[str, Any]) -> Markup:
             "detector": name,
             "trained on": listed(list(map(str, one["trained_on"]))) or "not stated",
             "checkpoint chosen by": one["selection_rule"],
-            "threshold": f"{number(one['threshold']['value']):.3f} ({one['threshold']['rule']})",
+            "threshold": threshold_text(one["threshold"]),
             "its results": one["folder"],
         }
         for name, one in metrics["detectors"].items()

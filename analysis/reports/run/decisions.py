@@ -2,56 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from math import isnan, nan
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, isnan, nan
 from typing import Any
 
-from unmasked.analysis.figures.decisions import Realised
-from unmasked.analysis.figures.display import ends
-from unmasked.analysis.reports.run.answer import in_100
+from unmasked.analysis.figures.colours import group_colours
+from unmasked.analysis.figures.dots import Dot, DotDisplay
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.evaluation.wording import listed, number
+from unmasked.evaluation.wording import ends, fpr_limit, in_100, listed, number, rule_name
 
-RULES = {
-    "eer": "errors of both kinds equal",
-    "youden": "most found minus wrongly accused",
-    "given": "given",
-}
-SHORT = {"eer": "errors equal", "youden": "Youden"}
+LEAST_FPR_SHOWN = 0.2
 
 
-def threshold_words(threshold: Mapping[str, Any]) -> str:
-    """A threshold with where it comes from, in words."""
-    rule = rule_words(threshold["rule"])
-    if threshold["fitted_on"]:
-        return f"{threshold['value']:.3f}, chosen on {threshold['fitted_on']} ({rule})"
-    return f"{threshold['value']:.3f} ({rule})"
+@dataclass(frozen=True)
+class Realised:
+    """What one threshold does on one dataset; NaN where undefined or not known."""
 
-
-def rule_words(rule: str) -> str:
-    """How a threshold was chosen, in words.
-
-    >>> rule_words("fpr:0.10")
-    'at most 10 % of reals called fake'
-    """
-    limit = fpr_limit(rule)
-    return RULES.get(rule, rule) if isnan(limit) else f"at most {100 * limit:g} % of reals called fake"
-
-
-def rule_name(rule: str) -> str:
-    """How a threshold was chosen, for a narrow place.
-
-    >>> rule_name("fpr:0.10"), rule_name("eer"), rule_name("fixed at 0.5, fitted on nothing")
-    ('FPR ≤ 10 %', 'errors equal', 'fixed at 0.5')
-    """
-    limit = fpr_limit(rule)
-    return SHORT.get(rule, rule.split(",")[0]) if isnan(limit) else f"FPR ≤ {100 * limit:g} %"
-
-
-def fpr_limit(rule: str) -> float:
-    """The share of reals that a rule of the kind ``fpr:x`` allows to be accused; NaN for other rules."""
-    kind, _, share = rule.partition(":")
-    return float(share) if kind == "fpr" else nan
+    rule: str  # how the threshold was chosen, in few words
+    dataset: str
+    threshold: float
+    expected: float  # what the rule allows, else the rate where it was chosen
+    value: float
+    low: float
+    high: float
+    n: int
 
 
 def operating_points(run: Run, name: str) -> list[dict[str, Any]]:
@@ -97,6 +72,21 @@ def realised(run: Run, rate: str) -> list[Realised]:
             value, label = number(point[rate]), rule_name(point["rule"])
             found.append((order, Realised(label, name, point["value"], before, value, low, high, n)))
     return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+
+
+def display_realised(found: Sequence[Realised], rate: str) -> DotDisplay:
+    """A block of dots for each rule, one a dataset, beside what was to be expected."""
+    colours = group_colours(one.dataset for one in found)
+    dots = [
+        Dot(one.dataset, one.value, one.low, one.high, f"{one.n:,}", colours[one.dataset], block=one.rule)
+        for one in found
+    ]
+    quantity = {"fpr": "share of real videos called fake", "tpr": "share of fake videos found"}[rate]
+    reached = [value for one in found for value in (one.value, one.high, one.expected) if not isnan(value)]
+    # Limits on the FPR lie close to 0, where an axis up to 1 has no room for them.
+    end = 1.0 if rate == "tpr" else max(LEAST_FPR_SHOWN, ceil(max(reached, default=0.0) * 20) / 20)
+    expected = {one.rule: one.expected for one in found}
+    return DotDisplay(dots, quantity, expected=expected, n_of="videos", end=min(end, 1.0))
 
 
 def broken_promises(run: Run) -> Iterator[str]:

@@ -9,30 +9,36 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.figures.display import ends
-from unmasked.analysis.html.page import table
-from unmasked.analysis.reports.gallery import Drawing, of_kind
-from unmasked.analysis.reports.markup import of, points, rendered, side_by_side, two_lines_of
-from unmasked.analysis.reports.run.answer import in_100
+from unmasked.analysis.html.page import fill_template, side_by_side, table
+from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.decisions import (
     broken_promises,
     expected,
-    fpr_limit,
     lost_fakes,
     operating_points,
-    rule_name,
-    threshold_words,
 )
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.evaluation.wording import listed, number
+from unmasked.evaluation.wording import (
+    IN_BRACKETS,
+    capitalise,
+    ends,
+    fpr_limit,
+    in_100,
+    listed,
+    metric_text,
+    number,
+    rule_name,
+    share_text,
+    signed_points,
+    threshold_text,
+)
 
-Figures = Mapping[str, Drawing]
 FPR, TPR = "reals called fake (FPR)", "fakes found (TPR)"
 HALF = 0.5
 CALIBRATORS = {"temperature": "temperature", "isotonic": "isotonic"}
 
 
-def thresholds_part(run: Run, figures: Figures) -> Markup:
+def thresholds_part(run: Run, figures: Gallery) -> Markup:
     """What stored thresholds do on each dataset: realised error rates, beside what they promise."""
     settings = run.metrics["settings"]["threshold"]
     rows, over = [], []
@@ -42,18 +48,18 @@ def thresholds_part(run: Run, figures: Figures) -> Markup:
     rules = list(dict.fromkeys(point["rule"] for _, _, point in _points(run)))
     caption = (
         "What each threshold does on each dataset. Expected: the share of reals called fake that the rule "
-        "allows, else that of the videos on which it was chosen. Drift: how many more of 100 it is. In "
-        "brackets: 95 % interval. Marked: surely more than the rule allows."
+        "allows, else that of the videos on which it was chosen. Drift: how many more of 100 it is. "
+        f"{IN_BRACKETS} Marked: surely more than the rule allows."
     )
     shown = table(pd.DataFrame(rows, dtype=object), caption=caption, highlight=pd.DataFrame(over))
-    return rendered(
+    return fill_template(
         "thresholds.html",
-        threshold=threshold_words(settings),
+        threshold=threshold_text(settings),
         broken=list(broken_promises(run)),
         lost=lost_fakes(run),
         rules=rules,
         has_limit=any(not isnan(fpr_limit(rule)) for rule in rules),
-        figures=side_by_side([figures[f"thresholds_{rate}"].html for rate in ("fpr", "tpr")]),
+        figures=side_by_side([figures.html(f"thresholds_{rate}") for rate in ("fpr", "tpr")]),
         table=shown,
         notes=_notes(run),
     )
@@ -73,9 +79,9 @@ def _operating_row(run: Run, name: str, point: Mapping[str, Any]) -> dict[str, A
         "score above": f"{point['value']:.3f}",
         "dataset": name,
         "expected FPR": "–" if isnan(before) else f"{before:.2f}",
-        FPR: of(point, "fpr"),
-        "drift": "–" if isnan(drift) else points(drift),
-        TPR: of(point, "tpr"),
+        FPR: metric_text(point, "fpr"),
+        "drift": "–" if isnan(drift) else signed_points(drift),
+        TPR: metric_text(point, "tpr"),
     }
 
 
@@ -90,24 +96,21 @@ def _notes(run: Run) -> list[str]:
     for rule, note in found.items():
         if note:
             rules.setdefault(note, []).append(rule_name(rule))
-    return [_sentence(f"{listed(names)}: {note}.") for note, names in rules.items()]
+    return [capitalise(f"{listed(names)}: {note}.") for note, names in rules.items()]
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def calibration_part(run: Run, figures: Figures) -> Markup:
+def calibration_part(run: Run, figures: Gallery) -> Markup:
     """Whether a score is a probability: reliability diagrams, and scores mended on the source."""
-    diagrams = of_kind(figures, "reliability")
+    diagrams = figures.of_kind("reliability")
     rows = [row for name in run.datasets for row in _calibration_rows(run, name)]
     caption = (
         "How far scores are from being probabilities; lower is better. Brier score: mean squared distance "
-        "of score and truth. ECE: mean distance of score and share of fakes. Below each value: 95 % interval."
+        "of score and truth. ECE: mean distance of score and share of fakes. "
+        f"{IN_BRACKETS}"
     )
-    return rendered(
+    return fill_template(
         "calibration.html",
-        diagrams=side_by_side([drawing.html for drawing in diagrams]) if diagrams else None,
+        diagrams=side_by_side(diagrams) if diagrams else None,
         table=table(pd.DataFrame(rows, dtype=object), caption=caption) if rows else None,
         fitted_on=_fitted_on(run),
         notes=_calibration_notes(run),
@@ -122,8 +125,8 @@ def _calibration_rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
         yield {
             "dataset": name,
             "scores": state,
-            "Brier score": two_lines_of(values, "brier", 3),
-            "ECE": two_lines_of(values, "ece", 3),
+            "Brier score": metric_text(values, "brier", 3),
+            "ECE": metric_text(values, "ece", 3),
             "log loss": f"{number(values['log_loss']):.2f}",
         }
 
@@ -141,11 +144,11 @@ def _calibration_notes(run: Run) -> list[str]:
         found = run.metrics["datasets"][name]["video"].get("calibration", {})
         notes = {how: one["note"] for how, one in found.items() if one.get("note")}
         if notes:
-            return [_sentence(f"{CALIBRATORS.get(how, how)}: {note}.") for how, note in notes.items()]
+            return [capitalise(f"{CALIBRATORS.get(how, how)}: {note}.") for how, note in notes.items()]
     return []
 
 
-def abstention_part(run: Run, figures: Figures) -> Markup:
+def abstention_part(run: Run, figures: Gallery) -> Markup:
     """The band of scores without an answer, and how much surer the other answers are."""
     found = {
         name: block
@@ -153,45 +156,30 @@ def abstention_part(run: Run, figures: Figures) -> Markup:
         if (block := run.metrics["datasets"][name]["video"].get("abstention"))
     }
     if not found:
-        return rendered("abstention.html", figure=None)
+        return fill_template("abstention.html", figure=None)
     first = next(iter(found.values()))
     low, high = map(number, first["band"])
     rows = [
         {
             "dataset": name,
             "videos": run.metrics["datasets"][name]["n"]["videos"],
-            "get an answer": _share(block, "coverage"),
-            "wrong, of the answers": _share(block, "risk"),
-            "wrong, if all are answered": _share(block, "risk_all"),
+            "get an answer": share_text(block.get("coverage"), block.get("coverage_ci")),
+            "wrong, of the answers": share_text(block.get("risk"), block.get("risk_ci")),
+            "wrong, if all are answered": share_text(block.get("risk_all"), block.get("risk_all_ci")),
         }
         for name, block in found.items()
     ]
-    return rendered(
+    return fill_template(
         "abstention.html",
-        figure=figures["risk_coverage"].html,
+        figure=figures.html("risk_coverage"),
         is_empty=not low < high,
         low=f"{low:.2f}",
         high=f"{high:.2f}",
-        note=_sentence(first.get("note") or ""),
+        note=capitalise(first.get("note") or ""),
         rule=first["rule"],
         fitted_on=first["fitted_on"],
         lines=[line for name, block in found.items() if (line := _abstained(name, block))],
-        table=table(
-            pd.DataFrame(rows, dtype=object), caption="In percent of the videos. In brackets: 95 % interval."
-        ),
-    )
-
-
-def _share(block: Mapping[str, Any], key: str) -> str:
-    value = number(block.get(key))
-    if isnan(value):
-        return "not enough data"
-    low, high = ends(block.get(f"{key}_ci"))
-    shown = f"{100 * value:.0f}"
-    return (
-        shown
-        if isnan(low)
-        else f"{shown}\N{NO-BREAK SPACE}[{100 * low:.0f},\N{NO-BREAK SPACE}{100 * high:.0f}]"
+        table=table(pd.DataFrame(rows, dtype=object), caption=f"Shares of the videos. {IN_BRACKETS}"),
     )
 
 

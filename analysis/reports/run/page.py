@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,12 +11,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from unmasked.analysis.figures.dots import TrainingDisplay
-from unmasked.analysis.html.page import Section, callout, render_page, svg, table
-from unmasked.analysis.reports.gallery import Drawing, gallery, write_figures
-from unmasked.analysis.reports.markup import TEMPLATES, rendered, side_by_side
-from unmasked.analysis.reports.run.answer import Answer, answer, audits, in_100
-from unmasked.analysis.reports.run.decisions import threshold_words
+from unmasked.analysis.html.page import (
+    TEMPLATES,
+    Section,
+    callout,
+    fill_template,
+    render_page,
+    side_by_side,
+    table,
+)
+from unmasked.analysis.reports.gallery import Gallery
+from unmasked.analysis.reports.run.answer import Answer, answer, audits
 from unmasked.analysis.reports.run.decisions_part import abstention_part, calibration_part, thresholds_part
+from unmasked.analysis.reports.run.figures import draw_figures
 from unmasked.analysis.reports.run.folder import Run, read_run
 from unmasked.analysis.reports.run.results_part import (
     curves_part,
@@ -28,9 +35,10 @@ from unmasked.analysis.reports.run.robustness import worst_words
 from unmasked.analysis.reports.run.robustness_part import robustness_part
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.tables import matrix_table
-from unmasked.evaluation.wording import listed
+from unmasked.evaluation.wording import in_100, listed, threshold_text
 from unmasked.fairness.verdicts import people, title
 
+PAGE = "report.html"
 PREVALENCE = 0.001  # a fake in a thousand videos, for the sake of an example
 LOSSES = ("train/overall", "train/common", "train/specific", "train/reconstruction", "train/contrastive")
 
@@ -53,29 +61,34 @@ def write_report(run: Path, *, predictions: Path | None = None, truth: Path | No
     """
     found = read_run(run, predictions=predictions, truth=truth)
     write_text(run / "model_card.md", model_card(found))
-    figures = gallery(found)
-    write_figures(figures, run / "figures")
-    write_text(run / "report.html", page(found, figures))
-    return run / "report.html"
+    figures = draw_figures(found)
+    text = page(found, figures)
+    figures.write(run / "figures", PAGE)
+    write_text(run / PAGE, text)
+    return run / PAGE
 
 
-def page(run: Run, figures: Mapping[str, Drawing] | None = None) -> str:
-    """The whole report as one self-contained page; ``figures`` are of `gallery`, drawn if not given."""
-    figures = gallery(run) if figures is None else figures
+def page(run: Run, figures: Gallery | None = None) -> str:
+    """The whole report as one self-contained page.
+
+    ``figures`` are of `draw_figures`, drawn if not given; the parts add those of training, groups and
+    explanations.
+    """
+    figures = draw_figures(run) if figures is None else figures
     sections = [
         Section("answer", "The question and the answer", _answer(run)),
-        Section("done", "What was done", _done(run)),
+        Section("done", "What was done", _done(run, figures)),
         Section("datasets", "Does it hold up on data it never saw?", datasets_part(run, figures)),
         Section("curves", "Curves and scores", curves_part(run, figures)),
         Section("thresholds", "Do its thresholds travel?", thresholds_part(run, figures)),
         Section("robustness", "Does it hold when videos are changed?", robustness_part(run, figures)),
         Section("abstention", "Does it know when it does not know?", abstention_part(run, figures)),
         Section("calibration", "Is a score a probability?", calibration_part(run, figures)),
-        Section("fairness", "For whom does it fail?", fairness_part(run)),
-        Section("explanations", "What does it look at?", explanations_part(run)),
+        Section("fairness", "For whom does it fail?", fairness_part(run, figures)),
+        Section("explanations", "What does it look at?", explanations_part(run, figures)),
         Section("limits", "What this report cannot say", _limits(run)),
         Section("settings", "Detector, configuration and environment", _settings(run)),
-        Section("glossary", "Words", rendered("glossary.html")),
+        Section("glossary", "Words", fill_template("glossary.html")),
     ]
     kind = "on a synthetic corpus" if run.truth is not None else f"on {listed(run.datasets)}"
     return render_page(
@@ -97,13 +110,13 @@ def model_card(run: Run) -> str:
 
 def _answer(run: Run) -> Markup:
     found: Answer = answer(run)
-    return rendered(
+    return fill_template(
         "answer.html",
         detector=run.detector,
         answer=found,
         verdict=callout(found.kind, found.verdict, title=found.title),
         notes=_rehearsal(run) + _control(run),
-        threshold=threshold_words(run.metrics["settings"]["threshold"]),
+        threshold=threshold_text(run.metrics["settings"]["threshold"]),
         changed=[line for rate in ("fpr", "tpr") if (line := worst_words(run.robustness, rate))],
     )
 
@@ -133,14 +146,14 @@ def _control(run: Run) -> Markup:
     return callout("warning", text, title="A control, not a detector")
 
 
-def _done(run: Run) -> Markup:
+def _done(run: Run, figures: Gallery) -> Markup:
     blocks = run.metrics["datasets"].values()
     settings = run.metrics["settings"]
     selection = settings.get("selection_rule", "not stated")
     if selection == "not stated":
         selection = run.card.get("selection", {}).get("rule", "")
     attributes = [title(name) for audit in audits(run).values() for name in audit["attributes"]]
-    return rendered(
+    return fill_template(
         "done.html",
         videos=f"{sum(block['n']['videos'] for block in blocks):,} videos",
         frames=f"{sum(block['n']['frames'] for block in blocks):,}",
@@ -152,11 +165,11 @@ def _done(run: Run) -> Markup:
         selection=selection,
         n_boot=f"{settings['n_boot']:,}",
         attributes=listed(list(dict.fromkeys(attributes))),
-        training=_training(run),
+        training=_training(run, figures),
     )
 
 
-def _training(run: Run) -> Markup:
+def _training(run: Run, figures: Gallery) -> Markup:
     if not run.records:
         return Markup("")
     by_step = all("step" in record for record in run.records)
@@ -169,8 +182,8 @@ def _training(run: Run) -> Markup:
         run.records, auc, "AUC, source's validation split", position=position, limits=(0, 1.02)
     )
     drawn = [
-        svg(display.plot().figure_, f"Training: {display.quantity} by {position}")
-        for display in (loss, validation)
+        figures.draw(f"training_{name}", display, f"Training: {display.quantity} by {position}")
+        for name, display in (("loss", loss), ("auc", validation))
         if display.series
     ]
     return Markup("<h3>Training</h3>") + side_by_side(drawn) if drawn else Markup("")
@@ -181,7 +194,7 @@ def _limits(run: Run) -> Markup:
     video = run.metrics["datasets"][where]["video"]
     false_alarms, found = video["fpr"] * (1 - PREVALENCE), video["tpr"] * PREVALENCE
     wrong = in_100(false_alarms / (false_alarms + found)) if false_alarms > 0 and found >= 0 else ""
-    return rendered(
+    return fill_template(
         "limits.html",
         synthetic=run.truth is not None,
         datasets=listed(run.datasets),
@@ -205,7 +218,7 @@ def _settings(run: Run) -> Markup:
         [(key, "not installed" if value is None else str(value)) for key, value in versions.items()],
         columns=["what", "version"],
     )
-    return rendered(
+    return fill_template(
         "settings.html",
         detector=table(facts),
         evaluation=Markup("<h3>Evaluation</h3>") + table(pd.DataFrame(stated, columns=["setting", "value"])),
@@ -229,7 +242,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         selection = card.get("selection", {})
         yield "chosen by", str(selection.get("rule", "not stated"))
         yield "licence", str(card.get("licence", "not stated"))
-    yield "threshold", threshold_words(settings["threshold"])
+    yield "threshold", threshold_text(settings["threshold"])
 
 
 def _version() -> str:

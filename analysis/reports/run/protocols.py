@@ -10,10 +10,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.html.page import table
-from unmasked.analysis.reports.markup import two_lines_of
 from unmasked.evaluation.published import HEADING, Published, published_table
 from unmasked.evaluation.tables import Table
-from unmasked.evaluation.wording import number
+from unmasked.evaluation.wording import IN_BRACKETS, metric_text, number
 
 PROTOCOLS = {
     "leave_one_method_out": "A method that training left out",
@@ -32,18 +31,16 @@ def pair_table(rows: Sequence[Row], caption: str) -> Markup:
             "trained on": row["train"],
             "tested on": row["test"],
             "videos, real + fake": sizes(row),
-            f"{row['level']} AUC": two_lines_of(row, "auc"),
-            "lost": "–" if row.get("is_reference") else two_lines_of(row, "gap"),
+            f"{row['level']} AUC": metric_text(row, "auc"),
+            "lost": "–" if row.get("is_reference") else metric_text(row, "gap"),
         }
         if any("fpr" in other for other in rows):
             has_rates = "fpr" in row and not isnan(number(row["fpr"]))
             rates = {"FPR": "fpr", "TPR": "tpr"}
-            cells |= {name: two_lines_of(row, key) if has_rates else "–" for name, key in rates.items()}
+            cells |= {name: metric_text(row, key) if has_rates else "–" for name, key in rates.items()}
         shown.append(cells | {"checkpoint chosen by": row.get("selection_rule") or "not stated"})
     note = " FPR and TPR: at the detector’s stored threshold." if "FPR" in shown[0] else ""
-    return table(
-        pd.DataFrame(shown, dtype=object), caption=f"{caption} Below each value: 95 % interval.{note}"
-    )
+    return table(pd.DataFrame(shown, dtype=object), caption=f"{caption} {IN_BRACKETS}{note}")
 
 
 def sizes(n: Mapping[str, Any]) -> str:

@@ -9,13 +9,14 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, strip
-from unmasked.analysis.html.page import image, svg, table
+from unmasked.analysis.html.page import details, fill_template, heading, side_by_side, table
+from unmasked.analysis.html.pictures import image
 from unmasked.analysis.reports.fairness.page import section
-from unmasked.analysis.reports.gallery import Drawing, of_kind, slug
-from unmasked.analysis.reports.markup import rendered, side_by_side, two_lines, two_lines_of
+from unmasked.analysis.reports.gallery import Gallery, slug
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, sizes
 from unmasked.evaluation.metrics import METRICS
+from unmasked.evaluation.wording import IN_BRACKETS, metric_text, value_text
 
 SHOWN = {"ap": "video AP", "eer": "video EER", "accuracy": "accuracy at the threshold"}
 AGGREGATIONS = {
@@ -24,20 +25,19 @@ AGGREGATIONS = {
     "top_k_mean": "mean of the highest frames",
 }
 PHOTO_QUALITY = 82
-Figures = Mapping[str, Drawing]
 
 
-def datasets_part(run: Run, figures: Figures) -> Markup:
+def datasets_part(run: Run, figures: Gallery) -> Markup:
     """The cross-dataset matrix as a figure and a table, each dataset's methods, and other protocols."""
     pairs = cross_dataset(run.metrics)
     if len({(row["train"], row.get("detector")) for row in pairs}) > 1:
-        parts = [figures["matrix"].html, pair_table(pairs, "Every detector on every dataset.")]
+        parts = [figures.html("matrix"), pair_table(pairs, "Every detector on every dataset.")]
     else:
-        parts = [figures["auc_by_dataset"].html]
+        parts = [figures.html("auc_by_dataset")]
     parts += [_matrix(run), _reasons(run), _every_metric(run), _aggregations(run)]
     for name in run.datasets:
-        if drawing := figures.get(f"methods_{slug(name)}"):
-            parts += [Markup("<h3>{}, by manipulation method</h3>").format(name), drawing.html]
+        if drawn := figures.html(f"methods_{slug(name)}"):
+            parts += [heading(3, f"{name}, by manipulation method"), drawn]
     return Markup("").join(
         [*parts, *other_protocols(run.metrics.get("protocols", [])), published_part(run.metrics)]
     )
@@ -50,20 +50,18 @@ def _matrix(run: Run) -> Markup:
         row = {
             "tested on": name,
             "videos, real + fake": sizes(block["n"]),
-            "video AUC": two_lines(entry["auc"], *entry["ci"]),
+            "video AUC": value_text(entry["auc"], entry["ci"]),
         }
         if run.source is not None:
-            lost = two_lines(entry["gap_to_source"], *entry["gap_ci"])
+            lost = value_text(entry["gap_to_source"], entry["gap_ci"])
             row[f"lost since {run.source}"] = "–" if name == run.source else lost
-        row["frame AUC"] = two_lines_of(block["frame"], "auc")
-        rows.append(row | {title: two_lines_of(block["video"], key) for key, title in SHOWN.items()})
+        row["frame AUC"] = metric_text(block["frame"], "auc")
+        rows.append(row | {title: metric_text(block["video"], key) for key, title in SHOWN.items()})
     trained = f"Trained on {run.source}" if run.source else "What it was trained on is not stated"
     # As objects: pandas would make plain text of finished HTML.
     frame = pd.DataFrame(rows, dtype=object)
     selection = run.metrics["settings"].get("selection_rule", "not stated")
-    caption = (
-        f"{trained}; tested on each row. Below each value: 95 % interval. Checkpoint chosen by: {selection}."
-    )
+    caption = f"{trained}; tested on each row. {IN_BRACKETS} Checkpoint chosen by: {selection}."
     return table(frame, caption=caption)
 
 
@@ -71,12 +69,12 @@ def _every_metric(run: Run) -> Markup:
     """What is registered as a metric, of each dataset's videos; folded away."""
     blocks = {name: run.metrics["datasets"][name]["video"] for name in run.datasets}
     rows = [
-        {"metric": one.title} | {of: two_lines_of(video, name) for of, video in blocks.items()}
+        {"metric": one.title} | {of: metric_text(video, name) for of, video in blocks.items()}
         for name, one in METRICS.items()
         if all(name in video for video in blocks.values())
     ]
     found = table(pd.DataFrame(rows, dtype=object), caption="Every metric of videos, with its interval.")
-    return Markup("<details><summary>Every metric</summary>{}</details>").format(found)
+    return details("Every metric", found)
 
 
 def _reasons(run: Run) -> Markup:
@@ -94,59 +92,57 @@ def _aggregations(run: Run) -> Markup:
     rows = []
     for name in run.datasets:
         if found := run.metrics["datasets"][name].get("aggregations"):
-            scores = {AGGREGATIONS.get(how, how): two_lines_of(one, "auc") for how, one in found.items()}
+            scores = {AGGREGATIONS.get(how, how): metric_text(one, "auc") for how, one in found.items()}
             rows.append({"tested on": name} | scores)
     if not rows:
         return Markup("")
     shown = table(
         pd.DataFrame(rows, dtype=object),
-        caption="Video AUC, by how frame scores become one. Below each value: 95 % interval.",
+        caption=f"Video AUC, by how frame scores become one. {IN_BRACKETS}",
     )
-    summary = Markup("<summary>Does it matter how frames are put together?</summary>")
-    return Markup("<details>{}{}</details>").format(summary, shown)
+    return details("Does it matter how frames are put together?", shown)
 
 
-def curves_part(run: Run, figures: Figures) -> Markup:
+def curves_part(run: Run, figures: Gallery) -> Markup:
     """ROC, DET and precision-recall curves, and where the scores of both classes lie."""
     if run.predictions is None:
         return Markup("<p>The curves need predictions.parquet in the run’s folder, which is not there.</p>")
-    curves = side_by_side([figures[name].html for name in ("roc", "precision_recall")])
-    det = Markup("<details><summary>The same where errors are few (DET)</summary>{}</details>").format(
-        figures["det"].html
-    )
+    curves = side_by_side([figures.html(name) for name in ("roc", "precision_recall")])
+    det = details("The same where errors are few (DET)", figures.html("det"))
     heading = Markup("<h3>Scores</h3><p>Where the two classes overlap, no threshold helps.</p>")
-    scores = side_by_side([drawing.html for drawing in of_kind(figures, "scores")])
+    scores = side_by_side(figures.of_kind("scores"))
     return curves + det + heading + scores
 
 
-def fairness_part(run: Run) -> Markup:
+def fairness_part(run: Run, figures: Gallery) -> Markup:
     """The audit by group."""
     if run.fairness is None:
         return Markup(
             "<p>Whether the detector fails some people more than others was not audited in this run; "
             "<code>unmasked fairness</code> does it where annotations say who is shown.</p>"
         )
-    return Markup(section(run.fairness))
+    return section(run.fairness, figures)
 
 
-def explanations_part(run: Run) -> Markup:
+def explanations_part(run: Run, figures: Gallery) -> Markup:
     """Grad-CAM pictures and t-SNE, with what to see in them and what not."""
     explanation = run.explanation
     if explanation is None:
-        return rendered("explanations.html", explanation=None)
+        return fill_template("explanations.html", explanation=None)
     embedded = explanation.embedded
     labels = {"real and fake": embedded["label"].map({0: "real", 1: "fake"}), "method": embedded["method"]}
     if embedded["dataset"].nunique() > 1:
         labels["dataset"] = embedded["dataset"]
     points = embedded[["x", "y"]].to_numpy()
     drawn = [
-        svg(
-            EmbeddingDisplay(points, label.to_numpy(), f"by {name}").plot().figure_,
-            f"t-SNE of the detector's features, coloured by {name}",
+        figures.draw(
+            f"tsne_{slug(name)}",
+            EmbeddingDisplay(points, label.to_numpy(), f"by {name}"),
+            f"t-SNE of the detector’s features, coloured by {name}",
         )
         for name, label in labels.items()
     ]
-    return rendered(
+    return fill_template(
         "explanations.html",
         explanation=explanation,
         rows=[

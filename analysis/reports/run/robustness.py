@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
-from unmasked.analysis.figures.display import ends
 from unmasked.analysis.figures.robustness import clean
-from unmasked.analysis.reports.run.answer import in_100
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.evaluation.perturbing.drift import hides_drift
-from unmasked.evaluation.wording import number
+from unmasked.evaluation.wording import ends, in_100, interval_in_100, number
 
 TITLES = {
     "jpeg": "JPEG compression",
@@ -119,8 +117,8 @@ def worst_words(records: Sequence[Record], rate: str) -> str:
     if not shown:
         return ""
     record = max(shown, key=lambda record: sign * record[f"{rate}_change"])
-    low, high = ends(record[f"{rate}_ci"])
-    interval = "" if isnan(low) else f" (95 % interval {100 * low:.0f} to {100 * high:.0f})"
+    told = interval_in_100(record[f"{rate}_ci"])
+    interval = f" ({told})" if told else ""
     return (
         f"{setting(record)}: on {record['dataset']}, {in_100(number(record[rate]))} of 100 "
         f"{EVENTS[rate]}{interval}; untouched, {in_100(clean(record, rate))}. The AUC goes from "

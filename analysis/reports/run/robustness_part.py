@@ -9,11 +9,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.figures.display import ends
 from unmasked.analysis.figures.robustness import clean
-from unmasked.analysis.html.page import table
-from unmasked.analysis.reports.gallery import Drawing, of_kind
-from unmasked.analysis.reports.markup import points, rendered, side_by_side
+from unmasked.analysis.html.page import fill_template, side_by_side, table
+from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.robustness import (
     Record,
@@ -25,25 +23,25 @@ from unmasked.analysis.reports.run.robustness import (
     worst_words,
 )
 from unmasked.evaluation.perturbing.drift import AUC_STILL, RATE_DRIFTS
-from unmasked.evaluation.wording import number
+from unmasked.evaluation.wording import IN_BRACKETS, NOT_ENOUGH, change_text, number
 
 COLUMNS = {"auc": "AUC", "fpr": "reals called fake (FPR)", "tpr": "fakes found (TPR)"}
 TOLD = 3  # sentences about a drift that the AUC hides
 
 
-def robustness_part(run: Run, figures: Mapping[str, Drawing]) -> Markup:
+def robustness_part(run: Run, figures: Gallery) -> Markup:
     """What changes to a video do: where AUC hides the drift, the curves, and the strongest of each kind."""
     records = run.robustness
     if not records:
-        return rendered("robustness.html", records=None)
+        return fill_template("robustness.html", records=None)
     found = hidden(records)
     strongest = [record for change in changes(run) for record in change.strongest]
     caption = (
-        "Untouched → changed, at the strongest severity tested. In brackets: 95 % interval of the change, in "
-        "points of 100, on the same videos. Marked: the AUC stays and the rate moves."
+        "Untouched → changed, at the strongest severity tested, and the change in points of 100 on the same "
+        f"videos. {IN_BRACKETS} Marked: the AUC stays and the rate moves."
     )
     everything = [record for change in changes(run) for record in change.records]
-    return rendered(
+    return fill_template(
         "robustness.html",
         records=records,
         n=len(records),
@@ -53,7 +51,7 @@ def robustness_part(run: Run, figures: Mapping[str, Drawing]) -> Markup:
         understated=understated(records),
         auc_still=AUC_STILL,
         rate_drifts=100 * RATE_DRIFTS,
-        curves=side_by_side([drawing.html for drawing in of_kind(figures, "robustness")]),
+        curves=side_by_side(figures.of_kind("robustness")),
         strongest=_table(strongest, caption),
         everything=_table(everything, "All severities.") if len(everything) > len(strongest) else None,
     )
@@ -86,10 +84,11 @@ def _table(records: list[Record], caption: str) -> Markup:
     return table(pd.DataFrame(rows, dtype=object), caption=caption, highlight=pd.DataFrame(highlight))
 
 
-def _moved(record: Mapping[str, Any], rate: str) -> Markup:
-    """Untouched and changed value, and below them the interval of the change."""
-    low, high = ends(record[f"{rate}_change_ci"])
-    shown = f"{clean(record, rate):.2f}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{number(record[rate]):.2f}"
-    if isnan(low):
-        return Markup(shown)
-    return Markup('{}<br><span class="interval">[{}, {}]</span>').format(shown, points(low), points(high))
+def _moved(record: Mapping[str, Any], rate: str) -> str:
+    """The untouched and the changed value, and the change with its interval."""
+    if isnan(number(record[rate])):
+        return NOT_ENOUGH
+    moved = change_text(record[f"{rate}_change"], record[f"{rate}_change_ci"])
+    return (
+        f"{clean(record, rate):.2f}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{number(record[rate]):.2f}, {moved}"
+    )

@@ -1,0 +1,90 @@
+"""What every part of the fairness report reads: the findings, their colours, and where figures go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from unmasked.analysis.figures.colours import group_colours
+from unmasked.analysis.html.page import details, heading, join_parts
+from unmasked.analysis.reports.gallery import Drawable, Gallery, slug
+from unmasked.evaluation.wording import percent, value_text
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What ``fairness.json`` holds, and one colour for each group of an attribute on the whole page.
+
+    Attributes:
+        whole: everything; the parts that span datasets are read from here.
+        audits: dataset -> `Audit.to_dict` with what was added to it.
+        colours: attribute -> group -> ``#rrggbb``.
+        gallery: takes the figures.
+    """
+
+    whole: Mapping[str, Any]
+    audits: dict[str, Mapping[str, Any]]
+    colours: dict[str, dict[str, str]]
+    gallery: Gallery = field(default_factory=Gallery)
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any], gallery: Gallery | None = None) -> Findings:
+        """Read from ``{"datasets": …}`` or from one `Audit.to_dict`."""
+        if "datasets" in found:
+            audits = dict(found["datasets"])
+        else:
+            audits = {found["settings"].get("dataset", "these predictions"): found}
+        groups: dict[str, list[str]] = {}
+        for audit in audits.values():
+            for attribute, part in audit["attributes"].items():
+                groups.setdefault(attribute, []).extend(entry["group"] for entry in part["groups"])
+        colours = {name: group_colours(members) for name, members in groups.items()}
+        return cls(found, audits, colours, Gallery() if gallery is None else gallery)
+
+    @property
+    def several(self) -> bool:
+        """True if more than one dataset was audited, so that each needs a heading."""
+        return len(self.audits) > 1
+
+    def heading(self, text: str) -> Markup:
+        """A heading within a dataset's part: h3, or h4 below the name of one of several."""
+        return heading(4 if self.several else 3, text)
+
+    def colour(self, attribute: str, group: str) -> str:
+        """The colour of a group wherever it is drawn; black for one that no audit lists."""
+        return self.colours.get(attribute, {}).get(group, "#000000")
+
+    def draw(self, names: tuple[str, ...], display: Drawable, alt: str) -> Markup:
+        """The figure in the page; in the gallery it is named by its kind, its dataset and so on."""
+        return self.gallery.draw("_".join([names[0], *map(slug, names[1:])]), display, alt)
+
+
+def by_dataset(findings: Findings, body: Callable[[str, Mapping[str, Any]], Markup]) -> Markup:
+    """``body(name, audit)`` for each dataset under its name; datasets that have nothing are left out."""
+    parts = []
+    for name, audit in findings.audits.items():
+        found = body(name, audit)
+        if found:
+            parts += [heading(3, name) if findings.several else "", found]
+    return join_parts(parts)
+
+
+def fold_away(figures: Markup, too_small: bool) -> Markup:
+    """The figures, folded away where all that they show is chance."""
+    return details("The groups are too small to be compared; look anyway", figures) if too_small else figures
+
+
+def utility(audit: Mapping[str, Any]) -> Markup:
+    """How good the detector is at all, the line that stands beside every fairness figure."""
+    overall, constant = audit["overall"], audit["constant_detector"]["overall"]
+    return Markup(
+        '<p class="soft">How good it is at all here: AUC {}, balanced accuracy {} '
+        "(calling everything fake: {}).</p>"
+    ).format(
+        value_text(overall["auc"]),
+        percent(overall["balanced_accuracy"]),
+        percent(constant["balanced_accuracy"]),
+    )

@@ -1,0 +1,241 @@
+"""What holds for every page: one notation of an interval, and each figure as a file with its numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from audit_corpus import people
+from fairness_findings import complete
+from report_fakes import SOURCE, UNSEEN, table_of, write_run
+from test_report import add_everything
+from test_report_parts import changed
+from typer.testing import CliRunner
+
+from unmasked.analysis.figures.dots import Dot, DotDisplay
+from unmasked.analysis.reports.fairness.page import page as fairness_page
+from unmasked.analysis.reports.fairness.page import write_page
+from unmasked.analysis.reports.gallery import INDEX, Gallery
+from unmasked.analysis.reports.run.page import write_report
+from unmasked.app.cli import app
+from unmasked.datasets.files import write_json
+from unmasked.datasets.manifest import MANIFEST
+
+PAGES = {
+    "run": "report.html",
+    "fairness": "fairness.html",
+    "collection": "report.html",
+    "audit": "audit.html",
+}
+NUMBER = r"[−+-]?\d+(?:\.\d+)?"
+# A number that has its interval behind it, as every page writes it.
+STANDARD = re.compile(rf"\[{NUMBER}, {NUMBER}\]")
+# How intervals were written before, or might be by a hand that does not know better.
+OTHERS = {
+    "a dash": rf"{NUMBER} ?[–—] ?{NUMBER}",
+    "round brackets": rf"\({NUMBER} ?%?(?:–|,| to ) ?{NUMBER}\)",
+    "to": rf"{NUMBER} to [−+-]?\d",
+    "between": rf"between {NUMBER}\D{{0,12}} and {NUMBER}",
+    "a minus that is none": r"\[-|, -\d[\d.]*\]",
+    "plus-minus": rf"± ?{NUMBER}",
+}
+# Ranges that are no interval: an axis or a band of scores, and a change from one value to another.
+NO_INTERVALS = (
+    r"scores from [\d.]+ to [\d.]+",
+    r"from 1 \(mild\) to 5",
+    r"(?:AUC goes from|AUC|FPR|TPR) [\d.]+ to [\d.]+",
+    r"rises? from \d to \d",
+)
+
+
+def text_of(html):
+    """What a reader is told: text of tables and sentences, of figures, and what is read aloud of them."""
+    html = re.sub(r"<style>.*?</style>|<pre>.*?</pre>|data:image[^\"]*", " ", html, flags=re.DOTALL)
+    labels = " ".join(re.findall(r'(?:aria-label|alt)="([^"]*)"', html))
+    text = re.sub(r"</?(?:span|b|strong|em|code|a)\b[^>]*>", "", html)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"<[^>]+>", " | ", text)
+    return re.sub(r"\s+", " ", f"{text} | {labels}".replace("\u00a0", " ").replace("&#39;", "’"))
+
+
+def other_notations(html):
+    text = text_of(html)
+    for pattern in NO_INTERVALS:
+        text = re.sub(pattern, " ", text)
+    found = [
+        (name, match.group(0)) for name, pattern in OTHERS.items() for match in re.finditer(pattern, text)
+    ]
+    return [one for one in found if not re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", one[1])]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A folder for each page, made as a user makes it."""
+    root = tmp_path_factory.mktemp("pages")
+    run = write_run(root / "run", changed(table_of(fainter=("dark",))))
+    add_everything(run)
+    write_report(run)
+    write_page(complete(), root / "fairness")
+    for name, trained, separation in (("UCF", SOURCE, 0.8), ("Xception", UNSEEN, 3.0)):
+        table = table_of(unseen=separation).assign(detector=name, trained_on=trained)
+        path = root / "scored" / f"{name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        table.drop(columns="checkpoint").to_csv(path, index=False)
+    manifest = people(40, np.random.default_rng(0))
+    manifest["path"] = [
+        f"{name}.{'avi' if label else 'mp4'}" for name, label in manifest[["video", "label"]].values
+    ]
+    MANIFEST.write(manifest, root / "manifest.csv")
+    for arguments in (
+        ["evaluate", f"predictions={root / 'scored'}", f"out={root / 'collection'}", "n_boot=100"],
+        ["report", f"run={root / 'collection'}"],
+        ["audit", f"manifest={root / 'manifest.csv'}", f"out={root / 'audit'}", "n_boot=100"],
+    ):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output + repr(result.exception)
+    return {name: root / name for name in PAGES}
+
+
+def html_of(folders, name):
+    return (folders[name] / PAGES[name]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_writes_every_interval_the_same_way(folders, name):
+    html = html_of(folders, name)
+    assert len(STANDARD.findall(text_of(html))) >= 3
+    assert other_notations(html) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0.91 0.85–0.96", "12 (5–19)", "+12 (−2 to +25)", "interval 85 to 96", "between 3 more and 5 fewer"],
+)
+def test_the_check_of_notations_finds_what_pages_had(text):
+    assert other_notations(f"<p>{text}</p>")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_figure_of_a_page_is_a_file_with_its_numbers(folders, name):
+    html = html_of(folders, name)
+    drawn = re.findall(r"<svg\b[^>]*>", html)
+    named = [re.search(r'id="figure-([^"]+)"', tag) for tag in drawn]
+    assert drawn
+    assert all(named)
+    names = [match.group(1) for match in named]
+    assert len(set(names)) == len(names)
+    for one in names:
+        figure = folders[name] / "figures" / f"{one}.svg"
+        assert "<svg" in figure.read_text(encoding="utf-8")
+        assert len(pd.read_csv(figure.with_suffix(".csv")))
+    index = json.loads((folders[name] / "figures" / INDEX).read_text())[PAGES[name]]
+    assert {f"{one}{ending}" for one in names for ending in (".svg", ".csv")} <= set(index)
+
+
+def test_every_kind_of_group_figure_is_written(folders):
+    kinds = {
+        path.stem.split("_Celeb")[0].split("_Face")[0]
+        for path in (folders["fairness"] / "figures").glob("*.svg")
+    }
+    assert kinds >= {"group_fpr", "group_fnr", "group_thresholds_fpr_gender", "group_thresholds_tpr_gender"}
+    assert kinds >= {"group_roc_gender", "group_scores_gender", "group_calibration_gender"}
+    assert kinds >= {"group_robustness_jpeg_fpr_skin_tone_group", "mitigation_skin_tone_group"}
+
+
+def test_csv_of_group_figures_holds_the_numbers_of_the_audit(tmp_path):
+    found = complete()
+    write_page(found, tmp_path)
+    read = lambda name: pd.read_csv(tmp_path / "figures" / f"{name}.csv")  # noqa: E731
+    audit = found["datasets"]["Celeb-DF-v2"]
+    groups = [entry for part in audit["attributes"].values() for entry in part["groups"]]
+    rates = read("group_fpr_Celeb-DF-v2")
+    for column, values in {
+        "share of real videos, 95 % interval": [entry["fpr"] for entry in groups],
+        "low": [entry["fpr_ci"][0] for entry in groups],
+        "high": [entry["fpr_ci"][1] for entry in groups],
+    }.items():
+        np.testing.assert_allclose(rates[column], np.array(values, dtype=float), rtol=1e-12)
+    gender = audit["attributes"]["gender"]
+    counted = read("group_scores_gender_Celeb-DF-v2")
+    fakes = [one["counts"] for one in gender["scores"] if one["label"] == 1]
+    assert list(counted["fake"]) == [count for counts in fakes for count in counts]
+    calibration = read("group_calibration_gender_Celeb-DF-v2")
+    expected = [share for one in gender["calibration"] for share in one["share_fake"]]
+    np.testing.assert_allclose(calibration["share_fake"], expected)
+    lines = read("group_robustness_jpeg_tpr_skin_tone_group_Celeb-DF-v2")
+    entries = [
+        one for one in found["perturbations"] if (one["perturbation"], one["metric"]) == ("jpeg", "tpr")
+    ]
+    for one in entries:
+        row = lines[(lines["group"] == one["group"]) & (lines["severity"] == one["severity"])].iloc[0]
+        assert row[["value", "low", "high"]].tolist() == pytest.approx([one["value"], *one["ci"]])
+    remedies = read("mitigation_skin_tone_group_Celeb-DF-v2")
+    assert remedies["FPR gap"].tolist() == pytest.approx([0.4, 0.1, 0.12, 0.3])
+    assert remedies["levelling_down"].tolist() == [False, False, False, True]
+
+
+def test_a_drawing_is_drawn_once_and_its_csv_is_its_table(tmp_path):
+    display = DotDisplay([Dot("A", 1 / 3, 0.2, 0.5), Dot("B", float("nan"))], "share")
+    gallery = Gallery()
+    gallery.draw("dots", display, "two dots")
+    gallery.draw("dots", display, "and again")
+    assert list(gallery.drawings) == ["dots", "dots-2"]
+    gallery.write(tmp_path, "x.html")
+    assert (tmp_path / "dots.csv").read_text() == display.table().to_csv(index=False)
+    assert pd.read_csv(tmp_path / "dots.csv")["share"][0] == pytest.approx(1 / 3, rel=1e-12)
+
+
+def gallery_of(*names):
+    gallery = Gallery()
+    for name in names:
+        gallery.draw(name, DotDisplay([Dot("A", 0.5)], "share"), name)
+    return gallery
+
+
+def test_figures_of_an_earlier_run_go_and_those_of_others_stay(tmp_path):
+    gallery_of("old", "edited", "shared", "kept").write(tmp_path, "a.html")
+    gallery_of("shared").write(tmp_path, "b.html")
+    (tmp_path / "mine.svg").write_text("drawn by hand")
+    (tmp_path / "edited.svg").write_text("improved by hand")
+    gallery_of("kept", "new").write(tmp_path, "a.html")
+    written = {path.name for path in tmp_path.iterdir()} - {INDEX}
+    both = {f"{name}{ending}" for name in ("shared", "kept", "new") for ending in (".svg", ".csv")}
+    assert written == both | {"mine.svg", "edited.svg"}
+
+
+def test_an_index_from_elsewhere_removes_nothing_outside_the_folder(tmp_path):
+    import hashlib
+
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    digest = hashlib.sha256(b"precious").hexdigest()
+    folder = tmp_path / "figures"
+    write_json(folder / INDEX, {"a.html": {"../victim.txt": digest, str(victim): digest, "..": digest}})
+    gallery_of("one").write(folder, "a.html")
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a.html": 3}', "null"])
+def test_a_damaged_index_removes_nothing_and_is_written_anew(tmp_path, text, caplog):
+    gallery_of("old").write(tmp_path, "a.html")
+    (tmp_path / INDEX).write_text(text)
+    gallery_of("new").write(tmp_path, "a.html")
+    assert {path.stem for path in tmp_path.glob("*.svg")} == {"old", "new"}
+    assert list(json.loads((tmp_path / INDEX).read_text())["a.html"]) == ["new.svg", "new.csv"]
+    assert "cannot be read" in caplog.text
+
+
+def test_the_page_of_a_run_and_its_audit_share_one_folder(tmp_path):
+    run = write_run(tmp_path, table_of(fainter=("dark",)))
+    found = json.loads((run / "fairness.json").read_text())
+    write_page(found, run)
+    before = {path.name for path in (run / "figures").glob("group_*")}
+    write_report(run)
+    assert {path.name for path in (run / "figures").glob("group_*")} == before
+    assert {"roc.svg", "roc.csv"} <= {path.name for path in (run / "figures").iterdir()}
+    shared = re.findall(r'id="figure-(group_[^"-]+)', (run / "report.html").read_text(encoding="utf-8"))
+    assert shared
+    assert 'id="figure-group_fpr' in fairness_page(found)
