@@ -16,12 +16,16 @@ class InputError(ValueError):
 
 
 def printable(text: object) -> str:
-    """Text that can be shown on any terminal: control characters and bytes that are not UTF-8 are escaped.
+    r"""Text that can be shown on any terminal: control characters and bytes that are not UTF-8 are escaped.
 
     >>> printable("caf\udce9 \x1b[31m")
     'caf\\xe9 \\x1b[31m'
     """
-    whole = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        encoded = str(text).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair, which JSON can spell
+        encoded = str(text).encode("utf-8", "surrogatepass")
+    whole = encoded.decode("utf-8", "backslashreplace")
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in whole
     )

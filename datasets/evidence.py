@@ -14,6 +14,7 @@ SETTLES = (
     "one_means=fake or one_means=real says what the number 1 means, whatever the words say; "
     "or correct the file"
 )
+WORDS_MAX = 50  # a column of more words is none of labels
 
 
 def evidence(table: pd.DataFrame, label: str, paths: Iterable[str]) -> dict[str, pd.Series]:
@@ -94,6 +95,8 @@ def _label_of_folder(parts: list[str]) -> float:
 
 def _word_labels(column: pd.Series) -> pd.Series | None:
     """The labels of a column whose every word is a word for real or fake, as ``label_str``; else None."""
+    if column.nunique() > WORDS_MAX:
+        return None
     words = distinct_words(column)
     if not words or any(lookup(word, "label") is None or plain(word) in ANSWERS for word in words):
         return None

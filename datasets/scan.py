@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from unmasked.datasets.errors import InputError, nearest_name
+from unmasked.datasets.errors import InputError, nearest_name, printable
 from unmasked.datasets.frame_names import frames_as_videos
 from unmasked.datasets.listing import UNSPLIT, Count, named
 from unmasked.datasets.manifest import MANIFEST, SPLITS
@@ -108,7 +108,12 @@ def scan(
         elif "split" not in options and (said := split_of(folder.name)):
             options["split"] = said
             notes.append(f"the folder is called {folder.name}: what nothing else says is {said}")
-    manifest = module.scan(folder, notes=notes, **options)
+    try:
+        manifest = module.scan(folder, notes=notes, **options)
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"a list in {folder} holds a name that is no text ({printable(error.object)[:80]}); correct it"
+        ) from error
     if manifest.empty:
         reasons = f": {'; '.join(notes)}" if notes else ""
         raise InputError(f"{module.NAME} in {folder}: not one row could be made of it{reasons}")

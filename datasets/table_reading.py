@@ -34,6 +34,7 @@ from unmasked.datasets.vocabulary import (
 )
 
 HEADER_ROWS = 2  # the index 0 is the spreadsheet's row 2
+GROUPS_MAX = 1000  # a column of more words holds names, which are left as they are
 PERCENT_SHARE = 0.5  # of scores above 1, from which on a column of 0 to 100 is surely percent
 
 RoleKind = Literal["text", "dataset", "label", "score", "split", "integer", "gender", "age", "compression"]
@@ -165,7 +166,8 @@ def read_table(
         _check_evidence(table, original, roles, one_means, door)
     _turn_score(table, original, roles, columns or {}, score_of, door)
     for name in table.columns:
-        if name not in roles and not pd.api.types.is_numeric_dtype(table[name]):
+        is_group = name not in roles and not pd.api.types.is_numeric_dtype(table[name])
+        if is_group and table[name].nunique() <= GROUPS_MAX:
             table[name] = unify_spellings(table[name], readings)
     if "dataset" in roles and "dataset" not in table:
         table.insert(0, "dataset", pd.Series(path.stem, table.index, TEXT))

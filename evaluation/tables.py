@@ -119,7 +119,7 @@ def metrics_table(results: Mapping[str, Any]) -> Table:
     """Every metric of every dataset's videos, a row a metric of `METRICS`."""
     blocks = {row["test"]: results["datasets"][row["test"]]["video"] for row in results["matrix"]}
     rows = [
-        [one.title, *(with_interval(video[name], video[f"{name}_ci"]) for video in blocks.values())]
+        [one.title, *(_cell(video[name], video[f"{name}_ci"]) for video in blocks.values())]
         for name, one in METRICS.items()
         if all(name in video for video in blocks.values())
     ]

@@ -80,6 +80,14 @@ def test_a_group_that_the_entry_or_the_path_contradicts_is_refused_and_a_key_set
     assert scan(root, labels_by="group").manifest["label"].value_counts().to_dict() == {0: 2, 1: 2}
 
 
+def test_a_list_with_half_a_character_is_refused_in_one_sentence(tmp_path):
+    root = bench(tmp_path, {"a_Real": "a_Real", "a_Fake": "a_Fake"})
+    path = root / "dataset_json" / "D.json"
+    path.write_text(path.read_text().replace("a_Fake", "\\ud800_Fake"))
+    with pytest.raises(InputError, match=r"holds a name that is no text"):
+        scan(root)
+
+
 def test_a_group_that_may_be_either_is_refused(tmp_path):
     with pytest.raises(InputError, match="'surreal' of a list of DeepfakeBench may be real or fake"):
         scan(bench(tmp_path, {"surreal": "surreal", "a_Fake": "a_Fake"}))

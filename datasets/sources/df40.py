@@ -10,8 +10,7 @@ Licence: CC BY-NC 4.0, on request; each source keeps its own terms.
 Each folder of images is a sequence. **Most methods have no real part here**: it is that of FaceForensics++
 and Celeb-DF, scanned by itself. With the authors' lists (dataset_json) the source deepfakebench reads the
 same crops, reals included. Real is what lies in a folder called ``real``, and nothing else: e4e keeps its
-fakes in folders called Celeb-real and YouTube-real. The split is that of a folder called train or test
-(DF40_train);
+fakes in folders called Celeb-real and YouTube-real. The split is that of a folder called train or test;
 where none says, all is test. Identities are read from the names of FaceForensics++ and Celeb-DF.
 """
 
