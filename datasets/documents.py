@@ -64,7 +64,7 @@ def read_yaml(path: str | os.PathLike[str], advice: str = "correct it", *, what:
 
     file = f"{what} {path}".strip()
     try:
-        value = OmegaConf.to_container(OmegaConf.load(path))
+        value = OmegaConf.to_container(OmegaConf.load(Path(path)))
     except FileNotFoundError as error:
         raise InputError(f"{file} does not exist; {advice}") from error
     except (OmegaConfBaseException, OSError, ValueError, RecursionError) as error:

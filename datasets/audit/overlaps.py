@@ -88,7 +88,7 @@ def repeated_files(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def ties(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """(N, K) numbers of the identities and originals of each row of `on_sides`, -1 as padding.
+    """(N, K) numbers of identities and originals of each `on_sides` row, padded with -1.
 
     Rows of one dataset that share a number are of one person or made of one original.
     """
