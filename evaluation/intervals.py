@@ -171,7 +171,8 @@ def metric_interval(
 
     Args:
         name: a share of one class (`Metric.rate_of`) has `wilson_interval`, every other metric
-            `bounded_interval`.
+            `bounded_interval`; shifted by twice the bias where resamples add one, as to the ECE, and on the
+            logit scale where they are skewed, as of AP (Boyd, Eng and Page 2013).
         value: in the sample.
         drawn: (n_boot,) in each resample.
         clusters, rows: see `behind`.
@@ -186,13 +187,30 @@ def metric_interval(
             return float("nan"), float("nan")
         ends = wilson_interval(value, np.nanvar(drawn), clusters, rows, confidence=confidence)
         return float(ends[0]), float(ends[1])
+    if metric.resamples == "skewed" and metric.minimum < value < metric.maximum:
+        return _logit_interval(value, drawn, clusters, confidence)
     low, high = bounded_interval(drawn, clusters, metric.minimum, metric.maximum)
+    if metric.resamples == "biased" and not np.isnan(low):
+        # The sample's value lies as far above the truth as the resamples lie above the value. Without the
+        # second half of the shift the interval would hold the expected value and not the truth.
+        shift = 2 * (float(np.nanmean(drawn)) - value)
+        low, high = max(metric.minimum, low - shift), max(value, high - shift)
     if confidence != CONFIDENCE:
         levels = (1 + np.array([confidence, CONFIDENCE])) / 2
         wanted, usual = special.stdtrit(clusters - 1, levels)
         low, high = (value + (end - value) * float(wanted / usual) for end in (low, high))
         low, high = max(metric.minimum, low), min(metric.maximum, high)
     return low, high
+
+
+def _logit_interval(value: float, drawn: Array, clusters: int, confidence: float) -> tuple[float, float]:
+    """Student's interval of log(value / (1 - value)), carried back to [0, 1]."""
+    if not len(drawn) or np.isnan(drawn).mean() > 0.1:
+        return float("nan"), float("nan")
+    spread = np.nanstd(special.logit(np.clip(drawn, 1e-4, 1 - 1e-4))) * np.sqrt(clusters / (clusters - 1))
+    reach = special.stdtrit(clusters - 1, (1 + confidence) / 2) * spread
+    low, high = special.expit(special.logit(value) + reach * np.array([-1, 1]))
+    return float(low), float(high)
 
 
 def wilson_interval(

@@ -43,6 +43,8 @@ class Metric:
     minimum: float = 0.0
     maximum: float = 1.0
     rate_of: int | None = None  # the class that it is a share of, 0 real or 1 fake; see `intervals`
+    # What its resamples do that percentiles would get wrong: see `intervals.metric_interval`.
+    resamples: Literal["as they are", "skewed", "biased"] = "as they are"
     by_group: bool = True  # False where groups of another size or mix cannot be compared by it
 
     @property
@@ -134,7 +136,14 @@ def auc(label: ArrayLike, score: ArrayLike) -> float:
     return _one("auc", label, score)
 
 
-@metric("partial_auc", "partial AUC (FPR ≤ 10 %)", "ranking", counts.partial_area_under_roc, by_group=False)
+@metric(
+    "partial_auc",
+    "partial AUC (FPR ≤ 10 %)",
+    "ranking",
+    counts.partial_area_under_roc,
+    resamples="skewed",
+    by_group=False,
+)
 def partial_auc(label: ArrayLike, score: ArrayLike, fpr_max: float = counts.PARTIAL_AUC_FPR) -> float:
     """Area under the ROC curve up to ``fpr_max``, rescaled so that 0.5 is chance and 1 perfect.
 
@@ -149,7 +158,7 @@ def partial_auc(label: ArrayLike, score: ArrayLike, fpr_max: float = counts.PART
     return float(counts.partial_area_under_roc(fp, tp, fpr_max))
 
 
-@metric("ap", "AP", "ranking", counts.average_precision, by_group=False)
+@metric("ap", "AP", "ranking", counts.average_precision, resamples="skewed", by_group=False)
 def average_precision(label: ArrayLike, score: ArrayLike) -> float:
     """Mean precision over the recall steps, fakes positive; chance is the share of fakes.
 
@@ -353,6 +362,7 @@ def log_loss(label: ArrayLike, score: ArrayLike) -> float:
     "probability",
     lambda sums: ratio(np.abs(sums[3:]).sum(axis=0), sums[0]),
     higher_is_better=False,
+    resamples="biased",
 )
 def expected_calibration_error(label: ArrayLike, score: ArrayLike) -> float:
     """Mean distance between score and share of fakes, over 15 equal bins of the score.
