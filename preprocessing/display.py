@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 import av
 import cv2
@@ -21,12 +22,13 @@ ASPECT_MAX = 8  # a header that says more is taken for damaged
 # Cd/m2: the peak of HDR as it is graded and of the screen that it is shown on (ITU-R BT.2390-10, 5.4).
 HDR_PEAK, SDR_PEAK = 1000.0, 100.0
 SDR_GAMMA = 2.4  # ITU-R BT.1886
-_HDR = {ColorTrc.ARIB_STD_B67: "HLG", ColorTrc.SMPTE2084: "PQ"}
+_HDR = {int(ColorTrc.ARIB_STD_B67): "HLG", int(ColorTrc.SMPTE2084): "PQ"}
 # Linear BT.2020 to linear BT.709 (ITU-R BT.2087), and the luminance of BT.2020 (ITU-R BT.2100).
 _TO_BT709 = np.array(
     [(1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187)], np.float32
 )
 _LUMINANCE = np.array([(0.2627, 0.6780, 0.0593)], np.float32)
+_MATRIX = Type.DISPLAYMATRIX
 _STEPS = 4096  # of tone curves, evenly spaced in the square root of light
 # SMPTE ST 2084.
 _M1, _M2, _C1, _C2, _C3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
@@ -63,13 +65,18 @@ def show(frame: av.VideoFrame, aspect: Fraction | None, reformatter: VideoReform
         av.FFmpegError, ValueError: a pixel format that FFmpeg cannot convert.
     """
     done = []
-    transfer = _HDR.get(frame.color_trc)
+    transfer = _HDR.get(int(frame.color_trc))
+    image: NDArray[np.uint8]
     if transfer:
         wide = reformatter.reformat(frame, format="rgb48le").to_ndarray()
-        image = tone_mapped(wide, transfer, is_wide=frame.color_primaries == ColorPrimaries.BT2020)
+        image = tone_mapped(
+            wide.astype(np.uint16, copy=False),
+            transfer,
+            is_wide=frame.color_primaries == ColorPrimaries.BT2020,
+        )
         done.append(f"tone-mapped from {transfer}")
     else:
-        image = reformatter.reformat(frame, format="rgb24").to_ndarray()
+        image = reformatter.reformat(frame, format="rgb24").to_ndarray()  # type: ignore[assignment]
     size = shown_size(frame.width, frame.height, aspect)
     if size != (frame.width, frame.height):
         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
@@ -119,16 +126,16 @@ def tone_mapped(image: NDArray[np.uint16], transfer: str, *, is_wide: bool) -> N
     gain = _tone_curve()[(np.sqrt(largest) * (_STEPS - 1)).astype(np.int32)]
     light = light * gain
     if is_wide:
-        light = cv2.transform(light, _TO_BT709)
+        light = cv2.transform(light, _TO_BT709)  # type: ignore[assignment]
     return (np.power(np.clip(light, 0, 1), 1 / SDR_GAMMA) * 255 + 0.5).astype(np.uint8)
 
 
 def _upright(image: NDArray[np.uint8], frame: av.VideoFrame, done: list[str]) -> NDArray[np.uint8]:
     """The image turned and mirrored by the frame's display matrix, as phones and editors write it."""
-    matrix = next((data for data in frame.side_data if data.type is Type.DISPLAYMATRIX), None)
+    matrix: Any = next((data for data in frame.side_data if getattr(data, "type", None) is _MATRIX), None)
     if matrix is None:
         return image
-    upright = turned(image, struct.unpack("=9i", bytes(matrix)[:36]))  # type: ignore[call-overload]
+    upright = turned(image, struct.unpack("=9i", bytes(matrix)[:36]))
     if upright is not image:
         done.append("turned by display matrix")
     return upright

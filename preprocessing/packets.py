@@ -61,7 +61,7 @@ def read_index(path: Path, stream_index: int) -> PacketIndex:
             for packet in container.demux(stream):
                 if not packet.size:
                     continue
-                content = reader.read(packet) if is_whole else NOTHING
+                content = reader.read(memoryview(packet)) if is_whole else NOTHING
                 pts.append(-1 if packet.pts is None else packet.pts)
                 is_key.append(content.is_start)
                 headers = content.parameters if headers is None else headers
