@@ -99,7 +99,7 @@ class RocDisplay(Display):
         """Draws the bands, the curves and the line of chance; ``line`` goes to every curve."""
         self.ax_ = ax or axes_above_legend(len(self.curves))
         self.lines_, self.bands_ = [], []
-        colours = group_colours(self.curves) | self.colours
+        colours = group_colours(self.curves) | dict(self.colours)
         for position, (name, curve) in enumerate(self.curves.items()):
             band = curve["band"]
             style = line_style(colours[name], position) | line
