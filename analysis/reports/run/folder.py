@@ -100,10 +100,10 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
     lines = folder / "metrics.jsonl"
     return Run(
         folder=folder,
-        metrics=_measured(metrics, folder),
+        metrics=_restore_nan_and_published(metrics, folder),
         predictions=read_predictions(table) if predictions or table.is_file() else None,
         thresholds=_with_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
-        records=[_parsed(line, lines) for line in _text(lines).splitlines() if line.strip()],
+        records=[_parse_json(line, lines) for line in _text(lines).splitlines() if line.strip()],
         fairness=_json(folder / "fairness.json"),
         explanation=read_explanation(folder),
         card=_json(folder / "detector.json") or {},
@@ -130,7 +130,7 @@ def read_collection(folder: Path) -> dict[str, Any]:
             f"{folder / 'metrics.json'} has no detectors, protocols and settings; "
             "run `unmasked evaluate` again"
         )
-    return _measured(metrics, folder)
+    return _restore_nan_and_published(metrics, folder)
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def _measured(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _restore_nan_and_published(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The metrics with NaN for null, and what others published, where null is nothing said."""
     stated = _json(folder / "published.json") or metrics
     return _with_nan(metrics) | {"published": stated.get("published")}
@@ -157,10 +157,10 @@ def _text(path: Path) -> str:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    return _parsed(_text(path), path) if path.is_file() else None
+    return _parse_json(_text(path), path) if path.is_file() else None
 
 
-def _parsed(text: str, path: Path) -> dict[str, Any]:
+def _parse_json(text: str, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
