@@ -277,7 +277,7 @@ def compare_tables(results: Mapping[str, Any]) -> list[Table]:
         for name, block in results["datasets"].items()
         for key, found in block["metrics"].items()
     ]
-    notes = [f"{side}: {results[side]['name']}, {_told(results[side])}." for side in "ab"]
+    notes = [f"{side}: {results[side]['name']}, {_describe_side(results[side])}." for side in "ab"]
     notes.append(
         f"Difference: {settings['difference']}. In brackets: {settings['confidence']:.0%} interval, "
         f"{settings['n_boot']} resamples of the {settings['unit']}; level: {settings['level']}."
@@ -302,7 +302,7 @@ def compare_tables(results: Mapping[str, Any]) -> list[Table]:
     ]
 
 
-def _told(side: Mapping[str, Any]) -> str:
+def _describe_side(side: Mapping[str, Any]) -> str:
     threshold = side["threshold"]
     return (
         f"{side['detector']}, trained on {' + '.join(side['trained_on']) or 'not stated'}, selection: "

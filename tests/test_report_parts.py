@@ -12,10 +12,10 @@ import pytest
 from report_fakes import SOURCE, UNSEEN, Reader, table_of, write_run
 from typer.testing import CliRunner
 
-from unmasked.analysis.reports.run.decisions import broken_promises, lost_fakes, realised
+from unmasked.analysis.reports.run.decisions import broken_promises, list_realised, lost_fakes
 from unmasked.analysis.reports.run.folder import read_run
 from unmasked.analysis.reports.run.page import page, write_report
-from unmasked.analysis.reports.run.robustness import hidden, understated, worst_words
+from unmasked.analysis.reports.run.robustness import find_hidden_drift, tell_understated, worst_words
 from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
@@ -110,7 +110,7 @@ def test_limit_that_is_broken_elsewhere_is_said_and_marked(folder, metrics, text
 
 def test_every_rule_is_shown_on_every_dataset_with_what_was_to_be_expected(folder, metrics, text):
     run = read_run(folder)
-    found = realised(run, "fpr")
+    found = list_realised(run, "fpr")
     rules = ["FPR ≤ 10 %", "FPR ≤ 5 %", "errors equal", "fixed at 0.5"]
     assert [(one.rule, one.dataset) for one in found] == [
         (rule, name) for rule in rules for name in (SOURCE, UNSEEN)
@@ -133,7 +133,7 @@ def test_fakes_that_are_lost_are_counted_beside_those_of_the_source(tmp_path):
 
 
 def test_shift_that_auc_cannot_see_is_said_to_be_hidden(metrics, text):
-    found = hidden(metrics["robustness"])
+    found = find_hidden_drift(metrics["robustness"])
     assert {record["perturbation"] for record, _ in found} == {"jpeg"}
     worst, rate = found[0]
     assert worst["severity"] == 3
@@ -151,15 +151,15 @@ def test_largest_harm_is_told_with_its_interval_and_on_the_first_screen(metrics,
     worst = max(shown, key=lambda row: row["fpr_change"])
     assert f"{in_100(worst['fpr'])} of 100 real videos are called fake" in told
     assert "95 % interval" in told
-    assert understated([worst | {"auc_change": -0.5}]) == ""
+    assert tell_understated([worst | {"auc_change": -0.5}]) == ""
 
 
 def test_changes_that_are_not_shown_are_not_told():
     record = {"dataset": "A", "perturbation": "jpeg", "severity": 1, "where": "crop", "setting": "quality 90"}
     record |= {"auc": 0.9, "fpr": 0.2, "tpr": 0.8, "auc_change": 0.0, "fpr_change": 0.1, "tpr_change": -0.1}
     record |= {"fpr_change_ci": [-0.05, 0.2], "tpr_change_ci": [-0.2, 0.05], "auc_change_ci": [-0.1, 0.1]}
-    assert worst_words([record], "fpr") == worst_words([record], "tpr") == understated([record]) == ""
-    assert hidden([record]) == []
+    assert worst_words([record], "fpr") == worst_words([record], "tpr") == tell_understated([record]) == ""
+    assert find_hidden_drift([record]) == []
 
 
 def test_band_and_curve_are_told_in_counts_of_100(metrics, text):

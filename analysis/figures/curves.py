@@ -52,7 +52,7 @@ class RocDisplay(Display):
         cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
     ) -> RocDisplay:
         """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
-        stored = _stored(curves, results, level, "roc", "auc")
+        stored = _collect_curves(curves, results, level, "roc", "auc")
         for name, curve in stored.items():
             curve["band"] = curves[name][level].get("band", NO_BAND)
         return cls(stored, level)
@@ -93,13 +93,13 @@ class RocDisplay(Display):
             points = {key: curve[key] for key in ("fpr", "tpr", "threshold")}
             parts.append(pd.DataFrame({"dataset": name, "series": "curve", **points}))
             parts.append(pd.DataFrame({"dataset": name, "series": "band", **curve["band"]}))
-        return _together(parts, ["dataset", "series", "fpr", "tpr", "threshold", "low", "high"])
+        return _concatenate(parts, ["dataset", "series", "fpr", "tpr", "threshold", "low", "high"])
 
     def plot(self, ax: Axes | None = None, **line: Any) -> RocDisplay:
         """Draws the bands, the curves and the line of chance; ``line`` goes to every curve."""
         self.ax_ = ax or axes_above_legend(len(self.curves))
         self.lines_, self.bands_ = [], []
-        colours = group_colours(self.curves) | self.colours
+        colours = group_colours(self.curves) | dict(self.colours)
         for position, (name, curve) in enumerate(self.curves.items()):
             band = curve["band"]
             style = line_style(colours[name], position) | line
@@ -212,7 +212,7 @@ class PrecisionRecallDisplay(Display):
         cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
     ) -> PrecisionRecallDisplay:
         """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
-        return cls(_stored(curves, results, level, "pr", "ap"), level)
+        return cls(_collect_curves(curves, results, level, "pr", "ap"), level)
 
     def table(self) -> pd.DataFrame:
         """The points of the curves, with the share of fakes that chance has."""
@@ -227,7 +227,7 @@ class PrecisionRecallDisplay(Display):
             )
             for name, curve in self.curves.items()
         ]
-        return _together(parts, ["dataset", "recall", "precision", "chance"])
+        return _concatenate(parts, ["dataset", "recall", "precision", "chance"])
 
     def plot(self, ax: Axes | None = None, **line: Any) -> PrecisionRecallDisplay:
         """Draws the curves, each with its own chance line, the share of fakes."""
@@ -249,19 +249,19 @@ class PrecisionRecallDisplay(Display):
         return self
 
 
-def _stored(
+def _collect_curves(
     curves: Mapping[str, Any], results: Mapping[str, Any] | None, level: str, shape: str, metric: str
 ) -> dict[str, dict[str, Any]]:
     """By dataset the points of a curve, the metric that sums it up with its interval, and the counts."""
     stored = {}
-    for name in _ordered(curves, results):
+    for name in _order_datasets(curves, results):
         part = curves[name][level]
         low, high = _interval(results, name, level, metric)
         stored[name] = {**part[shape], metric: part[metric], "low": low, "high": high, **part["n"]}
     return stored
 
 
-def _ordered(curves: Mapping[str, Any], results: Mapping[str, Any] | None) -> list[str]:
+def _order_datasets(curves: Mapping[str, Any], results: Mapping[str, Any] | None) -> list[str]:
     """The datasets in the order of the matrix: the one that was trained on comes first."""
     place = {row["test"]: position for position, row in enumerate((results or {}).get("matrix", []))}
     return sorted(curves, key=lambda name: (place.get(name, len(place)), name))
@@ -276,7 +276,7 @@ def _share(part: float, whole: float) -> float:
     return part / whole if whole else nan
 
 
-def _together(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+def _concatenate(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     """One table; parts without rows would make pandas guess at types."""
     filled = [part.reindex(columns=columns).astype(object) for part in parts if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)

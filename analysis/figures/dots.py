@@ -80,15 +80,10 @@ class ScoreDisplay(Display):
         edges = {one["group"]: one["edges"] for one in scores}
         found = {(one["group"], int(one["label"])): one["counts"] for one in scores}
         nobody = {group: [0] * (len(at) - 1) for group, at in edges.items()}
-        rows = [
-            Scores(
-                group,
-                at,
-                *(found.get((group, label), nobody[group]) for label in (0, 1)),
-                colours.get(group, "#000000"),
-            )
-            for group, at in edges.items()
-        ]
+        rows = []
+        for group, at in edges.items():
+            real, fake = (found.get((group, label), nobody[group]) for label in (0, 1))
+            rows.append(Scores(group, at, real, fake, colours.get(group, "#000000")))
         return cls(rows, threshold, heading="Scores: real outlined, fake filled")
 
     def table(self) -> pd.DataFrame:
@@ -441,5 +436,5 @@ def _threshold_name(point: Mapping[str, Any]) -> str:
 
 
 def _shares(counts: Sequence[float]) -> np.ndarray:
-    counts = np.asarray(counts, dtype=np.float64)
-    return counts / max(counts.sum(), 1)
+    found = np.asarray(counts, dtype=np.float64)
+    return found / max(found.sum(), 1)

@@ -159,7 +159,7 @@ def table(
                 formats.get(name),
                 numeric=numeric[name],
                 heading=number == 0,
-                marked=_marked(highlight, position, name),
+                marked=_is_marked(highlight, position, name),
             )
             for number, name in enumerate(frame.columns)
         ]
@@ -270,7 +270,7 @@ def _class(name: str) -> str:
     return f' class="{name}"' if name else ""
 
 
-def _marked(highlight: pd.Series | pd.DataFrame | None, position: int, name: str) -> bool:
+def _is_marked(highlight: pd.Series | pd.DataFrame | None, position: int, name: str) -> bool:
     if not isinstance(highlight, pd.DataFrame) or name not in highlight:
         return False
     return bool(highlight[name].iloc[position])

@@ -53,7 +53,7 @@ def image(
         quality: JPEG quality 1 to 95 for pixels; None keeps them exact as PNG. Photographs are some
             ten times smaller as JPEG.
     """
-    encoded = picture if isinstance(picture, bytes) else _encoded(picture, quality)
+    encoded = picture if isinstance(picture, bytes) else _encode(picture, quality)
     mime = "image/png" if encoded.startswith(b"\x89PNG") else "image/jpeg"
     source = f"data:{mime};base64,{base64.b64encode(encoded).decode('ascii')}"
     element = Markup('<img class="picture" src="{}" alt="{}">').format(source, alt)
@@ -88,7 +88,7 @@ def _inline_svg(text: str, alt: str, name: str) -> Markup:
     return Markup(head + body.strip())
 
 
-def _encoded(pixels: np.ndarray, quality: int | None) -> bytes:
+def _encode(pixels: np.ndarray, quality: int | None) -> bytes:
     from PIL import Image
 
     if pixels.dtype != np.uint8:

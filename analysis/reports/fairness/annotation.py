@@ -56,7 +56,9 @@ def _dataset(part: Mapping[str, Any]) -> Markup:
         parts.append(record_table(list(map(_agreement, part["agreement"])), caption=caption))
     if part.get("measured_sensitivity"):
         caption = "Gaps in points if annotations were as wrong as the two sources disagree"
-        parts.append(record_table(list(map(_measured, part["measured_sensitivity"])), caption=caption))
+        parts.append(
+            record_table(list(map(_disagreement_row, part["measured_sensitivity"])), caption=caption)
+        )
     if part.get("sensitivity"):
         parts.append(_sensitivity(part["sensitivity"]))
     return join_parts(parts)
@@ -79,11 +81,11 @@ def _agreement(one: Mapping[str, Any]) -> dict[str, Any]:
         "videos in both": one["videos"],
         "agree [95\u00a0%]": share_text(one["share"], one.get("share_ci")),
         "kappa [95\u00a0%]": "–" if is_missing(one.get("kappa")) else metric_text(one, "kappa"),
-        "most often confused": _confused(one.get("confusion") or {}),
+        "most often confused": _most_confused_pair(one.get("confusion") or {}),
     }
 
 
-def _confused(confusion: Mapping[str, Mapping[str, int]]) -> str:
+def _most_confused_pair(confusion: Mapping[str, Mapping[str, int]]) -> str:
     """The pair of groups that the sources take for one another most often."""
     wrong = [
         (count, f"{ours} / {theirs} ({count:,})")
@@ -94,7 +96,7 @@ def _confused(confusion: Mapping[str, Mapping[str, int]]) -> str:
     return max(wrong)[1] if wrong else "–"
 
 
-def _measured(one: Mapping[str, Any]) -> dict[str, Any]:
+def _disagreement_row(one: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "groups of": title(one["attribute"]),
         "what was compared": COMPARED.get(one["metric"], one["metric"]),

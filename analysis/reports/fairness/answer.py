@@ -35,7 +35,7 @@ def verdicts(findings: Findings) -> Markup:
         kind: [
             f"{name}: {sentence}" if findings.several else sentence
             for name, audit in findings.audits.items()
-            for sentence, test in _told(audit)
+            for sentence, test in _sentences_with_tests(audit)
             if test["verdict"] == kind
         ]
         for kind in ORDER
@@ -51,7 +51,7 @@ def verdicts(findings: Findings) -> Markup:
 
 def answer(audit: Mapping[str, Any]) -> Markup:
     """The short form for one dataset: the verdict in words, then how good the detector is at all."""
-    told = _told(audit)
+    told = _sentences_with_tests(audit)
     parts: list[str] = []
     disparities = [sentence for sentence, test in told if test["verdict"] == "disparity"]
     if disparities:
@@ -176,7 +176,7 @@ def _with_interval(entry: Mapping[str, Any], metric: str) -> str:
     return share_text(entry[metric], entry[f"{metric}_ci"])
 
 
-def _told(audit: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def _sentences_with_tests(audit: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """(sentence, test); sentences stand in the order of `verdicts.ORDER`, stable within."""
     ranked = sorted((test for _, test in gaps_tested(audit)), key=lambda test: ORDER[test["verdict"]])
     return list(zip(audit["verdicts"], ranked, strict=True))

@@ -134,17 +134,17 @@ def _changes(findings: Findings) -> Markup:
             "two. A marked change is one whose interval leaves out zero. What the detector is worth on each "
             "dataset stands under the answer."
         )
-        parts += [heading(3, "From dataset to dataset"), aside(text), _moved(between)]
+        parts += [heading(3, "From dataset to dataset"), aside(text), _table_changes(between)]
     elif findings.several:
         how = Markup("Name the dataset the detector was made on: {}.").format(code("source=NAME"))
         parts += [heading(3, "From dataset to dataset"), absent("Changes of gaps were not measured.", how)]
     if detectors:
         text = "Both detectors judged the same videos. A marked change is one whose interval leaves out zero."
-        parts += [heading(3, "From one detector to another"), aside(text), _moved(detectors)]
+        parts += [heading(3, "From one detector to another"), aside(text), _table_changes(detectors)]
     return join_parts(parts)
 
 
-def _moved(changes: Sequence[Mapping[str, Any]]) -> Markup:
+def _table_changes(changes: Sequence[Mapping[str, Any]]) -> Markup:
     """A table for each pair, and what could not be compared in both."""
     parts: list[str] = []
     for source, target in dict.fromkeys((one["source"], one["target"]) for one in changes):

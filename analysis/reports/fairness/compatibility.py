@@ -40,7 +40,7 @@ def compatibility(findings: Findings) -> Markup:
 def _dataset(audit: Mapping[str, Any]) -> Markup:
     bench = audit.get("bench")
     if bench:
-        benches = join_parts([_bench(bench), _dropped(bench), _printed(bench)])
+        benches = join_parts([_bench(bench), _list_dropped_groups(bench), _log_table(bench)])
     else:
         how = Markup("{} does it.").format(code("Audit.bench()"))
         benches = absent("The benches’ metrics were not computed.", how)
@@ -57,7 +57,7 @@ def _bench(bench: Mapping[str, Any]) -> Markup:
     return record_table(rows, caption=caption, formats=dict.fromkeys((*BENCH, "AUC"), ".3f"))
 
 
-def _printed(bench: Mapping[str, Any]) -> Markup:
+def _log_table(bench: Mapping[str, Any]) -> Markup:
     """The same under the names and in the units of the benches' own output, to compare with a log."""
     rows = [
         {"groups of": title(attribute)} | {name: number(value) for name, value in found["printed"].items()}
@@ -82,7 +82,7 @@ def _bench_row(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _dropped(bench: Mapping[str, Any]) -> Markup:
+def _list_dropped_groups(bench: Mapping[str, Any]) -> Markup:
     items = [
         f"{title(attribute)}, {group}: dropped by these formulas ({reason})"
         for attribute, found in bench["attributes"].items()

@@ -48,7 +48,7 @@ def about(findings: Findings) -> Markup:
 def limits(findings: Findings) -> Markup:
     """What was skipped, what the figures do not say, and what they are for."""
     settings = next(iter(findings.audits.values()))["settings"]
-    return join_parts([skipped(findings), caveats(settings), _intended()])
+    return join_parts([skipped_part(findings), caveats(settings), _list_uses()])
 
 
 def caveats(settings: Mapping[str, Any]) -> Markup:
@@ -70,7 +70,7 @@ def caveats(settings: Mapping[str, Any]) -> Markup:
     )
 
 
-def skipped(findings: Findings) -> Markup:
+def skipped_part(findings: Findings) -> Markup:
     """Datasets and attributes that could not be audited, and why."""
     left_out = findings.whole.get("skipped") or {}
     if not left_out:
@@ -78,7 +78,7 @@ def skipped(findings: Findings) -> Markup:
     return callout("note", bullets([f"{name}: {why}" for name, why in left_out.items()]), title="Not audited")
 
 
-def _intended() -> Markup:
+def _list_uses() -> Markup:
     text = bullets(
         [
             "Use this report to decide where a detector may be deployed, for whom its decisions need a "

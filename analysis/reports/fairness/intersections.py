@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from unmasked.analysis.html.page import Cell, absent, code, heat_table, join_parts, side_by_side
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, utility
-from unmasked.analysis.reports.fairness.support import crossed, grid
+from unmasked.analysis.reports.fairness.support import find_crossings, grid
 from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, share_text
 from unmasked.fairness.verdicts import title
 
@@ -23,7 +23,7 @@ RATES = {
 
 def intersections(findings: Findings) -> Markup:
     """For each crossed attribute a matrix of error rates, and the balanced accuracy beside them."""
-    if not any(crossed(audit) for audit in findings.audits.values()):
+    if not any(find_crossings(audit) for audit in findings.audits.values()):
         names = list(next(iter(findings.audits.values()))["attributes"])[:2]
         example = " × ".join(names) if len(names) == 2 else "gender × skin_tone_group"
         return absent(
@@ -39,7 +39,7 @@ def intersections(findings: Findings) -> Markup:
 
 
 def _dataset(audit: Mapping[str, Any]) -> Markup:
-    names = crossed(audit)
+    names = find_crossings(audit)
     if not names:
         return Markup("")
     matrices = [

@@ -22,7 +22,7 @@ from unmasked.analysis.reports.fairness.answer import answer, verdicts
 from unmasked.analysis.reports.fairness.breakdowns import breakdowns
 from unmasked.analysis.reports.fairness.compatibility import compatibility
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset
-from unmasked.analysis.reports.fairness.header import about, caveats, limits, skipped
+from unmasked.analysis.reports.fairness.header import about, caveats, limits, skipped_part
 from unmasked.analysis.reports.fairness.intersections import intersections
 from unmasked.analysis.reports.fairness.mitigation import mitigation
 from unmasked.analysis.reports.fairness.perturbations import perturbations
@@ -83,7 +83,7 @@ def section(found: Mapping[str, Any], gallery: Gallery | None = None) -> Markup:
 
     parts = [
         by_dataset(findings, short),
-        skipped(findings),
+        skipped_part(findings),
         surprises(findings, PAGE),
         more,
         heading(3, "What this does not say"),

@@ -27,7 +27,7 @@ def support(findings: Findings) -> Markup:
     return join_parts([paragraph(rule), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
 
 
-def crossed(audit: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def find_crossings(audit: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """The attributes that cross others -> (what heads the rows, what heads the columns)."""
     found = {}
     for attribute in audit["attributes"]:
@@ -66,7 +66,7 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
                     **{name.replace("_", " "): behind[name] for name in COUNTED},
                 }
             )
-    maps = [_map(attribute, parts, audit) for attribute, parts in crossed(audit).items()]
+    maps = [_map(attribute, parts, audit) for attribute, parts in find_crossings(audit).items()]
     return join_parts([record_table(rows, caption="Who is behind each group"), *maps, _left_out(audit)])
 
 

@@ -40,9 +40,9 @@ def _sentences(findings: Findings) -> Iterator[tuple[str, str]]:
     """(anchor of the part, sentence)."""
     for part, worst in (
         ("thresholds", _threshold(findings)),
-        ("breakdowns", _pooled(findings)),
+        ("breakdowns", _tell_pooling(findings)),
         ("breakdowns", _change(findings)),
-        ("perturbations", _perturbed(findings)),
+        ("perturbations", _tell_perturbation(findings)),
         ("annotation", _annotation(findings)),
         ("mitigation", _levelling(findings)),
     ):
@@ -74,7 +74,7 @@ def _threshold(findings: Findings) -> str:
     return worst[1]
 
 
-def _pooled(findings: Findings) -> str:
+def _tell_pooling(findings: Findings) -> str:
     """The widest difference between what pooling shows and what the levels hold."""
     worst: tuple[float, str] = (0.0, "")
     for name, audit in findings.audits.items():
@@ -105,7 +105,7 @@ def _change(findings: Findings) -> str:
     return worst[1]
 
 
-def _perturbed(findings: Findings) -> str:
+def _tell_perturbation(findings: Findings) -> str:
     """The group that a perturbation surely hurts most."""
     worst: tuple[float, str] = (0.0, "")
     for one in findings.whole.get("perturbations") or []:

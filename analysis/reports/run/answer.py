@@ -66,7 +66,7 @@ def disparities(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
                     yield dataset, attribute, test
 
 
-def dropped(run: Run) -> list[str]:
+def datasets_with_loss(run: Run) -> list[str]:
     """The datasets on which the detector is shown to be worse than on the one it was trained on."""
     return [
         row["test"] for row in run.metrics["matrix"] if row["test"] != run.source and row["gap_ci"][0] > 0
@@ -96,7 +96,7 @@ def _verdict(run: Run) -> tuple[Kind, str, str]:
             "Not tested on new data",
             f"The detector was tested on {run.source} only, where it was trained.",
         )
-    if worse := dropped(run):
+    if worse := datasets_with_loss(run):
         return (
             "bad",
             "It does not hold up",
@@ -196,7 +196,7 @@ def _advice(run: Run) -> Iterator[str]:
             "Do not quote these numbers as the quality of a detector: every person and every fake here is "
             "synthetic. They say that the pipeline works, nothing about real videos."
         )
-    if worse := dropped(run):
+    if worse := datasets_with_loss(run):
         yield (
             f"Do not rely on it for videos that differ from {run.source}, as {listed(worse)} do; what "
             "reaches a user differs in more ways than these."

@@ -50,7 +50,7 @@ def _strictness(point: Mapping[str, Any]) -> tuple[int, float]:
     return (1 if point["fitted_on"] else 2), 0.0
 
 
-def expected(run: Run, rule: str, rate: str) -> float:
+def expected_rate(run: Run, rule: str, rate: str) -> float:
     """The rate that a rule allows, else the one it had on its calibration rows; NaN if that is not known."""
     limit = fpr_limit(rule)
     if rate == "fpr" and not isnan(limit):
@@ -60,7 +60,7 @@ def expected(run: Run, rule: str, rate: str) -> float:
     return number(fitted.get(rate)) if fitted.get("fitted_on") else nan
 
 
-def realised(run: Run, rate: str) -> list[Realised]:
+def list_realised(run: Run, rate: str) -> list[Realised]:
     """Each stored threshold on each dataset, rules in the order of `operating_points`."""
     kind = {"fpr": "real_videos", "tpr": "fake_videos"}[rate]
     found = []
@@ -68,7 +68,7 @@ def realised(run: Run, rate: str) -> list[Realised]:
         n = run.metrics["datasets"][name]["n"][kind]
         for order, point in enumerate(operating_points(run, name)):
             low, high = ends(point[f"{rate}_ci"])
-            before = expected(run, point["rule"], rate)
+            before = expected_rate(run, point["rule"], rate)
             value, label = number(point[rate]), rule_name(point["rule"])
             found.append((order, Realised(label, name, point["value"], before, value, low, high, n)))
     return [one for _, one in sorted(found, key=lambda pair: pair[0])]
@@ -93,7 +93,7 @@ def broken_promises(run: Run) -> Iterator[str]:
     """A sentence for each limit on the FPR that is surely exceeded somewhere."""
     limits = {rule_name(rule): fpr_limit(rule) for rule in _rules(run)}
     for rule, limit in limits.items():
-        over = [one for one in realised(run, "fpr") if one.rule == rule and one.low > limit]
+        over = [one for one in list_realised(run, "fpr") if one.rule == rule and one.low > limit]
         if over:
             where = listed([f"{in_100(one.value)} on {one.dataset}" for one in over])
             yield f"Chosen to call at most {in_100(limit)} of 100 reals fake, it calls {where}."
@@ -102,7 +102,7 @@ def broken_promises(run: Run) -> Iterator[str]:
 def lost_fakes(run: Run) -> str:
     """How many fakes the first threshold finds, where that is surely fewer than on the source."""
     rule = rule_name(run.metrics["settings"]["threshold"]["rule"])
-    found = {one.dataset: one for one in realised(run, "tpr") if one.rule == rule}
+    found = {one.dataset: one for one in list_realised(run, "tpr") if one.rule == rule}
     if run.source is None:
         return ""
     source = found[run.source]

@@ -13,7 +13,7 @@ from unmasked.analysis.html.page import fill_template, side_by_side, table
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.decisions import (
     broken_promises,
-    expected,
+    expected_rate,
     lost_fakes,
     operating_points,
 )
@@ -72,7 +72,7 @@ def _points(run: Run) -> Iterator[tuple[int, str, dict[str, Any]]]:
 
 
 def _operating_row(run: Run, name: str, point: Mapping[str, Any]) -> dict[str, Any]:
-    before = expected(run, point["rule"], "fpr")
+    before = expected_rate(run, point["rule"], "fpr")
     drift = number(point["fpr"]) - before
     return {
         "rule": rule_name(point["rule"]),
@@ -178,12 +178,12 @@ def abstention_part(run: Run, figures: Gallery) -> Markup:
         note=capitalise(first.get("note") or ""),
         rule=first["rule"],
         fitted_on=first["fitted_on"],
-        lines=[line for name, block in found.items() if (line := _abstained(name, block))],
+        lines=[line for name, block in found.items() if (line := _tell_abstention(name, block))],
         table=table(pd.DataFrame(rows, dtype=object), caption=f"Shares of the videos. {IN_BRACKETS}"),
     )
 
 
-def _abstained(name: str, block: Mapping[str, Any]) -> str:
+def _tell_abstention(name: str, block: Mapping[str, Any]) -> str:
     coverage, risk, risk_all = (number(block.get(key)) for key in ("coverage", "risk", "risk_all"))
     if isnan(coverage):
         return ""

@@ -13,7 +13,7 @@ from unmasked.analysis.figures.dots import DotDisplay, ScoreDisplay, Scores
 from unmasked.analysis.figures.matrix import MatrixDisplay
 from unmasked.analysis.figures.robustness import RobustnessDisplay
 from unmasked.analysis.reports.gallery import Gallery, slug
-from unmasked.analysis.reports.run.decisions import display_realised, realised
+from unmasked.analysis.reports.run.decisions import display_realised, list_realised
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.robustness import changes, setting_list, severity
 from unmasked.evaluation.curves import curves, score_histogram
@@ -109,7 +109,7 @@ def _curves(run: Run, gallery: Gallery) -> None:
 def _thresholds(run: Run, gallery: Gallery) -> None:
     words = {"fpr": "real videos that are called fake", "tpr": "fakes that are found"}
     for rate, what in words.items():
-        points = realised(run, rate)
+        points = list_realised(run, rate)
         found = "; ".join(
             f"{one.rule} on {one.dataset}: {value_text(one.value, [one.low, one.high])}" for one in points
         )

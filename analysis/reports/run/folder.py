@@ -102,7 +102,7 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
     lines = folder / "metrics.jsonl"
     return Run(
         folder=folder,
-        metrics=_measured(metrics, folder),
+        metrics=_restore_nan_and_published(metrics, folder),
         predictions=read_predictions(table) if predictions or table.is_file() else None,
         thresholds=_with_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
         records=[parse_json(line, lines, ADVICE) for line in _text(lines).splitlines() if line.strip()],
@@ -132,7 +132,7 @@ def read_collection(folder: Path) -> dict[str, Any]:
             f"{folder / 'metrics.json'} has no detectors, protocols and settings; "
             "run `unmasked evaluate` again"
         )
-    return _measured(metrics, folder)
+    return _restore_nan_and_published(metrics, folder)
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def _measured(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _restore_nan_and_published(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The metrics with NaN for null, and what others published, where null is nothing said."""
     stated = _json(folder / "published.json") or metrics
     return _with_nan(metrics) | {"published": stated.get("published")}

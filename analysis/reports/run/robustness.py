@@ -72,7 +72,7 @@ def changes(run: Run) -> list[Change]:
     return sorted(found.values(), key=lambda change: _place(known, change.key))
 
 
-def hidden(records: Iterable[Record]) -> list[tuple[Record, str]]:
+def find_hidden_drift(records: Iterable[Record]) -> list[tuple[Record, str]]:
     """(record, rate) where the AUC stays and the rate at the threshold surely moves, the worst first.
 
     The AUC moves by at most 0.02; FPR or TPR by at least 0.05, and the interval of that change leaves out 0.
@@ -81,7 +81,7 @@ def hidden(records: Iterable[Record]) -> list[tuple[Record, str]]:
     return sorted(found, key=lambda pair: -abs(pair[0][f"{pair[1]}_change"]))
 
 
-def understated(records: Iterable[Record]) -> str:
+def tell_understated(records: Iterable[Record]) -> str:
     """The largest shown harm among changes that cost the AUC little, in a sentence; "" for none."""
     near = [
         (record, rate)

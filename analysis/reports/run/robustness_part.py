@@ -17,9 +17,9 @@ from unmasked.analysis.reports.run.robustness import (
     Record,
     changes,
     drift_words,
-    hidden,
+    find_hidden_drift,
     setting,
-    understated,
+    tell_understated,
     worst_words,
 )
 from unmasked.evaluation.perturbing.drift import AUC_STILL, RATE_DRIFTS
@@ -34,7 +34,7 @@ def robustness_part(run: Run, figures: Gallery) -> Markup:
     records = run.robustness
     if not records:
         return fill_template("robustness.html", records=None)
-    found = hidden(records)
+    found = find_hidden_drift(records)
     strongest = [record for change in changes(run) for record in change.strongest]
     caption = (
         "Untouched → changed, at the strongest severity tested, and the change in points of 100 on the same "
@@ -48,7 +48,7 @@ def robustness_part(run: Run, figures: Gallery) -> Markup:
         worst=[text for rate in ("fpr", "tpr") if (text := worst_words(records, rate))],
         hidden=[drift_words(record, rate) for record, rate in _one_a_change(found)[:TOLD]],
         n_hidden=len({id(record) for record, _ in found}),
-        understated=understated(records),
+        understated=tell_understated(records),
         auc_still=AUC_STILL,
         rate_drifts=100 * RATE_DRIFTS,
         curves=side_by_side(figures.of_kind("robustness")),
@@ -66,7 +66,7 @@ def _one_a_change(found: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
 
 
 def _table(records: list[Record], caption: str) -> Markup:
-    marked = {(id(record), rate) for record, rate in hidden(records)}
+    marked = {(id(record), rate) for record, rate in find_hidden_drift(records)}
     rows, highlight = [], []
     for record in records:
         rows.append(
@@ -74,7 +74,7 @@ def _table(records: list[Record], caption: str) -> Markup:
                 "change": setting(record),
                 "dataset": record["dataset"],
                 "videos": str(record["videos"]),
-                **{title: _moved(record, rate) for rate, title in COLUMNS.items()},
+                **{title: _change_cell(record, rate) for rate, title in COLUMNS.items()},
             }
         )
         highlight.append(
@@ -84,7 +84,7 @@ def _table(records: list[Record], caption: str) -> Markup:
     return table(pd.DataFrame(rows, dtype=object), caption=caption, highlight=pd.DataFrame(highlight))
 
 
-def _moved(record: Mapping[str, Any], rate: str) -> str:
+def _change_cell(record: Mapping[str, Any], rate: str) -> str:
     """The untouched and the changed value, and the change with its interval."""
     if isnan(number(record[rate])):
         return NOT_ENOUGH
