@@ -9,7 +9,7 @@ from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
 
-LAYERS = ["datasets", "preprocessing", "evaluation", "fairness", "analysis", "ucf", "app"]
+LAYERS = ["datasets", "preprocessing", "evaluation", "fairness", "analysis", "training", "ucf", "app"]
 
 setup(
     name="unmasked",

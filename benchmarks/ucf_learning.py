@@ -32,10 +32,10 @@ from unmasked.datasets.transforms import augmented
 from unmasked.evaluation.metrics import auc, video_scores
 from unmasked.evaluation.predict import predict
 from unmasked.preprocessing.faces import FACES
-from unmasked.ucf.checkpoint import load
+from unmasked.training.checkpoint import load
+from unmasked.training.module import UCFModule
+from unmasked.training.train import train
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.module import UCFModule
-from unmasked.ucf.train import train
 
 DEFAULTS = {"out": "runs/learning", "seeds": 5, "train": "FaceForensics++", "config": "ucf/demo"}
 LEVELS = ("frame", "video")
@@ -79,7 +79,7 @@ def _run(
     arm: str, faces: pd.DataFrame, root: Path, settings: UCFConfig, seed: int, source: str, folder: Path
 ) -> dict[str, float]:
     config = settings.model_copy(update={"seed": seed})
-    with patch("unmasked.ucf.train.UCFModule", ARMS[arm]):
+    with patch("unmasked.training.train.UCFModule", ARMS[arm]):
         result = train(faces[faces["dataset"] == source], root, config, folder)
     model, card = load(result.checkpoint)
     test = faces[faces["split"] == "test"]

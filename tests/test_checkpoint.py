@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sha256_of_file
-from unmasked.ucf.checkpoint import load, misfits, save, update_card
+from unmasked.training.checkpoint import load, misfits, save, update_card
 from unmasked.ucf.model import UCF
 from unmasked.ucf.published import named_classes, read_published, write_published
 
@@ -84,7 +84,7 @@ def test_files_that_were_half_written_leave_the_old_ones(model, stored, monkeypa
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("unmasked.ucf.checkpoint.save_file", full_disk)
+    monkeypatch.setattr("unmasked.training.checkpoint.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save(model, stored.parent, CARD)
     assert {path: path.read_bytes() for path in stored.parent.iterdir()} == before

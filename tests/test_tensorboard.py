@@ -207,8 +207,8 @@ def test_hyperparameters_are_shown_from_the_beginning_and_results_at_the_end(tmp
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     from unmasked.preprocessing.faces import FACES
+    from unmasked.training.train import train
     from unmasked.ucf.config import UCFConfig
-    from unmasked.ucf.train import train
 
     root = tmp_path_factory.mktemp("boards")
     faces = FACES.validate(write_faces(root, {"train": 2, "val": 2}, frames=2))
@@ -238,7 +238,7 @@ def test_a_training_shows_losses_rate_throughput_curves_and_settings(trained):
 
 
 def test_reconstructions_are_of_fakes_beside_the_reals_they_were_made_of(trained):
-    from unmasked.ucf.boards import shown_pairs
+    from unmasked.training.boards import shown_pairs
 
     faces = trained[2]
     rows = faces[faces["split"] == "val"].reset_index(drop=True)

@@ -22,10 +22,10 @@ from unmasked.app.cli import app
 from unmasked.app.config import CONFIGS, load
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
-from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.module import DivergedError, UCFModule
-from unmasked.ucf.search import SearchConfig, differences, flat_space, with_values
-from unmasked.ucf.tune import (
+from unmasked.training.module import DivergedError, UCFModule
+from unmasked.training.tuning.plots import write_plots
+from unmasked.training.tuning.space import SearchConfig, differences, flat_space, with_values
+from unmasked.training.tuning.study import (
     Search,
     _exclusive,
     _failure,
@@ -36,7 +36,7 @@ from unmasked.ucf.tune import (
     trials_table,
     tune,
 )
-from unmasked.ucf.tune_plots import write_plots
+from unmasked.ucf.config import UCFConfig
 
 START = UCFConfig.model_validate(
     {
@@ -88,7 +88,7 @@ def trained(monkeypatch):
             for callback in callbacks:
                 callback.on_validation_end(trainer, module)
 
-    monkeypatch.setattr("unmasked.ucf.tune.train", train)
+    monkeypatch.setattr("unmasked.training.tuning.study.train", train)
     return seen
 
 
@@ -188,7 +188,7 @@ def test_an_interrupted_trial_is_begun_again_with_its_values(search, trained, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("unmasked.ucf.tune.train", killed)
+        patch.setattr("unmasked.training.tuning.study.train", killed)
         with pytest.raises(KeyboardInterrupt):
             tune(search)
     study = tune(search)
@@ -213,7 +213,7 @@ def test_bad_trials_are_ended_early_but_neither_the_first_ones_nor_at_the_first_
 
 
 def test_a_training_that_diverges_is_a_result_and_any_other_fault_is_not(search, trained, monkeypatch):
-    from unmasked.ucf import tune as module
+    from unmasked.training.tuning import study as module
 
     train = module.train
 
@@ -308,7 +308,7 @@ def test_a_start_that_does_not_exist_is_refused_in_one_sentence(corpus, tmp_path
 
 
 def test_a_fault_in_a_worker_is_handed_on_as_its_sentence(search, tmp_path, monkeypatch):
-    from unmasked.ucf import tune as module
+    from unmasked.training.tuning import study as module
 
     told, threads = [], torch.get_num_threads()
     monkeypatch.setattr(module, "_end_with_parent", lambda: None)  # this process has no parent to watch

@@ -19,13 +19,13 @@ from ucf_fakes import narrow_config, write_faces
 from unmasked.app.config import load as load_config
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
-from unmasked.ucf.callbacks import KeepBest
-from unmasked.ucf.checkpoint import load
+from unmasked.training.callbacks import KeepBest
+from unmasked.training.checkpoint import load
+from unmasked.training.data import training_tables
+from unmasked.training.module import UCFModule
+from unmasked.training.train import ORACLE, _seed_everything, train
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.data import training_tables
 from unmasked.ucf.model import UCF
-from unmasked.ucf.module import UCFModule
-from unmasked.ucf.train import ORACLE, _seed_everything, train
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,8 @@ from ucf_fakes import narrow_config, write_faces
 
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
-from unmasked.ucf.config import LossConfig
-from unmasked.ucf.data import training_tables
-from unmasked.ucf.group_losses import (
+from unmasked.training.data import training_tables
+from unmasked.training.group_losses import (
     CVaR,
     GroupDRO,
     NestedCVaR,
@@ -30,8 +29,9 @@ from unmasked.ucf.group_losses import (
     cvar,
     cvar_by_cell,
 )
+from unmasked.training.train import train
+from unmasked.ucf.config import LossConfig
 from unmasked.ucf.model import PairOutput
-from unmasked.ucf.train import train
 
 
 def groups_of(codes, labels, names=("dark", "light", "medium")):
@@ -347,7 +347,7 @@ import torch
 from torch import distributed
 from unmasked.preprocessing.faces import FACES
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.train import train
+from unmasked.training.train import train
 
 class KeepWeights(pl.Callback):
     def on_train_batch_end(self, trainer, pl_module, *_):

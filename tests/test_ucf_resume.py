@@ -20,9 +20,9 @@ from ucf_fakes import narrow_config, write_faces
 
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
-from unmasked.ucf import checkpoint
+from unmasked.training import checkpoint
+from unmasked.training.train import TrainResult, train
 from unmasked.ucf.model import UCF
-from unmasked.ucf.train import TrainResult, train
 
 TESTS = Path(__file__).parent
 
@@ -35,7 +35,7 @@ import torch
 sys.path.insert(0, {tests!r})
 from unmasked.preprocessing.faces import FACES
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.train import train
+from unmasked.training.train import train
 
 class Kill(pl.Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
@@ -162,7 +162,7 @@ def test_a_disk_that_is_full_by_the_card_keeps_the_last_good_detector(tmp_path, 
     def full_disk(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("unmasked.ucf.checkpoint.write_json", full_disk)
+    monkeypatch.setattr("unmasked.training.checkpoint.write_json", full_disk)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(UCF(width=0.125, method_classes=2), tmp_path, card)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

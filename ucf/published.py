@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path, sha256_of_file
-from unmasked.ucf.checkpoint import PREPROCESSING, check_weights
+from unmasked.training.checkpoint import PREPROCESSING, check_weights
 from unmasked.ucf.model import UCF
 
 WRAPPERS = ("state_dict", "model")

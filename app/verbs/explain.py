@@ -27,7 +27,7 @@ def run(config: Config) -> None:
     from unmasked.analysis.explain import explain, log_explanation
     from unmasked.analysis.explanation import write_explanation
     from unmasked.preprocessing.faces import FACES
-    from unmasked.ucf.checkpoint import load
+    from unmasked.training.checkpoint import load
 
     model, card = load(config.checkpoint)
     faces = FACES.read(config.faces)

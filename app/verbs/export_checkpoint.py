@@ -22,7 +22,7 @@ class Config(BaseModel):
 
 def run(config: Config) -> None:
     """Writes the file, and says what other tools must know to use it."""
-    from unmasked.ucf.checkpoint import load
+    from unmasked.training.checkpoint import load
     from unmasked.ucf.published import write_published
 
     model, card = load(config.checkpoint)

@@ -27,7 +27,7 @@ class Config(BaseModel):
 
 def run(config: Config) -> None:
     """Prints key by key what does not fit; if everything does, writes weights and card."""
-    from unmasked.ucf.checkpoint import misfits, save
+    from unmasked.training.checkpoint import misfits, save
     from unmasked.ucf.published import (
         LICENCE,
         empty_model,

@@ -53,7 +53,7 @@ def run(config: Config) -> None:
     from unmasked.evaluation.predict import predict
     from unmasked.evaluation.predictions import PREDICTIONS
     from unmasked.preprocessing.faces import FACES
-    from unmasked.ucf.checkpoint import load
+    from unmasked.training.checkpoint import load
 
     model, card = load(config.checkpoint)
     faces = FACES.read(config.faces)

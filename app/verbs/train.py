@@ -29,8 +29,8 @@ def run(config: Config) -> None:
     """Trains, keeps the checkpoint that is best on source validation, and says where it is."""
     from unmasked.app.run import record
     from unmasked.app.training import progress_callback, training_faces
+    from unmasked.training.train import train
     from unmasked.ucf.pretrained import start
-    from unmasked.ucf.train import train
 
     faces = training_faces(config.faces, config.dataset)
     record(config.out, config)

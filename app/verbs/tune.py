@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from unmasked.app.progress import Reporter, print_result
-from unmasked.ucf.search import SearchConfig
+from unmasked.training.tuning.space import SearchConfig
 
 if TYPE_CHECKING:
     import optuna
 
-    from unmasked.ucf.tune import Search
+    from unmasked.training.tuning.study import Search
 
 BEST = "best.yaml"
 
@@ -42,7 +42,7 @@ class Config(SearchConfig):
 def run(config: Config) -> None:
     """Goes on with the study; writes its trials, plots and the best configuration."""
     from unmasked.app.run import record
-    from unmasked.ucf.tune import is_start, tune
+    from unmasked.training.tuning.study import is_start, tune
 
     search = _search(config)
     record(config.out, config)
@@ -63,9 +63,9 @@ def run(config: Config) -> None:
 def _search(config: Config) -> Search:
     from unmasked.app.config import load
     from unmasked.app.training import training_faces
+    from unmasked.training.tuning.space import flat_space
+    from unmasked.training.tuning.study import Search
     from unmasked.ucf.config import UCFConfig
-    from unmasked.ucf.search import flat_space
-    from unmasked.ucf.tune import Search
 
     faces = training_faces(config.faces, config.dataset)
     start = load(UCFConfig, Path(config.start), _dotlist(config.train))
@@ -78,9 +78,9 @@ def _report(config: Config, search: Search, study: optuna.Study) -> None:
     from omegaconf import OmegaConf
 
     from unmasked.datasets.files import atomic_path, write_text
-    from unmasked.ucf.search import differences
-    from unmasked.ucf.tune import best_trial, start_trial, trials_table
-    from unmasked.ucf.tune_plots import write_plots
+    from unmasked.training.tuning.plots import write_plots
+    from unmasked.training.tuning.space import differences
+    from unmasked.training.tuning.study import best_trial, start_trial, trials_table
 
     table = trials_table(study)
     with atomic_path(config.out / "trials.csv") as temporary:

@@ -23,13 +23,13 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from unmasked.datasets.errors import InputError
-from unmasked.ucf.boards import Boards
-from unmasked.ucf.callbacks import HoldLimits, KeepBest, KeepLast, WriteMetrics, selection_of
-from unmasked.ucf.checkpoint import NAME
+from unmasked.training.boards import Boards
+from unmasked.training.callbacks import HoldLimits, KeepBest, KeepLast, WriteMetrics, selection_of
+from unmasked.training.checkpoint import NAME
+from unmasked.training.data import TrainingTables, UCFData, training_tables
+from unmasked.training.launch import placement
+from unmasked.training.module import METRIC_PREFIX, UCFModule
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.data import TrainingTables, UCFData, training_tables
-from unmasked.ucf.launch import placement
-from unmasked.ucf.module import METRIC_PREFIX, UCFModule
 from unmasked.ucf.pretrained import start, start_from_imagenet
 
 # What a resumed training may change: how long it goes on, and how it is carried out.

@@ -18,8 +18,8 @@ from torch import Tensor
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.transforms import augmented, normalised
 from unmasked.evaluation.metrics import auc, video_scores
+from unmasked.training.group_losses import GroupDRO, TrainingGroups, build
 from unmasked.ucf.config import OptimiserConfig, UCFConfig
-from unmasked.ucf.group_losses import GroupDRO, TrainingGroups, build
 from unmasked.ucf.losses import Losses, Orders, draw_orders, ucf_losses
 from unmasked.ucf.model import UCF
 

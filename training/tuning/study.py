@@ -35,11 +35,11 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from unmasked.datasets.errors import InputError
+from unmasked.training.data import training_tables
+from unmasked.training.module import DivergedError, UCFModule
+from unmasked.training.train import train
+from unmasked.training.tuning.space import Choices, Range, SearchConfig, Space, with_values
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.data import training_tables
-from unmasked.ucf.module import DivergedError, UCFModule
-from unmasked.ucf.search import Choices, Range, SearchConfig, Space, with_values
-from unmasked.ucf.train import train
 
 NAME = "study.db"
 STUDY = "ucf"

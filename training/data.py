@@ -18,8 +18,8 @@ from unmasked.datasets.loading import VIDEO, CropDataset, evenly_sampled, loader
 from unmasked.datasets.samplers import KIND, Batches, InOrder, PairSampler
 from unmasked.datasets.transforms import RandomJpeg
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns, ordered
+from unmasked.training.group_losses import TrainingGroups
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.group_losses import TrainingGroups
 
 logger = logging.getLogger(__name__)
 

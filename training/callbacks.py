@@ -10,8 +10,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from unmasked.datasets.files import atomic_path, write_text
-from unmasked.ucf import checkpoint
-from unmasked.ucf.module import METRIC_PREFIX, UCFModule
+from unmasked.training import checkpoint
+from unmasked.training.module import METRIC_PREFIX, UCFModule
 
 SELECTION_RULE = {
     "source": "highest video AUC on the source's validation split, ties by frame AUC; never the test split",

@@ -18,10 +18,10 @@ from unmasked.analysis.tensorboard import log_grid, log_hyperparameters, log_sco
 from unmasked.datasets.samplers import Draw, PairSampler
 from unmasked.datasets.transforms import normalised
 from unmasked.evaluation.metrics import video_scores
-from unmasked.ucf.callbacks import KeepBest
+from unmasked.training.callbacks import KeepBest
+from unmasked.training.module import LOSSES, METRIC_PREFIX, UCFModule
 from unmasked.ucf.config import UCFConfig
 from unmasked.ucf.model import UCF, PairOutput
-from unmasked.ucf.module import LOSSES, METRIC_PREFIX, UCFModule
 
 PAIRS_SHOWN = 4
 # An image's content under its own fingerprint, and under the one of the other column's image.
