@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -28,6 +30,17 @@ def training_faces(path: Path, dataset: str) -> pd.DataFrame:
     if not dataset and len(names) > 1:
         raise InputError(f"{path} has training rows of {', '.join(names)}; choose one with dataset=…")
     return faces[faces["dataset"] == dataset].reset_index(drop=True) if dataset else faces
+
+
+def dotlist(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Nested settings as ``section.key=value``, which `unmasked.app.config.load` takes."""
+    found = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found += dotlist(value, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}={'null' if value is None else value}")
+    return found
 
 
 def progress_callback(reporter: Reporter) -> pl.Callback:

@@ -10,13 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
+from ucf_fakes import load, save
 
 from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sha256_of_file
-from unmasked.training.checkpoint import load, misfits, save, update_card
+from unmasked.training.checkpoint import misfits, update_card, write_state_dict
 from unmasked.ucf.model import UCF
-from unmasked.ucf.published import named_classes, read_published, write_published
+from unmasked.ucf.published import named_classes, read_published
 
 CARD = {"method_classes": ["real", "Deepfakes", "FaceSwap"], "size_px": 64, "selection": {"video_auc": 0.9}}
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -219,7 +220,7 @@ def test_exported_and_imported_again_a_detector_gives_equal_outputs(model, store
 def test_at_full_size_the_export_has_the_published_layout_and_comes_back_equal(shared, tmp_path):
     torch.manual_seed(1)
     full_size = UCF(method_classes=5).eval()
-    flat = torch.load(write_published(full_size, tmp_path / "ucf.pth"), weights_only=True)
+    flat = torch.load(write_state_dict(full_size, tmp_path / "ucf.pth"), weights_only=True)
     published = json.loads((shared / "reference" / "ucf_state_dict.json").read_text())
     found = [
         [name, list(value.shape), str(value.dtype).removeprefix("torch.")] for name, value in flat.items()

@@ -16,13 +16,13 @@ import pytest
 import torch
 from optuna.trial import TrialState
 from typer.testing import CliRunner
-from ucf_fakes import write_faces
+from ucf_fakes import DETECTOR, write_faces
 
 from unmasked.app.cli import app
 from unmasked.app.config import CONFIGS, load
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
-from unmasked.training.module import DivergedError, UCFModule
+from unmasked.training.module import DetectorModule, DivergedError
 from unmasked.training.tuning.plots import write_plots
 from unmasked.training.tuning.space import SearchConfig, differences, flat_space, with_values
 from unmasked.training.tuning.study import (
@@ -63,7 +63,7 @@ def corpus(tmp_path_factory):
 def search(corpus, tmp_path):
     root, faces = corpus
     settings = SearchConfig(trials=6, validations=3, startup_trials=2)
-    return Search(faces, root, START, flat_space(SPACE, START), settings, tmp_path / "study")
+    return Search(faces, root, START, flat_space(SPACE, START), settings, tmp_path / "study", DETECTOR)
 
 
 def auc_of(config):
@@ -76,9 +76,9 @@ def trained(monkeypatch):
     """The configurations that a stand-in trained; its AUC rises to `auc_of` in three validations."""
     seen = []
 
-    def train(faces, crops_root, config, out, *, callbacks):
+    def train(faces, crops_root, config, out, *, detector, callbacks):
         seen.append(config)
-        module = UCFModule.__new__(UCFModule)
+        module = DetectorModule.__new__(DetectorModule)
         module.__dict__.update(total_steps=config.training.max_steps, record={})
         trainer = SimpleNamespace(should_stop=False, global_step=0)
         while trainer.global_step < config.training.max_steps and not trainer.should_stop:
@@ -124,10 +124,11 @@ def test_space_that_cannot_be_searched_is_refused(space, message):
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "tune").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_searches_are_valid(path):
-    from unmasked.app.verbs.tune import Config, _dotlist
+    from unmasked.app.training import dotlist
+    from unmasked.app.verbs.tune import Config
 
     config = load(Config, path)
-    start = load(UCFConfig, CONFIGS / f"{config.start}.yaml", _dotlist(config.train))
+    start = load(UCFConfig, CONFIGS / f"{config.start}.yaml", dotlist(config.train))
     space = flat_space(config.space, start)
     wanted = {"training.batch_pairs", "optimiser.lr", "optimiser.weight_decay", "augment.noise"}
     assert wanted < set(space)
@@ -217,10 +218,10 @@ def test_a_training_that_diverges_is_a_result_and_any_other_fault_is_not(search,
 
     train = module.train
 
-    def diverging(faces, crops_root, config, out, *, callbacks):
+    def diverging(faces, crops_root, config, out, *, detector, callbacks):
         if config.optimiser.lr > START.optimiser.lr:
             raise DivergedError("loss is not a finite number in step 3")
-        train(faces, crops_root, config, out, callbacks=callbacks)
+        train(faces, crops_root, config, out, detector=detector, callbacks=callbacks)
 
     monkeypatch.setattr(module, "train", diverging)
     table = trials_table(tune(search))

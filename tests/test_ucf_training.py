@@ -14,7 +14,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from ucf_fakes import METHODS, write_faces
+from ucf_fakes import METHODS, load, train, write_faces
 from ucf_fakes import narrow_config as config
 
 from unmasked.datasets.errors import InputError
@@ -22,11 +22,10 @@ from unmasked.evaluation.metrics import auc
 from unmasked.evaluation.predict import predict
 from unmasked.preprocessing.faces import FACES
 from unmasked.training.callbacks import HoldLimits
-from unmasked.training.checkpoint import load
-from unmasked.training.data import shuffled_labels, training_tables
+from unmasked.training.config import OptimiserConfig
 from unmasked.training.module import learning_rate_factor
-from unmasked.training.train import train
-from unmasked.ucf.config import OptimiserConfig, UCFConfig
+from unmasked.training.tables import shuffled_labels, training_tables
+from unmasked.ucf.config import UCFConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "ucf"
 

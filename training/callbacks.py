@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 
 from unmasked.datasets.files import atomic_path, write_text
 from unmasked.training import checkpoint
-from unmasked.training.module import METRIC_PREFIX, UCFModule
+from unmasked.training.module import METRIC_PREFIX, DetectorModule
 
 SELECTION_RULE = {
     "source": "highest video AUC on the source's validation split, ties by frame AUC; never the test split",
@@ -50,7 +50,7 @@ class KeepBest(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compares and, if it is among the best, writes."""
-        assert isinstance(pl_module, UCFModule)
+        assert isinstance(pl_module, DetectorModule)
         record = dict(pl_module.record)
         # A stable sort: of two that are equal the earlier one is the better one.
         ranking = sorted([*self.ranking, record], key=self._rank, reverse=True)
@@ -58,9 +58,9 @@ class KeepBest(pl.Callback):
         if trainer.is_global_zero and record in kept:
             card = {**self.card, "selection": selection_of(record, self.selection)}
             if self.count > 1:
-                checkpoint.save(pl_module.model, self._path(record), card)
+                checkpoint.save(pl_module.detector, pl_module.model, self._path(record), card)
             if record is kept[0]:
-                checkpoint.save(pl_module.model, self.path, card)
+                checkpoint.save(pl_module.detector, pl_module.model, self.path, card)
             for other in dropped:
                 for suffix in (".safetensors", ".json"):
                     self._path(other).with_suffix(suffix).unlink(missing_ok=True)
@@ -91,7 +91,7 @@ class WriteMetrics(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds a line. The file is rewritten, so that a resumed training leaves no line twice."""
-        assert isinstance(pl_module, UCFModule)
+        assert isinstance(pl_module, DetectorModule)
         self.history.append(dict(pl_module.record))
         if trainer.is_global_zero:
             write_text(self.path, "".join(json.dumps(record) + "\n" for record in self.history))
@@ -170,7 +170,7 @@ class HoldLimits(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Looks at both limits. Lightning validates when it is told to stop, but not after a last epoch."""
-        assert isinstance(pl_module, UCFModule)
+        assert isinstance(pl_module, DetectorModule)
         if self.max_minutes is not None:
             # One clock for all processes: they must stop in the same step, at the same learning rate.
             pl_module.time_share = trainer.strategy.broadcast(self.elapsed_s() / (60 * self.max_minutes))

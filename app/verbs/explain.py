@@ -15,7 +15,13 @@ class Config(ExplainConfig):
 
     checkpoint: Path = Field(description="what `unmasked train` wrote: a .safetensors file with its .json")
     faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
-    out: Path = Field(Path("runs/ucf"), description="the run's folder; explain/ is written into it")
+    detector: str = Field(
+        "", description="your own module or .py file, where the checkpoint is of one; ours are found by name"
+    )
+    out: Path | None = Field(
+        None,
+        description="the run's folder, explain/ is written into it; that of the checkpoint if not given",
+    )
 
     def settings(self) -> ExplainConfig:
         """The part that decides what is drawn."""
@@ -26,10 +32,12 @@ def run(config: Config) -> None:
     """Draws the pictures, keeps them as files and shows them in TensorBoard."""
     from unmasked.analysis.explain import explain, log_explanation
     from unmasked.analysis.explanation import write_explanation
+    from unmasked.app.detectors import load
     from unmasked.preprocessing.faces import FACES
-    from unmasked.training.checkpoint import load
+    from unmasked.training.checkpoint import weights_path
 
-    model, card = load(config.checkpoint)
+    model, card = load(config.checkpoint, config.detector)
+    out = config.out or weights_path(config.checkpoint).parent
     faces = FACES.read(config.faces)
     with Reporter() as reporter:
         explanation = explain(
@@ -42,6 +50,6 @@ def run(config: Config) -> None:
             config=config.settings(),
             progress=reporter,
         )
-    folder = write_explanation(explanation, config.out)
-    log_explanation(explanation, config.out / "tensorboard" / "explain")
+    folder = write_explanation(explanation, out)
+    log_explanation(explanation, out / "tensorboard" / "explain")
     print_result(f"pictures: {folder / 'cam.png'}, {folder / 'tsne.png'}; also in TensorBoard")

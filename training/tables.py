@@ -1,0 +1,235 @@
+"""Which rows of a faces table are trained on, and which select; checked before the first step."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from unmasked.datasets.blending import BLENDED, self_blended
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.loading import VIDEO, evenly_sampled, method_classes, usable
+from unmasked.datasets.samplers import KIND
+from unmasked.datasets.splits import SplitPlan, assign
+from unmasked.fairness.groups import UNKNOWN, check_values, group_columns, ordered
+from unmasked.training.config import DetectorConfig, TrainedConfig
+from unmasked.training.group_losses import TrainingGroups
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What was set aside of the split train for validation.
+
+    Attributes:
+        share: what was asked for.
+        of: what is whole on one side: people, or videos or images where the table names no people.
+        videos: how many were set aside.
+        left_out: fakes of two people, one on either side, that nobody sees.
+        sha256: of the names of the videos that were set aside.
+    """
+
+    share: float
+    of: str
+    videos: int
+    left_out: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TrainingTables:
+    """Crops to train on, crops to select on, and the classes of the method head ("real" first).
+
+    ``val`` holds the test split where an oracle selects; ``groups`` are of the rows of ``train``, where
+    training looks at them; ``held_out`` says how ``val`` was taken from the split train, where it was.
+    """
+
+    train: pd.DataFrame
+    val: pd.DataFrame
+    methods: list[str]
+    groups: TrainingGroups | None = None
+    held_out: HeldOut | None = None
+
+    def summary(self) -> dict[str, object]:
+        """What the tables hold, for a checkpoint's card."""
+        both = pd.concat([self.train, self.val])
+        counts = {}
+        for split, faces in (("train", self.train), ("val", self.val)):
+            videos = faces.drop_duplicates(VIDEO)
+            counts[split] = {
+                "crops": len(faces),
+                "videos": len(videos),
+                "videos_by_method": {
+                    str(method): int(count) for method, count in videos["method"].value_counts().items()
+                },
+            }
+        return {
+            "datasets": sorted(both["dataset"].unique()),
+            "compression": sorted(both["compression"].dropna().unique()),
+            "recipe": sorted(both["recipe"].dropna().unique()) if "recipe" in both else [],
+            **counts,
+            **({"val_from_train": asdict(self.held_out)} if self.held_out else {}),
+        }
+
+
+def training_tables(faces: pd.DataFrame, config: DetectorConfig) -> TrainingTables:
+    """The rows of the splits train and val that will be used; of test instead of val for an oracle.
+
+    Raises:
+        InputError: a split has no crop, or lacks reals or fakes, or groups are asked for that the training
+            rows do not have.
+    """
+    crops = usable(faces)
+    if crops.empty:
+        raise InputError(
+            f"none of the {len(faces)} rows of the faces table has a crop (status ok); "
+            "run `unmasked preprocess` and look at its statuses"
+        )
+    is_oracle = isinstance(config, TrainedConfig) and config.training.selection == "oracle"
+    selects, held_out = "test" if is_oracle else "val", None
+    if config.data.val_from_train and not is_oracle and not (crops["split"] == "val").any():
+        crops, held_out = _with_val_from_train(crops, config)
+    train = _of_split(crops, "train", config.data.frames_per_video)
+    val = _of_split(crops, selects, config.data.val_frames_per_video)
+    if isinstance(config, TrainedConfig) and config.data.fakes != "dataset":
+        train = _with_self_blended(train, only=config.data.fakes == "self_blended")
+        # Selection sees the data set's own fakes; self-blended ones stand in where it has none.
+        val = val if (val["label"] == 1).any() else _with_self_blended(val, only=True)
+    for split, rows in (("train", train), (selects, val)):
+        _check_both_labels(split, rows)
+    if config.shuffle_labels:
+        train, val = shuffled_labels(train, config.seed), shuffled_labels(val, config.seed + 1)
+    groups = training_groups(train, config) if isinstance(config, TrainedConfig) else None
+    return TrainingTables(train, val, method_classes(train), groups, held_out)
+
+
+def training_groups(train: pd.DataFrame, config: TrainedConfig) -> TrainingGroups | None:
+    """The groups of the training rows where a loss or the balance of pairs needs them, else None.
+
+    Rows of which nobody said whose face it is are the group "unknown", with a warning.
+
+    Raises:
+        InputError: none were named, the column is absent or empty, or has one group or more than 50.
+    """
+    settings = config.data
+    users = [f"loss.robust={config.loss.robust}"] if config.loss.robust not in ("none", "cvar") else []
+    users += ["data.balance=group_class"] if settings.balance == "group_class" else []
+    if not users:
+        if settings.groups:
+            raise InputError(
+                f"data.groups={settings.groups!r} is used by nothing; set loss.robust=nested_cvar, group_dro "
+                "or reweighted, or data.balance=group_class, or leave it out"
+            )
+        return None
+    if not settings.groups:
+        raise InputError(
+            f"{users[0]} needs to know whose face a crop shows; name a column of the faces table, such as "
+            "data.groups=gender or data.groups='gender * skin_tone'"
+        )
+    column = group_columns(train, [settings.groups]).iloc[:, 0]
+    known = column[column != UNKNOWN]
+    check_values(str(column.name), known.to_numpy())
+    if len(known) < len(column):
+        logger.warning(
+            "%d of %d training crops do not say %s; they count as a group called unknown",
+            *(len(column) - len(known), len(column), column.name),
+        )
+    names = ordered(column.tolist())
+    codes = pd.Categorical(column, categories=names).codes.astype(np.int64)
+    return TrainingGroups(str(column.name), names, codes, train["label"].to_numpy(np.int64))
+
+
+def shuffled_labels(faces: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The table with label and method permuted among its videos; each video keeps one label.
+
+    The new ones are dealt out evenly: among the videos of each true method they are as frequent as among
+    all, to within a video. A plain permutation would leave chance shares of true fakes among the new ones,
+    and traces as strong as these would be learned from them. A detector that is trained on the table has
+    nothing to learn, so over many seeds its AUC on true labels is 0.5.
+    """
+    rng = np.random.default_rng(seed)
+    videos = faces.groupby(VIDEO, sort=False, dropna=False)
+    number = videos.ngroup().to_numpy()
+    first = videos.head(1)
+    method = pd.factorize(first["method"])[0]
+    by_method = np.lexsort((rng.random(len(first)), method))
+    size = np.bincount(method)
+    rank = np.empty(len(first))
+    rank[by_method] = np.arange(len(first)) - np.repeat(np.cumsum(size) - size, size)
+    evenly = np.argsort((rank + rng.random(len(size))[method]) / size[method])
+    order = np.empty(len(first), int)
+    order[by_method] = evenly
+    # The video of number i gets what the video of number order[i] had.
+    columns = {name: first[name].to_numpy()[order][number] for name in ("label", "method")}
+    return faces.assign(**{name: pd.Series(values, faces.index) for name, values in columns.items()})
+
+
+def _of_split(crops: pd.DataFrame, split: str, per_video: int | None) -> pd.DataFrame:
+    rows = crops[crops["split"] == split].reset_index(drop=True)
+    if rows.empty:
+        found = ", ".join(sorted(crops["split"].unique()))
+        raise InputError(
+            f"no crop belongs to the split {split!r}; the faces table has {found}. "
+            "Training needs train and val: give a manifest with both"
+            + (", or set some of train aside with data.val_from_train=0.1" if split == "val" else "")
+        )
+    return evenly_sampled(rows, per_video)
+
+
+def _with_val_from_train(crops: pd.DataFrame, config: DetectorConfig) -> tuple[pd.DataFrame, HeldOut]:
+    """The crops, some people of the split train in a split val: the same ones from every such table."""
+    is_train = (crops["split"] == "train").to_numpy()
+    if not is_train.any():
+        return crops, HeldOut(config.data.val_from_train, "people", 0, 0, "")
+    people = ("identity", "source_video", "target_video")
+    absent = {name: pd.Series(None, crops.index, dtype=object) for name in people if name not in crops}
+    videos = crops.assign(**absent)[is_train].drop_duplicates(["dataset", "video"])
+    share = config.data.val_from_train
+    split_of = assign(videos, SplitPlan((1 - share, share, 0.0), config.seed))
+    name = pd.MultiIndex.from_frame(crops[["dataset", "video"]])
+    split = pd.Series(split_of.to_numpy(), pd.MultiIndex.from_frame(videos[["dataset", "video"]]))
+    crops = crops.assign(split=crops["split"].where(~is_train, split.reindex(name).to_numpy()))
+    chosen = sorted(videos.loc[split_of == "val", "video"])
+    held_out = HeldOut(
+        share=share,
+        of=_unit(videos),
+        videos=len(chosen),
+        left_out=int(split_of.isna().sum()),
+        sha256=hashlib.sha256("\0".join(chosen).encode()).hexdigest(),
+    )
+    logger.warning(
+        "no split val: %d of %d videos and images of train are set aside for validation, divided by %s%s",
+        *(held_out.videos, len(videos), held_out.of),
+        f"; {held_out.left_out} fakes of two people from both sides are left out" * bool(held_out.left_out),
+    )
+    return crops[crops["split"].notna()].reset_index(drop=True), held_out
+
+
+def _unit(videos: pd.DataFrame) -> str:
+    """What `datasets.splits.assign` keeps together."""
+    if videos["identity"].notna().all():
+        return "people"
+    if videos.loc[videos["label"] == 1, ["source_video", "target_video"]].notna().any(axis=None):
+        return "videos, fakes with what they were made of"
+    images = "kind" in videos and (videos["kind"] == "image").all()
+    return "images, for nobody says who they show" if images else "videos, for nobody says who they show"
+
+
+def _with_self_blended(faces: pd.DataFrame, *, only: bool) -> pd.DataFrame:
+    """The rows, without their fakes if ``only``, and a fake to be made of each real one."""
+    kept = faces[faces["label"] == 0] if only else faces
+    return pd.concat([kept.assign(**{BLENDED: False}), self_blended(faces)], ignore_index=True)
+
+
+def _check_both_labels(split: str, rows: pd.DataFrame) -> None:
+    for label, kind in KIND.items():
+        if not (rows["label"] == label).any():
+            advice = ", or make them with data.fakes=self_blended" if label else ""
+            raise InputError(
+                f"split {split!r} has {len(rows)} crops, none of them {kind}; training needs reals and fakes "
+                f"in train and in the split that selects: add {kind} videos to the manifest{advice}"
+            )
