@@ -46,6 +46,7 @@ setup(
         "pandas>=2.3",
         "pyarrow>=17",
         "scikit-learn>=1.6",
+        "skops>=0.13",
         "scipy>=1.11",
         "fairlearn>=0.14",
         "pydantic>=2.7",

@@ -122,6 +122,7 @@ def explanations_part(run: Run) -> Markup:
     if explanation is None:
         return rendered("explanations.html", explanation=None)
     embedded = explanation.embedded
+    skipped = explanation.summary.get("skipped", {})
     labels = {"real and fake": embedded["label"].map({0: "real", 1: "fake"}), "method": embedded["method"]}
     if embedded["dataset"].nunique() > 1:
         labels["dataset"] = embedded["dataset"]
@@ -132,9 +133,11 @@ def explanations_part(run: Run) -> Markup:
             f"t-SNE of the detector's features, coloured by {name}",
         )
         for name, label in labels.items()
+        if len(points)
     ]
     return rendered(
         "explanations.html",
+        skipped=skipped,
         explanation=explanation,
         rows=[
             {"name": row.name.replace("\n", ": "), "strip": _strip(row)}

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, InterruptedBySignal
 
 # verb: what it does, in the order in which a study uses them.
 VERBS = {
@@ -123,6 +123,9 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
     except InputError as error:
         typer.echo(f"unmasked {verb}: {error}", err=True)
         raise typer.Exit(2) from None
+    except InterruptedBySignal as stopped:
+        typer.echo(f"unmasked {verb}: {stopped}", err=True)
+        raise typer.Exit(128 + stopped.number) from None
     except KeyboardInterrupt:
         typer.echo(f"unmasked {verb}: stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None

@@ -122,6 +122,19 @@ def test_a_truncated_checkpoint_is_refused(stored):
         load(stored)
 
 
+def test_a_file_whose_length_looks_like_the_first_byte_of_a_pickle_is_none(model, tmp_path):
+    # One in 32 headers of safetensors has a length that ends with the byte 0x80.
+    path = save(model, tmp_path, CARD)
+    weights = load_file(path)
+    for spaces in range(0, 300, 8):
+        save_file(weights, path, metadata={"note": " " * spaces})
+        if path.read_bytes()[0] == 0x80:
+            break
+    update_card(path, sha256=sha256_of_file(path))
+    assert path.read_bytes()[0] == 0x80
+    assert load(path)[1]["width"] == 0.125
+
+
 @pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
 def test_a_pickle_is_refused_without_running_it(stored, tmp_path, write):
     write({"weights": Payload(tmp_path / "ran")}, stored)

@@ -234,7 +234,7 @@ class Recorder(pl.Callback):
             self.seen.append((losses.detach(), rows, self.rows, self.labels, self.brightness))
             return losses.mean()
 
-        pl_module._forward_pairs = bright
+        pl_module._forward = bright
         pl_module.robust.forward = record
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):

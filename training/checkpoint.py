@@ -100,7 +100,7 @@ def load(detector: Detector, path: str | os.PathLike[str]) -> tuple[Scorer, Card
         )
     if not detector.has_gradients:
         _check_hash(path, card)
-        return detector.module.read(path, card), card
+        return read_fitted(detector, path, card), card
     weights = read_safetensors(path)
     model = from_card(detector, card)
     check_weights(model, weights, str(path), what=described(detector, card))
@@ -108,6 +108,22 @@ def load(detector: Detector, path: str | os.PathLike[str]) -> tuple[Scorer, Card
     model.load_state_dict(weights, assign=is_empty)
     _check_hash(path, card)
     return model.eval().requires_grad_(True), card
+
+
+def read_fitted(detector: Detector, path: Path, card: Card) -> Scorer:
+    """What a detector without gradients reads from its file.
+
+    Raises:
+        InputError: it cannot, whatever it raises: the file may be damaged or hostile.
+    """
+    try:
+        return detector.module.read(path, card)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"detector {detector.name} cannot read {path} ({type(error).__name__}: {reason}); give the file "
+            "that it wrote"
+        ) from error
 
 
 def from_card(detector: Detector, card: Card) -> nn.Module:
@@ -307,8 +323,9 @@ def stored_file(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"checkpoint {path} does not exist; give the {NAME} that `unmasked train` wrote")
     if path.suffix == WEIGHTS:
         with open(path, "rb") as stream:
-            start = stream.read(4)
-        if start.startswith(PICKLES):
+            start = stream.read(9)
+        # A safetensors file begins with the length of its JSON, whose lowest byte may be a pickle's first.
+        if start.startswith(PICKLES) and start[8:] != b"{":
             raise InputError(
                 f"checkpoint {path} is a pickle, which can run code when it is opened, and was not opened; "
                 "give a .safetensors file"

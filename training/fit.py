@@ -13,7 +13,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.predict import predict
 from unmasked.training.callbacks import selection_of
-from unmasked.training.checkpoint import save_fitted
+from unmasked.training.checkpoint import read_fitted, save_fitted
 from unmasked.training.config import DetectorConfig
 from unmasked.training.detector import Detector
 from unmasked.training.module import validation_metrics
@@ -54,7 +54,7 @@ def fit(
                 "is given, and return its path"
             )
         card = training_card(detector, tables, config)
-        scorer = detector.module.read(file, {**card, "architecture": detector.name})
+        scorer = read_fitted(detector, file, {**card, "architecture": detector.name})
         scored = predict(
             scorer, tables.val, Path(crops_root), size_px=config.model.size_px, detector=detector.title
         )

@@ -24,7 +24,14 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 from unmasked.datasets.errors import InputError
 from unmasked.training.boards import Boards
-from unmasked.training.callbacks import HoldLimits, KeepBest, KeepLast, WriteMetrics, selection_of
+from unmasked.training.callbacks import (
+    HoldLimits,
+    KeepBest,
+    KeepLast,
+    StopOnSignal,
+    WriteMetrics,
+    selection_of,
+)
 from unmasked.training.checkpoint import NAME
 from unmasked.training.config import DetectorConfig, TrainedConfig
 from unmasked.training.data import TrainingData
@@ -107,7 +114,8 @@ def train(
         *_early_stopping(config),
         HoldLimits(settings.max_minutes, time.monotonic),
     ]
-    keep.append(KeepLast(last, every_steps=settings.save_every_steps, accumulate=config.optimiser.accumulate))
+    state = KeepLast(last, every_steps=settings.save_every_steps, accumulate=config.optimiser.accumulate)
+    keep += [StopOnSignal(state), state]
     with isolate_rng(), _quiet():
         _seed_everything(config.seed)
         trainer = _trainer(config, Path(out), [*callbacks, *keep], resumed_step)

@@ -44,12 +44,15 @@ def run(config: Config) -> None:
             model,
             faces,
             config.faces.parent,
-            layer=model.cam_layer,
-            features=model.features,
+            layer=getattr(model, "cam_layer", None),
+            features=getattr(model, "features", None),
             size_px=card["size_px"],
             config=config.settings(),
             progress=reporter,
         )
     folder = write_explanation(explanation, out)
     log_explanation(explanation, out / "tensorboard" / "explain")
-    print_result(f"pictures: {folder / 'cam.png'}, {folder / 'tsne.png'}; also in TensorBoard")
+    for what, reason in explanation.summary["skipped"].items():
+        print_result(f"without {what}: {reason}")
+    pictures = [str(folder / name) for name in ("cam.png", "tsne.png") if (folder / name).is_file()]
+    print_result(f"pictures: {', '.join(pictures) or 'none'}; numbers: {folder / 'explain.json'}")

@@ -93,7 +93,7 @@ def _import_network(config: Config, detector: Detector, settings: DetectorConfig
 
 def _import_fitted(config: Config, detector: Detector, settings: DetectorConfig) -> Path:
     from unmasked.datasets.errors import InputError
-    from unmasked.training.checkpoint import imported_card, save_fitted
+    from unmasked.training.checkpoint import imported_card, read_fitted, save_fitted
 
     if not config.file.is_file():
         raise InputError(
@@ -105,7 +105,7 @@ def _import_fitted(config: Config, detector: Detector, settings: DetectorConfig)
         "config": settings.model_dump(mode="json"),
         **({"licence": config.licence} if config.licence else {}),
     }
-    detector.module.read(config.file, card)  # refuses what is not its own
+    read_fitted(detector, config.file, card)  # refuses what is not its own
     config.out.mkdir(parents=True, exist_ok=True)
     copy = config.out / f".{config.file.name}"
     shutil.copyfile(config.file, copy)

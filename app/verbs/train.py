@@ -50,7 +50,7 @@ def run(config: Any) -> None:
     """Trains, keeps the checkpoint that is best on source validation, and says where it is."""
     from unmasked.app.detectors import find
     from unmasked.app.run import record
-    from unmasked.app.training import progress_callback, training_faces
+    from unmasked.app.training import progress_callback, stopped_by_signals, training_faces
     from unmasked.training.fit import fit
     from unmasked.training.train import train
 
@@ -63,7 +63,8 @@ def run(config: Any) -> None:
         )
     record(config.out, config)
     where = (faces, config.faces.parent, settings, config.out)
-    with Reporter() as reporter:
+    advice = "no step was trained that could be kept; begin again with the same command"
+    with stopped_by_signals(advice), Reporter() as reporter:
         if start := detector.part("start"):
             reporter.say(f"  {start(settings)}")
         if detector.has_gradients:

@@ -45,11 +45,12 @@ class Config(SearchConfig):
 def run(config: Config) -> None:
     """Goes on with the study; writes its trials, plots and the best configuration."""
     from unmasked.app.run import record
+    from unmasked.app.training import stopped_by_signals
     from unmasked.training.tuning.study import is_start, tune
 
     search = _search(config)
     record(config.out, config)
-    with Reporter() as reporter:
+    with stopped_by_signals("the same command goes on from here"), Reporter() as reporter:
 
         def progress(trial: optuna.trial.FrozenTrial, finished: int) -> None:
             reporter("trials", finished, config.trials)

@@ -34,7 +34,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.training.config import DetectorConfig, TrainedConfig
 from unmasked.training.data import TrainingData
 from unmasked.training.detector import Detector
@@ -237,10 +237,9 @@ def _described(search: Search) -> str:
 
 def _values(config: DetectorConfig) -> dict[str, Any]:
     return {
-        f"{section}.{name}": value
+        f"{section}.{name}" if name else section: value
         for section, values in config.model_dump(mode="json").items()
-        if isinstance(values, dict)
-        for name, value in values.items()
+        for name, value in (values if isinstance(values, dict) else {"": values}).items()
     }
 
 
@@ -372,6 +371,8 @@ def _work_alone(search: Search, number: int, workers: int, failures: Any) -> Non
     except InputError as error:
         failures.put(str(error))
         sys.exit(1)
+    except InterruptedBySignal:
+        sys.exit(0)  # the process that started this one says it
 
 
 def _failure(code: int, message: str | None) -> str:
