@@ -9,7 +9,7 @@ from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
 
-LAYERS = ["datasets", "preprocessing", "evaluation", "fairness", "analysis", "ucf", "app"]
+LAYERS = ["datasets", "preprocessing", "evaluation", "fairness", "analysis", "training", "ucf", "app"]
 
 setup(
     name="unmasked",
@@ -44,6 +44,7 @@ setup(
         "pandas>=2.3",
         "pyarrow>=17",
         "scikit-learn>=1.6",
+        "skops>=0.13",
         "scipy>=1.11",
         "fairlearn>=0.14",
         "pydantic>=2.7",

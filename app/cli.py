@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from unmasked.datasets.errors import InputError, printable
+from unmasked.datasets.errors import InputError, InterruptedBySignal, printable
 
 # verb: what it does, in the order in which a study uses them.
 VERBS = {
@@ -26,10 +26,11 @@ VERBS = {
     "audit": "Look for leaks between splits, near-duplicate crops, and shortcuts to the label.",
     "preprocess": "Find, align and crop the faces of a manifest's videos and images.",
     "augment": "Show the recipes of random changes that training images go through.",
-    "train": "Train the detector on a faces table.",
+    "detectors": "List the detectors: paper, licence, input, numbers that train, where weights come from.",
+    "train": "Train a detector on a faces table.",
     "tune": "Search for better settings of the training, on source validation.",
-    "import-checkpoint": "Read published UCF weights (.pth) into a detector, without running their code.",
-    "export-checkpoint": "Write a detector's weights in the layout of the published ones (.pth).",
+    "import-checkpoint": "Read weights from elsewhere (.pth) into a detector, without running their code.",
+    "export-checkpoint": "Write a detector's weights as a flat file (.pth) for other tools.",
     "predict": "Score every face crop with a trained detector.",
     "evaluate": "Compute metrics with intervals and the cross-dataset matrix from predictions.",
     "threshold": "Find the threshold that keeps false alarms within a limit, and say what it costs.",
@@ -105,11 +106,15 @@ def _spelled_out(argument: str) -> str:
 
 
 def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) -> None:
-    from unmasked.app.config import load, to_yaml
+    from unmasked.app.config import given_values, load, to_yaml
 
     try:
         module = verb_module(verb)
-        resolved = load(module.Config, config, arguments)
+        # A detector has settings of its own: which one it is must be known before keys are checked.
+        model = module.Config
+        if hasattr(module, "config_of"):
+            model = module.config_of(given_values(config, arguments).get("detector"))
+        resolved = load(model, config, arguments)
         if dry_run:
             typer.echo(to_yaml(resolved), nl=False)
             return
@@ -120,6 +125,9 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
     except InputError as error:
         typer.echo(f"unmasked {verb}: {printable(error)}", err=True)
         raise typer.Exit(2) from None
+    except InterruptedBySignal as stopped:
+        typer.echo(f"unmasked {verb}: {stopped}", err=True)
+        raise typer.Exit(128 + stopped.number) from None
     except KeyboardInterrupt:
         typer.echo(f"unmasked {verb}: stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None

@@ -38,6 +38,18 @@ def load(model: type[Model], file: Path | None, overrides: Sequence[str] = ()) -
             named), or a value has the wrong type or is absent.
     """
     try:
+        return model.model_validate(given_values(file, overrides))
+    except ValidationError as error:
+        raise InputError(_message(model, error, _origin(file))) from error
+
+
+def given_values(file: Path | None, overrides: Sequence[str] = ()) -> dict[Any, Any]:
+    """What a YAML file and overrides give, by key, before anything is checked; arguments as of `load`.
+
+    Raises:
+        InputError: the file or an override cannot be parsed.
+    """
+    try:
         merged = OmegaConf.merge(_from_file(file), *[_from_override(text) for text in overrides])
         _refuse_resolvers(OmegaConf.to_container(merged, resolve=False), _origin(file))
         values = OmegaConf.to_container(merged, resolve=True)
@@ -47,10 +59,7 @@ def load(model: type[Model], file: Path | None, overrides: Sequence[str] = ()) -
         raise InputError(
             f"configuration {_origin(file)} is not a mapping; write lines of the form key: value"
         )
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise InputError(_message(model, error, _origin(file))) from error
+    return values
 
 
 def to_yaml(config: BaseModel) -> str:

@@ -14,7 +14,7 @@ from unmasked.datasets.files import write_json, write_text
 
 PACKAGES = (
     *("unmasked", "torch", "torchvision", "pytorch-lightning", "dlib-bin", "av", "opencv-python-headless"),
-    *("numpy", "pandas", "scikit-learn", "fairlearn", "grad-cam", "openTSNE", "anny"),
+    *("numpy", "pandas", "scikit-learn", "skops", "fairlearn", "timm", "grad-cam", "openTSNE", "anny"),
 )
 
 

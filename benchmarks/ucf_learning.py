@@ -26,22 +26,22 @@ from scipy import stats
 from torch import Tensor, nn
 
 from unmasked.app.config import load as load_config
-from unmasked.app.verbs.train import Config
+from unmasked.app.detectors import find
 from unmasked.datasets.files import write_json
 from unmasked.datasets.transforms import augmented
 from unmasked.evaluation.metrics import auc, video_scores
 from unmasked.evaluation.predict import predict
 from unmasked.preprocessing.faces import FACES
-from unmasked.ucf.checkpoint import load
+from unmasked.training.checkpoint import load
+from unmasked.training.module import DetectorModule
+from unmasked.training.train import train
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.module import UCFModule
-from unmasked.ucf.train import train
 
 DEFAULTS = {"out": "runs/learning", "seeds": 5, "train": "FaceForensics++", "config": "ucf/demo"}
 LEVELS = ("frame", "video")
 
 
-class Plain(UCFModule):
+class Plain(DetectorModule):
     """Trains encoder, projection and head by the common loss alone."""
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -55,7 +55,7 @@ class Plain(UCFModule):
         return nn.functional.cross_entropy(self.model(images), batch["label"])
 
 
-ARMS = {"ucf": UCFModule, "plain": Plain}
+ARMS = {"ucf": DetectorModule, "plain": Plain}
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
     given = {**DEFAULTS, **dict(argument.split("=", 1) for argument in sys.argv[1:])}
     root = Path(given["faces"]).parent
     faces = FACES.read(given["faces"])
-    settings = load_config(Config, Path(given["config"])).settings()
+    settings = load_config(UCFConfig, Path(given["config"]))
     rows = []
     for seed in range(int(given["seeds"])):
         for arm in ARMS:
@@ -79,9 +79,10 @@ def _run(
     arm: str, faces: pd.DataFrame, root: Path, settings: UCFConfig, seed: int, source: str, folder: Path
 ) -> dict[str, float]:
     config = settings.model_copy(update={"seed": seed})
-    with patch("unmasked.ucf.train.UCFModule", ARMS[arm]):
-        result = train(faces[faces["dataset"] == source], root, config, folder)
-    model, card = load(result.checkpoint)
+    ucf = find("ucf")
+    with patch("unmasked.training.train.DetectorModule", ARMS[arm]):
+        result = train(faces[faces["dataset"] == source], root, config, folder, detector=ucf)
+    model, card = load(ucf, result.checkpoint)
     test = faces[faces["split"] == "test"]
     scored = predict(model, test, root, size_px=card["size_px"], detector=arm)
     aucs = {}

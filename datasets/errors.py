@@ -1,4 +1,4 @@
-"""The exception for a mistake in what the user gave, the name perhaps meant, and text that can be shown."""
+"""The exceptions that are answered in a sentence, names perhaps meant, and text that can be shown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,20 @@ class InputError(ValueError):
     The command line prints the message as it is and exits with code 2; any other exception is a
     fault of ours and keeps its traceback.
     """
+
+
+class InterruptedBySignal(Exception):
+    """A signal ended the work; the message says what is kept and how to go on.
+
+    The command line prints the message and exits with 128 and the signal's number.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = int(number)
 
 
 def printable(text: object) -> str:

@@ -180,6 +180,37 @@ class BalancedSampler(Sampler[int]):
         yield from rounds[self.rank :: self.replicas].ravel().tolist()
 
 
+class WholeBatches(Sampler[int]):
+    """The rows of another sampler in whole batches, which several processes take in turns.
+
+    The last batches are filled up with rows from the beginning of the order, so that all batches of all
+    processes are whole, and all steps have all their batches: as in `PairSampler`.
+
+    Args:
+        sampler: of all rows, for one process.
+        batch: rows in a batch of one process.
+        accumulate: batches of one process in a step of the optimiser.
+        rank, replicas: this process among how many.
+    """
+
+    def __init__(
+        self, sampler: RowSampler, batch: int, *, accumulate: int = 1, rank: int = 0, replicas: int = 1
+    ) -> None:
+        self.sampler, self.batch, self.rank, self.replicas = sampler, batch, rank, replicas
+        self.whole = batch * replicas * accumulate
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order of the next pass."""
+        self.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.whole) * self.whole // self.replicas
+
+    def __iter__(self) -> Iterator[int]:
+        rows = _filled_up(np.array(list(self.sampler), np.int64), self.whole)
+        yield from rows.reshape(-1, self.replicas, self.batch)[:, self.rank].ravel().tolist()
+
+
 class PairSampler(Sampler[Pair]):
     """Pairs of row numbers (real, fake): every fake once an epoch, in an order of its own each epoch.
 

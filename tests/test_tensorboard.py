@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from ucf_fakes import write_faces
+from ucf_fakes import train, write_faces
 
 from unmasked.analysis.explain.tensorboard import (
     log_cams,
@@ -212,7 +212,6 @@ def test_hyperparameters_are_shown_from_the_beginning_and_results_at_the_end(tmp
 def trained(tmp_path_factory):
     from unmasked.preprocessing.faces import FACES
     from unmasked.ucf.config import UCFConfig
-    from unmasked.ucf.train import train
 
     root = tmp_path_factory.mktemp("boards")
     faces = FACES.validate(write_faces(root, {"train": 2, "val": 2}, frames=2))
@@ -242,7 +241,7 @@ def test_a_training_shows_losses_rate_throughput_curves_and_settings(trained):
 
 
 def test_reconstructions_are_of_fakes_beside_the_reals_they_were_made_of(trained):
-    from unmasked.ucf.boards import shown_pairs
+    from unmasked.ucf.pairs import shown_pairs
 
     faces = trained[2]
     rows = faces[faces["split"] == "val"].reset_index(drop=True)

@@ -16,16 +16,16 @@ import pytest
 import torch
 from optuna.trial import TrialState
 from typer.testing import CliRunner
-from ucf_fakes import write_faces
+from ucf_fakes import DETECTOR, write_faces
 
 from unmasked.app.cli import app
 from unmasked.app.config import CONFIGS, load
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
-from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.module import DivergedError, UCFModule
-from unmasked.ucf.search import SearchConfig, differences, flat_space, with_values
-from unmasked.ucf.tune import (
+from unmasked.training.module import DetectorModule, DivergedError
+from unmasked.training.tuning.plots import write_plots
+from unmasked.training.tuning.space import SearchConfig, differences, flat_space, with_values
+from unmasked.training.tuning.study import (
     Search,
     _exclusive,
     _failure,
@@ -36,7 +36,7 @@ from unmasked.ucf.tune import (
     trials_table,
     tune,
 )
-from unmasked.ucf.tune_plots import write_plots
+from unmasked.ucf.config import UCFConfig
 
 START = UCFConfig.model_validate(
     {
@@ -63,7 +63,7 @@ def corpus(tmp_path_factory):
 def search(corpus, tmp_path):
     root, faces = corpus
     settings = SearchConfig(trials=6, validations=3, startup_trials=2)
-    return Search(faces, root, START, flat_space(SPACE, START), settings, tmp_path / "study")
+    return Search(faces, root, START, flat_space(SPACE, START), settings, tmp_path / "study", DETECTOR)
 
 
 def auc_of(config):
@@ -76,9 +76,9 @@ def trained(monkeypatch):
     """The configurations that a stand-in trained; its AUC rises to `auc_of` in three validations."""
     seen = []
 
-    def train(faces, crops_root, config, out, *, callbacks):
+    def train(faces, crops_root, config, out, *, detector, callbacks):
         seen.append(config)
-        module = UCFModule.__new__(UCFModule)
+        module = DetectorModule.__new__(DetectorModule)
         module.__dict__.update(total_steps=config.training.max_steps, record={})
         trainer = SimpleNamespace(should_stop=False, global_step=0)
         while trainer.global_step < config.training.max_steps and not trainer.should_stop:
@@ -88,7 +88,7 @@ def trained(monkeypatch):
             for callback in callbacks:
                 callback.on_validation_end(trainer, module)
 
-    monkeypatch.setattr("unmasked.ucf.tune.train", train)
+    monkeypatch.setattr("unmasked.training.tuning.study.train", train)
     return seen
 
 
@@ -124,10 +124,11 @@ def test_space_that_cannot_be_searched_is_refused(space, message):
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "tune").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_searches_are_valid(path):
-    from unmasked.app.verbs.tune import Config, _dotlist
+    from unmasked.app.training import dotlist
+    from unmasked.app.verbs.tune import Config
 
     config = load(Config, path)
-    start = load(UCFConfig, CONFIGS / f"{config.start}.yaml", _dotlist(config.train))
+    start = load(UCFConfig, CONFIGS / f"{config.start}.yaml", dotlist(config.train))
     space = flat_space(config.space, start)
     wanted = {"training.batch_pairs", "optimiser.lr", "optimiser.weight_decay", "augment.noise"}
     assert wanted < set(space)
@@ -188,7 +189,7 @@ def test_an_interrupted_trial_is_begun_again_with_its_values(search, trained, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("unmasked.ucf.tune.train", killed)
+        patch.setattr("unmasked.training.tuning.study.train", killed)
         with pytest.raises(KeyboardInterrupt):
             tune(search)
     study = tune(search)
@@ -213,14 +214,14 @@ def test_bad_trials_are_ended_early_but_neither_the_first_ones_nor_at_the_first_
 
 
 def test_a_training_that_diverges_is_a_result_and_any_other_fault_is_not(search, trained, monkeypatch):
-    from unmasked.ucf import tune as module
+    from unmasked.training.tuning import study as module
 
     train = module.train
 
-    def diverging(faces, crops_root, config, out, *, callbacks):
+    def diverging(faces, crops_root, config, out, *, detector, callbacks):
         if config.optimiser.lr > START.optimiser.lr:
             raise DivergedError("loss is not a finite number in step 3")
-        train(faces, crops_root, config, out, callbacks=callbacks)
+        train(faces, crops_root, config, out, detector=detector, callbacks=callbacks)
 
     monkeypatch.setattr(module, "train", diverging)
     table = trials_table(tune(search))
@@ -308,7 +309,7 @@ def test_a_start_that_does_not_exist_is_refused_in_one_sentence(corpus, tmp_path
 
 
 def test_a_fault_in_a_worker_is_handed_on_as_its_sentence(search, tmp_path, monkeypatch):
-    from unmasked.ucf import tune as module
+    from unmasked.training.tuning import study as module
 
     told, threads = [], torch.get_num_threads()
     monkeypatch.setattr(module, "_end_with_parent", lambda: None)  # this process has no parent to watch

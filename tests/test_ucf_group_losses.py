@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
-from ucf_fakes import narrow_config, write_faces
+from ucf_fakes import narrow_config, train, write_faces
 
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
-from unmasked.ucf.config import LossConfig
-from unmasked.ucf.data import training_tables
-from unmasked.ucf.group_losses import (
+from unmasked.training.group_losses import (
     CVaR,
     GroupDRO,
     NestedCVaR,
@@ -30,8 +29,9 @@ from unmasked.ucf.group_losses import (
     cvar,
     cvar_by_cell,
 )
+from unmasked.training.tables import training_tables
+from unmasked.ucf.config import LossConfig
 from unmasked.ucf.model import PairOutput
-from unmasked.ucf.train import train
 
 
 def groups_of(codes, labels, names=("dark", "light", "medium")):
@@ -234,7 +234,7 @@ class Recorder(pl.Callback):
             self.seen.append((losses.detach(), rows, self.rows, self.labels, self.brightness))
             return losses.mean()
 
-        pl_module._forward_pairs = bright
+        pl_module._forward = bright
         pl_module.robust.forward = record
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
@@ -345,9 +345,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from torch import distributed
+sys.path.insert(0, {tests!r})
 from unmasked.preprocessing.faces import FACES
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.train import train
+from ucf_fakes import train
 
 class KeepWeights(pl.Callback):
     def on_train_batch_end(self, trainer, pl_module, *_):
@@ -369,7 +370,9 @@ def test_two_processes_keep_the_same_weights_of_groups(corpus, tmp_path):
     )
     paths = {"faces": str(tmp_path / "faces.parquet"), "root": str(root), "out": str(tmp_path)}
     script = tmp_path / "process.py"
-    script.write_text(PROCESS.format(config=config.model_dump_json(), **paths))
+    script.write_text(
+        PROCESS.format(tests=str(Path(__file__).parent), config=config.model_dump_json(), **paths)
+    )
     run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(script)]
     done = subprocess.run(run, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -11,17 +11,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from ucf_fakes import narrow_config, write_faces
+from ucf_fakes import load, narrow_config, train, write_faces
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.predict import predict
 from unmasked.preprocessing.faces import FACES
-from unmasked.ucf.checkpoint import load
-from unmasked.ucf.config import LossConfig, TrainingConfig
-from unmasked.ucf.launch import placement
+from unmasked.training.config import TrainingConfig
+from unmasked.training.launch import placement
+from unmasked.ucf.config import LossConfig
 from unmasked.ucf.losses import Orders, ucf_losses
 from unmasked.ucf.model import UCF
-from unmasked.ucf.train import train
 
 # Started twice by torchrun; each process also takes the mean gradient of one batch of a bare UCF.
 PROCESS = """
@@ -33,7 +32,7 @@ sys.path.insert(0, {tests!r})
 from test_ucf_parallel import KeepGradients, pass_of
 from unmasked.preprocessing.faces import FACES
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.train import train
+from ucf_fakes import train
 
 out = Path({out!r})
 keep = KeepGradients()

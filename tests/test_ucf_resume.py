@@ -16,13 +16,12 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from ucf_fakes import narrow_config, write_faces
+from ucf_fakes import load, narrow_config, save, train, write_faces
 
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
-from unmasked.ucf import checkpoint
+from unmasked.training.train import TrainResult
 from unmasked.ucf.model import UCF
-from unmasked.ucf.train import TrainResult, train
 
 TESTS = Path(__file__).parent
 
@@ -35,7 +34,7 @@ import torch
 sys.path.insert(0, {tests!r})
 from unmasked.preprocessing.faces import FACES
 from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.train import train
+from ucf_fakes import train
 
 class Kill(pl.Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
@@ -156,17 +155,17 @@ def test_a_full_disk_keeps_the_last_good_state_and_training_goes_on_from_it(corp
 def test_a_disk_that_is_full_by_the_card_keeps_the_last_good_detector(tmp_path, monkeypatch):
     torch.manual_seed(0)
     card = {"method_classes": ["real", "a"], "size_px": 64}
-    path = checkpoint.save(UCF(width=0.125, method_classes=2), tmp_path, card)
+    path = save(UCF(width=0.125, method_classes=2), tmp_path, card)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
     def full_disk(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("unmasked.ucf.checkpoint.write_json", full_disk)
+    monkeypatch.setattr("unmasked.training.checkpoint.write_json", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save(UCF(width=0.125, method_classes=2), tmp_path, card)
+        save(UCF(width=0.125, method_classes=2), tmp_path, card)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
-    assert checkpoint.load(path)[1]["size_px"] == 64
+    assert load(path)[1]["size_px"] == 64
 
 
 def test_memory_is_flat_over_epochs(corpus, tmp_path):

@@ -14,19 +14,18 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from ucf_fakes import METHODS, write_faces
+from ucf_fakes import METHODS, load, train, write_faces
 from ucf_fakes import narrow_config as config
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import auc
 from unmasked.evaluation.predict import predict
 from unmasked.preprocessing.faces import FACES
-from unmasked.ucf.callbacks import HoldLimits
-from unmasked.ucf.checkpoint import load
-from unmasked.ucf.config import OptimiserConfig, UCFConfig
-from unmasked.ucf.data import shuffled_labels, training_tables
-from unmasked.ucf.module import learning_rate_factor
-from unmasked.ucf.train import train
+from unmasked.training.callbacks import HoldLimits
+from unmasked.training.config import OptimiserConfig
+from unmasked.training.module import learning_rate_factor
+from unmasked.training.tables import shuffled_labels, training_tables
+from unmasked.ucf.config import UCFConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "ucf"
 
@@ -315,7 +314,9 @@ def imported_by(*modules: str) -> set[str]:
 
 
 def test_training_imports_neither_dlib_nor_fairlearn_nor_anny():
-    loaded = imported_by("unmasked.ucf.train", "unmasked.ucf.checkpoint", "unmasked.evaluation.predict")
+    loaded = imported_by(
+        "unmasked.training.train", "unmasked.training.checkpoint", "unmasked.evaluation.predict"
+    )
     assert not {"dlib", "fairlearn", "anny", "lightning", "plotly"} & loaded
 
 

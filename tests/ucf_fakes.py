@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
+from unmasked.training import checkpoint, module
+from unmasked.training import train as training
+from unmasked.training.detector import Detector
 from unmasked.ucf.config import UCFConfig
+
+DETECTOR = Detector("ucf", "unmasked.ucf.detector")
+# The engine's doors, with UCF as the detector.
+train = partial(training.train, detector=DETECTOR)
+UCFModule = partial(module.DetectorModule, DETECTOR)
+save, load = partial(checkpoint.save, DETECTOR), partial(checkpoint.load, DETECTOR)
 
 METHODS = ("Deepfakes", "Face2Face")
 

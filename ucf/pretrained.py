@@ -13,9 +13,8 @@ from pathlib import Path
 from torch import Tensor
 
 from unmasked.datasets.errors import InputError
-from unmasked.ucf.checkpoint import describe, misfits, read_safetensors
+from unmasked.training.checkpoint import describe, misfits, read_safetensors, read_state_dict
 from unmasked.ucf.model import UCF
-from unmasked.ucf.published import read_state_dict
 
 TIMM = "timm"
 TIMM_MODEL = "legacy_xception"

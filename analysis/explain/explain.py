@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unmasked.analysis.explain.config import ExplainConfig
 from unmasked.analysis.explain.embedding import embed, neighbour_purity, usable_perplexity
 from unmasked.analysis.explain.explanation import Explanation
-from unmasked.analysis.explain.gradcam import overlays, to_pixels
+from unmasked.analysis.explain.gradcam import CamResult, overlays, to_pixels
 from unmasked.analysis.explain.tensorboard import log_cams, log_embedding, summary_writer
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable
@@ -26,12 +26,12 @@ SPRITE_PX = 64
 
 
 def explain(
-    model: nn.Module,
+    model: Callable[[Tensor], Tensor],
     faces: pd.DataFrame,
     crops_root: Path,
     *,
-    layer: nn.Module,
-    features: Callable[[Tensor], Tensor],
+    layer: nn.Module | None,
+    features: Callable[[Tensor], Tensor] | None,
     size_px: int,
     config: ExplainConfig | None = None,
     progress: Progress | None = None,
@@ -45,8 +45,8 @@ def explain(
         model: (N, 3, size, size) in [-1, 1] -> (N, 2) logits of real and fake.
         faces: a faces table.
         crops_root: the folder that its crops are relative to.
-        layer: the module for Grad-CAM.
-        features: (N, 3, size, size) -> (N, D).
+        layer: the module for Grad-CAM; None skips it, and the summary says so.
+        features: (N, 3, size, size) -> (N, D); None skips the t-SNE.
         size_px: side that crops are scaled to before the model sees them.
         config: see `ExplainConfig`.
         progress: called with (what, done, total).
@@ -57,25 +57,39 @@ def explain(
     config = config or ExplainConfig()
     report = progress or (lambda what, done, total: None)
     crops = _test_crops(faces)
+    skipped = {}
     pictured = _one_a_video(crops, config)
-    images = torch.cat(list(_batches(pictured, crops_root, size_px, config.batch_size)))
-    report("Grad-CAM", 0, len(pictured))
-    cams = overlays(model, images, layer, batch_size=config.batch_size)
-    report("Grad-CAM", len(pictured), len(pictured))
-    pictured = pictured.assign(score=_scores(model, images, config.batch_size), blank=cams.blank)
+    if layer is None or not isinstance(model, nn.Module):
+        skipped["Grad-CAM"] = "the detector has no gradients, or no cam_layer"
+        pictured = pictured.iloc[:0].assign(score=np.empty(0), blank=np.empty(0, bool))
+        empty = np.empty((0, size_px, size_px, 3), np.uint8)
+        cams = CamResult(np.empty((0, size_px, size_px), np.float32), empty, empty, np.empty(0, bool))
+    else:
+        images = torch.cat(list(_batches(pictured, crops_root, size_px, config.batch_size)))
+        report("Grad-CAM", 0, len(pictured))
+        cams = overlays(model, images, layer, batch_size=config.batch_size)
+        report("Grad-CAM", len(pictured), len(pictured))
+        pictured = pictured.assign(score=_scores(model, images, config.batch_size), blank=cams.blank)
 
     embedded = _spread(crops, config)
-    vectors, scores, sprites = [], [], []
+    if features is None:
+        skipped["t-SNE"] = "the detector has no features"
+        embedded = embedded.iloc[:0]
+    vectors, scores, sprites = [np.empty((0, 0), np.float32)], [np.empty(0)], []
     for batch in _batches(embedded, crops_root, size_px, config.batch_size):
+        assert features is not None
         vectors.append(_without_gradients(model, features, batch))
         scores.append(_scores(model, batch, config.batch_size))
         sprites.append(_sprites(batch))
         report("features", sum(map(len, vectors)), len(embedded))
-    matrix = np.concatenate(vectors).astype(np.float32)
-    points = embed(matrix, perplexity=config.perplexity, seed=config.seed)
+    matrix = np.concatenate(vectors[1:] or vectors).astype(np.float32)
+    points = (
+        embed(matrix, perplexity=config.perplexity, seed=config.seed) if len(embedded) else np.empty((0, 2))
+    )
     embedded = embedded.assign(score=np.concatenate(scores), x=points[:, 0], y=points[:, 1])
-    name = next((name for name, module in model.named_modules() if module is layer), type(layer).__name__)
-    summary = {"layer": name, **_summary(pictured, embedded, matrix, config)}
+    modules = model.named_modules() if isinstance(model, nn.Module) else ()
+    name = next((name for name, module in modules if module is layer), type(layer).__name__)
+    summary = {"layer": name, **_summary(pictured, embedded, matrix, config), "skipped": skipped}
     return Explanation(
         pictured=pictured,
         pictures=cams.pictures,
@@ -83,7 +97,7 @@ def explain(
         maps=cams.maps,
         embedded=embedded,
         features=matrix,
-        sprites=np.concatenate(sprites),
+        sprites=np.concatenate(sprites) if sprites else np.empty((0, SPRITE_PX, SPRITE_PX, 3), np.uint8),
         summary=summary,
     )
 
@@ -100,7 +114,8 @@ def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) ->
     metadata = explanation.embedded.drop(columns=["x", "y"])
     with summary_writer(folder) as writer:
         log_cams(writer, explanation.pictures, explanation.overlays, names, step=step)
-        log_embedding(writer, explanation.features, metadata, pictures=explanation.sprites, step=step)
+        if len(metadata):
+            log_embedding(writer, explanation.features, metadata, pictures=explanation.sprites, step=step)
 
 
 def _test_crops(faces: pd.DataFrame) -> pd.DataFrame:
@@ -137,12 +152,16 @@ def _batches(rows: pd.DataFrame, crops_root: Path, size_px: int, batch_size: int
         yield torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _scores(model: nn.Module, images: Tensor, batch_size: int) -> np.ndarray:
+def _scores(model: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> np.ndarray:
     logits = [_without_gradients(model, model, batch) for batch in images.split(batch_size)]
     return torch.softmax(torch.from_numpy(np.concatenate(logits)).double(), dim=1)[:, 1].numpy()
 
 
-def _without_gradients(model: nn.Module, function: Callable[[Tensor], Tensor], images: Tensor) -> np.ndarray:
+def _without_gradients(
+    model: Callable[[Tensor], Tensor], function: Callable[[Tensor], Tensor], images: Tensor
+) -> np.ndarray:
+    if not isinstance(model, nn.Module):
+        return function(images).float().cpu().numpy()
     was_training = model.training
     model.eval()
     try:
@@ -180,7 +199,7 @@ def _summary(
         "videos": int(embedded.groupby(["dataset", "video"]).ngroups),
         "split": "test" if (embedded["split"] == "test").all() else "all",
         "feature_size": int(features.shape[1]),
-        "perplexity": usable_perplexity(len(embedded), config.perplexity),
+        "perplexity": usable_perplexity(len(embedded), config.perplexity) if len(embedded) else None,
         "purity": purity,
         "settings": config.model_dump(mode="json"),
     }

@@ -71,10 +71,12 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
     write_frame(explanation.embedded, folder / "embedding.parquet")
     points = explanation.embedded[["x", "y"]].to_numpy()
     method = explanation.embedded["method"].to_numpy()
-    for name, display in (
-        ("cam.png", CamGridDisplay(explanation.cam_rows())),
-        ("tsne.png", EmbeddingDisplay(points, method, "features by method")),
-    ):
+    displays: dict[str, CamGridDisplay | EmbeddingDisplay] = {}
+    if len(explanation.pictured):
+        displays["cam.png"] = CamGridDisplay(explanation.cam_rows())
+    if len(explanation.embedded):
+        displays["tsne.png"] = EmbeddingDisplay(points, method, "features by method")
+    for name, display in displays.items():
         with atomic_path(folder / name) as path:
             display.plot().figure_.savefig(path, dpi=100, bbox_inches="tight")
     write_json(folder / "explain.json", explanation.summary)

@@ -8,7 +8,9 @@ summed; what is left above zero speaks for the class.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -55,7 +57,8 @@ def overlays(
     Args:
         model: (N, 3, H, W) -> (N, classes) logits.
         images: (N, 3, H, W) float in [-1, 1], RGB.
-        layer: a module of the model that runs once per forward pass and gives (N, C, h, w).
+        layer: a module of the model that runs once per forward pass and gives (N, C, h, w),
+            or tokens (N, T, D).
         target_class: the logit whose evidence is shown.
         batch_size: pictures per pass.
 
@@ -88,8 +91,7 @@ def _maps(model: nn.Module, images: Tensor, layer: nn.Module, target_class: int)
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     for parameter, _ in gradients:
         parameter.grad = None  # or the library's zero_grad and backward would write into the caller's
-    # The copy matters: a ReLU in place right after the layer would overwrite the kept activations.
-    cam = GradCAM(model=model, target_layers=[layer], reshape_transform=torch.clone)
+    cam = GradCAM(model=model, target_layers=[layer], reshape_transform=partial(_as_map, model))
     try:
         # A frozen model has gradients only if the pictures ask for them.
         asking = images.detach().clone().requires_grad_(True)
@@ -106,6 +108,22 @@ def _maps(model: nn.Module, images: Tensor, layer: nn.Module, target_class: int)
         for parameter, gradient in gradients:
             parameter.grad = gradient
     return np.nan_to_num(maps).astype(np.float32)
+
+
+def _as_map(model: nn.Module, values: Tensor) -> Tensor:
+    """(N, C, h, w) of a layer's output: itself, channels last, or tokens in rows after others.
+
+    Tokens (N, T, D) of a transformer are those of a square of patches, behind ``cam_prefix_tokens`` others
+    (an attribute of the model; as many as are over from the largest square if it has none).
+    """
+    if values.ndim == 3:
+        side = math.isqrt(values.shape[1] - getattr(model, "cam_prefix_tokens", 0))
+        patches = values[:, values.shape[1] - side * side :]
+        return patches.unflatten(1, (side, side)).permute(0, 3, 1, 2).clone()
+    if values.ndim == 4 and values.shape[1] == values.shape[2] != values.shape[3]:
+        return values.permute(0, 3, 1, 2).clone()  # (N, h, w, C)
+    # The copy matters: a ReLU in place right after the layer would overwrite the kept activations.
+    return values.clone()
 
 
 def _check_ran_once(cam: GradCAM, layer: nn.Module) -> None:

@@ -15,7 +15,13 @@ class Config(ExplainConfig):
 
     checkpoint: Path = Field(description="what `unmasked train` wrote: a .safetensors file with its .json")
     faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
-    out: Path = Field(Path("runs/ucf"), description="the run's folder; explain/ is written into it")
+    detector: str = Field(
+        "", description="your own module or .py file, where the checkpoint is of one; ours are found by name"
+    )
+    out: Path | None = Field(
+        None,
+        description="the run's folder, explain/ is written into it; that of the checkpoint if not given",
+    )
 
     def settings(self) -> ExplainConfig:
         """The part that decides what is drawn."""
@@ -26,22 +32,27 @@ def run(config: Config) -> None:
     """Draws the pictures, keeps them as files and shows them in TensorBoard."""
     from unmasked.analysis.explain.explain import explain, log_explanation
     from unmasked.analysis.explain.explanation import write_explanation
+    from unmasked.app.detectors import load
     from unmasked.preprocessing.faces import FACES
-    from unmasked.ucf.checkpoint import load
+    from unmasked.training.checkpoint import weights_path
 
-    model, card = load(config.checkpoint)
+    model, card = load(config.checkpoint, config.detector)
+    out = config.out or weights_path(config.checkpoint).parent
     faces = FACES.read(config.faces)
     with Reporter() as reporter:
         explanation = explain(
             model,
             faces,
             config.faces.parent,
-            layer=model.cam_layer,
-            features=model.features,
+            layer=getattr(model, "cam_layer", None),
+            features=getattr(model, "features", None),
             size_px=card["size_px"],
             config=config.settings(),
             progress=reporter,
         )
-    folder = write_explanation(explanation, config.out)
-    log_explanation(explanation, config.out / "tensorboard" / "explain")
-    print_result(f"pictures: {folder / 'cam.png'}, {folder / 'tsne.png'}; also in TensorBoard")
+    folder = write_explanation(explanation, out)
+    log_explanation(explanation, out / "tensorboard" / "explain")
+    for what, reason in explanation.summary["skipped"].items():
+        print_result(f"without {what}: {reason}")
+    pictures = [str(folder / name) for name in ("cam.png", "tsne.png") if (folder / name).is_file()]
+    print_result(f"pictures: {', '.join(pictures) or 'none'}; numbers: {folder / 'explain.json'}")

@@ -1,7 +1,8 @@
-"""``unmasked export-checkpoint``: detector -> .pth file in UCF's published layout."""
+"""``unmasked export-checkpoint``: detector -> a flat file of weights, for other tools."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,18 +18,37 @@ class Config(BaseModel):
     checkpoint: Path = Field(
         description="what `unmasked train` wrote: a .safetensors file with its .json beside it"
     )
-    out: Path = Field(Path("ucf.pth"), description="the .pth file: a flat state dict of tensors")
+    detector: str = Field(
+        "", description="your own module or .py file, where the checkpoint is of one; ours are found by name"
+    )
+    out: Path | None = Field(
+        None,
+        description="the file, a flat state dict of tensors; if not given, the architecture's name and .pth",
+    )
 
 
 def run(config: Config) -> None:
     """Writes the file, and says what other tools must know to use it."""
-    from unmasked.ucf.checkpoint import load
-    from unmasked.ucf.published import write_published
+    from torch import nn
 
-    model, card = load(config.checkpoint)
-    path = write_published(model, config.out)
+    from unmasked.app.detectors import folder_name, load
+    from unmasked.datasets.files import atomic_path
+    from unmasked.training.checkpoint import stored_file, write_state_dict
+
+    model, card = load(config.checkpoint, config.detector)
+    name = folder_name(card["architecture"])
+    if isinstance(model, nn.Module):
+        path = write_state_dict(model, config.out or Path(f"{name}.pth"))
+        written = f"{len(model.state_dict())} weights"
+    else:
+        stored = stored_file(config.checkpoint)
+        path = config.out or Path(f"{name}{stored.suffix}")
+        with atomic_path(path) as temporary:
+            shutil.copyfile(stored, temporary)
+        written = "what was fitted"
+    width = f"width {card['width']:g}, " if "width" in card else ""
     print_result(
-        f"{len(model.state_dict())} weights written to {path}: width {card['width']:g}, "
+        f"{written} written to {path}: {width}"
         f"{card['size_px']} px, images in [-1, 1], method classes {', '.join(card['method_classes'])}"
     )
     print_result(f"licence: {card['licence']}")

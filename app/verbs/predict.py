@@ -21,6 +21,9 @@ class Config(BaseModel):
     checkpoint: Path = Field(
         description="what `unmasked train` wrote: a .safetensors file with its .json beside it"
     )
+    detector: str = Field(
+        "", description="your own module or .py file, where the checkpoint is of one; ours are found by name"
+    )
     faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
     out: Path = Field(Path("predictions.parquet"), description="the predictions, .parquet or .csv")
     splits: tuple[str, ...] = Field(("val", "test"), description="splits to score")
@@ -49,13 +52,13 @@ class Config(BaseModel):
 
 def run(config: Config) -> None:
     """Scores the crops and writes the table."""
+    from unmasked.app.detectors import load
     from unmasked.datasets.errors import InputError
     from unmasked.evaluation.predict import predict
     from unmasked.evaluation.predictions import PREDICTIONS
     from unmasked.preprocessing.faces import FACES
-    from unmasked.ucf.checkpoint import load
 
-    model, card = load(config.checkpoint)
+    model, card = load(config.checkpoint, config.detector)
     faces = FACES.read(config.faces)
     chosen = faces[faces["split"].isin(config.splits)]
     if chosen.empty:

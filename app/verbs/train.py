@@ -3,45 +3,74 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, create_model
 
+from unmasked.app.detectors import DEFAULT, config_class, folder_name
 from unmasked.app.progress import Reporter, print_result
-from unmasked.ucf.config import UCFConfig
+from unmasked.datasets.errors import InputError
+
+if TYPE_CHECKING:
+    from unmasked.training.config import DetectorConfig
 
 
-class Config(UCFConfig):
-    """Where from, where to, and how the UCF detector is trained."""
+def config_of(detector: str | None) -> type[DetectorConfig]:
+    """Where from, where to, and how a detector is trained: its own settings, and those of this verb.
 
-    faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
-    out: Path = Field(Path("runs/ucf"), description="the run's folder")
-    dataset: str = Field(
-        "", description="train on this dataset of the faces table; may be left out if there is one"
-    )
-    resume: bool = Field(False, description="go on from the last checkpoint in `out`")
+    Raises:
+        InputError: there is no such detector.
+    """
+    name = DEFAULT if detector is None else str(detector)
+    fields: dict[str, Any] = {
+        "detector": (
+            str,
+            Field(name, description="one of `unmasked detectors`, or your own module or .py file"),
+        ),
+        "faces": (
+            Path,
+            Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote"),
+        ),
+        "out": (Path, Field(Path("runs") / folder_name(name), description="the run's folder")),
+        "dataset": (
+            str,
+            Field(
+                "", description="train on this dataset of the faces table; may be left out if there is one"
+            ),
+        ),
+        "resume": (bool, Field(False, description="go on from the last checkpoint in `out`")),
+    }
+    return create_model("Config", __base__=config_class(name), **fields)
 
-    def settings(self) -> UCFConfig:
-        """The part that decides what is trained and how."""
-        return UCFConfig(**{name: getattr(self, name) for name in UCFConfig.model_fields})
+
+Config = config_of(DEFAULT)
 
 
-def run(config: Config) -> None:
+def run(config: Any) -> None:
     """Trains, keeps the checkpoint that is best on source validation, and says where it is."""
+    from unmasked.app.detectors import find
     from unmasked.app.run import record
-    from unmasked.app.training import progress_callback, training_faces
-    from unmasked.ucf.pretrained import start
-    from unmasked.ucf.train import train
+    from unmasked.app.training import progress_callback, stopped_by_signals, training_faces
+    from unmasked.training.fit import fit
+    from unmasked.training.train import train
 
+    detector = find(config.detector)
     faces = training_faces(config.faces, config.dataset)
-    record(config.out, config)
-    with Reporter() as reporter:
-        reporter.say(f"  {start(config.model.imagenet)}")
-        result = train(
-            faces,
-            config.faces.parent,
-            config.settings(),
-            config.out,
-            resume=config.resume,
-            callbacks=[progress_callback(reporter)],
+    settings: Any = detector.config(**{name: getattr(config, name) for name in detector.config.model_fields})
+    if config.resume and not detector.has_gradients:
+        raise InputError(
+            f"{detector.title} is fitted in one go, so there is nothing to resume; leave resume out"
         )
+    record(config.out, config)
+    where = (faces, config.faces.parent, settings, config.out)
+    advice = "no step was trained that could be kept; begin again with the same command"
+    with stopped_by_signals(advice), Reporter() as reporter:
+        if start := detector.part("start"):
+            reporter.say(f"  {start(settings)}")
+        if detector.has_gradients:
+            progress = progress_callback(reporter)
+            result = train(*where, detector=detector, resume=config.resume, callbacks=[progress])
+        else:
+            result = fit(*where, detector=detector)
+            reporter.say(f"  val/video_auc {result.history[-1]['val/video_auc']:.3f}")
     print_result(f"detector written to {result.checkpoint}")

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from unmasked.app.detectors import DEFAULT
 from unmasked.app.progress import Reporter, print_result
-from unmasked.ucf.search import SearchConfig
+from unmasked.training.tuning.space import SearchConfig
 
 if TYPE_CHECKING:
     import optuna
 
-    from unmasked.ucf.tune import Search
+    from unmasked.training.tuning.study import Search
 
 BEST = "best.yaml"
 
@@ -26,9 +27,11 @@ class Config(SearchConfig):
     dataset: str = Field(
         "", description="train on this dataset of the faces table; may be left out if there is one"
     )
+    detector: str = Field(DEFAULT, description="one of `unmasked detectors`, or your own module or .py file")
     start: str = Field(
-        "ucf/ucf_paper",
-        description="configuration of the training to begin with: a YAML file, or a shipped one",
+        "",
+        description="configuration of the training to begin with: a YAML file, or a shipped one; the "
+        "detector's defaults if not given",
     )
     train: dict[str, Any] = Field(
         {}, description="what all trials have different from the start: train.model.width=0.25"
@@ -42,11 +45,12 @@ class Config(SearchConfig):
 def run(config: Config) -> None:
     """Goes on with the study; writes its trials, plots and the best configuration."""
     from unmasked.app.run import record
-    from unmasked.ucf.tune import is_start, tune
+    from unmasked.app.training import stopped_by_signals
+    from unmasked.training.tuning.study import is_start, tune
 
     search = _search(config)
     record(config.out, config)
-    with Reporter() as reporter:
+    with stopped_by_signals("the same command goes on from here"), Reporter() as reporter:
 
         def progress(trial: optuna.trial.FrozenTrial, finished: int) -> None:
             reporter("trials", finished, config.trials)
@@ -62,25 +66,27 @@ def run(config: Config) -> None:
 
 def _search(config: Config) -> Search:
     from unmasked.app.config import load
-    from unmasked.app.training import training_faces
-    from unmasked.ucf.config import UCFConfig
-    from unmasked.ucf.search import flat_space
-    from unmasked.ucf.tune import Search
+    from unmasked.app.detectors import find
+    from unmasked.app.training import dotlist, training_faces
+    from unmasked.training.tuning.space import flat_space
+    from unmasked.training.tuning.study import Search
 
     faces = training_faces(config.faces, config.dataset)
-    start = load(UCFConfig, Path(config.start), _dotlist(config.train))
+    detector = find(config.detector)
+    file = Path(config.start) if config.start else None
+    start = load(detector.config, file, dotlist(config.train))
     settings = SearchConfig(**{name: getattr(config, name) for name in SearchConfig.model_fields})
     space = flat_space(config.space, start)
-    return Search(faces, config.faces.parent, start, space, settings, config.out)
+    return Search(faces, config.faces.parent, start, space, settings, config.out, detector)
 
 
 def _report(config: Config, search: Search, study: optuna.Study) -> None:
     from omegaconf import OmegaConf
 
     from unmasked.datasets.files import atomic_path, write_text
-    from unmasked.ucf.search import differences
-    from unmasked.ucf.tune import best_trial, start_trial, trials_table
-    from unmasked.ucf.tune_plots import write_plots
+    from unmasked.training.tuning.plots import write_plots
+    from unmasked.training.tuning.space import differences
+    from unmasked.training.tuning.study import best_trial, start_trial, trials_table
 
     table = trials_table(study)
     with atomic_path(config.out / "trials.csv") as temporary:
@@ -90,7 +96,8 @@ def _report(config: Config, search: Search, study: optuna.Study) -> None:
     found = f"{config.objective} on source validation: start {began}, best {best.value:.4f}"
     counts = ", ".join(f"{count} {state}" for state, count in table["state"].value_counts().items())
     found += f" (trial {best.number} of {len(table)}: {counts})"
-    settings = OmegaConf.to_yaml(OmegaConf.create(differences(search.trial_config(best.params))))
+    named = {} if config.detector == DEFAULT else {"detector": config.detector}
+    settings = OmegaConf.to_yaml(OmegaConf.create(named | differences(search.trial_config(best.params))))
     write_text(
         config.out / BEST, f"# {found}.\n# The best of many is flattered: judge it on test.\n{settings}"
     )
@@ -99,13 +106,3 @@ def _report(config: Config, search: Search, study: optuna.Study) -> None:
     print_result(f"plots written to {config.out / 'plots'}: {', '.join(names)}")
     dataset = f" dataset={config.dataset}" if config.dataset else ""
     print_result(f"train it: unmasked train --config {config.out / BEST} faces={config.faces}{dataset}")
-
-
-def _dotlist(values: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found += _dotlist(value, f"{prefix}{name}.")
-        else:
-            found.append(f"{prefix}{name}={'null' if value is None else value}")
-    return found

@@ -40,7 +40,6 @@ from unmasked.fairness.verdicts import people, title
 
 PAGE = "report.html"
 PREVALENCE = 0.001  # a fake in a thousand videos, for the sake of an example
-LOSSES = ("train/overall", "train/common", "train/specific", "train/reconstruction", "train/contrastive")
 
 
 def write_report(run: Path, *, predictions: Path | None = None, truth: Path | None = None) -> Path:
@@ -174,8 +173,10 @@ def _training(run: Run, figures: Gallery) -> Markup:
         return Markup("")
     by_step = all("step" in record for record in run.records)
     position = "step" if by_step else "epoch"
+    # The detector gives its losses their names; "overall" is first.
+    losses = list(dict.fromkeys(key for record in run.records for key in record if key.startswith("train/")))
     loss = TrainingDisplay.from_records(
-        run.records, LOSSES, "loss, mean since the last validation", position=position
+        run.records, losses, "loss, mean since the last validation", position=position
     )
     auc = ("val/video_auc", "val/frame_auc")
     validation = TrainingDisplay.from_records(
@@ -233,10 +234,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "trained on", run.source or str(settings.get("source", "not stated"))
     yield "weights (SHA-256)", str(card.get("sha256") or settings.get("checkpoint", "not stated"))
     if card:
-        yield (
-            "architecture",
-            f"{card.get('architecture', 'not stated')}, width {card.get('width', 'not stated')}",
-        )
+        width = f", width {card['width']}" if "width" in card else ""
+        yield "architecture", f"{card.get('architecture', 'not stated')}{width}"
         yield "input", f"face crops of {card.get('size_px', '?')} × {card.get('size_px', '?')} pixels"
         yield "methods it was shown", ", ".join(map(str, card.get("method_classes", ["not stated"])))
         selection = card.get("selection", {})

@@ -130,6 +130,7 @@ def explanations_part(run: Run, figures: Gallery) -> Markup:
     if explanation is None:
         return fill_template("explanations.html", explanation=None)
     embedded = explanation.embedded
+    skipped = explanation.summary.get("skipped", {})
     labels = {"real and fake": embedded["label"].map({0: "real", 1: "fake"}), "method": embedded["method"]}
     if embedded["dataset"].nunique() > 1:
         labels["dataset"] = embedded["dataset"]
@@ -141,9 +142,11 @@ def explanations_part(run: Run, figures: Gallery) -> Markup:
             f"t-SNE of the detector’s features, coloured by {name}",
         )
         for name, label in labels.items()
+        if len(points)
     ]
     return fill_template(
         "explanations.html",
+        skipped=skipped,
         explanation=explanation,
         rows=[
             {"name": row.name.replace("\n", ": "), "strip": _strip(row)}

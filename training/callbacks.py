@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
+from unmasked.datasets.errors import InterruptedBySignal
 from unmasked.datasets.files import atomic_path, write_text
-from unmasked.ucf import checkpoint
-from unmasked.ucf.module import METRIC_PREFIX, UCFModule
+from unmasked.training import checkpoint
+from unmasked.training.module import METRIC_PREFIX, DetectorModule
 
 SELECTION_RULE = {
     "source": "highest video AUC on the source's validation split, ties by frame AUC; never the test split",
@@ -50,7 +53,7 @@ class KeepBest(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compares and, if it is among the best, writes."""
-        assert isinstance(pl_module, UCFModule)
+        assert isinstance(pl_module, DetectorModule)
         record = dict(pl_module.record)
         # A stable sort: of two that are equal the earlier one is the better one.
         ranking = sorted([*self.ranking, record], key=self._rank, reverse=True)
@@ -58,9 +61,9 @@ class KeepBest(pl.Callback):
         if trainer.is_global_zero and record in kept:
             card = {**self.card, "selection": selection_of(record, self.selection)}
             if self.count > 1:
-                checkpoint.save(pl_module.model, self._path(record), card)
+                checkpoint.save(pl_module.detector, pl_module.model, self._path(record), card)
             if record is kept[0]:
-                checkpoint.save(pl_module.model, self.path, card)
+                checkpoint.save(pl_module.detector, pl_module.model, self.path, card)
             for other in dropped:
                 for suffix in (".safetensors", ".json"):
                     self._path(other).with_suffix(suffix).unlink(missing_ok=True)
@@ -91,7 +94,7 @@ class WriteMetrics(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds a line. The file is rewritten, so that a resumed training leaves no line twice."""
-        assert isinstance(pl_module, UCFModule)
+        assert isinstance(pl_module, DetectorModule)
         self.history.append(dict(pl_module.record))
         if trainer.is_global_zero:
             write_text(self.path, "".join(json.dumps(record) + "\n" for record in self.history))
@@ -116,6 +119,7 @@ class KeepLast(pl.Callback):
     def __init__(self, path: Path, *, every_steps: int, accumulate: int = 1) -> None:
         self.path, self.every_steps, self.accumulate = path, every_steps, accumulate
         self.is_due = False
+        self.written_step = -1
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -124,8 +128,8 @@ class KeepLast(pl.Callback):
         is_step = (batch_idx + 1) % self.accumulate == 0
         if is_step and trainer.global_step % self.every_steps == 0 and not trainer.is_last_batch:
             self.is_due = True
-            if not _validation_follows(trainer):
-                self._write(trainer)
+        if self.is_due and is_step and not trainer.is_last_batch and not _validation_follows(trainer):
+            self._write(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes it, if it was time before this validation."""
@@ -143,9 +147,11 @@ class KeepLast(pl.Callback):
             trainer.save_checkpoint(beside)
             if trainer.is_global_zero:
                 beside.replace(self.path)
+            self.written_step = trainer.global_step
             return
         with atomic_path(self.path) as temporary:
             trainer.save_checkpoint(temporary)
+        self.written_step = trainer.global_step
 
 
 def _validation_follows(trainer: pl.Trainer) -> bool:
@@ -170,7 +176,7 @@ class HoldLimits(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Looks at both limits. Lightning validates when it is told to stop, but not after a last epoch."""
-        assert isinstance(pl_module, UCFModule)
+        assert isinstance(pl_module, DetectorModule)
         if self.max_minutes is not None:
             # One clock for all processes: they must stop in the same step, at the same learning rate.
             pl_module.time_share = trainer.strategy.broadcast(self.elapsed_s() / (60 * self.max_minutes))
@@ -188,3 +194,68 @@ class HoldLimits(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from them."""
         self.before_s = float(state_dict["elapsed_s"])
+
+
+class StopOnSignal(pl.Callback):
+    """Ends training on SIGTERM or SIGINT as soon as its state is written; a second signal ends it at once.
+
+    A step goes on to its end, and so does a validation: its result belongs to the state. Lightning would end
+    with exit code 0 and say nothing.
+
+    Args:
+        keep: writes the state; it comes after this one in the list of callbacks.
+    """
+
+    def __init__(self, keep: KeepLast) -> None:
+        self.keep = keep
+        self.number: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes the signals over from Lightning."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {
+                number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)
+            }
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Asks for the state, where any process was told to stop."""
+        is_told = self.number is not None
+        if trainer.world_size > 1:  # they must stop in the same step
+            is_told = trainer.strategy.reduce_boolean_decision(is_told, all=False)
+            self.number = self.number or (signal.SIGTERM if is_told else None)
+        if is_told:
+            self.keep.is_due = True
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Ends training where the state of the last step is written."""
+        if self.number is not None and self.keep.written_step == trainer.global_step:
+            raise InterruptedBySignal(self.number, self._message())
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gives the signals back."""
+        self._give_back()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Gives the signals back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _receive(self, number: int, frame: Any) -> None:
+        if self.number is not None:
+            raise InterruptedBySignal(number, self._message())
+        self.number = number
+
+    def _message(self) -> str:
+        assert self.number is not None
+        name, step = signal.Signals(self.number).name, self.keep.written_step
+        if not self.keep.path.is_file():
+            return f"stopped by {name}; no state was written yet: begin again with the same command"
+        reached = f" of step {step}" if step >= 0 else ""
+        return f"stopped by {name}; the state{reached} is in {self.keep.path}: go on with resume=true"

@@ -1,6 +1,6 @@
-"""A search for better settings of UCF's training, with Optuna: resumable, pruned, by several processes.
+"""A search for better settings of a training, with Optuna: resumable, pruned, by several processes.
 
-The study is a SQLite file. Trial 0 is the start itself. All trials train on equally many pairs, whatever
+The study is a SQLite file. Trial 0 is the start itself. All trials train on equally many images, whatever
 their batch size, with the same seed; only source validation is seen.
 """
 
@@ -34,15 +34,17 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from unmasked.datasets.errors import InputError
-from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.data import training_tables
-from unmasked.ucf.module import DivergedError, UCFModule
-from unmasked.ucf.search import Choices, Range, SearchConfig, Space, with_values
-from unmasked.ucf.train import train
+from unmasked.datasets.errors import InputError, InterruptedBySignal
+from unmasked.training.config import DetectorConfig, TrainedConfig
+from unmasked.training.data import TrainingData
+from unmasked.training.detector import Detector
+from unmasked.training.fit import fit
+from unmasked.training.module import DetectorModule, DivergedError
+from unmasked.training.tables import training_tables
+from unmasked.training.train import train
+from unmasked.training.tuning.space import Choices, Range, SearchConfig, Space, with_values
 
 NAME = "study.db"
-STUDY = "ucf"
 POLL_S = 1.0
 LOCK_S = 120.0  # how long a process waits for its turn to draw a trial
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -61,25 +63,29 @@ class Search:
         space: by dotted key.
         settings: how.
         out: folder of the study.
+        detector: whose training it is; the study has its name.
     """
 
     faces: pd.DataFrame
     crops_root: Path
-    start: UCFConfig
+    start: DetectorConfig
     space: Space
     settings: SearchConfig
     out: Path
+    detector: Detector
 
-    def trial_config(self, values: dict[str, Any]) -> UCFConfig:
+    def trial_config(self, values: dict[str, Any]) -> DetectorConfig:
         """The training of a trial: the start with other values, and the budget that all trials share."""
         config = with_values(self.start, values)
+        if not isinstance(config, TrainedConfig):
+            return config
         training = config.training
-        pairs_of_step = training.batch_pairs * config.optimiser.accumulate
-        fakes = int((training_tables(self.faces, config).train["label"] == 1).sum())
-        steps_of_epoch = math.ceil(fakes / pairs_of_step)
+        tables = training_tables(self.faces, config)
+        steps_of_epoch = TrainingData(self.detector, tables, self.crops_root, config).steps_of_epoch
         steps = training.epochs * steps_of_epoch
-        if self.settings.pairs is not None:
-            steps = max(1, self.settings.pairs // pairs_of_step)
+        if (images := self.settings.budget_images) is not None:
+            step_images = training.entries * training.images_of_entry * config.optimiser.accumulate
+            steps = max(1, images // step_images)
         budget = {
             "epochs": math.ceil(steps / steps_of_epoch),
             "max_steps": steps,
@@ -175,7 +181,11 @@ def _opened(search: Search) -> optuna.Study:
         study.set_user_attr("search", described)
     elif stored != described:
         before, now = json.loads(stored), json.loads(described)
+        # Settings that are newer than the study have the values that it was begun with: their defaults.
+        before["start"] = type(search.start).model_validate(before["start"]).model_dump(mode="json")
         differing = [key for key in now if before.get(key) != now[key]]
+        if not differing:
+            return study
         raise InputError(
             f"the study in {search.out} was begun with another {', '.join(differing)}; go on with the same "
             "settings, or give another out=…"
@@ -190,10 +200,13 @@ def _study(search: Search, *, create: bool = False) -> optuna.Study:
             f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_S}}
         )
         known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
-        if not create and STUDY not in known:
-            raise InputError(f"{path} holds no study named {STUDY!r}")
+        if (known and search.detector.name not in known) or not (create or known):
+            raise InputError(
+                f"{path} holds no study of the detector {search.detector.name!r}, but of "
+                f"{', '.join(map(repr, known)) or 'nothing'}; give another out=…"
+            )
         study = optuna.create_study(
-            storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True
+            storage=storage, study_name=search.detector.name, direction="maximize", load_if_exists=True
         )
     except (ValueError, RuntimeError, SQLAlchemyError) as error:
         raise InputError(f"{path} is not a study of Optuna ({error}); give another out=…") from error
@@ -214,6 +227,7 @@ def _described(search: Search) -> str:
         "start": search.start.model_dump(mode="json"),
         "space": {key: drawn.model_dump(mode="json") for key, drawn in search.space.items()},
         "pairs": settings.pairs,
+        "images": settings.images,
         "validations": settings.validations,
         "objective": settings.objective,
         "crops": len(search.faces),
@@ -221,12 +235,11 @@ def _described(search: Search) -> str:
     return json.dumps(described)
 
 
-def _values(config: UCFConfig) -> dict[str, Any]:
+def _values(config: DetectorConfig) -> dict[str, Any]:
     return {
-        f"{section}.{name}": value
+        f"{section}.{name}" if name else section: value
         for section, values in config.model_dump(mode="json").items()
-        if isinstance(values, dict)
-        for name, value in values.items()
+        for name, value in (values if isinstance(values, dict) else {"": values}).items()
     }
 
 
@@ -265,8 +278,13 @@ def _train(search: Search, study: optuna.Study, trial: optuna.Trial) -> None:
     folder = search.out / "trials" / f"{trial.number:04d}"
     report = _Report(trial, search.settings)
     try:
-        config = with_values(search.trial_config(trial.params), {"training.devices": 1})
-        train(search.faces, search.crops_root, config, folder, callbacks=[report])
+        config = search.trial_config(trial.params)
+        where = (search.faces, search.crops_root)
+        if isinstance(config, TrainedConfig):
+            config = with_values(config, {"training.devices": 1})
+            train(*where, config, folder, detector=search.detector, callbacks=[report])
+        else:
+            report.record(fit(*where, config, folder, detector=search.detector).history[-1])
     except (DivergedError, torch.OutOfMemoryError) as error:
         # A bad choice is a result: the search shall keep away from it.
         trial.set_user_attr("reason", str(error).splitlines()[0])
@@ -290,21 +308,26 @@ class _Report(pl.Callback):
         self.is_pruned = False
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, UCFModule)
+        assert isinstance(pl_module, DetectorModule)
         # Numbered, not at steps: trials of other batch sizes have other steps at the same share of pairs.
-        self.count += 1
-        self.best = max(self.best, float(pl_module.record[f"val/{self.settings.objective}"]))
-        self.trial.report(self.best, self.count)
+        self.record(pl_module.record)
         if trainer.global_step < pl_module.total_steps and self.trial.should_prune():
             self.is_pruned = True
             trainer.should_stop = True
+
+    def record(self, record: dict[str, Any]) -> None:
+        """Tells the study of one validation."""
+        self.count += 1
+        self.best = max(self.best, float(record[f"val/{self.settings.objective}"]))
+        self.trial.report(self.best, self.count)
 
 
 def _discard_weights(folder: Path) -> None:
     """Leaves a trial's metrics and TensorBoard events; training with best.yaml gives the weights again."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    for file in folder.glob("*.safetensors"):
-        file.unlink()
+    for file in folder.glob("detector.*"):
+        if file.suffix != ".json":
+            file.unlink()
 
 
 def _work_in_processes(
@@ -348,6 +371,8 @@ def _work_alone(search: Search, number: int, workers: int, failures: Any) -> Non
     except InputError as error:
         failures.put(str(error))
         sys.exit(1)
+    except InterruptedBySignal:
+        sys.exit(0)  # the process that started this one says it
 
 
 def _failure(code: int, message: str | None) -> str:

@@ -1,27 +1,43 @@
-"""From a faces table to batches: what training needs is checked here, before the first step."""
+"""Which rows of a faces table are trained on, and which select; checked before the first step."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-import pytorch_lightning as pl
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 from unmasked.datasets.blending import BLENDED, self_blended
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.loading import VIDEO, CropDataset, evenly_sampled, loader, method_classes, usable
-from unmasked.datasets.samplers import KIND, Batches, InOrder, PairSampler
-from unmasked.datasets.transforms import RandomJpeg
+from unmasked.datasets.loading import VIDEO, evenly_sampled, method_classes, usable
+from unmasked.datasets.samplers import KIND
+from unmasked.datasets.splits import SplitPlan, assign
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns, ordered
-from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.group_losses import TrainingGroups
+from unmasked.training.config import DetectorConfig, TrainedConfig
+from unmasked.training.group_losses import TrainingGroups
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What was set aside of the split train for validation.
+
+    Attributes:
+        share: what was asked for.
+        of: what is whole on one side: people, or videos or images where the table names no people.
+        videos: how many were set aside.
+        left_out: fakes of two people, one on either side, that nobody sees.
+        sha256: of the names of the videos that were set aside.
+    """
+
+    share: float
+    of: str
+    videos: int
+    left_out: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -29,13 +45,14 @@ class TrainingTables:
     """Crops to train on, crops to select on, and the classes of the method head ("real" first).
 
     ``val`` holds the test split where an oracle selects; ``groups`` are of the rows of ``train``, where
-    training looks at them.
+    training looks at them; ``held_out`` says how ``val`` was taken from the split train, where it was.
     """
 
     train: pd.DataFrame
     val: pd.DataFrame
     methods: list[str]
     groups: TrainingGroups | None = None
+    held_out: HeldOut | None = None
 
     def summary(self) -> dict[str, object]:
         """What the tables hold, for a checkpoint's card."""
@@ -55,15 +72,16 @@ class TrainingTables:
             "compression": sorted(both["compression"].dropna().unique()),
             "recipe": sorted(both["recipe"].dropna().unique()) if "recipe" in both else [],
             **counts,
+            **({"val_from_train": asdict(self.held_out)} if self.held_out else {}),
         }
 
 
-def training_tables(faces: pd.DataFrame, config: UCFConfig) -> TrainingTables:
+def training_tables(faces: pd.DataFrame, config: DetectorConfig) -> TrainingTables:
     """The rows of the splits train and val that will be used; of test instead of val for an oracle.
 
     Raises:
-        InputError: a split has no crop, or lacks reals or fakes, or the fakes are of one method only, or
-            groups are asked for that the training rows do not have.
+        InputError: a split has no crop, or lacks reals or fakes, or groups are asked for that the training
+            rows do not have.
     """
     crops = usable(faces)
     if crops.empty:
@@ -71,22 +89,25 @@ def training_tables(faces: pd.DataFrame, config: UCFConfig) -> TrainingTables:
             f"none of the {len(faces)} rows of the faces table has a crop (status ok); "
             "run `unmasked preprocess` and look at its statuses"
         )
+    is_oracle = isinstance(config, TrainedConfig) and config.training.selection == "oracle"
+    selects, held_out = "test" if is_oracle else "val", None
+    if config.data.val_from_train and not is_oracle and not (crops["split"] == "val").any():
+        crops, held_out = _with_val_from_train(crops, config)
     train = _of_split(crops, "train", config.data.frames_per_video)
-    selects = "test" if config.training.selection == "oracle" else "val"
     val = _of_split(crops, selects, config.data.val_frames_per_video)
-    if config.data.fakes != "dataset":
+    if isinstance(config, TrainedConfig) and config.data.fakes != "dataset":
         train = _with_self_blended(train, only=config.data.fakes == "self_blended")
         # Selection sees the data set's own fakes; self-blended ones stand in where it has none.
         val = val if (val["label"] == 1).any() else _with_self_blended(val, only=True)
     for split, rows in (("train", train), (selects, val)):
         _check_both_labels(split, rows)
-    _check_methods(train, config)
     if config.shuffle_labels:
         train, val = shuffled_labels(train, config.seed), shuffled_labels(val, config.seed + 1)
-    return TrainingTables(train, val, method_classes(train), training_groups(train, config))
+    groups = training_groups(train, config) if isinstance(config, TrainedConfig) else None
+    return TrainingTables(train, val, method_classes(train), groups, held_out)
 
 
-def training_groups(train: pd.DataFrame, config: UCFConfig) -> TrainingGroups | None:
+def training_groups(train: pd.DataFrame, config: TrainedConfig) -> TrainingGroups | None:
     """The groups of the training rows where a loss or the balance of pairs needs them, else None.
 
     Rows of which nobody said whose face it is are the group "unknown", with a warning.
@@ -96,7 +117,7 @@ def training_groups(train: pd.DataFrame, config: UCFConfig) -> TrainingGroups | 
     """
     settings = config.data
     users = [f"loss.robust={config.loss.robust}"] if config.loss.robust not in ("none", "cvar") else []
-    users += ["data.balance=group_class"] if settings.balance != "none" else []
+    users += ["data.balance=group_class"] if settings.balance == "group_class" else []
     if not users:
         if settings.groups:
             raise InputError(
@@ -147,84 +168,6 @@ def shuffled_labels(faces: pd.DataFrame, seed: int) -> pd.DataFrame:
     return faces.assign(**{name: pd.Series(values, faces.index) for name, values in columns.items()})
 
 
-class UCFData(pl.LightningDataModule):
-    """Loaders of pairs for training and of single crops for validation, a share for every process."""
-
-    def __init__(self, tables: TrainingTables, crops_root: Path, config: UCFConfig) -> None:
-        super().__init__()
-        self.tables, self.crops_root, self.config = tables, crops_root, config
-        self._train: CropDataset | None = None
-        self._val: CropDataset | None = None
-        self._done: dict[str, int] | None = None
-
-    def state_dict(self) -> dict[str, int]:
-        """How many batches of which epoch are done."""
-        assert self.trainer is not None
-        return {"epoch": self.trainer.current_epoch, "batches": self.trainer.fit_loop.batch_idx + 1}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Goes on after them."""
-        self._done = state_dict
-
-    def setup(self, stage: str) -> None:
-        """Reads the crops, if they fit into memory."""
-        settings = self.config.data
-        jpeg = RandomJpeg(self.config.augment) if self.config.augment.jpeg else None
-        self._train = self._dataset(self.tables.train, settings.cache_mb, jpeg)
-        used_mb = 0 if self._train.images is None else self._train.images.nbytes >> 20
-        self._val = self._dataset(self.tables.val, max(0, settings.cache_mb - used_mb), None)
-
-    def train_dataloader(self) -> DataLoader:
-        """Batches of P pairs: P reals, then P fakes."""
-        assert self._train is not None
-        assert self.trainer is not None
-        pairs = PairSampler(
-            self.tables.train,
-            self.config.training.batch_pairs,
-            pairing=self.config.data.pairing,
-            groups=self._balanced_groups(),
-            accumulate=self.config.optimiser.accumulate,
-            seed=self.config.seed,
-            rank=self.trainer.global_rank,
-            replicas=self.trainer.world_size,
-        )
-        batches = Batches(
-            pairs,
-            self.config.training.batch_pairs,
-            seed=self.config.seed,
-            rank=self.trainer.global_rank,
-        )
-        # The Trainer sets later epochs itself, but makes the first iterator of a resumed run before that.
-        batches.set_epoch(self.trainer.current_epoch)
-        if self._done is not None:
-            batches.resume(**self._done)
-            batches.set_epoch(self.trainer.current_epoch)
-        return loader(self._train, batches, workers=self.config.data.workers, seed=self.config.seed)
-
-    def val_dataloader(self) -> DataLoader:
-        """Batches of single crops; where rows do not divide among processes, some are repeated."""
-        assert self._val is not None
-        assert self.trainer is not None
-        rows = InOrder(len(self._val), rank=self.trainer.global_rank, replicas=self.trainer.world_size)
-        # A list, which no epoch changes: every validation sees the same images.
-        batches = list(Batches(rows, self.config.training.val_batch, seed=self.config.seed))
-        return loader(self._val, batches, workers=self.config.data.workers, seed=self.config.seed)
-
-    def _balanced_groups(self) -> NDArray[np.int64] | None:
-        groups = self.tables.groups
-        return None if groups is None or self.config.data.balance == "none" else groups.codes
-
-    def _dataset(self, faces: pd.DataFrame, cache_mb: int, jpeg: RandomJpeg | None) -> CropDataset:
-        return CropDataset(
-            faces,
-            self.crops_root,
-            size_px=self.config.model.size_px,
-            methods=self.tables.methods,
-            cache_mb=cache_mb,
-            transform=jpeg,
-        )
-
-
 def _of_split(crops: pd.DataFrame, split: str, per_video: int | None) -> pd.DataFrame:
     rows = crops[crops["split"] == split].reset_index(drop=True)
     if rows.empty:
@@ -232,8 +175,48 @@ def _of_split(crops: pd.DataFrame, split: str, per_video: int | None) -> pd.Data
         raise InputError(
             f"no crop belongs to the split {split!r}; the faces table has {found}. "
             "Training needs train and val: give a manifest with both"
+            + (", or set some of train aside with data.val_from_train=0.1" if split == "val" else "")
         )
     return evenly_sampled(rows, per_video)
+
+
+def _with_val_from_train(crops: pd.DataFrame, config: DetectorConfig) -> tuple[pd.DataFrame, HeldOut]:
+    """The crops, some people of the split train in a split val: the same ones from every such table."""
+    is_train = (crops["split"] == "train").to_numpy()
+    if not is_train.any():
+        return crops, HeldOut(config.data.val_from_train, "people", 0, 0, "")
+    people = ("identity", "source_video", "target_video")
+    absent = {name: pd.Series(None, crops.index, dtype=object) for name in people if name not in crops}
+    videos = crops.assign(**absent)[is_train].drop_duplicates(["dataset", "video"])
+    share = config.data.val_from_train
+    split_of = assign(videos, SplitPlan((1 - share, share, 0.0), config.seed))
+    name = pd.MultiIndex.from_frame(crops[["dataset", "video"]])
+    split = pd.Series(split_of.to_numpy(), pd.MultiIndex.from_frame(videos[["dataset", "video"]]))
+    crops = crops.assign(split=crops["split"].where(~is_train, split.reindex(name).to_numpy()))
+    chosen = sorted(videos.loc[split_of == "val", "video"])
+    held_out = HeldOut(
+        share=share,
+        of=_unit(videos),
+        videos=len(chosen),
+        left_out=int(split_of.isna().sum()),
+        sha256=hashlib.sha256("\0".join(chosen).encode()).hexdigest(),
+    )
+    logger.warning(
+        "no split val: %d of %d videos and images of train are set aside for validation, divided by %s%s",
+        *(held_out.videos, len(videos), held_out.of),
+        f"; {held_out.left_out} fakes of two people from both sides are left out" * bool(held_out.left_out),
+    )
+    return crops[crops["split"].notna()].reset_index(drop=True), held_out
+
+
+def _unit(videos: pd.DataFrame) -> str:
+    """What `datasets.splits.assign` keeps together."""
+    if videos["identity"].notna().all():
+        return "people"
+    if videos.loc[videos["label"] == 1, ["source_video", "target_video"]].notna().any(axis=None):
+        return "videos, fakes with what they were made of"
+    images = "kind" in videos and (videos["kind"] == "image").all()
+    return "images, for nobody says who they show" if images else "videos, for nobody says who they show"
 
 
 def _with_self_blended(faces: pd.DataFrame, *, only: bool) -> pd.DataFrame:
@@ -247,20 +230,6 @@ def _check_both_labels(split: str, rows: pd.DataFrame) -> None:
         if not (rows["label"] == label).any():
             advice = ", or make them with data.fakes=self_blended" if label else ""
             raise InputError(
-                f"split {split!r} has {len(rows)} crops, none of them {kind}; UCF needs reals and fakes "
+                f"split {split!r} has {len(rows)} crops, none of them {kind}; training needs reals and fakes "
                 f"in train and in the split that selects: add {kind} videos to the manifest{advice}"
             )
-
-
-def _check_methods(rows: pd.DataFrame, config: UCFConfig) -> None:
-    """One method makes the specific head learn what the common one does: nothing is told apart.
-
-    Not checked where self-blended fakes alone were asked for, or where the specific loss is off.
-    """
-    methods = method_classes(rows)[1:]
-    if len(methods) == 1 and config.loss.specific and config.data.fakes != "self_blended":
-        raise InputError(
-            f"all fakes of the split 'train' are of one method, {methods[0]}; UCF tells what methods have in "
-            "common from what is specific to each, and needs two or more: add fakes of another method, or "
-            "self-blended ones with data.fakes=both, or train without that head by loss.specific=0"
-        )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unmasked.fairness.mitigation.reweighting import equal_weights
-from unmasked.ucf.config import LossConfig
+from unmasked.training.config import LossConfig
 
 # (G,) sums of losses and numbers of images by cell -> the same over all processes.
 Shared = Callable[[Tensor], Tensor]

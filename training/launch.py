@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unmasked.datasets.errors import InputError
-from unmasked.ucf.config import TrainingConfig
+from unmasked.training.config import TrainingConfig
 
 
 def placement(settings: TrainingConfig, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:

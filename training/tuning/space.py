@@ -1,4 +1,4 @@
-"""Settings of a search over UCF's training; imports nothing heavy, so that the command line can show them.
+"""Settings of a search over a training; imports nothing heavy, so that the command line can show them.
 
 A space is written as the training's own sections are, with ranges in place of values::
 
@@ -11,12 +11,14 @@ A space is written as the training's own sections are, with ranges in place of v
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unmasked.datasets.errors import InputError, nearest_name
-from unmasked.ucf.config import UCFConfig
+from unmasked.training.config import DetectorConfig
+
+Settings = TypeVar("Settings", bound=DetectorConfig)
 
 FORM = "{low: …, high: …} with log: true or step: … if wanted, or a list of values"
 # A trial decides these itself, so that all trials have the same budget.
@@ -61,11 +63,14 @@ class SearchConfig(BaseModel):
     trials: int = Field(
         50, ge=0, description="Trials in all, those of earlier calls included; 0 only reports"
     )
-    pairs: int | None = Field(
+    images: int | None = Field(
         None,
-        ge=8,
-        description="Pairs of a real and a fake that a trial trains on, whatever its batch; if not given, "
-        "those of the start's epochs",
+        ge=16,
+        description="Images that a trial trains on, whatever its batch; if not given, those of the start's "
+        "epochs",
+    )
+    pairs: int | None = Field(
+        None, ge=8, description="The same in pairs of a real and a fake, two images each"
     )
     validations: int = Field(
         4, ge=1, description="Validations of a trial; after each but the last it may be pruned"
@@ -79,8 +84,13 @@ class SearchConfig(BaseModel):
     prune: bool = Field(True, description="End trials early that are below the median of the others")
     seed: int = Field(0, ge=0, lt=2**31, description="Of the search; each training keeps the start's own")
 
+    @property
+    def budget_images(self) -> int | None:
+        """Images that a trial trains on; None for those of the start's epochs."""
+        return 2 * self.pairs if self.pairs is not None else self.images
 
-def flat_space(space: Mapping[str, Any], start: UCFConfig) -> Space:
+
+def flat_space(space: Mapping[str, Any], start: DetectorConfig) -> Space:
     """Ranges and choices by dotted key.
 
     Args:
@@ -107,7 +117,7 @@ def flat_space(space: Mapping[str, Any], start: UCFConfig) -> Space:
     return found
 
 
-def with_values(config: UCFConfig, values: Mapping[str, Any]) -> UCFConfig:
+def with_values(config: Settings, values: Mapping[str, Any]) -> Settings:
     """The configuration with other values, by dotted key, checked like any other.
 
     Raises:
@@ -121,7 +131,7 @@ def with_values(config: UCFConfig, values: Mapping[str, Any]) -> UCFConfig:
             section = section[part]
         section[name] = value
     try:
-        return UCFConfig.model_validate(changed)
+        return type(config).model_validate(changed)
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))
@@ -130,12 +140,13 @@ def with_values(config: UCFConfig, values: Mapping[str, Any]) -> UCFConfig:
         ) from error
 
 
-def differences(config: UCFConfig) -> dict[str, Any]:
+def differences(config: DetectorConfig) -> dict[str, Any]:
     """The settings that are not the defaults, nested: what an experiment file holds."""
     found: dict[str, Any] = {}
     # A value that is the default is a difference all the same where a recipe has another one.
-    recipe = {"augment": {"recipe": config.augment.recipe}}
-    default = UCFConfig.model_validate(recipe).model_dump(mode="json")
+    augment = getattr(config, "augment", None)
+    recipe = {} if augment is None else {"augment": {"recipe": augment.recipe}}
+    default = type(config).model_validate(recipe).model_dump(mode="json")
     for name, value in config.model_dump(mode="json").items():
         if isinstance(value, dict):
             changed = {
@@ -179,5 +190,5 @@ def _check_key(key: str, settings: Mapping[str, Any]) -> None:
     if key in RESERVED:
         raise InputError(
             f"space.{key} cannot be searched: all trials have the same budget, seed and way of selection; "
-            "set pairs and validations, or train.seed"
+            "set images and validations, or train.seed"
         )

@@ -23,14 +23,22 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from unmasked.datasets.errors import InputError
-from unmasked.ucf.boards import Boards
-from unmasked.ucf.callbacks import HoldLimits, KeepBest, KeepLast, WriteMetrics, selection_of
-from unmasked.ucf.checkpoint import NAME
-from unmasked.ucf.config import UCFConfig
-from unmasked.ucf.data import TrainingTables, UCFData, training_tables
-from unmasked.ucf.launch import placement
-from unmasked.ucf.module import METRIC_PREFIX, UCFModule
-from unmasked.ucf.pretrained import start, start_from_imagenet
+from unmasked.training.boards import Boards
+from unmasked.training.callbacks import (
+    HoldLimits,
+    KeepBest,
+    KeepLast,
+    StopOnSignal,
+    WriteMetrics,
+    selection_of,
+)
+from unmasked.training.checkpoint import NAME
+from unmasked.training.config import DetectorConfig, TrainedConfig
+from unmasked.training.data import TrainingData
+from unmasked.training.detector import Detector
+from unmasked.training.launch import placement
+from unmasked.training.module import METRIC_PREFIX, DetectorModule
+from unmasked.training.tables import TrainingTables, training_tables
 
 # What a resumed training may change: how long it goes on, and how it is carried out.
 MAY_CHANGE = (
@@ -38,8 +46,8 @@ MAY_CHANGE = (
     *("log_every_steps", "save_every_steps", "val_batch"),
 )
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# In place of "UCF" in the card, and so in predictions, metrics, tables, figures and reports.
-ORACLE = "UCF (oracle selection)"
+# Follows the detector's name in the card, and so in predictions, metrics, tables, figures and reports.
+ORACLE = " (oracle selection)"
 
 
 @dataclass(frozen=True)
@@ -62,13 +70,14 @@ class TrainResult:
 def train(
     faces: pd.DataFrame,
     crops_root: Path,
-    config: UCFConfig,
+    config: TrainedConfig,
     out: Path,
     *,
+    detector: Detector,
     resume: bool = False,
     callbacks: Sequence[pl.Callback] = (),
 ) -> TrainResult:
-    """Trains a UCF detector on the splits train and val of a faces table (train and test for an oracle).
+    """Trains a detector on the splits train and val of a faces table (train and test for an oracle).
 
     Writes into ``out``: ``detector.safetensors`` and ``detector.json`` (after every validation that is the
     best so far), ``checkpoints/last.ckpt``, ``metrics.jsonl`` and ``tensorboard/``. Uses GPUs if there are
@@ -80,57 +89,79 @@ def train(
         crops_root: folder that the crops' paths are relative to.
         config: how.
         out: the run's folder.
+        detector: what is trained.
         resume: go on from ``checkpoints/last.ckpt``; the configuration must be the same but for its length.
         callbacks: further Lightning callbacks, for progress.
 
     Raises:
         InputError: a split lacks crops, reals or fakes; a crop cannot be read; there is nothing to resume
-            or it was trained otherwise; a loss is not a finite number.
+            or it was trained otherwise; a loss is not a finite number; the detector's module breaks the
+            contract.
     """
     tables = training_tables(faces, config)
+    if check := detector.part("check"):
+        check(tables.train, config)
     last = Path(out) / "checkpoints" / "last.ckpt"
     resumed_step = _checked_resume(last, config) if resume else 0
     settings = config.training
-    best = KeepBest(
-        Path(out) / NAME, _card(tables, config), selection=settings.selection, count=settings.keep_best
-    )
+    card = training_card(detector, tables, config)
+    best = KeepBest(Path(out) / NAME, card, selection=settings.selection, count=settings.keep_best)
     metrics = WriteMetrics(Path(out) / "metrics.jsonl")
     keep = [
+        Boards(config),  # before the detector is written: what fails in the first validation leaves none
         best,
         metrics,
-        Boards(config),
         *_early_stopping(config),
         HoldLimits(settings.max_minutes, time.monotonic),
     ]
-    keep.append(KeepLast(last, every_steps=settings.save_every_steps, accumulate=config.optimiser.accumulate))
+    state = KeepLast(last, every_steps=settings.save_every_steps, accumulate=config.optimiser.accumulate)
+    keep += [StopOnSignal(state), state]
     with isolate_rng(), _quiet():
         _seed_everything(config.seed)
         trainer = _trainer(config, Path(out), [*callbacks, *keep], resumed_step)
-        module = UCFModule(
+        data = TrainingData(detector, tables, Path(crops_root), config, replicas=trainer.world_size)
+        steps = settings.epochs * data.steps_of_epoch
+        module = DetectorModule(
+            detector,
             config,
             tables.methods,
             train_faces=tables.train,
             val_faces=tables.val,
-            total_steps=_total_steps(tables, config, trainer.world_size),
+            total_steps=min(steps, settings.max_steps or steps),
             groups=tables.groups,
         )
-        if config.model.imagenet and not resume:
-            start_from_imagenet(module.model, config.model.imagenet)
-        data = UCFData(tables, Path(crops_root), config)
+        if (initialise := detector.part("initialise")) and not resume:
+            initialise(module.model, config)
         with _full_disk_named(Path(out), last):
             trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
     assert best.best is not None
     return TrainResult(best.path, last, metrics.history, selection_of(best.best, settings.selection))
 
 
-def _early_stopping(config: UCFConfig) -> list[pl.Callback]:
+def training_card(detector: Detector, tables: TrainingTables, config: DetectorConfig) -> dict[str, Any]:
+    """What is known of a detector before it is trained."""
+    is_oracle = isinstance(config, TrainedConfig) and config.training.selection == "oracle"
+    start = detector.part("start")
+    return {
+        **({"detector": detector.title + ORACLE} if is_oracle else {}),
+        "method_classes": tables.methods,
+        "size_px": config.model.size_px,
+        "training_data": tables.summary(),
+        "labels_shuffled": config.shuffle_labels,
+        **({"start": start(config)} if start else {}),
+        "config": config.model_dump(mode="json"),
+        "versions": {name: version(name) for name in ("unmasked", "torch", "pytorch-lightning")},
+    }
+
+
+def _early_stopping(config: TrainedConfig) -> list[pl.Callback]:
     if config.training.patience is None:
         return []
     metric = f"{METRIC_PREFIX[config.training.selection]}/video_auc"
     return [EarlyStopping(metric, mode="max", patience=config.training.patience)]
 
 
-def _trainer(config: UCFConfig, out: Path, callbacks: list[pl.Callback], resumed_step: int) -> pl.Trainer:
+def _trainer(config: TrainedConfig, out: Path, callbacks: list[pl.Callback], resumed_step: int) -> pl.Trainer:
     settings, accumulate = config.training, config.optimiser.accumulate
     where = placement(settings)
     logger = TensorBoardLogger(out, name="tensorboard", version="", purge_step=resumed_step)
@@ -151,41 +182,20 @@ def _trainer(config: UCFConfig, out: Path, callbacks: list[pl.Callback], resumed
         callbacks=callbacks,
         default_root_dir=out,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # pairs are shared out by their own sampler
+        use_distributed_sampler=False,  # our own samplers share crops and pairs out
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
 
 
-def _total_steps(tables: TrainingTables, config: UCFConfig, processes: int) -> int:
-    fakes = int((tables.train["label"] == 1).sum())
-    pairs = config.training.batch_pairs * config.optimiser.accumulate * processes
-    steps = config.training.epochs * -(-fakes // pairs)
-    return min(steps, config.training.max_steps or steps)
-
-
-def _card(tables: TrainingTables, config: UCFConfig) -> dict[str, Any]:
-    oracle = {"detector": ORACLE} if config.training.selection == "oracle" else {}
-    return {
-        **oracle,
-        "method_classes": tables.methods,
-        "size_px": config.model.size_px,
-        "training_data": tables.summary(),
-        "labels_shuffled": config.shuffle_labels,
-        "start": start(config.model.imagenet),
-        "config": config.model_dump(mode="json"),
-        "versions": {name: version(name) for name in ("unmasked", "torch", "pytorch-lightning")},
-    }
-
-
-def _checked_resume(last: Path, config: UCFConfig) -> int:
+def _checked_resume(last: Path, config: TrainedConfig) -> int:
     """The number of steps in the state to resume, if it was trained with the same configuration."""
     if not last.is_file():
         raise InputError(f"there is nothing to resume: {last} does not exist; train without resume first")
     stored = torch.load(last, map_location="meta", weights_only=True)
     # Settings that are newer than the state have the values that it was trained with: their defaults.
-    before = UCFConfig.model_validate_json(stored["config"]).model_dump(mode="json")
+    before = type(config).model_validate_json(stored["config"]).model_dump(mode="json")
     now = config.model_dump(mode="json")
     differing = sorted(
         f"{section}.{key}" if key else section

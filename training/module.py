@@ -1,4 +1,4 @@
-"""UCF as a LightningModule: a training step on pairs, validation by the lean path, Adam and its schedule."""
+"""A detector as a LightningModule: training steps, validation, Adam with its schedule and phases."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,16 +19,17 @@ from torch import Tensor
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.transforms import augmented, normalised
 from unmasked.evaluation.metrics import auc, video_scores
-from unmasked.ucf.config import OptimiserConfig, UCFConfig
-from unmasked.ucf.group_losses import GroupDRO, TrainingGroups, build
-from unmasked.ucf.losses import Losses, Orders, draw_orders, ucf_losses
-from unmasked.ucf.model import UCF
+from unmasked.training.config import OptimiserConfig, TrainedConfig
+from unmasked.training.data import TrainingData
+from unmasked.training.detector import Detector, Losses, Phase, Step
+from unmasked.training.group_losses import GroupDRO, TrainingGroups, build
+from unmasked.training.phases import checked, freeze, hold_frozen, parameter_groups, phase_at, rate_of
 
 logger = logging.getLogger(__name__)
 
-LOSSES = ("overall", "common", "specific", "reconstruction", "contrastive")
 METRIC_PREFIX = {"source": "val", "oracle": "oracle"}  # what selects is seen in every metric's name
 PATHS_SHOWN = 8
+ALL = Phase(1.0, {"": 1.0})
 
 
 class DivergedError(InputError):
@@ -56,8 +58,17 @@ def learning_rate_factor(progress: float, config: OptimiserConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * falling))
 
 
-class UCFModule(pl.LightningModule):
-    """Trains a UCF.
+def validation_metrics(scored: pd.DataFrame, selection: str) -> dict[str, float]:
+    """Frame and video AUC of scored crops, under the names that say which split selects."""
+    prefix, videos = METRIC_PREFIX[selection], video_scores(scored)
+    return {
+        f"{prefix}/frame_auc": auc(scored["label"], scored["score"]),
+        f"{prefix}/video_auc": auc(videos["label"], videos["score"]),
+    }
+
+
+class DetectorModule(pl.LightningModule):
+    """Trains a detector.
 
     Batches are those of a `CropDataset`: of pairs, first the reals, then their fakes; of single crops in
     validation.
@@ -66,8 +77,9 @@ class UCFModule(pl.LightningModule):
     draws what two processes would.
 
     Args:
+        detector: what is trained.
         config: how.
-        method_classes: names of the classes of the method head, "real" first.
+        classes: names of the methods, "real" first.
         train_faces, val_faces: the tables behind the batches' ``row``.
         total_steps: optimiser steps of the whole training, for the schedule.
         groups: of the training rows, where a loss looks at them.
@@ -80,8 +92,9 @@ class UCFModule(pl.LightningModule):
 
     def __init__(
         self,
-        config: UCFConfig,
-        method_classes: list[str],
+        detector: Detector,
+        config: TrainedConfig,
+        classes: list[str],
         *,
         train_faces: pd.DataFrame,
         val_faces: pd.DataFrame,
@@ -89,52 +102,79 @@ class UCFModule(pl.LightningModule):
         groups: TrainingGroups | None = None,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.detector, self.config = detector, config
         self.train_faces, self.val_faces = train_faces, val_faces
         self.total_steps = total_steps
         self.time_share = 0.0  # of the allowed minutes; a callback keeps it
         self.record: dict[str, Any] = {}
         self.scored = val_faces.iloc[:0]
-        settings = config.model
-        self.model = UCF(
-            settings.width,
-            len(method_classes),
-            head_dropout=settings.head_dropout,
-            decoder_dropout=settings.decoder_dropout,
-        )
-        if settings.channels_last:
+        self.model = detector.build(config, classes)
+        if config.model.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        self._forward_pairs = self.model.forward_pairs
+        given = detector.part("phases")
+        self.phases = checked(given(self.model, config), self.model, detector.name) if given else []
+        self._phase: int | None = None
+        name = detector.part("TRAINED", "__call__")
+        self._forward = getattr(self.model, name)
         self.robust = build(config.loss, groups)
         if isinstance(self.robust, GroupDRO):
             self.robust.shared = self._summed
-        self._totals = dict.fromkeys(LOSSES, torch.zeros(()))
+        self._totals: Losses = {}
         self._batches = 0
         self._throughput = (time.monotonic(), 0)
         self._scored: list[tuple[Tensor, Tensor]] = []
         self._unchecked: deque[tuple[Losses, Tensor, int]] = deque()
 
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done; where minutes run out before steps do, of the minutes."""
+        return max(self.global_step / self.total_steps, self.time_share)
+
+    @property
+    def loss_names(self) -> list[str]:
+        """What the detector calls its losses, "overall" first; none before the first batch."""
+        return list(self._totals)
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest of the rates that act now."""
+        groups = self.optimizers().param_groups  # type: ignore[union-attr]
+        return max(float(group["lr"]) for group in groups)
+
     def configure_optimizers(self) -> Any:
-        """Adam with the configured schedule, stepped after every batch."""
-        settings = self.config.optimiser
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        """Adam over all weights, frozen ones too, with the configured schedule, stepped after every batch."""
+        settings, phases = self.config.optimiser, self.phases or [ALL]
+        groups = parameter_groups(self.model, phases)
         optimiser = torch.optim.Adam(
-            parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+            [{"params": parameters} for parameters, _ in groups],
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
 
-        def factor(step: int) -> float:
+        def factor(step: int, rates: tuple[float, ...]) -> float:
             # Where minutes run out before steps do, the rate follows the clock, and still ends low.
-            return learning_rate_factor(max(step / self.total_steps, self.time_share), settings)
+            progress = max(step / self.total_steps, self.time_share)
+            return learning_rate_factor(progress, settings) * rates[phase_at(progress, phases)]
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        factors: list[Callable[[int], float]] = [partial(factor, rates=rates) for _, rates in groups]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factors)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def train(self, mode: bool = True) -> DetectorModule:
+        """Training mode for all but what is frozen; Lightning calls it whenever it likes."""
+        super().train(mode)
+        if mode and (frozen := self._frozen()):
+            hold_frozen(self.model, frozen)
+        return self
 
     def on_fit_start(self) -> None:
         """Compiles the training pass, where that was asked for and pays."""
         if not self.config.training.compile:
             return
         if self.device.type == "cuda":
-            self._forward_pairs = torch.compile(self.model.forward_pairs)
+            name = self.detector.part("TRAINED", "forward")
+            self._forward = torch.compile(getattr(self.model, name))
         else:
             logger.warning("training.compile=true acts on GPUs only; training goes on uncompiled")
 
@@ -142,39 +182,54 @@ class UCFModule(pl.LightningModule):
         """Starts the clock of the throughput."""
         self._throughput = (time.monotonic(), 0)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Begins the next phase, if it is time for it; what is frozen stays in evaluation mode."""
+        if self.phases and (number := phase_at(self.progress, self.phases)) != self._phase:
+            self._phase = number
+            if self.trainer.world_size == 1:  # several processes agreed at the start on what has gradients
+                freeze(self.model, self.phases[number])
+            self.train()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Drops the gradients of frozen weights, which several processes have computed together."""
+        if self.phases:
+            frozen = self._frozen()
+            for parameter in self.model.parameters():
+                if id(parameter) in frozen:
+                    parameter.grad = None
+
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Draws the batch's permutations while it is on the CPU: a GPU need not be waited for."""
-        if not self.trainer.training:
+        """Draws the batch's random numbers while it is on the CPU: a GPU need not be waited for."""
+        draw = self.detector.part("draw")
+        if not self.trainer.training or draw is None:
             return batch
         seed = self._batch_seed(self.trainer.fit_loop.batch_idx + 1)  # counted up after this hook
         generator = torch.Generator().manual_seed(seed)
-        orders = draw_orders(batch["method_index"], self.config.loss.mixing_probability, generator)
-        return {**batch, "orders": dict(vars(orders))}
+        return {**batch, "drawn": draw(batch, self.config, generator)}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The weighted sum of the four losses of a batch of pairs."""
+        """The loss to train on, of one batch."""
         seed = self._batch_seed(batch_idx)
         torch.manual_seed(seed)  # dropout
         draws = torch.Generator(self.device).manual_seed(seed)
         images = self._laid_out(augmented(batch["image"], self.config.augment, draws))
-        orders = Orders(**batch["orders"])
-        output = self._forward_pairs(images, orders.mixing)
-        losses = ucf_losses(
-            output,
-            images,
-            batch["label"],
-            batch["method_index"],
-            orders=orders,
-            config=self.config.loss,
-            # Each logit is of the image that its common features came from, not of the one in its place.
-            aggregate=self.robust and partial(self.robust, rows=batch["row"][orders.mixing]),
+        step = Step(
+            images=images,
+            labels=batch["label"],
+            methods=batch["method_index"],
+            rows=batch["row"],
+            drawn=batch.get("drawn", {}),
+            model=self.model,
+            forward=self._forward,
+            robust=self.robust,
         )
-        reported = Losses(*(getattr(losses, name).detach() for name in LOSSES))  # keeps no graph alive
+        losses = self.detector.objective(step, self.config)
+        reported = {name: loss.detach() for name, loss in losses.items()}  # keeps no graph alive
         self._unchecked.append((reported, batch["row"], self.global_step + 1))
         # A GPU is not waited for: it is asked for a loss while it works on the next batch.
         self.check_finite(newest=0 if self.device.type == "cpu" else 1)
         self._log_step(reported, len(images))
-        return losses.overall
+        return losses["overall"]
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Scores a batch by the lean path."""
@@ -189,24 +244,18 @@ class UCFModule(pl.LightningModule):
         self._scored = []
         # Processes that ran out of rows repeat some: one score a row.
         row, first = np.unique(row, return_index=True)
-        scored = self.val_faces.iloc[row].assign(score=score[first])
-        self.scored = scored
-        videos = video_scores(scored)
-        prefix = METRIC_PREFIX[self.config.training.selection]
-        metrics = {
-            f"{prefix}/frame_auc": auc(scored["label"], scored["score"]),
-            f"{prefix}/video_auc": auc(videos["label"], videos["score"]),
-        }
+        self.scored = self.val_faces.iloc[row].assign(score=score[first])
+        metrics = validation_metrics(self.scored, self.config.training.selection)
         self.log_dict(metrics, sync_dist=False)  # every process has the same ones, of all scores
         batches = max(self._batches, 1)
         self.record = {
             "epoch": self.current_epoch + 1,
             "step": self.global_step,
             **{f"train/{name}": float(total) / batches for name, total in self._totals.items()},
-            "lr": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
+            "lr": self.learning_rate,
             **metrics,
         }
-        self._totals = dict.fromkeys(LOSSES, torch.zeros((), device=self.device))
+        self._totals = {name: torch.zeros((), device=self.device) for name in self._totals}
         self._batches = 0
         self._throughput = (time.monotonic(), 0)
 
@@ -220,6 +269,10 @@ class UCFModule(pl.LightningModule):
         """Goes on from there."""
         stored = checkpoint["since_validation"]
         self._totals, self._batches = stored["totals"], stored["batches"]
+        # Lightning keeps the loader's state under the name of its class, which was another one in 0.1.
+        earlier = next((name for name in checkpoint if name.endswith("Data")), TrainingData.__qualname__)
+        checkpoint.setdefault(TrainingData.__qualname__, checkpoint[earlier])
+        self._number_all_weights(checkpoint["optimizer_states"][0])
 
     def check_finite(self, newest: int = 0) -> None:
         """Raises InputError with the batch's crops if a loss is no finite number.
@@ -229,7 +282,7 @@ class UCFModule(pl.LightningModule):
         """
         while len(self._unchecked) > newest:
             losses, rows, step = self._unchecked.popleft()
-            if not bool(torch.isfinite(losses.overall)):
+            if not bool(torch.isfinite(losses["overall"])):
                 raise DivergedError(self._not_finite(losses, rows, step))
 
     def _batch_seed(self, batch_idx: int) -> int:
@@ -237,6 +290,23 @@ class UCFModule(pl.LightningModule):
         place = self.global_rank + self.trainer.world_size * (batch_idx % self.config.optimiser.accumulate)
         sequence = np.random.SeedSequence([self.config.seed, self.global_step, place])
         return int(sequence.generate_state(1)[0])
+
+    def _frozen(self) -> set[int]:
+        """``id`` of each weight that does not move now."""
+        phase = ALL if self._phase is None else self.phases[self._phase]
+        return {
+            id(parameter)
+            for name, parameter in self.model.named_parameters()
+            if not parameter.requires_grad or not rate_of(name, phase)
+        }
+
+    def _number_all_weights(self, state: dict[str, Any]) -> None:
+        """Renumbers the weights of an optimiser of 0.1, which held only those that had gradients."""
+        moving = [number for number, value in enumerate(self.model.parameters()) if value.requires_grad]
+        stored = [group["params"] for group in state["param_groups"]]
+        if not self.phases and stored == [list(range(len(moving)))]:
+            state["param_groups"][0]["params"] = list(range(sum(1 for _ in self.model.parameters())))
+            state["state"] = {moving[number]: value for number, value in state["state"].items()}
 
     def _laid_out(self, images: Tensor) -> Tensor:
         if self.config.model.channels_last:
@@ -257,7 +327,7 @@ class UCFModule(pl.LightningModule):
         return gathered.flatten().cpu().numpy()
 
     def _not_finite(self, losses: Losses, rows: Tensor, step: int) -> str:
-        parts = ", ".join(name for name in LOSSES if not bool(torch.isfinite(getattr(losses, name))))
+        parts = ", ".join(name for name, loss in losses.items() if not bool(torch.isfinite(loss)))
         crops = list(dict.fromkeys(self.train_faces["crop"].iloc[rows.tolist()]))
         more = f" and {len(crops) - PATHS_SHOWN} more" if len(crops) > PATHS_SHOWN else ""
         return (
@@ -267,14 +337,16 @@ class UCFModule(pl.LightningModule):
         )
 
     def _log_step(self, losses: Losses, images: int) -> None:
-        for name in LOSSES:
-            self._totals[name] = self._totals[name].to(self.device) + getattr(losses, name)
+        zero = torch.zeros(())
+        self._totals = {
+            name: self._totals.get(name, zero).to(self.device) + loss for name, loss in losses.items()
+        }
         self._batches += 1
         since, seen = self._throughput
         seen += images * self.trainer.world_size
         self._throughput = (since, seen)
         is_last_of_step = (self.trainer.fit_loop.batch_idx + 1) % self.config.optimiser.accumulate == 0
         if is_last_of_step and (self.global_step + 1) % self.config.training.log_every_steps == 0:
-            self.log_dict({f"train/{name}": getattr(losses, name) for name in LOSSES})
-            self.log("train/lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+            self.log_dict({f"train/{name}": loss for name, loss in losses.items()})
+            self.log("train/lr", self.learning_rate)
             self.log("train/images_per_s", seen / max(time.monotonic() - since, 1e-9))

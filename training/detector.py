@@ -1,0 +1,204 @@
+"""The contract: what a module gives to be a detector, and what the engine takes where it gives nothing.
+
+A module that is trained by gradients has
+
+- ``NAME``: what tables and pages call it;
+- ``Config``: derived from `config.CropConfig` or `config.PairConfig`, with the network's settings as
+  ``model``;
+- ``build(config, classes)``: the network, from (N, 3, H, W) in [-1, 1] to (N, 2) logits of real and fake;
+  no file is read in it. `classes` are names of the methods, "real" first. With ``features(images)``, (N, D),
+  and ``cam_layer``, a module of its own, it can be explained.
+
+It may also have ``objective(step, config)``: losses by name, "overall" first (cross entropy if not given);
+``draw(batch, config, generator)``: random numbers of a batch, drawn before it goes to a GPU; ``TRAINED``: the
+method that training calls; ``sampler(faces, config, groups, replicas)``; ``check(faces, config)``: InputError
+for crops that it cannot learn from; ``phases(model, config)``: see `Phase`; ``initialise(model, config)`` and
+``start(config)``: weights to begin with, and a sentence on them; ``pictured(faces)`` and
+``pictures(model, images)``: what TensorBoard shows; ``card(model)`` and ``from_card(card)``: what a card says
+beside the configuration, and the network again; ``from_weights(weights,
+config)`` and ``weights_card(model, classes, config)``: the network that weights from elsewhere are of, and
+what their card says; ``ABOUT``: an `About`.
+
+A module without gradients has ``NAME``, a ``Config`` derived from `config.DetectorConfig`,
+``fit(faces, root, config, out)``, which learns from the training crops and returns the file that it wrote
+into the folder ``out``, and ``read(path, card)``, which gives a callable from images to logits as above.
+Reading must run no code of the file: no pickle.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unmasked.datasets.errors import InputError
+from unmasked.training.config import DetectorConfig, TrainedConfig
+
+Losses = dict[str, Tensor]
+Scorer = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class About:
+    """What `unmasked detectors` says of a detector."""
+
+    paper: str
+    licence: str
+    weights: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a detector makes of validation crops, for TensorBoard.
+
+    Attributes:
+        name: of the entry.
+        titles: C short texts, of the columns.
+        rows: (R, C, H, W, 3) uint8 RGB.
+    """
+
+    name: str
+    titles: Sequence[str]
+    rows: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training.
+
+    Attributes:
+        share: of all steps.
+        rates: learning rate by the beginning of weights' names, in multiples of ``optimiser.lr``; the
+            longest beginning counts, and weights that none names are frozen. "" is the beginning of all.
+    """
+
+    share: float
+    rates: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch, as an objective sees it; B images.
+
+    Attributes:
+        images: (B, 3, H, W) in [-1, 1], augmented; of pairs, first the reals, then their fakes.
+        labels: (B,) 0 = real, 1 = fake.
+        methods: (B,) position among the classes.
+        rows: (B,) positions in the training table.
+        drawn: what `draw` gave.
+        model: the network.
+        forward: its training pass, compiled where that was asked for.
+        robust: what makes one number of (B,) losses and their rows; None is the mean.
+    """
+
+    images: Tensor
+    labels: Tensor
+    methods: Tensor
+    rows: Tensor
+    drawn: Mapping[str, Tensor]
+    model: nn.Module
+    forward: Callable[..., Any]
+    robust: nn.Module | None
+
+
+def cross_entropy(step: Step, config: TrainedConfig) -> Losses:
+    """The objective of a detector that gives none: real or fake, and nothing else."""
+    losses = functional.cross_entropy(step.forward(step.images).float(), step.labels, reduction="none")
+    return {"overall": losses.mean() if step.robust is None else step.robust(losses, step.rows)}
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector's module; by its name, so that other processes find it too.
+
+    Attributes:
+        name: what ``detector=`` takes, and the card's ``architecture``.
+        path: the module's import path.
+    """
+
+    name: str
+    path: str
+
+    @property
+    def module(self) -> ModuleType:
+        """The module itself."""
+        return importlib.import_module(self.path)
+
+    @property
+    def title(self) -> str:
+        """What tables and pages call it."""
+        return str(self.module.NAME)
+
+    @property
+    def config(self) -> type[DetectorConfig]:
+        """The class of its settings."""
+        return self.module.Config
+
+    @property
+    def has_gradients(self) -> bool:
+        """True if it is a network that the engine trains."""
+        return hasattr(self.module, "build")
+
+    def part(self, name: str, default: Any = None) -> Any:
+        """What the module gives under a name of the contract, or what is taken in its place."""
+        return getattr(self.module, name, default)
+
+    def build(self, config: DetectorConfig, classes: list[str]) -> nn.Module:
+        """The network, after one look at what it makes of two images.
+
+        Raises:
+            InputError: it gives something else than two logits an image.
+        """
+        model = self.module.build(config, classes)
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"detector {self.name}: build returned {type(model).__name__}; it must return a network "
+                "(torch.nn.Module)"
+            )
+        if any(value.is_meta for value in model.parameters()):
+            return model  # only its shapes were asked for
+        was_training = model.training
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            logits = model.eval()(torch.zeros(2, 3, config.model.size_px, config.model.size_px))
+        model.train(was_training)
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        if shape != (2, 2):
+            raise InputError(
+                f"detector {self.name}: forward returned {shape} for 2 images; it must return (N, 2), logits "
+                "of real and fake"
+            )
+        return model
+
+    def objective(self, step: Step, config: TrainedConfig) -> Losses:
+        """The losses of a batch.
+
+        Raises:
+            InputError: they are not numbers by name, "overall" first.
+        """
+        losses = self.part("objective", cross_entropy)(step, config)
+        if not isinstance(losses, dict) or next(iter(losses), None) != "overall":
+            raise InputError(
+                f"detector {self.name}: objective returned {_short(losses)}; it must return losses by name, "
+                "the one to train on as 'overall' first"
+            )
+        for name, loss in losses.items():
+            if not isinstance(loss, Tensor) or loss.ndim:
+                raise InputError(
+                    f"detector {self.name}: the loss {name!r} is {_short(loss)}; a loss is one number, such "
+                    "as the mean over the batch"
+                )
+        return losses
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"a dict of {', '.join(map(str, value)) or 'nothing'}" if isinstance(value, dict) else repr(value)
