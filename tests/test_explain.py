@@ -174,3 +174,28 @@ def test_missing_crop_is_named(corpus):
     faces, root = corpus
     with pytest.raises(InputError, match=r"\.png cannot be read"):
         explained((faces, root / "elsewhere"))
+
+
+def test_a_detector_without_gradients_is_explained_by_saying_what_is_left_out(corpus, tmp_path):
+    faces, root = corpus
+
+    def score(images):
+        level = images.mean((1, 2, 3))
+        return torch.stack([-level, level], 1)
+
+    found = explain(score, faces, root, layer=None, features=None, size_px=SIZE)
+    assert set(found.summary["skipped"]) == {"Grad-CAM", "t-SNE"}
+    assert (len(found.pictured), len(found.embedded)) == (0, 0)
+    folder = write_explanation(found, tmp_path)
+    log_explanation(found, tmp_path / "tensorboard")
+    assert sorted(path.name for path in folder.glob("*.png")) == []
+    assert read_explanation(tmp_path).summary["skipped"] == found.summary["skipped"]
+
+
+def test_features_alone_give_a_tsne_and_no_maps(corpus, tmp_path):
+    faces, root = corpus
+    model = Detector()
+    found = explain(model, faces, root, layer=None, features=model.features, size_px=SIZE)
+    assert list(found.summary["skipped"]) == ["Grad-CAM"]
+    assert len(found.embedded) > 0
+    assert [path.name for path in write_explanation(found, tmp_path).glob("*.png")] == ["tsne.png"]

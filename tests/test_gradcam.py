@@ -165,3 +165,40 @@ def test_wrong_shapes_are_refused(shape):
 def test_pixels_span_the_whole_range():
     images = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]).expand(1, 3, 1, 5)
     assert to_pixels(images)[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255]
+
+
+# Transformers
+
+
+class Transformer(nn.Module):
+    """A tiny timm ViT: 16 patches behind a class token and four registers."""
+
+    def __init__(self):
+        super().__init__()
+        import timm
+
+        torch.manual_seed(0)
+        self.vit = timm.models.VisionTransformer(
+            img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2, num_classes=2, reg_tokens=4
+        )
+        self.cam_layer = self.vit.blocks[-1].norm1
+
+    def forward(self, images):
+        return self.vit(images)
+
+
+def test_maps_of_tokens_are_grad_cam_on_the_square_of_patches():
+    model = Transformer().eval()
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    kept = {}
+    hook = model.cam_layer.register_forward_hook(
+        lambda module, given, output: kept.update(tokens=output) or output.retain_grad()
+    )
+    model(images)[:, 1].sum().backward()
+    hook.remove()
+    tokens, gradients = kept["tokens"][:, 5:], kept["tokens"].grad[:, 5:]  # (3, 16, 24)
+    maps = (tokens * gradients.mean(1, keepdim=True)).sum(2).relu().unflatten(1, (4, 4)).detach().numpy()
+    found = overlays(model, images, model.cam_layer).maps
+    for expected, given in zip(maps, found, strict=True):
+        enlarged = cv2.resize(expected / expected.max(), (32, 32))
+        np.testing.assert_allclose(given, enlarged / enlarged.max(), atol=0.02)
