@@ -27,6 +27,7 @@ def facts(seed, count=120):
         size_bytes=np.exp(15 + of_person + generator.normal(0, 0.5, len(table))),
         frames=generator.integers(200, 600, len(table)),
         face_size_px=150 + 20 * of_person + generator.normal(0, 20, len(table)),
+        padded=generator.integers(0, 20, len(table)),
     )
 
 

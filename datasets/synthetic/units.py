@@ -36,7 +36,7 @@ from unmasked.datasets.synthetic.warp import lifted_brows
 CELEB_CRF = 23
 AI_FACE_PX, AI_FACE_MARGIN = 256, 1.2
 # As tight as the real ones: half of a crop that is cut out of them again lies outside.
-WILD_PX, WILD_MARGIN = 224, 1.1
+WILD_PX, WILD_MARGIN = 224, 1.0
 
 Record = dict[str, Any]
 
