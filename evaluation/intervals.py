@@ -79,7 +79,7 @@ def resample(
 
 def resample_together(
     samples: Sequence[Sample],
-    thresholds: Sequence[float],
+    thresholds: Sequence[float | Array],
     *,
     n_boot: int = 2000,
     seed: int | np.random.Generator = 0,
@@ -90,7 +90,7 @@ def resample_together(
     Args:
         samples: with one coding of clusters; one that a sample has no rows of is absent from it. Clusters
             are drawn within strata of the classes that they hold in each of the samples.
-        thresholds: one for each sample.
+        thresholds: one for each sample, or (N,) where each of its rows has its own.
         n_boot, seed, only: see `resample`.
     """
     only = list(METRICS) if only is None else list(only)
@@ -367,7 +367,9 @@ class _Merged:
     stratum: NDArray[np.int64]  # (D,)
 
 
-def _merged(samples: Sequence[Sample], thresholds: Sequence[float], only: Sequence[str]) -> _Merged | None:
+def _merged(
+    samples: Sequence[Sample], thresholds: Sequence[float | Array], only: Sequence[str]
+) -> _Merged | None:
     """Kinds of clusters of a table with many single images; None where there are too few to matter.
 
     Ten images of one class on one step of the score are drawn 0, 1, 2, … times together, not one by one: of
@@ -377,7 +379,7 @@ def _merged(samples: Sequence[Sample], thresholds: Sequence[float], only: Sequen
     other metrics are asked for, nothing is merged.
     """
     first = samples[0]
-    several = len(samples) > 1
+    several = len(samples) > 1 or any(np.ndim(cut) for cut in thresholds)
     if first.clusters < MANY_CLUSTERS or any(METRICS[name].vectorised is None for name in only):
         return None
     if several and any(METRICS[name].kind != "threshold" for name in only):
@@ -439,7 +441,7 @@ class _Tables:
     """What is summed over clusters for the metrics that are asked for; nothing else is counted."""
 
     sample: Sample
-    threshold: float
+    threshold: float | Array  # of all rows, or (N,) of each
     only: Sequence[str]
     ranked: sparse.csr_array | None  # (2 T, C)
     outcomes: sparse.csr_array | None  # (4, C)
@@ -448,7 +450,7 @@ class _Tables:
 
     @classmethod
     def of(
-        cls, sample: Sample, threshold: float, only: Sequence[str], merged: _Merged | None = None
+        cls, sample: Sample, threshold: float | Array, only: Sequence[str], merged: _Merged | None = None
     ) -> _Tables:
         kinds = {METRICS[name].kind for name in only if METRICS[name].vectorised}
         ranked = _level_table(sample) if "ranking" in kinds else None
@@ -486,9 +488,8 @@ class _Tables:
         for number, times in enumerate(weights.T.astype(np.int64)):
             rows = np.repeat(np.arange(len(self.sample.label)), times[self.sample.cluster])
             if len(rows):
-                found[number] = one_value(
-                    name, self.sample.label[rows], self.sample.score[rows], self.threshold
-                )
+                cut = self.threshold[rows] if isinstance(self.threshold, np.ndarray) else self.threshold
+                found[number] = one_value(name, self.sample.label[rows], self.sample.score[rows], cut)
         return found
 
 
