@@ -35,7 +35,7 @@ MANY_CLUSTERS = 5_000
 # Numbers in the largest array of a block of resamples: 16 MB.
 BLOCK_SIZE = 1 << 21
 # Where a kind's steps of the score end, as shares of a class: closer at the top, for TPR at a low FPR.
-STEPS = np.unique(np.concatenate([np.linspace(0, 1, 201), np.linspace(0.95, 1, 101)]))
+STEPS = np.unique(np.concatenate([np.linspace(0, 1, 121), np.linspace(0.95, 1, 51)]))
 
 
 @dataclass(frozen=True)
@@ -376,7 +376,7 @@ def _merged(
     """Kinds of clusters of a table with many single images; None where there are too few to matter.
 
     Ten images of one class on one step of the score are drawn 0, 1, 2, … times together, not one by one: of
-    a million images some 1,200 kinds are drawn. Of one sample a kind is a class and a step of `STEPS`,
+    a million images some 700 kinds are drawn. Of one sample a kind is a class and a step of `STEPS`,
     whatever is asked and at whatever threshold, so that the same seed gives the same resamples. Of several
     samples together, steps would be too many, and a kind is what the thresholds say of a cluster; where
     other metrics are asked for, nothing is merged.
@@ -444,20 +444,19 @@ def _weights(
 
 def _drawn_kinds(clusters: NDArray[np.int64], size: int, generator: np.random.Generator) -> Array:
     """(D, R) how often clusters of each kind are drawn, as often in all as there are clusters."""
-    total = int(clusters.sum())
-    several = np.flatnonzero(clusters > 1)
-    alone = np.flatnonzero(clusters == 1)
+    # One number for a kind takes as long as drawing some ten clusters.
+    large, small = np.flatnonzero(clusters > 10), np.flatnonzero(clusters <= 10)
+    total, of_large = int(clusters.sum()), np.zeros(size, dtype=np.int64)
     weights = np.zeros((len(clusters), size))
-    # Kinds of several are few, and a number is drawn for each; those of one are drawn one by one.
-    of_several = generator.binomial(total, clusters[several].sum() / total, size=size)
-    if len(several):
-        share = clusters[several] / clusters[several].sum()
-        weights[several] = generator.multinomial(of_several, share).T
-    if len(alone):
-        number = total - of_several
-        drawn = generator.integers(0, len(alone), size=int(number.sum()))
+    if len(large):
+        of_large = generator.binomial(total, clusters[large].sum() / total, size=size)
+        weights[large] = generator.multinomial(of_large, clusters[large] / clusters[large].sum()).T
+    if len(small):
+        number = total - of_large
+        kind = np.repeat(np.arange(len(small)), clusters[small])  # of each cluster
+        drawn = kind[generator.integers(0, len(kind), size=int(number.sum()))]
         cell = drawn * size + np.repeat(np.arange(size), number)
-        weights[alone] = np.bincount(cell, minlength=len(alone) * size).reshape(-1, size)
+        weights[small] = np.bincount(cell, minlength=len(small) * size).reshape(-1, size)
     return weights
 
 
