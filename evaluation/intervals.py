@@ -30,10 +30,12 @@ CONFIDENCE = 0.95
 MAX_LEVELS = 4096
 # How many effective errors the prior of `wilson_interval` is worth.
 PRIOR_EVENTS = 2.0
-# From so many clusters on, those of one row are drawn by kind: see `_merged`.
-MANY_CLUSTERS = 50_000
+# From so many clusters on, those of one row are drawn by kind where that leaves a quarter: see `_merged`.
+MANY_CLUSTERS = 5_000
 # Numbers in the largest array of a block of resamples: 16 MB.
 BLOCK_SIZE = 1 << 21
+# Where a kind's steps of the score end, as shares of a class: closer at the top, for TPR at a low FPR.
+STEPS = np.unique(np.concatenate([np.linspace(0, 1, 121), np.linspace(0.95, 1, 51)]))
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def resample(
 
 def resample_together(
     samples: Sequence[Sample],
-    thresholds: Sequence[float],
+    thresholds: Sequence[float | Array],
     *,
     n_boot: int = 2000,
     seed: int | np.random.Generator = 0,
@@ -90,7 +92,7 @@ def resample_together(
     Args:
         samples: with one coding of clusters; one that a sample has no rows of is absent from it. Clusters
             are drawn within strata of the classes that they hold in each of the samples.
-        thresholds: one for each sample.
+        thresholds: one for each sample, or (N,) where each of its rows has its own.
         n_boot, seed, only: see `resample`.
     """
     only = list(METRICS) if only is None else list(only)
@@ -362,46 +364,53 @@ def percentile_interval(
 class _Merged:
     """Clusters of one row that are alike, drawn together; each other cluster by itself."""
 
+    score: Array  # (N,) steps of the score
     table: sparse.csr_array  # (C, D), column d averages the clusters of kind d
     size: NDArray[np.int64]  # (D,) how many clusters each kind has
     stratum: NDArray[np.int64]  # (D,)
 
 
-def _merged(samples: Sequence[Sample], thresholds: Sequence[float], only: Sequence[str]) -> _Merged | None:
+def _merged(
+    samples: Sequence[Sample], thresholds: Sequence[float | Array], only: Sequence[str]
+) -> _Merged | None:
     """Kinds of clusters of a table with many single images; None where there are too few to matter.
 
     Ten images of one class on one step of the score are drawn 0, 1, 2, … times together, not one by one: of
-    a million images some 4,096 kinds are drawn. Of one sample a kind is a class and a step of `_coarse`,
+    a million images some 700 kinds are drawn. Of one sample a kind is a class and a step of `STEPS`,
     whatever is asked and at whatever threshold, so that the same seed gives the same resamples. Of several
     samples together, steps would be too many, and a kind is what the thresholds say of a cluster; where
     other metrics are asked for, nothing is merged.
     """
     first = samples[0]
-    several = len(samples) > 1
+    several = len(samples) > 1 or any(np.ndim(cut) for cut in thresholds)
     if first.clusters < MANY_CLUSTERS or any(METRICS[name].vectorised is None for name in only):
         return None
     if several and any(METRICS[name].kind != "threshold" for name in only):
         return None
     if any(not np.array_equal(first.cluster, other.cluster) for other in samples[1:]):
         return None
+    single = np.bincount(first.cluster, minlength=first.clusters) == 1
+    score = first.score
     if several:
         called = [sample.score > cut for sample, cut in zip(samples, thresholds, strict=True)]
         kind = np.ravel_multi_index(
             (first.label, *np.array(called, dtype=np.int64)), (2,) * (1 + len(samples))
         )
     else:
-        kind = 2 * np.unique(_coarse(first), return_inverse=True)[1] + first.label
-    single = np.bincount(first.cluster, minlength=first.clusters) == 1
+        score = _coarse(first, STEPS)
+        kind = 2 * score.astype(np.int64) + first.label
     of_cluster = -1 - np.arange(first.clusters)  # every other cluster is a kind of its own
     alone = single[first.cluster]
     of_cluster[first.cluster[alone]] = kind[alone]
     names, code = np.unique(of_cluster, return_inverse=True)
+    if 4 * (len(names) - np.count_nonzero(~single)) > np.count_nonzero(single):
+        return None
     size = np.bincount(code, minlength=len(names))
     shape = (first.clusters, len(names))
     table = sparse.coo_array((1 / size[code], (np.arange(first.clusters), code)), shape=shape).tocsr()
     stratum = np.zeros(len(names), dtype=np.int64)
     stratum[code] = first.holds(0) + 2 * first.holds(1)
-    return _Merged(table, size, stratum)
+    return _Merged(score, table, size, stratum)
 
 
 def _weights(
@@ -424,8 +433,7 @@ def _weights(
         weights = np.zeros((len(kind), size))
         for members, generator in zip(strata, generators, strict=True):
             if merged is not None:
-                number = merged.size[members]
-                weights[members] = generator.multinomial(number.sum(), number / number.sum(), size=size).T
+                weights[members] = _drawn_kinds(merged.size[members], size, generator)
                 continue
             drawn = generator.integers(0, len(members), size=(size, len(members)))
             # Resample 1 of 3 drew member 2: cell 2 * 3 + 1 of a table that bincount fills row by row.
@@ -434,12 +442,30 @@ def _weights(
         yield weights
 
 
+def _drawn_kinds(clusters: NDArray[np.int64], size: int, generator: np.random.Generator) -> Array:
+    """(D, R) how often clusters of each kind are drawn, as often in all as there are clusters."""
+    # One number for a kind takes as long as drawing some ten clusters.
+    large, small = np.flatnonzero(clusters > 10), np.flatnonzero(clusters <= 10)
+    total, of_large = int(clusters.sum()), np.zeros(size, dtype=np.int64)
+    weights = np.zeros((len(clusters), size))
+    if len(large):
+        of_large = generator.binomial(total, clusters[large].sum() / total, size=size)
+        weights[large] = generator.multinomial(of_large, clusters[large] / clusters[large].sum()).T
+    if len(small):
+        number = total - of_large
+        kind = np.repeat(np.arange(len(small)), clusters[small])  # of each cluster
+        drawn = kind[generator.integers(0, len(kind), size=int(number.sum()))]
+        cell = drawn * size + np.repeat(np.arange(size), number)
+        weights[small] = np.bincount(cell, minlength=len(small) * size).reshape(-1, size)
+    return weights
+
+
 @dataclass(frozen=True)
 class _Tables:
     """What is summed over clusters for the metrics that are asked for; nothing else is counted."""
 
     sample: Sample
-    threshold: float
+    threshold: float | Array  # of all rows, or (N,) of each
     only: Sequence[str]
     ranked: sparse.csr_array | None  # (2 T, C)
     outcomes: sparse.csr_array | None  # (4, C)
@@ -448,10 +474,11 @@ class _Tables:
 
     @classmethod
     def of(
-        cls, sample: Sample, threshold: float, only: Sequence[str], merged: _Merged | None = None
+        cls, sample: Sample, threshold: float | Array, only: Sequence[str], merged: _Merged | None = None
     ) -> _Tables:
         kinds = {METRICS[name].kind for name in only if METRICS[name].vectorised}
-        ranked = _level_table(sample) if "ranking" in kinds else None
+        steps = None if merged is None else merged.score
+        ranked = _level_table(sample, steps) if "ranking" in kinds else None
         outcomes = terms = None
         if "threshold" in kinds:
             outcomes = _sum_table(sample, counts.confusion_terms(sample.label, sample.score, threshold))
@@ -486,26 +513,25 @@ class _Tables:
         for number, times in enumerate(weights.T.astype(np.int64)):
             rows = np.repeat(np.arange(len(self.sample.label)), times[self.sample.cluster])
             if len(rows):
-                found[number] = one_value(
-                    name, self.sample.label[rows], self.sample.score[rows], self.threshold
-                )
+                cut = self.threshold[rows] if isinstance(self.threshold, np.ndarray) else self.threshold
+                found[number] = one_value(name, self.sample.label[rows], self.sample.score[rows], cut)
         return found
 
 
-def _level_table(sample: Sample) -> sparse.csr_array:
+def _level_table(sample: Sample, score: Array | None = None) -> sparse.csr_array:
     """(2 T, C): rows of each cluster at each level, high to low; reals in the first T, fakes after."""
-    score = sample.score
-    if len(np.unique(score)) > MAX_LEVELS:
-        score = _coarse(sample)
+    if score is None:
+        score = sample.score
+        if len(np.unique(score)) > MAX_LEVELS:
+            score = _coarse(sample, np.linspace(0, 1, MAX_LEVELS // 2))
     distinct, level = counts.levels_of(score)
     row = level + len(distinct) * sample.label
     shape = (2 * len(distinct), sample.clusters)
     return sparse.coo_array((np.ones(len(row)), (row, sample.cluster)), shape=shape).tocsr()
 
 
-def _coarse(sample: Sample) -> Array:
-    """Scores replaced by the number of a step; steps are even in rank among reals, and among fakes."""
-    shares = np.linspace(0, 1, MAX_LEVELS // 2)
+def _coarse(sample: Sample, shares: Array) -> Array:
+    """Scores replaced by the number of a step; steps end at these shares of the reals, and of the fakes."""
     edges = [
         np.quantile(sample.score[sample.label == which], shares, method="inverted_cdf")
         for which in (0, 1)

@@ -85,7 +85,7 @@ def from_counts(names: Collection[str], given: Mapping[Kind, tuple[Any, ...]]) -
 
 
 def all_metrics(
-    label: ArrayLike, score: ArrayLike, threshold: float = 0.5, only: Collection[str] | None = None
+    label: ArrayLike, score: ArrayLike, threshold: float | Array = 0.5, only: Collection[str] | None = None
 ) -> dict[str, float]:
     """Every metric of `METRICS` by name, or those of ``only``."""
     label, score = checked(label, score)
@@ -103,7 +103,7 @@ def all_metrics(
     }
 
 
-def one_value(name: str, label: NDArray[np.int64], score: Array, threshold: float) -> float:
+def one_value(name: str, label: NDArray[np.int64], score: Array, threshold: float | Array) -> float:
     """A metric by its own function."""
     one = METRICS[name]
     return float(one.function(label, score, *([threshold] if one.kind == "threshold" else [])))

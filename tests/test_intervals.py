@@ -12,7 +12,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from unmasked.evaluation import intervals as module
 from unmasked.evaluation import metrics
-from unmasked.evaluation.intervals import Sample, intervals, intervals_of, percentile_interval, resample
+from unmasked.evaluation.intervals import (
+    Sample,
+    intervals,
+    intervals_of,
+    percentile_interval,
+    resample,
+    resample_together,
+)
 from unmasked.evaluation.metrics import METRICS
 
 
@@ -183,3 +190,34 @@ def test_the_interval_covers_the_true_auc_as_often_as_it_says():
         low, high = intervals(sample_of(seed), n_boot=500, seed=seed, only=("auc",))["auc"]
         covered += low <= 0.85 <= high
     assert 0.90 <= covered / 200 <= 0.98
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_single_images_drawn_by_kind_vary_as_images_drawn_one_by_one(monkeypatch, frames):
+    rng = np.random.default_rng(0)
+    label = np.repeat(rng.integers(0, 2, 600), frames)
+    score = (1 / (1 + np.exp(-rng.normal(size=len(label)) - label))).round(2)
+    cluster = np.repeat(np.arange(600), frames)
+    cluster[:100] = np.arange(100)  # images among the videos
+    sample = Sample.of(label, score, cluster)
+    drawn = [resample(sample, 0.6, n_boot=1500, seed=7)]
+    monkeypatch.setattr("unmasked.evaluation.intervals.MANY_CLUSTERS", 10)
+    drawn.append(resample(sample, 0.6, n_boot=1500, seed=8))
+    assert (drawn[1]["fpr"] == resample(sample, 0.6, n_boot=1500, seed=8, only=("fpr",))["fpr"]).all()
+    for name in METRICS:
+        one_by_one, by_kind = (each[name] for each in drawn)
+        assert by_kind.std() == pytest.approx(one_by_one.std(), rel=0.12), name
+        assert by_kind.mean() == pytest.approx(one_by_one.mean(), abs=0.2 * one_by_one.std()), name
+
+
+def test_two_detectors_on_many_images_are_drawn_together_by_what_both_say(monkeypatch):
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 800)
+    scores = [np.clip(0.3 * label + rng.random(800), 0, 1) for _ in "ab"]
+    samples = [Sample.of(label, score, np.arange(800)) for score in scores]
+    found = []
+    for many in (10**6, 10):
+        monkeypatch.setattr("unmasked.evaluation.intervals.MANY_CLUSTERS", many)
+        a, b = resample_together(samples, [0.5, 0.7], n_boot=1500, seed=many, only=("fpr", "accuracy"))
+        found.append([np.std(a[name] - b[name]) for name in ("fpr", "accuracy")])
+    assert found[1] == pytest.approx(found[0], rel=0.12)

@@ -129,7 +129,7 @@ def test_fakes_that_are_lost_are_counted_beside_those_of_the_source(tmp_path):
     run = read_run(write_run(tmp_path, table, audited=False))
     tpr = run.metrics["datasets"][UNSEEN]["video"]["tpr"]
     assert f"but {in_100(tpr)} on {UNSEEN}" in lost_fakes(run)
-    assert list(broken_promises(run)) == []
+    assert not any(UNSEEN in words for words in broken_promises(run))
 
 
 def test_shift_that_auc_cannot_see_is_said_to_be_hidden(metrics, text):

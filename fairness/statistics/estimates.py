@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -46,8 +46,8 @@ class Estimates:
     def of(self, groups: Sequence[int]) -> Estimates:
         """Those of some of the groups, by position."""
         kept = list(groups)
-        chosen = (self.value[:, kept], self.drawn[:, kept], self.units[kept], self.rows[kept])
-        return replace(self, **dict(zip(("value", "drawn", "units", "rows"), chosen, strict=True)))
+        value, drawn = self.value[:, kept], self.drawn[:, kept]
+        return Estimates(self.metric, value, drawn, self.units[kept], self.rows[kept])
 
     def limits(self, column: int = 0, confidence: float = CONFIDENCE) -> tuple[Array, Array]:
         """(J,) lower and (J,) upper limits of one score column, see `intervals.metric_interval`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import chndtr
+from scipy.special import chndtr, ndtr
 
 
 def between_group_spread(value: np.ndarray, variance: np.ndarray) -> dict[str, float | list[float]]:
@@ -58,7 +58,10 @@ def _limits(observed: float, variance: np.ndarray) -> tuple[float, float]:
 
     def limit(level: float) -> float:
         def excess(between: float) -> float:
-            return float(chndtr(observed / scale, freedom, between / scale)) - level
+            found = float(chndtr(observed / scale, freedom, between / scale))
+            # Far out SciPy has no value; there the distribution is normal.
+            centre, spread = freedom + between / scale, np.sqrt(2 * (freedom + 2 * between / scale))
+            return (float(ndtr((observed / scale - centre) / spread)) if np.isnan(found) else found) - level
 
         if excess(0.0) <= 0:
             return 0.0
