@@ -20,7 +20,7 @@ from ucf_fakes import DETECTOR, write_faces
 
 from unmasked.app.cli import app
 from unmasked.app.config import CONFIGS, load
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.preprocessing.faces import FACES
 from unmasked.training.module import DetectorModule, DivergedError
 from unmasked.training.tuning.plots import write_plots
@@ -199,6 +199,18 @@ def test_an_interrupted_trial_is_begun_again_with_its_values(search, trained, mo
     assert study.trials[1].params == study.trials[0].params
     assert start_trial(study).number == 1
     assert study.trials[1].user_attrs["repeats"] == 0
+
+
+def test_a_signal_during_a_trial_says_how_to_go_on_and_the_trial_is_begun_again(search, trained, monkeypatch):
+    # The state of a trial is not kept: the training's own advice, resume=true, would be of no use.
+    def stopped(*arguments, **more):
+        raise InterruptedBySignal(15, "the state of step 3 is in last.ckpt: go on with resume=true")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unmasked.training.tuning.study.train", stopped)
+        with pytest.raises(InterruptedBySignal, match=r"stopped by SIGTERM; .*same command goes on"):
+            tune(search)
+    assert start_trial(tune(search)).number == 1
 
 
 def test_bad_trials_are_ended_early_but_neither_the_first_ones_nor_at_the_first_validation(search, trained):

@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import os
 import shutil
+import signal
 import sqlite3
 import sys
 import threading
@@ -118,6 +119,12 @@ def tune(search: Search, *, workers: int = 1, progress: Progress | None = None) 
             else:
                 _work_in_processes(search, study, workers=workers, progress=progress)
             return study
+    except InterruptedBySignal as stopped:
+        name = signal.Signals(stopped.number).name
+        raise InterruptedBySignal(
+            stopped.number,
+            f"stopped by {name}; finished trials are kept, and the same command goes on from here",
+        ) from stopped
     except sqlite3.OperationalError as error:
         raise InputError(
             f"another process is tuning in {search.out}; wait for it, or give another out=…"
