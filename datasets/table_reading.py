@@ -204,6 +204,14 @@ def _named_columns(
     """The table with its columns called by their roles."""
     present = [str(name) for name in table.columns]
     taken: dict[str, str] = {}
+    needed = {plain(name) for role, rule in roles.items() if rule.required for name in (role, *rule.names)}
+    if not columns and needed.isdisjoint(map(plain, present)):
+        door.problems.append(
+            f"no column is known; does the file begin with a header line such as "
+            f"{','.join(role for role, rule in roles.items() if rule.required)}? Its first line is "
+            f"{', '.join(present[:8])}"
+        )
+        return table
     for role, name in columns.items():
         if role not in roles:
             door.problems.append(f"columns= names {role!r}; it may name {', '.join(roles)}")
@@ -276,7 +284,8 @@ def _labels(values: pd.Series, door: _Door, one_means: str | None) -> pd.Series:
         here = values == value
         word = str(int(value)) if isinstance(value, (bool, np.bool_)) else str(value).strip()
         word = word.removesuffix(".0") if word in ("0.0", "1.0") else word
-        label = lookup(word, "label")
+        # "-1" is not "1": some lists mean real by it, and some fake.
+        label = None if word.startswith("-") else lookup(word, "label")
         if label is None:
             if unsaid(pd.Series([word])).iloc[0]:
                 continue
@@ -304,6 +313,11 @@ def _labels(values: pd.Series, door: _Door, one_means: str | None) -> pd.Series:
     return result
 
 
+def _score_advice(words: pd.Series) -> str:
+    is_decision = words.map(lambda word: lookup(str(word), "label")).notna().all()
+    return ": a decision is no score, give the probability behind it" if is_decision else ""
+
+
 def _scores(values: pd.Series, door: _Door, score_as: str) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values):
         numbers, has_sign = values.astype("float64"), pd.Series(False, values.index)
@@ -316,13 +330,15 @@ def _scores(values: pd.Series, door: _Door, score_as: str) -> pd.Series:
         if (wrong := text.notna() & numbers.isna()).any():
             door.problems.append(
                 f"column {values.name!r} holds {text[wrong].iloc[0]!r} and the like in {door.rows(wrong)}; a "
-                "score is a number"
+                f"score is a number{_score_advice(text[wrong])}"
             )
             return numbers
     known = numbers.dropna()
     outside = (numbers < 0) | (numbers > 100) | np.isinf(numbers)
     if outside.any():
         looks = " (logits? apply a sigmoid, 1 / (1 + exp(-x)))" if (numbers < 0).any() else ""
+        if np.isinf(numbers).any():
+            looks = "; leave out rows that could not be scored"
         door.problems.append(
             f"column {values.name!r} holds {numbers[outside].iloc[0]:g} in {door.rows(outside)}; a score is "
             f"P(fake), from 0 to 1, or percent{looks}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,11 @@ class Stated:
 
 
 def collect(
-    path: str | os.PathLike[str], stated: Stated | None = None, *, cards: Path | None = None
+    path: str | os.PathLike[str],
+    stated: Stated | None = None,
+    *,
+    cards: Path | None = None,
+    read: Callable[[Path], pd.DataFrame] = read_predictions,
 ) -> tuple[list[Scored], list[str]]:
     """The detectors whose predictions lie in a file or anywhere in a folder, and in words what was not read.
 
@@ -103,6 +107,7 @@ def collect(
             predictions are other tables, and are passed over.
         stated: what the caller knows of the training.
         cards: a further folder whose ``detector.json`` may be the card of these predictions.
+        read: gives the predictions in a file.
 
     Raises:
         InputError: there are no predictions, a file of them is not valid, or two files of one detector
@@ -111,7 +116,7 @@ def collect(
     path, stated = Path(path), stated or Stated()
     files, notes = _prediction_files(path)
     known = _cards(path, cards)
-    parts = [_part(file, path, stated, known) for file in files]
+    parts = [_part(file, read(file), path, stated, known) for file in files]
     stated.check(
         name for file, part in zip(files, parts, strict=True) for name in (*_names(file, path), part.detector)
     )
@@ -144,8 +149,9 @@ def _prediction_files(path: Path) -> tuple[list[Path], list[str]]:
     )
 
 
-def _part(file: Path, root: Path, stated: Stated, cards: Mapping[str, dict[str, Any]]) -> Scored:
-    predictions = read_predictions(file)
+def _part(
+    file: Path, predictions: pd.DataFrame, root: Path, stated: Stated, cards: Mapping[str, dict[str, Any]]
+) -> Scored:
     detector = only_value(predictions, "detector", file)
     checkpoint = only_value(predictions, "checkpoint", file)
     names = [*_names(file, root), *([detector] if detector else [])]

@@ -11,7 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmasked.datasets.errors import InputError, nearest_name
+from unmasked.datasets.table_reading import read_table
 from unmasked.datasets.tables import Column, Schema, column_names, read_frame
+from unmasked.datasets.vocabulary import Reading
 
 PREDICTIONS = Schema(
     name="predictions",
@@ -74,16 +76,65 @@ REPEATED_BY = (
 )
 
 
-def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """The validated predictions in a ``.parquet`` or ``.csv`` file; see `validated`."""
+def read_predictions(
+    path: str | os.PathLike[str], readings: list[Reading] | None = None, **told: Any
+) -> pd.DataFrame:
+    """The validated predictions in a ``.parquet`` or ``.csv`` file; see `validated`.
+
+    A table in the declared form is taken as it is. Any other CSV is read as `table_reading.read_table` reads
+    tables of strangers; rows without a label or a score are left out.
+
+    Args:
+        path: of the file.
+        readings: gets what was taken for granted, to be shown.
+        told: how the file is to be read: ``columns``, ``one_means``, ``score_as``, ``score_of`` and
+            ``age_groups`` of `read_table`.
+
+    Raises:
+        InputError: what could not be settled, all of it in one message.
+    """
+    told = {name: value for name, value in told.items() if value}
+    _check_names(path)
+    if told:
+        return _read_strangers(path, readings, told)
+    try:
+        return _read_declared(path, readings)
+    except InputError:
+        if os.fspath(path).lower().endswith(".csv") and os.path.isfile(path):
+            return _read_strangers(path, readings, told)
+        raise
+
+
+def _read_strangers(
+    path: str | os.PathLike[str], readings: list[Reading] | None, told: dict[str, Any]
+) -> pd.DataFrame:
+    found = read_table(path, **told)
+    table = found.frame[found.frame["label"].notna()]
+    if readings is not None:
+        readings += found.readings
+        if missing := len(found.frame) - len(table):
+            readings.append(Reading("rows without a label", f"left out: {missing}"))
+    return validated(table.assign(label=table["label"].astype("int64")).reset_index(drop=True), str(path))
+
+
+def _read_declared(path: str | os.PathLike[str], readings: list[Reading] | None) -> pd.DataFrame:
     text = [name for name, column in PREDICTIONS.columns.items() if column.kind == "text"]
-    table = read_frame(path, text=text)
+    said: list[Reading] = []
+    table = read_frame(path, text=text, readings=said)
+    predictions = validated(table, str(path))
+    if readings is not None:
+        readings += said
+    return predictions
+
+
+def _check_names(path: str | os.PathLike[str]) -> None:
+    if not os.path.isfile(path):
+        return  # said by who opens it
     names = column_names(path)
     if twice := [name for name in PREDICTIONS.columns if names.count(name) > 1]:
         raise InputError(
             f"predictions table {path} has the column {twice[0]!r} {names.count(twice[0])} times; keep one"
         )
-    return validated(table, str(path))
 
 
 def validated(table: pd.DataFrame, origin: str = "") -> pd.DataFrame:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
+from unmasked.app.verbs.reading import ReadAs, read_scores
 from unmasked.app.verbs.scan import Names
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 Stated = str | dict[str, str]
 
 
-class Config(BaseModel):
+class Config(ReadAs):
     """Which predictions are evaluated, and at which threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,7 +76,7 @@ def run(config: Config) -> None:
     protocols = load_protocols(config.protocols or ())
     published = load_published(config.published or ())
     said = Said(source=config.source, held_out=config.held_out, selection=config.selection)
-    scored, notes = collect(config.predictions, said, cards=config.out)
+    scored, notes = collect(config.predictions, said, cards=config.out, read=partial(read_scores, config))
     check_names(protocols, scored)
     for note in notes:
         print_result(f"  not predictions: {note}")

@@ -6,9 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
+from unmasked.app.verbs.reading import ReadAs, read_scores
 from unmasked.app.verbs.scan import (
     AnnotationFiles,
     Codebooks,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from unmasked.fairness.result import Audit
 
 
-class Config(BaseModel):
+class Config(ReadAs):
     """Whose error rates are compared, at which threshold, and how surely."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,11 +92,10 @@ class Config(BaseModel):
 def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
     from unmasked.analysis.reports.fairness.page import write_page
-    from unmasked.evaluation.predictions import read_predictions
     from unmasked.fairness.across.run import Beside, across, source_of
     from unmasked.fairness.run import write
 
-    predictions = read_predictions(config.predictions)
+    predictions = read_scores(config, config.predictions)
     if config.annotations:
         predictions = annotated(
             predictions, config.annotations, config.codebook, policy=config.policy, report=config.join_report

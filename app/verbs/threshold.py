@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
+from unmasked.app.verbs.reading import ReadAs, read_scores
 from unmasked.datasets.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Config(BaseModel):
+class Config(ReadAs):
     """How many real videos may be called fake, and on whose scores that is settled."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,9 +37,8 @@ def run(config: Config) -> None:
     from unmasked.evaluation.false_alarms import limit_false_alarms, sentence
     from unmasked.evaluation.fitted import Fitted
     from unmasked.evaluation.metrics import video_scores
-    from unmasked.evaluation.predictions import read_predictions
 
-    rows, words = _rows(read_predictions(config.predictions), config)
+    rows, words = _rows(read_scores(config, config.predictions), config)
     found = limit_false_alarms(
         video_scores(rows), config.max_fpr, guaranteed=config.guaranteed, fitted_on=words, seed=config.seed
     )
