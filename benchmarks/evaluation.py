@@ -223,7 +223,7 @@ def corpus(frames: int, videos: int) -> pd.DataFrame:
 def _numbers(rows: pd.DataFrame) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     sample = sample_of(rows)
     values = metrics.all_metrics(sample.label, sample.score)
-    return values, intervals_of(sample, resample(sample, n_boot=N_BOOT))
+    return values, intervals_of(sample, values, resample(sample, n_boot=N_BOOT))
 
 
 def _sklearn_metrics(label: np.ndarray, score: np.ndarray) -> dict[str, float]:
