@@ -205,7 +205,7 @@ def test_reliability_and_the_calibration_error_have_the_same_bins():
     rng = np.random.default_rng(1)
     label, score = rng.integers(0, 2, 500), rng.random(500)
     (group,) = calibration(label, score, pd.Series(["a"] * 500))
-    shown = CalibrationDisplay.from_scores(label, score)
+    shown = CalibrationDisplay.from_scores(label, score, "all").curves["all"]
     assert len(group["n"]) == len(shown.count) == CALIBRATION_BINS
     apart = np.abs(np.array(group["share_fake"]) - group["score"])
     ece = metrics.expected_calibration_error(label, score)
