@@ -44,7 +44,9 @@ def load(model: type[Model], file: Path | None, overrides: Sequence[str] = ()) -
 
 
 def given_values(file: Path | None, overrides: Sequence[str] = ()) -> dict[Any, Any]:
-    """What a YAML file and overrides give, by key, before anything is checked; arguments as of `load`.
+    """What a YAML file and overrides give, by key, before anything is checked.
+
+    Arguments as of `load`.
 
     Raises:
         InputError: the file or an override cannot be parsed.

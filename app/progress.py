@@ -62,6 +62,9 @@ class Reporter:
 
 
 def print_result(text: str) -> None:
-    """Prints what a command found, to standard output; names in it cannot command the terminal."""
+    """Prints what a command found, to standard output.
+
+    Names in it cannot command the terminal.
+    """
     sys.stdout.write("\n".join(map(printable, text.split("\n"))) + "\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What commands that train share: the table that they train on, and progress for the terminal."""
+"""What commands that train share: their faces table, and progress on the terminal."""
 
 from __future__ import annotations
 

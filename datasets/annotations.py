@@ -39,7 +39,7 @@ from unmasked.datasets.vocabulary import (
     unsaid,
 )
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 AUTO = "auto"
 LOOKED_AT = 1000  # paths of a file that say what it is about
@@ -52,8 +52,9 @@ def read_annotations(
     age_groups: tuple[float, ...] = (),
     readings: list[Reading] | None = None,
 ) -> pd.DataFrame:
-    """Annotations in words: columns key, frame, path, dataset, label, the attributes, annotation.
+    """Annotations in words.
 
+    Columns key, frame, path, dataset, label, the attributes, annotation.
     ``key`` names the video that a frame is of, in the terms of `unmasked.datasets.video_keys`, and ``frame``
     its number there, -1 where the path says none; ``dataset`` is missing and ``label`` NaN where the file has
     none; the attributes are gender, age, skin_tone and race. One row for each row of the file, in its order.
@@ -89,7 +90,7 @@ def read_annotations(
     if readings is not None:
         readings += said
     elif said:
-        log.warning("%s: %s", origin, "; ".join(f"{what}: {how}" for what, how in said))
+        logger.warning("%s: %s", origin, "; ".join(f"{what}: {how}" for what, how in said))
     return found
 
 
@@ -165,7 +166,7 @@ def _read(table: pd.DataFrame, book: CodeBook, origin: str) -> pd.DataFrame:
     )
     check_labels(result["label"], paths, book, origin)
     if book.note:
-        log.warning("%s: %s", origin, book.note)
+        logger.warning("%s: %s", origin, book.note)
     return pd.concat([result, decoded], axis=1).assign(
         annotation=pd.Series(book.name, table.index, dtype=TEXT)
     )
@@ -225,7 +226,7 @@ def _say_which(books: list[CodeBook]) -> str:
 
 
 def _has_columns(table: pd.DataFrame, book: CodeBook) -> bool:
-    """Whether the file has what the book reads the attributes from: all of them, or any in a general one."""
+    """True if the file has what the book reads the attributes from: all of them, or any in a general one."""
     if find_column(table, book.path) is None or find_column(table, book.absent) is not None:
         return False
     present = [_is_complete(table, book, name) for name in book.attributes]
@@ -233,7 +234,7 @@ def _has_columns(table: pd.DataFrame, book: CodeBook) -> bool:
 
 
 def _is_complete(table: pd.DataFrame, book: CodeBook, attribute: str) -> bool:
-    """Whether the table has what the attribute is read from; a flag that stands for itself may be absent."""
+    """True if the table has what the attribute is read from; a flag of its own may be absent."""
     coding = book.attributes[attribute]  # type: ignore[index]
     if not coding.flags:
         return has_column(table, coding)
@@ -241,7 +242,7 @@ def _is_complete(table: pd.DataFrame, book: CodeBook, attribute: str) -> bool:
 
 
 def _is_about(table: pd.DataFrame, book: CodeBook) -> bool:
-    """Whether most paths match what the book is about; a book that says nothing is about everything."""
+    """True if most paths match what the book is about; a book that says nothing is about everything."""
     if book.about is None:
         return True
     where = str(find_column(table, book.path))

@@ -51,7 +51,7 @@ class ArchiveError(InputError):
 
 
 def is_image(name: str | os.PathLike[str]) -> bool:
-    """Whether the name is that of an image file; hidden files (``._1.png``) are not."""
+    """True if the name is that of an image file; hidden files (``._1.png``) are not."""
     base = os.fspath(name).replace("\\", "/").rsplit("/", 1)[-1]
     return base.lower().endswith(IMAGE_SUFFIXES) and not base.startswith(".")
 
@@ -72,7 +72,7 @@ def sequence_members(archive: str | os.PathLike[str]) -> dict[str, list[str]]:
     """The image members of each folder of a tar archive, in frame order; nothing is extracted.
 
     Folders are POSIX paths inside the archive; images that lie at its top are in the folder ``"."``.
-    Member names are kept as they stand in the archive.
+    Member names are kept as they are in the archive.
 
     Raises:
         ArchiveError: the archive is absent, hostile, cut short or no archive.
@@ -86,8 +86,9 @@ def sequence_members(archive: str | os.PathLike[str]) -> dict[str, list[str]]:
 
 
 def sequence_frames(root: str | os.PathLike[str], path: str) -> list[int]:
-    """Frame indices of a sequence, ascending; ``path`` as in the manifest, relative to ``root``.
+    """Frame indices of a sequence, ascending.
 
+    ``path`` as in the manifest, relative to ``root``.
     The index is the number that ends the file's name (``frame_0012.png`` is 12). Where a name has none,
     or two have the same, all frames of the sequence are numbered from 0 in the order of their names.
 
@@ -255,7 +256,7 @@ def _check_end(tar: tarfile.TarFile, stream: _BoundedReader, path: str) -> None:
     stream.seek(tar.offset)
     if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise ArchiveError(f"archive {path} is cut short or damaged (no end mark); download it again")
-    stream.read(HEADER_BYTES_MAX)  # to the gzip trailer, whose checksum is compared on the way
+    stream.read(HEADER_BYTES_MAX)  # to the gzip trailer, whose checksum is compared while reading
 
 
 class _BoundedReader:
@@ -290,7 +291,10 @@ class _BoundedReader:
 
 
 def is_utf8(name: str) -> bool:
-    """True if the name can be written in a table: a file's name is bytes, and these may be in any coding."""
+    """True if the name can be written in a table.
+
+    A file's name is bytes, and these may be in any coding.
+    """
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[1] / "configs" / "augment"
 
 
 class AugmentConfig(BaseModel):
-    """Random changes of training images, each by its own probability; all on the device but JPEG."""
+    """Random changes of training images, each with its own probability; JPEG on the CPU."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Self-blended images: fakes made of real crops alone, for a detector that is to see blending itself.
+"""Self-blended images: fakes made of real crops alone, to learn blending itself.
 
 After Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images" (CVPR 2022): two views of one
 crop, one with other colours or sharpness, are blended under a deformed and softened mask of the face. What
@@ -119,7 +119,7 @@ def self_blended_image(
 
 
 def real_image(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A real (H, W, 3) RGB crop to stand beside self-blended ones: restyled as a whole half of the time."""
+    """A real (H, W, 3) RGB crop beside self-blended ones: restyled as a whole half the time."""
     if rng.random() < 0.5:
         return image
     return _bytes(restyled(image.astype(np.float32) / np.float32(255), rng))
@@ -128,7 +128,7 @@ def real_image(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
 def blend(
     image: NDArray[np.uint8], points: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A self-blended image and the (H, W) share of the source in each of its pixels, in [0, 1].
+    """A self-blended image, and the (H, W) share in [0, 1] of the source in each pixel.
 
     Args:
         image: (H, W, 3) uint8 RGB, square.
@@ -166,7 +166,7 @@ def face_mask(points: NDArray[np.float64], size_px: int, rng: np.random.Generato
 
 
 def restyled(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """An (H, W, 3) RGB image in [0, 1] with other colours, and either sharper or of lower resolution."""
+    """An (H, W, 3) RGB image in [0, 1], recoloured, and sharper or of lower resolution."""
     if rng.random() < CHANCE:
         image = image + rng.uniform(-SHIFT, SHIFT, 3).astype(np.float32)
     if rng.random() < CHANCE:

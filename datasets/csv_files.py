@@ -1,5 +1,6 @@
-"""CSV files from anywhere: their coding, separator and decimals are found by looking, and said.
+"""CSV files from anywhere.
 
+Their coding, separator and decimals are found by looking, and said.
 What a spreadsheet writes in one country is not what it writes in another. What is taken for granted goes into
 a list of `Reading`; a file that is no such text is refused with what it is instead.
 """
@@ -24,7 +25,7 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.vocabulary import Reading
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # The text type of pandas 3 (missing is NaN), named so that pandas 2.3 uses it as well.
 TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
@@ -75,8 +76,9 @@ class Dialect:
 
 
 def read_csv(path: Path, text: Iterable[str] = (), readings: list[Reading] | None = None) -> pd.DataFrame:
-    """The table in a CSV file; spaces around column names and before values are not part of them.
+    """The table in a CSV file.
 
+    Spaces around column names and before values are not part of them.
     The words None and NA are missing in columns of numbers and in those named in ``text``; in any other
     column they are words, since they may be a group (``eyewear``: None, glasses). Rows without any value are
     left out, and the index says where a row stands: 0 is the row below the header, as in a spreadsheet.
@@ -123,8 +125,9 @@ def read_csv_as_text(path: Path) -> pd.DataFrame:
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table as CSV; cells that a spreadsheet would run as a formula get an apostrophe in front.
+    """Writes a table as CSV.
 
+    Cells that a spreadsheet would run as a formula get an apostrophe in front.
     `read_csv` takes it away again, so that a table that was written reads back the same.
     """
     written = table.rename(columns=lambda name: _escaped(str(name)))
@@ -267,7 +270,7 @@ def _say(path: Path, said: list[Reading], readings: list[Reading] | None) -> Non
     if readings is not None:
         readings += said
     elif said:
-        log.warning("table %s: %s", path, "; ".join(f"{what}: {how}" for what, how in said))
+        logger.warning("table %s: %s", path, "; ".join(f"{what}: {how}" for what, how in said))
 
 
 def _encoding(path: Path, start: bytes) -> str:

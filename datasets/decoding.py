@@ -15,7 +15,7 @@ from unmasked.datasets.manifest import DEMOGRAPHICS
 from unmasked.datasets.tables import TEXT
 from unmasked.datasets.video_keys import as_arrow
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Age groups by years, in AI-Face's words. The bounds are ours: each is the first year of its group.
 AGE_GROUPS = {"child": 0, "youth": 13, "adult": 25, "middle": 45, "senior": 60}
@@ -26,7 +26,9 @@ CONTRADICTIONS_MAX = 0.05
 
 
 def decode_attributes(table: pd.DataFrame, book: CodeBook, origin: str) -> pd.DataFrame:
-    """Columns gender, age, skin_tone and race in words (and the Monk number), missing where not annotated.
+    """Columns gender, age, skin_tone (and the Monk number) and race in words.
+
+    Missing where not annotated.
 
     Args:
         table: rows as read from the annotation file.
@@ -54,13 +56,13 @@ def decode_attributes(table: pd.DataFrame, book: CodeBook, origin: str) -> pd.Da
 
 
 def has_column(table: pd.DataFrame, coding: Coding) -> bool:
-    """Whether the table has a column of the coding."""
+    """True if the table has a column of the coding."""
     names = coding.columns or tuple(coding.flags)
     return find_column(table, names) is not None
 
 
 def decode(values: pd.Series, coding: Coding, book: str, origin: str) -> pd.Series:
-    """The words that a column's codes stand for; missing stays missing.
+    """The words that a column's codes mean; missing stays missing.
 
     Raises:
         InputError: a code that is not in the book.
@@ -132,8 +134,9 @@ def check_labels(labels: pd.Series, paths: pd.Series, book: CodeBook, origin: st
 
 
 def age_group(years: pd.Series) -> pd.Series:
-    """The age group of each number of years: child, youth, adult, middle, senior; missing stays missing.
+    """The age group of each number of years: child, youth, adult, middle, senior.
 
+    Missing stays missing.
     Under 13 child, 13-24 youth, 25-44 adult, 45-59 middle, 60 and over senior: AI-Face's words, our bounds.
 
     >>> list(age_group(pd.Series([12.5, 13, 44.9, 60])))
@@ -144,7 +147,9 @@ def age_group(years: pd.Series) -> pd.Series:
 
 
 def skin_tone_group(tone: pd.Series) -> pd.Series:
-    """The group of each tone on the Monk scale: light 1-3, medium 4-6, dark 7-10; missing stays missing.
+    """The group of each tone on the Monk scale: light 1-3, medium 4-6, dark 7-10.
+
+    Missing stays missing.
 
     >>> list(skin_tone_group(pd.Series([1, 3, 4, 6, 7, 10])))
     ['light', 'light', 'medium', 'medium', 'dark', 'dark']
@@ -172,7 +177,7 @@ def _decode_flags(table: pd.DataFrame, coding: Coding, book: str, origin: str) -
             f"{len(table)} rows; the file is not what the code book {book!r} describes: choose another"
         )
     if contradictory.any():
-        log.warning(
+        logger.warning(
             "%s: %d rows say several of %s; they are left missing", origin, contradictory.sum(), [*present]
         )
     words = np.array([coding.flags[name] for name in present], dtype=object)

@@ -26,7 +26,7 @@ from unmasked.datasets.vocabulary import Reading
 from unmasked.datasets.votes import decided
 
 POLICIES = ("majority", "frame", "drop")
-# Annotations speak of every tenth frame; between two of them the nearer one is at most this far.
+# Annotations are of every tenth frame; between two of them the nearer one is at most this far.
 FRAMES_APART = 5
 
 
@@ -39,7 +39,7 @@ def join_files(
     age_groups: tuple[float, ...] = (),
     readings: list[Reading] | None = None,
 ) -> tuple[pd.DataFrame, list[JoinReport]]:
-    """The table with the annotations of several files, and a report for each code book that they need.
+    """The table with the annotations of several files, and a report for each code book.
 
     Files of one code book (train.csv and test.csv) are joined together, so that frames of a video vote across
     files; code books one after another, so that where two say something different the later file counts.
@@ -76,8 +76,9 @@ def join_files(
 def join(
     table: pd.DataFrame, annotations: pd.DataFrame, *, policy: str = "majority"
 ) -> tuple[pd.DataFrame, JoinReport]:
-    """The table with the annotations of its rows in gender, age, skin_tone, race and annotation; a report.
+    """The table with the annotations of its rows, and a report.
 
+    The columns are gender, age, skin_tone, race and annotation.
     Rows are found by path (without suffix, from whichever folder either side starts), by the layout's name of
     the video, or by ``video`` or ``path`` as they are. Number and order of rows stay. Values that the table
     has stay where the annotations say nothing; where they say otherwise they count, and the report says how
@@ -204,7 +205,7 @@ def _found(table: pd.DataFrame, annotations: pd.DataFrame, number: np.ndarray, k
 
 
 def _is_of_several(video: np.ndarray, dataset: np.ndarray) -> np.ndarray:
-    """(N,) whether rows of several datasets were found under one name, which says of none who it is."""
+    """(N,) True where one name was found in several datasets, so that nobody is identified."""
     datasets = int(dataset.max()) + 1
     pairs = np.unique(video[video >= 0] * datasets + dataset[video >= 0]) // datasets
     claims = np.bincount(pairs, minlength=int(video.max()) + 2)

@@ -49,7 +49,9 @@ def parse_json(text: str, file: object, advice: str) -> dict[str, Any]:
 
 
 def read_yaml(path: str | os.PathLike[str], advice: str = "correct it", *, what: str = "") -> dict[str, Any]:
-    """The mapping in a YAML file, interpolations left as they are; numbers such as 2e-4 are numbers.
+    """The mapping in a YAML file, interpolations left as they are.
+
+    Numbers such as 2e-4 are numbers.
 
     Args:
         path: of the file.

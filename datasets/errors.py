@@ -30,7 +30,9 @@ class InterruptedBySignal(Exception):
 
 
 def printable(text: object) -> str:
-    r"""Text that can be shown on any terminal: control characters and bytes that are not UTF-8 are escaped.
+    r"""Text that can be shown on any terminal.
+
+    Control characters and bytes that are not UTF-8 are escaped.
 
     >>> printable("caf\udce9 \x1b[31m")
     'caf\\xe9 \\x1b[31m'

@@ -1,4 +1,7 @@
-"""What else a table says about its labels: method, words and paths, which must not contradict them."""
+"""What else a table says about its labels.
+
+Method, words and paths, which must not contradict them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ WORDS_MAX = 50  # a column of more words is none of labels
 
 
 def evidence(table: pd.DataFrame, label: str, paths: Iterable[str]) -> dict[str, pd.Series]:
-    """What the other columns say of each row, by column: 1 = fake, 0 = real, NaN where they say nothing.
+    """What the other columns say of each row, by column.
+
+    1 = fake, 0 = real, NaN where they say nothing.
 
     Args:
         table: rows as read.
@@ -63,7 +68,9 @@ def path_labels(paths: pd.Series) -> pd.Series:
 def contradictions(
     label: pd.Series, evidence: Mapping[str, pd.Series], row_of: Mapping[object, int] | None = None
 ) -> list[str]:
-    """A sentence for each column that contradicts the labels: both readings, where, and in how many rows.
+    """A sentence for each column that contradicts the labels.
+
+    Both readings, where, and in how many rows.
 
     Args:
         label: (N,) 1 = fake, 0 = real, NaN for unknown.

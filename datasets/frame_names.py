@@ -1,4 +1,7 @@
-"""Pictures that are frames of a video, known by their names: ``real00_frame000.png`` is frame 0 of real00."""
+"""Pictures that are frames of a video, known by their names.
+
+``real00_frame000.png`` is frame 0 of real00.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ PER_VIDEO_MIN = 2.0  # names for each stem, on average, from which on they look 
 
 
 def video_stems(names: pd.Series) -> pd.Series:
-    """The name of each picture without the number that ends it, its folder included; itself without one.
+    """The name of each picture without the number that ends it, its folder included.
+
+    Itself without one.
 
     >>> list(video_stems(pd.Series(["real/r00_frame001.png", "000/0012.png", "a.jpg"])))
     ['real/r00', '000', 'a.jpg']
@@ -24,8 +29,9 @@ def video_stems(names: pd.Series) -> pd.Series:
 
 
 def frames_as_videos(names: pd.Series) -> str | None:
-    """A sentence where names that should be videos look like frames of fewer videos; else None.
+    """A sentence where names that should be videos look like frames of fewer videos.
 
+    Else None.
     Names look like frames if they share stems: several numbers to a stem that is more than a folder of a
     class, in most of the names.
 

@@ -53,7 +53,10 @@ _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 class UnreadableImage(ValueError):
-    """An image that cannot be decoded: of another format, damaged, or no file; the message says which."""
+    """An image that cannot be decoded: of another format, damaged, or no file.
+
+    The message says which.
+    """
 
 
 class TooLarge(UnreadableImage):
@@ -140,8 +143,9 @@ def open_image(source: bytes | BinaryIO | str | os.PathLike[str]) -> Iterator[Im
 
 
 def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The image as browsers and players show it: upright, over white where transparent, at 8 bits.
+    """The image as browsers and players show it.
 
+    Upright, over white where transparent, at 8 bits.
     Of an animation the first frame. CMYK is converted without its profile.
 
     Args:
@@ -173,7 +177,9 @@ def decode_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def decode_crop(encoded: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of an encoded image; PNG and JPEG without transparency by OpenCV, which is faster.
+    """(H, W, 3) RGB of an encoded image.
+
+    PNG and JPEG without transparency by OpenCV, which is faster.
 
     Raises:
         UnreadableImage, TooLarge: as `decode_image`.
@@ -209,7 +215,7 @@ def read_pixels(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> N
 
 
 def fitted(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
-    """An (H, W, 3) image as (size_px, size_px, 3): itself, reduced by area, or enlarged bicubically."""
+    """An (H, W, 3) image as (size_px, size_px, 3): itself, reduced by area or bicubic."""
     if image.shape[:2] == (size_px, size_px):
         return image
     shrinks = image.shape[0] * image.shape[1] > size_px * size_px

@@ -1,4 +1,4 @@
-"""What a join of annotations found, as numbers, as one text, and as a table of the rows concerned."""
+"""What a join of annotations found: numbers, one text, and a table of the rows concerned."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class JoinReport:
     by_frame: int  # those given the annotation of their own or the nearest frame; policy frame only
     annotated: int  # annotated videos
     conflicts: dict[str, int]  # attribute -> annotated videos whose frames disagree on it
-    undecided: dict[str, int]  # attribute -> those left missing, by the policy or for want of a majority
+    undecided: dict[str, int]  # attribute -> those left missing, by the policy or because no majority exists
     replaced: dict[str, int]  # attribute -> rows that said otherwise before
     policy: str
     findings: pd.DataFrame = field(repr=False)  # COLUMNS: a row for each thing found, see FINDINGS
@@ -48,7 +48,10 @@ class JoinReport:
 
     @property
     def unclear(self) -> int:
-        """Annotated videos, of no dataset by name, that several datasets of the table have; left out."""
+        """Annotated videos of no named dataset that several of the table's datasets have.
+
+        They are left out.
+        """
         return self._count("unclear")
 
     @property
@@ -95,7 +98,9 @@ class JoinReport:
 
 
 def write_reports(reports: Sequence[JoinReport], path: str | os.PathLike[str]) -> None:
-    """Writes the findings of all reports as one table (.csv or .parquet), or with the counts (.json), whole.
+    """Writes the findings of all reports as a table (.csv, .parquet), or with counts (.json).
+
+    The file is written whole or not at all.
 
     Raises:
         InputError: another suffix.
@@ -123,7 +128,7 @@ class Found(NamedTuple):
 def findings(
     table: pd.DataFrame, annotations: pd.DataFrame, number: np.ndarray, videos: Decided, found: Found
 ) -> pd.DataFrame:
-    """COLUMNS, a row for each row of either side that the other lacks, or about which they disagree.
+    """COLUMNS, a row for each row that one side lacks, or about which both disagree.
 
     Args:
         table: what was joined to.

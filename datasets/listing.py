@@ -1,4 +1,4 @@
-"""What the sources share: files under a root, names of videos, counts, and rows made of them."""
+"""What the sources share: files under a root, names of videos, counts, rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNSPLIT = replace(
 
 
 class Count(NamedTuple):
-    """How many videos or images were found in one part of a dataset, and how many there officially are."""
+    """How many videos or images one part of a dataset has here, and how many officially."""
 
     part: str
     found: int
@@ -42,8 +42,9 @@ REACHED_TWICE = "a link to a folder that is below the root anyway"
 
 @dataclass
 class Walk:
-    """What lies below a folder: every file that can be read, and everything else with the reason why not.
+    """What lies below a folder.
 
+    Every file that can be read, and everything else with the reason why not.
     Paths are POSIX and relative to the folder, sorted; hidden files and folders are in ``hidden``.
     """
 
@@ -75,7 +76,7 @@ def walk(root: Path) -> Walk:
 
 
 def list_files(folder: Path, suffixes: Iterable[str]) -> list[str]:
-    """Names of the files in one folder that end in one of the suffixes, sorted; none if it is absent.
+    """Sorted names of the files in one folder that end in a suffix; none if it is absent.
 
     What `walk` would refuse (pipes, names that are not UTF-8) is left out here as well.
     """
@@ -94,7 +95,7 @@ def list_files(folder: Path, suffixes: Iterable[str]) -> list[str]:
 
 
 def walk_files(root: Path, suffixes: Iterable[str]) -> list[str]:
-    """POSIX paths, relative to root, of all files below it that end in one of the suffixes, sorted.
+    """Sorted POSIX paths, relative to root, of all files below it that end in a suffix.
 
     Links to folders are followed, each folder once. Hidden files and folders are left out.
     """
@@ -151,7 +152,7 @@ def video_names(paths: pd.Series) -> pd.Series:
 
 
 def kinds(paths: pd.Series) -> pd.Series:
-    """video, image or sequence, by suffix; a path without a known suffix is a sequence of images."""
+    """video, image or sequence, by suffix; a path without a known suffix is a sequence."""
     lower = paths.str.lower()
     result = pd.Series("sequence", index=paths.index, dtype=TEXT)
     return result.mask(lower.str.endswith(VIDEO_SUFFIXES), "video").mask(
@@ -190,7 +191,9 @@ def as_manifest(rows: pd.DataFrame, dataset: str | pd.Series, root: Path) -> pd.
 
 
 def left_out(root: Path, read: Iterable[str], suffixes: Iterable[str], skip: Iterable[str] = ()) -> list[str]:
-    """A note on the files below root that end in a suffix and were not read; none if all of them were.
+    """A note on the files below root that end in a suffix and were not read.
+
+    None if all of them were.
 
     Args:
         root: the dataset's folder.

@@ -36,12 +36,12 @@ def usable(faces: pd.DataFrame) -> pd.DataFrame:
 
 
 def method_classes(faces: pd.DataFrame) -> list[str]:
-    """``real``, then the names of the methods in alphabetical order: the classes of a method head."""
+    """``real``, then the methods' names in alphabetical order: the method head's classes."""
     return [REAL, *sorted(faces.loc[faces["label"] == 1, "method"].unique())]
 
 
 def evenly_sampled(faces: pd.DataFrame, per_video: int | None) -> pd.DataFrame:
-    """At most ``per_video`` crops of each video, evenly spread over its frames, first and last included.
+    """At most ``per_video`` crops of each video, spread evenly from the first to the last.
 
     Not the first ones: they would show a second of the video.
     """
@@ -59,7 +59,7 @@ def evenly_sampled(faces: pd.DataFrame, per_video: int | None) -> pd.DataFrame:
 
 
 def read_crop(path: str | os.PathLike[str], size_px: int) -> NDArray[np.uint8]:
-    """(size_px, size_px, 3) RGB of an image file, resized if it has another size; errors as `read_whole`."""
+    """(size_px, size_px, 3) RGB of an image file, resized if needed; errors as `read_whole`."""
     return fitted(read_whole(path), size_px)
 
 
@@ -95,8 +95,9 @@ def read_crops(paths: Sequence[Path], size_px: int) -> NDArray[np.uint8]:
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
-    """Map-style dataset over a faces table whose rows all have crops; it is asked for a batch at a time.
+    """Map-style dataset over a faces table whose rows all have crops.
 
+    It is asked for a batch at a time.
     The batch of N draws is a dict: ``image`` (N, 3, H, W) uint8 RGB, channels last in memory, and (N,)
     int64 ``label`` (1 = fake), ``method_index`` (position of the method in ``methods``) and ``row``
     (position in the table). Nothing random depends on the process that fetches: draws bring their seeds.
@@ -184,7 +185,7 @@ def loader(
     workers: int = 0,
     seed: int = 0,
 ) -> DataLoader[dict[str, Tensor]]:
-    """A loader of batches of uint8 images, in page-locked memory where there is a GPU to copy them to.
+    """A loader of batches of uint8 images, in page-locked memory where there is a GPU.
 
     With worker processes, OpenCV is set to one thread in this process too: its threads would not be there
     in forked workers, which would wait for them for ever.
@@ -193,7 +194,7 @@ def loader(
         crops: where from.
         batches: which; see `unmasked.datasets.samplers.Batches`.
         workers: processes that read crops, kept from epoch to epoch; 0 reads them in this one, as do any
-            for crops that are at hand. Batches are the same whatever their number.
+            for crops that are in memory. Batches are the same whatever their number.
         seed: of the workers' own generators, which nothing here draws from.
     """
     if crops.is_at_hand:

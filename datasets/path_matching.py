@@ -1,4 +1,4 @@
-"""Which file on disk an annotation is about, when either side gives the path from a folder of its own."""
+"""Which file on disk an annotation is about, when paths start at different folders."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _tails(paths: pa.Array, dropped: int) -> pa.Array:
 
 
 def _is_repeated(values: pa.Array) -> np.ndarray:
-    """(N,) whether the value stands more than once."""
+    """(N,) True where the value is there more than once."""
     code = _codes(values)
     return np.bincount(code)[code] > 1
 

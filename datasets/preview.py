@@ -1,4 +1,4 @@
-"""A contact sheet of augmentation: each recipe's draws beside the crops that they are made of."""
+"""A contact sheet of augmentation: each recipe's draws beside their crops."""
 
 from __future__ import annotations
 

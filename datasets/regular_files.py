@@ -14,7 +14,10 @@ PICTURE_BYTES_MAX = 256 << 20
 
 
 class NotAFile(OSError):
-    """A path that names no ordinary file: a folder, pipe, socket or device, or no possible name at all."""
+    """A path that names no ordinary file.
+
+    A folder, pipe, socket or device, or no possible name at all.
+    """
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:

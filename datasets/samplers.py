@@ -28,7 +28,7 @@ Pair = tuple[int, int]
 
 
 class Draw(NamedTuple):
-    """A row of a faces table to be fetched, and the seed of the random changes on the way."""
+    """A row of a faces table to be fetched, and the seed of its random changes."""
 
     row: int
     seed: int = 0
@@ -46,7 +46,7 @@ class RowSampler(Sized, Protocol):
 class Batches(Sampler[list[Draw]]):
     """Draws in batches; of pairs, first all reals, then their fakes.
 
-    Seeds travel with the rows, so images do not depend on which worker process fetched them, nor on how
+    Seeds go with the rows, so images do not depend on which worker process fetched them, nor on how
     many there are.
 
     Args:
@@ -89,8 +89,9 @@ class Batches(Sampler[list[Draw]]):
 
 
 class InOrder(Sampler[int]):
-    """All rows from first to last, the same in every epoch; of several processes each has its share.
+    """All rows from first to last, the same in every epoch.
 
+    Of several processes each has its share.
     Where rows do not divide among the processes, the first ones come again, so that shares are equal.
     """
 
@@ -212,8 +213,9 @@ class WholeBatches(Sampler[int]):
 
 
 class PairSampler(Sampler[Pair]):
-    """Pairs of row numbers (real, fake): every fake once an epoch, in an order of its own each epoch.
+    """Pairs of row numbers (real, fake).
 
+    Every fake once an epoch, in an order of its own each epoch.
     Where several processes train they take turns, a batch each. The last batches are filled up with fakes
     from the beginning of the order, so that all batches of all processes are whole, and all steps have all
     their batches. So ``replicas`` processes see in each step what one that accumulates so many batches does.
@@ -296,7 +298,7 @@ def _filled_up(order: NDArray[np.int64], multiple: int) -> NDArray[np.int64]:
 
 
 def _reshuffled(rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """``count`` of the rows: whole passes, each shuffled anew, the last one cut."""
+    """``count`` of the rows: whole passes, each shuffled again, the last one cut."""
     passes = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
     return np.concatenate(passes)[:count]
 

@@ -1,5 +1,6 @@
-"""From a folder on disk to a manifest: which dataset it is, what was found, and what is missing.
+"""From a folder on disk to a manifest.
 
+Which dataset it is, what was found, and what is missing.
 Each file of ``datasets/sources`` reads one layout; the folder is the registry.
 """
 
@@ -397,5 +398,5 @@ def _count_messages(counts: list[Count], module: ModuleType) -> list[str]:
         extra = f", {found - official} more than there should be" if found > official else ""
         lines.append(f"{part}: {found} of {official}{extra}")
     if missing:
-        lines.append(f"{missing} are missing from the official set, which is to be had from {module.REQUEST}")
+        lines.append(f"{missing} are missing from the official set, which is available from {module.REQUEST}")
     return lines

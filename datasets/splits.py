@@ -1,5 +1,6 @@
-"""Splits for datasets that have no official one: by person, the same from every scan, frozen in a file.
+"""Splits for datasets that have no official one.
 
+By person, the same from every scan, frozen in a file.
 Rows that share a person (who is shown, or whose face was put in) belong together; where nobody is named,
 a fake belongs with the video it was made of. If the groups that this makes are small, each goes whole into
 one split. Where faces were swapped all around (the 28 actors of DeepFakeDetection), one group holds nearly
@@ -82,7 +83,9 @@ def assign(manifest: pd.DataFrame, plan: SplitPlan) -> pd.Series:
 def frozen(
     manifest: pd.DataFrame, dataset: str, plan: SplitPlan | None, path: Path | None, notes: list[str]
 ) -> pd.Series:
-    """The split of each row as the file has it; if the file has none for the dataset, a new one, saved there.
+    """The split of each row as the file has it.
+
+    If the file has none for the dataset, a new one, saved there.
 
     Args:
         manifest: all rows of one dataset that no official split covers.
@@ -93,7 +96,7 @@ def frozen(
 
     Raises:
         InputError: the file is damaged, holds a split of another plan, or the dataset has gained videos
-            since: it is never split anew without being asked.
+            since: it is never split again without being asked.
     """
     kept = read(path).get(dataset) if path else None
     if kept is None:
@@ -110,13 +113,13 @@ def frozen(
             f"{path} holds a split of {dataset} with seed {frozen_plan.seed} and shares "
             f"{list(frozen_plan.fractions)} by {frozen_plan.by}, asked for are seed {plan.seed} and "
             f"{list(plan.fractions)} by {plan.by}; "
-            "leave split_seed and split_fractions out to use it, or move the file away to split anew"
+            "leave split_seed and split_fractions out to use it, or move the file away to split again"
         )
     split_of = {video: split for split, videos in kept["videos"].items() for video in videos}
     if new := [video for video in manifest["video"] if video not in split_of]:
         raise InputError(
             f"{dataset} has changed since it was split: {len(new)} videos are not in {path} "
-            f"({named(new)}); remove them, or move the file away to split anew, which changes what is "
+            f"({named(new)}); remove them, or move the file away to split again, which changes what is "
             "training and what is test"
         )
     if gone := sorted(set(split_of) - set(manifest["video"])):
@@ -146,7 +149,7 @@ def read(path: Path) -> dict[str, Any]:
     if content.get("format") != FORMAT or not intact:
         raise InputError(
             f"{path} does not match its own hash: it was changed by hand or damaged; restore it, or move it "
-            "away to split anew"
+            "away to split again"
         )
     return datasets
 
@@ -163,7 +166,7 @@ def _together(manifest: pd.DataFrame, by: By) -> pd.DataFrame:
 def _people(manifest: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
     """The person of each row, the other person of a swap (the same one where there is none), and all names.
 
-    Where nobody is named, the video that a fake was made of stands for the person in it.
+    Where nobody is named, the video that a fake was made of identifies the person in it.
     """
     video, identity = manifest["video"].astype(TEXT), manifest["identity"].astype(TEXT)
     stem = video.str.rsplit("/", n=1).str[-1]

@@ -88,7 +88,10 @@ SCORES: Mapping[str, Role] = {
 
 
 class TableRead(NamedTuple):
-    """A table as it was understood. The index of ``frame`` is the number that a spreadsheet gives the row."""
+    """A table as it was understood.
+
+    The index of ``frame`` is the number that a spreadsheet gives the row.
+    """
 
     frame: pd.DataFrame
     readings: list[Reading]  # what was taken for granted

@@ -1,4 +1,4 @@
-"""Tables with a declared schema: read, checked at the door, and written whole."""
+"""Tables with a declared schema: read, checked when read, and written whole."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Column:
 class Schema:
     """A table's name, its columns and the columns that together identify a row.
 
-    Columns that are not declared are kept as they are: group columns travel with every table.
+    Columns that are not declared are kept as they are: group columns stay in every table.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Schema:
         return self.validate(pd.DataFrame({name: [] for name in self.columns}))
 
     def validate(self, table: pd.DataFrame, origin: str = "") -> pd.DataFrame:
-        """The table with declared types and column order, absent optional columns added as missing.
+        """The table with declared types and column order; absent optional columns are missing.
 
         Args:
             table: any frame with at least the required columns.
@@ -86,7 +86,7 @@ class Schema:
         return self.validate(read_frame(path, text=text), str(path))
 
     def write(self, table: pd.DataFrame, path: str | os.PathLike[str]) -> pd.DataFrame:
-        """Validates the table, writes it whole (``.parquet`` or ``.csv``), and returns it as written."""
+        """Validates the table, writes it whole (``.parquet``, ``.csv``), and returns it."""
         table = self.validate(table)
         write_frame(table, path)
         return table
@@ -129,7 +129,7 @@ def read_frame(
 
 
 def column_names(path: str | os.PathLike[str]) -> list[str]:
-    """The columns of a Parquet or CSV file, without reading its rows; InputError as in `read_frame`."""
+    """The columns of a Parquet or CSV file, without its rows; InputError as in `read_frame`."""
     path = _table_path(path)
     try:
         if path.suffix.lower() == ".parquet":

@@ -35,7 +35,7 @@ def normalised(images: Tensor) -> Tensor:
 
 
 def augmented(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """uint8 (N, 3, H, W) -> float in [-1, 1], changed at random; the generator is on the images' device."""
+    """uint8 (N, 3, H, W) -> float in [-1, 1], changed at random; generator on their device."""
     changed = images.float().div_(255)
     if config.flip:
         changed = flip(changed, config.flip, generator)
@@ -74,21 +74,21 @@ def flip(images: Tensor, probability: float, generator: torch.Generator) -> Tens
 
 
 def rotate(images: Tensor, probability: float, degrees: float, generator: torch.Generator) -> Tensor:
-    """Turns about the centre by up to ``degrees`` either way; what comes in from outside is mirrored."""
+    """Turns about the centre by up to ``degrees`` either way; the border is mirrored."""
     angles = _uniform(images, -degrees, degrees, generator) * math.pi / 180
     angles = torch.where(_chosen(images, probability, generator), angles, 0.0)[:, 0, 0]  # (N, 1)
     return _resampled(images, angles.cos(), angles.sin(), angles != 0)
 
 
 def zoom(images: Tensor, probability: float, largest: float, generator: torch.Generator) -> Tensor:
-    """Enlarges or shrinks about the centre by up to ``largest``; what comes in from outside is mirrored."""
+    """Enlarges or shrinks about the centre by up to ``largest``; the border is mirrored."""
     factors = 1 + _uniform(images, -largest, largest, generator)
     factors = torch.where(_chosen(images, probability, generator), factors, 1.0)[:, 0, 0]  # (N, 1)
     return _resampled(images, 1 / factors, torch.zeros_like(factors), factors != 1)
 
 
 def blur(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Gaussian blur with a kernel of 3, 5 or 7 pixels; its deviation is OpenCV's for that size."""
+    """Gaussian blur with a kernel of 3, 5 or 7 pixels and OpenCV's deviation for that size."""
     count, channels = images.shape[:2]
     kernels = torch.tensor([_gaussian(size) for size in BLUR_KERNELS_PX], device=images.device)
     sizes = torch.randint(len(kernels), (count,), generator=generator, device=images.device)
@@ -110,7 +110,7 @@ def light(images: Tensor, probability: float, largest: float, generator: torch.G
 
 
 def colour(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """One of `light`, `pca_lighting` and `hue_saturation_value`, equally often, at published strengths."""
+    """`light`, `pca_lighting` or `hue_saturation_value`, equally often, as published."""
     which = torch.randint(3, (len(images), 1, 1, 1), generator=generator, device=images.device)
     shifts = [
         _uniform(images, -largest, largest, generator)
@@ -126,8 +126,9 @@ def colour(images: Tensor, probability: float, generator: torch.Generator) -> Te
 
 
 def pca_lighting(images: Tensor, draws: Tensor) -> Tensor:
-    """Adds one colour to all pixels, along the axes in which an image's own colours vary; clipped.
+    """Adds one colour to all pixels, along the axes in which an image's own colours vary.
 
+    Clipped.
     Krizhevsky et al. (NeurIPS 2012) add sum_i a_i l_i p_i, with l and p the eigenvalues and eigenvectors
     of the covariance C of the RGB values and a normal. Turning a by the eigenvectors leaves it normal, so
     C a has the same distribution, and no eigenvectors with arbitrary signs are needed.
@@ -143,7 +144,7 @@ def pca_lighting(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def hue_saturation_value(images: Tensor, hue_deg: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """Shifts of hue (round the circle), saturation and value (clipped to [0, 1]); each (N, 1, 1, 1)."""
+    """Shifts hue (round the circle), saturation and value (clipped); each (N, 1, 1, 1)."""
     red, green, blue = images.unbind(1)  # (N, H, W)
     highest = images.amax(1)
     chroma = highest - images.amin(1)
@@ -163,7 +164,7 @@ def hue_saturation_value(images: Tensor, hue_deg: Tensor, saturation: Tensor, va
 
 
 def noise(images: Tensor, probability: float, largest_std: float, generator: torch.Generator) -> Tensor:
-    """Gaussian noise of a standard deviation up to ``largest_std``; clipped to [0, 1], as pixels are."""
+    """Gaussian noise of a standard deviation up to ``largest_std``; clipped to [0, 1]."""
     std = _uniform(images, 0, largest_std, generator)
     draws = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
     noisy = (images + std * draws).clamp(0, 1)

@@ -1,4 +1,7 @@
-"""What lies below a dataset's root and is in no row of its manifest: every file, with the reason."""
+"""What lies below a dataset's root and is in no row of its manifest.
+
+Every file, with the reason.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ class Unused:
     rows: pd.DataFrame  # COLUMNS; given = used + len(rows)
 
     def sentences(self) -> list[str]:
-        """What a user should know of it: nothing where all that is unused are lists and hidden files."""
+        """What a user should know of it.
+
+        Nothing where all that is unused are lists and hidden files.
+        """
         quiet = self.rows["reason"].isin([LIST, HIDDEN])
         loud = self.rows[~quiet]
         if loud.empty:

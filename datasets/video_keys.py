@@ -1,4 +1,4 @@
-"""The name under which annotations know a video, read from the paths of videos, frames and crops."""
+"""The name under which annotations know a video, from paths of videos, frames and crops."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ ALIASES = {"deepfakedetection/": "dfd/", "actors/": "dfd/"}
 
 
 def video_keys(videos: pd.Series) -> pd.Series:
-    """``youtube/186``, ``celeb-real/id0_0001``: the same for every compression, frame and crop of a video.
+    """``youtube/186``, ``celeb-real/id0_0001``.
 
+    The same for every compression, frame and crop of a video.
     Videos of other layouts keep their own name.
 
     Args:
@@ -44,7 +45,7 @@ def video_keys(videos: pd.Series) -> pd.Series:
 
 
 def keys_and_frames(stems: pd.Series, patterns: Sequence[str]) -> pd.DataFrame:
-    """Columns key, ``<folder in lower case>/<video>`` by the first pattern that matches, and frame.
+    """Columns key, ``<lower-case folder>/<video>`` by the first pattern that fits, and frame.
 
     Args:
         stems: paths without suffix. One that matches no pattern is its own key.

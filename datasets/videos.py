@@ -62,7 +62,10 @@ def open_video(path: str | os.PathLike[str] | BinaryIO) -> Iterator[InputContain
 
 
 def main_stream(streams: Sequence[VideoStream]) -> VideoStream | None:
-    """The video stream with the most pixels, the first of equals; None if all are cover pictures or data."""
+    """The video stream with the most pixels, the first of equals.
+
+    None if all are cover pictures or data.
+    """
     shown = [stream for stream in streams if stream.codec_context is not None and not _is_cover(stream)]
     return max(shown, key=lambda stream: stream.width * stream.height, default=None)
 

@@ -159,7 +159,9 @@ def distinct_words(values: pd.Series) -> list[str]:
 
 
 def split_of(name: str) -> str | None:
-    """The split that a folder's or file's name says, whole or as one of its words; None for no or two splits.
+    """The split that a folder's or file's name says, whole or as one of its words.
+
+    None for no or two splits.
 
     >>> split_of("Validation"), split_of("training_fake"), split_of("test-train"), split_of("contest")
     ('val', 'train', None, None)
@@ -232,7 +234,9 @@ def unify_spellings(values: pd.Series, readings: list[Reading]) -> pd.Series:
 
 
 def group_ages(years: pd.Series, bounds: tuple[float, ...]) -> pd.Series:
-    """The group of each number of years, by the first years of the groups; missing stays missing.
+    """The group of each number of years, by the first years of the groups.
+
+    Missing stays missing.
 
     >>> list(group_ages(pd.Series([17, 30, 49.5, 50, float("nan")]), (30, 50)))
     ['under 30', '30 to 49', '30 to 49', '50 and over', nan]

@@ -1,5 +1,6 @@
-"""Answering only when sure: risk over coverage, and a band of scores in which the answer is "uncertain".
+"""Answering only when sure.
 
+Risk over coverage, and a band of scores in which the answer is "uncertain".
 The band is fitted on the source's calibration split and applied elsewhere as it is. A row is called fake
 above the band, real below it, and left to a person inside.
 """
@@ -25,7 +26,7 @@ POINTS = 101
 
 @dataclass(frozen=True)
 class Band:
-    """A stored band: fake when ``score > high``, real when ``score <= low``, uncertain between."""
+    """A stored band: fake if ``score > high``, real if ``score <= low``, else uncertain."""
 
     low: float
     high: float

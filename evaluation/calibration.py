@@ -1,4 +1,4 @@
-"""Score calibration: fitted on the source's calibration split, stored, applied elsewhere as it is.
+"""Score calibration: fitted on the source's calibration split, stored, applied elsewhere.
 
 A temperature makes all scores more or less sure and keeps their order; an isotonic step function bends them
 as the calibration rows say, and may tie scores. Whether either still fits on other data is what is shown.
@@ -81,7 +81,7 @@ def fit_calibration(
     fitted_on: str = "",
     level: str = "video",
 ) -> Calibration:
-    """The calibration that makes calibration rows likeliest.
+    """The calibration of greatest likelihood on calibration rows.
 
     Args:
         label: (N,) 0 = real, 1 = fake.
@@ -119,8 +119,9 @@ def calibrated(
     n_boot: int = 2000,
     seed: int | list[int] = 0,
 ) -> dict[str, dict[str, Any]]:
-    """By kind: what was fitted, and Brier score, ECE and log loss before and after, with intervals.
+    """By kind: what was fitted; Brier score, ECE and log loss before and after.
 
+    Each loss has its interval.
     ``{KIND: {"fitted_on", "parameter", "note", "before": {"brier", "brier_ci", "ece", "ece_ci", "log_loss",
     "log_loss_ci"}, "after": {same}}}``.
     """
@@ -139,8 +140,9 @@ def calibrated(
 
 
 def reliability(label: ArrayLike, score: ArrayLike) -> dict[str, list[Any]]:
-    """Mean score and share of fakes in each bin of the score that has rows; the bins of the ECE.
+    """Mean score and share of fakes in each bin of the score that has rows.
 
+    The bins of the ECE.
     ``{"score", "share_fake", "n", "low", "high"}``, each (B,): low and high are the share's Wilson interval
     of 95 %, as if rows were independent.
 
@@ -205,7 +207,7 @@ def _note(parameter: float | dict[str, list[float]], n_real: int, n_fake: int) -
             if parameter < 1
             else "scores do not rise with the share of fakes"
         )
-        notes.append(f"the temperature stands at the end of its range: {which}")
+        notes.append(f"the temperature is at the end of its range: {which}")
     return "; ".join(notes)
 
 

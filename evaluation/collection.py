@@ -61,7 +61,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Stated:
-    """What the caller says of the detectors: for all, or by file name, its stem, its folder or detector."""
+    """What the caller says of detectors: for all, or by file, stem, folder or detector."""
 
     source: str | Mapping[str, str] = ""
     held_out: str | Mapping[str, str] = ""
@@ -69,7 +69,7 @@ class Stated:
     used: set[str] = field(default_factory=set)
 
     def of(self, what: str, names: Iterable[str]) -> str:
-        """The ``source``, ``held_out`` or ``selection`` of a file with these names; "" if not said."""
+        """The ``source``, ``held_out`` or ``selection`` of a file with these names, else ""."""
         value = getattr(self, what)
         if isinstance(value, str):
             return value
@@ -97,7 +97,7 @@ def collect(
     cards: Path | None = None,
     read: Callable[[Path], pd.DataFrame] = read_predictions,
 ) -> tuple[list[Scored], list[str]]:
-    """The detectors whose predictions lie in a file or anywhere in a folder, and in words what was not read.
+    """The detectors with predictions in a file or folder, and in words what was not read.
 
     Files of one detector (equal name, weights and training) are put together, so that each dataset may have
     its own. A file that states no detector is one by itself, named after the file.

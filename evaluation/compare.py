@@ -1,6 +1,7 @@
-"""Two runs side by side: by how much they differ on the videos that both scored, and in what else.
+"""Two runs side by side.
 
-A run is a folder (predictions, and whatever stands beside them: card, configuration, thresholds, versions)
+By how much they differ on the videos that both scored, and in what else.
+A run is a folder (predictions, and whatever is beside them: card, configuration, thresholds, versions)
 or a predictions file alone. What neither folder says is named as unknown.
 """
 
@@ -96,7 +97,7 @@ def compare(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Differences of two runs by dataset, a minus b with paired intervals, and what else is unlike.
+    """Differences of two runs by dataset, a minus b with paired intervals, and in settings.
 
     ``{"a": {...}, "b": {...}, "datasets": {NAME: {"metrics", "n", "paired", "left_out", "readings"}},
     "data": {NAME: {"shared", "only_a", "only_b", "videos_only_a", "videos_only_b",

@@ -1,4 +1,4 @@
-"""Metrics from counts: one implementation for one set of scores and for a thousand resamples at once.
+"""Metrics from counts: one implementation for one score column and for many resamples.
 
 Ranking metrics read a curve: ``fp`` and ``tp``, shape (T + 1,) or (T + 1, R), are how many real and fake
 rows score at least the t-th highest distinct score; row 0 is zero and the last row holds the class totals.
@@ -46,7 +46,7 @@ def area_under_roc(fp: Array, tp: Array) -> Array:
 
 
 def partial_area_under_roc(fp: Array, tp: Array, fpr_max: float = PARTIAL_AUC_FPR) -> Array:
-    """Area left of ``fpr_max``, rescaled so that chance is 0.5 and perfect is 1 (McClish 1989)."""
+    """Area left of ``fpr_max``, rescaled: chance is 0.5, perfect is 1 (McClish 1989)."""
     # Rows beyond fpr_max in every resample add nothing.
     rate = ratio(fp, fp[-1])
     beyond = (rate.reshape(len(rate), -1) >= fpr_max).all(axis=1)
@@ -71,7 +71,7 @@ def average_precision(fp: Array, tp: Array) -> Array:
 
 
 def equal_error_rate(fp: Array, tp: Array) -> Array:
-    """FPR where the ROC curve crosses FPR = FNR, interpolated linearly between the curve's points."""
+    """FPR where the ROC curve crosses FPR = FNR, interpolated between the curve's points."""
     real, fake = fp[-1], tp[-1]
     # FNR - FPR in whole counts, exact in float64: falls from +real * fake to -real * fake.
     difference = (fake - tp) * real - fp * fake
@@ -130,7 +130,7 @@ def confusion_terms(label: NDArray[np.int64], score: Array, threshold: float | A
 
 
 def probability_terms(label: NDArray[np.int64], score: Array) -> Array:
-    """(3 + bins, N): 1, squared error, log loss, and label - score in the row of the score's bin."""
+    """(3 + bins, N): 1, squared error, log loss, and label - score in the score's bin."""
     terms = np.zeros((3 + CALIBRATION_BINS, len(score)))
     terms[0] = 1.0
     terms[1] = (score - label) ** 2

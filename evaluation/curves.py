@@ -1,4 +1,4 @@
-"""What figures are drawn from: ROC and precision-recall points with bands, and histograms of scores."""
+"""What figures are drawn from: ROC and PR points with bands, and score histograms."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def curves(predictions: pd.DataFrame, *, n_boot: int = 0, seed: int = 0) -> dict
 def roc_band(
     sample: Sample, *, n_boot: int = 500, seed: int | np.random.Generator = 0
 ) -> dict[str, list[float]]:
-    """The ROC curve at fixed FPRs with the 95 % interval of its TPR at each, from resampled clusters.
+    """The ROC curve at fixed FPRs, its TPR with the 95 % interval from resampled clusters.
 
     Pointwise (vertical averaging, Fawcett 2006): each FPR's interval holds by itself; the whole curve lies
     within the band less often. Between points a curve is straight, as for the AUC.

@@ -17,7 +17,7 @@ from unmasked.evaluation.metrics import checked
 
 
 def is_defined(sample: Sample) -> bool:
-    """Whether each cluster is one row, and each class has at least two."""
+    """True if each cluster is one row, and each class has at least two."""
     alone = len(sample.label) == len(np.unique(sample.cluster))
     return alone and min(sample.clusters_by_class()) >= 2
 
@@ -64,8 +64,9 @@ def interval(label: ArrayLike, score: ArrayLike, confidence: float = CONFIDENCE)
 def difference(
     label: ArrayLike, score_a: ArrayLike, score_b: ArrayLike, confidence: float = CONFIDENCE
 ) -> tuple[float, tuple[float, float], float]:
-    """AUC of a minus AUC of b on the same rows, its interval, and the p-value of no difference.
+    """AUC of a minus AUC of b on the same rows, its interval, and the p-value.
 
+    The p-value is of no difference.
     p is NaN where the difference has no variance, as for equal rankings.
     """
     auc, spread = covariance(label, score_a, score_b)

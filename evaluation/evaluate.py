@@ -1,4 +1,7 @@
-"""Predictions in, ``metrics.json`` out: every metric with its interval, by dataset, level and method."""
+"""Predictions in, ``metrics.json`` out: every metric with its interval.
+
+By dataset, level and method.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ METHODS = {
     "unit": "identity where known, else video; resampled whole, stratified by class",
     "interval": "percentiles of the resamples, widened for few clusters (Hesterberg 2015); where no error is "
     "made, the bound for that many clusters without one",
-    "delong": "auc_ci_delong stands beside auc_ci where each cluster is one row; it is never in its place",
+    "delong": "auc_ci_delong is beside auc_ci where each cluster is one row; it is never in its place",
     "gap": "AUC on the source minus AUC here, independent intervals; positive = worse here",
 }
 

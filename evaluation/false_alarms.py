@@ -1,5 +1,6 @@
-"""A threshold for a promised false alarm rate: fitted, cross-checked, with the exact bound of the promise.
+"""A threshold for a promised false alarm rate.
 
+Fitted, cross-checked, with the exact bound of the promise.
 For tables that were scored elsewhere and have no split: nothing is set aside. The threshold is fitted on all
 videos, and what it does is measured by cross-fitting, on videos that each fold's threshold never saw.
 """
@@ -188,7 +189,7 @@ def _cross_fitted(
     guaranteed: bool,
     seed: int,
 ) -> NDArray[np.bool_]:
-    """(N,) whether each video is called fake by a threshold that was fitted without its unit."""
+    """(N,) True where an element video is called fake by a threshold that was fitted without its unit."""
     units = np.random.default_rng(seed).permutation(np.unique(codes))
     called = np.zeros(len(label), dtype=bool)
     for held_out in np.array_split(units, min(FOLDS, len(units))):

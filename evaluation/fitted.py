@@ -1,4 +1,4 @@
-"""What is fitted on the source's calibration split and travels with the detector.
+"""What is fitted on the source's calibration split and stored with the detector.
 
 Thresholds, score calibrations and the uncertain band: fitted once, stored in ``thresholds.json`` and in the
 checkpoint's card under the same keys, and applied to every other dataset as they are.
@@ -77,7 +77,7 @@ def fit_on_source(
     split: str = "val",
     aggregation: Aggregation = "mean",
 ) -> Fitted:
-    """Thresholds, calibrations and the band of a detector, from the source's calibration videos.
+    """Thresholds, calibrations and band of a detector, from the source's calibration videos.
 
     Args:
         predictions: a predictions table with a split column.
@@ -154,7 +154,7 @@ def calibration_rows(
 
 
 def stored(path: str | os.PathLike[str]) -> Fitted:
-    """What is stored in a ``thresholds.json``, or in the card of a checkpoint (``detector.json``).
+    """What is stored in a ``thresholds.json``, or in a checkpoint's card (``detector.json``).
 
     Raises:
         InputError: the file is absent, is not JSON, or holds no threshold.

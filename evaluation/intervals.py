@@ -1,4 +1,4 @@
-"""Intervals that know that frames of one video, and videos of one person, are not independent.
+"""Intervals for dependent rows: frames of one video, videos of one person.
 
 Whole clusters are drawn with replacement, within strata of the classes they hold (real only, fake only,
 both), so every resample has both classes. Nothing is sorted again: a resample is a weight for each cluster,
@@ -55,7 +55,7 @@ class Sample:
         return cls(label, score, codes.astype(np.int64), len(names))
 
     def holds(self, which: int) -> NDArray[np.bool_]:
-        """(C,) whether a cluster has rows of class ``which``."""
+        """(C,) True where a cluster has rows of class ``which``."""
         return np.bincount(self.cluster[self.label == which], minlength=self.clusters) > 0
 
     def clusters_by_class(self) -> tuple[int, int]:
@@ -87,7 +87,9 @@ def resample_together(
     seed: int | np.random.Generator = 0,
     only: Collection[str] | None = None,
 ) -> list[dict[str, Array]]:
-    """`resample` for samples that share clusters: in each resample they are of the same clusters.
+    """`resample` for samples that share clusters.
+
+    In each resample they are of the same clusters.
 
     Args:
         samples: with one coding of clusters; one that a sample has no rows of is absent from it. Clusters
@@ -129,7 +131,7 @@ def resampled_sums(
     n_boot: int = 2000,
     seed: int | np.random.Generator = 0,
 ) -> Array:
-    """Sums of each of the terms (K, N) over the rows of each resample of `resample`, (K, n_boot)."""
+    """Sums (K, n_boot) of each of the terms (K, N) over the rows of each resample."""
     table, merged = _sum_table(sample, terms), _merged([sample], [], [])
     table = table if merged is None else (table @ merged.table).tocsr()
     block = max(1, BLOCK_SIZE // max(1, table.shape[1]))
@@ -145,7 +147,10 @@ def intervals(
     seed: int | np.random.Generator = 0,
     only: Collection[str] | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of each metric of ``only`` (None: all); see `resample` and `intervals_of`."""
+    """The 95 % interval of each metric of ``only`` (None: all).
+
+    See `resample` and `intervals_of`.
+    """
     drawn = resample(sample, threshold, n_boot=n_boot, seed=seed, only=only)
     return intervals_of(sample, all_metrics(sample.label, sample.score, threshold, only), drawn)
 
@@ -153,8 +158,9 @@ def intervals(
 def intervals_of(
     sample: Sample, values: Mapping[str, float], resamples: Mapping[str, Array]
 ) -> dict[str, tuple[float, float]]:
-    """The interval of each metric of ``resamples`` whose value in the sample is given: `metric_interval`.
+    """The interval of each metric of ``resamples`` whose value in the sample is given.
 
+    `metric_interval`.
     NaN where a class that is present has fewer than two clusters.
     """
     present = [number for number in sample.clusters_by_class() if number]
@@ -169,7 +175,9 @@ def intervals_of(
 def metric_interval(
     name: str, value: float, drawn: Array, clusters: int, rows: int, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """The interval of a metric, the one that is shown everywhere; NaN with fewer than two clusters.
+    """The interval of a metric, the one that is shown everywhere.
+
+    NaN with fewer than two clusters.
 
     Args:
         name: a share of one class (`Metric.rate_of`) has `wilson_interval`, every other metric
@@ -229,7 +237,7 @@ def wilson_interval(
     prove perfection. Here the design effect, rows / n_eff with n_eff = value (1 - value) / variance, is
     estimated with `PRIOR_EVENTS` events worth of the belief that the rows of a cluster are copies: without
     a single error it is the number of rows in a cluster, so that clusters are what counts, and with many it
-    is what the data say. Student's t with clusters - 1 degrees of freedom stands for the normal quantile.
+    is what the data say. Student's t with clusters - 1 degrees of freedom replaces the normal quantile.
     Without an error, or without a right answer, the far end is the exact bound for so many clusters
     (Clopper and Pearson 1934), as in `bounded_interval`.
 
@@ -267,7 +275,7 @@ def wilson_interval(
 def bounded_interval(
     values: Array, clusters: int, minimum: float = 0.0, maximum: float = 1.0
 ) -> tuple[float, float]:
-    """`percentile_interval`, with the bound for no error where all values are equal to a finite limit.
+    """`percentile_interval`, with the no-error bound where all values equal a finite limit.
 
     Where every resample sits on the metric's limit (no error was made), the bootstrap would claim
     certainty: the other end is then the bound for that many clusters without an error, 0.025^(1/n) from
@@ -306,7 +314,7 @@ def difference_interval(
 
 
 def drawn_mean(values: Sequence[Array], seed: int | np.random.Generator) -> Array:
-    """Mean over trainings with different seeds in each resample, which draws the seeds, (n_boot,).
+    """(n_boot,) mean over trainings with different seeds; each resample draws the seeds.
 
     Of K seeds, K - 1 are drawn with replacement: drawing K would make the spread of the mean too small by
     (K - 1) / K (Rao and Wu 1988). One seed says nothing about seeds and is taken as it is.

@@ -1,4 +1,4 @@
-"""The numbers of one dataset: every metric with its interval, of its frames and of its videos."""
+"""The numbers of one dataset: every metric with its interval, of frames and of videos."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ class Applied:
 
 
 def dataset_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tuple[dict[str, Any], Array]:
-    """A dataset's block in ``metrics.json`` (see `evaluate.evaluate`), and its video AUC in each resample."""
+    """A dataset's block in ``metrics.json``, and its video AUC in each resample.
+
+    The block is described in `evaluate.evaluate`.
+    """
     videos = video_scores(rows, applied.aggregation)
     block: dict[str, Any] = {}
     block["frame"], _ = level_numbers(rows, applied, seed)
@@ -74,7 +77,7 @@ def dataset_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tu
 
 
 def level_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tuple[dict[str, Any], Array]:
-    """Every metric with its interval on rows that are frames or videos, and the AUC in each resample."""
+    """Every metric with its interval on frames or videos, and the AUC in each resample."""
     sample, cut = sample_of(rows), applied.operating.value
     draws = resample(sample, cut, n_boot=applied.n_boot, seed=np.random.default_rng(seed))
     values = metrics.all_metrics(sample.label, sample.score, cut)

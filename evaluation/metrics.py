@@ -1,4 +1,4 @@
-"""Detection metrics as pure functions of labels and scores, and video scores from frame scores.
+"""Detection metrics as functions of labels and scores, and video scores.
 
 Everywhere: ``label`` (N,) is 0 = real, 1 = fake; ``score`` (N,) is P(fake) in [0, 1]; a row is called fake
 when ``score > threshold``. Results are floats, NaN where undefined (a class that is needed is absent).
@@ -30,7 +30,10 @@ Function: TypeAlias = Callable[..., float]
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is computed, read and given an interval; tables, pages and files take it from here."""
+    """How a metric is computed, read and given an interval.
+
+    Tables, pages and files take it from here.
+    """
 
     name: str  # in files
     title: str  # for readers
@@ -59,8 +62,9 @@ METRICS: dict[str, Metric] = {}
 def metric(
     name: str, title: str, kind: Kind, vectorised: Callable[..., Array] | None = None, **facts: Any
 ) -> Callable[[Function], Function]:
-    """Registers the function below it in `METRICS`: it then stands in every table, page and file.
+    """Registers the function below it in `METRICS`.
 
+    It then stands in every table, page and file.
     Args are the fields of `Metric`.
     """
 
@@ -145,7 +149,7 @@ def auc(label: ArrayLike, score: ArrayLike) -> float:
     by_group=False,
 )
 def partial_auc(label: ArrayLike, score: ArrayLike, fpr_max: float = counts.PARTIAL_AUC_FPR) -> float:
-    """Area under the ROC curve up to ``fpr_max``, rescaled so that 0.5 is chance and 1 perfect.
+    """Area under the ROC curve up to ``fpr_max``, rescaled: 0.5 is chance, 1 perfect.
 
     McClish (1989). Higher is better; NaN if a class is absent. It looks only at thresholds that raise few
     false alarms, where a detector is used.
@@ -173,7 +177,7 @@ def average_precision(label: ArrayLike, score: ArrayLike) -> float:
 
 @metric("eer", "EER", "ranking", counts.equal_error_rate, higher_is_better=False)
 def equal_error_rate(label: ArrayLike, score: ArrayLike) -> float:
-    """Error rate at the threshold where false positives and false negatives are equally frequent.
+    """Error rate at the threshold where false positives and negatives are equally frequent.
 
     Range [0, 1], lower is better, 0.5 is chance; NaN if a class is absent. Equal scores are one point of
     the ROC curve; the crossing with FPR = FNR is interpolated linearly between points.
@@ -185,7 +189,7 @@ def equal_error_rate(label: ArrayLike, score: ArrayLike) -> float:
 
 
 def tpr_at_fpr(label: ArrayLike, score: ArrayLike, fpr_max: float) -> float:
-    """Highest share of fakes found by a threshold that accuses at most ``fpr_max`` of the reals.
+    """Highest share of fakes found when at most ``fpr_max`` of the reals are called fake.
 
     Range [0, 1], higher is better; NaN if a class is absent. Not interpolated: a threshold reaches it.
     The threshold is chosen on the data it is judged on, so this is a ceiling; see `thresholds.fit`.
@@ -225,7 +229,9 @@ def confusion(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> Con
     lambda c: ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
 )
 def accuracy(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
-    """Share of rows called right, in [0, 1]; NaN without rows. Always calling the larger class scores high.
+    """Share of rows called right, in [0, 1]; NaN without rows.
+
+    Always calling the larger class scores high.
 
     >>> accuracy([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
@@ -265,7 +271,9 @@ def recall(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
 
 @metric("f1", "F1", "threshold", lambda c: ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn), by_group=False)
 def f1(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
-    """Harmonic mean of precision and recall, 2 tp / (2 tp + fp + fn), in [0, 1]; NaN where that is 0 / 0.
+    """Harmonic mean of precision and recall, 2 tp / (2 tp + fp + fn), in [0, 1].
+
+    NaN where that is 0 / 0.
 
     >>> f1([0, 0, 1, 1], [0.1, 0.6, 0.35, 0.8])
     0.5
@@ -275,7 +283,9 @@ def f1(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
 
 @metric("mcc", "MCC", "threshold", counts.matthews_correlation, minimum=-1.0, by_group=False)
 def matthews_correlation(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
-    """Correlation of label and decision, in [-1, 1], 0 is chance; NaN if either has one value only.
+    """Correlation of label and decision, in [-1, 1], 0 is chance.
+
+    NaN if either has one value only.
 
     >>> matthews_correlation([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.8])
     1.0
@@ -345,8 +355,9 @@ def brier_score(label: ArrayLike, score: ArrayLike) -> float:
     by_group=False,
 )
 def log_loss(label: ArrayLike, score: ArrayLike) -> float:
-    """Mean of -log(probability given to the true class), nats, lower is better; NaN without rows.
+    """Mean of -log(probability given to the true class), nats, lower is better.
 
+    NaN without rows.
     Probabilities are at least 2.2e-16, so one certain mistake costs 36 and not infinity.
 
     >>> round(log_loss([0, 1], [0.5, 0.5]), 4)
@@ -377,8 +388,9 @@ def expected_calibration_error(label: ArrayLike, score: ArrayLike) -> float:
 
 
 def bench_equal_error_rate(label: ArrayLike, score: ArrayLike) -> float:
-    """DeepfakeBench's EER: the FPR at the ROC point where FPR and FNR are closest; not interpolated.
+    """DeepfakeBench's EER: the FPR at the ROC point where FPR and FNR are closest.
 
+    Not interpolated.
     For comparison with its tables only. NaN if a class is absent (the bench crashes there).
 
     >>> bench_equal_error_rate([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
@@ -413,7 +425,9 @@ def bench_video_auc(label: ArrayLike, score: ArrayLike, video: Sequence[str]) ->
 
 
 def video_scores(predictions: pd.DataFrame, how: Aggregation = "mean", top_k: int = TOP_K) -> pd.DataFrame:
-    """One row for each video: its score, the number of crops behind it, and what it has in all its rows.
+    """One row for each video.
+
+    Its score, the number of crops behind it, and what it has in all its rows.
 
     Args:
         predictions: rows of scored crops. A video is a (dataset, video), at one compression where that

@@ -110,8 +110,9 @@ def across_seeds(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Metrics of trainings that differ in their seed: mean, interval over seeds and videos, spread.
+    """Metrics of trainings that differ in their seed.
 
+    Mean, interval over seeds and videos, spread.
     ``{"seeds": K, "videos": n, "metrics": {NAME: {"mean", "ci", "sd", "each": [K values]}}, "left_out"}``.
     Each resample draws seeds, then videos, the same videos for all seeds, since all were tested on them.
     With one seed there is no ``sd``, and the interval holds for that training only.

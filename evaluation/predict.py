@@ -48,7 +48,9 @@ def predict(
     perturbed: Perturbed | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """The predictions table of a detector: one score for every crop, and for every perturbed one.
+    """The predictions table of a detector.
+
+    One score for every crop, and for every perturbed one.
 
     Args:
         model: (N, 3, H, W) float in [-1, 1] -> (N, 2) logits of real and fake. A module is put into
@@ -108,7 +110,7 @@ def features(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """The rows of the crops, as `predict` carries them, and a (N, F) array of what the model says of each.
+    """The crops' rows, as `predict` carries them, and the (N, F) features of each crop.
 
     Args are those of `predict`, but the model maps images to (N, F): `UCF.features`, for instance.
     """

@@ -1,4 +1,4 @@
-"""The predictions table: one row for every scored crop, and the door for anyone else's detector."""
+"""The predictions table: a row for every scored crop, from any detector."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ REPEATED_BY = (
 def read_predictions(
     path: str | os.PathLike[str], readings: list[Reading] | None = None, **told: Any
 ) -> pd.DataFrame:
-    """The validated predictions in a ``.parquet`` or ``.csv`` file; see `validated`.
+    """The valid predictions in a ``.parquet`` or ``.csv`` file; see `validated`.
 
     A table in the declared form is taken as it is. Any other CSV is read as `table_reading.read_table` reads
     tables of strangers; rows without a label or a score are left out.
@@ -245,7 +245,7 @@ def _check_columns(names: Iterable[Any], where: str) -> None:
 
 
 def _nearest(name: str, present: Iterable[str]) -> str | None:
-    """The column that may stand for ``name`` under another spelling or another usual name."""
+    """The column that may be meant by ``name`` under another spelling or another usual name."""
     plain = {"".join(sign for sign in other.lower() if sign.isalnum()): other for other in present}
     plain = {key: other for key, other in plain.items() if other not in PREDICTIONS.columns}
     for key in (name, *ALSO_CALLED[name]):

@@ -1,4 +1,4 @@
-"""Protocols: which detector is tested on what, and which two numbers make its generalization gap.
+"""Protocols: which detector is tested on what, and the two numbers of its gap.
 
 A protocol is a file in ``configs/protocols``. It takes from the predictions that are there whatever it can
 be asked of, and says nothing where they do not allow it.
@@ -74,12 +74,14 @@ class Protocol(BaseModel):
 
 
 def load_protocols(names: Sequence[str]) -> list[Protocol]:
-    """The protocols of those names in ``configs/protocols``, or in one's own files; all for ``all``.
+    """The protocols of those names in ``configs/protocols``, or in your own files.
+
+    All for ``all``.
 
     Raises:
         InputError: one does not exist or cannot be used.
     """
-    # In the order of the table above; a file that is added stands behind.
+    # In the order of the table above; a file that is added comes last.
     every = sorted(shipped_names(FOLDER), key=lambda name: (name not in TITLES, *_place(name)))
     wanted = every if tuple(names) == ("all",) else names
     return [load_shipped(Protocol, FOLDER, name) for name in wanted]
@@ -117,7 +119,10 @@ def run_protocols(
 
 
 def by_condition(rows: pd.DataFrame, always: bool = False) -> dict[str, pd.DataFrame]:
-    """Rows by dataset, and by compression where a dataset has several (or ``always``, where it is known)."""
+    """Rows by dataset, and by compression where a dataset has several (or ``always``).
+
+    Compression must be known.
+    """
     found = {}
     for dataset, of_dataset in rows.groupby("dataset", sort=True, observed=True):
         known = of_dataset["compression"].dropna() if "compression" in of_dataset else pd.Series(dtype=object)

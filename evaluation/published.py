@@ -1,5 +1,6 @@
-"""Numbers that others have published: where they stand, how they came about, and never among measured ones.
+"""Numbers that others have published.
 
+Where they stand, how they came about, and never among measured ones.
 A file in ``configs/published`` holds those of one source. They are shown as tables of their own, one a
 source, since two sources differ in more than the detector: which checkpoint was chosen and by what, whether
 frames or videos were ranked, how faces were cropped.
@@ -75,7 +76,7 @@ class Published(BaseModel):
 
 
 def load_published(names: Sequence[str | Path]) -> list[Published]:
-    """The files of those names in ``configs/published``, or one's own; InputError as in `load_shipped`."""
+    """The files of those names in ``configs/published``, or your own; see `load_shipped`."""
     return [load_shipped(Published, FOLDER, name) for name in names]
 
 
@@ -84,7 +85,7 @@ def published_table(published: Published, settings: Mapping[str, Any] | None = N
 
     Args:
         published: the source.
-        settings: ``settings`` of the measured results that they will stand beside.
+        settings: ``settings`` of the measured results that they will be shown beside.
     """
     columns = [
         (results, detector, values)

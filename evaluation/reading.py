@@ -1,4 +1,4 @@
-"""What a dataset's video AUC says of the detector, in one sentence: chance, perfect, reversed, constant."""
+"""What a video AUC says of the detector, in one sentence: chance, perfect, reversed, …"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Trainings that differ in their seed, put together: the mean, and an interval over seeds and videos.
+"""Trainings that differ in their seed, put together.
 
+The mean, and an interval over seeds and videos.
 Detectors of a collection count as such where they have one name and were trained on the same data.
 """
 
@@ -29,7 +30,7 @@ def seed_rows(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """A row for each detector that was trained several times and each dataset that all of them scored.
+    """A row for each detector with several trainings and each dataset that all scored.
 
     Each has detector, members (their names in ``scored``), train, test, level, seeds, videos, auc, auc_ci,
     auc_sd (between seeds), auc_each, selection_rule, and fpr, fpr_ci, tpr, tpr_ci where each training has a

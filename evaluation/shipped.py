@@ -1,4 +1,4 @@
-"""Descriptions that are shipped as YAML files in a folder of ``configs``, read by name and checked."""
+"""Descriptions in YAML files in a folder of ``configs``, read by name and checked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load_shipped(model: type[Model], folder: str, name: str | Path) -> Model:
     Args:
         model: what the file must hold.
         folder: of ``configs``.
-        name: of a shipped file, with or without the folder before it, or the path of one's own.
+        name: of a shipped file, with or without the folder before it, or the path of your own.
 
     Raises:
         InputError: there is none of that name (the nearest is named), or it does not hold what it must.

@@ -1,5 +1,6 @@
-"""Results as tables in Markdown and LaTeX: the matrix, thresholds, robustness and protocols.
+"""Results as tables in Markdown and LaTeX.
 
+The matrix, thresholds, robustness and protocols.
 A `Table` holds finished text; it is written as Markdown to be read and as LaTeX (booktabs) to be printed.
 """
 
@@ -65,7 +66,7 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
-        """A table environment in the style of booktabs, no wider than the line; notes are in its caption."""
+        """A booktabs table environment, no wider than the line; notes are in its caption."""
         caption = " ".join(escaped(text) for text in (f"{self.title.rstrip('.')}.", *self.notes))
         label = re.sub(r"[^a-z0-9]+", "-", (self.label or self.title).lower()).strip("-")
         align = "l" * _words(self) + "r" * (len(self.head) - _words(self))
@@ -157,7 +158,7 @@ def matrix_table(results: Mapping[str, Any]) -> Table:
 
 
 def threshold_table(results: Mapping[str, Any]) -> Table:
-    """What each stored threshold does on each dataset: the rates that it promised and those it has there."""
+    """What each stored threshold does on each dataset: promised and realised rates."""
     rows = []
     for name in (row["test"] for row in results["matrix"]):
         video = results["datasets"][name]["video"]
@@ -178,11 +179,11 @@ def threshold_table(results: Mapping[str, Any]) -> Table:
         "A video is called fake when its score exceeds the threshold, which is applied as it was fitted. "
         f"Checkpoint selection: {results['settings']['selection_rule']}."
     )
-    return Table("Thresholds that travel", head, rows, [note], label="thresholds")
+    return Table("Thresholds used elsewhere", head, rows, [note], label="thresholds")
 
 
 def robustness_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """AUC and the rates at the stored threshold for each perturbation, as changes on the same videos."""
+    """AUC and the rates at the stored threshold for each perturbation, as paired changes."""
     head = ["dataset", "perturbation", "severity", "applied to", "videos", "AUC", "change of AUC"]
     head += ["FPR", "change of FPR", "TPR", "change of TPR"]
     cells = []
@@ -268,7 +269,7 @@ def _protocol_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def compare_tables(results: Mapping[str, Any]) -> list[Table]:
-    """The differences of two runs by dataset and metric, the videos of one only, and what else is unlike."""
+    """The differences of two runs, the videos of one run only, and other differences."""
     settings, names = results["settings"], {side: results[side]["name"] for side in "ab"}
     rows = [
         [name, str(block["n"]["shared_videos"]), METRICS[key].title]

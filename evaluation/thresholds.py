@@ -1,4 +1,4 @@
-"""Decision thresholds: fitted on calibration scores, stored, applied elsewhere as ``score > value``."""
+"""Decision thresholds: fitted on calibration scores, stored, used as ``score > value``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Numbers, intervals, thresholds and names as text: one way in every sentence, table and figure.
+"""Numbers, intervals, thresholds and names as text.
 
+One way in every sentence, table and figure.
 An interval is ``[low, high]`` behind its value, in the unit of the value: ``0.91 [0.85, 0.96]``,
 ``28 % [11, 54]``, ``+12 [−2, +25]`` points. A rule that chose a threshold has a long and a short form.
 """
@@ -179,7 +180,7 @@ def in_100(share: float) -> str:
 
 
 def fpr_limit(rule: str) -> float:
-    """The share of reals that a rule of the kind ``fpr:x`` allows to be accused; NaN for other rules."""
+    """The FPR that a rule of the kind ``fpr:x`` allows; NaN for other rules."""
     kind, _, share = rule.partition(":")
     return float(share) if kind == "fpr" else nan
 

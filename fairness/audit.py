@@ -1,7 +1,8 @@
-"""For whom does a detector fail, and how sure are we: an audit by group, with tests that hold.
+"""For whom does a detector fail, and how sure are we.
 
+An audit by group, with tests that hold.
 Names and pandas types are those of fairlearn's `MetricFrame`. What is added: people or videos, not frames,
-are the unit of every interval and test; every gap stands beside what chance alone would show; undefined
+are the unit of every interval and test; every gap is beside what chance alone would show; undefined
 stays undefined; and each comparison ends in a verdict that includes "we cannot tell".
 """
 

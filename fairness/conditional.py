@@ -1,5 +1,6 @@
-"""Audits within levels of control features, as `MetricFrame`'s ``control_features``, beside the pooled one.
+"""Audits within levels of control features, beside the pooled one.
 
+As `MetricFrame`'s ``control_features``.
 A gap may only reflect that groups differ in something else: one group's videos are more compressed, say.
 Within a level of that something the comparison is fair, and a gap that is there when pooled and nowhere
 within levels (Simpson's paradox) is not about the people.

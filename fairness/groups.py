@@ -37,7 +37,9 @@ ORDER = ("female", "male", *AGES, *MONK_GROUPS)
 
 
 def skin_tone_groups(tones: pd.Series) -> pd.Series:
-    """Monk skin tones 1 to 10 as "light" (1-3), "medium" (4-6) or "dark" (7-10); missing stays missing.
+    """Monk skin tones 1 to 10 as "light" (1-3), "medium" (4-6) or "dark" (7-10).
+
+    Missing stays missing.
 
     Raises:
         InputError: a tone that is no number between 1 and 10.
@@ -57,7 +59,7 @@ def skin_tone_groups(tones: pd.Series) -> pd.Series:
 
 
 def group_columns(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The groups of every row, a text column for each attribute in ``by``, missing values as "unknown".
+    """The groups of every row, a text column for each attribute; missing is "unknown".
 
     Args:
         table: predictions (or any table) with the attributes as columns.
@@ -85,7 +87,7 @@ def as_columns(
     n_rows: int,
     role: Literal["sensitive_feature", "control_feature"] = "sensitive_feature",
 ) -> pd.DataFrame:
-    """Sensitive features in any of fairlearn's forms as a table of group names, missing as "unknown".
+    """Sensitive features, in any of fairlearn's forms, as a table; missing is "unknown".
 
     Args:
         sensitive_features: Series, DataFrame, mapping of name to values, list or array (N,) or (N, K).
@@ -138,7 +140,7 @@ def cross(*columns: pd.Series) -> pd.Series:
 def crossings(
     groups: pd.DataFrame, intersections: Literal["pairs"] | Sequence[Sequence[str]] | None = "pairs"
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The crossed columns that an audit of these attributes adds, and which it leaves out and why.
+    """The crossed columns that an audit adds, and which ones it leaves out and why.
 
     "pairs" crosses every two attributes in their order, at most `MAX_CROSSINGS`, as each is tested and so
     costs all others power. Left out are pairs with more than `MAX_GROUPS` groups and those that say nothing
@@ -199,7 +201,7 @@ def _known(crossed: pd.Series, part: pd.Series) -> int:
 
 
 def group_names(values: pd.Series) -> pd.Series:
-    """Group values as text: whole numbers without ".0", everything that means missing as "unknown"."""
+    """Group values as text: whole numbers without ".0", anything missing as "unknown"."""
     codes, distinct = pd.factorize(values, use_na_sentinel=True)
     named = pd.Series(distinct)
     if pd.api.types.is_float_dtype(named) and (named == named.round()).all():

@@ -1,4 +1,4 @@
-"""The parts of ``fairness.json`` that go across datasets and strata, as tables for further work."""
+"""What ``fairness.json`` holds across datasets and strata, as tables."""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Audit:
-    """What `audit` found. Frames by group have the index (attribute, group): ``by_group.loc["gender"]``.
+    """What `audit` found. Frames by group have the index (attribute, group).
+
+    ``by_group.loc["gender"]``.
 
     Attributes:
         overall: every metric over all rows.
@@ -79,13 +81,13 @@ class Audit:
     _controls: pd.DataFrame | None = field(default=None, repr=False)
 
     def difference(self, method: Literal["between_groups", "to_overall"] = "between_groups") -> pd.DataFrame:
-        """Largest difference of each metric for each attribute, among the groups that are compared."""
+        """Largest difference of each metric for each attribute, among the compared groups."""
         if _checked_method(method) == "between_groups":
             return self.group_max() - self.group_min()
         return _by_attribute((self._compared() - self._overall_beside()).abs(), "max")
 
     def ratio(self, method: Literal["between_groups", "to_overall"] = "between_groups") -> pd.DataFrame:
-        """Smallest ratio of each metric for each attribute, at most 1, among the groups that are compared."""
+        """Smallest ratio, at most 1, of each metric for each attribute, among compared groups."""
         if _checked_method(method) == "between_groups":
             return self.group_min() / self.group_max()
         ratio = self._compared() / self._overall_beside()
@@ -110,7 +112,9 @@ class Audit:
         return bench_table(self._rows.label, self._rows.score, self._groups)
 
     def to_metricframe(self, attribute: str | None = None) -> MetricFrame:
-        """fairlearn's `MetricFrame` of these rows; several attributes are crossed, as fairlearn does.
+        """fairlearn's `MetricFrame` of these rows.
+
+        Several attributes are crossed, as fairlearn does.
 
         Args:
             attribute: one of the audited attributes; None takes all of them.
@@ -220,7 +224,7 @@ def audit_rows(
     origin: dict[str, Any] | None = None,
     selection: Selection | None = None,
 ) -> Audit:
-    """The audit of checked rows; ``origin`` (dataset, detector, …) is kept beside the settings."""
+    """The audit of checked rows; ``origin`` (dataset, detector, …) is kept in the settings."""
     levels = cut(rows.label, rows.score)
     slices = [measure(rows, groups[name], settings, levels) for name in groups.columns]
     # Over all rows the numbers are those of `evaluate`, and so are units and resamples.

@@ -22,7 +22,7 @@ from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.selection import Level, of_one, select
 from unmasked.fairness.statistics.slices import Settings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MIN_SAMPLES = 100
 
@@ -127,7 +127,7 @@ def audit_datasets(
                 **statistics,
             )
     for name, reason in skipped.items():
-        log.info("not audited: %s (%s)", name, reason)
+        logger.info("not audited: %s (%s)", name, reason)
     if not audits:
         listed = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise InputError(f"no dataset can be audited. {listed}")

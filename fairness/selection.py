@@ -1,4 +1,4 @@
-"""The rows of an audit: which of a predictions table count, whose they are, and what is resampled."""
+"""The rows of an audit: which rows count, who they show, and what is resampled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from unmasked.fairness.groups import UNKNOWN, check_groups, check_one_group, gro
 from unmasked.fairness.inputs import check_rows
 from unmasked.fairness.statistics.slices import Rows
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Level = Literal["video", "frame"]
 # Measured on each crop; a video has the median of its own.
@@ -124,7 +124,7 @@ def of_one(predictions: pd.DataFrame, **chosen: str | None) -> pd.DataFrame:
 
 
 def with_median_qualities(table: pd.DataFrame) -> pd.DataFrame:
-    """Face size and blur of each row's video, the median of its crops, where the table has them."""
+    """Face size and blur of each row's video: medians of its crops, where the table has them."""
     known = [name for name in QUALITIES if name in table and pd.api.types.is_numeric_dtype(table[name])]
     if not known:
         return table
@@ -147,7 +147,7 @@ def _units(table: pd.DataFrame, attributes: list[str]) -> tuple[str, np.ndarray]
         several = known.groupby("identity")[name].nunique() > 1
         agreed &= ~table["identity"].isin(several.index[several])
     if disagree := table.loc[table["identity"].notna() & ~agreed, "identity"].nunique():
-        log.warning(
+        logger.warning(
             "%d identities are annotated with several groups; their videos count as separate units", disagree
         )
     identity = "identity " + table["identity"].astype(object).astype(str)

@@ -27,5 +27,5 @@ class Settings:
     score_resamples: int = SCORE_RESAMPLES  # resamples and permutations of AUC, EER, Brier score and ECE
 
     def scored(self, n_rows: int, wanted: int) -> int:
-        """How many resamples or permutations of so many rows the metrics get that need their scores."""
+        """How many resamples or permutations metrics get that need scores, for so many rows."""
         return int(min(wanted, self.score_resamples, max(50, SCORE_WORK // max(n_rows, 1))))

@@ -1,4 +1,4 @@
-"""The similarity transform that brings a face's five points onto the template, and the crop it makes.
+"""The similarity transform from a face's five points to the template, and the crop.
 
 The template and the choice of points are those of the published preprocessing (Yan et al.,
 "DeepfakeBench", NeurIPS 2023 Datasets and Benchmarks), so that crops can be compared with published ones.
@@ -39,7 +39,7 @@ def template(size_px: int = 256, scale: float = 1.3) -> np.ndarray:
 
 
 def similarity_matrix(points: np.ndarray, size_px: int = 256, scale: float = 1.3) -> np.ndarray:
-    """(2, 3) float64, the similarity that maps frame pixels to crop pixels, best in least squares.
+    """(2, 3) float64 similarity from frame pixels to crop pixels, by least squares.
 
     Rotation, uniform scale and shift, no reflection (Umeyama, PAMI 1991). In the plane this is linear
     regression in complex numbers, ``w = a z + b``: the argument of ``a`` is the rotation, its modulus the
@@ -98,7 +98,9 @@ def cut(image: np.ndarray, matrix: np.ndarray, size_px: int, crops: str = "cut")
 
 
 def padded_share(matrix: np.ndarray, shape: tuple[int, ...], size_px: int = 256) -> float:
-    """Share of a crop's pixels, in [0, 1], that lie outside the picture; on a grid of 64 x 64 of them.
+    """Share of a crop's pixels, in [0, 1], that lie outside the picture.
+
+    On a grid of 64 x 64 of them.
 
     Args:
         matrix: (2, 3) frame pixels -> crop pixels.

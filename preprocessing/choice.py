@@ -1,4 +1,4 @@
-"""Which of the faces of a video are its faces: the largest for longest, or the one that was manipulated."""
+"""Which faces are the video's: the largest for longest, or the manipulated one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ SHARE_MIN = 0.25  # of the mask in a face's box, on average, for the face to be 
 
 
 def rank_by_size(frames: Sequence[Sequence[Face]]) -> list[int]:
-    """Tracks by their area summed over the sampled frames, largest first: large and persistent wins.
+    """Tracks by their area summed over the sampled frames, largest first.
+
+    Large and persistent wins.
 
     Args:
         frames: the faces in each sampled frame.
@@ -30,7 +32,7 @@ def rank_by_size(frames: Sequence[Sequence[Face]]) -> list[int]:
 
 
 def rank_by_mask(shares: Sequence[dict[int, float]]) -> list[int]:
-    """Tracks that the mask covers, by their share of it summed over the sampled frames, largest first.
+    """Tracks that the mask covers, by their share of it over sampled frames, largest first.
 
     Args:
         shares: in each frame and for each track there, the share of the mask in the face's box; NaN where
@@ -65,7 +67,9 @@ class Mask:
         self._frame: Frame | None = None
 
     def shares(self, index: int, shape: tuple[int, int], faces: Sequence[Face]) -> dict[int, float]:
-        """By track the share of the mask's area, in [0, 1], that lies in the face's box; NaN without mask.
+        """By track the share of the mask's area, in [0, 1], that lies in the face's box.
+
+        NaN without mask.
 
         Args:
             index: of the frame, never less than the time before.

@@ -1,5 +1,6 @@
-"""Runs that share a folder: each holds a lock while it lives, and what the dead have left is swept.
+"""Runs that share a folder.
 
+Each holds a lock while it lives, and what killed runs left is removed.
 The operating system frees a lock when its process ends, however it ends, so a lock that can be had belongs
 to a run that is gone. That holds between machines too, on file systems that pass locks on (NFS, Lustre with
 ``flock``).
@@ -29,11 +30,11 @@ LOCK = ".lock"  # stays: removed, another run could wait for the lock of a file 
 PARTIAL = ".partial"
 _OWN = re.compile(r"[0-9a-f]{1,8}(\.dead)?")  # how runs call their folders
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Claim:
-    """A run's own folder below ``out``, and its word that nobody else makes the same videos meanwhile.
+    """A run's own folder below ``out``, which tells other runs which videos it makes.
 
     Args:
         out: folder of the faces table.
@@ -69,7 +70,7 @@ class Claim:
 
 @contextmanager
 def folder_lock(out: Path) -> Iterator[bool]:
-    """Held by one process at a time; False where the file system knows no locks, and nothing is held."""
+    """Held by one process at a time; False, and not held, where the system has no locks."""
     handle = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         yield _lock(handle)
@@ -78,7 +79,10 @@ def folder_lock(out: Path) -> Iterator[bool]:
 
 
 def sweep(out: Path) -> list[dict[str, object]]:
-    """Shard, host and process of the living runs; what the dead left is removed. Under `folder_lock`."""
+    """Shard, host and process of the live runs; removes what killed runs left.
+
+    Call it under `folder_lock`.
+    """
     alive = []
     for folder in sorted((out / PARTIAL).glob("*")):
         if not _OWN.fullmatch(folder.name):  # somebody else's
@@ -129,19 +133,19 @@ def _remove(folder: Path) -> None:
 
 
 def _lock(handle: int) -> bool:
-    """Waits for the lock; False where there is none to be had."""
+    """Waits for the lock; False where the file system has none."""
     if fcntl is None:
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
-        _log.warning("no locks on this file system (%s): start each run only once", error.strerror)
+        logger.warning("no locks on this file system (%s): start each run only once", error.strerror)
         return False
     return True
 
 
 def _try_lock(handle: int) -> bool:
-    """Whether the lock was free, and is held from here on."""
+    """True if the lock was free, and is held from here on."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

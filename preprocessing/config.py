@@ -128,8 +128,9 @@ class PreprocessConfig(BaseModel):
 
 
 def recipe(config: PreprocessConfig, detector: str = "") -> dict[str, Any]:
-    """Everything that decides a crop's pixels: settings, detector, and versions of the libraries.
+    """Everything that decides a crop's pixels.
 
+    Settings, detector, and versions of the libraries.
     Engine, shard, number of workers and the limits are left out: they decide how long a run takes, not
     what a crop looks like.
 
@@ -150,7 +151,9 @@ def recipe(config: PreprocessConfig, detector: str = "") -> dict[str, Any]:
 
 
 def crops_of(dataset: str, config: PreprocessConfig) -> str:
-    """How a dataset's crops are made: ``cut``, ``as_is``, or ``auto`` (cut unless a file is a crop already).
+    """How a dataset's crops are made.
+
+    ``cut``, ``as_is``, or ``auto`` (cut unless a file is a crop already).
 
     >>> crops_of("WildDeepfake", PreprocessConfig()), crops_of("Celeb-DF-v2", PreprocessConfig())
     ('as_is', 'auto')
@@ -160,7 +163,7 @@ def crops_of(dataset: str, config: PreprocessConfig) -> str:
 
 
 def recipe_hash(recipe: dict[str, Any]) -> str:
-    """Twelve hex digits that name a recipe; they stand in every row of the faces table."""
+    """Twelve hex digits that name a recipe; they are in every row of the faces table."""
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
 
 

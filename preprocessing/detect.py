@@ -1,4 +1,4 @@
-"""Faces and landmarks: dlib's HOG detector and 68-point model, and the search over sizes around it."""
+"""Faces and landmarks: dlib's HOG detector and 68-point model, at several sizes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ class Detector(Protocol):
     """What preprocessing needs of a face detector. Built once in each worker process."""
 
     def detect(self, image: np.ndarray) -> list[Detection]:
-        """The faces in an (H, W, 3) uint8 RGB image, in any order; it sees them from 80 px or less.
+        """The faces in an (H, W, 3) uint8 RGB image, in any order.
 
+        It sees them from 80 px or less.
         A score of 0 is the detector's threshold. It may give some below, for the caller to judge.
         """
 
@@ -42,7 +43,7 @@ class Detector(Protocol):
 
 
 class DlibDetector:
-    """dlib's frontal HOG detector, which sees faces from 80 px, and its 68-point shape predictor.
+    """dlib's frontal HOG detector, for faces from 80 px, and its 68-point shape predictor.
 
     Raises:
         InputError: the 68-point model is not installed.

@@ -1,4 +1,7 @@
-"""Decoded video frames as players show them: upright, with square pixels, for an ordinary screen."""
+"""Decoded video frames as players show them.
+
+Upright, with square pixels, for an ordinary screen.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ _M1, _M2, _C1, _C2, _C3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392
 
 
 def shown_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Width and height once pixels are square; the side that is too short is enlarged, none is reduced.
+    """Width and height once pixels are square.
+
+    The side that is too short is enlarged, none is reduced.
 
     Args:
         width: stored, in pixels.

@@ -1,4 +1,4 @@
-"""One manifest row to its rows of the faces table and its crops; what a worker process does."""
+"""What a worker does: one manifest row to its crops and rows of the faces table."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _work(task: Task, *, config: PreprocessConfig, detector: Detector) -> list[R
     rows, crops = extract(task, config, detector)
     folder = Path(task.workdir)
     try:
-        # Without parents: the worker of a killed run must not bring back the folder that another has swept.
+        # Without parents: the worker of a killed run must not bring back the folder that another run has removed.
         folder.mkdir(exist_ok=True)
         for name, encoded in crops.items():
             (folder / name).write_bytes(encoded)

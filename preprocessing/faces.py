@@ -1,4 +1,4 @@
-"""The faces table: one row for every face crop, and for every sampled frame that gave none."""
+"""The faces table: a row for every face crop, and for every frame that gave none."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ FRAME_MAX = 1 << 53  # the largest frame number that every format of tables keep
 
 
 def frame_numbers(indices: Sequence[int]) -> list[int]:
-    """The numbers of a sequence's images for the column ``frame``: as found, or from 0 if one is too large.
+    """The numbers of a sequence's images for the column ``frame``.
+
+    As found, or from 0 if one is too large.
 
     >>> frame_numbers([3, 7]), frame_numbers([20240131123055123456])
     ([3, 7], [0])

@@ -1,5 +1,6 @@
-"""What a packet of compressed video is, by its own bytes: whether a decoder can begin there.
+"""What a packet of compressed video is, by its own bytes.
 
+Whether a decoder can begin there.
 Containers flag packets as key frames that are none in this sense: the recovery points of H.264 streams with
 periodic intra refresh, where a picture is whole only many frames later, or whatever a damaged index says. So
 the picture's own header is read. Codecs that are not known here never say that a decoder can begin.

@@ -41,7 +41,7 @@ class FrameReader:
         self._wanted = sampled.groupby(pd.Series(keys_of(sampled), index=sampled.index))["frame"].nunique()
 
     def thumbnails(self, rows: pd.DataFrame) -> list[Image.Image | None]:
-        """A drawn thumbnail for each row; None where there is no frame to be had."""
+        """A drawn thumbnail for each row; None where no frame could be read."""
         keys = keys_of(rows)
         shown: dict[tuple[Key, int], tuple[Image.Image, float]] = {}
         for key in dict.fromkeys(keys):

@@ -1,4 +1,4 @@
-"""Which packets of a video must be decoded to have certain frames, exactly as a whole decode gives them.
+"""Which packets must be decoded to have certain frames exactly as in a whole decode.
 
 Two kinds are left out: frames that no other frame refers to (most B-frames), and whole groups of pictures
 in which no frame is wanted. What a stream must be like for that is checked; others are decoded whole.
@@ -34,7 +34,7 @@ class PacketIndex:
 
     @property
     def is_exact(self) -> bool:
-        """Whether frames can be told by their times, so that packets may be left out."""
+        """True if frames can be told by their times, so that packets may be left out."""
         return (
             self.is_whole
             and self.codec in _EXACT_CODECS
@@ -81,7 +81,7 @@ def _is_odd(packet: av.Packet) -> bool:
 
 
 def needed_packets(index: PacketIndex, wanted: Sequence[int]) -> set[int]:
-    """Positions, in decoding order, of the packets that the frames with times ``wanted`` depend on.
+    """Positions, in decoding order, of the packets that frames at times ``wanted`` need.
 
     A frame depends on its group of pictures up to itself; one that is shown before the group's key frame
     (an open group) on the group before too.

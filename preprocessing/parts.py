@@ -1,4 +1,4 @@
-"""What is done already: each video's rows and crops, put in place together, found again by a later run."""
+"""What is done already: each video's rows and crops, which a later run finds again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TRANSIENT = ("missing_file", "over_budget", "crashed")
 
 @dataclass(frozen=True)
 class Item:
-    """One manifest row: its key, its file, and the folder that its crops and its part are named after."""
+    """One manifest row: its key, its file, and the folder that gives crops and part a name."""
 
     key: tuple[str, str, str]  # dataset, video, compression ("" for none)
     root: str
@@ -49,8 +49,9 @@ class Item:
 
 
 def stamp_of(path: Path) -> str:
-    """Size, time of the last change and number (inode) of a file; of a folder, a hash of its images' stamps.
+    """Size, time of the last change and number (inode) of a file.
 
+    Of a folder, a hash of its images' stamps.
     Whoever changes a file's bytes in place and sets its time back is not noticed. "" if there is no file.
     """
     try:
@@ -100,7 +101,7 @@ class Parts:
         return self._claim.folder / _digest(item.key)[:16]
 
     def is_done(self, item: Item, *, even_if_transient: bool = False) -> bool:
-        """Whether an item has its rows and all its crops, whole, and its file has not changed since.
+        """True if an item has its rows and all its crops, whole, and its file has not changed since.
 
         Args:
             item: the item.
@@ -129,7 +130,7 @@ class Parts:
         return part["rows"]
 
     def put(self, item: Item, rows: list[dict[str, Any]]) -> None:
-        """Puts an item's crops in place and then its rows; without a crop, what a worker left is dropped.
+        """Puts an item's crops in place, then its rows; without a crop, drops a worker's files.
 
         Raises:
             InputError: the folder cannot be written.
@@ -146,7 +147,7 @@ class Parts:
         if not any(row["status"] == "ok" for row in rows):
             shutil.rmtree(self.workdir(item), ignore_errors=True)
         target = self._part(item)
-        # First: rows that were there must not stand beside crops that are half replaced.
+        # First: rows that were there must not be beside crops that are half replaced.
         target.unlink(missing_ok=True)
         _replace_folder(self.workdir(item), self.out / "crops" / item.folder)
         part = {
@@ -158,7 +159,7 @@ class Parts:
             "crop_bytes": _sizes(self.out / "crops" / item.folder),
             "rows": rows,
         }
-        # Written where the next run sweeps: killed in between, it leaves nothing among the parts.
+        # Written where the next run removes leftovers: killed in between, it leaves nothing among the parts.
         written = self._claim.folder / "part.json"
         with open(written, "w", encoding="utf-8") as stream:
             stream.write(json.dumps(_null_nan(part), ensure_ascii=False))
@@ -185,7 +186,7 @@ class Parts:
 
 
 def in_shard(item: Item, shard: str) -> bool:
-    """Whether an item belongs to a shard such as "3/16"; everything belongs to "".
+    """True if an item belongs to a shard such as "3/16"; everything belongs to "".
 
     The item's name decides, so that a video stays in its shard when others join the manifest.
     """
@@ -196,7 +197,9 @@ def in_shard(item: Item, shard: str) -> bool:
 
 
 def items(manifest: pd.DataFrame, *, with_mask: bool = False) -> list[Item]:
-    """The items of a valid manifest, in its order; without ``root``, paths are as seen from here.
+    """The items of a valid manifest, in its order.
+
+    Without ``root``, paths are as seen from here.
 
     Args:
         manifest: valid under `unmasked.datasets.manifest.MANIFEST`.
@@ -213,8 +216,9 @@ def items(manifest: pd.DataFrame, *, with_mask: bool = False) -> list[Item]:
 
 
 def safe_folders(keys: Iterable[tuple[str, str, str]]) -> list[str]:
-    """A folder ``<dataset>/<video>`` for each key (dataset, video, compression): relative and distinct.
+    """A folder ``<dataset>/<video>`` for each key (dataset, video, compression).
 
+    Relative and distinct.
     Names come from users: what a file system cannot hold or what leads out of the folder is replaced, and
     a hash of the key keeps such names apart.
 

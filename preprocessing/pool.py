@@ -1,4 +1,4 @@
-"""A pool of worker processes that can be killed: a task that hangs or crashes costs that task alone."""
+"""A pool of worker processes that can be killed: a bad task costs that task alone."""
 
 from __future__ import annotations
 
@@ -63,22 +63,22 @@ def run_tasks(
         RuntimeError: a process could not be started.
     """
     waiting = deque(tasks)
-    crew: list[Worker[T, R]] = []
+    pool: list[Worker[T, R]] = []
     try:
-        while waiting or any(worker.is_busy for worker in crew):
-            open_tasks = len(waiting) + sum(worker.is_busy for worker in crew)
-            while len(crew) < min(workers, open_tasks):
-                crew.append(Worker(make_work, budget))
-            for worker in crew:
+        while waiting or any(worker.is_busy for worker in pool):
+            open_tasks = len(waiting) + sum(worker.is_busy for worker in pool)
+            while len(pool) < min(workers, open_tasks):
+                pool.append(Worker(make_work, budget))
+            for worker in pool:
                 if worker.is_idle and waiting:
                     worker.give(waiting.popleft())
-            for worker in wait_for(crew):
+            for worker in wait_for(pool):
                 outcome = worker.receive()
                 if outcome is not None:
                     yield outcome
-            crew = [worker for worker in crew if not worker.is_stopped]
+            pool = [worker for worker in pool if not worker.is_stopped]
     finally:
-        for worker in crew:
+        for worker in pool:
             worker.stop()
 
 
@@ -107,16 +107,16 @@ class Worker(Generic[T, R]):
 
     @property
     def is_busy(self) -> bool:
-        """Whether it is at a task."""
+        """True if it is at a task."""
         return self.task is not None
 
     @property
     def is_idle(self) -> bool:
-        """Whether it can be given a task."""
+        """True if it can be given a task."""
         return self.is_started and not self.is_busy and not self.is_stopped
 
     def is_over_budget(self) -> bool:
-        """Whether the task, or the start, has taken more time or memory than it may."""
+        """True if the task, or the start, has taken more time or memory than it may."""
         if self.deadline_s <= time.monotonic():
             self.excess = "took longer than the budget of seconds"
         elif self.is_busy and _resident_bytes(self.process.pid) > self.budget.memory_bytes:
@@ -131,8 +131,9 @@ class Worker(Generic[T, R]):
             self.connection.send(task)
 
     def receive(self) -> Outcome[T, R] | None:
-        """The outcome of the task; None where the process said only that it is ready, or had no task.
+        """The outcome of the task.
 
+        None where the process said only that it is ready, or had no task.
         Called when `wait_for` has named the worker: the pipe has something to read, or it is over budget.
         """
         task = self.task
@@ -181,12 +182,12 @@ class Worker(Generic[T, R]):
         return None if task is None else Outcome(task, None, status, reason)
 
 
-def wait_for(crew: Sequence[Worker[T, R]]) -> list[Worker[T, R]]:
+def wait_for(pool: Sequence[Worker[T, R]]) -> list[Worker[T, R]]:
     """The workers that have something to say, or are over their budget; waits for the first."""
     while True:
-        first_s = min(worker.deadline_s for worker in crew) - time.monotonic()
-        spoken = wait([worker.connection for worker in crew], max(0.0, min(first_s, WATCH_EVERY_S)))
-        if due := [worker for worker in crew if worker.connection in spoken or worker.is_over_budget()]:
+        first_s = min(worker.deadline_s for worker in pool) - time.monotonic()
+        spoken = wait([worker.connection for worker in pool], max(0.0, min(first_s, WATCH_EVERY_S)))
+        if due := [worker for worker in pool if worker.connection in spoken or worker.is_over_budget()]:
             return due
 
 
@@ -207,7 +208,7 @@ def _resident_bytes(process: int | None) -> int:
 
 
 def _serve(connection: Connection, make_work: Callable[[], Callable[[T], R]]) -> None:
-    """The life of a worker process: ready, then a result for each task, until the pipe is closed."""
+    """What a worker process does: ready, then a result for each task, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     with suppress(OSError, AttributeError):
         os.setpgid(0, 0)  # so that it can be killed with whatever it has started

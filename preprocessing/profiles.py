@@ -1,4 +1,4 @@
-"""The two procedures by which faces are found: ``fast``, and ``parity`` with published crops."""
+"""The two procedures that find faces: ``fast``, and ``parity`` with published crops."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ def start_video(config: PreprocessConfig, detector: Detector) -> FindFaces:
 def published_faces(
     detector: DlibDetector, image: np.ndarray, size_px: int = 256, scale: float = 1.3
 ) -> list[Face]:
-    """The one face that the published preprocessing crops from a frame; [] where it drops the frame.
+    """The one face that the published preprocessing crops from a frame.
 
+    [] where it drops the frame.
     Yan et al., "DeepfakeBench", NeurIPS 2023: dlib's HOG on the whole frame, doubled; the face with the
     largest box; its crop, with red and blue swapped, is searched again, and without a face there the frame
     is lost. (Their 81-point model extends the 68-point one that is used here; points 37, 44, 30, 49, 55

@@ -1,6 +1,7 @@
-"""The pool on a Ray cluster: the same worker processes, each run by a foreman on some machine of the cluster.
+"""The pool on a Ray cluster.
 
-A foreman is a Ray actor that keeps one `unmasked.preprocessing.pool.Worker` and kills it when a task hangs
+The same worker processes, each kept by an actor on some machine.
+`Supervisor` is a Ray actor that keeps one `unmasked.preprocessing.pool.Worker` and kills it when a task hangs
 or eats too much, so a video is treated as it is without Ray. What Ray adds is that machines may be lost:
 their tasks are given to others. All machines must see the datasets and ``out`` under the same paths.
 """
@@ -22,11 +23,11 @@ TRIES = 3  # of a task whose machine is lost
 T = TypeVar("T")
 R = TypeVar("R")
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-class Foreman(Generic[T, R]):
-    """Has one task at a time done by a worker process of its own, which it kills and replaces if it must."""
+class Supervisor(Generic[T, R]):
+    """Runs one task at a time in a worker process, which it kills and replaces if needed."""
 
     def __init__(self, make_work: Callable[[], Callable[[T], R]], budget: Budget, folder: str) -> None:
         self._make_work = make_work
@@ -68,7 +69,7 @@ class Foreman(Generic[T, R]):
 def run_tasks_on_ray(
     tasks: Sequence[T], make_work: Callable[[], Callable[[T], R]], *, workers: int, budget: Budget
 ) -> Iterator[Outcome[T, R]]:
-    """Yields the outcome of every task as it comes, in any order, as `unmasked.preprocessing.pool.run_tasks`.
+    """Yields the outcome of every task as it comes, like `preprocessing.pool.run_tasks`.
 
     Ray finds the cluster as it always does: the one that this process is connected to, RAY_ADDRESS, one that
     runs on this machine; failing those a cluster of this machine alone is started, and stopped at the end.
@@ -99,26 +100,26 @@ def run_tasks_on_ray(
 
 
 def _dispatch(ray: Any, tasks: Sequence[T], brief: tuple[Any, ...], count: int) -> Iterator[Outcome[T, R]]:
-    """Hands tasks to ``count`` foremen, and again to others where a machine is lost."""
-    hire = ray.remote(num_cpus=1, max_restarts=0)(Foreman)
+    """Gives tasks to ``count`` supervisors, and again to others where a machine is lost."""
+    remote_class = ray.remote(num_cpus=1, max_restarts=0)(Supervisor)
     waiting = deque(enumerate(tasks))
     tries: Counter[int] = Counter()
-    busy: dict[Any, tuple[Any, tuple[int, T] | None]] = {}  # future -> foreman, (number, task)
+    busy: dict[Any, tuple[Any, tuple[int, T] | None]] = {}  # future -> supervisor, (number, task)
     has_started = False
 
-    def enlist() -> None:
-        foreman = hire.remote(*brief)
-        busy[foreman.start.remote()] = (foreman, None)
+    def start_supervisor() -> None:
+        supervisor = remote_class.remote(*brief)
+        busy[supervisor.start.remote()] = (supervisor, None)
 
     for _ in range(count):
-        enlist()
+        start_supervisor()
     try:
         while busy:
             done, _ = ray.wait(list(busy), num_returns=1, timeout=None if has_started else START_S)
             if not done:
                 raise RuntimeError(f"no CPU of the Ray cluster became free in {START_S:g} s; add machines")
             has_started = True
-            foreman, given = busy.pop(done[0])
+            supervisor, given = busy.pop(done[0])
             outcome, is_lost = _collect(ray, done[0])
             if is_lost and given is not None:
                 tries[given[0]] += 1
@@ -129,19 +130,19 @@ def _dispatch(ray: Any, tasks: Sequence[T], brief: tuple[Any, ...], count: int) 
             if outcome is not None:
                 yield outcome
             if is_lost and waiting:
-                enlist()
+                start_supervisor()
             elif waiting:
                 given = waiting.popleft()
-                busy[foreman.run.remote(given[1])] = (foreman, given)
+                busy[supervisor.run.remote(given[1])] = (supervisor, given)
             else:
-                ray.kill(foreman)
+                ray.kill(supervisor)
     finally:
-        for foreman, _ in busy.values():
-            ray.kill(foreman)
+        for supervisor, _ in busy.values():
+            ray.kill(supervisor)
 
 
 def _collect(ray: Any, future: Any) -> tuple[Any, bool]:
-    """(what the future holds, whether its foreman is lost)."""
+    """(what the future holds, whether its supervisor is lost)."""
     try:
         return ray.get(future), False
     except ray.exceptions.RayTaskError as error:
@@ -149,7 +150,7 @@ def _collect(ray: Any, future: Any) -> tuple[Any, bool]:
             raise InputError(str(error.cause)) from None
         raise
     except ray.exceptions.RayError as error:
-        _log.warning("a Ray worker was lost: %s", str(error).splitlines()[0])
+        logger.warning("a Ray worker was lost: %s", str(error).splitlines()[0])
         return None, True
 
 

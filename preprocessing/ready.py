@@ -1,4 +1,4 @@
-"""Faces tables of crops that somebody else made: nothing is detected, aligned or written but the table."""
+"""Faces tables of crops made elsewhere: only the table is written."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 
 def faces_of_crops(manifest: pd.DataFrame, out: Path) -> pd.DataFrame:
-    """The faces table of a manifest whose images and sequences are face crops already; written to ``out``.
+    """The faces table of a manifest whose images and sequences are face crops already.
 
+    Written to ``out``.
     Every image is a row. One that is empty, cut short or no image has status ``decode_error`` and a reason; a
     sequence or image that is not there is a row with frame -1. Boxes, points and matrices are missing, since
     nobody told them. Files are opened for their first and last bytes only, not decoded.
@@ -56,7 +57,7 @@ def faces_of_crops(manifest: pd.DataFrame, out: Path) -> pd.DataFrame:
 
 
 def fault_of(path: str) -> str | None:
-    """What is wrong with an image file by its size, first and last bytes; None if nothing shows."""
+    """What is wrong with an image file by its size, first and last bytes; None for nothing."""
     try:
         with open_regular(path) as stream:
             head = stream.read(12)

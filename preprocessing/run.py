@@ -25,7 +25,7 @@ CHUNK = 256  # videos whose rows are held as dicts at a time
 # Columns of a manifest that do not go on into the faces table: its files, and names that are measured here.
 _NOT_KEPT = {"path", "root", "mask"} | (set(FACES.columns) - set(MANIFEST.columns))
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def preprocess(
@@ -36,7 +36,7 @@ def preprocess(
     progress: Callable[[str, int, int], None] | None = None,
     detector: Callable[[], Detector] | None = None,
 ) -> pd.DataFrame:
-    """The faces table, also written to ``out/faces.parquet`` with the crops under ``out/crops``.
+    """The faces table, also written to ``out/faces.parquet``, crops under ``out/crops``.
 
     A run that was stopped goes on where it was; one that finds everything done only writes the table
     again, with the manifest's present labels and annotations. Videos that were missing, over their budget
@@ -128,7 +128,7 @@ def _outcomes(
 def make_checked_worker(
     config: PreprocessConfig, detector: Callable[[], Detector] | None, expected: str
 ) -> Callable[[Task], list[Row]]:
-    """What `make_worker` makes, where this machine would give the same crops as the one that asks.
+    """What `make_worker` makes, if this machine gives the same crops as the one that asks.
 
     Raises:
         InputError: another recipe holds here, since other versions are installed.
@@ -144,7 +144,7 @@ def make_checked_worker(
 
 def _rows(outcome: Outcome[Task, list[Row]], item: Item) -> list[Row]:
     if outcome.result is None:
-        _log.warning("%s: %s %s: %s", *item.key[:2], outcome.status, outcome.reason)
+        logger.warning("%s: %s %s: %s", *item.key[:2], outcome.status, outcome.reason)
         return [failure(outcome.status, outcome.reason)]
     return outcome.result
 

@@ -1,5 +1,6 @@
-"""What a process that decodes files of strangers may not do any more: use the network, start a program.
+"""What a process that decodes files of strangers may not do any more.
 
+Use the network, start a program.
 On Linux on x86-64 and 64-bit ARM the kernel refuses it (seccomp, for all threads of the process, without
 privileges); elsewhere, and on kernels built without it, nothing is taken away and `confine` says so.
 """
@@ -29,8 +30,9 @@ _SYSTEMS = {
 
 
 def confine() -> bool:
-    """Takes network, new programs and new processes from this process for good; threads stay possible.
+    """Takes network, new programs and new processes from this process for good.
 
+    Threads stay possible.
     Pipes and sockets that are open already go on working, and so do files.
 
     Returns:

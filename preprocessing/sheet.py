@@ -1,4 +1,4 @@
-"""A contact sheet of a faces table: one picture to see whether preprocessing did what it should."""
+"""A contact sheet of a faces table: one picture to check preprocessing by eye."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def contact_sheet(
     columns: int = 12,
     limit: int = 300,
 ) -> Path:
-    """The path of a PNG that shows sampled crops, video by video, and failures as grey tiles that say why.
+    """The path of a PNG with sampled crops by video, and grey tiles that name failures.
 
     Above each crop stands the frame it was cut from, with the face's box and points, where ``manifest``
     says which files to open. A crop's border says its label: blue real, orange fake. Where there are more

@@ -1,4 +1,4 @@
-"""Faces followed from sampled frame to sampled frame, each searched for only where it was last."""
+"""Faces followed over sampled frames, each searched for only where it was last."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ class Face(NamedTuple):
 
 
 class Tracker:
-    """The faces of a video's sampled frames in order; those of one person bear one track number.
+    """The faces of a video's sampled frames in order.
 
-    A track ends where the scene cuts or its face is lost for good. One tracker for each video.
+    Those of one person bear one track number.
+    A track ends where the scene cuts or its face is not found again. One tracker for each video.
 
     Args:
         detector: see `Detector`.
@@ -75,12 +76,12 @@ class Tracker:
         return faces
 
     def _is_cut(self, image: np.ndarray) -> bool:
-        """Whether this frame belongs to another scene than the last one."""
+        """True if this frame belongs to another scene than the last one."""
         before, self._scene = self._scene, _thumbnail(image)
         return before is not None and not is_same_scene(before, self._scene)
 
     def _is_looking(self) -> bool:
-        """Whether a track was lost not long ago."""
+        """True if a track was lost not long ago."""
         return any(0 < missed <= PATIENCE for missed in self._missed.values())
 
     def _follow(self, image: np.ndarray) -> dict[int, Detection]:
@@ -131,7 +132,7 @@ class Tracker:
 
 
 def search_around(detector: Detector, image: np.ndarray, box: Box) -> list[Detection]:
-    """The faces near ``box``, boxes in the image's pixels: a square around it, at the size that suits it."""
+    """The faces in a square around ``box``, at the size that suits it, in image pixels."""
     reach = side_px(box) * SURROUNDINGS / 2
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     height, width = image.shape[:2]
@@ -150,7 +151,7 @@ def search_around(detector: Detector, image: np.ndarray, box: Box) -> list[Detec
 
 
 def is_same_face(before: Box, now: Box) -> bool:
-    """Whether a face can have moved and grown so between two sampled frames of one scene.
+    """True if a face can have moved and grown so between two sampled frames of one scene.
 
     >>> is_same_face((0, 0, 10, 10), (4, 0, 14, 10)), is_same_face((0, 0, 10, 10), (20, 0, 30, 10))
     (True, False)
@@ -163,7 +164,9 @@ def is_same_face(before: Box, now: Box) -> bool:
 
 
 def is_plausible(points: np.ndarray, shape: tuple[int, int]) -> bool:
-    """Whether points can be a face's: most of them in the frame, the five near the template once aligned.
+    """True if points can be a face's.
+
+    Most of them in the frame, the five near the template once aligned.
 
     Args:
         points: (68, 2) x, y in frame pixels.
@@ -179,7 +182,7 @@ def is_plausible(points: np.ndarray, shape: tuple[int, int]) -> bool:
 
 
 def is_same_scene(before: np.ndarray, now: np.ndarray) -> bool:
-    """Whether two thumbnails of one shape look alike; frames of another shape are another scene."""
+    """True if two thumbnails of one shape look alike; another shape is another scene."""
     if before.shape != now.shape:
         return False
     if min(before.std(), now.std()) < 1:  # a flat picture correlates with nothing

@@ -1,5 +1,6 @@
-"""Whether a video file ends before the end that its own structure states: a download or copy that stopped.
+"""Whether a video file ends before the end that its own structure states.
 
+A download or copy that stopped.
 FFmpeg reads such a file to its end without a word where the container has no list of frames (Matroska), so
 that a video of 5 frames would look like a whole one.
 """
@@ -36,7 +37,9 @@ def lacks_bytes(path: Path) -> bool:
 
 
 def announced_frames(container: InputContainer, stream: VideoStream, found: int) -> int:
-    """How many frames a file that `lacks_bytes` had, by the length and rate in its header; above ``found``.
+    """How many frames a file that `lacks_bytes` had, by the length and rate in its header.
+
+    Above ``found``.
 
     Args:
         container: of the file.

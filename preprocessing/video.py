@@ -50,7 +50,7 @@ class Unreadable(Exception):
 
 
 class FewerFrames(Exception):
-    """The file ended, undamaged, before the frames that its header announced; ``count`` is what it has."""
+    """The file ended, undamaged, before the announced frames; ``count`` is what it has."""
 
     def __init__(self, count: int) -> None:
         super().__init__(f"the file has {count} frames, fewer than it announces")
@@ -70,7 +70,9 @@ class Frame:
 
 
 def sample_indices(frame_count: int, wanted: int) -> list[int]:
-    """``wanted`` indices spread evenly from the first frame to the last; every frame once if there are fewer.
+    """``wanted`` indices spread evenly from the first frame to the last.
+
+    Every frame once if there are fewer.
 
     >>> sample_indices(100, 4), sample_indices(3, 32)
     ([0, 33, 66, 99], [0, 1, 2])
@@ -193,7 +195,7 @@ def read_video(
         wanted: how many frames are sampled, see `sample_indices`, or the indices of the wanted ones.
         max_pixels: larger frames are not decoded.
         frame_count: how many frames the video has, where that is known; 0 asks the file.
-        decode_all: decode every frame on the way.
+        decode_all: decode every frame up to the last one.
 
     Raises:
         Unreadable: the file is absent, empty, no video, or larger than ``max_pixels``.
@@ -320,7 +322,7 @@ def _decode_packets(
 def _decode_needed(
     container: InputContainer, stream: VideoStream, packets: PacketIndex, wanted: Sequence[int]
 ) -> Iterator[tuple[int, float, av.VideoFrame]]:
-    """Yields (index, time_s, frame) of the wanted frames in order, up to the first that is amiss.
+    """Yields (index, time_s, frame) of the wanted frames in order, up to the first that is wrong.
 
     Args:
         container: at its beginning.

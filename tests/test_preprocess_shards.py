@@ -1,4 +1,4 @@
-"""Runs that share a folder: shards side by side, engines, and what the dead leave for the living."""
+"""Runs that share a folder: shards side by side, engines, and what killed runs leave behind."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_two_runs_on_the_same_videos_are_refused(tmp_path, first, second):
     assert not (tmp_path / PARTIAL).exists()
 
 
-def test_the_dead_are_swept_and_the_living_left_alone(tmp_path):
+def test_what_killed_runs_left_is_removed_and_live_runs_are_left_alone(tmp_path):
     alive = Claim(tmp_path, "1/2")
     (alive.folder / "crop.png").write_bytes(b"half")
     dead = tmp_path / PARTIAL / "dead"
@@ -228,9 +228,9 @@ def test_a_missing_ray_is_named(manifest, tmp_path, monkeypatch):
 
 
 def test_a_machine_without_the_folder_is_refused(tmp_path):
-    foreman = ray_pool.Foreman(make_eater, Budget(), str(tmp_path / "elsewhere"))
+    supervisor = ray_pool.Supervisor(make_eater, Budget(), str(tmp_path / "elsewhere"))
     with pytest.raises(InputError, match="storage that all machines see"):
-        foreman.start()
+        supervisor.start()
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ def test_the_matrix_says_what_its_numbers_rest_on(results):
 
 
 def test_thresholds_stand_with_what_they_promised_and_what_they_do_here(results):
-    table = next(table for table in result_tables(results) if table.title == "Thresholds that travel")
+    table = next(table for table in result_tables(results) if table.title == "Thresholds used elsewhere")
     row = dict(zip(table.head, table.rows[-1], strict=True))
     assert (row["applied to"], row["FPR where fitted"], row["TPR where fitted"]) == (
         "50% & more",

@@ -298,7 +298,7 @@ def test_val_is_taken_from_train_by_person_and_frozen(tmp_path):
     assert (result.manifest.groupby("identity")["split"].nunique() == 1).all()
     again = scan(root, splitting=Splitting(file=frozen)).manifest
     assert again.equals(result.manifest)
-    with pytest.raises(InputError, match="move the file away to split anew"):
+    with pytest.raises(InputError, match="move the file away to split again"):
         scan(root, splitting=Splitting(file=frozen, val_from_train=0.5))
 
 

@@ -1,4 +1,4 @@
-"""What happens around training: the best detector is kept, metrics are written, limits are held."""
+"""What happens around training: keeping the best, writing metrics, keeping limits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def selection_of(record: dict[str, Any], selection: str) -> dict[str, Any]:
 
 
 class KeepBest(pl.Callback):
-    """Writes the detector after each validation that is better than all before, and the next best ones.
+    """Writes the detector after each validation that is better, and the next best ones.
 
     Args:
         path: of the weights of the best one; the others are ``checkpoints/step-….safetensors`` beside it.
@@ -109,8 +109,9 @@ class WriteMetrics(pl.Callback):
 
 
 class KeepLast(pl.Callback):
-    """Writes the state of training every so many steps and after each epoch; the old one stays until then.
+    """Writes the state of training every so many steps and after each epoch.
 
+    The old one stays until then.
     It holds weights, optimiser, schedule, loop counters, how far the sampler is, and the state of the
     callbacks, of which this one must be the last. A state is never written between a step and the
     validation that follows it: who resumes from it would go on without that validation.
@@ -175,7 +176,7 @@ class HoldLimits(pl.Callback):
         self.started_s = self.clock()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Looks at both limits. Lightning validates when it is told to stop, but not after a last epoch."""
+        """Checks both limits; Lightning validates when told to stop, except after a last epoch."""
         assert isinstance(pl_module, DetectorModule)
         if self.max_minutes is not None:
             # One clock for all processes: they must stop in the same step, at the same learning rate.
@@ -197,8 +198,9 @@ class HoldLimits(pl.Callback):
 
 
 class StopOnSignal(pl.Callback):
-    """Ends training on SIGTERM or SIGINT as soon as its state is written; a second signal ends it at once.
+    """Ends training on SIGTERM or SIGINT as soon as its state is written.
 
+    A second signal ends it at once.
     A step goes on to its end, and so does a validation: its result belongs to the state. Lightning would end
     with exit code 0 and say nothing.
 

@@ -1,5 +1,6 @@
-"""A trained detector as two files: ``detector.safetensors`` (weights) and ``detector.json`` (its card).
+"""A trained detector as two files.
 
+``detector.safetensors`` (weights) and ``detector.json`` (its card).
 The card says what the weights are: which detector, its settings, method classes, what its input is, training
 data, selection rule, thresholds, SHA-256 of the weights, licence. Nothing is ever unpickled. A detector
 without gradients keeps its own file, of another suffix, in place of the weights.
@@ -64,7 +65,9 @@ def save(detector: Detector, model: nn.Module, path: str | os.PathLike[str], car
 
 
 def save_fitted(detector: Detector, file: Path, folder: Path, card: Mapping[str, Any]) -> Path:
-    """Moves what a detector without gradients wrote to its place, with its card beside it; returns its path.
+    """Moves what a detector without gradients wrote to its place, with its card beside it.
+
+    Returns its path.
 
     Args:
         detector: whose file it is.
@@ -175,7 +178,7 @@ class Misfit:
 
 
 def misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[Misfit]:
-    """Every weight that is absent, unknown or of another shape; wanted ones first, each in its own order."""
+    """Every weight that is absent, unknown or of another shape; wanted ones first, in order."""
     pairs = [(name, tuple(value.shape), _shape(given.get(name))) for name, value in wanted.items()]
     unknown = [Misfit(name, None, _shape(value)) for name, value in given.items() if name not in wanted]
     return [Misfit(name, shape, other) for name, shape, other in pairs if shape != other] + unknown
@@ -212,7 +215,7 @@ def check_weights(
     what: str,
     advice: str = "give a checkpoint that `unmasked train` wrote for it",
 ) -> None:
-    """Raises InputError that names what does not fit unless names and shapes are those of the model."""
+    """Raises InputError that names what does not fit, if names or shapes differ."""
     wanted = model.state_dict()
     found = misfits(wanted, weights)
     if found:
@@ -249,7 +252,7 @@ def imported_card(path: Path, size_px: int) -> Card:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name, on the CPU; InputError if it is not an intact safetensors file."""
+    """The tensors of a safetensors file by name, on the CPU; InputError if it is damaged."""
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:

@@ -1,5 +1,6 @@
-"""Settings of a training; imports nothing heavy, so that the command line can show them at once.
+"""Settings of a training.
 
+Imports nothing heavy, so that the command line can show them at once.
 A detector's own ``Config`` derives from one of three: `CropConfig` trains on batches of single crops,
 `PairConfig` on pairs of a real and a fake, and `DetectorConfig` is for detectors without gradients. It
 replaces ``model`` by the network's settings, and ``loss`` if it has settings of its own there.
@@ -129,7 +130,7 @@ class PairDataConfig(TrainedDataConfig):
 
 
 class TrainingConfig(Frozen):
-    """How long, by which rule a detector is chosen, and by which means; a step is one of the optimiser."""
+    """How long, by which rule a detector is chosen, and how; a step is an optimiser step."""
 
     epochs: int = Field(5, ge=1, description="Passes over all fakes")
     max_steps: int | None = Field(None, ge=1, description="Ends training after this many steps")

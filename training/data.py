@@ -1,4 +1,7 @@
-"""From tables to batches: single crops or pairs, as the detector's settings or its own sampler have it."""
+"""From tables to batches.
+
+Single crops or pairs, as the detector's settings or its own sampler have it.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +145,9 @@ class TrainingData(pl.LightningDataModule):
 def row_sampler(
     faces: pd.DataFrame, config: TrainedConfig, *, groups: TrainingGroups | None = None, replicas: int = 1
 ) -> DealtSampler:
-    """The sampler of a detector that has none of its own: of pairs or of single crops, as its settings are.
+    """The sampler of a detector that has none of its own.
+
+    Of pairs or of single crops, as its settings are.
 
     Args:
         faces: training rows; both labels.

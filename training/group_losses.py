@@ -136,7 +136,7 @@ class NestedCVaR(nn.Module):
 
 
 class GroupDRO(nn.Module):
-    """Losses of group and class weighted by how badly each fares (Sagawa et al. 2020, algorithm 1).
+    """Losses weighted by how badly each group and class fares (Sagawa et al. 2020, alg. 1).
 
     q_g <- q_g exp(eta loss_g), normalised; the loss is the sum of q_g loss_g. A group is an attribute's
     value among reals or among fakes. Those that a batch lacks keep their weight, but for the

@@ -1,4 +1,4 @@
-"""Where a training runs: on one device, on several of one machine, or as one of many processes."""
+"""Where a training runs: on one device, several of one machine, or in many processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A detector as a LightningModule: training steps, validation, Adam with its schedule and phases."""
+"""A detector as a LightningModule.
+
+Training steps, validation, Adam with its schedule and phases.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ ALL = Phase(1.0, {"": 1.0})
 
 
 class DivergedError(InputError):
-    """A loss is not a finite number: to a search a bad choice of settings, to a training its end."""
+    """A loss is not finite: a bad choice of settings for a search, the end of a training."""
 
 
 def learning_rate_factor(progress: float, config: OptimiserConfig) -> float:
@@ -127,7 +130,10 @@ class DetectorModule(pl.LightningModule):
 
     @property
     def progress(self) -> float:
-        """Share of the training that is done; where minutes run out before steps do, of the minutes."""
+        """Share of the training that is done.
+
+        Where minutes run out before steps do, of the minutes.
+        """
         return max(self.global_step / self.total_steps, self.time_share)
 
     @property
@@ -260,7 +266,7 @@ class DetectorModule(pl.LightningModule):
         self._throughput = (time.monotonic(), 0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the configuration, so that it is resumed with the same one, and what is not validated yet."""
+        """Adds the configuration, for an equal resume, and what is not validated yet."""
         self.check_finite()
         checkpoint["config"] = self.config.model_dump_json()
         checkpoint["since_validation"] = {"totals": self._totals, "batches": self._batches}
@@ -286,7 +292,7 @@ class DetectorModule(pl.LightningModule):
                 raise DivergedError(self._not_finite(losses, rows, step))
 
     def _batch_seed(self, batch_idx: int) -> int:
-        """Of all draws on the way of a batch but those of its loader."""
+        """Seed of all draws for a batch, except those of its loader."""
         place = self.global_rank + self.trainer.world_size * (batch_idx % self.config.optimiser.accumulate)
         sequence = np.random.SeedSequence([self.config.seed, self.global_step, place])
         return int(sequence.generate_state(1)[0])

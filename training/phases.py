@@ -72,7 +72,9 @@ def freeze(model: nn.Module, phase: Phase) -> None:
 
 
 def hold_frozen(model: nn.Module, frozen: set[int]) -> None:
-    """Puts the parts whose weights are all frozen into evaluation mode: normalisation there must not drift.
+    """Puts the parts whose weights are all frozen into evaluation mode.
+
+    Normalisation there must not drift.
 
     Args:
         model: in training mode.

@@ -1,4 +1,7 @@
-"""Which rows of a faces table are trained on, and which select; checked before the first step."""
+"""Which rows of a faces table are trained on, and which select.
+
+Checked before the first step.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class TrainingTables:
-    """Crops to train on, crops to select on, and the classes of the method head ("real" first).
+    """Crops to train on, crops to select on, and the method head's classes ("real" first).
 
     ``val`` holds the test split where an oracle selects; ``groups`` are of the rows of ``train``, where
     training looks at them; ``held_out`` says how ``val`` was taken from the split train, where it was.
@@ -77,7 +80,9 @@ class TrainingTables:
 
 
 def training_tables(faces: pd.DataFrame, config: DetectorConfig) -> TrainingTables:
-    """The rows of the splits train and val that will be used; of test instead of val for an oracle.
+    """The rows of the splits train and val that will be used.
+
+    Of test instead of val for an oracle.
 
     Raises:
         InputError: a split has no crop, or lacks reals or fakes, or groups are asked for that the training
@@ -108,7 +113,7 @@ def training_tables(faces: pd.DataFrame, config: DetectorConfig) -> TrainingTabl
 
 
 def training_groups(train: pd.DataFrame, config: TrainedConfig) -> TrainingGroups | None:
-    """The groups of the training rows where a loss or the balance of pairs needs them, else None.
+    """The groups of the training rows where a loss or the balance needs them, else None.
 
     Rows of which nobody said whose face it is are the group "unknown", with a warning.
 

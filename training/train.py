@@ -221,7 +221,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[
 
 @contextmanager
 def _full_disk_named(out: Path, last: Path) -> Iterator[None]:
-    """Says what stands and what to do, instead of where in which writer the disk was found to be full."""
+    """Says what was written and what to do, instead of where in a writer the disk was full."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,7 @@
-"""Settings of UCF and its training; imports nothing heavy, so that the command line can show them at once."""
+"""Settings of UCF and its training.
+
+Imports nothing heavy, so that the command line can show them at once.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class ModelConfig(training.ModelConfig):
 
 
 class LossConfig(training.LossConfig):
-    """Weights of the four losses, the margin of the contrastive one, and how often features are exchanged."""
+    """Weights of the four losses, the contrastive margin, how often features are exchanged."""
 
     common: float = Field(1.0, ge=0, description="Weight of real or fake from the common features")
     specific: float = Field(0.1, ge=0, description="Weight of the method from the specific features")

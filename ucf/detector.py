@@ -1,4 +1,7 @@
-"""UCF as a detector that the engine trains: its network, losses, pairs, pictures and published weights."""
+"""UCF as a detector that the engine trains.
+
+Its network, losses, pairs, pictures and published weights.
+"""
 
 from __future__ import annotations
 

@@ -115,7 +115,10 @@ def ucf_losses(
 
 
 def reconstruction_loss(output: PairOutput, images: Tensor) -> Tensor:
-    """Sum of four mean absolute differences to the image whose content was used, by either fingerprint."""
+    """Sum of four mean absolute differences to the image whose content was used.
+
+    Each image is decoded with either fingerprint.
+    """
     real, fake = images.chunk(2)
     return (
         functional.l1_loss(output.self_fake.float(), fake)
@@ -126,8 +129,9 @@ def reconstruction_loss(output: PairOutput, images: Tensor) -> Tensor:
 
 
 def contrastive_loss(features: Tensor, anchors: Tensor, margin: float) -> Tensor:
-    """Triplet losses of both halves: nearer to a row of one's own half than to one of the other, by a margin.
+    """Triplet losses of both halves.
 
+    Nearer to a row of one's own half than to one of the other, by a margin.
     T(a, p, n) = mean(max(0, |a - p| - |a - n| + margin)), with p and n out of the same permuted rows.
 
     Args:

@@ -1,5 +1,6 @@
-"""What UCF puts behind its encoders: projections, heads, and the decoder that recombines them.
+"""What UCF puts behind its encoders.
 
+Projections, heads, and the decoder that recombines them.
 Yan et al. 2023, "UCF: Uncovering Common Features for Generalizable Deepfake Detection" (ICCV),
 in the layout of its published checkpoints.
 """

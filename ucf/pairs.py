@@ -1,4 +1,7 @@
-"""Pairs of a real and a fake: what UCF can learn from, and what its decoder paints of them."""
+"""Pairs of a real and a fake.
+
+What UCF can learn from, and what its decoder paints of them.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ def check_methods(rows: pd.DataFrame, config: UCFConfig) -> None:
 
 
 def shown_pairs(faces: pd.DataFrame, count: int = PAIRS_SHOWN) -> list[tuple[int, int]]:
-    """Rows (real, fake), the real one of the fake's source video if it is known; first one of each method.
+    """Rows (real, fake), the real one of the fake's source video if it is known.
+
+    First one of each method.
 
     Args:
         faces: reals and fakes.

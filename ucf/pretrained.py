@@ -35,7 +35,7 @@ def start_from_imagenet(model: UCF, source: str) -> None:
         source: a ``.pth`` or ``.safetensors`` file, or ``timm``, which may download its weights.
 
     Raises:
-        InputError: the model is narrower, or the weights are not to be had or not Xception's.
+        InputError: the model is narrower, or the weights cannot be downloaded or are not Xception's.
     """
     if model.width != 1:
         raise InputError(

@@ -1,5 +1,6 @@
-"""The published layout: a flat PyTorch state dict at full width, read without running any of its code.
+"""The published layout.
 
+A flat PyTorch state dict at full width, read without running any of its code.
 What a published detector is, beyond its weights, is in no file: `published_card` holds what its publishers
 state.
 """
@@ -36,7 +37,9 @@ def read_published(path: str | os.PathLike[str]) -> UCF:
 
 
 def published_model(weights: Mapping[str, Tensor], origin: str) -> UCF:
-    """The detector that the weights are of; their shapes say its width and number of method classes.
+    """The detector that the weights are of.
+
+    Their shapes say its width and number of method classes.
 
     Raises:
         InputError: names or shapes do not fit, or a value is not finite.
@@ -48,7 +51,7 @@ def published_model(weights: Mapping[str, Tensor], origin: str) -> UCF:
 
 
 def empty_model(weights: Mapping[str, Tensor]) -> UCF:
-    """A UCF without memory (device ``meta``) of the width and classes that the weights' shapes speak of."""
+    """A UCF without memory (device ``meta``) of the width and classes in the weights' shapes."""
     last, head = weights.get("encoder_f.bn4.weight"), weights.get("head_spe.mlp.2.bias")
     width = 1.0 if last is None or last.ndim != 1 else len(last) / 2048
     classes = len(CLASSES) if head is None or head.ndim != 1 else len(head)
@@ -57,7 +60,9 @@ def empty_model(weights: Mapping[str, Tensor]) -> UCF:
 
 
 def named_classes(names: Sequence[str], number: int) -> list[str]:
-    """The names of a method head's classes; the published ones where none are given and there are as many.
+    """The names of a method head's classes.
+
+    The published ones where none are given and there are as many.
 
     Raises:
         InputError: there are more or fewer names than classes, or "real" is not the first.

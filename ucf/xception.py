@@ -1,5 +1,6 @@
-"""Xception as UCF uses it: a 1x1 convolution after the last one narrows the map for the branches.
+"""Xception as UCF uses it.
 
+A 1x1 convolution after the last one narrows the map for the branches.
 The names of the parameters are those of the published checkpoints (Chollet 2017, "Xception: Deep
 Learning with Depthwise Separable Convolutions"; PyTorch naming by Cadene), so files in that layout
 load as they are.
@@ -111,7 +112,7 @@ class Xception(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) in [-1, 1], H and W at least 64 -> (N, 512 x width, about H / 32, about W / 32)."""
+        """(N, 3, H, W) in [-1, 1], H, W >= 64 -> (N, 512 x width, about H / 32, about W / 32)."""
         maps = torch.relu(self.bn1(self.conv1(images)))
         maps = torch.relu(self.bn2(self.conv2(maps)))  # (N, 64, H / 2 - 3, W / 2 - 3)
         for name in self.blocks:

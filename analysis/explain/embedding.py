@@ -1,4 +1,4 @@
-"""A detector's features seen in two dimensions, and how much of what one sees is in the features."""
+"""A detector's features in two dimensions, and how much of the picture is in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from openTSNE import TSNE
 
 from unmasked.datasets.errors import InputError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MINIMUM_POINTS = 8  # fewer cannot have a neighbourhood that means anything
 
@@ -53,7 +53,7 @@ def embed(features: ArrayLike, *, perplexity: float = 30, seed: int = 0) -> np.n
         raise InputError("all features are the same, so there is nothing to show; was the detector trained?")
     used = usable_perplexity(len(points), perplexity)
     if used < perplexity:
-        log.warning("t-SNE of %d points: perplexity lowered from %g to %g", len(points), perplexity, used)
+        logger.warning("t-SNE of %d points: perplexity lowered from %g to %g", len(points), perplexity, used)
     start = "pca" if points.shape[1] >= 2 else "random"
     tsne = TSNE(perplexity=used, initialization=start, random_state=seed, n_jobs=1)
     return np.asarray(tsne.fit(points), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""A detector explained on its test crops: Grad-CAM pictures and a t-SNE of its features, kept as files."""
+"""A detector explained on its test crops: Grad-CAM pictures and t-SNE, kept as files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def explain(
     config: ExplainConfig | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
-    """Grad-CAM pictures and a t-SNE of the crops in the test split, or of all where none is marked test.
+    """Grad-CAM pictures and a t-SNE of the test crops, or of all where none is marked test.
 
     Crops are drawn by the seed, never by how well they suit: for each dataset and method as many videos,
     one crop of each for Grad-CAM.
@@ -103,7 +103,7 @@ def explain(
 
 
 def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) -> None:
-    """Shows an explanation in TensorBoard: pictures, and features with labels in the projector."""
+    """Shows an explanation in TensorBoard: pictures, and labelled features in the projector."""
     assert explanation.features is not None
     rows = explanation.pictured
     place = rows.groupby(["dataset", "method"]).cumcount() + 1

@@ -1,4 +1,4 @@
-"""What an explanation of a detector consists of, and its files in a run's folder. Needs no torch."""
+"""What an explanation consists of, and its files in a run's folder. Needs no torch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Explanation:
     summary: dict[str, Any]
 
     def cam_rows(self, datasets: Sequence[str] = ()) -> list[CamRow]:
-        """The Grad-CAM pictures by dataset and method: reals first, ``datasets`` before any others."""
+        """The Grad-CAM pictures by dataset and method: reals first, ``datasets`` before others."""
         rows = []
         several = self.pictured["dataset"].nunique() > 1
         place = {name: position for position, name in enumerate(datasets)}

@@ -2,7 +2,7 @@
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization"
 (ICCV 2017): the channels of a layer, weighted with the mean gradient of the class's logit and
-summed; what is left above zero speaks for the class.
+summed; what is left above zero is evidence for the class.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from unmasked.datasets.errors import InputError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-FAKE = 1  # the logit that speaks for "fake"
+FAKE = 1  # the logit that means "fake"
 MAP_SHARE = 0.45  # how much of an overlay is map, the rest is picture
 
 
@@ -37,7 +37,7 @@ class CamResult:
             evidence for the class lies, and two pictures' maps cannot be compared in strength.
         overlays: (N, H, W, 3) uint8 RGB, the map in colours over the picture.
         pictures: (N, H, W, 3) uint8 RGB, the picture alone.
-        blank: (N,) bool; nothing in the layer speaks for the class, so the map is zero everywhere and
+        blank: (N,) bool; nothing in the layer is evidence for the class, so the map is zero everywhere and
             must not be read as "the detector looked nowhere".
     """
 
@@ -73,7 +73,7 @@ def overlays(
     maps = np.concatenate([_maps(model, batch, layer, target_class) for batch in images.split(batch_size)])
     blank = maps.reshape(len(maps), -1).max(axis=1) <= 0
     if blank.any():
-        log.warning("%d of %d Grad-CAM maps are blank: no evidence for the class", blank.sum(), len(maps))
+        logger.warning("%d of %d Grad-CAM maps are blank: no evidence for the class", blank.sum(), len(maps))
     pictures = to_pixels(images)
     return CamResult(
         maps, np.stack([_overlay(*pair) for pair in zip(pictures, maps, strict=True)]), pictures, blank

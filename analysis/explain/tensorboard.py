@@ -1,4 +1,4 @@
-"""What TensorBoard shows: curves, calibration, pictures, settings with their results, features to project."""
+"""What TensorBoard shows: curves, calibration, pictures, settings, results, features."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ THRESHOLDS = 127  # points of a precision-recall curve
 
 @contextmanager
 def summary_writer(folder: Path) -> Iterator[SummaryWriter]:
-    """A writer into ``folder`` (for ``tensorboard --logdir``) that is flushed and closed at the end."""
+    """A writer into ``folder`` (for ``tensorboard --logdir``), flushed and closed at the end."""
     writer = SummaryWriter(str(folder))
     try:
         yield writer
@@ -41,7 +41,7 @@ def summary_writer(folder: Path) -> Iterator[SummaryWriter]:
 def log_cams(
     writer: SummaryWriter, pictures: np.ndarray, overlays: np.ndarray, names: Sequence[str], *, step: int = 0
 ) -> None:
-    """Each picture beside its overlay, (N, H, W, 3) uint8, under ``gradcam/<name>``; names are unique."""
+    """Each picture beside its overlay, (N, H, W, 3) uint8, under a unique ``gradcam/<name>``."""
     for name, picture, overlay in zip(names, pictures, overlays, strict=True):
         pair = np.concatenate([picture, overlay], axis=1)  # two (H, W, 3) -> (H, 2 W, 3)
         writer.add_image(f"gradcam/{name}", pair, global_step=step, dataformats="HWC")

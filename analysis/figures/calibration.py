@@ -1,4 +1,4 @@
-"""Whether scores are probabilities: the share of fakes among crops of about the same score."""
+"""Whether scores are probabilities: the share of fakes among crops of similar score."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ class Reliability:
 
     @classmethod
     def from_bins(cls, bins: Mapping[str, Sequence[Any]], error: float = nan) -> Reliability:
-        """What `evaluation.calibration.reliability` gave, or its JSON; bins without rows are left out."""
+        """What `evaluation.calibration.reliability` gave, or its JSON.
+
+        Bins without rows are left out.
+        """
         n = np.array([number(count) for count in bins["n"]], dtype=np.float64)
         unknown = [nan] * len(n)
         columns = [
@@ -51,7 +54,9 @@ class Reliability:
 
 @dataclass
 class CalibrationDisplay(Display):
-    """Reliability diagram (DeGroot and Fienberg 1983): the share of fakes over the score, a curve for each.
+    """Reliability diagram (DeGroot and Fienberg 1983).
+
+    The share of fakes over the score, a curve for each.
 
     Attributes:
         curves: what was scored -> its bins.
@@ -101,7 +106,7 @@ class CalibrationDisplay(Display):
         return pd.concat(parts, ignore_index=True)
 
     def plot(self, ax: Axes | None = None) -> CalibrationDisplay:
-        """Draws shares with their intervals over mean scores, and the diagonal of perfect calibration."""
+        """Draws shares with intervals over mean scores, and the diagonal of perfect calibration."""
         width = NARROW if len(self.curves) == 1 else PHONE
         self.ax_ = ax or new_axes(width, width + 0.4 + 0.17 * len(self.curves))
         (self.diagonal_,) = self.ax_.plot([0, 1], [0, 1], label="calibrated", **CHANCE)

@@ -34,7 +34,9 @@ NO_BAND: dict[str, list[float]] = {"fpr": [], "tpr": [], "low": [], "high": []}
 
 @dataclass
 class RocDisplay(Display):
-    """ROC curves of the datasets: ``{NAME: {"fpr", "tpr", "threshold", "band", "auc", "low", "high", …}}``.
+    """ROC curves of the datasets.
+
+    ``{NAME: {"fpr", "tpr", "threshold", "band", "auc", "low", "high", …}}``.
 
     Attributes:
         curves: the points, the band if there is one, and what the legend says of them, with ``real`` and
@@ -139,7 +141,7 @@ class DetDisplay(Display):
     def from_results(
         cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
     ) -> DetDisplay:
-        """From `evaluation.curves.curves`; the EER with its interval comes from `evaluate`, where given."""
+        """From `evaluation.curves.curves`; the EER's interval comes from `evaluate`, where given."""
         stored = RocDisplay.from_results(curves, results, level).curves
         for name, curve in stored.items():
             low, high = _interval(results, name, level, "eer")
@@ -161,7 +163,7 @@ class DetDisplay(Display):
         return max((rate for rate in DET_STARTS if rate <= 0.5 / max(largest, 1)), default=DET_STARTS[0])
 
     def plot(self, ax: Axes | None = None, **line: Any) -> DetDisplay:
-        """Draws the bands, the curves and chance; what lies beyond the axes stands at their edge."""
+        """Draws the bands, the curves and chance; points beyond the axes are at their edge."""
         self.ax_ = ax or axes_above_legend(len(self.curves))
         self.lines_, self.bands_ = [], []
         colours = group_colours(self.curves)
@@ -202,7 +204,7 @@ class DetDisplay(Display):
 
 @dataclass
 class PrecisionRecallDisplay(Display):
-    """Precision-recall curves: ``{NAME: {"recall", "precision", "ap", "low", "high", "real", "fake"}}``."""
+    """Precision-recall curves: ``{NAME: {"recall", "precision", "ap", "low", "high", …}}``."""
 
     curves: dict[str, dict[str, Any]]
     level: str = "video"

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class RiskCoverageDisplay(Display):
-    """How often answers are wrong, as fewer videos get one: ``{NAME: the "abstention" of `evaluate`}``.
+    """How often answers are wrong, as fewer videos get one.
 
+    ``{NAME: the "abstention" of `evaluate`}``.
     Geifman and El-Yaniv (2017). From right to left the videos on which the detector is least sure are left
     without an answer; a line that does not fall says that the detector does not know when it is wrong.
     """
@@ -110,7 +111,9 @@ class RiskCoverageDisplay(Display):
 
 @dataclass
 class TradeOffDisplay(Display):
-    """What mitigation buys and costs: gap against balanced accuracy, before and after; `plot` draws it.
+    """What mitigation buys and costs: gap against balanced accuracy, before and after.
+
+    `plot` draws it.
 
     Attributes:
         gap: what the horizontal axis is, in words.
@@ -135,7 +138,7 @@ class TradeOffDisplay(Display):
         )
 
     def plot(self, ax: Axes | None = None) -> TradeOffDisplay:
-        """Draws an arrow from before to after for each method, numbered as in the table. Returns itself."""
+        """Draws an arrow from before to after for each method, numbered as in the table."""
         self.ax_ = ax = ax or new_axes(PHONE, 2.9)
         start = (self.before["gap"], self.before["utility"])
         for end, places, bad in self._places():

@@ -1,4 +1,7 @@
-"""What every figure shares: axes that no global list keeps alive, line styles, labels, a legend below."""
+"""What every figure shares.
+
+Axes that no global list keeps alive, line styles, labels, a legend below.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,12 @@ class Display:
 
 
 def new_axes(width: float = WIDTH, height: float = HEIGHT) -> Axes:
-    """An empty axes, ``width`` x ``height`` inches, on a figure that no global list keeps alive."""
+    """An empty axes, ``width`` x ``height`` inches, on a figure outside pyplot's global list."""
     return new_panels(width, height, 1)[0]
 
 
 def new_panels(width: float, height: float, rows: int) -> list[Axes]:
-    """Axes above each other that share their horizontal axis, on one figure as `new_axes` makes it."""
+    """Axes above each other on one figure, made by `new_axes`; they share the horizontal axis."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")

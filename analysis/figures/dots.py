@@ -47,7 +47,10 @@ GROUP_RATES = {
 
 @dataclass(frozen=True)
 class Scores:
-    """How many reals and fakes of one dataset or group score in each bin; ``edges`` is one longer."""
+    """How many reals and fakes of one dataset or group score in each bin.
+
+    ``edges`` is one longer.
+    """
 
     name: str
     edges: Sequence[float]
@@ -217,7 +220,9 @@ class DotDisplay(Display):
     def from_audit(
         cls, audit: Mapping[str, Any], rate: str, colours: Mapping[str, Mapping[str, str]] | None = None
     ) -> DotDisplay:
-        """A rate of every group of an audit beside everybody's; shaded: how far chance alone spreads groups.
+        """A rate of every group of an audit beside everybody's.
+
+        Shaded: how far chance alone spreads groups.
 
         Args:
             audit: `Audit.to_dict`, or its JSON.
@@ -365,7 +370,9 @@ class DotDisplay(Display):
 
 @dataclass
 class TrainingDisplay(Display):
-    """How values developed over training: ``series`` maps a name to its (position, value) pairs.
+    """How values developed over training.
+
+    ``series`` maps a name to its (position, value) pairs.
 
     Attributes:
         series: NaN and missing values are left out.

@@ -1,4 +1,4 @@
-"""Displays of what a detector looks at and how it sees its inputs: Grad-CAM grid and t-SNE scatter."""
+"""What a detector looks at, and how it sees its inputs: Grad-CAM grid, t-SNE scatter."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class CamGridDisplay(Display):
 
 
 def strip(row: CamRow, *, size_px: int = 112) -> np.ndarray:
-    """A row of the grid as pixels (2 size, n size, 3) uint8: pictures above, their overlays below."""
+    """A row of the grid as pixels (2 size, n size, 3) uint8: pictures above, overlays below."""
     from PIL import Image
 
     def tile(pixels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""How rates move as videos are changed: a panel for each rate, a line for each dataset or group."""
+"""How rates move as videos are changed.
+
+A panel for each rate, a line for each dataset or group.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The shell of every HTML page and what its text is made of; reads without a network and JavaScript.
+"""The shell of every HTML page and what its text is made of.
 
+Reads without a network and JavaScript.
 Figures are SVG placed in the page and tables are plain HTML, so that a page prints, can be mailed, and is
 still readable in twenty years.
 """
@@ -64,7 +65,10 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
 
 @cache
 def environment() -> Environment:
-    """The Jinja environment of the templates: escapes everything, and an unknown name is an error."""
+    """The Jinja environment of the templates.
+
+    Escapes everything, and an unknown name is an error.
+    """
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -180,7 +184,9 @@ def record_table(
     formats: Mapping[str, str] | None = None,
     marked: Sequence[bool] = (),
 ) -> Markup:
-    """A table of records with the same keys; whole numbers get their thousands apart, Markup stays as it is.
+    """A table of records with the same keys.
+
+    Whole numbers get their thousands apart, Markup stays as it is.
 
     Args:
         rows: heading -> value, at least one.
@@ -216,7 +222,9 @@ class Cell:
 def heat_table(
     rows: Sequence[tuple[str | Markup, Sequence[Cell]]], columns: Sequence[str], caption: str
 ) -> Markup:
-    """A table whose cells are darker where the value is higher; colour only repeats the number.
+    """A table whose cells are darker where the value is higher.
+
+    Colour only repeats the number.
 
     Args:
         rows: (name, a cell for each column but the first).

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def svg_document(figure: Figure) -> str:
-    """The figure as an SVG file's text, the same for the same figure; closes it. Letters stay text."""
+    """The figure as an SVG file's text, always the same; closes it. Letters stay text."""
     import matplotlib as mpl
 
     buffer = io.StringIO()
@@ -34,7 +34,7 @@ def svg_inside(document: str, alt: str, *, name: str, caption: str | Markup = ""
 
     Args:
         document: the SVG file's text.
-        alt: what the picture shows, for who cannot see it.
+        alt: what the picture shows, for readers who cannot see it.
         name: of the figure, once a page; all ids in the figure begin with it.
         caption: shown under it.
     """
@@ -48,7 +48,7 @@ def image(
 
     Args:
         picture: the bytes of a PNG or JPEG file, or pixels (H, W, 3) or (H, W) uint8 in RGB order.
-        alt: what it shows, for who cannot see it.
+        alt: what it shows, for readers who cannot see it.
         caption: shown under it.
         quality: JPEG quality 1 to 95 for pixels; None keeps them exact as PNG. Photographs are some
             ten times smaller as JPEG.

@@ -1,4 +1,4 @@
-"""The audit as a page for who has to decide whether these data can be trained on and tested on."""
+"""The audit as a page, for the decision whether to train and test on these data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ ROWS_SHOWN = 20
 
 
 def write_page(audited: Audit, folder: Path) -> Path:
-    """Writes ``audit.html``, and its figures with their numbers into ``figures/``; returns the page."""
+    """Writes ``audit.html``, and its figures with their numbers into ``figures/``.
+
+    Returns the page.
+    """
     gallery = Gallery()
     text = page(audited, gallery)
     gallery.write(folder / "figures", PAGE)
@@ -51,7 +54,10 @@ def write_page(audited: Audit, folder: Path) -> Path:
 
 
 def page(audited: Audit, gallery: Gallery | None = None) -> str:
-    """The whole report as one self-contained page; its figures are put into the gallery as well."""
+    """The whole report as one self-contained page.
+
+    Its figures are put into the gallery as well.
+    """
     gallery = Gallery() if gallery is None else gallery
     sections = [
         Section("answer", "What was found", _answer(audited)),
@@ -123,7 +129,7 @@ def _shortcuts(audited: Audit, gallery: Gallery) -> Markup:
 def _overlaps(audited: Audit) -> Markup:
     summary = audited.overlaps.summary
     if summary.empty:
-        return Markup("<p>No known person, original video or file stands on both sides.</p>")
+        return Markup("<p>No known person, original video or file is on both sides.</p>")
     frame = pd.DataFrame(
         {
             "what": [NOUNS[kind][1] for kind in summary["kind"]],
@@ -132,13 +138,13 @@ def _overlaps(audited: Audit) -> Markup:
             "shared": [f"{row.values:,} of {row.values_of:,}" for row in summary.itertuples()],
             "rows of the latter": [f"{row.rows:,} of {row.rows_of:,}" for row in summary.itertuples()],
             "counted": summary["certain"].map(
-                {True: "yes", False: "no: numbers that each dataset gives anew"}
+                {True: "yes", False: "no: numbers that each dataset starts again"}
             ),
         },
         dtype=object,
     )
     note = Markup('<p class="soft">overlaps.csv beside this page lists every one of them.</p>')
-    return table(frame, caption="What stands on both sides.") + note
+    return table(frame, caption="What is on both sides.") + note
 
 
 def _duplicates(audited: Audit) -> Markup:
@@ -148,7 +154,7 @@ def _duplicates(audited: Audit) -> Markup:
     if found.pairs.empty:
         return Markup(
             "<p>{:,} pictures were compared. None is a near-copy of another that the manifest does not tie "
-            "to it, and none stands on both sides of a split.</p>"
+            "to it, and none is on both sides of a split.</p>"
         ).format(found.pictures)
     parts = [
         Markup(

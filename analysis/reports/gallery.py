@@ -1,4 +1,7 @@
-"""The figures of a page, each drawn once: for the page, and as an SVG file with its numbers as CSV."""
+"""The figures of a page, each drawn once.
+
+For the page, and as an SVG file with its numbers as CSV.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Drawable(Protocol):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn figure: its name, its SVG, its numbers, what it shows in words, and what stands below it."""
+    """A drawn figure: its name, its SVG, its numbers, what it shows in words, and the text below it."""
 
     name: str
     document: str
@@ -58,7 +61,7 @@ class Gallery:
         Args:
             name: of its files, without an ending; a number is added where it is taken.
             display: its numbers are in ``NAME.csv``.
-            alt: what it shows, for who cannot see it.
+            alt: what it shows, for readers who cannot see it.
             caption: shown under it.
         """
         free, again = name, 2

@@ -32,7 +32,10 @@ class Config(BaseModel):
 
 
 def run(config: Config) -> None:
-    """Joins the annotations, writes the table and prints what was joined; no file that is read is changed."""
+    """Joins the annotations, writes the table and prints what was joined.
+
+    No file that is read is changed.
+    """
     from unmasked.datasets.manifest import DEMOGRAPHICS, MANIFEST
     from unmasked.datasets.tables import read_frame, write_frame
 

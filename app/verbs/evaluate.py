@@ -1,4 +1,4 @@
-"""``unmasked evaluate``: predictions -> metrics with intervals, cross-dataset matrix, thresholds."""
+"""``unmasked evaluate``: predictions -> metrics with intervals, matrix, thresholds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``unmasked import-checkpoint``: weights from elsewhere (UCF's published ones, for instance) -> detector."""
+"""``unmasked import-checkpoint``.
+
+Weights from elsewhere (UCF's published ones, for instance) -> detector.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``unmasked licences``: the terms of every model, weight and dataset that a command can touch."""
+"""``unmasked licences``.
+
+The terms of every model, weight and dataset that a command can touch.
+"""
 
 from __future__ import annotations
 

@@ -113,8 +113,9 @@ def summary(faces: pd.DataFrame) -> list[str]:
 
 
 def unused(faces: pd.DataFrame) -> pd.DataFrame:
-    """A row for each video, image or sequence that has no crop: class, status, reason, and how many frames.
+    """A row for each video, image or sequence that has no crop.
 
+    Class, status, reason, and how many frames.
     The status is that of most of its frames, the first of equals; ``class`` is real, fake or unlabelled.
     """
     key = [name for name in FRAME[:-1] if name in faces]
@@ -159,7 +160,10 @@ def unused_lines(faces: pd.DataFrame, lost: pd.DataFrame) -> list[str]:
 
 
 def crop_lines(faces: pd.DataFrame, size_px: int) -> list[str]:
-    """One line a dataset and way of making crops: how large the face is in them, and what is empty."""
+    """One line a dataset and way of making crops.
+
+    How large the face is in them, and what is empty.
+    """
     if not {"crops", "padded", "size_px", "m00", "m10"} <= set(faces):
         return []
     lines = []

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def config_of(detector: str | None) -> type[DetectorConfig]:
-    """Where from, where to, and how a detector is trained: its own settings, and those of this verb.
+    """Where from, where to, and how a detector is trained.
+
+    Its own settings, and those of this verb.
 
     Raises:
         InputError: there is no such detector.

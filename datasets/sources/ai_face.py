@@ -1,5 +1,6 @@
-"""AI-Face: 1.6 million real and generated face images with predicted demographics (v2; v1 is read as well).
+"""AI-Face: 1.6 million real and generated face images with predicted demographics.
 
+Version 2; version 1 is read as well.
 Paper: Lin et al., "AI-Face: A Million-Scale Demographically Annotated AI-Generated Face Dataset and Fairness
 Benchmark", CVPR 2025.
 Licence: CC BY-NC-ND 4.0, annotations on request with a signed agreement.
@@ -60,7 +61,7 @@ _FAMILY = r"(?:^|/)(?:deepfakes|GANs|DMs)/(?P<method>[^/]+)/"
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder holds annotation files of AI-Face."""
+    """True if the folder holds annotation files of AI-Face."""
     return bool(_annotation_files(root))
 
 
@@ -83,7 +84,7 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
     if absent.all():
         raise InputError(
             f"none of the {len(rows)} images that the CSV files in {root} list is there (the first is "
-            f"{rows['listed'].iloc[0]!r}); unpack the images below {root}: they are to be had from {REQUEST}"
+            f"{rows['listed'].iloc[0]!r}); unpack the images below {root}: they are available from {REQUEST}"
         )
     if absent.any():
         notes.append(f"listed but not there: {int(absent.sum())} ({named(rows.loc[absent, 'listed'])})")

@@ -1,4 +1,4 @@
-"""Celeb-DF v2: 590 celebrity videos, 300 other YouTube videos, 5,639 face swaps between the celebrities.
+"""Celeb-DF v2: 590 celebrity videos, 300 other YouTube videos, 5,639 face swaps.
 
 Paper: Li et al., "Celeb-DF: A Large-scale Challenging Dataset for DeepFake Forensics", CVPR 2020.
 Licence: the Celeb-DF terms of use; non-commercial research, on request.
@@ -58,7 +58,7 @@ _TEST_VIDEOS = {518: 2, 100: 1}
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder looks like Celeb-DF, and not like its version 1."""
+    """True if the folder looks like Celeb-DF, and not like its version 1."""
     return version(root) == 2
 
 
@@ -99,7 +99,7 @@ def scan_as(name: str, root: Path, notes: list[str]) -> pd.DataFrame:
     if videos.empty:
         raise InputError(
             f"{root} has the folders of {name} but no video; the videos belong in Celeb-real, "
-            f"Celeb-synthesis and YouTube-real, or videos/ in each, and are to be had from {REQUEST}"
+            f"Celeb-synthesis and YouTube-real, or videos/ in each, and are available from {REQUEST}"
         )
     listed = read_test_list(root)
     videos["split"] = pd.Series("train", videos.index, TEXT).mask(videos["name"].isin(listed), "test")

@@ -38,7 +38,7 @@ _NAME = r"^(?P<target>id\d+)(?:_(?P<source>id\d+))?_(?P<number>\d+)$"
 
 
 def matches(root: Path) -> bool:
-    """Whether Celeb-synthesis holds folders of scenarios, as in Celeb-DF++ alone."""
+    """True if Celeb-synthesis holds folders of scenarios, as in Celeb-DF++ alone."""
     return any((root / "Celeb-synthesis" / name).is_dir() for name in celeb_df.SCENARIOS)
 
 
@@ -63,7 +63,7 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
         dtype=TEXT,
     )
     if paths.empty:
-        raise InputError(f"{root} has the folders of {NAME} but no video; they are to be had from {REQUEST}")
+        raise InputError(f"{root} has the folders of {NAME} but no video; they are available from {REQUEST}")
     listed = read_test_list(root)
     videos = _rows(paths)
     videos["split"] = pd.Series("train", paths.index, TEXT).mask(_key(paths).isin(listed), "test")
@@ -80,7 +80,9 @@ def counts(manifest: pd.DataFrame) -> list[Count]:
 
 
 def read_test_list(root: Path) -> dict[str, int]:
-    """The official test videos: path below the root without suffix and ``videos/`` -> label, 1 = fake.
+    """The official test videos.
+
+    Path below the root without suffix and ``videos/`` -> label, 1 = fake.
 
     Raises:
         InputError: the list is absent, has another form, or gives a folder the wrong label.

@@ -1,5 +1,6 @@
-"""Celeb-DF v1: 158 videos of 13 celebrities, 250 other YouTube videos, 795 face swaps of the celebrities.
+"""Celeb-DF v1: 158 celebrity videos, 250 other YouTube videos, 795 face swaps.
 
+The videos show 13 celebrities.
 Paper: Li et al., "Celeb-DF: A New Dataset for DeepFake Forensics", arXiv 1909.12962 (its first versions).
 Licence: the Celeb-DF terms of use; non-commercial research, on request.
 
@@ -34,12 +35,12 @@ OFFICIAL_TEST = 100
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder looks like version 1 of Celeb-DF."""
+    """True if the folder looks like version 1 of Celeb-DF."""
     return celeb_df.version(root) == 1
 
 
 def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
-    """The manifest of all videos in the three folders; arguments and errors as in `celeb_df.scan`."""
+    """The manifest of all videos in the three folders; arguments as in `celeb_df.scan`."""
     return celeb_df.scan_as(NAME, root, [] if notes is None else notes)
 
 

@@ -1,5 +1,6 @@
-"""DeeperForensics-1.0: 1,000 face swaps of paid actors onto videos of FaceForensics++, in eleven variants.
+"""DeeperForensics-1.0: 1,000 face swaps of paid actors, in eleven variants.
 
+The actors' faces are put into videos of FaceForensics++.
 Paper: Jiang et al., "DeeperForensics-1.0: A Large-Scale Dataset for Real-World Face Forgery Detection",
 CVPR 2020. Licence: the DeeperForensics-1.0 terms of use; non-commercial research, on request.
 
@@ -11,7 +12,7 @@ CVPR 2020. Licence: the DeeperForensics-1.0 terms of use; non-commercial researc
 Variants: end_to_end, end_to_end_level_1 … 5, end_to_end_random_level, end_to_end_mix_2 … 4_distortions and
 reenact_postprocess, 1,000 videos each, all of the same 1,000 swaps; ``end_to_end`` is read unless others are
 asked for. **The set has no real part of its own**: the recordings are not it, as its README says, but the
-target videos, to be had from FaceForensics++ (c23): ``targets=<its folder>`` adds them, each in the split of
+target videos, available from FaceForensics++ (c23): ``targets=<its folder>`` adds them, each in the split of
 its swap. The split is by actor (703, 96 and 201 swaps; the README's "21" is a slip, for they are 1,000).
 Actors are called M… and W… for men and women, and faces were swapped within a gender, so the README gives
 ``gender`` for the targets as well.
@@ -48,7 +49,7 @@ _NAME = r"^(?P<target>\d{3})_(?P<actor>(?P<sex>[MW])\d{3})$"
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder holds manipulated videos in variants of this set."""
+    """True if the folder holds manipulated videos in variants of this set."""
     return any((root / "manipulated_videos" / name).is_dir() for name in VARIANTS)
 
 
@@ -80,7 +81,7 @@ def scan(
     fakes = _fakes(root, names)
     if fakes.empty:
         raise InputError(
-            f"{root} has no video in manipulated_videos of {', '.join(names)}; to be had from {REQUEST}"
+            f"{root} has no video in manipulated_videos of {', '.join(names)}; available from {REQUEST}"
         )
     fakes["split"] = fakes["stem"].map(splits)
     _report(root, fakes, splits, names, notes)

@@ -1,4 +1,4 @@
-"""DeepfakeBench's own lists and face crops, so that what was preprocessed there need not be again.
+"""DeepfakeBench's lists and face crops, so that they need no second preprocessing.
 
 Repository: Yan et al., "DeepfakeBench: A Comprehensive Benchmark of Deepfake Detection", NeurIPS 2023
 (CC BY-NC 4.0; each dataset keeps its own terms).
@@ -11,7 +11,7 @@ Repository: Yan et al., "DeepfakeBench: A Comprehensive Benchmark of Deepfake De
         {"label": …, "frames": [path, …]}}}}}}}                <method> in the lists of Celeb-DF++
 
 Each video is a sequence of crops. ``unmasked scan root=… faces=faces.parquet`` makes the faces table of them
-at once; crops in LMDB are not read. Set right on the way, and reported:
+at once; crops in LMDB are not read. Corrected while reading, and reported:
 
 - a video that is in several splits (all of Celeb-DF's test videos are in its train, all of UADFV in all
   three) stays in one: test before train before val;
@@ -107,7 +107,7 @@ class _Mention(NamedTuple):
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder holds lists of DeepfakeBench."""
+    """True if the folder holds lists of DeepfakeBench."""
     return bool(_files(root))
 
 
@@ -171,7 +171,7 @@ def scan(
 
 
 def counts(manifest: pd.DataFrame) -> list[Count]:
-    """Videos found by dataset, method and split, against the official number where it is known."""
+    """Videos by dataset, method and split, against the official number where it is known."""
     found = []
     for dataset, rows in manifest.groupby("dataset", sort=True):
         # An official number is of one compression.
@@ -213,7 +213,7 @@ def _listed(path: Path, notes: list[str]) -> pd.DataFrame:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         rows = [mention for groups in content.values() for mention in _mentions(groups)]
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise InputError(f"{path} is not a list of DeepfakeBench ({error!r}); make it anew there") from error
+        raise InputError(f"{path} is not a list of DeepfakeBench ({error!r}); make it again there") from error
     listed = pd.DataFrame(rows, columns=list(_Mention._fields)).assign(dataset=path.stem)
     empty = listed["frames"].map(len) == 0
     if empty.any():

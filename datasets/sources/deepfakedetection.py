@@ -1,5 +1,6 @@
-"""DeepFakeDetection (DFD): 363 videos of 28 paid actors, and 3,068 face swaps between them.
+"""DeepFakeDetection (DFD).
 
+363 videos of 28 paid actors, and 3,068 face swaps between them.
 Origin: Dufour and Gully, "Contributing Data to Deepfake Detection Research", Google AI blog, September 2019;
 there is no paper. Licence: the FaceForensics terms of use, with which it is distributed; on request.
 
@@ -38,12 +39,12 @@ _NAME = r"^(?P<target>\d+)(?:_(?P<source>\d+))?__(?P<scene>.+?)(?:__[A-Z0-9]{8})
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder holds DeepFakeDetection and not FaceForensics++ as well."""
+    """True if the folder holds DeepFakeDetection and not FaceForensics++ as well."""
     return holds(root) and not faceforensics.matches(root)
 
 
 def holds(root: Path) -> bool:
-    """Whether the folder holds DeepFakeDetection, perhaps in the tree of FaceForensics++."""
+    """True if the folder holds DeepFakeDetection, perhaps in the tree of FaceForensics++."""
     return (root / REAL).is_dir() or (root / FAKE).is_dir()
 
 
@@ -76,7 +77,7 @@ def scan(
     if not rows:
         raise InputError(
             f"{root} has the folders of {NAME} but no video in {', '.join(compressions)}; the videos belong "
-            f"in {REAL}/c23/videos and {FAKE}/c23/videos, and are to be had from {REQUEST}"
+            f"in {REAL}/c23/videos and {FAKE}/c23/videos, and are available from {REQUEST}"
         )
     videos = pd.DataFrame(rows, columns=["path", "folder", "compression"], dtype=TEXT)
     notes += [f"folder {folder} is not there" for folder in (REAL, FAKE) if not (root / folder).is_dir()]

@@ -49,7 +49,7 @@ _PEOPLE = (
 
 
 def matches(root: Path) -> bool:
-    """Whether several folders have the names of DF40's methods, in the folder or in train and test."""
+    """True if several folders have the names of DF40's methods, in the folder or in train and test."""
     return any(len(_methods(place)) >= METHODS_MIN for place in _places(root))
 
 
@@ -74,7 +74,7 @@ def scan(root: Path, *, split: str | None = "test", notes: list[str] | None = No
             said = split_of(place.name) or split
             rows += [(f"{prefix}/{folder}".rstrip("/"), method, said, folder) for folder in folders]
     if not rows:
-        raise InputError(f"{root} has folders of {NAME} but no image in them; to be had from {REQUEST}")
+        raise InputError(f"{root} has folders of {NAME} but no image in them; available from {REQUEST}")
     found = pd.DataFrame(rows, columns=["path", "method", "split", "folder"], dtype=TEXT)
     is_real = found["folder"].str.lower().str.split("/").map(lambda parts: "real" in parts).astype(bool)
     if not is_real.any():

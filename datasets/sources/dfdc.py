@@ -1,5 +1,6 @@
-"""DFDC: the Deepfake Detection Challenge, 119,154 training clips, 4,000 validation and 5,000 test clips.
+"""DFDC: the Deepfake Detection Challenge.
 
+It has 119,154 training clips, 4,000 validation clips and 5,000 test clips.
 Paper: Dolhansky et al., "The DeepFake Detection Challenge (DFDC) Dataset", arXiv 2006.07397.
 Licence: the DFDC terms of use; on request, with an AWS account for the download.
 
@@ -48,7 +49,7 @@ _LABELS = {"fake": 1, "real": 0, "1": 1, "0": 0, "1.0": 1, "0.0": 0}
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder holds a training part, the sample, or a test folder with labels."""
+    """True if the folder holds a training part, the sample, or a test folder with labels."""
     return any(True for _ in _folders(root))
 
 
@@ -68,7 +69,7 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
     if rows.empty:
         raise InputError(
             f"{root} has the folders of {NAME} but no video that their labels name; unpack the .zip files so "
-            f"that dfdc_train_part_0/metadata.json lies beside its videos; they are to be had from {REQUEST}"
+            f"that dfdc_train_part_0/metadata.json lies beside its videos; they are available from {REQUEST}"
         )
     twice = (
         rows.assign(is_test=rows["split"] != "test").sort_values("is_test", kind="stable").duplicated("stem")

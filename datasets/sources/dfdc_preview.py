@@ -41,7 +41,7 @@ _CLIP = r"/(?:(?P<swapped>\d+)_)?(?P<clip>(?P<actor>\d+)_[A-Za-z]+_[^/]+?)\.[^./
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder looks like the DFDC preview."""
+    """True if the folder looks like the DFDC preview."""
     return any((root / name).is_dir() for name in ("method_A", "method_B")) and (
         (root / "dataset.json").is_file() or (root / "original_videos").is_dir()
     )
@@ -63,7 +63,7 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
     if not there.any():
         raise InputError(
             f"none of the {len(listed)} clips that {root / 'dataset.json'} lists is there; original_videos, "
-            f"method_A and method_B belong beside it, and are to be had from {REQUEST}"
+            f"method_A and method_B belong beside it, and are available from {REQUEST}"
         )
     if (~there).any():
         absent = listed.loc[~there, "path"]

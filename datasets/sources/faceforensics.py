@@ -1,4 +1,4 @@
-"""FaceForensics++: 1,000 YouTube videos, each manipulated by several methods, in three compressions.
+"""FaceForensics++: 1,000 YouTube videos, several manipulations, three compressions.
 
 Paper: Rössler et al., "FaceForensics++: Learning to Detect Manipulated Facial Images", ICCV 2019.
 Licence: the FaceForensics terms of use; non-commercial research, on request.
@@ -51,7 +51,7 @@ OFFICIAL = {
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder looks like FaceForensics++."""
+    """True if the folder looks like FaceForensics++."""
     methods = [f"manipulated_sequences/{method}" for method in (*METHODS, *MORE_METHODS)]
     return any((root / folder).is_dir() for folder in ("original_sequences/youtube", *methods))
 
@@ -83,7 +83,7 @@ def scan(
     if videos.empty:
         raise InputError(
             f"{root} has the folders of {NAME} but no video in {', '.join(compressions)}; the videos belong "
-            f"in original_sequences/youtube/c23/videos and the like, and are to be had from {REQUEST}"
+            f"in original_sequences/youtube/c23/videos and the like, and are available from {REQUEST}"
         )
     splits = read_splits(root)
     videos["split"] = videos["stem"].map(splits)
@@ -107,7 +107,9 @@ def counts(manifest: pd.DataFrame) -> list[Count]:
 
 
 def read_splits(root: Path) -> dict[str, str]:
-    """The split of each video named in train.json, val.json and test.json: id or target_source -> split.
+    """The split of each video named in train.json, val.json and test.json.
+
+    Id or target_source -> split.
 
     Raises:
         InputError: all three are absent, one is not a list of pairs, or an id is in two of them.

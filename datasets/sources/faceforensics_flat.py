@@ -1,5 +1,6 @@
-"""FaceForensics++ as it was repacked on Kaggle (c23): a folder for each method, and no split files.
+"""FaceForensics++ as it was repacked on Kaggle (c23).
 
+A folder for each method, and no split files.
 Paper: Rössler et al., "FaceForensics++: Learning to Detect Manipulated Facial Images", ICCV 2019.
 Licence: the FaceForensics terms of use; non-commercial research, on request. The repack is not the authors'.
 
@@ -41,7 +42,7 @@ _LEVEL = re.compile(r"(?:^|[^a-z0-9])(raw|c23|c40)(?:[^a-z0-9]|$)", re.IGNORECAS
 
 
 def matches(root: Path) -> bool:
-    """Whether originals and at least two methods lie side by side with videos in them."""
+    """True if originals and at least two methods lie side by side with videos in them."""
     present = [name for name in METHODS if list_files(root / name, VIDEO_SUFFIXES)]
     return (root / "original").is_dir() and len(present) >= 2
 

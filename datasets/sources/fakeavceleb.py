@@ -1,4 +1,4 @@
-"""FakeAVCeleb: 500 celebrities of VoxCeleb2, with swapped faces, re-enacted lips and cloned voices.
+"""FakeAVCeleb: 500 celebrities of VoxCeleb2; swapped faces, moved lips, cloned voices.
 
 Paper: Khalid et al., "FakeAVCeleb: A Novel Audio-Video Multimodal Deepfake Dataset", NeurIPS 2021 (Datasets
 and Benchmarks). Licence: CC BY 4.0 for the work, on request.
@@ -45,7 +45,7 @@ _SWAPS = r"faceswap|fsgan"
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder looks like FakeAVCeleb."""
+    """True if the folder looks like FakeAVCeleb."""
     return any((root / name).is_dir() for name in (*OFFICIAL, AUDIO_ONLY))
 
 
@@ -64,7 +64,7 @@ def scan(root: Path, *, split: str | None = "test", notes: list[str] | None = No
     paths = pd.Series([f"{name}/{path}" for name in OFFICIAL for path in _videos(root / name)], dtype=TEXT)
     if paths.empty:
         raise InputError(
-            f"{root} has the folders of {NAME} but no video in {', '.join(OFFICIAL)}; they are to be had "
+            f"{root} has the folders of {NAME} but no video in {', '.join(OFFICIAL)}; they are available "
             f"from {REQUEST}"
         )
     parts = paths.str.extract(_PATH).astype(TEXT)

@@ -1,5 +1,6 @@
-"""Any folder of images or videos: sorted into real and fake, by generator, by split, or not at all.
+"""Any folder of images or videos.
 
+Sorted into real and fake, by generator, by split, or not at all.
 The shapes of many public sets (140k real and fake faces, deepfake-and-real-images, ForenSynths, …):
 
     <root>/{real,fake}/…                        one split, ``test`` unless told otherwise
@@ -43,7 +44,7 @@ NESTED_MAX = 5  # folders above real/ and fake/
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder, or one of its split folders, has both a real and a fake folder."""
+    """True if the folder, or one of its split folders, has both a real and a fake folder."""
     folders = _folders(root)
     splits = [path for path in folders if split_of(path.name)]
     inside = [path for split in splits for path in _folders(split)]
@@ -52,12 +53,12 @@ def matches(root: Path) -> bool:
 
 
 def is_nested(root: Path) -> bool:
-    """Whether folders further down, those of generators perhaps, hold a real and a fake folder each."""
+    """True if folders further down, those of generators perhaps, hold a real and a fake folder each."""
     return any(True for _ in _pairs(root, NESTED_MAX))
 
 
 def has_media(root: Path) -> bool:
-    """Whether there is any image or video below the folder, or the file is one."""
+    """True if there is any image or video below the folder, or the file is one."""
     if root.is_file():
         return root.name.lower().endswith(MEDIA)
     return any(

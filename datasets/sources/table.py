@@ -55,7 +55,7 @@ ROLES: Mapping[str, Role] = {
 
 
 def matches(root: Path) -> bool:
-    """Whether the root is a table, or a folder that holds one called manifest."""
+    """True if the root is a table, or a folder that holds one called manifest."""
     return (
         root.suffix.lower() in (".csv", ".parquet")
         if root.is_file()

@@ -42,7 +42,7 @@ _FAKE = re.compile(r"^\d{4}_fake\.", re.IGNORECASE)
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder has real videos, and fakes named as in UADFV."""
+    """True if the folder has real videos, and fakes named as in UADFV."""
     fakes = [name for place in _places(root, "fake") for name in list_files(place, VIDEO_SUFFIXES)]
     return (root / "real").is_dir() and bool(fakes) and all(map(_FAKE.match, fakes))
 

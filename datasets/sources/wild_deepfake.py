@@ -42,7 +42,7 @@ _FOLDER = re.compile(r"^(?P<label>real|fake)[_\- ](?P<split>train|test)$", re.IG
 
 
 def matches(root: Path) -> bool:
-    """Whether the folder looks like WildDeepfake."""
+    """True if the folder looks like WildDeepfake."""
     return bool(_folders(root))
 
 
@@ -65,7 +65,7 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
         reasons = f" ({'; '.join(notes)})" if notes else ""
         raise InputError(
             f"{root} has the folders of {NAME} but no image sequence that can be read{reasons}; "
-            f"real_train/0.tar.gz and the like are to be had from {REQUEST}"
+            f"real_train/0.tar.gz and the like are available from {REQUEST}"
         )
     twice = sequences.duplicated("video")
     if twice.any():

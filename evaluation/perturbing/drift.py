@@ -1,5 +1,6 @@
-"""What perturbations do to a detector: drift of FPR and TPR at the stored threshold, beside the AUC.
+"""What perturbations do to a detector.
 
+Drift of FPR and TPR at the stored threshold, beside the AUC.
 An AUC does not see a shift that moves reals and fakes alike; a stored threshold does. So every perturbation
 is read at the threshold that was fitted before, and compared with the same crops untouched.
 """
@@ -49,8 +50,9 @@ def robustness(
     seed: int = 0,
     aggregation: Aggregation = "mean",
 ) -> list[dict[str, Any]]:
-    """One record for each dataset, perturbation and severity: video AUC, FPR and TPR, and their drift.
+    """One record for each dataset, perturbation and severity.
 
+    Video AUC, FPR and TPR, and their drift.
     Keys: dataset, perturbation, severity, where (crop or frame), setting (words), videos, real_videos,
     fake_videos, threshold, and for each of auc, fpr, tpr: ``auc``, ``auc_ci``, ``auc_clean``,
     ``auc_change``, ``auc_change_ci``. A change is perturbed minus clean, on the same crops of the same
@@ -100,8 +102,9 @@ def robustness(
 
 
 def reading(records: Iterable[Mapping[str, Any]]) -> str:
-    """One line: where AUC hides the drift, worst first, or that it does so nowhere; "" without records.
+    """One line: where AUC hides the drift, worst first, or that it does so nowhere.
 
+    "" without records.
     See `hides_drift` for what hiding means.
     """
     records = list(records)
@@ -125,7 +128,7 @@ def reading(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def hides_drift(record: Mapping[str, Any], rate: str) -> bool:
-    """Whether AUC stays, within `AUC_STILL`, while the rate (fpr or tpr) surely moves by `RATE_DRIFTS`."""
+    """True if AUC stays (`AUC_STILL`) while FPR or TPR surely moves (`RATE_DRIFTS`)."""
     low, high = record[f"{rate}_change_ci"]
     return (
         abs(record["auc_change"]) <= AUC_STILL

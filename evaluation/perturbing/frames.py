@@ -1,4 +1,4 @@
-"""Crops cut again from perturbed frames and re-encoded videos, where the faces table says they were cut."""
+"""Crops cut again, at the stored places, from perturbed frames and re-encoded videos."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVERY_FRAME = 1 << 31
 
 Numbered = Sequence[tuple[int, Setting]]  # settings with their numbers
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Video:
 def frame_units(
     crops: pd.DataFrame, root: Path, settings: Numbered, perturbed: Perturbed, size_px: int
 ) -> Iterator[Unit]:
-    """The work that makes the crops of settings that change frames or videos; see `perturbed.planned`.
+    """The work that makes the crops of settings that change frames or videos.
+
+    See `perturbed.planned`.
 
     Args:
         crops: rows that have crops, with their positions in the column ``_row``.
@@ -85,7 +87,7 @@ def frame_units(
                 "h264 re-encodes videos; these faces are of images and sequences: leave h264 out"
             )
         if others:
-            _log.warning("h264: %d crops of images and sequences are left out: they are no videos", others)
+            logger.warning("h264: %d crops of images and sequences are left out: they are no videos", others)
     _check_present(videos)
     for video in videos:
         yield from _units_of(video, of_image, of_video, perturbed.seed, size_px)

@@ -1,5 +1,6 @@
-"""What happens to pictures on their way to a detector: nine perturbations at five severities each.
+"""What happens to pictures on their way to a detector.
 
+Nine perturbations at five severities each.
 Adding one is adding a function here, marked with the words for its setting and five settings from mild to
 strong. Images are (H, W, 3) uint8 RGB and keep their shape. Settings in pixels are pixels of the image that
 is changed: a kernel of 3 is more of a crop of 128 px than of a frame of 1080 lines.
@@ -48,7 +49,7 @@ PERTURBATIONS: dict[str, Perturbation] = {}
 
 @dataclass(frozen=True)
 class Setting:
-    """A perturbation at one severity, on the crop or on the whole frame before the crop is cut."""
+    """A perturbation at one severity, on the crop or on the frame before the crop is cut."""
 
     name: str
     severity: int
@@ -84,7 +85,7 @@ class Setting:
 
 
 def split_label(label: str) -> tuple[str, Where]:
-    """Name and place that a label of the predictions' column ``perturbation`` stands for.
+    """Name and place that a label of the predictions' column ``perturbation`` means.
 
     >>> split_label("jpeg"), split_label("jpeg@frame"), split_label("h264")
     (('jpeg', 'crop'), ('jpeg', 'frame'), ('h264', 'frame'))
@@ -107,7 +108,7 @@ def setting_words(name: str, severity: int) -> str:
 
 
 def settings_of(names: Iterable[str], severities: Iterable[int] = SEVERITIES) -> list[Setting]:
-    """The settings that names stand for, in order, each once.
+    """The settings that names mean, in order, each once.
 
     Args:
         names: ``jpeg`` or ``jpeg@crop`` changes the crop, ``jpeg@frame`` the whole frame, ``h264`` the video;
@@ -161,7 +162,7 @@ def _listed(words: str, *settings: float, of_video: bool = False) -> Callable[[C
 
 @_listed("quality {:g}", 90, 70, 50, 30, 10)
 def jpeg(image: Image, quality: float, rng: np.random.Generator) -> Image:
-    """The image after JPEG with 4:2:0 chroma at a quality of 1 to 100: what messengers and web sites do."""
+    """The image after JPEG with 4:2:0 chroma at quality 1 to 100: messengers, web sites."""
     _, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
     return decode_crop(encoded.tobytes())
 
@@ -189,7 +190,7 @@ def gaussian_blur(image: Image, kernel_px: float, rng: np.random.Generator) -> I
 
 @_listed("scale {:g}", 0.75, 0.5, 0.35, 0.25, 0.125)
 def resize(image: Image, scale: float, rng: np.random.Generator) -> Image:
-    """The image made smaller (area average) and large again (bicubic): a thumbnail, a small upload."""
+    """The image made smaller (area) and large again (bicubic): a thumbnail, a small upload."""
     height, width = image.shape[:2]
     small = (max(1, round(width * scale)), max(1, round(height * scale)))
     reduced = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
@@ -204,19 +205,19 @@ def brightness(image: Image, factor: float, rng: np.random.Generator) -> Image:
 
 @_listed("factor {:g}", 0.85, 0.7, 0.55, 0.4, 0.25)
 def contrast(image: Image, factor: float, rng: np.random.Generator) -> Image:
-    """The image drawn towards its own mean grey, 0 being all grey: haze, a worn screen filmed again."""
+    """The image drawn towards its mean grey, 0 being all grey: haze, a screen filmed again."""
     return np.asarray(ImageEnhance.Contrast(Pillow.fromarray(image)).enhance(factor))
 
 
 @_listed("factor {:g}", 0.8, 0.6, 0.4, 0.2, 0.0)
 def saturation(image: Image, factor: float, rng: np.random.Generator) -> Image:
-    """The image drawn towards its own luma, 0 being black and white: a filter, a poor white balance."""
+    """The image drawn towards its luma, 0 being black and white: a filter, white balance."""
     return np.asarray(ImageEnhance.Color(Pillow.fromarray(image)).enhance(factor))
 
 
 @_listed("{:.0%} of the blocks", 0.02, 0.05, 0.1, 0.2, 0.3)
 def block_dropout(image: Image, share: float, rng: np.random.Generator) -> Image:
-    """The image with a share of its 16 x 16 px blocks black, at least one: packets lost in transmission."""
+    """The image with a share of its 16 x 16 px blocks black, at least one: lost packets."""
     rows, columns = (-(-side // BLOCK_PX) for side in image.shape[:2])
     lost = rng.choice(rows * columns, max(1, round(share * rows * columns)), replace=False)
     is_lost = np.zeros(rows * columns, bool)

@@ -1,7 +1,8 @@
-"""Perturbed crops of a faces table: made in threads, in a fixed order, while earlier ones are scored.
+"""Perturbed crops of a faces table.
 
+Made in threads, in a fixed order, while earlier ones are scored.
 A crop is read once for all its perturbations. For those of the whole frame the video is decoded again, the
-frame perturbed, and the crop cut with the matrix that the faces table holds: nothing is detected anew, so
+frame perturbed, and the crop cut with the matrix that the faces table holds: nothing is detected again, so
 that scores change with the pixels and not with where a detector finds the face.
 """
 
@@ -55,7 +56,7 @@ def planned(crops: pd.DataFrame, root: Path, perturbed: Perturbed, size_px: int)
 
 
 def batches(units: Sequence[Unit], batch_size: int) -> Iterator[Batch]:
-    """Yields rows (N,), settings (N,) and images (N, size_px, size_px, 3) of all units, in their order."""
+    """Yields rows (N,), settings (N,) and images (N, size_px, size_px, 3), in order of units."""
     batch: list[Made] = []
     for made in _in_order(units, batch_size):
         batch.append(made)

@@ -125,7 +125,9 @@ def _agreed(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def symmetric(groups: int, noise: float) -> np.ndarray:
-    """(J, J) chance that a group is annotated as another: wrong with chance ``noise``, each alike.
+    """(J, J) chance that a group is annotated as another.
+
+    Wrong with chance ``noise``, each alike.
 
     >>> symmetric(2, 0.1).tolist()
     [[0.9, 0.1], [0.1, 0.9]]
@@ -136,8 +138,9 @@ def symmetric(groups: int, noise: float) -> np.ndarray:
 
 
 def measured_confusion(entry: Mapping[str, Any], names: Sequence[str]) -> np.ndarray:
-    """(J, J) shares of an `agreement`: the chance that who is one group to us is another to them.
+    """(J, J) shares of an `agreement`.
 
+    The chance that who is one group to us is another to them.
     A group that the agreement does not hold is taken to stay as it is.
     """
     counts = np.array(
@@ -165,7 +168,7 @@ def noisy_gaps(
     draws: int = N_DRAWS,
     metrics: Sequence[str] = TESTED,
 ) -> list[dict[str, Any]]:
-    """Each gap with the group of every person (or video) drawn anew, as each confusion says.
+    """Each gap with the group of every person (or video) drawn again, as each confusion says.
 
     Args:
         audit: whose gaps; the groups compared are those it compares, its threshold is kept.

@@ -1,4 +1,4 @@
-"""Change of a gap: from the source to a target, from one detector to another, before and after a mitigation.
+"""Change of a gap: to a target, between detectors, before and after a mitigation.
 
 On the same videos both gaps err together, and the change is measured far more surely than either; on
 different people they do not. `unmasked.fairness.statistics.differences` says how the intervals are made.
@@ -47,7 +47,9 @@ def paired_gap_change(
     n_boot: int = 2000,
     random_state: int = 0,
 ) -> Change:
-    """The gap under b minus the gap under a, on the same rows: two detectors, before and after, …
+    """The gap under b minus the gap under a, on the same rows.
+
+    Two detectors, before and after, …
 
     Args:
         label: (N,) 0 = real, 1 = fake.
@@ -154,7 +156,7 @@ def _compared(
 def compare(
     source: Audit, target: Audit, *, paired: bool = False, metrics: Sequence[str] = TESTED
 ) -> pd.DataFrame:
-    """How each gap changed from one audit to another, a row for each attribute that both have and metric.
+    """How each gap changed between two audits, a row for each shared attribute and metric.
 
     The gaps are those among the groups that both audits compare; where that leaves one out, the note says
     so, as the gaps are then not those of the audits.
@@ -240,7 +242,7 @@ def rows_of(audit: Audit) -> tuple[Rows, pd.DataFrame]:
 
 
 def in_gap(audit: Audit, attribute: str, group: str, metric: str) -> bool:
-    """Whether an audit compares a group on a metric; False for one that it does not know."""
+    """True if an audit compares a group on a metric; False for one that it does not know."""
     return (attribute, group) in audit.in_gap.index and bool(audit.in_gap.loc[(attribute, group), metric])
 
 

@@ -1,4 +1,4 @@
-"""Error rates by group at every stored threshold: what each choice of threshold does to whom."""
+"""Error rates by group at every stored threshold: the effect of each choice."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What damage to the videos does to whom: rates of each group by perturbation and severity.
+"""What damage to the videos does to whom.
 
-Each perturbed score stands beside the clean score of the same crop, so the changes are paired: what a
+Rates of each group by perturbation and severity.
+Each perturbed score is beside the clean score of the same crop, so the changes are paired: what a
 person's videos have in common cancels.
 """
 
@@ -21,7 +22,7 @@ from unmasked.fairness.selection import CROP, Selection, of_one, select
 from unmasked.fairness.statistics.differences import Change, gap_changed, too_few, values_changed
 from unmasked.fairness.statistics.estimates import Decisions, estimates, generator, group_codes
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 RATES = ("fpr", "tpr")
 # The severity of a perturbation that has none.
@@ -31,7 +32,7 @@ ONE = 1
 def perturbations(
     predictions: pd.DataFrame, audit: Audit, *, dataset: str, detector: str | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rates of every group under each perturbation and severity, and the gaps there, beside the clean ones.
+    """Rates of every group under each perturbation and severity, and gaps, with clean ones.
 
     Args:
         predictions: the table that the audit was made of, with columns perturbation and severity.
@@ -53,7 +54,7 @@ def perturbations(
         try:
             selection, score = _paired(table, perturbed, attributes, audit)
         except InputError as error:
-            log.warning("%s, severity %s on %s is left out: %s", name, severity, dataset, error)
+            logger.warning("%s, severity %s on %s is left out: %s", name, severity, dataset, error)
             continue
         for attribute in attributes:
             entries, entries_of_gaps = _condition(selection, score, audit, attribute)

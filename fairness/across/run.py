@@ -1,5 +1,6 @@
-"""What goes across an audit: other thresholds, strata, other datasets and detectors, damage, annotations.
+"""What goes across an audit.
 
+Other thresholds, strata, other datasets and detectors, damage, annotations.
 `across` gives what `unmasked.fairness.run.write` adds to ``fairness.json``:
 
 - in each dataset ``operating_points`` and ``strata``;
@@ -36,7 +37,7 @@ from unmasked.fairness.groups import SKIN_TONE, SKIN_TONE_GROUP, UNKNOWN, group_
 from unmasked.fairness.result import Audit
 from unmasked.fairness.selection import Selection
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def changes(audits: Mapping[str, Audit], beside: Beside) -> list[dict[str, Any]]
 
 
 def source_of(thresholds: Sequence[Threshold], datasets: Sequence[str]) -> str:
-    """The dataset whose rows the thresholds were fitted on, "" where that is none of these or not known."""
+    """The dataset that thresholds were fitted on; "" if it is none of these or unknown."""
     for each in thresholds:
         for name in datasets:
             if each.fitted_on == name or each.fitted_on.startswith(f"{name}, "):
@@ -131,7 +132,7 @@ def source_of(thresholds: Sequence[Threshold], datasets: Sequence[str]) -> str:
 
 
 def annotation(selection: Selection, audit: Audit, dataset: str, beside: Beside) -> dict[str, Any]:
-    """Conflicts within videos, agreement with the second source, and what mistakes do to each gap."""
+    """Conflicts within videos, agreement of both sources, and the effect of mistakes on gaps."""
     attributes = list(audit.support.index.unique(0))
     found: dict[str, Any] = {"conflicts": [], "agreement": [], "measured_sensitivity": []}
     if beside.votes is not None:
@@ -197,7 +198,7 @@ def _both_sources(
     try:
         groups = group_columns(there, [attribute]).iloc[:, 0]
     except InputError as error:
-        log.info("the second source is not compared on %s: %s", attribute, error)
+        logger.info("the second source is not compared on %s: %s", attribute, error)
         return None
     known = groups[groups != UNKNOWN]
     theirs = known.groupby(there.loc[known.index, "video"].to_numpy()).first()

@@ -1,4 +1,4 @@
-"""Gaps within strata: by method of manipulation, compression, face size and blur, beside the pooled gap.
+"""Gaps within strata (method, compression, face size, blur) beside the pooled gap.
 
 Pooling can hide a gap (one method fails one group, the next method the other) or make one up (a group has
 more of the hard videos). Strata of a quantity are thirds of the dataset's videos. All this is a search, not
@@ -45,7 +45,7 @@ class Stratification:
 
 
 def strata(selection: Selection, audit: Audit) -> list[dict[str, Any]]:
-    """Gaps of an audit within each level of what its rows can be divided by, and what pooling did to them.
+    """Gaps of an audit within each level of its strata, and what pooling did to them.
 
     Args:
         selection: the audit's rows, with any of the columns method, compression, size_px and blur.
@@ -239,7 +239,7 @@ def _standardised(levels: list[dict[str, Any]]) -> float:
 
 
 def _is_reversed(pooled: dict[str, Any], levels: list[dict[str, Any]], metric: str) -> bool:
-    """Whether the group that is worst of all when pooled is better than the best one in every level."""
+    """True if the group that is worst of all when pooled is better than the best one in every level."""
     worst, best = pooled["worst_group"], pooled["best_group"]
     both = [level["groups"] for level in levels if worst in level["groups"] and best in level["groups"]]
     sign = 1 if METRICS[metric].higher_is_better else -1
@@ -250,7 +250,7 @@ def _note(entry: dict[str, Any], defined: int, shown: list[dict[str, Any]]) -> s
     by, pooled = entry["by"].replace("_", " "), entry["pooled"]
     if entry["reversed"]:
         return (
-            f"Pooled, {pooled['worst_group']} fares worse than {pooled['best_group']}; within every level of "
+            f"Pooled, {pooled['worst_group']} does worse than {pooled['best_group']}; within every level of "
             f"{by} it is the other way round (Simpson's paradox): the groups have different shares of the "
             "hard levels."
         )

@@ -153,7 +153,7 @@ def levelled(before: dict[str, Any], after: dict[str, Any], metric: str) -> dict
 def tpr_at_same_fpr(
     fold: Fold, called: np.ndarray, random_state: int = 0
 ) -> tuple[float, tuple[float, float]]:
-    """TPR of decisions minus the TPR that the fold's scores have at the same FPR, and its 95 % interval.
+    """TPR of decisions minus TPR of the fold's scores at the same FPR, with 95 % interval.
 
     A mitigation that accuses fewer people finds fewer fakes; this is what is left of its price when one
     threshold for all, moved to accuse as many, is the alternative. The ROC curve between two of its points
@@ -245,7 +245,7 @@ def _compared(fold: Fold, how: Comparison) -> list[str]:
 def _drawn(
     fold: Fold, before: np.ndarray, after: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Rows, P(called fake) under both rules, and the thresholds that decide; draws stand for expectations.
+    """Rows, P(called fake) under both rules, and the thresholds that decide; draws represent expectations.
 
     Where a rule is randomised, a row is repeated with evenly spaced thresholds, so that the share of its
     copies that are called fake is its probability. They belong to one unit, so intervals see one row.

@@ -71,7 +71,7 @@ def folds(
     split: str = "val",
     level: Level = "video",
 ) -> tuple[Fold, list[Fold], dict[str, str]]:
-    """The rows to fit on, those to apply to by dataset, and which datasets cannot be judged, with reasons.
+    """The rows to fit on, the rows to apply to by dataset, and reasons for datasets left out.
 
     Args:
         predictions: of one detector; perturbed rows are left out.

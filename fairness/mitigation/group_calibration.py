@@ -1,4 +1,4 @@
-"""Scores that mean the same in every group: calibration maps by group, then one threshold for all."""
+"""Scores that mean the same in every group: calibration by group, then one threshold."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ SMALLEST = 1e-6
 
 @dataclass(frozen=True)
 class GroupCalibration:
-    """Fake when the calibrated score exceeds one threshold; as before where the group is not known.
+    """Fake when the calibrated score exceeds one threshold.
+
+    As before where the group is not known.
 
     Attributes:
         maps: (score -> P(fake)) of each group of the fit, not shrunk.
@@ -73,7 +75,7 @@ class GroupCalibration:
 def fit_group_calibration(
     fold: Fold, before: Threshold, *, kind: Kind = "platt", min_clusters: int = MIN_CLUSTERS
 ) -> GroupCalibration:
-    """Calibration by group, each map shrunk towards that of all groups, and a threshold for all.
+    """Calibration by group, each map shrunk towards the pooled one, and one threshold.
 
     P(fake) = w own(score) + (1 - w) pooled(score), where w is 1 with at least ``min_clusters`` people or
     videos of either class and falls linearly to 0. Mixtures of rising maps rise: within a group the order
@@ -134,7 +136,7 @@ def platt(label: np.ndarray, score: np.ndarray) -> Map:
 
 
 def isotonic(label: np.ndarray, score: np.ndarray) -> Map:
-    """P(fake) as the best rising step function of the score, linear between; needs some hundred rows."""
+    """P(fake) as the best rising step function of the score; needs some hundred rows."""
     from sklearn.isotonic import IsotonicRegression
 
     model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score, label)

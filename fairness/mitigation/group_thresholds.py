@@ -1,4 +1,4 @@
-"""A threshold for each group, so that equally many real people of each are accused. Deterministic."""
+"""A threshold for each group, so that equally many reals are accused. Deterministic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from unmasked.fairness.mitigation.rules import MIN_CLUSTERS, NEEDS_GROUP, own_we
 
 @dataclass(frozen=True)
 class GroupThresholds:
-    """Fake when the score exceeds the threshold of the row's group; ``pooled`` where that is not known.
+    """Fake when the score exceeds the threshold of the row's group.
+
+    ``pooled`` where that is not known.
 
     Attributes:
         thresholds: of each group of the fit.
@@ -76,7 +78,7 @@ def fit_group_thresholds(
 
 
 def weighted_threshold(score: np.ndarray, weight: np.ndarray, share_max: float) -> float:
-    """The lowest threshold that at most a share of the weight exceeds, halfway between two scores.
+    """The lowest threshold that at most a share of the weight exceeds, between two scores.
 
     Args:
         score: (N,) in [0, 1].

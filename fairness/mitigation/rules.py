@@ -19,7 +19,7 @@ class Rule(Protocol):
 
     @property
     def randomised(self) -> bool:
-        """Whether the same score can get two answers."""
+        """True if the same score can get two answers."""
 
     @property
     def warnings(self) -> list[str]:
@@ -34,7 +34,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class SingleThreshold:
-    """One threshold for all: what stands before a mitigation, and after a new training."""
+    """One threshold for all: what is used before a mitigation, and after a new training."""
 
     threshold: Threshold
     randomised: bool = False
@@ -56,7 +56,9 @@ def single_threshold(fold: Fold, rule: str, level: str = "video") -> SingleThres
 
 
 def own_weight(fold: Fold, group: str, classes: tuple[str, ...], min_clusters: int) -> float:
-    """How much a group's own data count against everyone's: all with enough units, none without any.
+    """How much a group's own data count against everyone's.
+
+    All with enough units, none without any.
 
     >>> fold = Fold("", "", "", np.zeros(5, int), np.zeros(5), np.array(["a"] * 5), np.arange(5), None)
     >>> own_weight(fold, "a", ("real",), 10), own_weight(fold, "a", ("real",), 5)
@@ -66,7 +68,7 @@ def own_weight(fold: Fold, group: str, classes: tuple[str, ...], min_clusters: i
 
 
 def shrunk(weights: dict[str, float], fold: Fold, classes: tuple[str, ...], min_clusters: int) -> list[str]:
-    """Says which groups are pulled towards everyone for want of data, and how far."""
+    """Says which groups are pulled towards everyone because they have few data, and how far."""
     few = [
         f"{group} ({fold.units(group, classes)} units, own data count {weight:.0%})"
         for group, weight in weights.items()

@@ -1,4 +1,4 @@
-"""Mitigations of a predictions table, each with before and after: what is fitted where, and written."""
+"""Mitigations of a predictions table: what is fitted where, before and after, files."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def mitigate(
 
 
 def write(found: Mapping[str, Any], out: str | os.PathLike[str]) -> Path:
-    """Writes ``mitigation.json``, ``mitigation.csv`` and ``mitigation.md``; returns the path of the last."""
+    """Writes ``mitigation.json``, ``.csv`` and ``.md``; returns the path of the last."""
     write_json(Path(out) / "mitigation.json", found)
     write_frame(table(found), Path(out) / "mitigation.csv")
     path = Path(out) / "mitigation.md"

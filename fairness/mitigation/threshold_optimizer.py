@@ -1,4 +1,4 @@
-"""fairlearn's ThresholdOptimizer on scores that are there already. Randomised: shown as probabilities."""
+"""fairlearn's ThresholdOptimizer on given scores. Randomised: shown as probabilities."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOT_HERE = "it is randomised in general; the rule that it found here happens to 
 
 
 class ScoreEstimator(ClassifierMixin, BaseEstimator):
-    """A fitted classifier whose features are its own P(fake), for meta-estimators that want one."""
+    """A fitted classifier whose feature is its own P(fake), for meta-estimators."""
 
     def __init__(self) -> None:
         self.classes_ = np.array([0, 1])
@@ -48,7 +48,7 @@ class ScoreEstimator(ClassifierMixin, BaseEstimator):
 
 @dataclass(frozen=True)
 class Mixture:
-    """How likely a score is called fake: one of two thresholds is drawn, or a fixed probability taken."""
+    """How likely a score is called fake: one of two thresholds, or a fixed probability."""
 
     operations: tuple[tuple[float, str, float], ...]  # (probability, "score > …" or "score < …", threshold)
     ignored: float = 0.0  # how often the score is not looked at
@@ -88,7 +88,7 @@ class OptimizedThresholds:
 
     @property
     def randomised(self) -> bool:
-        """Whether some score is called fake by chance."""
+        """True if some score is called fake by chance."""
         return any(
             0 < mixture.ignored < 1 or sum(chance > 0 for chance, *_ in mixture.operations) > 1
             for mixture in self.mixtures.values()
@@ -119,7 +119,7 @@ def fit_threshold_optimizer(
     objective: str = "balanced_accuracy_score",
     min_clusters: int = MIN_CLUSTERS,
 ) -> OptimizedThresholds:
-    """`fairlearn.postprocessing.ThresholdOptimizer` (Hardt, Price and Srebro 2016) on a fold's scores.
+    """fairlearn's `ThresholdOptimizer` (Hardt, Price and Srebro 2016) on a fold's scores.
 
     It chooses its own operating point, by its objective. Groups that lack a class in the fit cannot be
     given a rule; they keep the pooled threshold.

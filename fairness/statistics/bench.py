@@ -1,4 +1,4 @@
-"""The gap metrics of AI-Face-FairnessBench and Fairness-Generalization, as those benches print them.
+"""The gap metrics of AI-Face-FairnessBench and Fairness-Generalization, as printed there.
 
 Written from their formulas (Lin et al., CVPR 2025 and CVPR 2024), for comparison with published tables.
 Read them with care: every group counts alike however small, sums grow with the number of groups, a group
@@ -31,7 +31,7 @@ NOTE = (
     "In per cent, as the papers' tables; `printed` has the names and units of the benches' own output. A "
     "score of 0.5 or more is called fake whatever the audit's threshold. Every group counts alike, however "
     "small; sums over groups (F_FPR, F_EO) grow with their number; a group with one class is dropped from "
-    "every metric. The detector that calls everything fake stands beside them: it scores 0 in all but F_OAE."
+    "every metric. The detector that calls everything fake is beside them: it scores 0 in all but F_OAE."
 )
 
 

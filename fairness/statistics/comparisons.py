@@ -27,7 +27,10 @@ FAIRLEARN = ("demographic_parity", "equal_opportunity", "equalized_odds")
 
 
 def gap_metrics() -> list[str]:
-    """The metrics whose gaps are shown, the tested ones first; not FNR, whose gap is the TPR's."""
+    """The metrics whose gaps are shown, the tested ones first.
+
+    Not FNR, whose gap is the TPR's.
+    """
     return [*TESTED, *(name for name in group_metrics() if name not in (*TESTED, "fnr"))]
 
 
@@ -37,7 +40,7 @@ def compare(
     """The tests of an audit: a row for every attribute and metric, columns `TEST_COLUMNS`.
 
     ``constant`` is what `constant_detector` gives: its gap and the detector's use (balanced accuracy over
-    all rows) stand beside every gap.
+    all rows) are beside every gap.
     """
     tests = pd.DataFrame([_compare(one, name, settings) for one in slices for name in gap_metrics()])
     pairs = zip(tests["attribute"], tests["metric"], strict=True)
@@ -103,7 +106,7 @@ def spread_of(one: Slice) -> dict[str, dict[str, Any]]:
 
 
 def constant_detector(slices: list[Slice], everyone: Slice) -> dict[str, Any]:
-    """Metrics and gaps of the detector that calls everything fake with a score of 1, on the same rows."""
+    """Metrics and gaps of the detector that scores everything 1, on the same rows."""
     gaps = {}
     for one in slices:
         compared = _constant(one).where(one.in_gap)
@@ -136,8 +139,9 @@ def _fairlearn_of_constant(one: Slice) -> dict[str, float]:
 
 
 def fairlearn_measures(one: Slice) -> dict[str, float]:
-    """fairlearn's disparities among the groups with enough of both classes; NaN with fewer than two.
+    """fairlearn's disparities among the groups with enough of both classes.
 
+    NaN with fewer than two.
     One `MetricFrame` of weighted outcomes gives what fairlearn's six functions would, each of which builds
     its own from all rows.
     """

@@ -1,4 +1,4 @@
-"""Differences of two values or two gaps, with intervals that know whether they err together.
+"""Differences of two values or gaps, with intervals that respect their correlation.
 
 Both have limits of their own (`intervals.metric_interval`, `resampling.gap_interval`), which are joined by
 the method of variance estimates recovery. Its correlation is that of one bootstrap over both where they are
@@ -20,7 +20,7 @@ from unmasked.fairness.statistics.resampling import gap, gap_interval
 
 @dataclass(frozen=True)
 class Change:
-    """How much a value or a gap moved, ``after - before``, with a 95 % interval; NaN is undefined."""
+    """How far a value or gap moved, ``after - before``, with a 95 % interval or NaN."""
 
     before: float
     after: float
@@ -60,7 +60,10 @@ def gap_changed(found: Estimates, names: Sequence[str]) -> Change:
 
 
 def values_changed(found: Estimates) -> list[Change]:
-    """For each group, its value in the second score column minus that in the first, on the same rows."""
+    """For each group, its value in the second score column minus that in the first.
+
+    Both are of the same rows.
+    """
     (low_a, high_a), (low_b, high_b) = found.limits(0), found.limits(1)
     changes = []
     for group, (a, b) in enumerate(found.value.T):
@@ -73,7 +76,7 @@ def values_changed(found: Estimates) -> list[Change]:
 def recovered(
     before: tuple[float, float, float], after: tuple[float, float, float], correlation: float
 ) -> tuple[float, float]:
-    """95 % limits of after - before from both estimates' (value, low, high) and their correlation.
+    """95 % limits of after - before, from both (value, low, high) and their correlation.
 
     >>> [round(limit, 3) for limit in recovered((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), 0.0)]
     [0.159, 0.441]

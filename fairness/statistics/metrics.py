@@ -1,5 +1,6 @@
-"""Counts behind the metrics of groups; the metrics themselves are those of `unmasked.evaluation.metrics`.
+"""Counts behind the metrics of groups.
 
+The metrics themselves are those of `unmasked.evaluation.metrics`.
 A count table has one row per unit of resampling and the columns tn, fp, fn, tp; its rows are summed for a
 group or a permutation alike, so that thousands of them are one matrix product. A row is called fake when
 ``score > threshold``. Undefined is NaN, never 0: a group without fakes has no TPR.
@@ -34,14 +35,14 @@ def count_rows(label: np.ndarray, score: np.ndarray, threshold: float | np.ndarr
 
 
 def count_units(label: np.ndarray, flagged: np.ndarray, unit: np.ndarray, size: int) -> np.ndarray:
-    """(size, 4) counts of each unit, columns `COUNTS`; ``flagged`` (N,) is what was called fake."""
+    """(size, 4) counts of each unit, columns `COUNTS`; ``flagged`` (N,) is called fake."""
     # tn, fp, fn, tp are 0 to 3, so unit 5's false positives are counted in cell 5 * 4 + 1.
     outcome = 2 * label + flagged
     return np.bincount(unit * 4 + outcome, minlength=4 * size).reshape(size, 4)
 
 
 def sum_by(values: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:
-    """(size, K) sums of the rows of (N, K) whole numbers that share a code; codes below 0 are left out."""
+    """(size, K) sums of the rows of (N, K) whole numbers by code; codes below 0 are left out."""
     kept = codes >= 0
     columns = values[kept].T
     return np.stack(

@@ -1,4 +1,4 @@
-"""Chance, measured: bootstrap over units, permuted group labels, Holm's correction, intervals.
+"""Measured chance: cluster bootstrap, permuted groups, Holm's correction, intervals.
 
 The unit of resampling is a person or a video, never a frame: frames of one video are nearly copies, and
 treating them as independent calls an unbiased detector biased in 99 of 100 audits. Units are resampled
@@ -17,12 +17,12 @@ from unmasked.fairness.statistics.metrics import BLOCK, rates
 
 
 def strata(counts: np.ndarray) -> np.ndarray:
-    """(C,) class composition of each unit of a (C, 4) count table: 1 only real, 2 only fake, 3 both."""
+    """(C,) class composition of each unit of (C, 4) counts: 1 only real, 2 only fake, 3 both."""
     return (counts[:, :2].sum(axis=1) > 0).astype(np.int64) + 2 * (counts[:, 2:].sum(axis=1) > 0)
 
 
 def kinds(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows of a (C, K) table of whole numbers, (R, K), and which of them each row is, (C,)."""
+    """The distinct rows (R, K) of a (C, K) table of whole numbers, and (C,) each row's number."""
     table = counts.astype(np.int64)
     base = table.max(axis=0, initial=0) + 1
     if np.prod(base.astype(np.float64)) < 2**62:
@@ -46,7 +46,7 @@ def bootstrap_weights(stratum: np.ndarray, n_boot: int, rng: np.random.Generator
 def permuted_codes(
     codes: np.ndarray, stratum: np.ndarray, n_perm: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Blocks (b, C) of group codes, shuffled among the units of each stratum; ``n_perm`` rows in all."""
+    """Blocks (b, C) of group codes, shuffled within each stratum; ``n_perm`` rows in all."""
     size = max(1, BLOCK // max(len(codes), 1))
     members = [np.flatnonzero(stratum == code) for code in np.unique(stratum)]
     for first in range(0, n_perm, size):
@@ -59,7 +59,7 @@ def permuted_codes(
 def permuted_rates(
     counts: np.ndarray, codes: np.ndarray, n_perm: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """The rates of each group under ``n_perm`` permutations of group labels, each (n_perm, groups).
+    """The rates of each group in ``n_perm`` permutations of groups, each (n_perm, groups).
 
     Args:
         counts: (C, 4) counts of each unit.
@@ -79,7 +79,7 @@ def permuted_sums(
     n_perm: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(n_perm, J, K) sums over each group's units after shuffling group labels inside each stratum.
+    """(n_perm, J, K) sums over each group's units after shuffling groups inside strata.
 
     Args:
         table: (R, K) what units of each kind add.
@@ -170,7 +170,9 @@ def precision_weights(rows: np.ndarray, events: np.ndarray) -> np.ndarray:
 
 
 def gap(values: np.ndarray) -> np.ndarray:
-    """Largest minus smallest along the last axis, without NaN; NaN where fewer than two are defined.
+    """Largest minus smallest along the last axis, without NaN.
+
+    NaN where fewer than two are defined.
 
     >>> float(gap(np.array([0.25, 0.75, np.nan])))
     0.5
@@ -184,7 +186,9 @@ def gap(values: np.ndarray) -> np.ndarray:
 
 
 def permutation_p(observed: float, null: np.ndarray) -> float:
-    """(1 + number of permuted gaps at least as large) / (1 + number of permutations); NaN if undefined.
+    """(1 + number of permuted gaps at least as large) / (1 + number of permutations).
+
+    NaN if undefined.
 
     >>> permutation_p(0.5, np.array([0.1, 0.5, 0.2]))
     0.5
@@ -197,7 +201,9 @@ def permutation_p(observed: float, null: np.ndarray) -> float:
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """p-values adjusted for the size of their family (Holm 1979, step-down); NaN is no part of it.
+    """p-values adjusted for the size of their family (Holm 1979, step-down).
+
+    NaN is no part of it.
 
     >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
     [0.03, 0.06, 0.06]

@@ -1,4 +1,4 @@
-"""Ranking and calibration metrics of many resamples at once, from counts by class and score level.
+"""Ranking and calibration metrics of many resamples, from counts by class and level.
 
 Rows are counted in cells: a class and one of some 250 levels of the score, cut by rank and at the edges of
 the calibration bins. That is fine enough for a variance, and a resample of a million rows is one vector of
@@ -21,7 +21,7 @@ LEVELS = 250
 
 @dataclass(frozen=True)
 class Levels:
-    """The rows of an audit by cell; cells are the levels of the reals, high to low, then of the fakes."""
+    """The rows of an audit by cell: the reals' levels, high to low, then the fakes'."""
 
     cell: np.ndarray  # (N,)
     size: int  # levels; there are twice as many cells
@@ -61,7 +61,10 @@ def cut(label: np.ndarray, score: np.ndarray, levels: int = LEVELS) -> Levels:
 def metrics_of(
     counts: np.ndarray, levels: Levels, names: Sequence[str], threshold: float = 0.5
 ) -> dict[str, np.ndarray]:
-    """Metrics of shuffled groups, each (R,), from their counts by cell (R, 2 size); NaN if undefined."""
+    """Metrics of shuffled groups, each (R,), from their counts by cell (R, 2 size).
+
+    NaN if undefined.
+    """
     return weighted_metrics(levels.cells, counts.T, threshold, names)
 
 
@@ -74,7 +77,7 @@ def permuted(
     n: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(n, J, cells) counts by cell of each group after shuffling group labels inside each stratum.
+    """(n, J, cells) counts of each group after shuffling group labels inside each stratum.
 
     Units of one row in the same cell are interchangeable, and whole cells of them are dealt at once.
 
@@ -149,7 +152,7 @@ def cross_auc(counts: np.ndarray, levels: Levels) -> np.ndarray:
 
 
 def exact_cross_auc(label: np.ndarray, codes: np.ndarray, groups: int, levels: Levels) -> np.ndarray:
-    """(J, J) as `cross_auc`, from every distinct score; rows with a negative code count nowhere."""
+    """(J, J) as `cross_auc`, from every distinct score; negative codes count nowhere."""
     fake = (label == 1) & (codes >= 0)
     pairs, won = np.zeros((2, groups, groups))
     n_fake = np.bincount(codes[fake], minlength=groups)

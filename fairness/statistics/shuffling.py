@@ -1,4 +1,4 @@
-"""What an unbiased detector would show: group labels shuffled among units, within their class."""
+"""What an unbiased detector would show: groups shuffled among units of a class."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TESTED_OF = {"real": "fpr", "fake": "tpr"}
 
 @dataclass(frozen=True)
 class Shuffled:
-    """What an unbiased detector shows: gaps of each metric after shuffling who belongs to which group."""
+    """What an unbiased detector shows: gaps of each metric after shuffling the groups."""
 
     gaps: dict[str, np.ndarray]  # metric -> gaps; empty where fewer than two groups are compared
     tests: dict[str, tuple[float, np.ndarray]]  # fpr, tpr -> test statistic observed, and shuffled
@@ -43,7 +43,7 @@ def shuffle(
     settings: Settings,
     rng: np.random.Generator,
 ) -> Shuffled:
-    """Shuffles units among the groups that each metric compares, within strata of class composition."""
+    """Shuffles units among the compared groups, within strata of class composition."""
     gaps: dict[str, np.ndarray] = {}
     tests: dict[str, tuple[float, np.ndarray]] = {}
     for classes in dict.fromkeys(map(needs, group_metrics())):

@@ -1,4 +1,4 @@
-"""One attribute measured: support, metrics, intervals and chance gaps of each of its groups."""
+"""One attribute measured: each group's support, metrics, intervals and chance gaps."""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ from scipy.special import chndtr, ndtr
 
 
 def between_group_spread(value: np.ndarray, variance: np.ndarray) -> dict[str, float | list[float]]:
-    """The standard deviation of J group values: raw, corrected for sampling, and its 95 % interval.
+    """The standard deviation of J group values.
 
+    Raw, corrected for sampling, and its 95 % interval.
     corrected² = max(0, S² - mean of v_j), with S² the sample variance (J - 1) of the values and v_j their
     sampling variances. S² is a quadratic form whose law is taken as a scaled non-central chi-squared with
     the same mean and, without any difference, the same variance (Satterthwaite); the interval holds every

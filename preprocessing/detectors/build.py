@@ -1,4 +1,4 @@
-"""Detectors by the name that a configuration gives them: one file each in this folder, but for HOG."""
+"""Detectors by the name in a configuration: one file each in this folder, except HOG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dlib's CNN detector (max-margin object detection, King, arXiv:1502.00046): slow, and surer in profile."""
+"""dlib's CNN detector (King, arXiv:1502.00046): slow, and better in profile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ SIDE_MIN_PX = 40  # of an image: half a face; dlib fails on some that are smalle
 
 
 class MmodDetector:
-    """Faces from 80 px; the points are those of `DlibDetector`. Seconds for a large frame without a GPU.
+    """Faces from 80 px; the points are those of `DlibDetector`.
+
+    Seconds for a large frame without a GPU.
 
     Raises:
         InputError: the weights or the 68-point model are not installed.

@@ -33,7 +33,9 @@ HOG_SIDE, HOG_CENTRE_X, HOG_CENTRE_Y = 0.83, -0.04, 0.045
 
 
 class MtcnnDetector:
-    """Faces from 20 px, in boxes as dlib's HOG would draw them; the points are those of `DlibDetector`.
+    """Faces from 20 px, in boxes as dlib's HOG would draw them.
+
+    The points are those of `DlibDetector`.
 
     Raises:
         InputError: the weights or the 68-point model are not installed.
@@ -44,7 +46,7 @@ class MtcnnDetector:
         self._dlib = DlibDetector()
 
     def detect(self, image: np.ndarray) -> list[Detection]:
-        """The faces in an (H, W, 3) uint8 RGB image; the score is P(face) less the threshold of 0.7."""
+        """The faces in an (H, W, 3) uint8 RGB image; the score is P(face) - 0.7."""
         boxes, scores = self.cascade(image)
         return [
             Detection(_as_hog(box), float(score) - THRESHOLDS[2])
@@ -127,7 +129,7 @@ def weights_file(name: str) -> Path:
 def suppress(
     boxes: np.ndarray, scores: np.ndarray, overlap_max: float, *, of_smaller: bool = False
 ) -> np.ndarray:
-    """Indices of the boxes that remain, best first, when each removes those that overlap it more.
+    """Indices of the boxes that remain, best first; each removes those that overlap it more.
 
     Args:
         boxes: (N, 4) left, top, right, bottom; both ends count as inside.

@@ -20,7 +20,7 @@ DPI = 120
 
 
 def write_plots(study: optuna.Study, folder: Path, objective: str) -> list[str]:
-    """Writes those of Optuna's plots that the study has enough trials for, and returns their names.
+    """Writes Optuna's plots that the study has enough trials for, and returns their names.
 
     Args:
         study: with at least one complete trial.

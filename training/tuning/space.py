@@ -1,5 +1,6 @@
-"""Settings of a search over a training; imports nothing heavy, so that the command line can show them.
+"""Settings of a search over a training.
 
+Imports nothing heavy, so that the command line can show them.
 A space is written as the training's own sections are, with ranges in place of values::
 
     optimiser:

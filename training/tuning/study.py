@@ -1,5 +1,6 @@
-"""A search for better settings of a training, with Optuna: resumable, pruned, by several processes.
+"""A search for better settings of a training, with Optuna.
 
+Resumable, pruned, by several processes.
 The study is a SQLite file. Trial 0 is the start itself. All trials train on equally many images, whatever
 their batch size, with the same seed; only source validation is seen.
 """
@@ -76,7 +77,7 @@ class Search:
     detector: Detector
 
     def trial_config(self, values: dict[str, Any]) -> DetectorConfig:
-        """The training of a trial: the start with other values, and the budget that all trials share."""
+        """The training of a trial: the start with other values, and the shared budget."""
         config = with_values(self.start, values)
         if not isinstance(config, TrainedConfig):
             return config
@@ -96,7 +97,7 @@ class Search:
 
 
 def tune(search: Search, *, workers: int = 1, progress: Progress | None = None) -> optuna.Study:
-    """Goes on with the study in ``search.out`` until it has its number of trials, and returns it.
+    """Continues the study in ``search.out`` up to its number of trials, and returns it.
 
     Trials that an interruption left unfinished are marked as failed and begun again.
 
@@ -156,7 +157,10 @@ def is_start(trial: FrozenTrial) -> bool:
 
 
 def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """One row a trial: number, state, value, validations, seconds, reason, and a column for each setting."""
+    """One row a trial: number, state, value, validations, seconds, reason, and settings.
+
+    Each setting is a column.
+    """
     return pd.DataFrame(
         {
             "trial": trial.number,
@@ -259,7 +263,7 @@ def _distribution(drawn: Range | Choices, start: Any) -> BaseDistribution:
 
 
 def _begin_again(study: optuna.Study) -> None:
-    """Marks trials as failed that nobody works on any more, and enqueues them again."""
+    """Marks trials as failed that no process works on any more, and enqueues them again."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params, user_attrs={**trial.user_attrs, "repeats": trial.number})
@@ -384,13 +388,13 @@ def _work_alone(search: Search, number: int, workers: int, failures: Any) -> Non
 
 def _failure(code: int, message: str | None) -> str:
     return message or (
-        f"a worker process ended with code {code}, for want of memory perhaps; the same command goes on from "
+        f"a worker process ended with code {code}, perhaps because memory ran out; the same command goes on from "
         "here, with fewer workers if need be"
     )
 
 
 def _end_with_parent() -> None:
-    """Ends this process when the one that started it is gone, killed too: nobody may draw trials unseen."""
+    """Ends this process when the one that started it is gone, killed too: no process may go on drawing trials."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

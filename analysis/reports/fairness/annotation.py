@@ -1,4 +1,4 @@
-"""How far the groups themselves can be trusted: conflicts, agreement of sources, sensitivity to mistakes."""
+"""How reliable the groups are: conflicts, agreement of sources, effect of mistakes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOISE = (
 
 
 def annotation(findings: Findings) -> Markup:
-    """Conflicts within videos, agreement between sources, and gaps under label noise, by dataset."""
+    """Conflicts within videos, agreement of sources, and gaps under label noise, by dataset."""
     found = findings.whole.get("annotation") or {}
     if not any(any(part.values()) for part in found.values()):
         return absent(

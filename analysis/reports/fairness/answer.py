@@ -1,4 +1,4 @@
-"""The answer: verdicts in words, one table of all of them, and how good the detector is at all."""
+"""The answer: verdicts in words, a table of all of them, and how good the detector is."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def verdicts(findings: Findings) -> Markup:
 
 
 def answer(audit: Mapping[str, Any]) -> Markup:
-    """The short form for one dataset: the verdict in words, then how good the detector is at all."""
+    """The short form for one dataset: the verdict in words, then the detector's quality."""
     told = _sentences_with_tests(audit)
     parts: list[str] = []
     disparities = [sentence for sentence, test in told if test["verdict"] == "disparity"]
@@ -72,7 +72,7 @@ def answer(audit: Mapping[str, Any]) -> Markup:
 
 
 def worth(findings: Findings) -> Markup:
-    """How good the detector is, for everybody and for the worst group, beside the constant detector."""
+    """How good the detector is, overall and for the worst group, beside the constant detector."""
     rows = []
     for name, audit in findings.audits.items():
         constant = percent(audit["constant_detector"]["overall"]["balanced_accuracy"])
@@ -177,7 +177,7 @@ def _with_interval(entry: Mapping[str, Any], metric: str) -> str:
 
 
 def _sentences_with_tests(audit: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """(sentence, test); sentences stand in the order of `verdicts.ORDER`, stable within."""
+    """(sentence, test); sentences are in the order of `verdicts.ORDER`, stable within."""
     ranked = sorted((test for _, test in gaps_tested(audit)), key=lambda test: ORDER[test["verdict"]])
     return list(zip(audit["verdicts"], ranked, strict=True))
 

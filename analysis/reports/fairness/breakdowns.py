@@ -1,4 +1,4 @@
-"""Gaps within parts of the data: by method of manipulation, compression, face size, blur; then by dataset."""
+"""Gaps within parts of the data: by method, compression, face size, blur; by dataset."""
 
 from __future__ import annotations
 

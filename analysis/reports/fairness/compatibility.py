@@ -24,7 +24,7 @@ INTRO = (
     "For comparison with published tables only. These formulas call a score of 0.5 or more fake, whatever "
     "the threshold here; they have no intervals, count a group of three videos like one of three thousand, "
     "grow with the number of groups (F_EO, F_FPR), and are perfect for a detector that calls everything "
-    "fake, whose figures stand beside them. Decide by the verdicts above."
+    "fake, whose figures are beside them. Decide by the verdicts above."
 )
 PARITY = (
     "fairlearn’s measures are taken among the groups large enough in both classes. Demographic parity moves "

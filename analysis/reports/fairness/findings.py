@@ -1,4 +1,7 @@
-"""What every part of the fairness report reads: the findings, their colours, and where figures go."""
+"""What every part of the fairness report reads.
+
+The findings, their colours, and where figures go.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from unmasked.evaluation.wording import percent, value_text
 
 @dataclass(frozen=True)
 class Findings:
-    """What ``fairness.json`` holds, and one colour for each group of an attribute on the whole page.
+    """What ``fairness.json`` holds, and one colour for each group of an attribute.
 
     Attributes:
         whole: everything; the parts that span datasets are read from here.
@@ -63,7 +66,7 @@ class Findings:
 
 
 def by_dataset(findings: Findings, body: Callable[[str, Mapping[str, Any]], Markup]) -> Markup:
-    """``body(name, audit)`` for each dataset under its name; datasets that have nothing are left out."""
+    """``body(name, audit)`` for each dataset under its name; empty ones are left out."""
     parts = []
     for name, audit in findings.audits.items():
         found = body(name, audit)
@@ -78,7 +81,7 @@ def fold_away(figures: Markup, too_small: bool) -> Markup:
 
 
 def utility(audit: Mapping[str, Any]) -> Markup:
-    """How good the detector is at all, the line that stands beside every fairness figure."""
+    """How good the detector is at all, the line beside every fairness figure."""
     overall, constant = audit["overall"], audit["constant_detector"]["overall"]
     return Markup(
         '<p class="soft">How good it is at all here: AUC {}, balanced accuracy {} '

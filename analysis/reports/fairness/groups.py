@@ -1,4 +1,4 @@
-"""The tables that both the page and the run's report show: rates by group, and every gap with its test."""
+"""Tables of both the page and the run's report: rates by group, gaps with tests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def gaps_tested(audit: Mapping[str, Any], verdict: str | None = None) -> list[tu
 
 
 def by_group(audit: Mapping[str, Any], findings: Findings, *, short: bool = False) -> Markup:
-    """For each attribute a table of its groups' rates with intervals; the worst of a disparity is marked.
+    """For each attribute a table of its groups' rates with intervals.
+
+    The worst of a disparity is marked.
 
     Args:
         audit: of one dataset.

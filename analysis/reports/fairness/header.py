@@ -1,4 +1,4 @@
-"""First and last part of the fairness report: what was audited, and what the audit does not say."""
+"""First and last part of the fairness report: what was audited, and its limits."""
 
 from __future__ import annotations
 

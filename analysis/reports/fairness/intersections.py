@@ -22,7 +22,7 @@ RATES = {
 
 
 def intersections(findings: Findings) -> Markup:
-    """For each crossed attribute a matrix of error rates, and the balanced accuracy beside them."""
+    """A matrix of error rates for each crossed attribute, with the balanced accuracy."""
     if not any(find_crossings(audit) for audit in findings.audits.values()):
         names = list(next(iter(findings.audits.values()))["attributes"])[:2]
         example = " × ".join(names) if len(names) == 2 else "gender × skin_tone_group"

@@ -44,7 +44,9 @@ CAPTION = Markup(
 
 
 def write_page(found: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
-    """Writes the whole report, and its figures with their numbers into ``figures/``; returns its path.
+    """Writes the whole report, and its figures with their numbers into ``figures/``.
+
+    Returns its path.
 
     Args:
         found: what `fairness.run.write` returned, or `Audit.to_dict` of one dataset.
@@ -59,8 +61,9 @@ def write_page(found: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
 
 
 def section(found: Mapping[str, Any], gallery: Gallery | None = None) -> Markup:
-    """The fairness part of a run's report, an HTML fragment: verdict, figures, table by group, limits.
+    """The fairness part of a run's report, an HTML fragment.
 
+    Verdict, figures, table by group, limits.
     Headings are h3. The whole report is linked to as ``fairness.html`` beside it.
     """
     findings = Findings.of(found, gallery)
@@ -93,7 +96,10 @@ def section(found: Mapping[str, Any], gallery: Gallery | None = None) -> Markup:
 
 
 def page(found: Mapping[str, Any], gallery: Gallery | None = None) -> str:
-    """The whole report as one self-contained page; its figures are put into the gallery as well."""
+    """The whole report as one self-contained page.
+
+    Its figures are put into the gallery as well.
+    """
     findings = Findings.of(found, gallery)
     sections = [Section(name, title, body(findings)) for name, title, body in PARTS]
     settings = next(iter(findings.audits.values()))["settings"]

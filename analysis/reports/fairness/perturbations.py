@@ -1,4 +1,4 @@
-"""How each group fares as videos are compressed, blurred or otherwise made worse."""
+"""How each group is affected when videos are compressed, blurred or otherwise made worse."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ INTRO = (
 
 
 def perturbations(findings: Findings) -> Markup:
-    """A panel for each perturbation and rate, a line for each group, and the numbers to fold out."""
+    """A panel for each perturbation and rate, a line for each group, and the numbers."""
     entries = findings.whole.get("perturbations") or []
     if not entries:
         return absent(

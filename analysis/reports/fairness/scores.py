@@ -1,4 +1,4 @@
-"""What the scores of each group look like and mean: histograms, calibration, ranking across groups."""
+"""What each group's scores mean: histograms, calibration, ranking across groups."""
 
 from __future__ import annotations
 

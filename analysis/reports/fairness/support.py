@@ -1,4 +1,4 @@
-"""Who is in the data: people, videos and frames behind each group, combinations, and who was left out."""
+"""Who is in the data: people, videos and frames of each group, and who was left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COUNTED = ("real_videos", "fake_videos", "real_frames", "fake_frames")
 
 
 def support(findings: Findings) -> Markup:
-    """The part on support: a rule, then for each dataset a table, the combinations and who was left out."""
+    """The part on support: a rule, then by dataset a table, combinations, who was left out."""
     settings = next(iter(findings.audits.values()))["settings"]
     rule = (
         "A group is compared on real videos, or on fakes, where it has at least "
@@ -38,7 +38,7 @@ def find_crossings(audit: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def grid(groups: list[Mapping[str, Any]]) -> tuple[list[str], list[str], dict[tuple[str, str], Any]]:
-    """Names of rows and columns, and the group in each cell, of a crossed attribute; unknown is no cell."""
+    """Rows, columns and the group in each cell of a crossed attribute; unknown has no cell."""
     cells = {
         (str(entry["group"]).rpartition(CROSS)[0], str(entry["group"]).rpartition(CROSS)[2]): entry
         for entry in groups

@@ -1,4 +1,4 @@
-"""What else a reader should not miss: the worst of each part, a sentence each, with where to read on."""
+"""What else a reader should see: the worst of each part, a sentence and a link each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ PICKED = (
 
 
 def surprises(findings: Findings, page: str = "") -> Markup:
-    """The worst of each part as a list of sentences that link to it; nothing where nothing stands out.
+    """The worst of each part as a list of sentences that link to it.
+
+    Nothing where nothing is remarkable.
 
     Args:
         findings: what was found.
@@ -32,7 +34,7 @@ def surprises(findings: Findings, page: str = "") -> Markup:
     ]
     if not told:
         return Markup("")
-    intro = Markup("<p><strong>What else stands out.</strong> {}</p>").format(PICKED)
+    intro = Markup("<p><strong>What else is remarkable.</strong> {}</p>").format(PICKED)
     return join_parts([intro, bullets(told)])
 
 

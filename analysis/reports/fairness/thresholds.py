@@ -31,7 +31,7 @@ INTRO = (
 
 
 def thresholds(findings: Findings) -> Markup:
-    """Realised FPR and TPR of each group at each stored threshold, and the ROC curves behind them."""
+    """Realised FPR and TPR of each group at each stored threshold, and the ROC curves."""
     if not any(audit.get("operating_points") for audit in findings.audits.values()):
         how = Markup("Give the thresholds that {} or {} stored: {}.").format(
             code("unmasked evaluate"),

@@ -1,4 +1,4 @@
-"""The answer in words, each sentence computed from the run's numbers and from nothing else."""
+"""The answer in words, each sentence computed from the run's numbers alone."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def disparities(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def datasets_with_loss(run: Run) -> list[str]:
-    """The datasets on which the detector is shown to be worse than on the one it was trained on."""
+    """The datasets on which the detector is shown to be worse than on its training dataset."""
     return [
         row["test"] for row in run.metrics["matrix"] if row["test"] != run.source and row["gap_ci"][0] > 0
     ]

@@ -1,4 +1,4 @@
-"""The page about several detectors: who was trained on what, and how each does on each dataset."""
+"""The page about several detectors: who was trained on what, how each does elsewhere."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_collection_report(folder: Path) -> Path:
 
 
 def collection_page(metrics: Mapping[str, Any], figures: Gallery) -> str:
-    """One self-contained page: the matrix, what falls, other protocols, and where each detector's page is."""
+    """One page: the matrix, what falls, other protocols, and links to each detector's page."""
     pairs = cross_dataset(metrics)
     names = list(metrics["detectors"])
     sections = [

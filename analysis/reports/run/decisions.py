@@ -1,4 +1,4 @@
-"""What stored thresholds do on each dataset, beside what was to be expected, and how that is said."""
+"""What stored thresholds do on each dataset, what was expected, and both in words."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _strictness(point: Mapping[str, Any]) -> tuple[int, float]:
 
 
 def expected_rate(run: Run, rule: str, rate: str) -> float:
-    """The rate that a rule allows, else the one it had on its calibration rows; NaN if that is not known."""
+    """The rate that a rule allows, else its rate on calibration rows; NaN if unknown."""
     limit = fpr_limit(rule)
     if rate == "fpr" and not isnan(limit):
         return limit

@@ -1,4 +1,4 @@
-"""The parts of a report about decisions: thresholds that travel, scores as odds, withheld answers."""
+"""The parts of a report about decisions: thresholds, scores as odds, withheld answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CALIBRATORS = {"temperature": "temperature", "isotonic": "isotonic"}
 
 
 def thresholds_part(run: Run, figures: Gallery) -> Markup:
-    """What stored thresholds do on each dataset: realised error rates, beside what they promise."""
+    """What stored thresholds do on each dataset: realised error rates beside expected ones."""
     settings = run.metrics["settings"]["threshold"]
     rows, over = [], []
     for _, name, point in sorted(_points(run), key=lambda found: found[0]):

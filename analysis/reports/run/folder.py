@@ -1,4 +1,4 @@
-"""What a run's folder holds, read once: whatever is there of metrics, predictions, audit and the rest."""
+"""What a run's folder holds, read once: metrics, predictions, audit and the rest."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Run:
 
     @property
     def source(self) -> str | None:
-        """The dataset that the detector was trained on, where the metrics say it and it was tested on."""
+        """The dataset that the detector was trained on, if the metrics name it and it was tested."""
         source = self.metrics["settings"].get("source")
         return source if source in self.metrics["datasets"] else None
 
     @property
     def is_held_out(self) -> bool:
-        """Were only rows of a test split evaluated."""
+        """True if only rows of a test split were evaluated."""
         return any(
             str(note).startswith("rows of the test split")
             for note in self.metrics["settings"].get("rows", [])
@@ -116,12 +116,12 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
 
 
 def is_collection(folder: Path) -> bool:
-    """Does a folder hold the results of several detectors, and not those of one run."""
+    """True if a folder holds the results of several detectors, and not those of one run."""
     return "detectors" in _metrics(folder)
 
 
 def read_collection(folder: Path) -> dict[str, Any]:
-    """The ``metrics.json`` that `unmasked evaluate` wrote for a folder of several detectors' predictions.
+    """The ``metrics.json`` of a folder of several detectors' predictions.
 
     Raises:
         InputError: the folder or its metrics.json is absent, or the file is damaged.

@@ -1,4 +1,4 @@
-"""One page that tells a stranger what a run found, and a model card, from the run's folder."""
+"""One page that shows what a run found, and a model card, from the run's folder."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ PREVALENCE = 0.001  # a fake in a thousand videos, for the sake of an example
 
 
 def write_report(run: Path, *, predictions: Path | None = None, truth: Path | None = None) -> Path:
-    """Writes ``report.html``, ``model_card.md`` and ``figures/`` into a run's folder; returns the page.
+    """Writes ``report.html``, ``model_card.md`` and ``figures/`` into a run's folder.
 
+    Returns the page.
     The page holds whatever the folder has: ``metrics.json`` is required; ``predictions.parquet``,
     ``metrics.jsonl``, ``fairness.json``, ``explain/``, ``detector.json``, ``config.yaml`` and
     ``environment.json`` add their parts, and a part that is absent says how to make it. Each figure is
@@ -79,7 +80,7 @@ def page(run: Run, figures: Gallery | None = None) -> str:
         Section("done", "What was done", _done(run, figures)),
         Section("datasets", "Does it hold up on data it never saw?", datasets_part(run, figures)),
         Section("curves", "Curves and scores", curves_part(run, figures)),
-        Section("thresholds", "Do its thresholds travel?", thresholds_part(run, figures)),
+        Section("thresholds", "Do its thresholds hold elsewhere?", thresholds_part(run, figures)),
         Section("robustness", "Does it hold when videos are changed?", robustness_part(run, figures)),
         Section("abstention", "Does it know when it does not know?", abstention_part(run, figures)),
         Section("calibration", "Is a score a probability?", calibration_part(run, figures)),
@@ -99,7 +100,7 @@ def page(run: Run, figures: Gallery | None = None) -> str:
 
 
 def model_card(run: Run) -> str:
-    """The detector's model card in Markdown: what it is, what it is not for, how it was tested."""
+    """The model card in Markdown: what the detector is, is not for, and how it was tested."""
     # Markdown is not HTML: nothing is escaped, and nothing in it is executed.
     plain = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True)
     return plain.get_template("model_card.md").render(

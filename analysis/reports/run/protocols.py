@@ -1,4 +1,4 @@
-"""Which detector does how well on what: rows of protocols, and numbers that others report, as tables."""
+"""Which detector does how well on what: protocols and published numbers, as tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 
 def pair_table(rows: Sequence[Row], caption: str) -> Markup:
-    """Rows of a protocol: trained on, tested on, AUC, what is lost, decisions, and the selection."""
+    """Rows of a protocol: trained on, tested on, AUC, loss, decisions, and the selection."""
     several = len({row.get("detector") for row in rows}) > 1
     shown = []
     for row in rows:
@@ -58,7 +58,7 @@ def other_protocols(rows: Iterable[Row]) -> Iterator[Markup]:
 
 
 def published_part(metrics: Mapping[str, Any]) -> Markup:
-    """What others report, in tables of its own: never in one column with what was measured here."""
+    """What others report, in tables of its own, apart from what was measured here."""
     parts = [
         stated_table(published_table(Published.model_validate(fields), metrics["settings"]))
         for fields in metrics.get("published") or []

@@ -28,7 +28,7 @@ PHOTO_QUALITY = 82
 
 
 def datasets_part(run: Run, figures: Gallery) -> Markup:
-    """The cross-dataset matrix as a figure and a table, each dataset's methods, and other protocols."""
+    """The cross-dataset matrix as a figure and a table, the methods, and other protocols."""
     pairs = cross_dataset(run.metrics)
     if len({(row["train"], row.get("detector")) for row in pairs}) > 1:
         parts = [figures.html("matrix"), pair_table(pairs, "Every detector on every dataset.")]

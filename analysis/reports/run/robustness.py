@@ -48,7 +48,7 @@ class Change:
 
     @property
     def told(self) -> str:
-        """The strongest severity in words, for who cannot see the figure."""
+        """The strongest severity in words, for readers who cannot see the figure."""
         return "; ".join(
             f"{record['dataset']}, {setting(record)}: "
             + ", ".join(
@@ -73,7 +73,7 @@ def changes(run: Run) -> list[Change]:
 
 
 def find_hidden_drift(records: Iterable[Record]) -> list[tuple[Record, str]]:
-    """(record, rate) where the AUC stays and the rate at the threshold surely moves, the worst first.
+    """(record, rate) where the AUC stays and the rate surely moves, the worst first.
 
     The AUC moves by at most 0.02; FPR or TPR by at least 0.05, and the interval of that change leaves out 0.
     """
@@ -82,7 +82,7 @@ def find_hidden_drift(records: Iterable[Record]) -> list[tuple[Record, str]]:
 
 
 def tell_understated(records: Iterable[Record]) -> str:
-    """The largest shown harm among changes that cost the AUC little, in a sentence; "" for none."""
+    """The largest harm among changes that cost the AUC little, as a sentence; "" for none."""
     near = [
         (record, rate)
         for record in records
@@ -111,7 +111,7 @@ def drift_words(record: Record, rate: str) -> str:
 
 
 def worst_words(records: Sequence[Record], rate: str) -> str:
-    """The largest shown rise in accused reals, or fall in found fakes, in a sentence; "" if none is shown."""
+    """The largest rise in accused reals or fall in found fakes, as a sentence; "" for none."""
     sign = WORSE[rate]
     shown = [record for record in records if _is_shown(record, rate) and sign * record[f"{rate}_change"] > 0]
     if not shown:

@@ -30,7 +30,7 @@ TOLD = 3  # sentences about a drift that the AUC hides
 
 
 def robustness_part(run: Run, figures: Gallery) -> Markup:
-    """What changes to a video do: where AUC hides the drift, the curves, and the strongest of each kind."""
+    """What changes to a video do: hidden drift, the curves, and the strongest of each kind."""
     records = run.robustness
     if not records:
         return fill_template("robustness.html", records=None)
