@@ -92,12 +92,12 @@ def _command(verb: str) -> Callable[..., None]:
             bool, typer.Option("--dry-run", help="Print the resolved configuration only.")
         ] = False,
     ) -> None:
-        _run(verb, config, [_spelled_out(argument) for argument in arguments or []], dry_run)
+        _run(verb, config, [_as_key_value(argument) for argument in arguments or []], dry_run)
 
     return run
 
 
-def _spelled_out(argument: str) -> str:
+def _as_key_value(argument: str) -> str:
     """``--preview`` as ``preview=true``, ``--seed=1`` as ``seed=1``; anything else as it is."""
     if not argument.startswith("--"):
         return argument

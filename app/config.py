@@ -52,7 +52,7 @@ def given_values(file: Path | None, overrides: Sequence[str] = ()) -> dict[Any, 
         InputError: the file or an override cannot be parsed.
     """
     try:
-        merged = OmegaConf.merge(_from_file(file), *[_from_override(text) for text in overrides])
+        merged = OmegaConf.merge(_read_yaml(file), *[_parse_override(text) for text in overrides])
         _refuse_resolvers(OmegaConf.to_container(merged, resolve=False), _origin(file))
         values = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
@@ -81,28 +81,28 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
         default = (
             field.get_default(call_default_factory=True) if not field.is_required() else PydanticUndefined
         )
-        shown = "required" if default is PydanticUndefined else _shown(default)
+        shown = "required" if default is PydanticUndefined else _value_text(default)
         yield f"{prefix}{name}", _type_name(annotation), shown, field.description or ""
 
 
-def _from_file(file: Path | None) -> DictConfig:
+def _read_yaml(file: Path | None) -> DictConfig:
     if file is None:
         return OmegaConf.create({})
     path = next((p for p in (file, CONFIGS / file, CONFIGS / f"{file}.yaml") if p.is_file()), None)
     if path is None:
-        shipped = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in _shipped())
+        shipped = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in _shipped_files())
         raise InputError(
             f"configuration {file} does not exist; give a YAML file's path or one of {', '.join(shipped)}"
         )
     return OmegaConf.create(read_yaml(path, what="configuration"))
 
 
-def _shipped() -> Iterator[Path]:
+def _shipped_files() -> Iterator[Path]:
     """The experiment files; what a key names (a code book, a recipe, a protocol) is no configuration."""
     return (path for path in CONFIGS.rglob("*.yaml") if path.parent.name not in NAMED_BY_KEYS)
 
 
-def _from_override(text: str) -> DictConfig:
+def _parse_override(text: str) -> DictConfig:
     key, separator, _ = text.partition("=")
     if not separator or not key:
         raise InputError(f"argument {text!r} is not of the form key=value; write for example seed=1")
@@ -153,11 +153,11 @@ def _origin(file: Path | None) -> str:
     return f"{file} and arguments" if file else "from the arguments"
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={_shown(item)}" for key, item in value.items())
+        return ", ".join(f"{key}={_value_text(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return f"[{','.join(_shown(item) for item in value)}]"
+        return f"[{','.join(_value_text(item) for item in value)}]"
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else (str(value) or "''")

@@ -59,14 +59,14 @@ def measure(folder: Path, most_seconds: float, most_gb: float) -> int:
     from unmasked.datasets.scan import scan
 
     seconds: dict[str, float] = {}
-    with _timed("scan", seconds):
+    with _time_call("scan", seconds):
         manifest = scan(folder / "manifest.csv", "table").manifest
-    with _timed("validate", seconds):
+    with _time_call("validate", seconds):
         MANIFEST.write(manifest, folder / "written.parquet")
         manifest = MANIFEST.read(folder / "written.parquet")
-    with _timed("join", seconds):
+    with _time_call("join", seconds):
         manifest, (report,) = join_files(manifest, [folder / "annotations.csv"])
-    with _timed("audit", seconds):
+    with _time_call("audit", seconds):
         found = overlaps(manifest)
     print(f"rows {len(manifest)}; {report}")
     print(f"values on both sides of a border: {len(found.shared)}")
@@ -140,7 +140,7 @@ def _link_files(folder: Path, paths: pd.Series) -> None:
 
 
 @contextmanager
-def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+def _time_call(stage: str, seconds: dict[str, float]) -> Iterator[None]:
     start, start_cpu = time.perf_counter(), time.process_time()
     yield
     seconds[stage] = time.perf_counter() - start

@@ -75,12 +75,14 @@ def main() -> int:
 def coverage_of_metrics(sets: int) -> bool:
     """How often each metric's interval holds the truth, by design; a table in Markdown."""
     rng = np.random.default_rng(4)
-    label, score, _ = clustered(rng, videos=2_000_000, frames=1)
+    label, score, _ = draw_clustered(rng, videos=2_000_000, frames=1)
     truth = metrics.all_metrics(label, score, CUT)
     held = {design: dict.fromkeys(truth, 0) for design in DESIGNS}
     for design, (videos, frames) in DESIGNS.items():
         for seed in range(sets):
-            label, score, video = clustered(np.random.default_rng([seed, videos, frames]), videos, frames)
+            label, score, video = draw_clustered(
+                np.random.default_rng([seed, videos, frames]), videos, frames
+            )
             sample = Sample.of(label, score, video)
             for name, (low, high) in intervals(sample, CUT, n_boot=1000, seed=seed).items():
                 held[design][name] += low <= truth[name] <= high
@@ -97,7 +99,7 @@ def coverage(sets: int) -> bool:
     """How often the interval holds the true AUC, with clusters and without."""
     held = {"videos": 0, "frames": 0}
     for seed in range(sets):
-        label, score, video = clustered(np.random.default_rng([seed, 2]), videos=60, frames=20)
+        label, score, video = draw_clustered(np.random.default_rng([seed, 2]), videos=60, frames=20)
         for unit, cluster in (("videos", video), ("frames", np.arange(len(label)))):
             sample = Sample.of(label, score, cluster)
             low, high = intervals(sample, n_boot=1000, seed=seed, only=("auc",))["auc"]
@@ -142,9 +144,9 @@ def ours(table: pd.DataFrame) -> dict[str, Any]:
     """All metrics with intervals of frames and of videos, with what it took."""
     parts: dict[str, float] = {}
     start, start_cpu = time.perf_counter(), time.process_time()
-    videos = _timed(parts, "video scores", lambda: video_scores(table))
-    frame, found = _timed(parts, "frames", lambda: _numbers(table))
-    _timed(parts, "videos", lambda: _numbers(videos))
+    videos = _time_call(parts, "video scores", lambda: video_scores(table))
+    frame, found = _time_call(parts, "frames", lambda: _numbers(table))
+    _time_call(parts, "videos", lambda: _numbers(videos))
     seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
     ci = [round(end, 4) for end in found["auc"]]
     return {"seconds": seconds, "cpu": cpu, "parts": parts, "gb": _peak_gb(), "auc": frame["auc"], "ci": ci}
@@ -172,7 +174,7 @@ def plain_loop(table: pd.DataFrame) -> dict[str, Any]:
 def controls() -> bool:
     """What is said of detectors whose worth is known."""
     rng = np.random.default_rng(0)
-    label, score, video = clustered(rng, videos=200, frames=10)
+    label, score, video = draw_clustered(rng, videos=200, frames=10)
     table = pd.DataFrame({"dataset": "controls", "video": video.astype(str), "label": label, "score": score})
     shuffled = table.assign(label=rng.permutation(np.arange(200) % 2)[video])
     cases = {
@@ -198,7 +200,7 @@ def controls() -> bool:
     return right
 
 
-def clustered(
+def draw_clustered(
     rng: np.random.Generator, videos: int, frames: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, scores and videos of frames, every second video fake, with that AUC and ICC."""
@@ -249,7 +251,7 @@ def _sklearn_metrics(label: np.ndarray, score: np.ndarray) -> dict[str, float]:
     }
 
 
-def _timed(parts: dict[str, float], name: str, work: Callable[[], Any]) -> Any:
+def _time_call(parts: dict[str, float], name: str, work: Callable[[], Any]) -> Any:
     start = time.perf_counter()
     result = work()
     parts[name] = time.perf_counter() - start

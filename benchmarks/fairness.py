@@ -90,12 +90,12 @@ def videos_of(margins: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index(drop=True)
 
 
-def unbiased(videos: pd.DataFrame) -> np.ndarray:
+def draw_unbiased(videos: pd.DataFrame) -> np.ndarray:
     """The rate at which frames of each video are called fake, the same in every group."""
     return np.where(videos["label"] == 1, TPR, FPR)
 
 
-def biased(videos: pd.DataFrame, worse: str, low: float) -> np.ndarray:
+def draw_biased(videos: pd.DataFrame, worse: str, low: float) -> np.ndarray:
     """The same, with reals of one gender called fake 15 points more; the other has ``low``."""
     fpr = np.where(videos["gender"] == worse, low + GAP, low)
     return np.where(videos["label"] == 1, TPR, fpr)
@@ -114,7 +114,7 @@ class Found:
         return set(zip(named["attribute"], named["metric"], strict=True))
 
 
-def simulated(videos: pd.DataFrame, rate: np.ndarray, settings: Settings, rng: np.random.Generator) -> Found:
+def simulate(videos: pd.DataFrame, rate: np.ndarray, settings: Settings, rng: np.random.Generator) -> Found:
     """An audit of scores drawn at these rates, as `audit_rows` makes it but for reports."""
     strength = (1 - ICC) / ICC
     own = rng.beta(rate * strength, (1 - rate) * strength)
@@ -145,10 +145,10 @@ def alarms(datasets: dict[str, pd.DataFrame], settings: Settings, runs: int) -> 
         rng, start = np.random.default_rng(0), time.process_time()
         named, equal, inside = 0, 0, []
         for run in range(runs):
-            found = simulated(videos, unbiased(videos), _seeded(settings, run), rng)
+            found = simulate(videos, draw_unbiased(videos), _settings_with_seed(settings, run), rng)
             named += bool(found.disparities())
             equal += bool((found.tests["verdict"] == "equivalent").any())
-            inside += [pair for one in found.slices for pair in _covered(one)]
+            inside += [pair for one in found.slices for pair in _coverage(one)]
         tests = int(found.tests["p_value"].notna().sum())
         held, size = np.array(inside).T
         print(f"{name:9}{tests:6}{named / runs:14.1%}{_wilson(named, runs):>13}{equal / runs:12.1%}", end="")
@@ -160,7 +160,7 @@ def alarms(datasets: dict[str, pd.DataFrame], settings: Settings, runs: int) -> 
     print(f"all: {time.process_time() - total:.0f} s of CPU")
 
 
-def _covered(one: Slice) -> list[tuple[bool, int]]:
+def _coverage(one: Slice) -> list[tuple[bool, int]]:
     kept = one.in_gap["fpr"].to_numpy()
     inside = (one.low["fpr"] <= FPR) & (one.high["fpr"] >= FPR)
     return list(zip(inside.to_numpy()[kept], one.support["real_videos"].to_numpy()[kept], strict=True))
@@ -179,7 +179,9 @@ def power(datasets: dict[str, pd.DataFrame], settings: Settings, runs: int) -> N
             for low in (FPR, FPR - GAP / 2):
                 rng, found, others = np.random.default_rng(1), 0, 0
                 for run in range(runs):
-                    outcome = simulated(videos, biased(videos, worse, low), _seeded(settings, run), rng)
+                    outcome = simulate(
+                        videos, draw_biased(videos, worse, low), _settings_with_seed(settings, run), rng
+                    )
                     named = outcome.disparities()
                     found += ("gender", "fpr") in named
                     others += any(metric == "tpr" for _, metric in named)
@@ -219,9 +221,9 @@ def small(datasets: dict[str, pd.DataFrame], settings: Settings, runs: int) -> N
             for gap in (0.0, GAP):
                 rng, verdicts, needed = np.random.default_rng(2), Counter(), []
                 for run in range(runs):
-                    chosen = _drawn(videos, size, rng)
-                    rate = biased(chosen, "male", FPR) if gap else unbiased(chosen)
-                    row = simulated(chosen, rate, _seeded(settings, run), rng).tests.iloc[0]
+                    chosen = _draw_groups(videos, size, rng)
+                    rate = draw_biased(chosen, "male", FPR) if gap else draw_unbiased(chosen)
+                    row = simulate(chosen, rate, _settings_with_seed(settings, run), rng).tests.iloc[0]
                     verdicts[row["verdict"]] += 1
                     needed.append(row["n_needed"])
                 shares = [verdicts[verdict] / runs for verdict in ("disparity", "equivalent", "inconclusive")]
@@ -232,7 +234,7 @@ def small(datasets: dict[str, pd.DataFrame], settings: Settings, runs: int) -> N
                 print(f"{shares[2]:14.1%}{np.nanmedian(needed):15,.0f}", flush=True)
 
 
-def _drawn(videos: pd.DataFrame, size: int, rng: np.random.Generator) -> pd.DataFrame:
+def _draw_groups(videos: pd.DataFrame, size: int, rng: np.random.Generator) -> pd.DataFrame:
     """Two groups of ``size`` videos of each class; who is in which is random, sizes of videos are real."""
     parts = []
     for _, part in videos.groupby("label"):
@@ -241,7 +243,7 @@ def _drawn(videos: pd.DataFrame, size: int, rng: np.random.Generator) -> pd.Data
     return pd.concat(parts, ignore_index=True)
 
 
-def _seeded(settings: Settings, seed: int) -> Settings:
+def _settings_with_seed(settings: Settings, seed: int) -> Settings:
     return Settings(
         n_boot=settings.n_boot,
         n_perm=settings.n_perm,

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from unmasked.datasets.loading import CropDataset, loader, usable
+from unmasked.datasets.loading import CropDataset, loader, usable_rows
 from unmasked.datasets.samplers import Batches, InOrder, NaturalSampler
-from unmasked.datasets.transforms import normalised
+from unmasked.datasets.transforms import normalise
 
 DEFAULTS = {"workers": 2, "rounds": 5, "batch": 32, "size_px": 256, "limit": 1024}
 EPOCHS = 5  # of UCF's training
@@ -60,7 +60,7 @@ def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     settings = {name: int(given.get(name, value)) for name, value in DEFAULTS.items()}
     source = Path(given["faces"])
-    faces = usable(pd.read_parquet(source)).head(settings["limit"])
+    faces = usable_rows(pd.read_parquet(source)).head(settings["limit"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as folder:
         root = source.parent
@@ -79,12 +79,12 @@ def measure(faces: pd.DataFrame, root: Path, device: torch.device, settings: dic
     filling_s = time.perf_counter() - started_s
     ours = next(iter(loader(read, list(Batches(InOrder(len(read)), batch)))))["image"]
     theirs = torch.stack([plain[row] for row in range(min(batch, len(plain)))])
-    torch.testing.assert_close(normalised(ours), theirs, atol=1e-6, rtol=0)
+    torch.testing.assert_close(normalise(ours), theirs, atol=1e-6, rtol=0)
 
     def passes(crops: CropDataset) -> Callable[[], Iterator[Tensor]]:
         batches = Batches(NaturalSampler(len(crops)), batch)
         source = loader(crops, batches, workers=workers)
-        return lambda: (normalised(found["image"].to(device, non_blocking=True)) for found in source)
+        return lambda: (normalise(found["image"].to(device, non_blocking=True)) for found in source)
 
     stacked = DataLoader(
         plain,
@@ -102,7 +102,7 @@ def measure(faces: pd.DataFrame, root: Path, device: torch.device, settings: dic
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(settings["rounds"] + 1):  # the first one starts the workers
         for name, way in ways.items():
-            seconds[name].append(timed(way(), len(faces), device))
+            seconds[name].append(time_call(way(), len(faces), device))
     medians = {name: float(np.median(times[1:])) for name, times in seconds.items()}
     suffixes = ", ".join(sorted({Path(crop).suffix for crop in faces["crop"]}))
     print(f"{len(faces)} crops ({suffixes}) to {size_px} px, {workers} workers, {device.type}; medians")
@@ -114,7 +114,7 @@ def measure(faces: pd.DataFrame, root: Path, device: torch.device, settings: dic
     print(f"  held, over {EPOCHS} epochs with the reading before them ({filling_s:.2f} s): ratio {whole:.2f}")
 
 
-def timed(batches: Iterator[Tensor], expected: int, device: torch.device) -> float:
+def time_call(batches: Iterator[Tensor], expected: int, device: torch.device) -> float:
     """Seconds of a pass over all batches, whose images are counted and summed."""
     started_s = time.perf_counter()
     count, total = 0, torch.zeros((), device=device)

@@ -131,9 +131,9 @@ def real(files: Sequence[Path], limit: int, out: Path) -> None:
 
 def compare(path: Path, config: PreprocessConfig, detector: DlibDetector) -> Video:
     """One video by both procedures and a bare decode, one after the other."""
-    plain_s, plain = timed(lambda: plain_procedure(path))
-    fast_s, (rows, crops) = timed(lambda: extract(task_of(path), config, detector))
-    decode_s, shorter_px = timed(lambda: bare_decode(path, max(row["frame"] for row in rows)))
+    plain_s, plain = time_call(lambda: plain_procedure(path))
+    fast_s, (rows, crops) = time_call(lambda: extract(task_of(path), config, detector))
+    decode_s, shorter_px = time_call(lambda: bare_decode(path, max(row["frame"] for row in rows)))
     found = {row["frame"]: row for row in rows if row["status"] == "ok"}
     kept = {frame: crop for frame, crop in plain.items() if crop is not None}
     same = [frame for frame in kept if frame in found and is_same(found[frame], kept[frame])]
@@ -150,7 +150,7 @@ def compare(path: Path, config: PreprocessConfig, detector: DlibDetector) -> Vid
     )
 
 
-def timed(work: Callable[[], object]) -> tuple[float, object]:
+def time_call(work: Callable[[], object]) -> tuple[float, object]:
     """CPU seconds of this process, all threads, and what the work returned."""
     start_s = time.process_time()
     result = work()

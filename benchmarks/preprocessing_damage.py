@@ -86,12 +86,12 @@ def write_damaged(folder: Path, sources: Sequence[Path], count: int, seed: int) 
     return pd.DataFrame(rows, columns=["video", "path", "method"]).assign(**common)
 
 
-def truncated(content: bytes, rng: np.random.Generator) -> bytes:
+def truncate(content: bytes, rng: np.random.Generator) -> bytes:
     """Ends anywhere."""
     return content[: rng.integers(1, len(content))]
 
 
-def bit_flipped(content: bytes, rng: np.random.Generator) -> bytes:
+def flip_bits(content: bytes, rng: np.random.Generator) -> bytes:
     """Up to 200 bits anywhere."""
     changed = bytearray(content)
     for position in rng.integers(0, len(content), rng.integers(1, 200)):
@@ -99,12 +99,12 @@ def bit_flipped(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
-def beheaded(content: bytes, rng: np.random.Generator) -> bytes:
+def remove_header(content: bytes, rng: np.random.Generator) -> bytes:
     """Begins anywhere."""
     return content[rng.integers(1, len(content)) :]
 
 
-def overwritten(content: bytes, rng: np.random.Generator) -> bytes:
+def overwrite(content: bytes, rng: np.random.Generator) -> bytes:
     """A block of noise in the middle."""
     start = int(rng.integers(0, len(content)))
     return content[:start] + rng.bytes(5000) + content[start + 5000 :]
@@ -112,14 +112,14 @@ def overwritten(content: bytes, rng: np.random.Generator) -> bytes:
 
 def one_frame(content: bytes, rng: np.random.Generator) -> bytes:
     """A video of a single frame."""
-    return encoded("mp4", "libx264", [rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)])
+    return encode_clip("mp4", "libx264", [rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)])
 
 
 def huge_header(content: bytes, rng: np.random.Generator) -> bytes:
     """A GIF, or a video of JPEGs, whose headers say 20,000 x 20,000 pixels."""
     if rng.random() < 0.5:
         return b"GIF89a" + struct.pack("<HHBBB", 20_000, 20_000, 0x80, 0, 0) + gif_frames(1, 20_000)
-    video = bytearray(encoded("avi", "mjpeg", [np.zeros((64, 64, 3), np.uint8)] * 5))
+    video = bytearray(encode_clip("avi", "mjpeg", [np.zeros((64, 64, 3), np.uint8)] * 5))
     header = video.index(b"strf") + 12
     video[header : header + 8] = struct.pack("<ii", 20_000, 20_000)
     for start in re.finditer(rb"\xff\xc0\x00\x11\x08", bytes(video)):
@@ -150,7 +150,7 @@ def no_video_stream(content: bytes, rng: np.random.Generator) -> bytes:
     return sound("mp4", "aac") if rng.random() < 0.5 else sound("matroska", "aac")
 
 
-def encoded(container_format: str, codec: str, images: Sequence[np.ndarray]) -> bytes:
+def encode_clip(container_format: str, codec: str, images: Sequence[np.ndarray]) -> bytes:
     """A video file of (H, W, 3) uint8 images."""
     with tempfile.NamedTemporaryFile() as file:
         with av.open(file.name, "w", format=container_format) as container:
@@ -176,10 +176,10 @@ def sound(container_format: str, codec: str) -> bytes:
 
 
 DAMAGES: dict[str, Damage] = {
-    "truncated": truncated,
-    "bit-flipped": bit_flipped,
-    "beheaded": beheaded,
-    "overwritten": overwritten,
+    "truncated": truncate,
+    "bit-flipped": flip_bits,
+    "beheaded": remove_header,
+    "overwritten": overwrite,
     "wrong extension": lambda content, rng: content,
     "zero bytes": lambda content, rng: b"",
     "zeros only": lambda content, rng: bytes(len(content)),

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from unmasked.app.config import load as load_config
 from unmasked.app.detectors import find
 from unmasked.datasets.files import write_json
-from unmasked.datasets.transforms import augmented
+from unmasked.datasets.transforms import augment
 from unmasked.evaluation.metrics import auc, video_scores
 from unmasked.evaluation.predict import predict
 from unmasked.preprocessing.faces import FACES
@@ -51,7 +51,7 @@ class Plain(DetectorModule):
         seed = self._batch_seed(batch_idx)
         torch.manual_seed(seed)
         draws = torch.Generator(self.device).manual_seed(seed)
-        images = self._laid_out(augmented(batch["image"], self.config.augment, draws))
+        images = self._laid_out(augment(batch["image"], self.config.augment, draws))
         return nn.functional.cross_entropy(self.model(images), batch["label"])
 
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from unmasked.datasets.transforms import normalised
+from unmasked.datasets.transforms import normalise
 from unmasked.ucf.config import LossConfig
 from unmasked.ucf.losses import Orders, ucf_losses
 from unmasked.ucf.model import UCF, PairOutput
@@ -136,12 +136,12 @@ def _ours(start: UCF, device: torch.device) -> Way:
     def infer(images: Tensor) -> Tensor:
         model.eval()
         with torch.autocast(device.type, torch.bfloat16, enabled=gpu):
-            return forward(normalised(images)).float()
+            return forward(normalise(images)).float()
 
     def step(images: Tensor, orders: Orders, labels: Tensor, methods: Tensor) -> Tensor:
         model.train()
         optimiser.zero_grad()
-        values = normalised(images)
+        values = normalise(images)
         with torch.autocast(device.type, torch.bfloat16, enabled=gpu):
             output = forward_pairs(values, orders.mixing)
         overall = ucf_losses(output, values, labels, methods, orders=orders, config=LossConfig()).overall

@@ -189,7 +189,7 @@ def _book_that_fits(table: pd.DataFrame, books: list[CodeBook], origin: str) -> 
     candidates = [book for book in described if _is_about(table, book)]
     if not candidates:
         raise InputError(
-            f"{origin} has the columns of {_listed(described)}, but no paths like those: "
+            f"{origin} has the columns of {_book_names(described)}, but no paths like those: "
             f"{table[find_column(table, described[0].path)].iloc[0]!r}. {_say_which(described)}"
         )
     if len(candidates) == 1:
@@ -205,7 +205,7 @@ def _book_that_fits(table: pd.DataFrame, books: list[CodeBook], origin: str) -> 
     fitting = [book for book in candidates if book.name in read]
     if len(fitting) > 1:
         raise InputError(
-            f"{origin} can be read as {_listed(fitting)}, and what its codes mean depends on it. "
+            f"{origin} can be read as {_book_names(fitting)}, and what its codes mean depends on it. "
             + _say_which(fitting)
         )
     return fitting[0]
@@ -216,7 +216,7 @@ def _datasets(names: pd.Series) -> pd.Series:
     return names.map(known).astype(TEXT)
 
 
-def _listed(books: list[CodeBook]) -> str:
+def _book_names(books: list[CodeBook]) -> str:
     return " and as ".join(book.name for book in books)
 
 

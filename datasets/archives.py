@@ -81,7 +81,7 @@ def sequence_members(archive: str | os.PathLike[str]) -> dict[str, list[str]]:
     if not path.is_file():
         raise ArchiveError(f"archive {path} does not exist; give the path of a .tar.gz, .tgz or .tar file")
     status = path.stat()
-    listed = _listed(str(path), status.st_size, status.st_mtime_ns)
+    listed = _list_members(str(path), status.st_size, status.st_mtime_ns)
     return {folder: list(names) for folder, names in listed}
 
 
@@ -168,11 +168,11 @@ def _members(root: str | os.PathLike[str], path: str) -> list[str]:
 
 
 @lru_cache(maxsize=256)
-def _listed(path: str, size_bytes: int, modified_ns: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _list_members(path: str, size_bytes: int, modified_ns: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Folders and members; cached while the file stays as it is, since listing decompresses all of it."""
     folders: dict[str, dict[str, None]] = {}
-    with _opened(Path(path)) as (tar, stream):
-        for member in _checked(tar, path, size_bytes):
+    with _open_archive(Path(path)) as (tar, stream):
+        for member in _check_members(tar, path, size_bytes):
             if member.isfile() and is_image(member.name):
                 folder = str(PurePosixPath(member.name).parent)
                 folders.setdefault(folder, {})[member.name] = None
@@ -183,8 +183,8 @@ def _listed(path: str, size_bytes: int, modified_ns: int) -> tuple[tuple[str, tu
 
 def _read_members(archive: Path, names: set[str]) -> dict[str, bytes]:
     images: dict[str, bytes] = {}
-    with _opened(archive) as (tar, bounded):
-        for member in _checked(tar, str(archive), archive.stat().st_size):
+    with _open_archive(archive) as (tar, bounded):
+        for member in _check_members(tar, str(archive), archive.stat().st_size):
             if member.name in names:
                 bounded.read_max = MEMBER_BYTES_MAX + tarfile.BLOCKSIZE
                 stream = tar.extractfile(member)
@@ -196,7 +196,7 @@ def _read_members(archive: Path, names: set[str]) -> dict[str, bytes]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, _BoundedReader]]:
+def _open_archive(path: Path) -> Iterator[tuple[tarfile.TarFile, _BoundedReader]]:
     """The archive opened for reading forwards; whatever breaks while it is read becomes an ArchiveError."""
     try:
         with open(path, "rb") as raw:
@@ -213,7 +213,7 @@ def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, _BoundedReader]]:
         raise ArchiveError(f"archive {path} cannot be read ({reason}); download it again") from error
 
 
-def _checked(tar: tarfile.TarFile, path: str, size_bytes: int) -> Iterator[tarfile.TarInfo]:
+def _check_members(tar: tarfile.TarFile, path: str, size_bytes: int) -> Iterator[tarfile.TarInfo]:
     """The members, each checked by its header before its content is decompressed."""
     total_bytes, count = 0, 0
     while (member := tar.next()) is not None:

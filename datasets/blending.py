@@ -64,10 +64,10 @@ CHANCE = 0.4  # of each change of colour
 CUT = 0.95  # what counts as inside of the mask between its blurs
 
 
-def self_blended(faces: pd.DataFrame) -> pd.DataFrame:
+def self_blended_rows(faces: pd.DataFrame) -> pd.DataFrame:
     """The real rows of a faces table once more, as fakes to be made of their own crops.
 
-    Their method is ``self_blended``, their videos are new ones whose source and target is the real one;
+    Their method is ``self_blended_rows``, their videos are new ones whose source and target is the real one;
     `unmasked.datasets.loading.CropDataset` makes the images, other ones with each draw.
 
     Raises:
@@ -122,7 +122,7 @@ def real_image(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
     """A real (H, W, 3) RGB crop beside self-blended ones: restyled as a whole half the time."""
     if rng.random() < 0.5:
         return image
-    return _bytes(restyled(image.astype(np.float32) / np.float32(255), rng))
+    return _bytes(restyle(image.astype(np.float32) / np.float32(255), rng))
 
 
 def blend(
@@ -137,11 +137,11 @@ def blend(
     """
     source = target = image.astype(np.float32) / np.float32(255)
     if rng.random() < 0.5:
-        source = restyled(source, rng)
+        source = restyle(source, rng)
     else:
-        target = restyled(target, rng)
+        target = restyle(target, rng)
     mask = face_mask(points, len(image), rng)
-    matrix = _moving(len(image), rng)
+    matrix = _draw_affine(len(image), rng)
     size = (len(image), len(image))
     source = cv2.warpAffine(source, matrix, size, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[assignment]
     mask = cv2.warpAffine(mask, matrix, size)  # type: ignore[assignment]
@@ -155,22 +155,25 @@ def face_mask(points: NDArray[np.float64], size_px: int, rng: np.random.Generato
     The hull of an outline is waved elastically, blurred, cut to where it is still 1, and blurred again: a
     first blur wider than the second makes it smaller, a narrower one larger, as in the paper.
     """
-    outline = OUTLINES[rng.integers(len(OUTLINES))] @ _onto(points)[:2] + _onto(points)[2]
+    outline = (
+        OUTLINES[rng.integers(len(OUTLINES))] @ _template_to_points(points)[:2]
+        + _template_to_points(points)[2]
+    )
     outline = outline + rng.uniform(-POINT_SHIFT, POINT_SHIFT, outline.shape)
     hull = cv2.convexHull(np.rint(outline * size_px).astype(np.int32))
     mask = cv2.fillConvexPoly(np.zeros((size_px, size_px), np.float32), hull, 1.0)
-    mask = _waved(mask, rng)  # type: ignore[arg-type]
+    mask = _wave_mask(mask, rng)  # type: ignore[arg-type]
     first, second = rng.uniform(*SOFTENING, size=2) * size_px
     inside = (cv2.GaussianBlur(mask, (0, 0), first) > CUT).astype(np.float32)
     return cv2.GaussianBlur(inside, (0, 0), second)  # type: ignore[return-value]
 
 
-def restyled(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def restyle(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """An (H, W, 3) RGB image in [0, 1], recoloured, and sharper or of lower resolution."""
     if rng.random() < CHANCE:
         image = image + rng.uniform(-SHIFT, SHIFT, 3).astype(np.float32)
     if rng.random() < CHANCE:
-        image = _recoloured(image.clip(0, 1), rng)
+        image = _recolour(image.clip(0, 1), rng)
     if rng.random() < CHANCE:
         contrast, brightness = 1 + rng.uniform(-LIGHT, LIGHT), rng.uniform(-LIGHT, LIGHT)
         image = image * np.float32(contrast) + np.float32(brightness)
@@ -184,7 +187,7 @@ def restyled(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     return cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
-def _recoloured(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _recolour(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
     hue = (hue + np.float32(rng.uniform(-HUE_DEG, HUE_DEG))) % 360
     saturation = (saturation * np.float32(1 + rng.uniform(-SATURATION, SATURATION))).clip(0, 1)
@@ -192,7 +195,7 @@ def _recoloured(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray
     return cv2.cvtColor(cv2.merge([hue, saturation, value]), cv2.COLOR_HSV2RGB)  # type: ignore[return-value]
 
 
-def _waved(mask: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _wave_mask(mask: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """The mask with each pixel taken from a place that a smooth random field of 6 x 6 nodes names."""
     size_px = len(mask)
     nodes = rng.uniform(-WAVE, WAVE, (6, 6, 2)).astype(np.float32) * size_px
@@ -201,14 +204,14 @@ def _waved(mask: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.fl
     return cv2.remap(mask, columns + field[..., 0], rows + field[..., 1], cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
-def _moving(size_px: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _draw_affine(size_px: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """(2, 3) resize about the centre, each axis by its own factor, and a shift."""
     factors = 1 + rng.uniform(-RESIZE, RESIZE, 2)
     shift = rng.uniform(-1, 1, 2) * MOVE * size_px + (1 - factors) * size_px / 2
     return np.array([[factors[0], 0, shift[0]], [0, factors[1], shift[1]]])
 
 
-def _onto(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _template_to_points(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """(3, 2), the affine map of rows (x, y, 1) that brings the template onto the points, least squares."""
     return np.linalg.lstsq(np.column_stack([POINTS, np.ones(5)]), points, rcond=None)[0]
 

@@ -95,7 +95,7 @@ def read_csv(path: Path, text: Iterable[str] = (), readings: list[Reading] | Non
     dialect = csv_dialect(path, said)
     wanted = set(text)
     types = {name: TEXT for raw in dialect.header if raw.strip() in wanted for name in (raw, raw.lstrip())}
-    table = _parsed(path, dialect, dtype=types, na_values=list(BLANK))
+    table = _parse_json(path, dialect, dtype=types, na_values=list(BLANK))
     table = table.rename(columns=lambda name: unescaped(str(name).strip()))
     table = _without_empty_rows(table, said)
     for name in dict.fromkeys(table.columns):
@@ -117,7 +117,7 @@ def read_csv_as_text(path: Path) -> pd.DataFrame:
         InputError: as `read_csv`.
     """
     dialect = csv_dialect(path, [])
-    table = _parsed(path, dialect, dtype=TEXT, na_values=[], skipinitialspace=False)
+    table = _parse_json(path, dialect, dtype=TEXT, na_values=[], skipinitialspace=False)
     table = table.rename(columns=lambda name: unescaped(str(name).strip()))
     for position, column in enumerate(table.columns):
         table.isetitem(position, _unescaped_cells(table.iloc[:, position].rename(column)))
@@ -206,7 +206,9 @@ def csv_dialect(path: Path, readings: list[Reading]) -> Dialect:
     return Dialect(encoding, separator, skipped, tuple(header))
 
 
-def _parsed(path: Path, dialect: Dialect, *, skipinitialspace: bool = True, **options: Any) -> pd.DataFrame:
+def _parse_json(
+    path: Path, dialect: Dialect, *, skipinitialspace: bool = True, **options: Any
+) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -339,11 +341,12 @@ def _fault(path: Path, dialect: Dialect, error: Exception) -> str:
         return "a quotation mark is opened and never closed; close it, or leave it out"
     name = {",": "comma", ";": "semicolon", "\t": "tab"}.get(dialect.separator, dialect.separator)
     return (
-        f"{_ragged(path, dialect, error)}. Quote values that hold a {name}, and write decimals with a point"
+        f"{_ragged_line(path, dialect, error)}. Quote values that hold a {name}, and write decimals "
+        f"with a point"
     )
 
 
-def _ragged(path: Path, dialect: Dialect, error: Exception) -> str:
+def _ragged_line(path: Path, dialect: Dialect, error: Exception) -> str:
     """Which line does not have as many values as the header, in words."""
     with open(path, encoding=dialect.encoding, newline="", errors="replace") as lines:
         for _ in range(dialect.skipped):

@@ -111,7 +111,7 @@ def check_codes(table: pd.DataFrame, decoded: pd.DataFrame, book: CodeBook, orig
         raise InputError(
             f"{origin}: column {column!r} disagrees with {' and '.join(check.of)} in {int(wrong.sum())} of "
             f"{int(known.sum())} rows (row {table.index[row]}: {stated.iloc[row]:g}, but "
-            f"{', '.join(combination[position[row]])}); {_not_as_described(check, book)}"
+            f"{', '.join(combination[position[row]])}); {_mismatch_message(check, book)}"
         )
 
 
@@ -235,5 +235,5 @@ def _code_of(combinations: list[tuple[str, ...]], codes: dict[int, tuple[str, ..
     return np.array([*(code.get(words, -1) for words in combinations), -1])
 
 
-def _not_as_described(check: Check, book: CodeBook) -> str:
+def _mismatch_message(check: Check, book: CodeBook) -> str:
     return f"the file is not what the code book {book.name!r} describes: choose another, or correct the file"

@@ -23,7 +23,7 @@ from unmasked.datasets.path_matching import match_paths, position_in
 from unmasked.datasets.tables import TEXT
 from unmasked.datasets.video_keys import as_arrow, stems, video_keys
 from unmasked.datasets.vocabulary import Reading
-from unmasked.datasets.votes import decided
+from unmasked.datasets.votes import decide
 
 POLICIES = ("majority", "frame", "drop")
 # Annotations are of every tenth frame; between two of them the nearer one is at most this far.
@@ -97,21 +97,21 @@ def join(
         InputError: the policy is unknown, the table has no column dataset or video, or not one row matches.
     """
     _check(table, annotations, policy)
-    number, keys = pd.factorize(_qualified(annotations))
-    found = _found(table, annotations, number, keys)
+    number, keys = pd.factorize(_qualify_videos(annotations))
+    found = _find_annotations(table, annotations, number, keys)
     if not (found.video >= 0).any():
         raise InputError(_no_match_message(table, annotations, len(found.unclear)))
     repeats = annotations.duplicated(["dataset", "key", "path", *DEMOGRAPHICS]).to_numpy()
     votes = annotations[~repeats]
-    videos = decided(votes, number[~repeats], len(keys), by_majority=policy == "majority")
-    said = _taken(videos.values, found.video, table.index)
+    videos = decide(votes, number[~repeats], len(keys), by_majority=policy == "majority")
+    said = _take_values(videos.values, found.video, table.index)
     of_frame = np.full(len(table), -1)
     if policy == "frame":
         of_frame = _nearest_frames(table, annotations, number, found)
         own = np.where(found.row >= 0, found.row, of_frame)
         path, paths = pd.factorize(annotations["path"])
-        frames = decided(votes, path[~repeats], len(paths), by_majority=False)
-        of_own = _taken(frames.values, np.where(own >= 0, path[own], -1), table.index)
+        frames = decide(votes, path[~repeats], len(paths), by_majority=False)
+        of_own = _take_values(frames.values, np.where(own >= 0, path[own], -1), table.index)
         said = of_own.where(np.repeat(own[:, None] >= 0, said.shape[1], axis=1), said)
     result, replaced = _put(table, said)
     report = JoinReport(
@@ -144,8 +144,8 @@ def votes_by_video(table: pd.DataFrame, annotations: pd.DataFrame) -> pd.DataFra
     """
     _check(table, annotations, "majority")
     videos = table.drop_duplicates(["dataset", "video"]).reset_index(drop=True)
-    number, keys = pd.factorize(_qualified(annotations))
-    of_video = pd.Series(_found(videos, annotations, number, keys).video, name="number")
+    number, keys = pd.factorize(_qualify_videos(annotations))
+    of_video = pd.Series(_find_annotations(videos, annotations, number, keys).video, name="number")
     places = of_video[of_video >= 0].reset_index().rename(columns={"index": "place"})
     repeats = annotations.duplicated(["dataset", "key", "path", *DEMOGRAPHICS]).to_numpy()
     cast = places.merge(annotations[~repeats].assign(number=number[~repeats]), on="number")
@@ -172,7 +172,7 @@ def _check(table: pd.DataFrame, annotations: pd.DataFrame, policy: str) -> None:
         raise InputError("there is nothing to join: the table or the annotation file has no row")
 
 
-def _qualified(annotations: pd.DataFrame) -> pd.Series:
+def _qualify_videos(annotations: pd.DataFrame) -> pd.Series:
     """The video of each row, with its dataset where one is named; missing where the path is."""
     named = annotations["dataset"].notna()
     if not named.any():
@@ -180,7 +180,9 @@ def _qualified(annotations: pd.DataFrame) -> pd.Series:
     return annotations["key"].mask(named, annotations["dataset"] + ":" + annotations["key"])
 
 
-def _found(table: pd.DataFrame, annotations: pd.DataFrame, number: np.ndarray, keys: pd.Index) -> Found:
+def _find_annotations(
+    table: pd.DataFrame, annotations: pd.DataFrame, number: np.ndarray, keys: pd.Index
+) -> Found:
     """Each row's annotation, by path, and its annotated video."""
     row, video = np.full(len(table), -1), np.full(len(table), -1)
     videos = table["video"].astype(TEXT)
@@ -189,12 +191,12 @@ def _found(table: pd.DataFrame, annotations: pd.DataFrame, number: np.ndarray, k
     layout = video_keys(videos)
     annotated_files, annotated_keys = as_arrow(stems(annotations["path"])), as_arrow(pd.Series(keys))
     for dataset, here in table.groupby("dataset", sort=False).indices.items():
-        order = _of_dataset(annotations["dataset"], str(dataset))
+        order = _rows_of_dataset(annotations["dataset"], str(dataset))
         by_path = match_paths(as_arrow(files.iloc[here]), annotated_files.take(pa.array(order)))
         row[here] = np.where(by_path >= 0, order[by_path], -1) if len(order) else -1
         names = [name.iloc[here] for name in (layout, videos, files)]
         prefixes = (f"{dataset}:", "") if annotations["dataset"].notna().any() else ("",)
-        video[here] = _first_known(names, prefixes, annotated_keys)
+        video[here] = _first_known_position(names, prefixes, annotated_keys)
     # Below other folders, the same name is another video's where the layout says which video it is.
     elsewhere = np.flatnonzero((row >= 0) & (number[row] != video) & (layout != videos).to_numpy())
     same = pc.equal(as_arrow(files.iloc[elsewhere]), annotated_files.take(pa.array(row[elsewhere])))
@@ -212,12 +214,12 @@ def _is_of_several(video: np.ndarray, dataset: np.ndarray) -> np.ndarray:
     return (video >= 0) & (claims[video] > 1)
 
 
-def _of_dataset(named: pd.Series, dataset: str) -> np.ndarray:
+def _rows_of_dataset(named: pd.Series, dataset: str) -> np.ndarray:
     """The rows that name the dataset, then those that name none."""
     return np.concatenate([np.flatnonzero(named == dataset), np.flatnonzero(named.isna())])
 
 
-def _first_known(names: list[pd.Series], prefixes: tuple[str, ...], known: pa.Array) -> np.ndarray:
+def _first_known_position(names: list[pd.Series], prefixes: tuple[str, ...], known: pa.Array) -> np.ndarray:
     """(N,) the position among the known of each row's first name that is there, -1 where none is."""
     position = np.full(len(names[0]), -1)
     for prefix in prefixes:
@@ -253,7 +255,7 @@ def _nearest_frames(
     return nearest
 
 
-def _taken(values: pd.DataFrame, position: np.ndarray, index: pd.Index) -> pd.DataFrame:
+def _take_values(values: pd.DataFrame, position: np.ndarray, index: pd.Index) -> pd.DataFrame:
     """The values at each position, missing where it is -1."""
     return values.reindex(position).set_axis(index)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from unmasked.datasets.listing import named
+from unmasked.datasets.listing import first_names
 from unmasked.datasets.vocabulary import ANSWERS, distinct_words, label_of, lookup, plain
 
 SETTLES = (
@@ -88,7 +88,7 @@ def contradictions(
         words = ("real", "fake")
         sentences.append(
             f"the label says {words[int(label[first])]} and {name} says {words[int(said[first])]} in "
-            f"{int(wrong.sum())} of {int(both.sum())} rows ({named(map(str, rows), 5)})"
+            f"{int(wrong.sum())} of {int(both.sum())} rows ({first_names(map(str, rows), 5)})"
         )
     return sentences
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from unmasked.datasets.listing import named
+from unmasked.datasets.listing import first_names
 
 # A frame's number stands last, behind the video's name or the folder of the video.
 _FRAME = (
@@ -52,7 +52,7 @@ def frames_as_videos(names: pd.Series) -> str | None:
         return None
     return (
         f"{int(is_frame.sum())} of {len(names)} names look like frames of {stems[is_frame].nunique()} videos "
-        f"({named(names[is_frame])})"
+        f"({first_names(names[is_frame])})"
     )
 
 
@@ -81,6 +81,6 @@ def tell_methods_apart(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
     names = table.loc[rows, "video"]
     sentence = (
         f"names of videos that several methods have, read as a video for each method: {names.nunique()} "
-        f"({named(names.drop_duplicates())})"
+        f"({first_names(names.drop_duplicates())})"
     )
     return table.assign(video=table["video"].mask(table.index.isin(rows), apart)), sentence

@@ -214,7 +214,7 @@ def read_pixels(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> N
     return decode_crop(encoded, max_pixels)
 
 
-def fitted(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+def fit_to_size(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     """An (H, W, 3) image as (size_px, size_px, 3): itself, reduced by area or bicubic."""
     if image.shape[:2] == (size_px, size_px):
         return image

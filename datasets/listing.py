@@ -160,7 +160,7 @@ def kinds(paths: pd.Series) -> pd.Series:
     )
 
 
-def are_there(paths: pd.Series, folder: Path) -> pd.Series:
+def is_there(paths: pd.Series, folder: Path) -> pd.Series:
     """Whether there is something at each path below the folder.
 
     Folders of many of the paths are listed once, which is quicker than asking for each path; what a listing
@@ -190,7 +190,9 @@ def as_manifest(rows: pd.DataFrame, dataset: str | pd.Series, root: Path) -> pd.
     return UNSPLIT.validate(rows.sort_values("path"))
 
 
-def left_out(root: Path, read: Iterable[str], suffixes: Iterable[str], skip: Iterable[str] = ()) -> list[str]:
+def left_out_note(
+    root: Path, read: Iterable[str], suffixes: Iterable[str], skip: Iterable[str] = ()
+) -> list[str]:
     """A note on the files below root that end in a suffix and were not read.
 
     None if all of them were.
@@ -203,7 +205,7 @@ def left_out(root: Path, read: Iterable[str], suffixes: Iterable[str], skip: Ite
     """
     known, apart = set(read), tuple(f"{folder}/" for folder in skip)
     extra = [path for path in walk_files(root, suffixes) if path not in known and not path.startswith(apart)]
-    return [f"in no place of the layout, left out: {len(extra)} ({named(extra)})"] if extra else []
+    return [f"in no place of the layout, left out: {len(extra)} ({first_names(extra)})"] if extra else []
 
 
 def count_by(parts: pd.Series, official: Mapping[str, int]) -> list[Count]:
@@ -213,10 +215,10 @@ def count_by(parts: pd.Series, official: Mapping[str, int]) -> list[Count]:
     return [Count(part, int(found.get(part, 0)), official.get(part)) for part in [*official, *others]]
 
 
-def named(items: Iterable[str], most: int = 3) -> str:
+def first_names(items: Iterable[str], most: int = 3) -> str:
     """The first few of the items, for a message.
 
-    >>> named(["a", "b", "c", "d"])
+    >>> first_names(["a", "b", "c", "d"])
     'a, b, c, …'
     """
     listed = list(items)

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_
 
 from unmasked.datasets.blending import BLENDED, face_points, real_image, self_blended_image
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.images import UnreadableImage, fitted, read_pixels
+from unmasked.datasets.images import UnreadableImage, fit_to_size, read_pixels
 from unmasked.datasets.samplers import Draw
 
 REAL = "real"
@@ -30,7 +30,7 @@ READERS = 4  # threads; OpenCV decodes without the interpreter's lock
 Transform = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
-def usable(faces: pd.DataFrame) -> pd.DataFrame:
+def usable_rows(faces: pd.DataFrame) -> pd.DataFrame:
     """The rows of a faces table that have a crop, renumbered from 0."""
     return faces[(faces["status"] == "ok") & faces["crop"].notna()].reset_index(drop=True)
 
@@ -40,7 +40,7 @@ def method_classes(faces: pd.DataFrame) -> list[str]:
     return [REAL, *sorted(faces.loc[faces["label"] == 1, "method"].unique())]
 
 
-def evenly_sampled(faces: pd.DataFrame, per_video: int | None) -> pd.DataFrame:
+def sample_evenly(faces: pd.DataFrame, per_video: int | None) -> pd.DataFrame:
     """At most ``per_video`` crops of each video, spread evenly from the first to the last.
 
     Not the first ones: they would show a second of the video.
@@ -60,7 +60,7 @@ def evenly_sampled(faces: pd.DataFrame, per_video: int | None) -> pd.DataFrame:
 
 def read_crop(path: str | os.PathLike[str], size_px: int) -> NDArray[np.uint8]:
     """(size_px, size_px, 3) RGB of an image file, resized if needed; errors as `read_whole`."""
-    return fitted(read_whole(path), size_px)
+    return fit_to_size(read_whole(path), size_px)
 
 
 def read_whole(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -103,7 +103,8 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     (position in the table). Nothing random depends on the process that fetches: draws bring their seeds.
 
     Args:
-        faces: rows out of `usable`; those of `blending.self_blended` are made of their real crops when
+        faces: rows out of `usable_rows`; those of `blending.self_blended_rows` are made of their real
+        crops when
             they are fetched, and all others beside them get `blending.real_image`'s changes.
         crops_root: folder that ``crop`` paths are relative to.
         size_px: side of the images; crops of another size are resized.

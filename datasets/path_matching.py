@@ -30,7 +30,7 @@ def match_paths(paths: pa.Array, known: pa.Array) -> np.ndarray:
     for dropped in range(1, DEPTH_MAX + 1):
         tails, known_tails = _tails(rest, dropped), _tails(known, dropped)
         here = np.where(_is_repeated(tails), -1, position_in(tails, known))
-        there = np.where(has_folder, _unless_several(position_in(rest, known_tails), known_tails, known), -1)
+        there = np.where(has_folder, _drop_ambiguous(position_in(rest, known_tails), known_tails, known), -1)
         best = max((best, here, there), key=_hits)
         if _hits(best) > min(len(rest), len(known)) / 2 or (tails.equals(rest) and known_tails.equals(known)):
             break
@@ -59,7 +59,7 @@ def _is_repeated(values: pa.Array) -> np.ndarray:
     return np.bincount(code)[code] > 1
 
 
-def _unless_several(position: np.ndarray, tails: pa.Array, paths: pa.Array) -> np.ndarray:
+def _drop_ambiguous(position: np.ndarray, tails: pa.Array, paths: pa.Array) -> np.ndarray:
     """The positions, but -1 where different paths have the tail that is there."""
     if not _hits(position):
         return position

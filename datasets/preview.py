@@ -15,8 +15,8 @@ from unmasked.datasets.augment import AugmentConfig, recipe
 from unmasked.datasets.blending import SELF_BLENDED, blend, face_points
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
-from unmasked.datasets.loading import read_crop, usable
-from unmasked.datasets.transforms import RandomJpeg, augmented
+from unmasked.datasets.loading import read_crop, usable_rows
+from unmasked.datasets.transforms import RandomJpeg, augment
 
 SIZE_PX = 256  # of the crops that are changed
 TILE_PX = 128
@@ -52,21 +52,21 @@ def augmentation_sheet(
     Raises:
         InputError: there is no real crop, a crop cannot be read, or a recipe does not exist.
     """
-    rows = _picked(faces, crops)
+    rows = _pick_crops(faces, crops)
     images = np.stack([read_crop(Path(crops_root) / crop, SIZE_PX) for crop in rows["crop"]])
     configs = [recipe(name) for name in recipes]
-    strips = {_heading(config): _changed(images, config, draws, seed) for config in configs}
+    strips = {_heading(config): _augment_crops(images, config, draws, seed) for config in configs}
     strips[f"{SELF_BLENDED}: fakes of real crops, and beside each the share of the other view in it"] = (
-        _self_blended(images, face_points(rows, Path(crops_root)), draws, seed)
+        _blend_crops(images, face_points(rows, Path(crops_root)), draws, seed)
     )
-    sheet = _drawn(images, strips)
+    sheet = _draw_sheet(images, strips)
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")
     return Path(path)
 
 
-def _picked(faces: pd.DataFrame, count: int) -> pd.DataFrame:
-    reals = usable(faces[faces["label"] == 0]).drop_duplicates(["dataset", "video"])
+def _pick_crops(faces: pd.DataFrame, count: int) -> pd.DataFrame:
+    reals = usable_rows(faces[faces["label"] == 0]).drop_duplicates(["dataset", "video"])
     if reals.empty:
         raise InputError(
             f"none of the {len(faces)} rows of the faces table is a real crop (label 0, status ok); "
@@ -84,18 +84,20 @@ def _heading(config: AugmentConfig) -> str:
     )
 
 
-def _changed(images: NDArray[np.uint8], config: AugmentConfig, draws: int, seed: int) -> NDArray[np.uint8]:
+def _augment_crops(
+    images: NDArray[np.uint8], config: AugmentConfig, draws: int, seed: int
+) -> NDArray[np.uint8]:
     """(crops, draws, H, W, 3), in training's order: JPEG, then the rest."""
     rng = np.random.default_rng(seed)
     jpeg = RandomJpeg(config)
     repeated = np.stack([jpeg(image, rng) for image in images.repeat(draws, axis=0)])
     batch = torch.from_numpy(repeated).permute(0, 3, 1, 2)  # (N, H, W, 3) -> (N, 3, H, W)
-    changed = augmented(batch, config, torch.Generator().manual_seed(seed))
+    changed = augment(batch, config, torch.Generator().manual_seed(seed))
     pixels = ((changed + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     return pixels.reshape(len(images), draws, *pixels.shape[1:])
 
 
-def _self_blended(
+def _blend_crops(
     images: NDArray[np.uint8], points: NDArray[np.float64], draws: int, seed: int
 ) -> NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
@@ -107,7 +109,7 @@ def _self_blended(
     return strip
 
 
-def _drawn(images: NDArray[np.uint8], strips: dict[str, NDArray[np.uint8]]) -> Image.Image:
+def _draw_sheet(images: NDArray[np.uint8], strips: dict[str, NDArray[np.uint8]]) -> Image.Image:
     step = TILE_PX + GAP_PX
     columns = 1 + next(iter(strips.values())).shape[1]
     height = MARGIN_PX + len(strips) * (HEADING_PX + len(images) * step) + MARGIN_PX

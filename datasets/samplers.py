@@ -96,7 +96,7 @@ class InOrder(Sampler[int]):
     """
 
     def __init__(self, rows: int, *, rank: int = 0, replicas: int = 1) -> None:
-        self.rows = _filled_up(np.arange(rows), replicas)[rank::replicas]
+        self.rows = _fill_up(np.arange(rows), replicas)[rank::replicas]
 
     def set_epoch(self, epoch: int) -> None:
         """Changes nothing."""
@@ -130,7 +130,7 @@ class NaturalSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
-        yield from _filled_up(order, self.replicas)[self.rank :: self.replicas].tolist()
+        yield from _fill_up(order, self.replicas)[self.rank :: self.replicas].tolist()
 
 
 class BalancedSampler(Sampler[int]):
@@ -176,7 +176,7 @@ class BalancedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        columns = [_reshuffled(rows, self.rounds, rng) for rows in self.cells]
+        columns = [_reshuffle(rows, self.rounds, rng) for rows in self.cells]
         rounds = rng.permuted(np.stack(columns, axis=1), axis=1)  # (rounds, cells)
         yield from rounds[self.rank :: self.replicas].ravel().tolist()
 
@@ -208,7 +208,7 @@ class WholeBatches(Sampler[int]):
         return -(-len(self.sampler) // self.whole) * self.whole // self.replicas
 
     def __iter__(self) -> Iterator[int]:
-        rows = _filled_up(np.array(list(self.sampler), np.int64), self.whole)
+        rows = _fill_up(np.array(list(self.sampler), np.int64), self.whole)
         yield from rows.reshape(-1, self.replicas, self.batch)[:, self.rank].ravel().tolist()
 
 
@@ -263,7 +263,7 @@ class PairSampler(Sampler[Pair]):
 
     def __iter__(self) -> Iterator[Pair]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        fakes, reals = self._drawn(rng)
+        fakes, reals = self._draw_pairs(rng)
         draws = rng.random(self.total)
         turns = np.arange(self.total).reshape(-1, self.replicas, self.batch_pairs)
         for position in turns[:, self.rank].ravel():
@@ -272,32 +272,32 @@ class PairSampler(Sampler[Pair]):
                 real = int(rows[int(draws[position] * len(rows))])
             yield real, fake
 
-    def _drawn(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _draw_pairs(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The fakes of an epoch in order, and a random real for each."""
         if self.groups is not None:
             return tuple(  # type: ignore[return-value]
-                _in_rounds(rows, self.groups[rows], self.total, rng) for rows in (self.fakes, self.reals)
+                _draw_in_rounds(rows, self.groups[rows], self.total, rng) for rows in (self.fakes, self.reals)
             )
         fakes = np.resize(rng.permutation(self.fakes), self.total)
         return fakes, self.reals[rng.integers(len(self.reals), size=self.total)]
 
 
-def _in_rounds(
+def _draw_in_rounds(
     rows: NDArray[np.int64], groups: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """``count`` of the rows in rounds that have each group once, in random order."""
     cells = [rows[groups == group] for group in np.unique(groups)]
     rounds = -(-count // len(cells))
-    columns = [_reshuffled(cell, rounds, rng) for cell in cells]
+    columns = [_reshuffle(cell, rounds, rng) for cell in cells]
     return rng.permuted(np.stack(columns, axis=1), axis=1).ravel()[:count]
 
 
-def _filled_up(order: NDArray[np.int64], multiple: int) -> NDArray[np.int64]:
+def _fill_up(order: NDArray[np.int64], multiple: int) -> NDArray[np.int64]:
     """The order, followed by its own beginning up to a whole multiple."""
     return np.resize(order, -(-len(order) // multiple) * multiple)
 
 
-def _reshuffled(rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _reshuffle(rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """``count`` of the rows: whole passes, each shuffled again, the last one cut."""
     passes = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
     return np.concatenate(passes)[:count]

@@ -18,10 +18,10 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError, nearest_name, printable
 from unmasked.datasets.frame_names import frames_as_videos
-from unmasked.datasets.listing import UNSPLIT, Count, named
+from unmasked.datasets.listing import UNSPLIT, Count, first_names
 from unmasked.datasets.manifest import MANIFEST, SPLITS
 from unmasked.datasets.sources import folder as folder_source
-from unmasked.datasets.splits import SplitPlan, frozen, read
+from unmasked.datasets.splits import SplitPlan, frozen_split, read
 from unmasked.datasets.unused import COLUMNS, Unused, unused_files
 from unmasked.datasets.vocabulary import Reading, label_of, split_of
 
@@ -91,8 +91,8 @@ def scan(
     root = Path(root)
     splitting = splitting or Splitting(plan, splits_file)
     _check_root(root)
-    candidates = sources() if source == "auto" else _named_source(source)
-    name, folder = _located(root, candidates, named_one=source != "auto")
+    candidates = sources() if source == "auto" else _source_by_name(source)
+    name, folder = _locate_source(root, candidates, named_one=source != "auto")
     module = candidates[name]
     default = options.pop("split", None) if "split" not in _options(module) else options.get("split")
     _check_options(name, module, options)
@@ -124,7 +124,7 @@ def scan(
         if folder.is_dir() and name != "table"
         else Unused(len(manifest), len(manifest), pd.DataFrame(columns=list(COLUMNS)))
     )
-    manifest = _with_splits(manifest, splitting, str(default or "test"), notes)
+    manifest = _add_splits(manifest, splitting, str(default or "test"), notes)
     counts = module.counts(manifest)
     messages = [
         _summary(module.NAME, folder, manifest),
@@ -146,8 +146,8 @@ def options_of(root: Path, source: str = "auto") -> set[str]:
         InputError: as `scan`.
     """
     _check_root(root)
-    candidates = sources() if source == "auto" else _named_source(source)
-    name, _ = _located(root, candidates, named_one=source != "auto")
+    candidates = sources() if source == "auto" else _source_by_name(source)
+    name, _ = _locate_source(root, candidates, named_one=source != "auto")
     return set(_options(sources()[name]))
 
 
@@ -160,9 +160,7 @@ def _frozen_names(splits_file: Path | None) -> set[str]:
     return set(read(splits_file)) if splits_file else set()
 
 
-def _with_splits(
-    manifest: pd.DataFrame, splitting: Splitting, default: str, notes: list[str]
-) -> pd.DataFrame:
+def _add_splits(manifest: pd.DataFrame, splitting: Splitting, default: str, notes: list[str]) -> pd.DataFrame:
     """The manifest with missing splits filled in; rows that belong in none are left out."""
     plan = splitting.plan
     if not splitting.official:
@@ -176,7 +174,9 @@ def _with_splits(
     for dataset in manifest.loc[manifest["split"].isna(), "dataset"].unique():
         rows = manifest.index[(manifest["dataset"] == dataset) & manifest["split"].isna()]
         if plan or dataset in names:
-            manifest.loc[rows, "split"] = frozen(manifest.loc[rows], dataset, plan, splitting.file, notes)
+            manifest.loc[rows, "split"] = frozen_split(
+                manifest.loc[rows], dataset, plan, splitting.file, notes
+            )
             manifest = manifest.drop(rows[manifest.loc[rows, "split"].isna()])
         else:
             manifest.loc[rows, "split"] = default
@@ -202,7 +202,7 @@ def _with_val(manifest: pd.DataFrame, dataset: str, splitting: Splitting, notes:
     chosen = splitting.plan or SplitPlan()
     plan = replace(chosen, fractions=(1 - share, share, 0.0)) if share else None
     said: list[str] = []
-    splits = frozen(manifest.loc[rows], f"{dataset}{VAL_OF_TRAIN}", plan, splitting.file, said)
+    splits = frozen_split(manifest.loc[rows], f"{dataset}{VAL_OF_TRAIN}", plan, splitting.file, said)
     notes += [f"{dataset}, val from train: {line}" for line in said]
     manifest.loc[rows, "split"] = splits
     return manifest.drop(rows[splits.isna()])
@@ -260,7 +260,9 @@ def _siblings(root: Path, folder: Path) -> list[str]:
         return []
     others = [name for name in others if not name.startswith(".")]
     return (
-        [f"folders beside {child.name} that are not read: {len(others)} ({named(others)})"] if others else []
+        [f"folders beside {child.name} that are not read: {len(others)} ({first_names(others)})"]
+        if others
+        else []
     )
 
 
@@ -275,7 +277,7 @@ def _empty_files(manifest: pd.DataFrame) -> list[str]:
                 empty.append(path)
         except OSError:
             continue  # absent, which the source has said
-    return [f"files of zero bytes: {len(empty)} ({named(empty)})"] if empty else []
+    return [f"files of zero bytes: {len(empty)} ({first_names(empty)})"] if empty else []
 
 
 def _check_root(root: Path) -> None:
@@ -301,7 +303,7 @@ def _names() -> list[str]:
     return [f"{module.NAME} ({module.LAYOUT})" for module in sources().values()]
 
 
-def _named_source(source: str) -> dict[str, ModuleType]:
+def _source_by_name(source: str) -> dict[str, ModuleType]:
     known = sources()
     spelled = {name.lower(): name for name in known} | {m.NAME.lower(): name for name, m in known.items()}
     if source.lower() in spelled:
@@ -312,7 +314,9 @@ def _named_source(source: str) -> dict[str, ModuleType]:
     raise InputError(f"source {source!r} is unknown{meant}; it is one of auto, {', '.join(known)}")
 
 
-def _located(root: Path, candidates: dict[str, ModuleType], *, named_one: bool = False) -> tuple[str, Path]:
+def _locate_source(
+    root: Path, candidates: dict[str, ModuleType], *, named_one: bool = False
+) -> tuple[str, Path]:
     """The source that recognises the root itself, else the only folder below it that one recognises.
 
     A folder that holds one folder and nothing known is looked into further: archives unpack to such chains.
@@ -327,7 +331,7 @@ def _located(root: Path, candidates: dict[str, ModuleType], *, named_one: bool =
     # A lone folder real/ is a class, and not the dataset.
     is_chain = len(folders) == 1 and not below and not folders[0].is_symlink()
     if is_chain and label_of(folders[0].name) is None:
-        name, place = _located(folders[0], candidates, named_one=named_one)
+        name, place = _locate_source(folders[0], candidates, named_one=named_one)
         # The name of the only folder may be that of the split.
         is_split = name == "folder" and place == folders[0] and split_of(place.name)
         return (name, root) if is_split else (name, place)

@@ -26,7 +26,7 @@ from scipy.sparse.csgraph import connected_components
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.datasets.frame_names import frames_as_videos, video_stems
-from unmasked.datasets.listing import named
+from unmasked.datasets.listing import first_names
 from unmasked.datasets.manifest import SPLITS
 from unmasked.datasets.tables import TEXT
 
@@ -69,18 +69,18 @@ def assign(manifest: pd.DataFrame, plan: SplitPlan) -> pd.Series:
         manifest: rows of one dataset; read are video, label, identity, source_video and target_video.
         plan: shares and seed. A split with a share gets at least one group where there are enough.
     """
-    own, other, names = _people(_together(manifest, plan.by))
+    own, other, names = _people(_concat_tables(manifest, plan.by))
     links = coo_array((np.ones(len(own)), (own, other)), shape=(len(names), len(names)))
     component = connected_components(links, directed=False)[1]
     largest = np.bincount(component[own]).max() / len(own) if len(own) else 0.0
     unit = np.arange(len(names)) if largest > max(plan.fractions) + OVERFLOW else component
-    split_of = _divided(_units(unit, own, manifest["label"].to_numpy() == 1, names), plan)
+    split_of = _divide_units(_units(unit, own, manifest["label"].to_numpy() == 1, names), plan)
     first, second = split_of[unit[own]], split_of[unit[other]]
     words = np.array([*SPLITS, None], dtype=object)
     return pd.Series(words[np.where(first == second, first, len(SPLITS))], manifest.index, TEXT)
 
 
-def frozen(
+def frozen_split(
     manifest: pd.DataFrame, dataset: str, plan: SplitPlan | None, path: Path | None, notes: list[str]
 ) -> pd.Series:
     """The split of each row as the file has it.
@@ -119,11 +119,11 @@ def frozen(
     if new := [video for video in manifest["video"] if video not in split_of]:
         raise InputError(
             f"{dataset} has changed since it was split: {len(new)} videos are not in {path} "
-            f"({named(new)}); remove them, or move the file away to split again, which changes what is "
+            f"({first_names(new)}); remove them, or move the file away to split again, which changes what is "
             "training and what is test"
         )
     if gone := sorted(set(split_of) - set(manifest["video"])):
-        notes.append(f"in the frozen split {path} but not there: {len(gone)} ({named(gone)})")
+        notes.append(f"in the frozen split {path} but not there: {len(gone)} ({first_names(gone)})")
     splits = manifest["video"].map({video: split for video, split in split_of.items() if split in SPLITS})
     splits = splits.astype(TEXT)
     _describe(manifest, splits, frozen_plan, path, notes)
@@ -154,7 +154,7 @@ def read(path: Path) -> dict[str, Any]:
     return datasets
 
 
-def _together(manifest: pd.DataFrame, by: By) -> pd.DataFrame:
+def _concat_tables(manifest: pd.DataFrame, by: By) -> pd.DataFrame:
     """The manifest with an identity for what is to stay together, where that is not who is shown."""
     if by == "auto":
         return manifest
@@ -207,7 +207,7 @@ def _units(
     )
 
 
-def _divided(units: _Units, plan: SplitPlan) -> NDArray[np.int64]:
+def _divide_units(units: _Units, plan: SplitPlan) -> NDArray[np.int64]:
     """The split of each unit; those with reals only, fakes only and both are divided by themselves."""
     split_of = np.full(len(units.names), SPLITS.index("train"))
     drawn = np.array(

@@ -19,7 +19,7 @@ import pandas as pd
 from unmasked.datasets.csv_files import BLANK, TEXT, WORDS_FOR_NONE
 from unmasked.datasets.errors import InputError, did_you_mean
 from unmasked.datasets.evidence import SETTLES, contradictions, evidence
-from unmasked.datasets.listing import named
+from unmasked.datasets.listing import first_names
 from unmasked.datasets.tables import read_frame
 from unmasked.datasets.vocabulary import (
     Reading,
@@ -107,7 +107,7 @@ class _Door:
     problems: list[str]
 
     def rows(self, marked: pd.Series) -> str:
-        return f"row {named([str(row) for row in marked.index[marked]], 5)}"
+        return f"row {first_names([str(row) for row in marked.index[marked]], 5)}"
 
 
 def read_table(
@@ -178,7 +178,9 @@ def read_table(
     left = pd.DataFrame({"row": table.index[~kept], "reason": reasons[~kept].to_numpy()})
     for reason, rows in left.groupby("reason"):
         readings.append(
-            Reading(f"rows with {reason}", f"left out: {len(rows)} (row {named(map(str, rows['row']), 5)})")
+            Reading(
+                f"rows with {reason}", f"left out: {len(rows)} (row {first_names(map(str, rows['row']), 5)})"
+            )
         )
     if not kept.any() and not door.problems:
         door.problems.append("no row is left")

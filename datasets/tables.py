@@ -68,7 +68,7 @@ class Schema:
         typed = {}
         for name, column in self.columns.items():
             if name in table:
-                typed[name] = _typed(table[name], name, column, where)
+                typed[name] = _cast_column(table[name], name, column, where)
             elif column.nullable:
                 typed[name] = pd.Series(np.nan, index=table.index, dtype=_dtype(column))
         others = {name: table[name] for name in table.columns if name not in self.columns}
@@ -125,7 +125,7 @@ def read_frame(
     except InputError:
         raise
     except (ValueError, OSError, pd.errors.ParserError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
 
 
 def column_names(path: str | os.PathLike[str]) -> list[str]:
@@ -138,7 +138,7 @@ def column_names(path: str | os.PathLike[str]) -> list[str]:
     except InputError:
         raise
     except (ValueError, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
 
 
 def write_frame(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -166,7 +166,7 @@ def _table_path(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
+def _unreadable_error(path: Path, error: Exception) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return InputError(f"table {path} cannot be read ({reason}); give an intact {path.suffix} file")
 
@@ -179,15 +179,15 @@ def _dtype(column: Column, *, has_missing: bool = True) -> object:
     return np.dtype("int64") if column.kind == "integer" else np.dtype("bool")
 
 
-def _typed(values: pd.Series, name: str, column: Column, where: str) -> pd.Series:
+def _cast_column(values: pd.Series, name: str, column: Column, where: str) -> pd.Series:
     missing = values.isna()
     if missing.any() and not column.nullable:
         row = int(np.flatnonzero(missing)[0])
         raise InputError(f"{where}: column {name!r} is empty in row {row}; it must have a value in every row")
     try:
-        typed = _converted(values, column)
+        typed = _convert(values, column)
     except (ValueError, TypeError) as error:
-        wrong = next((value for value in values[~missing] if not _convertible(value, column)), "?")
+        wrong = next((value for value in values[~missing] if not _is_convertible(value, column)), "?")
         raise InputError(
             f"{where}: column {name!r} holds {wrong!r}; it must be of type {column.kind}"
         ) from error
@@ -195,7 +195,7 @@ def _typed(values: pd.Series, name: str, column: Column, where: str) -> pd.Serie
     return typed
 
 
-def _converted(values: pd.Series, column: Column) -> pd.Series:
+def _convert(values: pd.Series, column: Column) -> pd.Series:
     # Integers without a gap stay integers where gaps would be allowed: labels, nearly always.
     dtype = _dtype(column, has_missing=bool(values.isna().any()) or not len(values))
     if column.kind == "text":
@@ -213,9 +213,9 @@ def _converted(values: pd.Series, column: Column) -> pd.Series:
     return pd.to_numeric(values, errors="raise").astype(dtype)
 
 
-def _convertible(value: object, column: Column) -> bool:
+def _is_convertible(value: object, column: Column) -> bool:
     try:
-        _converted(pd.Series([value]), column)
+        _convert(pd.Series([value]), column)
     except (ValueError, TypeError):
         return False
     return True

@@ -2,7 +2,7 @@
 
 Images are (N, 3, H, W) float in [0, 1] on any device; draws come from a generator on that device.
 JPEG is the exception: one (H, W, 3) uint8 array at a time, on the CPU, where codecs are. Loaders deliver
-unsigned bytes, a quarter of the traffic; `normalised` and `augmented` make floats of them on the device.
+unsigned bytes, a quarter of the traffic; `normalise` and `augment` make floats of them on the device.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SATURATION_LARGEST = 30 / 255
 VALUE_LARGEST = 20 / 255
 
 
-def normalised(images: Tensor) -> Tensor:
+def normalise(images: Tensor) -> Tensor:
     """uint8 (N, 3, H, W) -> float in [-1, 1]: (x / 255 - 0.5) / 0.5."""
     # In place: on a CPU, two more arrays of this size take longer than the arithmetic.
     return images.float().div_(127.5).sub_(1)
 
 
-def augmented(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """uint8 (N, 3, H, W) -> float in [-1, 1], changed at random; generator on their device."""
     changed = images.float().div_(255)
     if config.flip:
@@ -70,27 +70,27 @@ class RandomJpeg:
 
 def flip(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Mirrors left and right."""
-    return torch.where(_chosen(images, probability, generator), images.flip(3), images)
+    return torch.where(_draw_mask(images, probability, generator), images.flip(3), images)
 
 
 def rotate(images: Tensor, probability: float, degrees: float, generator: torch.Generator) -> Tensor:
     """Turns about the centre by up to ``degrees`` either way; the border is mirrored."""
-    angles = _uniform(images, -degrees, degrees, generator) * math.pi / 180
-    angles = torch.where(_chosen(images, probability, generator), angles, 0.0)[:, 0, 0]  # (N, 1)
-    return _resampled(images, angles.cos(), angles.sin(), angles != 0)
+    angles = _draw_uniform(images, -degrees, degrees, generator) * math.pi / 180
+    angles = torch.where(_draw_mask(images, probability, generator), angles, 0.0)[:, 0, 0]  # (N, 1)
+    return _resample(images, angles.cos(), angles.sin(), angles != 0)
 
 
 def zoom(images: Tensor, probability: float, largest: float, generator: torch.Generator) -> Tensor:
     """Enlarges or shrinks about the centre by up to ``largest``; the border is mirrored."""
-    factors = 1 + _uniform(images, -largest, largest, generator)
-    factors = torch.where(_chosen(images, probability, generator), factors, 1.0)[:, 0, 0]  # (N, 1)
-    return _resampled(images, 1 / factors, torch.zeros_like(factors), factors != 1)
+    factors = 1 + _draw_uniform(images, -largest, largest, generator)
+    factors = torch.where(_draw_mask(images, probability, generator), factors, 1.0)[:, 0, 0]  # (N, 1)
+    return _resample(images, 1 / factors, torch.zeros_like(factors), factors != 1)
 
 
 def blur(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Gaussian blur with a kernel of 3, 5 or 7 pixels and OpenCV's deviation for that size."""
     count, channels = images.shape[:2]
-    kernels = torch.tensor([_gaussian(size) for size in BLUR_KERNELS_PX], device=images.device)
+    kernels = torch.tensor([_gaussian_taps(size) for size in BLUR_KERNELS_PX], device=images.device)
     sizes = torch.randint(len(kernels), (count,), generator=generator, device=images.device)
     rows = kernels[sizes].to(images.dtype).repeat_interleave(channels, 0)[:, None, None, :]  # (N C, 1, 1, 7)
     margin = kernels.shape[1] // 2
@@ -98,22 +98,22 @@ def blur(images: Tensor, probability: float, generator: torch.Generator) -> Tens
     flat = functional.conv2d(flat, rows, groups=count * channels)
     flat = functional.conv2d(flat, rows.transpose(2, 3), groups=count * channels)
     blurred = flat[0].unflatten(0, (count, channels))
-    return torch.where(_chosen(images, probability, generator), blurred, images)
+    return torch.where(_draw_mask(images, probability, generator), blurred, images)
 
 
 def light(images: Tensor, probability: float, largest: float, generator: torch.Generator) -> Tensor:
     """Contrast times 1 ± ``largest``, then brightness ± ``largest``; clipped to [0, 1]."""
-    contrast = 1 + _uniform(images, -largest, largest, generator)
-    brightness = _uniform(images, -largest, largest, generator)
+    contrast = 1 + _draw_uniform(images, -largest, largest, generator)
+    brightness = _draw_uniform(images, -largest, largest, generator)
     changed = (images * contrast + brightness).clamp(0, 1)
-    return torch.where(_chosen(images, probability, generator), changed, images)
+    return torch.where(_draw_mask(images, probability, generator), changed, images)
 
 
 def colour(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """`light`, `pca_lighting` or `hue_saturation_value`, equally often, as published."""
     which = torch.randint(3, (len(images), 1, 1, 1), generator=generator, device=images.device)
     shifts = [
-        _uniform(images, -largest, largest, generator)
+        _draw_uniform(images, -largest, largest, generator)
         for largest in (HUE_LARGEST_DEG, SATURATION_LARGEST, VALUE_LARGEST)
     ]
     draws = torch.randn((len(images), 3), generator=generator, device=images.device, dtype=images.dtype)
@@ -122,7 +122,7 @@ def colour(images: Tensor, probability: float, generator: torch.Generator) -> Te
         light(images, 1.0, LIGHT_LARGEST, generator),
         torch.where(which == 1, pca_lighting(images, PCA_STD * draws), hue_saturation_value(images, *shifts)),
     )
-    return torch.where(_chosen(images, probability, generator), changed, images)
+    return torch.where(_draw_mask(images, probability, generator), changed, images)
 
 
 def pca_lighting(images: Tensor, draws: Tensor) -> Tensor:
@@ -165,10 +165,10 @@ def hue_saturation_value(images: Tensor, hue_deg: Tensor, saturation: Tensor, va
 
 def noise(images: Tensor, probability: float, largest_std: float, generator: torch.Generator) -> Tensor:
     """Gaussian noise of a standard deviation up to ``largest_std``; clipped to [0, 1]."""
-    std = _uniform(images, 0, largest_std, generator)
+    std = _draw_uniform(images, 0, largest_std, generator)
     draws = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
     noisy = (images + std * draws).clamp(0, 1)
-    return torch.where(_chosen(images, probability, generator), noisy, images)
+    return torch.where(_draw_mask(images, probability, generator), noisy, images)
 
 
 def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
@@ -177,7 +177,7 @@ def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     return decode_crop(encoded.tobytes())
 
 
-def _resampled(images: Tensor, cosine: Tensor, sine: Tensor, is_changed: Tensor) -> Tensor:
+def _resample(images: Tensor, cosine: Tensor, sine: Tensor, is_changed: Tensor) -> Tensor:
     """Each image at the places that its matrix ((c, -s), (s, c)) sends its pixels to; all (N, 1)."""
     zero = torch.zeros_like(cosine)
     matrices = torch.stack([torch.cat([cosine, -sine, zero], 1), torch.cat([sine, cosine, zero], 1)], 1)
@@ -188,16 +188,16 @@ def _resampled(images: Tensor, cosine: Tensor, sine: Tensor, is_changed: Tensor)
     return torch.where(is_changed[:, :, None, None], moved, images)
 
 
-def _chosen(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    return _uniform(images, 0, 1, generator) < probability  # (N, 1, 1, 1)
+def _draw_mask(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    return _draw_uniform(images, 0, 1, generator) < probability  # (N, 1, 1, 1)
 
 
-def _uniform(images: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
+def _draw_uniform(images: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
     draws = torch.rand((len(images), 1, 1, 1), generator=generator, device=images.device, dtype=images.dtype)
     return low + (high - low) * draws
 
 
-def _gaussian(size_px: int) -> list[float]:
+def _gaussian_taps(size_px: int) -> list[float]:
     """Seven taps of a kernel of 3, 5 or 7 pixels, zero outside of it."""
     deviation = 0.3 * ((size_px - 1) * 0.5 - 1) + 0.8
     reach = max(BLUR_KERNELS_PX) // 2

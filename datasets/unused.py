@@ -14,7 +14,7 @@ import pandas as pd
 
 from unmasked.datasets.archives import IMAGE_SUFFIXES, is_image, split_sequence_path
 from unmasked.datasets.errors import printable
-from unmasked.datasets.listing import VIDEO_SUFFIXES, named, walk
+from unmasked.datasets.listing import VIDEO_SUFFIXES, first_names, walk
 from unmasked.datasets.vocabulary import label_of
 
 # Suffixes of pictures and videos that no source reads; anything else with a suffix may be anything.
@@ -54,7 +54,7 @@ class Unused:
         aside = f" Lists, notes and hidden files: {int(quiet.sum())}." if quiet.any() else ""
         return [
             f"of {self.given} files and the like, {self.used} are used and {len(loud)} are not: {listed}"
-            f"{more}{classes} ({named(loud['path'])}).{aside}"
+            f"{more}{classes} ({first_names(loud['path'])}).{aside}"
         ]
 
 

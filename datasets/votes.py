@@ -21,7 +21,7 @@ class Decided(NamedTuple):
     )  # a row a unit in conflict, attribute and value: unit, attribute, value, votes, taken
 
 
-def decided(votes: pd.DataFrame, unit: np.ndarray, units: int, *, by_majority: bool) -> Decided:
+def decide(votes: pd.DataFrame, unit: np.ndarray, units: int, *, by_majority: bool) -> Decided:
     """The value of each attribute that all votes of a unit share, or most of them.
 
     Args:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.counts import Array, ratio
 from unmasked.evaluation.intervals import Sample, behind, bounded_interval, metric_interval, resampled_sums
-from unmasked.evaluation.metrics import checked
+from unmasked.evaluation.metrics import check_arrays
 from unmasked.evaluation.thresholds import fit
 
 ERROR_MAX = 0.05
@@ -82,7 +82,7 @@ def fit_band(
     >>> round(band.low, 3), round(band.high, 3)
     (0.25, 0.7)
     """
-    label, score = checked(label, score)
+    label, score = check_arrays(label, score)
     if label.all() or not label.any():
         raise InputError(
             f"an uncertain band needs real and fake rows; {fitted_on or 'the calibration set'} has "
@@ -155,7 +155,7 @@ def risk_coverage(
     >>> curve["coverage"], curve["risk"], aurc
     ([0.25, 0.5, 0.75, 1.0], [0.0, 0.0, 0.0, 0.25], 0.0625)
     """
-    label, score = checked(label, score)
+    label, score = check_arrays(label, score)
     if not len(label):
         return {"coverage": [], "risk": []}, float("nan")
     flagged = score > threshold

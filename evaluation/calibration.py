@@ -19,7 +19,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.evaluation import metrics
 from unmasked.evaluation.counts import CALIBRATION_BINS, Array, calibration_bin
 from unmasked.evaluation.intervals import CONFIDENCE, Sample, intervals
-from unmasked.evaluation.metrics import checked
+from unmasked.evaluation.metrics import check_arrays
 
 KINDS = ("temperature", "isotonic")
 SHOWN = ("brier", "ece", "log_loss")
@@ -99,7 +99,7 @@ def fit_calibration(
     """
     if kind not in KINDS:
         raise InputError(f"calibration {kind!r} is not known; choose {' or '.join(KINDS)}")
-    label, score = checked(label, score)
+    label, score = check_arrays(label, score)
     n_fake = int(label.sum())
     n_real = len(label) - n_fake
     if not n_real or not n_fake:
@@ -107,12 +107,12 @@ def fit_calibration(
             f"calibration {kind!r} needs real and fake rows; {fitted_on or 'the calibration set'} has "
             f"{n_real} real and {n_fake} fake. Give a calibration split that has both"
         )
-    parameter = _temperature(label, score) if kind == "temperature" else _isotonic(label, score)
+    parameter = _temperature(label, score) if kind == "temperature" else _fit_isotonic(label, score)
     note = _note(parameter, n_real, n_fake)
     return Calibration(kind, parameter, fitted_on, level, n_real, n_fake, note)
 
 
-def calibrated(
+def calibration_effects(
     sample: Sample,
     calibrations: Mapping[str, Calibration],
     *,
@@ -149,7 +149,7 @@ def reliability(label: ArrayLike, score: ArrayLike) -> dict[str, list[Any]]:
     >>> reliability([0, 1, 1, 1], [0.75, 0.75, 0.75, 0.75])["share_fake"]
     [0.75]
     """
-    label, score = checked(label, score)
+    label, score = check_arrays(label, score)
     bin_of = calibration_bin(score)
     n = np.bincount(bin_of, minlength=CALIBRATION_BINS)
     filled = n > 0
@@ -183,7 +183,7 @@ def _temperature(label: NDArray[np.int64], score: Array) -> float:
     return float(np.exp(found.x))
 
 
-def _isotonic(label: NDArray[np.int64], score: Array) -> dict[str, list[float]]:
+def _fit_isotonic(label: NDArray[np.int64], score: Array) -> dict[str, list[float]]:
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, label)

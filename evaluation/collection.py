@@ -120,8 +120,8 @@ def collect(
     stated.check(
         name for file, part in zip(files, parts, strict=True) for name in (*_names(file, path), part.detector)
     )
-    found = [_together(group) for group in _by_detector(parts)]
-    return _distinctly_named(found), notes
+    found = [_merge_parts(group) for group in _by_detector(parts)]
+    return _name_distinctly(found), notes
 
 
 def _prediction_files(path: Path) -> tuple[list[Path], list[str]]:
@@ -161,23 +161,23 @@ def _part(
     source = stated.of("source", names) or values["trained_on"]
     held_out = stated.of("held_out", names) or values["held_out"]
     training = Training(
-        datasets=_listed(source) or training.datasets,
+        datasets=_split_names(source) or training.datasets,
         # A card speaks of the dataset that it names, and of no other.
-        compression=training.compression if _listed(source) in ((), training.datasets) else (),
-        methods=training.methods if _listed(source) in ((), training.datasets) else (),
-        held_out=_listed(held_out),
+        compression=training.compression if _split_names(source) in ((), training.datasets) else (),
+        methods=training.methods if _split_names(source) in ((), training.datasets) else (),
+        held_out=_split_names(held_out),
         selection_rule=stated.of("selection", names) or training.selection_rule,
     )
     name = detector or (file.stem if file.stem != "predictions" else file.resolve().parent.name)
-    return Scored(name, detector or name, predictions, (_relative(file, root),), training, card)
+    return Scored(name, detector or name, predictions, (_relative_name(file, root),), training, card)
 
 
 def _names(file: Path, root: Path) -> list[str]:
     """What a file may be called by, the most exact first."""
-    return [_relative(file, root), file.name, file.stem, file.resolve().parent.name]
+    return [_relative_name(file, root), file.name, file.stem, file.resolve().parent.name]
 
 
-def _relative(file: Path, root: Path) -> str:
+def _relative_name(file: Path, root: Path) -> str:
     return file.relative_to(root).as_posix() if root.is_dir() else file.name
 
 
@@ -191,7 +191,7 @@ def _by_detector(parts: Sequence[Scored]) -> list[list[Scored]]:
     return list(groups.values())
 
 
-def _together(parts: Sequence[Scored]) -> Scored:
+def _merge_parts(parts: Sequence[Scored]) -> Scored:
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -216,7 +216,7 @@ def _crops(predictions: pd.DataFrame) -> set[tuple[str, ...]]:
     return set(distinct.itertuples(index=False, name=None))
 
 
-def _distinctly_named(found: Sequence[Scored]) -> list[Scored]:
+def _name_distinctly(found: Sequence[Scored]) -> list[Scored]:
     names = [scored.name for scored in found]
     result = []
     for scored in found:
@@ -274,5 +274,5 @@ def only_value(predictions: pd.DataFrame, name: str, file: Path | None = None) -
     return found[0] if found else ""
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _split_names(text: str) -> tuple[str, ...]:
     return tuple(part for name in text.split(" + ") if (part := name.strip()))

@@ -129,7 +129,8 @@ def compare(
         blocks[name] = {**found, "readings": readings}
     if not blocks:
         raise InputError(
-            f"the runs have no video in common: {a.name} scored {_held(a)}, and {b.name} {_held(b)}; score "
+            f"the runs have no video in common: {a.name} scored {_videos_text(a)}, and {b.name} "
+            f"{_videos_text(b)}; score "
             "the same faces with both (equal dataset, video and compression)"
         )
     return {
@@ -137,8 +138,8 @@ def compare(
         "b": _summary(b),
         "datasets": blocks,
         "data": data,
-        **_unlike(a, b),
-        "unknown": [*_unknown("a", a), *_unknown("b", b)],
+        **_unlike_facts(a, b),
+        "unknown": [*_unknown_sources("a", a), *_unknown_sources("b", b)],
         "settings": {
             "difference": "a minus b, paired on the videos that both scored",
             "level": level,
@@ -171,7 +172,7 @@ def reading(name: str, found: Mapping[str, Any], videos: int) -> str:
     return "a is better" if (low > 0) == METRICS[name].higher_is_better else "b is better"
 
 
-def _unlike(a: Run, b: Run) -> dict[str, Any]:
+def _unlike_facts(a: Run, b: Run) -> dict[str, Any]:
     """What the runs say of themselves otherwise, and how much they say alike."""
     facts = [_facts(run) for run in (a, b)]
     keys = sorted(facts[0].keys() | facts[1].keys(), key=lambda key: (SECTIONS.index(key[0]), key[1]))
@@ -179,8 +180,8 @@ def _unlike(a: Run, b: Run) -> dict[str, Any]:
         {
             "section": section,
             "key": key,
-            "a": _said(facts[0], section, key),
-            "b": _said(facts[1], section, key),
+            "a": _fact_text(facts[0], section, key),
+            "b": _fact_text(facts[1], section, key),
         }
         for section, key in keys
         if facts[0].get((section, key)) != facts[1].get((section, key))
@@ -215,7 +216,7 @@ def _data(a: pd.DataFrame | None, b: pd.DataFrame | None) -> dict[str, Any]:
     }
 
 
-def _held(run: Run) -> str:
+def _videos_text(run: Run) -> str:
     sizes = {name: rows["video"].nunique() for name, rows in by_condition(run.rows, always=True).items()}
     return ", ".join(f"{count} videos of {name}" for name, count in sizes.items())
 
@@ -250,21 +251,21 @@ def _facts(run: Run) -> dict[tuple[str, str], Any]:
         },
     }
     for section, values in sections.items():
-        for key, value in _flat(values):
+        for key, value in _flatten(values):
             facts[section, key] = value
     # NaN is not known either, and unlike itself.
     return {key: value for key, value in facts.items() if value is not None and value == value}
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _said(facts: Mapping[tuple[str, str], Any], section: str, key: str) -> str:
+def _fact_text(facts: Mapping[tuple[str, str], Any], section: str, key: str) -> str:
     value = facts.get((section, key))
     if value is None:
         return ABSENT
@@ -273,7 +274,7 @@ def _said(facts: Mapping[tuple[str, str], Any], section: str, key: str) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _unknown(side: str, run: Run) -> list[str]:
+def _unknown_sources(side: str, run: Run) -> list[str]:
     known = {
         "detector.json of these weights": run.card,
         "config.yaml": run.config,

@@ -114,10 +114,10 @@ def curve(label: NDArray[np.int64], score: Array) -> tuple[Array, Array, Array]:
     real, fake = (
         np.bincount(level[label == which], minlength=len(distinct)).astype(np.float64) for which in (0, 1)
     )
-    return distinct, cumulated(real), cumulated(fake)
+    return distinct, cumulate(real), cumulate(fake)
 
 
-def cumulated(counts: Array) -> Array:
+def cumulate(counts: Array) -> Array:
     """(T, ...) counts at each level -> (T + 1, ...) counts down to it, from zero."""
     return np.concatenate([np.zeros((1, *counts.shape[1:])), np.cumsum(counts, axis=0)])
 

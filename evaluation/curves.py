@@ -14,7 +14,7 @@ from unmasked.evaluation.counts import Array, ratio
 from unmasked.evaluation.intervals import Sample, bounded_interval, resampled_sums
 from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import video_scores
-from unmasked.evaluation.predictions import evaluated_rows, validated
+from unmasked.evaluation.predictions import evaluated_rows, validate_predictions
 
 POINTS = 200
 # Where a band is known: every hundredth, and closer where few reals are accused.
@@ -35,7 +35,7 @@ def curves(predictions: pd.DataFrame, *, n_boot: int = 0, seed: int = 0) -> dict
         reached by ``score >= threshold``, the first by none (infinite). A dataset of one class has no points.
         With ``n_boot``, ``video`` also has ``"band": {"fpr", "tpr", "low", "high"}``, see `roc_band`.
     """
-    rows, _ = evaluated_rows(validated(predictions))
+    rows, _ = evaluated_rows(validate_predictions(predictions))
     found = {}
     for name, part in rows.groupby("dataset", sort=True):
         videos = video_scores(part)
@@ -62,7 +62,7 @@ def roc_band(
     distinct, fp, tp = counts.curve(sample.label, sample.score)
     if not (fp[-1] and tp[-1]):
         return {key: [] for key in ("fpr", "tpr", "low", "high")}
-    kept = _thinned(fp / fp[-1] + tp / tp[-1])
+    kept = _thin(fp / fp[-1] + tp / tp[-1])
     flagged = sample.score >= np.concatenate([[np.inf], distinct])[kept, None]  # (K, N)
     terms = np.concatenate([flagged & (sample.label == which) for which in (0, 1)])
     sums = resampled_sums(sample, terms.astype(np.float64), n_boot=n_boot, seed=seed)
@@ -96,7 +96,7 @@ def score_histogram(
     Returns:
         ``{NAME: {"edges": bins + 1 values, "real": bins counts, "fake": bins counts}}``.
     """
-    rows, _ = evaluated_rows(validated(predictions))
+    rows, _ = evaluated_rows(validate_predictions(predictions))
     result = {}
     for name, part in rows.groupby("dataset", sort=True):
         scored = video_scores(part) if level == "video" else part
@@ -110,7 +110,7 @@ def _curves(rows: pd.DataFrame) -> dict[str, Any]:
     label, score = rows["label"].to_numpy(np.int64), rows["score"].to_numpy(np.float64)
     distinct, fp, tp = counts.curve(label, score)
     real, fake = int(fp[-1]), int(tp[-1])
-    kept = _thinned(fp / real + tp / fake) if real and fake else np.empty(0, dtype=np.int64)
+    kept = _thin(fp / real + tp / fake) if real and fake else np.empty(0, dtype=np.int64)
     flagged = kept[kept > 0]  # precision is undefined where nothing is called fake
     return {
         "roc": {
@@ -128,7 +128,7 @@ def _curves(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _thinned(position: Array) -> NDArray[np.int64]:
+def _thin(position: Array) -> NDArray[np.int64]:
     """Indices of at most POINTS points, evenly along the curve (``position`` ascends), with both ends."""
     if len(position) <= POINTS:
         return np.arange(len(position))

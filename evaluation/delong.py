@@ -13,7 +13,7 @@ from scipy import stats
 
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import CONFIDENCE, Sample
-from unmasked.evaluation.metrics import checked
+from unmasked.evaluation.metrics import check_arrays
 
 
 def is_defined(sample: Sample) -> bool:
@@ -31,7 +31,7 @@ def covariance(label: ArrayLike, *scores: ArrayLike) -> tuple[Array, Array]:
     >>> round(float(auc[0]), 4), round(float(spread[0, 0]), 5)
     (0.8, 0.02875)
     """
-    pairs = [checked(label, score) for score in scores]
+    pairs = [check_arrays(label, score) for score in scores]
     fake = pairs[0][0] == 1
     m, n = int(fake.sum()), int((~fake).sum())
     if min(m, n) < 2:

@@ -20,7 +20,7 @@ from unmasked.evaluation.intervals import CONFIDENCE, difference_interval
 from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numbers
 from unmasked.evaluation.metrics import TOP_K, Aggregation
 from unmasked.evaluation.perturbing.drift import robustness
-from unmasked.evaluation.predictions import evaluated_rows, validated
+from unmasked.evaluation.predictions import evaluated_rows, validate_predictions
 from unmasked.evaluation.thresholds import Threshold
 
 LEVELS = ("frame", "video")
@@ -76,7 +76,7 @@ def evaluate(
     Raises:
         InputError: the table is not valid, holds several detectors, or no dataset has both classes.
     """
-    predictions = validated(predictions)
+    predictions = validate_predictions(predictions)
     rows, notes = evaluated_rows(predictions)
     check_one_detector(rows)
     _check_classes(rows)
@@ -92,7 +92,7 @@ def evaluate(
         rng_seed = [seed, zlib.crc32(str(name).encode())]
         blocks[str(name)], draws[str(name)] = dataset_numbers(of_dataset, applied, rng_seed)
     settings = {
-        "threshold": applied.operating.to_dict(),
+        "threshold": applied.operating_point.to_dict(),
         "decision": "fake when score > threshold",
         "n_boot": n_boot,
         "seed": seed,
@@ -106,7 +106,9 @@ def evaluate(
         **{key: _only_value(rows, key) for key in ("detector", "checkpoint")},
     }
     results = {"datasets": blocks, "matrix": _matrix(blocks, draws, source), "settings": settings}
-    drift = robustness(predictions, applied.operating, n_boot=n_boot, seed=seed, aggregation=aggregation)
+    drift = robustness(
+        predictions, applied.operating_point, n_boot=n_boot, seed=seed, aggregation=aggregation
+    )
     return {**results, "robustness": drift} if drift else results
 
 

@@ -21,7 +21,7 @@ from unmasked.evaluation.abstention import Band, fit_band
 from unmasked.evaluation.calibration import KINDS, Calibration, fit_calibration
 from unmasked.evaluation.levels import check_one_detector
 from unmasked.evaluation.metrics import Aggregation, video_scores
-from unmasked.evaluation.predictions import is_perturbed, validated
+from unmasked.evaluation.predictions import is_perturbed, validate_predictions
 from unmasked.evaluation.thresholds import RULES, Threshold, fit
 
 
@@ -35,7 +35,7 @@ class Fitted:
     band: Band | None = None
 
     @property
-    def others(self) -> dict[str, Threshold]:
+    def other_thresholds(self) -> dict[str, Threshold]:
         """The thresholds but for the operating point."""
         return {rule: point for rule, point in self.thresholds.items() if point != self.threshold}
 
@@ -135,7 +135,7 @@ def calibration_rows(
     Raises:
         InputError: there are none, or there are several datasets to choose from, or several detectors.
     """
-    rows = validated(predictions)
+    rows = validate_predictions(predictions)
     marked = rows[rows["split"] == split] if "split" in rows else rows.iloc[:0]
     marked = marked[~is_perturbed(marked)]
     found = sorted(marked["dataset"].unique())
@@ -153,7 +153,7 @@ def calibration_rows(
     return marked, f"{dataset}, {split} split"
 
 
-def stored(path: str | os.PathLike[str]) -> Fitted:
+def read_fitted(path: str | os.PathLike[str]) -> Fitted:
     """What is stored in a ``thresholds.json``, or in a checkpoint's card (``detector.json``).
 
     Raises:

@@ -21,7 +21,7 @@ from scipy import sparse, special
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, Confusion
-from unmasked.evaluation.metrics import METRICS, Kind, all_metrics, checked, from_counts, one_value
+from unmasked.evaluation.metrics import METRICS, Kind, all_metrics, check_arrays, from_counts, one_value
 
 CONFIDENCE = 0.95
 # Curves of resamples keep at most so many distinct scores, at quantiles of each class. Scores within a step
@@ -50,17 +50,17 @@ class Sample:
     @classmethod
     def of(cls, label: ArrayLike, score: ArrayLike, cluster: ArrayLike) -> Sample:
         """A sample from arrays; ``cluster`` (N,) holds any values that can be sorted."""
-        label, score = checked(label, score)
+        label, score = check_arrays(label, score)
         names, codes = np.unique(np.asarray(cluster), return_inverse=True)
         return cls(label, score, codes.astype(np.int64), len(names))
 
-    def holds(self, which: int) -> NDArray[np.bool_]:
+    def has_class(self, which: int) -> NDArray[np.bool_]:
         """(C,) True where a cluster has rows of class ``which``."""
         return np.bincount(self.cluster[self.label == which], minlength=self.clusters) > 0
 
     def clusters_by_class(self) -> tuple[int, int]:
         """How many clusters hold reals, and how many hold fakes."""
-        return int(self.holds(0).sum()), int(self.holds(1).sum())
+        return int(self.has_class(0).sum()), int(self.has_class(1).sum())
 
 
 def resample(
@@ -405,7 +405,7 @@ def _merged(
             (first.label, *np.array(called, dtype=np.int64)), (2,) * (1 + len(samples))
         )
     else:
-        score = _coarse(first, STEPS)
+        score = _coarsen(first, STEPS)
         kind = 2 * score.astype(np.int64) + first.label
     of_cluster = -1 - np.arange(first.clusters)  # every other cluster is a kind of its own
     alone = single[first.cluster]
@@ -417,7 +417,7 @@ def _merged(
     shape = (first.clusters, len(names))
     table = sparse.coo_array((1 / size[code], (np.arange(first.clusters), code)), shape=shape).tocsr()
     stratum = np.zeros(len(names), dtype=np.int64)
-    stratum[code] = first.holds(0) + 2 * first.holds(1)
+    stratum[code] = first.has_class(0) + 2 * first.has_class(1)
     return _Merged(score, table, size, stratum)
 
 
@@ -431,7 +431,7 @@ def _weights(
     """Blocks (C, R) of how often each cluster, or kind, is drawn in each resample; no block changes them."""
     kind = np.zeros(samples[0].clusters, dtype=np.int64)
     for sample in samples:
-        kind = 4 * kind + sample.holds(0) + 2 * sample.holds(1)
+        kind = 4 * kind + sample.has_class(0) + 2 * sample.has_class(1)
     if merged is not None:
         kind = merged.stratum
     strata = [np.flatnonzero(kind == value) for value in np.unique(kind[kind > 0])]
@@ -506,7 +506,7 @@ class _Tables:
         given: dict[Kind, tuple[Any, ...]] = {}
         if self.ranked is not None:
             real, fake = np.split(self.ranked @ weights, 2)  # (2 T, C) @ (C, R) -> two of (T, R)
-            given["ranking"] = counts.cumulated(real), counts.cumulated(fake)
+            given["ranking"] = counts.cumulate(real), counts.cumulate(fake)
         if self.outcomes is not None:
             given["threshold"] = (Confusion(*(self.outcomes @ weights)),)
         if self.terms is not None:
@@ -531,14 +531,14 @@ def _level_table(sample: Sample, score: Array | None = None) -> sparse.csr_array
     if score is None:
         score = sample.score
         if len(np.unique(score)) > MAX_LEVELS:
-            score = _coarse(sample, np.linspace(0, 1, MAX_LEVELS // 2))
+            score = _coarsen(sample, np.linspace(0, 1, MAX_LEVELS // 2))
     distinct, level = counts.levels_of(score)
     row = level + len(distinct) * sample.label
     shape = (2 * len(distinct), sample.clusters)
     return sparse.coo_array((np.ones(len(row)), (row, sample.cluster)), shape=shape).tocsr()
 
 
-def _coarse(sample: Sample, shares: Array) -> Array:
+def _coarsen(sample: Sample, shares: Array) -> Array:
     """Scores replaced by the number of a step; steps end at these shares of the reals, and of the fakes."""
     edges = [
         np.quantile(sample.score[sample.label == which], shares, method="inverted_cdf")

@@ -12,7 +12,7 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation import delong, metrics
 from unmasked.evaluation.abstention import Band, abstention
-from unmasked.evaluation.calibration import Calibration, calibrated, reliability
+from unmasked.evaluation.calibration import Calibration, calibration_effects, reliability
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import (
     Sample,
@@ -41,7 +41,7 @@ class Applied:
     n_boot: int = 2000
 
     @property
-    def operating(self) -> Threshold:
+    def operating_point(self) -> Threshold:
         """The threshold, or 0.5 where none is stored."""
         return self.threshold or HALF
 
@@ -55,10 +55,10 @@ def dataset_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tu
     block: dict[str, Any] = {}
     block["frame"], _ = level_numbers(rows, applied, seed)
     block["video"], draws = level_numbers(videos, applied, seed)
-    block["video"] |= _of_videos(sample_of(videos), applied, seed)
+    block["video"] |= _video_numbers(sample_of(videos), applied, seed)
     block["n"] = sizes(videos)
     block["reason"] = reason(videos)
-    block["reading"] = reading(sample_of(videos), block["video"], applied.operating.value)
+    block["reading"] = reading(sample_of(videos), block["video"], applied.operating_point.value)
     block["aggregations"] = _aggregations(rows, applied.n_boot, seed)
     block["methods"] = {}
     fakes = videos["method"][videos["label"] == 1].dropna() if "method" in videos else pd.Series(dtype=object)
@@ -78,19 +78,19 @@ def dataset_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tu
 
 def level_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tuple[dict[str, Any], Array]:
     """Every metric with its interval on frames or videos, and the AUC in each resample."""
-    sample, cut = sample_of(rows), applied.operating.value
+    sample, cut = sample_of(rows), applied.operating_point.value
     draws = resample(sample, cut, n_boot=applied.n_boot, seed=np.random.default_rng(seed))
     values = metrics.all_metrics(sample.label, sample.score, cut)
-    numbers: dict[str, Any] = _interleaved(values, intervals_of(sample, values, draws))
+    numbers: dict[str, Any] = _interleave(values, intervals_of(sample, values, draws))
     if delong.is_defined(sample):
         numbers["auc_ci_delong"] = list(delong.interval(sample.label, sample.score))
     outcome = metrics.confusion(sample.label, sample.score, cut)
     numbers["confusion"] = {name: int(count) for name, count in outcome._asdict().items()}
     if applied.threshold is not None:
         own = {"at_threshold": applied.threshold, "at_half": HALF}
-        numbers |= _at_points(sample, own, applied.n_boot, seed)
+        numbers |= _point_numbers(sample, own, applied.n_boot, seed)
     if applied.thresholds:
-        numbers["at_thresholds"] = _at_points(sample, applied.thresholds, applied.n_boot, seed)
+        numbers["at_thresholds"] = _point_numbers(sample, applied.thresholds, applied.n_boot, seed)
     return numbers, draws["auc"]
 
 
@@ -151,14 +151,16 @@ def check_one_detector(rows: pd.DataFrame) -> None:
             )
 
 
-def _of_videos(sample: Sample, applied: Applied, seed: list[int]) -> dict[str, Any]:
+def _video_numbers(sample: Sample, applied: Applied, seed: list[int]) -> dict[str, Any]:
     """What only videos have: reliability, and what a stored calibration and band do here."""
     found: dict[str, Any] = {"reliability": reliability(sample.label, sample.score)}
     if applied.calibrations:
-        found["calibration"] = calibrated(sample, applied.calibrations, n_boot=applied.n_boot, seed=seed)
+        found["calibration"] = calibration_effects(
+            sample, applied.calibrations, n_boot=applied.n_boot, seed=seed
+        )
     if applied.band is not None:
         found["abstention"] = abstention(
-            sample, applied.band, applied.operating.value, n_boot=applied.n_boot, seed=seed
+            sample, applied.band, applied.operating_point.value, n_boot=applied.n_boot, seed=seed
         )
     return found
 
@@ -173,7 +175,7 @@ def _aggregations(rows: pd.DataFrame, n_boot: int, seed: list[int]) -> dict[str,
     return found
 
 
-def _at_points(
+def _point_numbers(
     sample: Sample, points: Mapping[str, Threshold], n_boot: int, seed: list[int]
 ) -> dict[str, dict[str, Any]]:
     """What stored thresholds do here: their facts, and realised rates with intervals."""
@@ -185,11 +187,11 @@ def _at_points(
         values = metrics.at_threshold(sample.label, sample.score, point.value)
         facts = {"value": point.value, "rule": point.rule, "fitted_on": point.fitted_on, "note": point.note}
         promised = {"fitted_fpr": point.fpr, "fitted_tpr": point.tpr}
-        found[name] = {**facts, **promised, **_interleaved(values, intervals_of(sample, values, draws))}
+        found[name] = {**facts, **promised, **_interleave(values, intervals_of(sample, values, draws))}
     return found
 
 
-def _interleaved(
+def _interleave(
     values: Mapping[str, float], found: Mapping[str, tuple[float, float]]
 ) -> dict[str, float | list[float]]:
     result: dict[str, float | list[float]] = {}

@@ -92,7 +92,7 @@ def all_metrics(
     label: ArrayLike, score: ArrayLike, threshold: float | Array = 0.5, only: Collection[str] | None = None
 ) -> dict[str, float]:
     """Every metric of `METRICS` by name, or those of ``only``."""
-    label, score = checked(label, score)
+    label, score = check_arrays(label, score)
     names = list(METRICS) if only is None else list(only)
     counted: dict[Kind, Callable[[], tuple[Any, ...]]] = {
         "ranking": lambda: counts.curve(label, score)[1:],
@@ -157,7 +157,7 @@ def partial_auc(label: ArrayLike, score: ArrayLike, fpr_max: float = counts.PART
     >>> round(partial_auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], fpr_max=0.5), 4)
     0.6667
     """
-    label, score = checked(label, score)
+    label, score = check_arrays(label, score)
     _, fp, tp = counts.curve(label, score)
     return float(counts.partial_area_under_roc(fp, tp, fpr_max))
 
@@ -197,7 +197,7 @@ def tpr_at_fpr(label: ArrayLike, score: ArrayLike, fpr_max: float) -> float:
     >>> tpr_at_fpr([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.1)
     0.5
     """
-    label, score = checked(label, score)
+    label, score = check_arrays(label, score)
     _, fp, tp = counts.curve(label, score)
     return float(counts.tpr_at_fpr(fp, tp, fpr_max))
 
@@ -218,7 +218,7 @@ def confusion(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> Con
     >>> [int(count) for count in confusion([0, 0, 1, 1], [0.1, 0.6, 0.35, 0.8])]
     [1, 1, 1, 1]
     """
-    label, score = checked(label, score)
+    label, score = check_arrays(label, score)
     return Confusion(*counts.confusion_terms(label, score, threshold).sum(axis=1))
 
 
@@ -396,7 +396,7 @@ def bench_equal_error_rate(label: ArrayLike, score: ArrayLike) -> float:
     >>> bench_equal_error_rate([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.5
     """
-    label, score = checked(label, score)
+    label, score = check_arrays(label, score)
     _, fp, tp = counts.curve(label, score)
     if not fp[-1] or not tp[-1]:
         return float("nan")
@@ -415,7 +415,7 @@ def bench_video_auc(label: ArrayLike, score: ArrayLike, video: Sequence[str]) ->
     >>> bench_video_auc([0, 1, 1], [0.5, 0.4, 0.8], ["youtube/000", "Deepfakes/000_003", "FaceSwap/000_003"])
     1.0
     """
-    label, score = checked(label, score)
+    label, score = check_arrays(label, score)
     if not len(label):
         return float("nan")
     folder, _ = pd.factorize(np.array([str(path).rsplit("/", 1)[-1] for path in video]))
@@ -477,7 +477,7 @@ def mean_without_rounding_error(mean: pd.Series, lowest: pd.Series, highest: pd.
     return mean.where(lowest == highest, rounded).where(lowest < highest, lowest)
 
 
-def checked(label: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.int64], Array]:
+def check_arrays(label: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.int64], Array]:
     """Labels and scores as (N,) int64 and float64 arrays.
 
     Raises:

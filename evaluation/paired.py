@@ -69,12 +69,12 @@ def paired_difference(
     runs = [_tables(predictions_a), _tables(predictions_b)]
     left_out = ""
     if same_videos:
-        runs, left_out = _on_shared_videos(runs)
+        runs, left_out = _select_shared_videos(runs)
     shared = _keys(runs[0][0]).intersection(_keys(runs[1][0]))
     scored = [
         video_scores(table, aggregation) if level == "video" else table for run in runs for table in run
     ]
-    samples = samples_together(scored)
+    samples = joint_samples(scored)
     first = len(runs[0])
     cuts = [thresholds[0]] * first + [thresholds[1]] * len(runs[1])
     drawn = resample_together(samples, cuts, n_boot=n_boot, seed=seed, only=only)
@@ -87,7 +87,7 @@ def paired_difference(
         for number, part in enumerate((slice(first), slice(first, None)))
     ]
     return {
-        "metrics": {name: _difference(sides, name, _same_scores(samples)) for name in only},
+        "metrics": {name: _difference(sides, name, _has_same_scores(samples)) for name in only},
         "paired": bool(len(shared)),
         "n": {
             "videos_a": len(_keys(runs[0][0])),
@@ -123,9 +123,9 @@ def across_seeds(
         level, aggregation, only, n_boot, seed: see `paired_difference`.
     """
     only = list(METRICS) if only is None else only
-    (tables,), left_out = _on_shared_videos([_tables(predictions)])
+    (tables,), left_out = _select_shared_videos([_tables(predictions)])
     scored = [video_scores(table, aggregation) if level == "video" else table for table in tables]
-    samples = samples_together(scored)
+    samples = joint_samples(scored)
     cuts = list(thresholds or [0.5] * len(samples))
     drawn = resample_together(samples, cuts, n_boot=n_boot, seed=seed, only=only)
     values = [
@@ -147,7 +147,7 @@ def across_seeds(
     }
 
 
-def samples_together(scored: Sequence[pd.DataFrame]) -> list[Sample]:
+def joint_samples(scored: Sequence[pd.DataFrame]) -> list[Sample]:
     """Samples of tables of frames or videos, with one coding of what is resampled whole.
 
     That is the identity where any of the tables knows it, else the video; both within their dataset.
@@ -155,7 +155,7 @@ def samples_together(scored: Sequence[pd.DataFrame]) -> list[Sample]:
     Raises:
         InputError: a video has two labels.
     """
-    every = pd.concat([_named(table) for table in scored], ignore_index=True)
+    every = pd.concat([_named_rows(table) for table in scored], ignore_index=True)
     video = every.groupby(list(KEYS), sort=False, observed=True)
     spread = video["label"].agg(["min", "max"])
     mixed = spread.index[spread["min"] != spread["max"]]
@@ -171,13 +171,13 @@ def samples_together(scored: Sequence[pd.DataFrame]) -> list[Sample]:
     samples, start = [], 0
     for table in scored:
         codes = cluster[start : start + len(table)].astype(np.int64)
-        label, score = metrics.checked(table["label"], table["score"])
+        label, score = metrics.check_arrays(table["label"], table["score"])
         samples.append(Sample(label, score, codes, len(found)))
         start += len(table)
     return samples
 
 
-def _named(table: pd.DataFrame) -> pd.DataFrame:
+def _named_rows(table: pd.DataFrame) -> pd.DataFrame:
     identity = table["identity"] if "identity" in table else pd.Series(pd.NA, index=table.index)
     return table[[*KEYS, "label"]].assign(identity=identity.astype(object))
 
@@ -190,7 +190,7 @@ def _keys(table: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(table[list(KEYS)].astype(object).drop_duplicates())
 
 
-def _on_shared_videos(runs: list[list[pd.DataFrame]]) -> tuple[list[list[pd.DataFrame]], str]:
+def _select_shared_videos(runs: list[list[pd.DataFrame]]) -> tuple[list[list[pd.DataFrame]], str]:
     """The tables with the videos that all of them have, and in words what was left out."""
     keys = [_keys(table) for run in runs for table in run]
     shared = keys[0]
@@ -247,7 +247,7 @@ def _difference(sides: Sequence[dict[str, Any]], name: str, identical: bool) -> 
     }
 
 
-def _same_scores(samples: Sequence[Sample]) -> bool:
+def _has_same_scores(samples: Sequence[Sample]) -> bool:
     first = samples[0]
     return all(
         np.array_equal(first.score, other.score) and np.array_equal(first.cluster, other.cluster)

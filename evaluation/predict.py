@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.loading import read_crops, usable
-from unmasked.datasets.transforms import normalised
+from unmasked.datasets.loading import read_crops, usable_rows
+from unmasked.datasets.transforms import normalise
 from unmasked.evaluation.perturbing.units import Perturbed, Unit
-from unmasked.evaluation.perturbing.work import batches, planned
+from unmasked.evaluation.perturbing.work import batches, plan_units
 from unmasked.evaluation.predictions import PREDICTIONS
 
 Detector = Callable[[Tensor], Tensor]
@@ -77,7 +77,7 @@ def predict(
     """
     crops = _scored_rows(faces)
     # Before anything is scored: it says what is missing.
-    units = planned(crops, Path(crops_root), perturbed, size_px) if perturbed else []
+    units = plan_units(crops, Path(crops_root), perturbed, size_px) if perturbed else []
 
     def score(images: Tensor) -> NDArray[np.float64]:
         return _probability(_run(model, images, device, precision))
@@ -88,7 +88,7 @@ def predict(
         "checkpoint": checkpoint or None,
         "score": np.concatenate(scores),
     }
-    clean = _carried(crops).assign(**named)
+    clean = _carry_columns(crops).assign(**named)
     if not perturbed:
         return PREDICTIONS.validate(clean)
     shape = (len(perturbed.settings), len(crops))
@@ -117,7 +117,7 @@ def features(
     crops = _scored_rows(faces)
     batches = _batches(crops, Path(crops_root), size_px, batch_size, progress)
     values = [_run(model, images, device).float().cpu().numpy() for images in batches]
-    return _carried(crops), np.concatenate(values)
+    return _carry_columns(crops), np.concatenate(values)
 
 
 def _perturbed_scores(
@@ -139,7 +139,7 @@ def _perturbed_scores(
 
 
 def _scored_rows(faces: pd.DataFrame) -> pd.DataFrame:
-    crops = usable(faces)
+    crops = usable_rows(faces)
     if crops.empty:
         raise InputError(
             f"none of the {len(faces)} rows of the faces table has a crop (status ok); "
@@ -176,7 +176,7 @@ def _run(model: Detector, images: Tensor, device: str, precision: Precision = "f
     if isinstance(owner, nn.Module):
         owner.eval().to(place)
     with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):
-        return model(normalised(images.to(place, non_blocking=True)))
+        return model(normalise(images.to(place, non_blocking=True)))
 
 
 def _probability(logits: Tensor) -> NDArray[np.float64]:
@@ -187,7 +187,7 @@ def _probability(logits: Tensor) -> NDArray[np.float64]:
     return logits.double().softmax(1)[:, 1].cpu().numpy()
 
 
-def _carried(crops: pd.DataFrame) -> pd.DataFrame:
+def _carry_columns(crops: pd.DataFrame) -> pd.DataFrame:
     others = [
         name
         for name in crops

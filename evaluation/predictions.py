@@ -79,7 +79,7 @@ REPEATED_BY = (
 def read_predictions(
     path: str | os.PathLike[str], readings: list[Reading] | None = None, **told: Any
 ) -> pd.DataFrame:
-    """The valid predictions in a ``.parquet`` or ``.csv`` file; see `validated`.
+    """The valid predictions in a ``.parquet`` or ``.csv`` file; see `validate_predictions`.
 
     A table in the declared form is taken as it is. Any other CSV is read as `table_reading.read_table` reads
     tables of strangers; rows without a label or a score are left out.
@@ -114,14 +114,16 @@ def _read_strangers(
         readings += found.readings
         if missing := len(found.frame) - len(table):
             readings.append(Reading("rows without a label", f"left out: {missing}"))
-    return validated(table.assign(label=table["label"].astype("int64")).reset_index(drop=True), str(path))
+    return validate_predictions(
+        table.assign(label=table["label"].astype("int64")).reset_index(drop=True), str(path)
+    )
 
 
 def _read_declared(path: str | os.PathLike[str], readings: list[Reading] | None) -> pd.DataFrame:
     text = [name for name, column in PREDICTIONS.columns.items() if column.kind == "text"]
     said: list[Reading] = []
     table = read_frame(path, text=text, readings=said)
-    predictions = validated(table, str(path))
+    predictions = validate_predictions(table, str(path))
     if readings is not None:
         readings += said
     return predictions
@@ -137,7 +139,7 @@ def _check_names(path: str | os.PathLike[str]) -> None:
         )
 
 
-def validated(table: pd.DataFrame, origin: str = "") -> pd.DataFrame:
+def validate_predictions(table: pd.DataFrame, origin: str = "") -> pd.DataFrame:
     """The table with declared types; the label of a video is the same in all its rows.
 
     Args:
@@ -233,7 +235,9 @@ def _check_columns(names: Iterable[Any], where: str) -> None:
     absent = [name for name in NEEDED if name not in present]
     if not absent:
         return
-    meant = [f"is {near!r} meant for {name!r}?" for name in absent if (near := _nearest(name, present))]
+    meant = [
+        f"is {near!r} meant for {name!r}?" for name in absent if (near := _nearest_column(name, present))
+    ]
     message = (
         f"{where} has no column {', '.join(map(repr, absent))}; it has {', '.join(present) or 'no column'}"
     )
@@ -244,7 +248,7 @@ def _check_columns(names: Iterable[Any], where: str) -> None:
     raise InputError(f"{message}. {HINT}")
 
 
-def _nearest(name: str, present: Iterable[str]) -> str | None:
+def _nearest_column(name: str, present: Iterable[str]) -> str | None:
     """The column that may be meant by ``name`` under another spelling or another usual name."""
     plain = {"".join(sign for sign in other.lower() if sign.isalnum()): other for other in present}
     plain = {key: other for key, other in plain.items() if other not in PREDICTIONS.columns}
@@ -268,7 +272,8 @@ def _check_label_values(label: pd.Series, where: str) -> None:
     if pd.api.types.is_numeric_dtype(label) and label.nunique() > 2:
         advice += "; a number for each method belongs in a column of its own, method"
     raise InputError(
-        f"{where}: column 'label' holds {_shown(value)} in {_row(wrong)}; allowed are 0 (real) and 1 (fake): "
+        f"{where}: column 'label' holds {_value_text(value)} in {_row(wrong)}; allowed are 0 (real) and "
+        f"1 (fake): "
         f"{advice}"
     )
 
@@ -284,7 +289,8 @@ def _check_scores(score: pd.Series, where: str) -> None:
     if (wrong := numbers.isna()).any():
         value = str(score[wrong].iloc[0])
         raise InputError(
-            f"{where}: column 'score' holds {_shown(value)} in {_row(wrong)}; it must be a number, P(fake) "
+            f"{where}: column 'score' holds {_value_text(value)} in {_row(wrong)}; it must be a number, "
+            f"P(fake) "
             f"between 0 and 1. {_score_advice(value)}"
         )
     outside = (numbers < 0) | (numbers > 1)
@@ -318,7 +324,7 @@ def _row(marked: pd.Series) -> str:
     return f"row {int(marked.to_numpy().argmax())} (the first is 0)"
 
 
-def _shown(value: object, length: int = 40) -> str:
+def _value_text(value: object, length: int = 40) -> str:
     text = repr(str(value)) if isinstance(value, str) else str(value)
     return text if len(text) <= length else f"{text[:length]}…"
 

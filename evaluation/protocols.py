@@ -167,7 +167,7 @@ class _Asked:
     def rows(self) -> list[dict[str, Any]]:
         ask = {
             "cross_dataset": self._cross_dataset,
-            "leave_one_method_out": self._left_out,
+            "leave_one_method_out": self._leave_one_out,
             "compression_shift": self._compression_shift,
             "by_method": self._by_method,
         }
@@ -175,7 +175,7 @@ class _Asked:
 
     def _cross_dataset(self) -> Iterator[dict[str, Any]]:
         conditions = {name: rows for name, rows in self._conditions().items() if rows["label"].nunique() == 2}
-        measured = {name: self._measured(rows) for name, rows in conditions.items()}
+        measured = {name: self._measure(rows) for name, rows in conditions.items()}
         own = self._own_condition(conditions)
         for name, found in measured.items():
             if own is None:
@@ -198,7 +198,7 @@ class _Asked:
         names = [source, *(f"{source} ({level})" for level in self.training.compression[:1])]
         return next((name for name in names if name in conditions), None)
 
-    def _left_out(self) -> Iterator[dict[str, Any]]:
+    def _leave_one_out(self) -> Iterator[dict[str, Any]]:
         source = self.training.source
         if source is None or source not in self.by_dataset:
             return
@@ -210,10 +210,10 @@ class _Asked:
         if seen["label"].nunique() < 2 or not unseen & fakes:
             return
         train = f"{source} without {', '.join(sorted(unseen))}"
-        yield self._row(f"{source}: methods trained on", self._measured(seen), REFERENCE, train=train)
+        yield self._row(f"{source}: methods trained on", self._measure(seen), REFERENCE, train=train)
         for method in sorted(unseen & fakes):
             one = rows[(rows["label"] == 0) | (rows["method"] == method)]
-            yield self._compared(f"{source}: {method}", seen, one, train=train)
+            yield self._compare(f"{source}: {method}", seen, one, train=train)
 
     def _by_method(self) -> Iterator[dict[str, Any]]:
         for name, rows in self._conditions().items():
@@ -222,20 +222,20 @@ class _Asked:
                 continue
             for method in methods:
                 one = rows[(rows["label"] == 0) | (rows["method"] == method)]
-                yield self._compared(f"{name}: {method}", rows, one)
+                yield self._compare(f"{name}: {method}", rows, one)
 
     def _compression_shift(self) -> Iterator[dict[str, Any]]:
         before, after = self.protocol.compression
         for name, rows in self.by_dataset.items():
             if "compression" not in rows:
                 continue
-            both = [_at(rows, level) for level in (before, after)]
+            both = [_rows_at(rows, level) for level in (before, after)]
             shared = set(both[0]["video"]) & set(both[1]["video"])
             clean, other = (part[part["video"].isin(shared)] for part in both)
             if clean["label"].nunique() < 2:
                 continue
-            yield self._row(f"{name} ({before})", self._measured(clean), REFERENCE)
-            yield self._compared(f"{name} ({after})", clean, other, same_videos=True)
+            yield self._row(f"{name} ({before})", self._measure(clean), REFERENCE)
+            yield self._compare(f"{name} ({after})", clean, other, same_videos=True)
 
     def _row(
         self,
@@ -253,7 +253,7 @@ class _Asked:
             "protocol": kind,
             "title": TITLES[kind],
             "detector": self.detector.name,
-            "train": train or self._trained_on(),
+            "train": train or self._training_text(),
             "test": test,
             "level": self.protocol.level,
             "auc": found.values["auc"],
@@ -273,7 +273,7 @@ class _Asked:
             "rows": self.notes,
         }
 
-    def _compared(
+    def _compare(
         self,
         test: str,
         reference: pd.DataFrame,
@@ -295,9 +295,9 @@ class _Asked:
         )
         auc = found["metrics"]["auc"]
         gap = (auc["difference"], auc["difference_ci"])
-        return self._row(test, self._measured(rows), gap, paired=found["paired"], train=train)
+        return self._row(test, self._measure(rows), gap, paired=found["paired"], train=train)
 
-    def _measured(self, rows: pd.DataFrame) -> _Measured:
+    def _measure(self, rows: pd.DataFrame) -> _Measured:
         """AUC and rates with the seed that `evaluate` has, so that both give the same intervals."""
         videos = video_scores(rows, self.protocol.aggregation)
         sample = sample_of(videos if self.protocol.level == "video" else rows)
@@ -314,7 +314,7 @@ class _Asked:
             fake_videos=int((videos["label"] == 1).sum()),
         )
 
-    def _trained_on(self) -> str:
+    def _training_text(self) -> str:
         level = self.training.compression
         return self.training.name + (f" ({level[0]})" if len(level) == 1 else "")
 
@@ -338,7 +338,7 @@ def _methods(rows: pd.DataFrame) -> list[str]:
     return sorted(rows.loc[rows["label"] == 1, "method"].dropna().unique())
 
 
-def _at(rows: pd.DataFrame, level: str) -> pd.DataFrame:
+def _rows_at(rows: pd.DataFrame, level: str) -> pd.DataFrame:
     """The rows of a compression; its name is taken out of the videos' paths, which else differ by it."""
     kept = rows[rows["compression"] == level]
     names = kept["video"].astype(str).str.replace(rf"(^|/){level}(?=/|$)", "", regex=True)

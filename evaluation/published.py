@@ -70,7 +70,7 @@ class Published(BaseModel):
     results: tuple[Results, ...] = Field(min_length=1, description="the values")
 
     @property
-    def standing(self) -> str:
+    def status_text(self) -> str:
         """The status in words."""
         return self.status if self.verified else f"{self.status}, not verified"
 
@@ -114,7 +114,7 @@ def _value(value: float | None) -> str:
 def _notes(published: Published, settings: Mapping[str, Any]) -> list[str]:
     trained = " ".join(filter(None, [published.trained_on, published.compression]))
     notes = [
-        f"Status: {published.standing}, by {published.by}. Source: {published.source}; {published.table}.",
+        f"Status: {published.status_text}, by {published.by}. Source: {published.source}; {published.table}.",
         f"Trained on {trained}. Selection: {published.selection}.",
     ]
     differences = list(published.differences)

@@ -26,7 +26,7 @@ def reading(sample: Sample, numbers: Mapping[str, Any], threshold: float) -> str
     if sample.score.min() == sample.score.max():
         return f"a constant detector: every video scores {sample.score[0]:.4g}, so it tells none apart"
     if auc in (0.0, 1.0):
-        return _without_error(auc, (low, high), numbers["accuracy"], threshold)
+        return _no_error_text(auc, (low, high), numbers["accuracy"], threshold)
     if np.isnan(low):
         return f"AUC {auc:.3f} without an interval, as there are too few videos: chance is not ruled out"
     if low <= 0.5 <= high:
@@ -36,7 +36,7 @@ def reading(sample: Sample, numbers: Mapping[str, Any], threshold: float) -> str
     return f"better than chance: the interval of its AUC lies above 0.5, from {low:.3f} to {high:.3f}"
 
 
-def _without_error(auc: float, interval: tuple[float, float], accuracy: float, threshold: float) -> str:
+def _no_error_text(auc: float, interval: tuple[float, float], accuracy: float, threshold: float) -> str:
     low, high = interval
     if auc == 0.0:
         most = "" if np.isnan(high) else f"; with so many videos, an AUC of up to {high:.3f} is possible"

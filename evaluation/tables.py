@@ -67,7 +67,7 @@ class Table:
 
     def latex(self) -> str:
         """A booktabs table environment, no wider than the line; notes are in its caption."""
-        caption = " ".join(escaped(text) for text in (f"{self.title.rstrip('.')}.", *self.notes))
+        caption = " ".join(escape_latex(text) for text in (f"{self.title.rstrip('.')}.", *self.notes))
         label = re.sub(r"[^a-z0-9]+", "-", (self.label or self.title).lower()).strip("-")
         align = "l" * _words(self) + "r" * (len(self.head) - _words(self))
         body = [_ampersands(row) for row in self.rows]
@@ -88,10 +88,10 @@ def as_latex(tables: Iterable[Table]) -> str:
     return LATEX_HEAD + "\n" + "\n".join(table.latex() for table in tables)
 
 
-def escaped(text: str) -> str:
+def escape_latex(text: str) -> str:
     r"""Text in which LaTeX sees no commands.
 
-    >>> escaped("FPR at 5 % of a_b & c")
+    >>> escape_latex("FPR at 5 % of a_b & c")
     'FPR at 5 \\% of a\\_b \\& c'
     """
     return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
@@ -207,12 +207,12 @@ def protocol_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
     for name in dict.fromkeys(row["protocol"] for row in rows):
         asked = [row for row in rows if row["protocol"] == name]
         if name == "cross_dataset" and len({row["detector"] for row in asked}) > 1:
-            tables.append(_square(asked))
+            tables.append(_square_table(asked))
         tables.append(_protocol_table(asked))
     return tables
 
 
-def _square(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _square_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """AUC with a row a detector and a column a tested dataset."""
     tested = list(dict.fromkeys(row["test"] for row in rows))
     cells: dict[tuple[str, str], dict[str, str]] = {}
@@ -321,7 +321,7 @@ def _pipes(cells: Sequence[str]) -> str:
 
 
 def _ampersands(cells: Sequence[str]) -> str:
-    line = " & ".join(escaped(cell) for cell in cells) + r" \\"
+    line = " & ".join(escape_latex(cell) for cell in cells) + r" \\"
     # After the backslashes that end the line above, a bracket would be a length and a star an option.
     return f"{{}}{line}" if line.startswith(("[", "*")) else line
 

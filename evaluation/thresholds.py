@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array
-from unmasked.evaluation.metrics import checked
+from unmasked.evaluation.metrics import check_arrays
 
 RULES = ("eer", "youden", "fpr:0.10", "fpr:0.05", "fpr:0.01")
 # Below so many of a class, a balance of two error rates is settled by a handful of rows.
@@ -84,7 +84,7 @@ def fit(
     0.5
     """
     limit = _limit(rule)
-    label, score = checked(label, score)
+    label, score = check_arrays(label, score)
     n_fake = int(label.sum())
     n_real = len(label) - n_fake
     needed = {"real": limit is None or limit[0] == "fpr", "fake": limit is None or limit[0] == "fnr"}
@@ -96,7 +96,7 @@ def fit(
             "Give a calibration split that has them"
         )
     distinct, fp, tp = counts.curve(label, score)
-    chosen = _chosen(fp, tp, rule, limit)
+    chosen = _count_called_fake(fp, tp, rule, limit)
     return Threshold(
         value=_cut(distinct, chosen),
         rule=rule,
@@ -126,7 +126,7 @@ def _limit(rule: str) -> tuple[str, float] | None:
     return kind, share
 
 
-def _chosen(fp: Array, tp: Array, rule: str, limit: tuple[str, float] | None) -> int:
+def _count_called_fake(fp: Array, tp: Array, rule: str, limit: tuple[str, float] | None) -> int:
     """How many of the distinct scores, from the highest, are called fake."""
     if limit is not None:
         kind, share = limit

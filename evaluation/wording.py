@@ -65,7 +65,7 @@ def interval_in_100(interval: Sequence[Any] | None) -> str:
     ('95 % interval [85, 96]', '95 % interval [99.5, 100.0]')
     """
     places = 1 if ends(interval)[0] > 0.99 else 0  # "[100, 100]" would say nothing
-    text = interval_text(interval, lambda end: signed(100 * end, places))
+    text = interval_text(interval, lambda end: signed_text(100 * end, places))
     return f"95 % interval {text}" if text else ""
 
 
@@ -77,7 +77,7 @@ def value_text(
     >>> value_text(0.913, [0.85, 0.96]), value_text(0.5), value_text(None)
     ('0.91 [0.85, 0.96]', '0.50', 'not enough data')
     """
-    return _with_interval(value, interval, lambda number: signed(number, places, plus=plus))
+    return _with_interval(value, interval, lambda number: signed_text(number, places, plus=plus))
 
 
 def metric_text(block: Mapping[str, Any], key: str, places: int = 2) -> str:
@@ -85,10 +85,10 @@ def metric_text(block: Mapping[str, Any], key: str, places: int = 2) -> str:
     return value_text(block.get(key), block.get(f"{key}_ci"), places=places)
 
 
-def signed(value: float, places: int, *, plus: bool = False) -> str:
+def signed_text(value: float, places: int, *, plus: bool = False) -> str:
     """A number with a minus that is one, none before zero, and a plus where asked for.
 
-    >>> signed(-0.002, 2), signed(-0.12, 2), signed(0.12, 2, plus=True)
+    >>> signed_text(-0.002, 2), signed_text(-0.12, 2), signed_text(0.12, 2, plus=True)
     ('0.00', '−0.12', '+0.12')
     """
     text = f"{abs(value):.{places}f}"
@@ -142,7 +142,7 @@ def gap_text(gap: Any, interval: Sequence[Any] | None = None) -> str:
     >>> gap_text(0.12, [0.05, 0.19])
     '12 [5, 19]'
     """
-    return _with_interval(gap, interval, points_only, lambda end: signed(100 * end, 0))
+    return _with_interval(gap, interval, points_only, lambda end: signed_text(100 * end, 0))
 
 
 def signed_points(value: Any) -> str:
@@ -163,13 +163,13 @@ def change_text(change: Any, interval: Sequence[Any] | None = None) -> str:
     >>> change_text(0.12, [-0.02, 0.25])
     '+12 [−2, +25]'
     """
-    return _with_interval(change, interval, signed_points, lambda end: signed(100 * end, 0, plus=True))
+    return _with_interval(change, interval, signed_points, lambda end: signed_text(100 * end, 0, plus=True))
 
 
-def in_100(share: float) -> str:
+def count_in_100(share: float) -> str:
     """A share as a count out of 100, never rounded to none or all.
 
-    >>> in_100(0.974), in_100(0.998), in_100(1.0), in_100(0.001)
+    >>> count_in_100(0.974), count_in_100(0.998), count_in_100(1.0), count_in_100(0.001)
     ('97', 'more than 99', '100', 'fewer than 1')
     """
     if 0.995 <= share < 1:
@@ -241,10 +241,10 @@ def name_or_dash(group: Any) -> str:
     return "–" if is_missing(group) else str(group)
 
 
-def listed(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
     """Names in a sentence.
 
-    >>> listed(["A", "B", "C"])
+    >>> list_names(["A", "B", "C"])
     'A, B and C'
     """
     names = [str(name) for name in names]

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.fairness.groups import MAX_GROUPS, UNKNOWN, as_columns, ordered
+from unmasked.fairness.groups import MAX_GROUPS, UNKNOWN, as_columns, order_groups
 from unmasked.fairness.result import Audit, audit_rows
-from unmasked.fairness.statistics.comparisons import judged
+from unmasked.fairness.statistics.comparisons import judge_tests
 from unmasked.fairness.statistics.slices import Rows, Settings
 from unmasked.fairness.verdicts import sentences
 
@@ -52,7 +52,7 @@ def audit_within(rows: Rows, groups: pd.DataFrame, controls: pd.DataFrame, poole
     levels: dict[tuple[str, ...], Audit] = {}
     known = (controls != UNKNOWN).all(axis=1)
     found = controls[known].drop_duplicates()
-    orders = [ordered(found[name].tolist()) for name in names]
+    orders = [order_groups(found[name].tolist()) for name in names]
     for values in sorted(
         found.itertuples(index=False, name=None),
         key=lambda values: [order.index(value) for order, value in zip(orders, values, strict=True)],
@@ -60,7 +60,7 @@ def audit_within(rows: Rows, groups: pd.DataFrame, controls: pd.DataFrame, poole
         member = (controls.to_numpy() == np.array(values, dtype=object)).all(axis=1)
         levels[values] = audit_rows(_subset(rows, member), groups[member], pooled.settings)
     levels = _one_family(levels, pooled.settings)
-    return _stacked(levels, names, pooled, controls)
+    return _stack_audits(levels, names, pooled, controls)
 
 
 def _subset(rows: Rows, member: np.ndarray) -> Rows:
@@ -76,7 +76,7 @@ def _subset(rows: Rows, member: np.ndarray) -> Rows:
 
 def _one_family(levels: dict[tuple[str, ...], Audit], settings: Settings) -> dict[tuple[str, ...], Audit]:
     """The same audits with Holm's correction over the tests of all levels."""
-    tests = judged(pd.concat([audit.tests for audit in levels.values()], ignore_index=True), settings)
+    tests = judge_tests(pd.concat([audit.tests for audit in levels.values()], ignore_index=True), settings)
     parts, first = {}, 0
     for values, audit in levels.items():
         own = tests.iloc[first : first + len(audit.tests)].reset_index(drop=True)
@@ -85,7 +85,7 @@ def _one_family(levels: dict[tuple[str, ...], Audit], settings: Settings) -> dic
     return parts
 
 
-def _stacked(
+def _stack_audits(
     levels: dict[tuple[str, ...], Audit], names: list[str], pooled: Audit, controls: pd.DataFrame
 ) -> Audit:
     index = pd.MultiIndex.from_tuples(levels, names=names)
@@ -113,11 +113,11 @@ def _stacked(
         support=by_group([audit.support for audit in audits], 0),
         overall_support=overall([audit.overall_support for audit in audits]),
         in_gap=by_group([audit.in_gap for audit in audits], False),
-        excluded=_labelled([audit.excluded for audit in audits], columns),
-        tests=_labelled(tests, columns),
+        excluded=_label_levels([audit.excluded for audit in audits], columns),
+        tests=_label_levels(tests, columns),
         null_floor=stack([audit.null_floor for audit in audits]),
         verdicts=[
-            f"{_told(level)}: {sentence}"
+            f"{_level_text(level)}: {sentence}"
             for level, audit in zip(columns, audits, strict=True)
             for sentence in audit.verdicts
         ],
@@ -128,7 +128,7 @@ def _stacked(
     )
 
 
-def _labelled(frames: list[pd.DataFrame], levels: list[dict[str, str]]) -> pd.DataFrame:
+def _label_levels(frames: list[pd.DataFrame], levels: list[dict[str, str]]) -> pd.DataFrame:
     """Frames under each other, the control features as first columns."""
     parts = []
     for frame, level in zip(frames, levels, strict=True):
@@ -139,5 +139,5 @@ def _labelled(frames: list[pd.DataFrame], levels: list[dict[str, str]]) -> pd.Da
     return pd.concat(parts, ignore_index=True)
 
 
-def _told(level: dict[str, str]) -> str:
+def _level_text(level: dict[str, str]) -> str:
     return "Within " + ", ".join(f"{name} {value}" for name, value in level.items())

@@ -71,10 +71,12 @@ def group_columns(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """
     by = [by] if isinstance(by, str) else list(by)
     if not by:
-        raise InputError(f"no attribute to group by; give at least one column of {_listed(table.columns)}")
+        raise InputError(
+            f"no attribute to group by; give at least one column of {_names_text(table.columns)}"
+        )
     columns: dict[str, pd.Series] = {}
     for name in by:
-        parts = [_single(table, part.strip()) for part in re.split(r"[*×]|\s+x\s+", name)]
+        parts = [_group_column(table, part.strip()) for part in re.split(r"[*×]|\s+x\s+", name)]
         column = parts[0] if len(parts) == 1 else cross(*parts)
         if column.name in columns:
             raise InputError(f"attribute {column.name!r} stands twice in by={by}; give it once")
@@ -160,7 +162,7 @@ def crossings(
     for parts in chosen:
         column = cross(*(groups[part] for part in parts))
         name, found = str(column.name), set(column.unique()) - {UNKNOWN}
-        nested = [part for part in parts if len(found) <= _known(column, groups[part])]
+        nested = [part for part in parts if len(found) <= _count_known(column, groups[part])]
         if intersections == "pairs" and nested:
             left_out[name] = f"each group of {nested[0]} is in one group of the other: it says nothing new"
         elif intersections == "pairs" and len(found) > MAX_GROUPS:
@@ -188,14 +190,14 @@ def _combinations(
         if absent := [part for part in parts if part not in groups]:
             raise InputError(
                 f"intersections names {absent[0]!r}, which is no sensitive feature; there are "
-                f"{_listed(groups.columns)}"
+                f"{_names_text(groups.columns)}"
             )
         if isinstance(parts, str) or len(parts) < 2:
             raise InputError(f"intersections has {parts}; give two columns or more to cross")
     return chosen
 
 
-def _known(crossed: pd.Series, part: pd.Series) -> int:
+def _count_known(crossed: pd.Series, part: pd.Series) -> int:
     """How many groups of one attribute are left where the crossing is known."""
     return part[crossed != UNKNOWN].nunique()
 
@@ -213,10 +215,10 @@ def group_names(values: pd.Series) -> pd.Series:
     return pd.Series(names[codes], index=values.index, name=values.name, dtype=object)
 
 
-def ordered(groups: Sequence[str]) -> list[str]:
+def order_groups(groups: Sequence[str]) -> list[str]:
     """Groups in reading order: known scales in their order, others by name, "unknown" last.
 
-    >>> ordered(["unknown", "dark", "light"])
+    >>> order_groups(["unknown", "dark", "light"])
     ['light', 'dark', 'unknown']
     """
     rank = {name: number for number, name in enumerate(ORDER)}
@@ -264,15 +266,16 @@ def check_one_group(attribute: str, names: np.ndarray, clusters: np.ndarray, uni
     groups_of = np.bincount(pairs // max(len(found_names), 1), minlength=len(unit_names))
     if (groups_of > 1).any():
         twice = sorted(np.flatnonzero(groups_of > 1), key=lambda code: str(unit_names[code]))
-        found = ordered(list(found_names[np.unique(codes[of_unit == twice[0]])]))
+        found = order_groups(list(found_names[np.unique(codes[of_unit == twice[0]])]))
         more = f" (and {len(twice) - 1} more)" if len(twice) > 1 else ""
         raise InputError(
             f"{unit} {str(unit_names[twice[0]])!r}{more} is in {len(found)} groups of {attribute!r}: "
-            f"{_listed(found)}; give every {unit} one group, or leave it empty to have it counted as unknown"
+            f"{_names_text(found)}; give every {unit} one group, or leave it empty to have it counted "
+            f"as unknown"
         )
 
 
-def _single(table: pd.DataFrame, name: str) -> pd.Series:
+def _group_column(table: pd.DataFrame, name: str) -> pd.Series:
     if name in table.columns:
         if name == SKIN_TONE:
             return group_names(skin_tone_groups(table[name])).rename(SKIN_TONE_GROUP)
@@ -281,14 +284,15 @@ def _single(table: pd.DataFrame, name: str) -> pd.Series:
         return group_names(skin_tone_groups(table[SKIN_TONE])).rename(SKIN_TONE_GROUP)
     meant = did_you_mean(name, map(str, table.columns))
     raise InputError(
-        f"there is no column {name!r} to group by; the table has {_listed(table.columns)}{meant}. Give one "
+        f"there is no column {name!r} to group by; the table has {_names_text(table.columns)}{meant}. "
+        f"Give one "
         "of these, or join annotations first"
     )
 
 
 def check_values(attribute: str, names: np.ndarray) -> None:
     """Raises InputError where nobody is known, or there are one or more than 50 groups."""
-    found = ordered(list(names))
+    found = order_groups(list(names))
     if not found:
         raise InputError(f"attribute {attribute!r} is unknown in every row; join annotations that fill it")
     if len(found) == 1:
@@ -297,7 +301,7 @@ def check_values(attribute: str, names: np.ndarray) -> None:
         )
     if len(found) > MAX_GROUPS:
         raise InputError(
-            f"attribute {attribute!r} has {len(found)} groups, for example {_listed(found[:3])}; at most "
+            f"attribute {attribute!r} has {len(found)} groups, for example {_names_text(found[:3])}; at most "
             f"{MAX_GROUPS} can be compared. Give groups rather than names or measurements"
         )
 
@@ -310,5 +314,5 @@ def _check_lengths(lengths: Mapping[str, int], n_rows: int) -> None:
             )
 
 
-def _listed(names: Any) -> str:
+def _names_text(names: Any) -> str:
     return ", ".join(map(str, names)) or "no column"

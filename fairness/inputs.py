@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.metrics import checked
+from unmasked.evaluation.metrics import check_arrays
 from unmasked.evaluation.thresholds import Threshold
 
 
@@ -36,7 +36,7 @@ def check_rows(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(
             f"y_score has {len(y_score)} values but y_true has {len(y_true)}; give one for every row"
         )
-    label, score = checked(y_true, y_score)
+    label, score = check_arrays(y_true, y_score)
     if len(np.unique(label)) < 2:
         only = {0: "reals", 1: "fakes"}.get(int(label[0])) if len(label) else None
         raise InputError(

@@ -82,24 +82,24 @@ class Audit:
 
     def difference(self, method: Literal["between_groups", "to_overall"] = "between_groups") -> pd.DataFrame:
         """Largest difference of each metric for each attribute, among the compared groups."""
-        if _checked_method(method) == "between_groups":
+        if _check_method(method) == "between_groups":
             return self.group_max() - self.group_min()
-        return _by_attribute((self._compared() - self._overall_beside()).abs(), "max")
+        return _by_attribute((self._compared_values() - self._overall_by_group()).abs(), "max")
 
     def ratio(self, method: Literal["between_groups", "to_overall"] = "between_groups") -> pd.DataFrame:
         """Smallest ratio, at most 1, of each metric for each attribute, among compared groups."""
-        if _checked_method(method) == "between_groups":
+        if _check_method(method) == "between_groups":
             return self.group_min() / self.group_max()
-        ratio = self._compared() / self._overall_beside()
+        ratio = self._compared_values() / self._overall_by_group()
         return _by_attribute(ratio.where(ratio <= 1, 1 / ratio), "min")
 
     def group_min(self) -> pd.DataFrame:
         """Smallest value of each metric for each attribute, among the groups that are compared."""
-        return _by_attribute(self._compared(), "min")
+        return _by_attribute(self._compared_values(), "min")
 
     def group_max(self) -> pd.DataFrame:
         """Largest value of each metric for each attribute, among the groups that are compared."""
-        return _by_attribute(self._compared(), "max")
+        return _by_attribute(self._compared_values(), "max")
 
     def bench(self) -> dict[str, Any]:
         """F_FPR, F_EO, F_MEO, F_DP and F_OAE as AI-Face and Fairness-Generalization print them.
@@ -177,14 +177,14 @@ class Audit:
             parts.append(part.join(self.support.add_prefix("n_")))
         return pd.concat(parts).sort_index(level=0, sort_remaining=False, kind="stable").reset_index()
 
-    def _overall_beside(self) -> Any:
+    def _overall_by_group(self) -> Any:
         """The overall value that each group is held against: of everybody, or of everybody at its level."""
         if self.control_levels is None:
             return self.overall
         keys = self.by_group.index.droplevel(["attribute", "group"])
         return self.overall.reindex(keys).set_axis(self.by_group.index, axis=0)
 
-    def _compared(self) -> pd.DataFrame:
+    def _compared_values(self) -> pd.DataFrame:
         return self.by_group.where(self.in_gap)
 
     def _attribute(self, attribute: str) -> dict[str, Any]:
@@ -233,16 +233,16 @@ def audit_rows(
     everyone = measure(whole, everybody, settings, levels, seed=str((origin or {}).get("dataset", "")))
     constant = constant_detector(slices, everyone)
     tests = compare(slices, everyone, constant, settings)
-    by_group = _stacked(slices, "values")
+    by_group = _stack_slices(slices, "values")
     null_floor = tests.set_index(["attribute", "metric"])[["null_mean", "null_floor"]]
     return Audit(
         overall=everyone.values.iloc[0].rename(None),
         by_group=by_group,
         overall_ci=[everyone.low.iloc[0].rename(None), everyone.high.iloc[0].rename(None)],
-        by_group_ci=[_stacked(slices, "low"), _stacked(slices, "high")],
-        support=_stacked(slices, "support"),
+        by_group_ci=[_stack_slices(slices, "low"), _stack_slices(slices, "high")],
+        support=_stack_slices(slices, "support"),
         overall_support=everyone.support.iloc[0].rename(None),
-        in_gap=_stacked(slices, "in_gap"),
+        in_gap=_stack_slices(slices, "in_gap"),
         excluded=pd.DataFrame(
             [{"attribute": one.attribute, **entry} for one in slices for entry in one.excluded],
             columns=["attribute", "group", "metrics", "reason"],
@@ -262,7 +262,7 @@ def audit_rows(
     )
 
 
-def _stacked(slices: list[Slice], part: str) -> pd.DataFrame:
+def _stack_slices(slices: list[Slice], part: str) -> pd.DataFrame:
     frames = {one.attribute: getattr(one, part) for one in slices}
     return pd.concat(frames, names=["attribute", "group"])
 
@@ -281,7 +281,7 @@ def _row_metric(name: str, threshold: float) -> Callable[[Any, Any], float]:
     return metric
 
 
-def _checked_method(method: str) -> str:
+def _check_method(method: str) -> str:
     if method not in ("between_groups", "to_overall"):
         raise InputError(f"method {method!r} is not known; choose between_groups or to_overall")
     return method

@@ -19,7 +19,7 @@ from unmasked.fairness import long_tables
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
 from unmasked.fairness.inputs import operating_point
 from unmasked.fairness.result import Audit, audit_rows
-from unmasked.fairness.selection import Level, of_one, select
+from unmasked.fairness.selection import Level, rows_of_one, select
 from unmasked.fairness.statistics.slices import Settings
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def audit_datasets(
         InputError: an attribute that is no column, or no dataset that can be audited.
     """
     group_columns(predictions, by)  # an attribute that is no column is a mistake, not a gap in one dataset
-    evaluated, notes = evaluated_rows(of_one(predictions, detector=detector))
+    evaluated, notes = evaluated_rows(rows_of_one(predictions, detector=detector))
     audits, skipped = {}, {}
     for dataset in predictions["dataset"].unique():
         table = evaluated[evaluated["dataset"] == dataset]
@@ -109,7 +109,7 @@ def audit_datasets(
         usable = []
         for name in [by] if isinstance(by, str) else by:
             column = group_columns(table, [name]).iloc[:, 0]
-            if reason := _unusable(column):
+            if reason := _unusable_reason(column):
                 skipped[f"{dataset}: {column.name}"] = reason
             else:
                 usable.append(name)
@@ -148,7 +148,7 @@ def write(
     test with its gap, interval, p-values and verdict) and, where ``more`` is given,
     ``gaps_by_stratum.csv``, ``gap_changes.csv`` and ``groups_by_perturbation.csv``.
     """
-    found = joined(audits, skipped, more)
+    found = fairness_record(audits, skipped, more)
     long: list[pd.DataFrame] = []
     tests: list[pd.DataFrame] = []
     for name, audit in audits.items():
@@ -164,7 +164,7 @@ def write(
     return found
 
 
-def joined(
+def fairness_record(
     audits: Mapping[str, Audit], skipped: Mapping[str, str], more: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """What ``fairness.json`` holds."""
@@ -176,7 +176,7 @@ def joined(
     return found | more
 
 
-def _unusable(column: pd.Series) -> str:
+def _unusable_reason(column: pd.Series) -> str:
     try:
         check_values(str(column.name), column[column != UNKNOWN].to_numpy())
     except InputError as error:

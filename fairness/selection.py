@@ -68,7 +68,7 @@ def select(
     """
     if level not in ("video", "frame"):
         raise InputError(f"level {level!r} is not known; choose video or frame")
-    table, notes = evaluated_rows(of_one(predictions, dataset=dataset, detector=detector))
+    table, notes = evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector))
     groups = group_columns(table, by)
     if told := [name for name in groups if name in OUTCOMES]:
         raise InputError(
@@ -80,7 +80,7 @@ def select(
         check_one_group(name, groups[name].to_numpy()[known], table["video"].to_numpy()[known], "video")
     table = table.drop(columns=[name for name in groups if name in table]).join(groups)
     single = not table.duplicated(_keys(table)).any()
-    table = with_median_qualities(table)
+    table = add_median_qualities(table)
     if level == "video":
         table = video_scores(table)
         # A video some of whose frames lack an annotation is known by the others.
@@ -101,7 +101,7 @@ def select(
     return Selection(table, table[list(groups)], rows, unit, single, notes)
 
 
-def of_one(predictions: pd.DataFrame, **chosen: str | None) -> pd.DataFrame:
+def rows_of_one(predictions: pd.DataFrame, **chosen: str | None) -> pd.DataFrame:
     """The rows of one dataset and one detector, where the table holds several of either.
 
     Raises:
@@ -123,7 +123,7 @@ def of_one(predictions: pd.DataFrame, **chosen: str | None) -> pd.DataFrame:
     return table
 
 
-def with_median_qualities(table: pd.DataFrame) -> pd.DataFrame:
+def add_median_qualities(table: pd.DataFrame) -> pd.DataFrame:
     """Face size and blur of each row's video: medians of its crops, where the table has them."""
     known = [name for name in QUALITIES if name in table and pd.api.types.is_numeric_dtype(table[name])]
     if not known:

@@ -26,6 +26,6 @@ class Settings:
     threshold_rule: dict[str, Any] | None = None  # the fitted rule that gave the threshold, if one did
     score_resamples: int = SCORE_RESAMPLES  # resamples and permutations of AUC, EER, Brier score and ECE
 
-    def scored(self, n_rows: int, wanted: int) -> int:
+    def resamples_of_scores(self, n_rows: int, wanted: int) -> int:
         """How many resamples or permutations metrics get that need scores, for so many rows."""
         return int(min(wanted, self.score_resamples, max(50, SCORE_WORK // max(n_rows, 1))))

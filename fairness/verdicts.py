@@ -42,10 +42,10 @@ def sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family
         family: how many comparisons were corrected for.
     """
     told = {
-        "disparity": _disparity,
-        "inconclusive": _inconclusive,
-        "equivalent": _equivalent,
-        "not enough data": _not_enough,
+        "disparity": _disparity_sentence,
+        "inconclusive": _inconclusive_sentence,
+        "equivalent": _equivalence_sentence,
+        "not enough data": _too_few_sentence,
     }
     return told[test["verdict"]](test, by_group, settings, family)
 
@@ -73,7 +73,7 @@ def title(attribute: str) -> str:
     return CROSS.join(parts)
 
 
-def _disparity(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
+def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
     attribute, metric = test["attribute"], test["metric"]
     shown = "fpr" if metric == "fpr" else "fnr"
     worst, best = by_group.loc[test["worst_group"], shown], by_group.loc[test["best_group"], shown]
@@ -96,7 +96,7 @@ def _disparity(test: pd.Series, by_group: pd.DataFrame, settings: Settings, fami
     return text
 
 
-def _inconclusive(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
+def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
     metric, margin = test["metric"], points(settings.margin)
     return (
         f"Between groups of {title(test['attribute'])} no difference was shown in how often "
@@ -107,7 +107,7 @@ def _inconclusive(test: pd.Series, by_group: pd.DataFrame, settings: Settings, f
     )
 
 
-def _equivalent(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
+def _equivalence_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
     event = capitalise(EVENTS[test["metric"]].format(""))
     return (
         f"{event} about equally often in all groups of {title(test['attribute'])}: the gap is "
@@ -116,7 +116,7 @@ def _equivalent(test: pd.Series, by_group: pd.DataFrame, settings: Settings, fam
     )
 
 
-def _not_enough(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
+def _too_few_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
     event = EVENTS[test["metric"]].format("")
     return (
         f"There is not enough data to compare how often {event} between groups of "

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unmasked.datasets.images import fitted
+from unmasked.datasets.images import fit_to_size
 
 # Parts of the 68-point model, 0-based: two upper eyelid points, the nose tip, and two lip points beside
 # the mouth's corners. The corners would be 48 and 54; the published crops use 49 and 55, and a detector
@@ -93,7 +93,7 @@ def cut(image: np.ndarray, matrix: np.ndarray, size_px: int, crops: str = "cut")
         crops: ``cut``, ``cut_reflect`` (the picture mirrored where it ends) or ``as_is`` (resized whole).
     """
     if crops == "as_is":
-        return fitted(image, size_px)
+        return fit_to_size(image, size_px)
     return warp(image, matrix, size_px, border="reflect" if crops == "cut_reflect" else "black")
 
 

@@ -83,7 +83,7 @@ class Mask:
         if mask is None or not mask.any():
             return {face.track: float("nan") for face in faces}
         scale = np.divide(mask.shape[::-1], shape[::-1])
-        return {face.track: float(_inside(mask, face, scale).sum() / mask.sum()) for face in faces}
+        return {face.track: float(_mask_in_box(mask, face, scale).sum() / mask.sum()) for face in faces}
 
     def _at(self, index: int) -> np.ndarray | None:
         """(H, W) bool, where the frame was manipulated; None if the mask has no such frame."""
@@ -99,7 +99,7 @@ class Mask:
         return self._frame.image.max(axis=2) > MASK_LEVEL
 
 
-def _inside(mask: np.ndarray, face: Face, scale: np.ndarray) -> np.ndarray:
+def _mask_in_box(mask: np.ndarray, face: Face, scale: np.ndarray) -> np.ndarray:
     """The part of the mask in the face's box."""
     left, top, right, bottom = np.multiply(face.box, (*scale, *scale)).round().astype(int).clip(0)
     return mask[top:bottom, left:right]

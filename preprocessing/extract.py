@@ -90,7 +90,8 @@ def _work(task: Task, *, config: PreprocessConfig, detector: Detector) -> list[R
     rows, crops = extract(task, config, detector)
     folder = Path(task.workdir)
     try:
-        # Without parents: the worker of a killed run must not bring back the folder that another run has removed.
+        # Without parents: the worker of a killed run must not bring back the folder that another run has
+        # removed.
         folder.mkdir(exist_ok=True)
         for name, encoded in crops.items():
             (folder / name).write_bytes(encoded)
@@ -139,7 +140,7 @@ def _extract(
         nothing["conversion"] = frame.conversion or None
         faces = faces_in(frame.image) if frame.image is not None else []
         if task.crops == "as_is" and frame.image is not None:
-            whole.append(_whole(frame, faces, config))
+            whole.append(_signed_whole(frame, faces, config))
             continue
         cuts = {face.track: _crop(frame, face, config) for face in faces}
         sampled.append(_Sampled(nothing, faces, cuts))
@@ -205,17 +206,17 @@ def _crop(frame: Frame, face: Face, config: PreprocessConfig) -> tuple[Row, byte
     points = face.points[list(FIVE_POINTS)]
     matrix = similarity_matrix(points, config.size_px, config.scale)
     crops = "cut" if config.border == "black" else "cut_reflect"
-    row, encoded = _measured(frame, matrix, crops, config)
+    row, encoded = _read_measurements(frame, matrix, crops, config)
     side_px_cut = config.size_px / np.hypot(*matrix[:, 0])
     row[_SIDE] = float(side_px_cut / max(frame.image.shape[:2]))
     return {**row, **_of_face(face)}, encoded
 
 
-def _whole(frame: Frame, faces: list[Face], config: PreprocessConfig) -> tuple[Row, bytes]:
+def _signed_whole(frame: Frame, faces: list[Face], config: PreprocessConfig) -> tuple[Row, bytes]:
     """The row and crop of a frame that is a crop already; its face is measured where one is found."""
     assert frame.image is not None
     height, width = frame.image.shape[:2]
-    row, encoded = _measured(frame, whole_matrix(width, height, config.size_px), "as_is", config)
+    row, encoded = _read_measurements(frame, whole_matrix(width, height, config.size_px), "as_is", config)
     face = max(faces, key=lambda face: area(face.box), default=None)
     return ({**row, **_of_face(face)} if face else row), encoded
 
@@ -230,7 +231,9 @@ def _of_face(face: Face) -> Row:
     }
 
 
-def _measured(frame: Frame, matrix: np.ndarray, crops: str, config: PreprocessConfig) -> tuple[Row, bytes]:
+def _read_measurements(
+    frame: Frame, matrix: np.ndarray, crops: str, config: PreprocessConfig
+) -> tuple[Row, bytes]:
     """The columns that every crop has, and the encoded crop."""
     assert frame.image is not None
     crop = cut(frame.image, matrix, config.size_px, crops)

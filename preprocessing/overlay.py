@@ -50,7 +50,7 @@ class FrameReader:
                     shown[key, index] = image
         records = rows.to_dict("records")
         return [
-            drawn(*shown[key, row["frame"]], row) if (key, row["frame"]) in shown else None
+            draw_row(*shown[key, row["frame"]], row) if (key, row["frame"]) in shown else None
             for key, row in zip(keys, records, strict=True)
         ]
 
@@ -61,7 +61,7 @@ def keys_of(rows: pd.DataFrame) -> list[Key]:
     return list(columns.where(columns.notna(), "").itertuples(index=False, name=None))
 
 
-def drawn(thumbnail: Image.Image, factor: float, row: Mapping[str, Any]) -> Image.Image:
+def draw_row(thumbnail: Image.Image, factor: float, row: Mapping[str, Any]) -> Image.Image:
     """A thumbnail with the box and points of a row, if it has any.
 
     Args:

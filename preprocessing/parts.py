@@ -185,7 +185,7 @@ class Parts:
         return self.out / "parts" / f"{item.folder}.json"
 
 
-def in_shard(item: Item, shard: str) -> bool:
+def is_in_shard(item: Item, shard: str) -> bool:
     """True if an item belongs to a shard such as "3/16"; everything belongs to "".
 
     The item's name decides, so that a video stays in its shard when others join the manifest.

@@ -140,14 +140,14 @@ class Worker(Generic[T, R]):
         try:
             if not self.connection.poll():
                 self.stop()
-                return self._given_up(task, "over_budget", self.excess)
+                return self._give_up(task, "over_budget", self.excess)
             kind, content = self.connection.recv()
         except (EOFError, OSError, pickle.UnpicklingError):
             _kill_group(self.process.pid)  # before its number can belong to another
             self.process.join(1.0)  # for its exit code
             code = self.process.exitcode
             self.stop()
-            return self._given_up(task, "crashed", f"the worker process ended with exit code {code}")
+            return self._give_up(task, "crashed", f"the worker process ended with exit code {code}")
         self.task, self.deadline_s, self.is_started, self.excess = None, float("inf"), True, ""
         resident_bytes = _resident_bytes(self.process.pid)
         if resident_bytes > self.budget.memory_bytes:
@@ -172,7 +172,7 @@ class Worker(Generic[T, R]):
         _kill_group(self.process.pid)
         self.process.join()
 
-    def _given_up(self, task: T | None, status: str, reason: str) -> Outcome[T, R] | None:
+    def _give_up(self, task: T | None, status: str, reason: str) -> Outcome[T, R] | None:
         self.task = None
         if not self.is_started:
             raise RuntimeError(

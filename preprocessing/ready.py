@@ -80,7 +80,7 @@ def _rows(path: Path, kind: str, folder: Path) -> Iterator[tuple[int, str | None
         names = names if path.is_file() else []
     else:
         base = path
-        names = sorted((name for name in _listed(path) if is_image(name)), key=natural_key)
+        names = sorted((name for name in _list_names(path) if is_image(name)), key=natural_key)
     if not names:
         yield -1, None, "missing_file", f"{path} has no image" if path.is_dir() else f"{path} does not exist"
         return
@@ -94,5 +94,5 @@ def _rows(path: Path, kind: str, folder: Path) -> Iterator[tuple[int, str | None
             yield number, f"{relative}/{name}", "ok", None
 
 
-def _listed(folder: Path) -> list[str]:
+def _list_names(folder: Path) -> list[str]:
     return os.listdir(folder) if folder.is_dir() else []

@@ -17,7 +17,7 @@ from unmasked.preprocessing.config import PreprocessConfig, crops_of, recipe, re
 from unmasked.preprocessing.detect import Detector
 from unmasked.preprocessing.extract import Row, Task, failure, make_worker
 from unmasked.preprocessing.faces import FACES
-from unmasked.preprocessing.parts import Item, Parts, in_shard, items
+from unmasked.preprocessing.parts import Item, Parts, is_in_shard, items
 from unmasked.preprocessing.pool import Budget, Outcome, cores, run_tasks
 
 STAGE = "faces"
@@ -64,7 +64,7 @@ def preprocess(
         raise InputError(f"shard={config.shard} with merge=true; merge joins all shards, so leave shard out")
     known = recipe(config, "" if detector is None else _name(detector))
     todo = items(manifest, with_mask=config.faces == "mask")
-    is_ours = [in_shard(item, config.shard) for item in todo]
+    is_ours = [is_in_shard(item, config.shard) for item in todo]
     manifest, todo = manifest[is_ours].reset_index(drop=True), list(compress(todo, is_ours))
     parts = Parts(Path(out), known, config.shard)
     try:

@@ -79,7 +79,7 @@ def contact_sheet(
     _draw_title(draw, faces)
     top = TITLE_PX
     for strip, count in zip(strips, lines, strict=True):
-        text = _fitting(draw, strip.heading, _font(13), width - 2 * MARGIN_PX)
+        text = _fit_text(draw, strip.heading, _font(13), width - 2 * MARGIN_PX)
         draw.text((MARGIN_PX, top + 5), text, fill=INK, font=_font(13))
         top += HEADING_PX
         for position, cell in enumerate(_cells(strip, Path(folder), reader, cell_px - GAP_PX)):
@@ -113,14 +113,14 @@ def _strips(faces: pd.DataFrame, columns: int, limit: int) -> list[_Strip]:
             ["video", rows["compression"].fillna("")], observed=True, sort=False
         ):
             heading = " · ".join(filter(None, (str(dataset), str(video), str(compression), _counts(frames))))
-            strips.append(_Strip(heading, _spread(frames, columns)))
+            strips.append(_Strip(heading, _spread_rows(frames, columns)))
         if is_single.any():
             images = rows[is_single]
             strips.append(_Strip(f"{dataset} · images · {_counts(images)}", images))
-    return _limited(strips, columns, limit)
+    return _limit_strips(strips, columns, limit)
 
 
-def _limited(strips: list[_Strip], columns: int, limit: int) -> list[_Strip]:
+def _limit_strips(strips: list[_Strip], columns: int, limit: int) -> list[_Strip]:
     """Fewer strips, and fewer tiles in those of images, so that at most ``limit`` tiles are left."""
     total = sum(len(strip.rows) for strip in strips)
     if total <= limit:
@@ -128,10 +128,10 @@ def _limited(strips: list[_Strip], columns: int, limit: int) -> list[_Strip]:
     kept = max(1, min(len(strips), limit // columns))
     picked = [strips[int(position)] for position in np.linspace(0, len(strips) - 1, kept)]
     each = max(columns, limit // kept)
-    return [_Strip(strip.heading, _spread(strip.rows, each)) for strip in picked]
+    return [_Strip(strip.heading, _spread_rows(strip.rows, each)) for strip in picked]
 
 
-def _spread(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+def _spread_rows(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     if len(rows) <= count:
         return rows
     return rows.iloc[np.linspace(0, len(rows) - 1, count).astype(int)]
@@ -188,7 +188,7 @@ def _grey_tile(status: str, frame: int) -> Image.Image:
     return tile
 
 
-def _fitting(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont, width: int) -> str:
+def _fit_text(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont, width: int) -> str:
     """The text, shortened in the middle to the width."""
     keep = len(text)
     shown = text

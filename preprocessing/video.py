@@ -203,7 +203,7 @@ def read_video(
     """
     _check_file(path)
     reformatter = VideoReformatter()  # one for all frames: each starts threads of its own
-    with _opened(path, max_pixels) as (container, stream):
+    with _open_video(path, max_pixels) as (container, stream):
         aspect = stream.sample_aspect_ratio
         packets = read_index(path, stream.index)
         is_cut = lacks_bytes(path)
@@ -222,7 +222,7 @@ def read_video(
     if not pending:
         return
     count, damage = 0, ""
-    with _opened(path, max_pixels) as (container, stream):
+    with _open_video(path, max_pixels) as (container, stream):
         for index, time_s, decoded, fault in _decode(container, stream):
             count, damage = index + 1, damage or fault
             if index == pending[0]:
@@ -246,7 +246,7 @@ def frame_rate(path: Path, *, max_pixels: int) -> Fraction:
         Unreadable: as `read_video`.
     """
     _check_file(path)
-    with _opened(path, max_pixels) as (_, stream):
+    with _open_video(path, max_pixels) as (_, stream):
         return stream.average_rate or Fraction(25)
 
 
@@ -264,7 +264,7 @@ def _check_file(path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _open_video(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its main video stream."""
     with ExitStack() as stack:
         try:

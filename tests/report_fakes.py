@@ -68,7 +68,7 @@ def write_run(folder, predictions, *, audited=True, source=SOURCE):
     found = {}
     if "split" in predictions and (predictions["split"] == "val").any():
         fitted = fit_on_source(predictions, ["eer", "fpr:0.10", "fpr:0.05"], dataset=SOURCE)
-        found = {"threshold": fitted.threshold, "thresholds": fitted.others}
+        found = {"threshold": fitted.threshold, "thresholds": fitted.other_thresholds}
         found |= {"calibrations": fitted.calibrations, "band": fitted.band}
         write_json(folder / "thresholds.json", fitted.to_dict())
     results = evaluate(predictions, **found, source=source, n_boot=200)

@@ -17,9 +17,9 @@ from unmasked.datasets.blending import (
     face_mask,
     face_points,
     real_image,
-    restyled,
-    self_blended,
+    restyle,
     self_blended_image,
+    self_blended_rows,
 )
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import CropDataset, method_classes
@@ -82,7 +82,7 @@ def test_background_is_the_crops_own_or_restyled_as_a_whole(seed):
     if rng.random() < 0.5:
         expected = image
     else:
-        style = restyled(image.astype(np.float32) / np.float32(255), rng)
+        style = restyle(image.astype(np.float32) / np.float32(255), rng)
         expected = np.rint(style * 255).astype(np.uint8)
     assert np.array_equal(fake[background], expected[background])
 
@@ -108,7 +108,7 @@ def test_restyled_bright_and_dark_images_clip_and_never_wrap_around():
     for level in (0.0, 1.0):
         image = np.full((32, 32, 3), level, np.float32)
         for seed in range(50):
-            changed = restyled(image, np.random.default_rng(seed))
+            changed = restyle(image, np.random.default_rng(seed))
             assert changed.min() >= 0
             assert changed.max() <= 1
             assert np.abs(changed - level).max() < 0.6  # wrapped, it would be 1
@@ -196,7 +196,7 @@ def test_rows_without_points_have_those_of_the_template(tmp_path):
 def test_every_real_row_becomes_a_fake_of_its_own_video(tmp_path):
     table = faces(tmp_path)
     table.loc[2, ["label", "method"]] = [1, "Swap"]
-    made = self_blended(table)
+    made = self_blended_rows(table)
     assert made["video"].tolist() == ["self_blended/v0", "self_blended/v1"]
     assert made["target_video"].tolist() == made["source_video"].tolist() == ["v0", "v1"]
     assert (made["label"] == 1).all()
@@ -207,19 +207,19 @@ def test_every_real_row_becomes_a_fake_of_its_own_video(tmp_path):
 
 def test_self_blended_fakes_pair_with_their_own_source(tmp_path):
     table = faces(tmp_path)
-    both = pd.concat([table, self_blended(table)], ignore_index=True)
+    both = pd.concat([table, self_blended_rows(table)], ignore_index=True)
     assert all(fake == real + 3 for real, fake in PairSampler(both, 3, pairing="source"))
 
 
 def test_a_table_without_reals_is_refused(tmp_path):
     with pytest.raises(InputError, match="none of the 3 rows is real"):
-        self_blended(faces(tmp_path).assign(label=1))
+        self_blended_rows(faces(tmp_path).assign(label=1))
 
 
 @pytest.mark.parametrize("cache_mb", [0, 1])
 def test_a_dataset_blends_its_fakes_anew_with_each_seed(tmp_path, cache_mb):
     table = faces(tmp_path)
-    both = pd.concat([table.assign(is_self_blended=False), self_blended(table)], ignore_index=True)
+    both = pd.concat([table.assign(is_self_blended=False), self_blended_rows(table)], ignore_index=True)
     crops = CropDataset(both, tmp_path, size_px=96, methods=method_classes(both), cache_mb=cache_mb)
     batch = crops[[Draw(4, 1), Draw(4, 1), Draw(4, 2)]]
     one, same, other = batch["image"].permute(0, 2, 3, 1).numpy()

@@ -16,7 +16,13 @@ from sklearn.metrics import log_loss
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.evaluation import metrics
-from unmasked.evaluation.calibration import KINDS, Calibration, calibrated, fit_calibration, reliability
+from unmasked.evaluation.calibration import (
+    KINDS,
+    Calibration,
+    calibration_effects,
+    fit_calibration,
+    reliability,
+)
 from unmasked.evaluation.intervals import Sample
 
 # Scores on a grid, so that ties are common.
@@ -153,14 +159,14 @@ def test_losses_before_and_after_stand_with_their_intervals():
     label, score = overconfident(8, n=200)
     sample = Sample.of(label, score, np.arange(200))
     fitted = {kind: fit_calibration(label, score, kind, fitted_on="A") for kind in KINDS}
-    found = calibrated(sample, fitted, n_boot=100)
+    found = calibration_effects(sample, fitted, n_boot=100)
     assert set(found) == set(KINDS)
     entry = found["temperature"]
     assert entry["before"]["brier"] == metrics.brier_score(label, score)
     assert entry["after"]["log_loss"] == metrics.log_loss(label, fitted["temperature"](score))
     for when in ("before", "after"):
         assert entry[when]["brier_ci"][0] < entry[when]["brier"] < entry[when]["brier_ci"][1]
-    assert calibrated(sample, {}) == {}
+    assert calibration_effects(sample, {}) == {}
 
 
 def test_reliability_counts_every_row_once_and_has_the_calibration_error():

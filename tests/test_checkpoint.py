@@ -17,7 +17,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sha256_of_file
 from unmasked.training.checkpoint import misfits, update_card, write_state_dict
 from unmasked.ucf.model import UCF
-from unmasked.ucf.published import named_classes, read_published
+from unmasked.ucf.published import class_names, read_published
 
 CARD = {"method_classes": ["real", "Deepfakes", "FaceSwap"], "size_px": 64, "selection": {"video_auc": 0.9}}
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -326,4 +326,4 @@ def test_weights_that_are_no_numbers_are_refused(model, tmp_path):
 @pytest.mark.parametrize("names", [(), ("real", "a"), ("a", "real", "b"), ("real", "a", "a")])
 def test_class_names_must_be_as_many_as_there_are_classes(names):
     with pytest.raises(InputError, match="tells 3 method classes apart"):
-        named_classes(names, 3)
+        class_names(names, 3)

@@ -21,7 +21,7 @@ def sample_of(separation, videos=60, rows=4, seed=0):
 def resampled_tpr(sample, at, n_boot, seed=1):
     """TPR at the FPRs ``at`` in each of ``n_boot`` draws of whole videos, by scikit-learn, one at a time."""
     rng = np.random.default_rng(seed)
-    strata = [np.flatnonzero(sample.holds(which)) for which in (0, 1)]
+    strata = [np.flatnonzero(sample.has_class(which)) for which in (0, 1)]
     drawn = []
     for _ in range(n_boot):
         clusters = np.concatenate([rng.choice(members, len(members)) for members in strata])

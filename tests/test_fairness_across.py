@@ -12,8 +12,8 @@ from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness.across.perturbed import perturbations
-from unmasked.fairness.across.run import Beside, across, source_of
-from unmasked.fairness.run import audit_datasets, audit_predictions, joined
+from unmasked.fairness.across.run import Beside, compare_across, source_of
+from unmasked.fairness.run import audit_datasets, audit_predictions, fairness_record
 from unmasked.fairness.selection import select
 
 FAST = {"n_boot": 100, "n_perm": 100}
@@ -114,7 +114,9 @@ def two_sets():
 
 def test_changes_go_from_the_source_to_every_other_dataset(two_sets):
     audits, _ = audit_datasets(two_sets, BY, **FAST)
-    found = joined(audits, {}, across(two_sets, audits, Beside(source="source", noises=(0.1,))))
+    found = fairness_record(
+        audits, {}, compare_across(two_sets, audits, Beside(source="source", noises=(0.1,)))
+    )
     assert {(row["kind"], row["source"], row["target"]) for row in found["changes"]} == {
         ("dataset", "source", "target")
     }
@@ -128,7 +130,7 @@ def test_changes_go_from_the_source_to_every_other_dataset(two_sets):
     with pytest.raises(
         InputError, match=r"source 'FF' was not audited; the audited datasets are source, target"
     ):
-        across(two_sets, audits, Beside(source="FF"))
+        compare_across(two_sets, audits, Beside(source="FF"))
 
 
 def test_the_source_is_the_dataset_that_the_thresholds_were_fitted_on():
@@ -144,7 +146,7 @@ def test_a_second_source_is_compared_video_by_video(two_sets):
     flipped = videos["video"].isin([f"v{place}" for place in range(18)]) & (videos["dataset"] == "source")
     other = videos["gender"].map({"female": "male", "male": "female"})
     second = videos.assign(gender=videos["gender"].mask(flipped, other))
-    found = across(two_sets, audits, Beside(second=second, noises=()))["annotation"]
+    found = compare_across(two_sets, audits, Beside(second=second, noises=()))["annotation"]
     (entry,) = found["source"]["agreement"]  # of skin tone it says nothing
     assert (entry["attribute"], entry["videos"]) == ("gender", 180)
     assert entry["share"] == pytest.approx(162 / 180)
@@ -152,7 +154,7 @@ def test_a_second_source_is_compared_video_by_video(two_sets):
     assert {row["attribute"] for row in measured} == {"gender"}
     assert found["target"]["agreement"][0]["kappa"] == 1
     with pytest.raises(InputError, match="second source of annotations knows none of the audited videos"):
-        across(two_sets, audits, Beside(second=second.assign(dataset="elsewhere")))
+        compare_across(two_sets, audits, Beside(second=second.assign(dataset="elsewhere")))
 
 
 def test_one_of_several_detectors_can_be_chosen(two_sets):

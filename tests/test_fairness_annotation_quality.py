@@ -17,7 +17,7 @@ from unmasked.fairness.across.annotation_quality import (
     measured_confusion,
     noisy_gaps,
     sensitivity,
-    symmetric,
+    symmetric_confusion,
 )
 from unmasked.fairness.audit import audit
 
@@ -41,7 +41,7 @@ def balanced():
 
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.2, 0.5])
 def test_symmetric_noise_between_equal_groups_keeps_one_minus_two_e_of_the_gap(balanced, noise):
-    for entry in noisy_gaps(balanced, "who", [symmetric(2, noise)], ["a", "b"], draws=2000):
+    for entry in noisy_gaps(balanced, "who", [symmetric_confusion(2, noise)], ["a", "b"], draws=2000):
         assert entry["gap"] == pytest.approx(0.4)
         assert entry["gap_mean"] == pytest.approx(0.4 * (1 - 2 * noise), abs=0.004)
         assert entry["noise"] == pytest.approx(noise)
@@ -65,7 +65,7 @@ def test_drawn_gaps_spread_as_those_of_a_loop_that_flips_person_by_person(balanc
     for _ in range(1500):
         now = b ^ (rng.uniform(size=len(b)) < 0.1)
         plain.append(flagged[now].mean() - flagged[~now].mean())
-    entry = noisy_gaps(balanced, "who", [symmetric(2, 0.1)], ["a", "b"], draws=1500)[0]
+    entry = noisy_gaps(balanced, "who", [symmetric_confusion(2, 0.1)], ["a", "b"], draws=1500)[0]
     assert entry["gap_mean"] == pytest.approx(np.mean(plain), abs=0.002)
     assert [entry["gap_low"], entry["gap_high"]] == pytest.approx(
         np.quantile(plain, [0.025, 0.975]), abs=0.005
@@ -73,8 +73,8 @@ def test_drawn_gaps_spread_as_those_of_a_loop_that_flips_person_by_person(balanc
 
 
 def test_an_order_that_noise_cannot_turn_is_kept_and_none_is_a_coin_toss(balanced):
-    assert noisy_gaps(balanced, "who", [symmetric(2, 0.2)], ["a", "b"])[0]["order_kept"] == 1
-    coin = noisy_gaps(balanced, "who", [symmetric(2, 0.5)], ["a", "b"])[0]["order_kept"]
+    assert noisy_gaps(balanced, "who", [symmetric_confusion(2, 0.2)], ["a", "b"])[0]["order_kept"] == 1
+    coin = noisy_gaps(balanced, "who", [symmetric_confusion(2, 0.5)], ["a", "b"])[0]["order_kept"]
     assert 0.4 < coin < 0.6
 
 

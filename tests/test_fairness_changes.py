@@ -9,9 +9,9 @@ from test_fairness_audit import corpus
 
 from unmasked.datasets.errors import InputError
 from unmasked.fairness.across.changes import compare, paired_change, paired_gap_change
-from unmasked.fairness.across.detectors import with_scores_of
+from unmasked.fairness.across.detectors import replace_scores
 from unmasked.fairness.run import audit_predictions
-from unmasked.fairness.statistics.differences import gap_change, recovered
+from unmasked.fairness.statistics.differences import gap_change, recover_limits
 from unmasked.fairness.statistics.estimates import Decisions, estimates, group_codes
 
 FAST = {"n_boot": 200, "n_perm": 100}
@@ -120,11 +120,11 @@ def test_the_price_of_a_change_is_that_of_the_metric_over_everybody():
 
 def test_recovered_limits_of_independent_estimates_add_in_squares():
     """Zou and Donner 2008; full correlation of equal estimates leaves nothing to be unsure of."""
-    assert recovered((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), 0.0) == pytest.approx(
+    assert recover_limits((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), 0.0) == pytest.approx(
         (0.3 - np.sqrt(0.02), 0.3 + np.sqrt(0.02))
     )
-    assert recovered((0.2, 0.1, 0.3), (0.2, 0.1, 0.3), 1.0) == pytest.approx((0.0, 0.0))
-    assert all(np.isnan(recovered((0.2, np.nan, np.nan), (0.5, 0.4, 0.6), 0.0)))
+    assert recover_limits((0.2, 0.1, 0.3), (0.2, 0.1, 0.3), 1.0) == pytest.approx((0.0, 0.0))
+    assert all(np.isnan(recover_limits((0.2, np.nan, np.nan), (0.5, 0.4, 0.6), 0.0)))
 
 
 def test_groups_without_the_videos_leave_the_change_undefined():
@@ -196,7 +196,7 @@ def test_audits_of_other_rows_cannot_be_paired(audits):
 def test_another_detectors_scores_are_found_by_video_whatever_its_order_and_crops():
     ours = corpus(0)
     theirs = ours.assign(score=1 - ours["score"])[ours["frame"] < 3].iloc[::-1]
-    both = with_scores_of(ours, theirs)
+    both = replace_scores(ours, theirs)
     expected = {video: part["score"].mean() for video, part in theirs.groupby("video")}
     np.testing.assert_allclose(both["score"], [expected[video] for video in ours["video"]])
     pd.testing.assert_frame_equal(both.drop(columns="score"), ours.drop(columns="score"))
@@ -205,7 +205,7 @@ def test_another_detectors_scores_are_found_by_video_whatever_its_order_and_crop
 def test_another_detector_must_have_scored_the_same_videos():
     ours = corpus(0)
     with pytest.raises(InputError, match=r"no score of 1 videos, for example 'v3' of corpus"):
-        with_scores_of(ours, ours[ours["video"] != "v3"])
+        replace_scores(ours, ours[ours["video"] != "v3"])
     flipped = ours.assign(label=1 - ours["label"])
     with pytest.raises(InputError, match=r"video 'v0' has label 0 here and another"):
-        with_scores_of(ours, flipped)
+        replace_scores(ours, flipped)

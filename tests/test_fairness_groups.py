@@ -12,7 +12,7 @@ from unmasked.fairness.groups import (
     cross,
     group_columns,
     group_names,
-    ordered,
+    order_groups,
     skin_tone_groups,
 )
 
@@ -58,8 +58,8 @@ def test_cross_of_three_columns_is_possible():
 
 
 def test_groups_are_read_in_their_scale_and_unknown_comes_last():
-    assert ordered(["unknown", "senior", "child", "adult"]) == ["child", "adult", "senior", "unknown"]
-    assert ordered(["male × dark", "female × dark", "female × light"]) == [
+    assert order_groups(["unknown", "senior", "child", "adult"]) == ["child", "adult", "senior", "unknown"]
+    assert order_groups(["male × dark", "female × dark", "female × light"]) == [
         "female × light",
         "female × dark",
         "male × dark",

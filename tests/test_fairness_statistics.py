@@ -25,7 +25,7 @@ from unmasked.fairness.statistics.score_tables import (
     cut,
     exact_cross_auc,
     metrics_of,
-    permuted,
+    permute_cells,
 )
 from unmasked.fairness.statistics.spread import between_group_spread
 
@@ -178,7 +178,7 @@ def test_shuffled_levels_keep_margins_and_vary_as_shuffled_units():
     unit = np.repeat(np.arange(500), rows)
     cell, codes = rng.integers(0, 8, len(unit)), rng.integers(0, 3, 500)
     cell[unit >= 400] = unit[unit >= 400] % 8  # frames of a video are alike
-    found = permuted(cell, unit, codes, np.ones(500), 8, 2000, rng)
+    found = permute_cells(cell, unit, codes, np.ones(500), 8, 2000, rng)
     assert (found.sum(axis=1) == np.bincount(cell, minlength=8)).all()
     expected = np.zeros((2000, 3, 8))
     for number in range(2000):

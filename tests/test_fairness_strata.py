@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.fairness.across.operating_points import operating_points, with_half
+from unmasked.fairness.across.operating_points import add_half, operating_points
 from unmasked.fairness.across.strata import strata
 from unmasked.fairness.run import audit_predictions
 from unmasked.fairness.selection import select
@@ -152,7 +152,7 @@ def test_thirds_by_face_size_are_of_the_videos_medians(level):
 def test_rates_at_every_threshold_are_those_of_a_plain_count():
     table = frames_with_sizes()
     audited = audit_predictions(table, ["tone"], min_samples=1, n_boot=50, n_perm=20)
-    points = operating_points(audited, with_half([Threshold(0.83, "fpr:0.10", fitted_on="sizes, val split")]))
+    points = operating_points(audited, add_half([Threshold(0.83, "fpr:0.10", fitted_on="sizes, val split")]))
     assert [(point["rule"], point["value"]) for point in points] == [("fpr:0.10", 0.83), ("fixed", 0.5)]
     means = table.groupby("video").agg({"score": "mean", "label": "first", "tone": "first"})
     for point in points:
@@ -169,4 +169,4 @@ def test_rates_at_every_threshold_are_those_of_a_plain_count():
 
 
 def test_half_is_not_given_twice():
-    assert [each.value for each in with_half([Threshold(0.5, "given")])] == [0.5]
+    assert [each.value for each in add_half([Threshold(0.5, "given")])] == [0.5]

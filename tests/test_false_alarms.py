@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.false_alarms import limit_false_alarms, sentence
-from unmasked.evaluation.fitted import stored
+from unmasked.evaluation.fitted import read_fitted
 
 
 def videos(seed, real=200, fake=200, people=None):
@@ -108,7 +108,7 @@ def test_command_stores_a_threshold_that_other_verbs_read(tmp_path):
     assert done.exit_code == 0, done.output
     assert "of 100 real videos are called fake" in done.stdout
     kept = json.loads((tmp_path / "o/thresholds.json").read_text())
-    assert stored(tmp_path / "o/thresholds.json").threshold.value == kept["threshold"]["value"]
+    assert read_fitted(tmp_path / "o/thresholds.json").threshold.value == kept["threshold"]["value"]
     assert kept["limit"]["sentence"] in done.stdout.replace("\n", " ")
     args = [
         f"predictions={path}",

@@ -12,7 +12,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.evaluation.abstention import fit_band
 from unmasked.evaluation.evaluate import evaluate
-from unmasked.evaluation.fitted import Fitted, fit_on_source, fit_threshold, store_in_card, stored
+from unmasked.evaluation.fitted import Fitted, fit_on_source, fit_threshold, read_fitted, store_in_card
 from unmasked.evaluation.metrics import false_positive_rate, log_loss, video_scores
 from unmasked.evaluation.thresholds import RULES
 
@@ -44,7 +44,7 @@ def test_everything_is_fitted_on_the_sources_calibration_videos_alone(prediction
     assert fit_on_source(only) == fitted
     assert set(fitted.thresholds) == set(RULES)
     assert fitted.threshold == fitted.thresholds["eer"] == fit_threshold(predictions, "eer", dataset="A")
-    assert set(fitted.others) == set(RULES) - {"eer"}
+    assert set(fitted.other_thresholds) == set(RULES) - {"eer"}
     videos = video_scores(only)
     words = "A, val split"
     assert fitted.band == fit_band(videos["label"], videos["score"], fitted.threshold.value, fitted_on=words)
@@ -64,7 +64,7 @@ def test_results_show_what_the_stored_does_elsewhere(predictions, fitted):
     found = evaluate(
         predictions,
         threshold=fitted.threshold,
-        thresholds=fitted.others,
+        thresholds=fitted.other_thresholds,
         calibrations=fitted.calibrations,
         band=fitted.band,
         n_boot=100,
@@ -108,21 +108,21 @@ def test_each_way_to_a_video_score_has_its_auc(predictions):
 
 def test_json_and_back_is_the_same(tmp_path, fitted):
     write_json(tmp_path / "thresholds.json", fitted.to_dict())
-    assert stored(tmp_path / "thresholds.json") == fitted
+    assert read_fitted(tmp_path / "thresholds.json") == fitted
 
 
 def test_a_file_of_one_threshold_is_enough(tmp_path):
     write_json(tmp_path / "thresholds.json", {"threshold": {"value": 0.3}})
-    found = stored(tmp_path / "thresholds.json")
+    found = read_fitted(tmp_path / "thresholds.json")
     assert found.threshold.value == 0.3
-    assert (found.thresholds, found.calibrations, found.band, found.others) == ({}, {}, None, {})
+    assert (found.thresholds, found.calibrations, found.band, found.other_thresholds) == ({}, {}, None, {})
 
 
 def test_the_card_of_the_checkpoint_keeps_what_was_fitted_for_it(tmp_path, predictions, fitted):
     card = tmp_path / "detector.json"
     write_json(card, {"sha256": DIGEST, "width": 1.0, "thresholds": {}})
     store_in_card(fitted, card, predictions)
-    assert stored(card) == fitted
+    assert read_fitted(card) == fitted
     entries = json.loads(card.read_text(encoding="utf-8"))
     assert (entries["sha256"], entries["width"]) == (DIGEST, 1.0)
 
@@ -150,9 +150,9 @@ def test_what_holds_no_threshold_is_refused_with_its_path(tmp_path, content):
     path = tmp_path / "thresholds.json"
     path.write_text(content)
     with pytest.raises(InputError, match=r"thresholds file .*thresholds\.json .*; give the thresholds\.json"):
-        stored(path)
+        read_fitted(path)
     with pytest.raises(InputError, match=r"absent\.json does not exist; give the thresholds\.json"):
-        stored(tmp_path / "absent.json")
+        read_fitted(tmp_path / "absent.json")
 
 
 def test_a_split_of_one_class_gives_the_thresholds_that_need_no_other(predictions):

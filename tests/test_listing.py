@@ -7,7 +7,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unmasked.datasets.listing import LISTED_FROM, are_there, kinds
+from unmasked.datasets.listing import LISTED_FROM, is_there, kinds
 
 
 def text(values):
@@ -36,7 +36,7 @@ def test_listing_folders_says_what_asking_for_each_path_says(tmp_path):
     paths += [f"no_folder/{number}.png" for number in range(LISTED_FROM)]
     shuffled = text(paths).sample(frac=1, random_state=0)
     expected = [os.path.exists(tmp_path / path) for path in shuffled]
-    found = are_there(shuffled, tmp_path)
+    found = is_there(shuffled, tmp_path)
     assert found.tolist() == expected
     assert found.index.equals(shuffled.index)
     assert 0 < np.sum(expected) < len(paths)

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from unmasked.datasets.augment import AugmentConfig
-from unmasked.datasets.blending import self_blended
+from unmasked.datasets.blending import self_blended_rows
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import (
     CropDataset,
-    evenly_sampled,
     loader,
     method_classes,
     read_crop,
-    usable,
+    sample_evenly,
+    usable_rows,
 )
 from unmasked.datasets.samplers import Batches, Draw, NaturalSampler
 from unmasked.datasets.transforms import RandomJpeg
@@ -57,7 +57,7 @@ def test_a_grey_crop_has_three_equal_channels(tmp_path):
 
 @pytest.mark.parametrize("cache_mb", [0, 10])
 def test_items_are_those_of_their_rows_cached_or_not(root, cache_mb):
-    table = usable(faces())
+    table = usable_rows(faces())
     crops = CropDataset(table, root, size_px=16, methods=method_classes(table), cache_mb=cache_mb)
     assert (crops.images is None) == (cache_mb == 0)
     assert len(crops) == 3
@@ -69,7 +69,7 @@ def test_items_are_those_of_their_rows_cached_or_not(root, cache_mb):
 
 
 def test_crops_that_do_not_fit_are_not_held(root):
-    assert CropDataset(usable(faces()), root, size_px=1024, methods=["real"], cache_mb=8).images is None
+    assert CropDataset(usable_rows(faces()), root, size_px=1024, methods=["real"], cache_mb=8).images is None
 
 
 def test_classes_are_real_and_the_methods_that_occur():
@@ -77,13 +77,13 @@ def test_classes_are_real_and_the_methods_that_occur():
 
 
 def test_a_method_that_was_not_trained_on_has_no_class(root):
-    crops = CropDataset(usable(faces()), root, size_px=16, methods=["real", "FaceSwap"])
+    crops = CropDataset(usable_rows(faces()), root, size_px=16, methods=["real", "FaceSwap"])
     assert crops[[Draw(row) for row in range(3)]]["method_index"].tolist() == [0, 1, -1]
 
 
 def test_an_absent_crop_is_an_error_that_names_it_not_the_first_image(root):
     crops = CropDataset(
-        usable(faces(crop=["a.png", "gone.png", "c.png", None])), root, size_px=16, methods=["real"]
+        usable_rows(faces(crop=["a.png", "gone.png", "c.png", None])), root, size_px=16, methods=["real"]
     )
     with pytest.raises(InputError, match=r"gone\.png cannot be read"):
         crops[[Draw(0), Draw(1)]]
@@ -97,7 +97,7 @@ def test_a_damaged_crop_is_an_error_that_names_it(tmp_path, content):
 
 
 def test_a_batch_is_what_opencv_reads_in_the_order_of_the_draws(root):
-    table = usable(faces())
+    table = usable_rows(faces())
     crops = CropDataset(table, root, size_px=16, methods=method_classes(table))
     batch = crops[[Draw(2), Draw(0), Draw(2)]]
     assert batch["image"].shape == (3, 3, 16, 16)
@@ -109,7 +109,7 @@ def test_a_batch_is_what_opencv_reads_in_the_order_of_the_draws(root):
 
 
 def test_a_crop_that_several_rows_share_is_held_once(root):
-    table = usable(faces(crop=["a.png", "a.png", "b.png", None]))
+    table = usable_rows(faces(crop=["a.png", "a.png", "b.png", None]))
     crops = CropDataset(table, root, size_px=16, methods=["real"], cache_mb=1)
     assert crops.images is not None
     assert len(crops.images) == 2
@@ -123,9 +123,9 @@ def test_fewer_frames_are_spread_over_the_video_not_its_first_ones():
     table = pd.DataFrame(
         {"dataset": "D", "video": "v", "compression": None, "frame": range(31, -1, -1), "face": 0}
     )
-    kept = evenly_sampled(table, 8)["frame"].tolist()
+    kept = sample_evenly(table, 8)["frame"].tolist()
     assert sorted(kept) == [0, 4, 9, 13, 18, 22, 27, 31]
-    assert evenly_sampled(table, 40)["frame"].tolist() == table["frame"].tolist()
+    assert sample_evenly(table, 40)["frame"].tolist() == table["frame"].tolist()
 
 
 # Loaders
@@ -145,8 +145,8 @@ def epochs_of(crops: CropDataset, workers: int, seed: int = 3) -> list[dict[str,
 @pytest.fixture
 def random_crops(root):
     """Crops whose images are drawn: by JPEG quality, and by blending with themselves."""
-    table = usable(faces())
-    table = pd.concat([table.assign(is_self_blended=False), self_blended(table)], ignore_index=True)
+    table = usable_rows(faces())
+    table = pd.concat([table.assign(is_self_blended=False), self_blended_rows(table)], ignore_index=True)
     table.loc[1:2, "video"] = ["f1", "f2"]
     jpeg = RandomJpeg(AugmentConfig(jpeg=0.5))
     return CropDataset(table, root, size_px=32, methods=["real"], transform=jpeg)
@@ -186,7 +186,7 @@ def test_workers_do_not_hang_where_opencv_has_used_its_threads(root, random_crop
 def test_workers_are_kept_from_epoch_to_epoch_and_not_started_where_images_are_at_hand(root, random_crops):
     batches = Batches(NaturalSampler(3), 2)
     assert loader(random_crops, batches, workers=2).persistent_workers
-    held = CropDataset(usable(faces()), root, size_px=16, methods=["real"], cache_mb=1)
+    held = CropDataset(usable_rows(faces()), root, size_px=16, methods=["real"], cache_mb=1)
     assert held.is_at_hand
     assert loader(held, batches, workers=2).num_workers == 0
 
@@ -197,7 +197,7 @@ def test_pages_are_locked_only_where_there_is_a_gpu(random_crops):
 
 
 def test_an_absent_crop_is_named_by_a_worker_too(root):
-    table = usable(faces(crop=["a.png", "gone.png", "c.png", None]))
+    table = usable_rows(faces(crop=["a.png", "gone.png", "c.png", None]))
     crops = CropDataset(table, root, size_px=16, methods=["real"])
     with pytest.raises(InputError, match=r"gone\.png cannot be read"):
         list(loader(crops, Batches(NaturalSampler(3), 3), workers=1))

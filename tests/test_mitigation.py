@@ -23,10 +23,10 @@ from unmasked.fairness.mitigation.compare import (
     Comparison,
     before_after,
     group_doubts,
-    levelled,
+    levelling_down,
     tpr_at_same_fpr,
 )
-from unmasked.fairness.mitigation.folds import Fold, folds, matched
+from unmasked.fairness.mitigation.folds import Fold, folds, match_scores
 from unmasked.fairness.mitigation.group_calibration import fit_group_calibration, isotonic, platt
 from unmasked.fairness.mitigation.group_thresholds import fit_group_thresholds, weighted_threshold
 from unmasked.fairness.mitigation.reweighting import equal_weights, independence_weights
@@ -252,7 +252,7 @@ def test_calibration_by_group_makes_scores_mean_the_same_in_each(kind):
     fold = fold_of((2000, 2000, 2000))
     before = single_threshold(fold, "fpr:0.10")
     rule = fit_group_calibration(fold, before.threshold, kind=kind)
-    calibrated = rule.calibrated(fold)
+    calibrated = rule.calibrate(fold)
     for group in SHIFT:
         member = fold.group == group
         assert calibrated[member].mean() == pytest.approx(fold.label[member].mean(), abs=0.01)
@@ -270,11 +270,11 @@ def test_calibration_of_small_groups_is_shrunk_to_the_pooled_map(kind):
         rule = fit_group_calibration(
             fold, single_threshold(fold, "eer").threshold, kind=kind, min_clusters=least
         )
-        distance.append(np.abs(rule.calibrated(fold)[dark] - pooled(fold.score[dark])).max())
+        distance.append(np.abs(rule.calibrate(fold)[dark] - pooled(fold.score[dark])).max())
     assert distance[0] > distance[1] > distance[2]
     assert distance[2] < 1e-3
     hidden = fold.with_groups(np.full(len(fold), "unknown", dtype=object))
-    assert rule.calibrated(hidden) == pytest.approx(pooled(fold.score))
+    assert rule.calibrate(hidden) == pytest.approx(pooled(fold.score))
 
 
 # Weights
@@ -324,17 +324,17 @@ def rates_of(**fpr_by_group):
 
 def test_levelling_down_is_flagged_where_the_better_off_pay_and_nobody_gains():
     before = rates_of(light=0.05, dark=0.30)
-    found = levelled(before, rates_of(light=0.20, dark=0.30), "fpr")
+    found = levelling_down(before, rates_of(light=0.20, dark=0.30), "fpr")
     assert found["levelling_down"] is True
     assert found["best_group_gain"] == pytest.approx(-0.15)
-    assert levelled(before, rates_of(light=0.32, dark=0.40), "fpr")["levelling_down"] is True
+    assert levelling_down(before, rates_of(light=0.32, dark=0.40), "fpr")["levelling_down"] is True
 
 
 def test_levelling_down_is_not_flagged_where_the_worse_off_gain_or_the_gap_does_not_shrink():
     before = rates_of(light=0.05, dark=0.30)
-    assert levelled(before, rates_of(light=0.05, dark=0.10), "fpr")["levelling_down"] is False
-    assert levelled(before, rates_of(light=0.08, dark=0.20), "fpr")["levelling_down"] is False
-    assert levelled(before, rates_of(light=0.10, dark=0.40), "fpr")["levelling_down"] is False
+    assert levelling_down(before, rates_of(light=0.05, dark=0.10), "fpr")["levelling_down"] is False
+    assert levelling_down(before, rates_of(light=0.08, dark=0.20), "fpr")["levelling_down"] is False
+    assert levelling_down(before, rates_of(light=0.10, dark=0.40), "fpr")["levelling_down"] is False
 
 
 class Fixed:
@@ -372,7 +372,7 @@ def test_a_rule_that_calls_everyone_real_closes_every_gap_and_is_said_to_be_of_l
     assert found["no_group_gains_utility"]
     fair = fit_group_thresholds(fold, before.threshold)
     assert not before_after(before, fair, fold, Comparison(n_boot=300))["no_group_gains_utility"]
-    warned = mitigation._warned({"warning": "x"}, found)["warning"]
+    warned = mitigation._add_warnings({"warning": "x"}, found)["warning"]
     assert warned == f"{mitigation.LESS_USE}; x"
 
 
@@ -386,7 +386,7 @@ def test_a_group_that_is_never_called_fake_is_said_to_pay_for_its_closed_gap():
     assert found["worst_group_gain"] > 0
     assert found["utility_change"] > 0
     assert found["worst_group_utility_change"] < -0.1
-    warned = mitigation._warned({"warning": "", "applied_to": "A"}, found)["warning"]
+    warned = mitigation._add_warnings({"warning": "", "applied_to": "A"}, found)["warning"]
     assert "balanced accuracy among dark, who were worst off, falls by" in warned
 
 
@@ -519,9 +519,9 @@ def test_the_same_detector_trained_again_changes_nothing_and_says_what_is_not_kn
 def test_another_detector_must_have_scored_the_same_rows():
     _, (fold, _), _ = folds(predictions(), "tone")
     shuffled = predictions().sample(frac=1, random_state=1)
-    assert matched(fold, shuffled, "video") == pytest.approx(fold.score)
+    assert match_scores(fold, shuffled, "video") == pytest.approx(fold.score)
     with pytest.raises(InputError, match="lack 240 of the 240 rows of A"):
-        matched(fold, shuffled[shuffled["dataset"] != "A"], "video")
+        match_scores(fold, shuffled[shuffled["dataset"] != "A"], "video")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from unmasked.evaluation.metrics import METRICS, auc, metric, video_scores
 from unmasked.evaluation.predictions import evaluated_rows
 from unmasked.evaluation.tables import result_tables
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.fairness.across.run import Beside, across
+from unmasked.fairness.across.run import Beside, compare_across
 from unmasked.fairness.run import audit_datasets, write
 from unmasked.fairness.statistics.distributions import calibration
 
@@ -137,7 +137,7 @@ def test_one_group_at_one_threshold_has_one_interval():
     table = videos("A", 80, "test", frames=3)
     cut = Threshold(0.45, "given")
     audits, _ = audit_datasets(table, ["gender"], thresholds=cut, min_samples=1, **FAST)
-    found = across(table, audits, Beside(thresholds=[cut]))["datasets"]["A"]["operating_points"][0]
+    found = compare_across(table, audits, Beside(thresholds=[cut]))["datasets"]["A"]["operating_points"][0]
     audit = audits["A"]
     for entry in found["attributes"]["gender"]:
         for rate in ("fpr", "tpr"):

@@ -16,12 +16,12 @@ from unmasked.analysis.html.page import (
     render_page,
     table,
 )
-from unmasked.analysis.html.pictures import image, svg_document, svg_inside
+from unmasked.analysis.html.pictures import image, place_svg, svg_document
 
 
 def svg(drawn, alt, name="one", caption=""):
     """The figure as a page has it."""
-    return svg_inside(svg_document(drawn), alt, name=name, caption=caption)
+    return place_svg(svg_document(drawn), alt, name=name, caption=caption)
 
 
 VOID = {"meta", "link", "br", "img", "path", "use", "rect", "circle", "hr"}

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import _weights, drawn_mean, percentile_interval
 from unmasked.evaluation.metrics import video_scores
-from unmasked.evaluation.paired import across_seeds, paired_difference, samples_together
+from unmasked.evaluation.paired import across_seeds, joint_samples, paired_difference
 
 
 def run(seed: int, *, effect: float = 1.5, hard: int = 0, videos: int = 60, dataset: str = "D", frames=4):
@@ -28,7 +28,7 @@ def test_differences_equal_a_plain_loop_over_the_same_resamples():
     a, b = run(0, videos=14), run(1, videos=14)
     found = paired_difference(a, b, n_boot=30, seed=4, only=("auc", "tpr"))
     videos = [video_scores(table) for table in (a, b)]
-    weights = next(_weights(samples_together(videos), 30, 30, 4))
+    weights = next(_weights(joint_samples(videos), 30, 30, 4))
     loop = []
     for weight in weights.T:
         rows = np.repeat(np.arange(14), weight.astype(int))
@@ -98,14 +98,14 @@ def test_a_video_with_two_labels_is_refused():
 def test_one_identity_known_to_one_run_is_one_cluster_in_both():
     a = run(0, videos=8, frames=1)
     known = run(1, videos=8, frames=1).assign(identity=["p", "q", "p", "q", None, None, None, None])
-    first, second = samples_together([a, known])
+    first, second = joint_samples([a, known])
     assert first.clusters == 6
     assert first.cluster.tolist() == second.cluster.tolist() == [0, 1, 0, 1, 2, 3, 4, 5]
 
 
 def test_a_person_called_p_in_two_datasets_is_two():
     a = run(0, videos=4, frames=1).assign(identity="p")
-    assert samples_together([a, a.assign(dataset="E")])[0].clusters == 2
+    assert joint_samples([a, a.assign(dataset="E")])[0].clusters == 2
 
 
 def test_frames_are_compared_where_asked():

@@ -36,7 +36,7 @@ def psnr(one, other):
 
 
 def changed(name, severity, image, seed=0, key=("v", 0)):
-    return Setting(name, severity, "crop").changed(image, seed, *key)
+    return Setting(name, severity, "crop").apply(image, seed, *key)
 
 
 def value_of(name, severity):

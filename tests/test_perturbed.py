@@ -13,17 +13,17 @@ import pytest
 import torch
 from preprocessing_fakes import SquareDetector, manifest_of, square_frame, write_video
 
-from unmasked.app.verbs.predict import Config, perturbed
+from unmasked.app.verbs.predict import Config, perturbations_to_score
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.loading import read_whole, usable
+from unmasked.datasets.loading import read_whole, usable_rows
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.evaluation.perturbing import frames as frame_changes
 from unmasked.evaluation.perturbing import registry
 from unmasked.evaluation.perturbing.registry import Perturbation, Setting, settings_of
 from unmasked.evaluation.perturbing.units import Made, Perturbed, Unit
-from unmasked.evaluation.perturbing.work import batches, planned
+from unmasked.evaluation.perturbing.work import batches, plan_units
 from unmasked.evaluation.predict import predict
-from unmasked.evaluation.predictions import validated
+from unmasked.evaluation.predictions import validate_predictions
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.extract import Task, extract
 from unmasked.preprocessing.faces import FACES
@@ -102,14 +102,14 @@ def scored(faces, root, settings=(), batch_size=4, **options):
 
 
 def made_by_row(faces, root, plan, size_px=SIZE_PX):
-    units = planned(usable(faces), root, plan, size_px)
+    units = plan_units(usable_rows(faces), root, plan, size_px)
     return {(made.row, made.setting): made.image for unit in units for made in unit.make()}
 
 
 def test_an_untouched_frame_gives_the_stored_crop_exactly(studio, identity):
     manifest, faces, root = studio
     found = made_by_row(faces, root, Perturbed([identity], manifest=manifest))
-    crops = usable(faces)["crop"]
+    crops = usable_rows(faces)["crop"]
     assert len(found) == len(crops) == 12
     for row, crop in enumerate(crops):
         assert (found[row, 0] == read_whole(root / crop)).all()
@@ -119,7 +119,7 @@ def test_an_untouched_frame_goes_through_the_jpeg_of_the_stored_crop(studio, ide
     manifest, _, _ = studio
     faces = cropped(manifest, tmp_path, crop_format="jpeg", jpeg_quality=70)
     found = made_by_row(faces, tmp_path, Perturbed([identity], manifest=manifest))
-    for row, crop in enumerate(usable(faces)["crop"]):
+    for row, crop in enumerate(usable_rows(faces)["crop"]):
         assert abs(found[row, 0].astype(int) - read_whole(tmp_path / crop)).max() <= 2
 
 
@@ -131,10 +131,10 @@ def test_a_perturbed_frame_is_changed_before_the_crop_is_cut(studio):
     other = made_by_row(faces, root, Perturbed([setting], seed=1, manifest=manifest))
     assert all((found[key] == again[key]).all() for key in found)
     assert any((found[key] != other[key]).any() for key in found)
-    row = usable(faces).iloc[0]
+    row = usable_rows(faces).iloc[0]
     frame = np.zeros((96, 96, 3), np.uint8) + 200
     matrix = np.array([row[f"m{line}{column}"] for line in range(2) for column in range(3)]).reshape(2, 3)
-    dropped = setting.changed(frame, 0, row["dataset"], row["video"], row["frame"])
+    dropped = setting.apply(frame, 0, row["dataset"], row["video"], row["frame"])
     expected = cv2.warpAffine(dropped, matrix, (SIZE_PX, SIZE_PX)) == 0
     black = found[0, 0].max(axis=2) == 0
     assert expected.any()
@@ -146,7 +146,7 @@ def test_reencoded_crops_look_like_the_stored_ones_and_worse_with_severity(studi
     videos = faces[faces["kind"] == "video"]
     settings = settings_of(["h264"], [1, 3, 5])
     found = made_by_row(videos, root, Perturbed(settings, manifest=manifest))
-    crops = [read_whole(root / crop).astype(float) for crop in usable(videos)["crop"]]
+    crops = [read_whole(root / crop).astype(float) for crop in usable_rows(videos)["crop"]]
     errors = [
         np.mean([(found[row, number] - crop) ** 2 for row, crop in enumerate(crops)])
         for number in range(len(settings))
@@ -160,8 +160,8 @@ def test_crops_of_another_size_are_perturbed_as_they_are_stored(studio):
     _, faces, root = studio
     settings = settings_of(["jpeg"], [5])
     found = made_by_row(faces, root, Perturbed(settings), size_px=24)
-    row = usable(faces).iloc[2]
-    image = settings[0].changed(
+    row = usable_rows(faces).iloc[2]
+    image = settings[0].apply(
         read_whole(root / row["crop"]), 0, row["dataset"], row["video"], row["frame"], row["face"]
     )
     assert (found[2, 0] == cv2.resize(image, (24, 24), interpolation=cv2.INTER_AREA)).all()
@@ -185,7 +185,7 @@ def test_clean_rows_are_those_of_a_plain_prediction_and_perturbed_ones_follow(st
         assert rows["video"].tolist() == plain["video"].tolist()
         assert rows["frame"].tolist() == plain["frame"].tolist()
         assert (rows["score"].to_numpy() != plain["score"].to_numpy()).any()
-    validated(both)
+    validate_predictions(both)
 
 
 def test_scores_do_not_depend_on_the_batch_nor_on_what_else_is_asked(studio):
@@ -224,9 +224,9 @@ def test_a_few_crops_of_each_video_may_be_enough(studio):
 def test_a_long_video_is_decoded_again_rather_than_held_in_memory(studio, monkeypatch):
     manifest, faces, root = studio
     settings = settings_of(["jpeg@frame", "contrast@frame"], [1, 2, 3])
-    whole = planned(usable(faces), root, Perturbed(settings, manifest=manifest), SIZE_PX)
+    whole = plan_units(usable_rows(faces), root, Perturbed(settings, manifest=manifest), SIZE_PX)
     monkeypatch.setattr(frame_changes, "UNIT_BYTES", 2 * 4 * SIZE_PX**2 * 3)
-    parts = planned(usable(faces), root, Perturbed(settings, manifest=manifest), SIZE_PX)
+    parts = plan_units(usable_rows(faces), root, Perturbed(settings, manifest=manifest), SIZE_PX)
     assert [unit.count for unit in whole[:2]] == [24, 24]
     assert [unit.count for unit in parts[:3]] == [8, 8, 8]
     for one, other in zip(batches(whole[:1], 99), batches(parts[:3], 99), strict=True):
@@ -238,7 +238,9 @@ def test_a_video_that_is_gone_is_named_before_anything_is_scored(studio, tmp_pat
     manifest, faces, root = studio
     moved = manifest.assign(root=manifest["root"].where(manifest["video"] != "b", str(tmp_path)))
     with pytest.raises(InputError, match=rf"1 of 4 files .* are gone \(first: {tmp_path}/b.mp4\)"):
-        planned(usable(faces), root, Perturbed(settings_of(["h264", "jpeg@frame"]), manifest=moved), SIZE_PX)
+        plan_units(
+            usable_rows(faces), root, Perturbed(settings_of(["h264", "jpeg@frame"]), manifest=moved), SIZE_PX
+        )
 
 
 def test_another_manifest_is_refused(studio):
@@ -296,7 +298,7 @@ def test_an_error_in_a_thread_reaches_the_caller():
 
 def test_the_command_takes_names_files_and_severities(tmp_path):
     def asked(**options):
-        return perturbed(Config(checkpoint=Path("x"), **options))
+        return perturbations_to_score(Config(checkpoint=Path("x"), **options))
 
     assert asked() is None
     labels = [(found.label, found.severity) for found in asked(perturbations="published").settings]
@@ -308,7 +310,7 @@ def test_the_command_takes_names_files_and_severities(tmp_path):
 
 def test_standard_is_every_perturbation_at_every_severity(studio, tmp_path):
     MANIFEST.write(studio[0], tmp_path / "manifest.parquet")
-    found = perturbed(
+    found = perturbations_to_score(
         Config(checkpoint=Path("x"), perturbations="standard", manifest=tmp_path / "manifest.parquet")
     )
     assert len(found.settings) == 45

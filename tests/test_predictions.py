@@ -10,7 +10,7 @@ import pytest
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import write_frame
-from unmasked.evaluation.predictions import evaluated_rows, read_predictions, validated
+from unmasked.evaluation.predictions import evaluated_rows, read_predictions, validate_predictions
 
 
 def outsider() -> pd.DataFrame:
@@ -222,37 +222,37 @@ def test_names_of_videos_that_look_like_numbers_stay_as_they_are(tmp_path):
 
 
 def test_rows_that_may_be_a_mistake_are_read_and_said():
-    _, notes = evaluated_rows(validated(pd.concat([outsider(), outsider()])))
+    _, notes = evaluated_rows(validate_predictions(pd.concat([outsider(), outsider()])))
     assert notes[0].startswith("3 rows repeat another one in every column")
-    _, notes = evaluated_rows(validated(outsider().assign(score=[1.0, 1.0, 0.0], frame=[0, 1, 0])))
+    _, notes = evaluated_rows(validate_predictions(outsider().assign(score=[1.0, 1.0, 0.0], frame=[0, 1, 0])))
     assert "every score is 0 or 1: these are decisions" in notes[0]
 
 
 def test_crops_that_differ_in_frame_face_or_detector_are_not_repeats():
     table = pd.concat([outsider().assign(frame=[0, 1, 0], face=0, detector=name) for name in "AB"])
-    assert len(validated(table)) == 6
+    assert len(validate_predictions(table)) == 6
 
 
 def test_only_test_rows_are_evaluated_where_there_are_any():
     table = outsider().assign(split=["test", "val", None])
-    kept, notes = evaluated_rows(validated(table))
+    kept, notes = evaluated_rows(validate_predictions(table))
     assert kept["score"].tolist() == [0.8]  # rows without a split count where none is of test
     assert notes[0] == "rows of the test split are evaluated (1 of 3)"
 
 
 def test_without_a_split_all_rows_are_evaluated_and_it_is_said():
-    kept, notes = evaluated_rows(validated(outsider()))
+    kept, notes = evaluated_rows(validate_predictions(outsider()))
     assert len(kept) == 3
     assert notes == ["no row has a split: all rows are evaluated"]
 
 
 def test_rows_of_other_splits_alone_are_refused():
     with pytest.raises(InputError, match=r"no row is of the test split.* of val"):
-        evaluated_rows(validated(outsider().assign(split="val")))
+        evaluated_rows(validate_predictions(outsider().assign(split="val")))
 
 
 def test_perturbed_crops_are_left_out_and_alone_are_refused():
-    table = validated(outsider().assign(perturbation=["none", None, "jpeg"], severity=[0, 0, 3]))
+    table = validate_predictions(outsider().assign(perturbation=["none", None, "jpeg"], severity=[0, 0, 3]))
     kept, notes = evaluated_rows(table)
     assert len(kept) == 2
     assert "1 rows of perturbed crops" in notes[0]

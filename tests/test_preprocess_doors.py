@@ -18,7 +18,7 @@ from preprocessing_fakes import SquareDetector, manifest_of, square_frame, write
 
 from unmasked.app.verbs.preprocess import class_of, crop_lines, unused, unused_lines
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.images import fitted
+from unmasked.datasets.images import fit_to_size
 from unmasked.preprocessing.align import cut, padded_share, similarity_matrix, template, warp, whole_matrix
 from unmasked.preprocessing.config import PreprocessConfig, crops_of
 from unmasked.preprocessing.faces import MATRIX, STATUSES
@@ -84,7 +84,7 @@ def test_pictures_used_as_they_are_are_resized_whole_and_their_faces_measured(tm
     assert faces["size_px"]["tight"] == pytest.approx(92, abs=1)
     assert np.isnan(faces["size_px"]["empty"])
     crop = cv2.imread(str(tmp_path / "out" / faces["crop"]["tight"]))[..., ::-1]
-    assert np.array_equal(crop, fitted(tight_frame(0), 64))
+    assert np.array_equal(crop, fit_to_size(tight_frame(0), 64))
     matrix = faces.loc["tight", list(MATRIX)].to_numpy(float).reshape(2, 3)
     assert np.allclose(matrix, whole_matrix(96, 96, 64))
 

@@ -20,7 +20,7 @@ from unmasked.preprocessing import ray_pool
 from unmasked.preprocessing.claims import LOCK, PARTIAL, Claim, sweep
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.faces import FACES
-from unmasked.preprocessing.parts import Item, in_shard
+from unmasked.preprocessing.parts import Item, is_in_shard
 from unmasked.preprocessing.pool import Budget, run_tasks
 from unmasked.preprocessing.run import make_checked_worker, preprocess
 
@@ -61,12 +61,12 @@ def item(name):
 def test_every_video_is_in_exactly_one_shard(names, count):
     shards = [f"{number}/{count}" for number in range(1, count + 1)]
     for name in names:
-        assert sum(in_shard(item(name), shard) for shard in shards) == 1
-        assert in_shard(item(name), "")
+        assert sum(is_in_shard(item(name), shard) for shard in shards) == 1
+        assert is_in_shard(item(name), "")
 
 
 def test_shards_are_of_about_one_size():
-    sizes = [sum(in_shard(item(f"{n:03d}"), f"{shard}/4") for n in range(1000)) for shard in (1, 2, 3, 4)]
+    sizes = [sum(is_in_shard(item(f"{n:03d}"), f"{shard}/4") for n in range(1000)) for shard in (1, 2, 3, 4)]
     assert sum(sizes) == 1000
     assert max(sizes) - min(sizes) < 80  # four standard deviations
 
@@ -114,7 +114,7 @@ def test_a_merge_of_what_is_not_all_there_says_what_is_lacking(manifest, tmp_pat
 
 def test_a_shard_without_videos_is_an_empty_table(manifest, tmp_path):
     only = Item(("squares", "0", ""), "", "", "video", "")
-    [other] = [shard for shard in ("1/2", "2/2") if not in_shard(only, shard)]
+    [other] = [shard for shard in ("1/2", "2/2") if not is_in_shard(only, shard)]
     faces = run(manifest.iloc[:1], tmp_path / "out", shard=other)
     assert faces.empty
     assert set(faces.columns) == set(FACES.columns)

@@ -33,7 +33,7 @@ def test_each_shipped_file_says_where_from_and_how(name):
     for needed in (
         published.source,
         published.selection,
-        published.standing,
+        published.status_text,
         published.by,
         "What sets them apart",
     ):

@@ -16,7 +16,7 @@ from unmasked.analysis.reports.run.page import page, write_report
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.evaluation.evaluate import evaluate
-from unmasked.evaluation.wording import in_100, listed
+from unmasked.evaluation.wording import count_in_100, list_names
 
 SECTIONS = ["answer", "done", "datasets", "curves", "thresholds", "robustness", "abstention", "calibration"]
 SECTIONS += ["fairness", "explanations", "limits", "settings", "glossary"]
@@ -90,7 +90,7 @@ def test_answer_says_the_numbers_of_the_metrics(complete, complete_page):
     matrix = json.loads((complete / "metrics.json").read_text())["matrix"]
     found = Reader(complete_page)["answer"]
     for row in matrix:
-        assert f"in {in_100(row['auc'])} of 100 pairs" in found
+        assert f"in {count_in_100(row['auc'])} of 100 pairs" in found
     assert f"On {UNSEEN}, which it never saw," in found
     assert f"On videos like those it was trained on ({SOURCE}, test split)" in found
     assert "It does not hold up" in found
@@ -184,7 +184,8 @@ def test_rare_fakes_make_most_alarms_false(complete, complete_page):
     assert video["fpr"] > 0
     false, true = 999 * video["fpr"], video["tpr"]
     expected = (
-        f"one video in a thousand is fake, {in_100(false / (false + true))} of 100, at the rates on {SOURCE}"
+        f"one video in a thousand is fake, {count_in_100(false / (false + true))} of 100, at the "
+        f"rates on {SOURCE}"
     )
     assert expected in Reader(complete_page)["limits"]
 
@@ -280,7 +281,7 @@ def test_missing_run_and_missing_metrics_say_what_to_do(tmp_path):
 
 
 def test_counts_out_of_100_are_never_rounded_to_none_or_all():
-    assert [in_100(share) for share in (0.0, 0.004, 0.5, 0.9951, 1.0)] == [
+    assert [count_in_100(share) for share in (0.0, 0.004, 0.5, 0.9951, 1.0)] == [
         "0",
         "fewer than 1",
         "50",
@@ -290,4 +291,4 @@ def test_counts_out_of_100_are_never_rounded_to_none_or_all():
 
 
 def test_names_are_listed_as_in_a_sentence():
-    assert [listed([]), listed(["A"]), listed(["A", "B", "C"])] == ["", "A", "A, B and C"]
+    assert [list_names([]), list_names(["A"]), list_names(["A", "B", "C"])] == ["", "A", "A, B and C"]

@@ -20,7 +20,7 @@ from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.evaluation.evaluate import evaluate
-from unmasked.evaluation.wording import in_100, value_text
+from unmasked.evaluation.wording import count_in_100, value_text
 
 NEWER = ("reliability", "calibration", "abstention", "at_threshold", "at_thresholds", "at_half", "confusion")
 
@@ -100,7 +100,7 @@ def test_every_figure_has_words_for_who_cannot_see_it(folder):
 def test_limit_that_is_broken_elsewhere_is_said_and_marked(folder, metrics, text):
     point = metrics["datasets"][UNSEEN]["video"]["at_thresholds"]["fpr:0.10"]
     assert point["fpr_ci"][0] > 0.10
-    said = f"Chosen to call at most 10 of 100 reals fake, it calls {in_100(point['fpr'])} on {UNSEEN}."
+    said = f"Chosen to call at most 10 of 100 reals fake, it calls {count_in_100(point['fpr'])} on {UNSEEN}."
     assert said in text["thresholds"]
     page = (folder / "report.html").read_text(encoding="utf-8")
     low, high = point["fpr_ci"]
@@ -128,7 +128,7 @@ def test_fakes_that_are_lost_are_counted_beside_those_of_the_source(tmp_path):
     table.loc[unseen, "score"] = shifted(table[unseen], -3)["score"]
     run = read_run(write_run(tmp_path, table, audited=False))
     tpr = run.metrics["datasets"][UNSEEN]["video"]["tpr"]
-    assert f"but {in_100(tpr)} on {UNSEEN}" in lost_fakes(run)
+    assert f"but {count_in_100(tpr)} on {UNSEEN}" in lost_fakes(run)
     assert not any(UNSEEN in words for words in broken_promises(run))
 
 
@@ -139,7 +139,7 @@ def test_shift_that_auc_cannot_see_is_said_to_be_hidden(metrics, text):
     assert worst["severity"] == 3
     said = text["robustness"]
     assert f"The AUC alone would hide it in {len({id(record) for record, _ in found})} of 6" in said
-    assert f"{in_100(worst[rate])} of 100" in said
+    assert f"{count_in_100(worst[rate])} of 100" in said
     assert "JPEG compression (quality 50)" in said
 
 
@@ -149,7 +149,7 @@ def test_largest_harm_is_told_with_its_interval_and_on_the_first_screen(metrics,
     assert told in text["robustness"]
     shown = [row for row in metrics["robustness"] if row["fpr_change_ci"][0] > 0]
     worst = max(shown, key=lambda row: row["fpr_change"])
-    assert f"{in_100(worst['fpr'])} of 100 real videos are called fake" in told
+    assert f"{count_in_100(worst['fpr'])} of 100 real videos are called fake" in told
     assert "95 % interval" in told
     assert tell_understated([worst | {"auc_change": -0.5}]) == ""
 
@@ -164,8 +164,8 @@ def test_changes_that_are_not_shown_are_not_told():
 
 def test_band_and_curve_are_told_in_counts_of_100(metrics, text):
     block = metrics["datasets"][UNSEEN]["video"]["abstention"]
-    assert f"of 100 answers {in_100(block['risk'])} are wrong" in text["abstention"]
-    assert f"{UNSEEN}: {in_100(block['coverage'])} of 100 videos get an answer" in text["abstention"]
+    assert f"of 100 answers {count_in_100(block['risk'])} are wrong" in text["abstention"]
+    assert f"{UNSEEN}: {count_in_100(block['coverage'])} of 100 videos get an answer" in text["abstention"]
 
 
 def test_empty_band_is_said_to_be(folder, metrics):

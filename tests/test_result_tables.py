@@ -20,7 +20,7 @@ from unmasked.evaluation.tables import (
     as_latex,
     as_markdown,
     compare_tables,
-    escaped,
+    escape_latex,
     protocol_tables,
     result_tables,
     robustness_table,
@@ -144,14 +144,14 @@ def test_every_table_is_markdown_with_cells_for_each_head(every_table):
 @given(st.text(max_size=60))
 def test_any_text_may_stand_in_a_cell(text):
     latex = Table("Title", ["a", "b"], [[text, "1"], ["x", "2"]], [text]).latex()
-    assert re.search(r"(?<!\\)[&%#_]", escaped(text)) is None
+    assert re.search(r"(?<!\\)[&%#_]", escape_latex(text)) is None
     lines = latex.split("\n")  # and at no other sign that Python takes for the end of a line
     assert lines.index(r"\bottomrule") - lines.index(r"\midrule") == 3
     assert latex.count("\n") == 14
 
 
 def test_special_signs_are_escaped():
-    assert escaped("50% & a_b #1 {x} $5 ~ ^ \\ → ≤ −") == (
+    assert escape_latex("50% & a_b #1 {x} $5 ~ ^ \\ → ≤ −") == (
         r"50\% \& a\_b \#1 \{x\} \$5 \textasciitilde{} \textasciicircum{} \textbackslash{} "
         r"$\rightarrow$ $\leq$ $-$"
     )

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.perturbing.drift import reading, robustness
-from unmasked.evaluation.predictions import validated
+from unmasked.evaluation.predictions import validate_predictions
 from unmasked.evaluation.thresholds import Threshold
 
 CUT = 0.5
@@ -38,7 +38,7 @@ def table(videos=12, frames=3, seed=0, shift=0.2, dataset="D", settings=(("jpeg"
     for name, severity in settings:
         moved = np.clip(clean["score"] + shift + rng.normal(0, 0.05, len(label)), 0, 1)
         parts.append(clean.assign(score=moved, perturbation=name, severity=severity))
-    return validated(pd.concat(parts, ignore_index=True))
+    return validate_predictions(pd.concat(parts, ignore_index=True))
 
 
 def by_video(rows, videos=None):
@@ -138,7 +138,7 @@ def test_a_table_without_frames_is_paired_by_video():
 
 def test_only_the_test_split_counts_where_there_is_one():
     test = table(split="test")
-    both = validated(
+    both = validate_predictions(
         pd.concat(
             [test, table(dataset="D", seed=9, split="val").assign(video="x", label=0)], ignore_index=True
         ).drop_duplicates(["video", "frame", "perturbation"])
@@ -167,7 +167,7 @@ def test_perturbed_scores_without_clean_ones_of_the_same_crops_are_refused():
 
 def test_a_dataset_of_one_class_has_rates_but_no_auc():
     rows = table().assign(label=1)
-    (record,) = robustness(validated(rows), CUT, n_boot=50)
+    (record,) = robustness(validate_predictions(rows), CUT, n_boot=50)
     assert np.isnan(record["auc"])
     assert np.isnan(record["fpr_change"])
     assert record["tpr_change"] > 0

@@ -595,7 +595,7 @@ def test_a_damaged_archive_is_read_or_refused_in_one_sentence(tmp_path_factory, 
         content[place % len(content)] = value
     path = folder / "a.tar"
     path.write_bytes(content[: changes[0][0]] if is_cut else content)
-    archives._listed.cache_clear()
+    archives._list_members.cache_clear()
     try:
         found = sequence_members(path)
     except ArchiveError as refused:

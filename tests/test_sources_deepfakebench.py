@@ -9,7 +9,7 @@ from layout_trees import deepfakebench, touch, wild_deepfake
 
 from unmasked.app.verbs import scan as scan_verb
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.loading import read_crop, usable
+from unmasked.datasets.loading import read_crop, usable_rows
 from unmasked.datasets.scan import scan
 from unmasked.datasets.sources import deepfakebench as source
 from unmasked.preprocessing.faces import FACES
@@ -137,7 +137,7 @@ def test_crops_become_a_faces_table_that_a_loader_reads(tmp_path):
     assert list(first["frame"]) == [0, 8]
     assert (first["recipe"] == "as found").all()
     assert first["box_left"].isna().all()
-    crop = read_crop(out.parent / usable(faces)["crop"][0], 256)
+    crop = read_crop(out.parent / usable_rows(faces)["crop"][0], 256)
     assert crop.shape == (256, 256, 3)
     assert (crop == 90).all()
 

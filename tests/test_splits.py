@@ -13,7 +13,7 @@ from unmasked.datasets.audit.overlaps import overlaps
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.scan import scan
-from unmasked.datasets.splits import SplitPlan, assign, frozen, read
+from unmasked.datasets.splits import SplitPlan, assign, frozen_split, read
 
 PLAN = SplitPlan((0.6, 0.2, 0.2), seed=3)
 
@@ -146,10 +146,10 @@ def test_shares_that_are_none_are_refused(shares):
 
 def test_a_frozen_split_is_given_again_and_the_file_is_hashed(tmp_path):
     manifest, path, notes = swaps(20, [(0, 1), (2, 3)]), tmp_path / "m.splits.json", []
-    first = frozen(manifest, "d", PLAN, path, notes)
+    first = frozen_split(manifest, "d", PLAN, path, notes)
     text = path.read_text()
-    assert frozen(manifest, "d", PLAN, path, notes).equals(first)
-    assert frozen(manifest, "d", None, path, notes).equals(first)
+    assert frozen_split(manifest, "d", PLAN, path, notes).equals(first)
+    assert frozen_split(manifest, "d", None, path, notes).equals(first)
     assert path.read_text() == text
     kept = json.loads(text)["datasets"]["d"]
     assert (kept["seed"], kept["fractions"], len(kept["sha256"])) == (3, [0.6, 0.2, 0.2], 64)
@@ -157,30 +157,30 @@ def test_a_frozen_split_is_given_again_and_the_file_is_hashed(tmp_path):
 
 def test_fakes_left_out_stay_left_out(tmp_path):
     manifest = swaps(10, [(a, b) for a in range(10) for b in range(10)])
-    first = frozen(manifest, "d", PLAN, tmp_path / "s.json", [])
+    first = frozen_split(manifest, "d", PLAN, tmp_path / "s.json", [])
     assert first.isna().any()
-    assert frozen(manifest, "d", None, tmp_path / "s.json", []).equals(first)
+    assert frozen_split(manifest, "d", None, tmp_path / "s.json", []).equals(first)
 
 
 def test_another_plan_than_the_frozen_one_is_told(tmp_path):
-    frozen(swaps(20, []), "d", PLAN, tmp_path / "s.json", [])
+    frozen_split(swaps(20, []), "d", PLAN, tmp_path / "s.json", [])
     with pytest.raises(InputError, match=r"with seed 3 and shares \[0.6, 0.2, 0.2\].*move the file away"):
-        frozen(swaps(20, []), "d", SplitPlan((0.6, 0.2, 0.2), seed=4), tmp_path / "s.json", [])
+        frozen_split(swaps(20, []), "d", SplitPlan((0.6, 0.2, 0.2), seed=4), tmp_path / "s.json", [])
 
 
 def test_a_dataset_that_grew_is_told_and_one_that_shrank_keeps_its_split(tmp_path):
-    first = frozen(swaps(20, []), "d", PLAN, tmp_path / "s.json", [])
+    first = frozen_split(swaps(20, []), "d", PLAN, tmp_path / "s.json", [])
     with pytest.raises(InputError, match=r"d has changed since it was split: 1 videos.*\(real/p20\)"):
-        frozen(swaps(21, []), "d", PLAN, tmp_path / "s.json", [])
+        frozen_split(swaps(21, []), "d", PLAN, tmp_path / "s.json", [])
     notes = []
     fewer = swaps(20, []).iloc[:19]
-    assert frozen(fewer, "d", PLAN, tmp_path / "s.json", notes).equals(first.iloc[:19])
+    assert frozen_split(fewer, "d", PLAN, tmp_path / "s.json", notes).equals(first.iloc[:19])
     assert any("not there: 1 (real/p19)" in note for note in notes)
 
 
 def test_a_file_changed_by_hand_is_refused(tmp_path):
     path = tmp_path / "s.json"
-    frozen(swaps(20, []), "d", PLAN, path, [])
+    frozen_split(swaps(20, []), "d", PLAN, path, [])
     content = json.loads(path.read_text())
     videos = content["datasets"]["d"]["videos"]
     videos["train"].append(videos["test"].pop())
@@ -193,8 +193,8 @@ def test_a_file_changed_by_hand_is_refused(tmp_path):
 
 
 def test_several_datasets_share_a_file(tmp_path):
-    frozen(swaps(20, []), "a", PLAN, tmp_path / "s.json", [])
-    frozen(swaps(30, []), "b", SplitPlan(), tmp_path / "s.json", [])
+    frozen_split(swaps(20, []), "a", PLAN, tmp_path / "s.json", [])
+    frozen_split(swaps(30, []), "b", SplitPlan(), tmp_path / "s.json", [])
     assert set(read(tmp_path / "s.json")) == {"a", "b"}
 
 

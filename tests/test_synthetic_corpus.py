@@ -21,7 +21,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.synthetic import corpus, units
 from unmasked.datasets.synthetic.config import SyntheticConfig
 from unmasked.datasets.synthetic.corpus import write_corpus
-from unmasked.datasets.synthetic.encode import posted, write_video
+from unmasked.datasets.synthetic.encode import reupload, write_video
 from unmasked.datasets.synthetic.people import draw_people
 from unmasked.datasets.synthetic.plan import look_alikes, plan
 
@@ -330,7 +330,7 @@ def test_stronger_compression_is_further_from_the_frames(tmp_path):
 
 def test_posted_frames_keep_their_size_and_lose_detail():
     frames = drawn_clip(0).frames
-    back = posted(frames, scale=0.6, crf=28)
+    back = reupload(frames, scale=0.6, crf=28)
     assert back.shape == frames.shape
     assert back.dtype == np.uint8
 

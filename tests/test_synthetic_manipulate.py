@@ -11,7 +11,7 @@ from unmasked.datasets.synthetic.warp import (
     blend,
     face_box,
     hull_masks,
-    matched_colour,
+    match_colour,
     membrane,
     remap,
     similarity,
@@ -141,7 +141,7 @@ def test_blend_at_zero_and_one_gives_target_and_patch():
 def test_matched_colour_takes_over_mean_and_spread():
     rng = np.random.default_rng(0)
     patch, reference = rng.normal(90, 12, (2, 30, 30, 3)), rng.normal(140, 15, (2, 30, 30, 3))
-    matched = matched_colour(patch, reference, np.ones((2, 30, 30)))
+    matched = match_colour(patch, reference, np.ones((2, 30, 30)))
     np.testing.assert_allclose(matched.mean(axis=(0, 1, 2)), reference.mean(axis=(0, 1, 2)), atol=0.1)
     np.testing.assert_allclose(matched.std(axis=(0, 1, 2)), reference.std(axis=(0, 1, 2)), atol=0.1)
 
@@ -155,7 +155,7 @@ def test_feathered_mask_lies_inside_the_hull():
 
 def test_face_box_holds_all_points_and_lies_in_the_frame(pair):
     box = face_box(pair[0].points, 160, 160)
-    local = box.local(pair[0].points)
+    local = box.to_local(pair[0].points)
     assert local.min() >= 0
     assert (local < (box.width_px, box.height_px)).all()
     assert (box.corners >= 0).all()

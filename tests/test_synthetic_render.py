@@ -144,7 +144,8 @@ def test_the_heads_actions_are_those_that_tracks_name():
 def test_gender_and_age_change_the_face_and_an_unknown_change_is_refused():
     head = load_head()
     woman, man, old = (
-        head.neutral({"gender": gender, "age": age}, {}) for gender, age in ((1, 0.67), (0, 0.67), (1, 1))
+        head.neutral_vertices({"gender": gender, "age": age}, {})
+        for gender, age in ((1, 0.67), (0, 0.67), (1, 1))
     )
     for other in (man, old):
         # Beyond size and place: what no scaling and shift explains, in millimetres.
@@ -152,7 +153,7 @@ def test_gender_and_age_change_the_face_and_an_unknown_change_is_refused():
         rest = b - a * (a * b).sum() / (a * a).sum()
         assert 1e3 * np.sqrt((rest**2).sum(axis=1)).mean() > 1
     with pytest.raises(ValueError, match="nose-of-steel"):
-        head.neutral({}, {"nose-of-steel": 1.0})
+        head.neutral_vertices({}, {"nose-of-steel": 1.0})
 
 
 def test_a_missing_anny_is_named_and_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -241,11 +241,11 @@ def test_a_training_shows_losses_rate_throughput_curves_and_settings(trained):
 
 
 def test_reconstructions_are_of_fakes_beside_the_reals_they_were_made_of(trained):
-    from unmasked.ucf.pairs import shown_pairs
+    from unmasked.ucf.pairs import pairs_to_show
 
     faces = trained[2]
     rows = faces[faces["split"] == "val"].reset_index(drop=True)
-    pairs = shown_pairs(rows, 4)
+    pairs = pairs_to_show(rows, 4)
     assert len(set(pairs)) == 4
     assert set(rows.loc[[fake for _, fake in pairs], "method"]) == {"Deepfakes", "Face2Face"}
     for real, fake in pairs:

@@ -68,15 +68,15 @@ def test_each_image_is_changed_with_the_given_probability_and_stays_in_range(cha
 def test_normalisation_equals_torchvisions(images):
     scaled = torchvision.to_dtype(images, torch.float32, scale=True)
     expected = torchvision.normalize(scaled, [0.5] * 3, [0.5] * 3)
-    torch.testing.assert_close(transforms.normalised(images), expected, atol=2e-7, rtol=0)
-    without = transforms.augmented(images, AugmentConfig(flip=0), seeded())
+    torch.testing.assert_close(transforms.normalise(images), expected, atol=2e-7, rtol=0)
+    without = transforms.augment(images, AugmentConfig(flip=0), seeded())
     torch.testing.assert_close(without, expected, atol=2e-7, rtol=0)
 
 
 def test_bytes_are_left_as_they_were():
     before = BYTES.clone()
-    transforms.normalised(BYTES)
-    transforms.augmented(BYTES, AugmentConfig(recipe="published"), seeded())
+    transforms.normalise(BYTES)
+    transforms.augment(BYTES, AugmentConfig(recipe="published"), seeded())
     assert torch.equal(BYTES, before)
 
 
@@ -84,7 +84,7 @@ def test_default_augmentation_is_mirroring_by_one_draw_an_image():
     # Trainings of earlier versions drew so; another draw before it would change them all.
     mirrored = torch.rand((8, 1, 1, 1), generator=seeded(4)) < 0.5
     expected = torch.where(mirrored, BYTES.flip(3), BYTES).float() / 255 * 2 - 1
-    assert torch.equal(transforms.augmented(BYTES, AugmentConfig(), seeded(4)), expected)
+    assert torch.equal(transforms.augment(BYTES, AugmentConfig(), seeded(4)), expected)
 
 
 # Geometry
@@ -208,7 +208,7 @@ def test_noise_clips_and_never_wraps_around(level, std, seed):
     # Noise added to unsigned bytes turns 255 + 3 into 2: white skin with black specks.
     images = torch.full((2, 3, 16, 16), level, dtype=torch.uint8)
     config = AugmentConfig(flip=0, noise=1.0, noise_std=std)
-    changed = (transforms.augmented(images, config, seeded(seed)) + 1) * 127.5
+    changed = (transforms.augment(images, config, seeded(seed)) + 1) * 127.5
     draws = seeded(seed)
     largest = 255 * std * torch.rand((2, 1, 1, 1), generator=draws)
     normal = torch.randn((2, 3, 16, 16), generator=draws)

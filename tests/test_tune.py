@@ -27,9 +27,9 @@ from unmasked.training.tuning.plots import write_plots
 from unmasked.training.tuning.space import SearchConfig, differences, flat_space, with_values
 from unmasked.training.tuning.study import (
     Search,
-    _exclusive,
     _failure,
-    _opened,
+    _hold_lock,
+    _open_study,
     _work_alone,
     best_trial,
     start_trial,
@@ -272,7 +272,7 @@ def test_plots_are_drawn_and_pyplot_is_left_as_it_was(search, trained, tmp_path)
 def test_a_second_process_on_the_same_study_is_refused(search, trained):
     search.out.mkdir()
     with (
-        _exclusive(search.out / ".tune.lock", 0),
+        _hold_lock(search.out / ".tune.lock", 0),
         pytest.raises(InputError, match=r"another process is tuning in .*study"),
     ):
         tune(search)
@@ -326,7 +326,7 @@ def test_a_fault_in_a_worker_is_handed_on_as_its_sentence(search, tmp_path, monk
     told, threads = [], torch.get_num_threads()
     monkeypatch.setattr(module, "_end_with_parent", lambda: None)  # this process has no parent to watch
     search.out.mkdir()
-    _opened(search)
+    _open_study(search)
     with pytest.raises(SystemExit, match="1"):
         _work_alone(replace(search, crops_root=tmp_path), 0, 1, SimpleNamespace(put=told.append))
     torch.set_num_threads(threads)

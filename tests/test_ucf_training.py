@@ -24,7 +24,7 @@ from unmasked.preprocessing.faces import FACES
 from unmasked.training.callbacks import HoldLimits
 from unmasked.training.config import OptimiserConfig
 from unmasked.training.module import learning_rate_factor
-from unmasked.training.tables import shuffled_labels, training_tables
+from unmasked.training.tables import shuffle_labels, training_tables
 from unmasked.ucf.config import UCFConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "ucf"
@@ -81,7 +81,7 @@ def test_reals_alone_are_enough_with_self_blended_fakes_and_are_refused_without(
 def test_shuffled_labels_permute_whole_videos(corpus):
     faces = corpus[1]
     train_rows = faces[faces["split"] == "train"].reset_index(drop=True)
-    shuffled = shuffled_labels(train_rows, seed=0)
+    shuffled = shuffle_labels(train_rows, seed=0)
     videos = shuffled.drop_duplicates("video")
     assert (shuffled.groupby("video")["label"].nunique() == 1).all()
     assert ((videos["method"] == "real") == (videos["label"] == 0)).all()
@@ -96,11 +96,11 @@ def test_shuffled_labels_say_nothing_about_the_true_ones(seed):
     faces = pd.DataFrame({"video": [f"v{i}" for i in range(300)], "method": methods})
     faces = faces.assign(dataset="D", compression="c23")
     faces["label"] = (faces["method"] != "real").astype(int)
-    shuffled = shuffled_labels(faces, seed)
+    shuffled = shuffle_labels(faces, seed)
     shares = pd.crosstab(faces["method"], shuffled["method"])
     assert shares.to_numpy().min() >= 11
     assert shares.to_numpy().max() <= 13
-    other = shuffled_labels(faces, seed + 1)
+    other = shuffle_labels(faces, seed + 1)
     assert (shuffled["method"] != other["method"]).mean() > 0.5
 
 

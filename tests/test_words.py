@@ -82,7 +82,9 @@ def test_docstrings_of_truth_values_begin_with_true_if(trees):
 
 def test_every_module_calls_its_logger_logger():
     for path in FILES:
-        for name in re.findall(r"^(\w+) = logging\.getLogger\(__name__\)", path.read_text("utf-8"), flags=re.M):
+        for name in re.findall(
+            r"^(\w+) = logging\.getLogger\(__name__\)", path.read_text("utf-8"), flags=re.M
+        ):
             assert name == "logger", f"{path.relative_to(ROOT)} calls its logger {name}; call it logger"
 
 

@@ -39,13 +39,13 @@ class Boards(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The configuration as text."""
         if writer := _writer(trainer):
-            log_settings(writer, dotted(self.config))
+            log_settings(writer, flatten_keys(self.config))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """The configuration as a line of the hparams tab, as soon as the losses have names."""
         assert isinstance(pl_module, DetectorModule)
         if not self._has_begun and (writer := _writer(trainer)):
-            log_hyperparameters(writer, self._compared(), self._results(pl_module))
+            log_hyperparameters(writer, self._compared_settings(), self._results(pl_module))
         self._has_begun = True
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -74,10 +74,12 @@ class Boards(pl.Callback):
         values = {**best, **{name: best[f"{prefix}/{name}"] for name in BEST[:2]}}
         results = {f"{prefix}_best/{name}": values[name] for name in BEST}
         metrics = self._results(pl_module)
-        log_hyperparameters(writer, self._compared(), metrics, results=results, step=trainer.global_step)
+        log_hyperparameters(
+            writer, self._compared_settings(), metrics, results=results, step=trainer.global_step
+        )
 
-    def _compared(self) -> dict[str, Any]:
-        settings = dotted(self.config)
+    def _compared_settings(self) -> dict[str, Any]:
+        settings = flatten_keys(self.config)
         return {
             key: settings[key] for key in settings if key in COMPARED or key.startswith(COMPARED_SECTIONS)
         }
@@ -99,7 +101,7 @@ class Boards(pl.Callback):
         return self._images.to(module.device)
 
 
-def dotted(config: TrainedConfig) -> dict[str, Any]:
+def flatten_keys(config: TrainedConfig) -> dict[str, Any]:
     """Every setting by its dotted key."""
     return {
         key: value

@@ -129,7 +129,7 @@ class KeepLast(pl.Callback):
         is_step = (batch_idx + 1) % self.accumulate == 0
         if is_step and trainer.global_step % self.every_steps == 0 and not trainer.is_last_batch:
             self.is_due = True
-        if self.is_due and is_step and not trainer.is_last_batch and not _validation_follows(trainer):
+        if self.is_due and is_step and not trainer.is_last_batch and not _is_validation_next(trainer):
             self._write(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -155,7 +155,7 @@ class KeepLast(pl.Callback):
         self.written_step = trainer.global_step
 
 
-def _validation_follows(trainer: pl.Trainer) -> bool:
+def _is_validation_next(trainer: pl.Trainer) -> bool:
     """True if the Trainer validates after the batch that just ended."""
     loop = trainer.fit_loop
     in_all_epochs = trainer.check_val_every_n_epoch is None

@@ -282,7 +282,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise InputError(
             f"checkpoint {path} is not an intact PyTorch file ({reason}); copy it again"
         ) from error
-    return _flat(stored, path)
+    return _flatten_state(stored, path)
 
 
 def write_state_dict(model: nn.Module, path: str | os.PathLike[str]) -> Path:
@@ -406,7 +406,7 @@ def _refusal(path: Path, reason: str) -> str:
     )
 
 
-def _flat(stored: Any, path: Path) -> dict[str, Tensor]:
+def _flatten_state(stored: Any, path: Path) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(stored, dict) and isinstance(stored.get(wrapper), dict):
             stored = stored[wrapper]

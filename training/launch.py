@@ -30,7 +30,7 @@ def placement(settings: TrainingConfig, environment: Mapping[str, str] = os.envi
             "training.sync_batchnorm=true needs GPUs; on a CPU leave it out: each process then normalises "
             "with its own batch, as each GPU does by default"
         )
-    devices, nodes = _launched(environment) or (settings.devices, 1)
+    devices, nodes = _launcher_sizes(environment) or (settings.devices, 1)
     if devices == "auto":
         devices = torch.cuda.device_count() if gpu else 1
     elif settings.devices not in ("auto", devices):
@@ -46,7 +46,7 @@ def placement(settings: TrainingConfig, environment: Mapping[str, str] = os.envi
     }
 
 
-def _launched(environment: Mapping[str, str]) -> tuple[int, int] | None:
+def _launcher_sizes(environment: Mapping[str, str]) -> tuple[int, int] | None:
     """Processes of this machine, and machines, if a launcher started this process."""
     if "TORCHELASTIC_RUN_ID" in environment:
         here = int(environment["LOCAL_WORLD_SIZE"])

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.transforms import augmented, normalised
+from unmasked.datasets.transforms import augment, normalise
 from unmasked.evaluation.metrics import auc, video_scores
 from unmasked.training.config import OptimiserConfig, TrainedConfig
 from unmasked.training.data import TrainingData
@@ -218,7 +218,7 @@ class DetectorModule(pl.LightningModule):
         seed = self._batch_seed(batch_idx)
         torch.manual_seed(seed)  # dropout
         draws = torch.Generator(self.device).manual_seed(seed)
-        images = self._laid_out(augmented(batch["image"], self.config.augment, draws))
+        images = self._laid_out(augment(batch["image"], self.config.augment, draws))
         step = Step(
             images=images,
             labels=batch["label"],
@@ -239,7 +239,7 @@ class DetectorModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Scores a batch by the lean path."""
-        logits = self.model(self._laid_out(normalised(batch["image"])))
+        logits = self.model(self._laid_out(normalise(batch["image"])))
         self._scored.append((batch["row"], logits.float().softmax(1)[:, 1]))
 
     def on_validation_epoch_end(self) -> None:

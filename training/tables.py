@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from unmasked.datasets.blending import BLENDED, self_blended
+from unmasked.datasets.blending import BLENDED, self_blended_rows
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.loading import VIDEO, evenly_sampled, method_classes, usable
+from unmasked.datasets.loading import VIDEO, method_classes, sample_evenly, usable_rows
 from unmasked.datasets.samplers import KIND
 from unmasked.datasets.splits import SplitPlan, assign
-from unmasked.fairness.groups import UNKNOWN, check_values, group_columns, ordered
+from unmasked.fairness.groups import UNKNOWN, check_values, group_columns, order_groups
 from unmasked.training.config import DetectorConfig, TrainedConfig
 from unmasked.training.group_losses import TrainingGroups
 
@@ -88,7 +88,7 @@ def training_tables(faces: pd.DataFrame, config: DetectorConfig) -> TrainingTabl
         InputError: a split has no crop, or lacks reals or fakes, or groups are asked for that the training
             rows do not have.
     """
-    crops = usable(faces)
+    crops = usable_rows(faces)
     if crops.empty:
         raise InputError(
             f"none of the {len(faces)} rows of the faces table has a crop (status ok); "
@@ -98,16 +98,16 @@ def training_tables(faces: pd.DataFrame, config: DetectorConfig) -> TrainingTabl
     selects, held_out = "test" if is_oracle else "val", None
     if config.data.val_from_train and not is_oracle and not (crops["split"] == "val").any():
         crops, held_out = _with_val_from_train(crops, config)
-    train = _of_split(crops, "train", config.data.frames_per_video)
-    val = _of_split(crops, selects, config.data.val_frames_per_video)
+    train = _rows_of_split(crops, "train", config.data.frames_per_video)
+    val = _rows_of_split(crops, selects, config.data.val_frames_per_video)
     if isinstance(config, TrainedConfig) and config.data.fakes != "dataset":
-        train = _with_self_blended(train, only=config.data.fakes == "self_blended")
+        train = _add_self_blended(train, only=config.data.fakes == "self_blended")
         # Selection sees the data set's own fakes; self-blended ones stand in where it has none.
-        val = val if (val["label"] == 1).any() else _with_self_blended(val, only=True)
+        val = val if (val["label"] == 1).any() else _add_self_blended(val, only=True)
     for split, rows in (("train", train), (selects, val)):
         _check_both_labels(split, rows)
     if config.shuffle_labels:
-        train, val = shuffled_labels(train, config.seed), shuffled_labels(val, config.seed + 1)
+        train, val = shuffle_labels(train, config.seed), shuffle_labels(val, config.seed + 1)
     groups = training_groups(train, config) if isinstance(config, TrainedConfig) else None
     return TrainingTables(train, val, method_classes(train), groups, held_out)
 
@@ -143,12 +143,12 @@ def training_groups(train: pd.DataFrame, config: TrainedConfig) -> TrainingGroup
             "%d of %d training crops do not say %s; they count as a group called unknown",
             *(len(column) - len(known), len(column), column.name),
         )
-    names = ordered(column.tolist())
+    names = order_groups(column.tolist())
     codes = pd.Categorical(column, categories=names).codes.astype(np.int64)
     return TrainingGroups(str(column.name), names, codes, train["label"].to_numpy(np.int64))
 
 
-def shuffled_labels(faces: pd.DataFrame, seed: int) -> pd.DataFrame:
+def shuffle_labels(faces: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The table with label and method permuted among its videos; each video keeps one label.
 
     The new ones are dealt out evenly: among the videos of each true method they are as frequent as among
@@ -173,7 +173,7 @@ def shuffled_labels(faces: pd.DataFrame, seed: int) -> pd.DataFrame:
     return faces.assign(**{name: pd.Series(values, faces.index) for name, values in columns.items()})
 
 
-def _of_split(crops: pd.DataFrame, split: str, per_video: int | None) -> pd.DataFrame:
+def _rows_of_split(crops: pd.DataFrame, split: str, per_video: int | None) -> pd.DataFrame:
     rows = crops[crops["split"] == split].reset_index(drop=True)
     if rows.empty:
         found = ", ".join(sorted(crops["split"].unique()))
@@ -182,7 +182,7 @@ def _of_split(crops: pd.DataFrame, split: str, per_video: int | None) -> pd.Data
             "Training needs train and val: give a manifest with both"
             + (", or set some of train aside with data.val_from_train=0.1" if split == "val" else "")
         )
-    return evenly_sampled(rows, per_video)
+    return sample_evenly(rows, per_video)
 
 
 def _with_val_from_train(crops: pd.DataFrame, config: DetectorConfig) -> tuple[pd.DataFrame, HeldOut]:
@@ -224,10 +224,10 @@ def _unit(videos: pd.DataFrame) -> str:
     return "images, for nobody says who they show" if images else "videos, for nobody says who they show"
 
 
-def _with_self_blended(faces: pd.DataFrame, *, only: bool) -> pd.DataFrame:
+def _add_self_blended(faces: pd.DataFrame, *, only: bool) -> pd.DataFrame:
     """The rows, without their fakes if ``only``, and a fake to be made of each real one."""
     kept = faces[faces["label"] == 0] if only else faces
-    return pd.concat([kept.assign(**{BLENDED: False}), self_blended(faces)], ignore_index=True)
+    return pd.concat([kept.assign(**{BLENDED: False}), self_blended_rows(faces)], ignore_index=True)
 
 
 def _check_both_labels(split: str, rows: pd.DataFrame) -> None:

@@ -102,7 +102,7 @@ def train(
     if check := detector.part("check"):
         check(tables.train, config)
     last = Path(out) / "checkpoints" / "last.ckpt"
-    resumed_step = _checked_resume(last, config) if resume else 0
+    resumed_step = _check_resume(last, config) if resume else 0
     settings = config.training
     card = training_card(detector, tables, config)
     best = KeepBest(Path(out) / NAME, card, selection=settings.selection, count=settings.keep_best)
@@ -116,7 +116,7 @@ def train(
     ]
     state = KeepLast(last, every_steps=settings.save_every_steps, accumulate=config.optimiser.accumulate)
     keep += [StopOnSignal(state), state]
-    with isolate_rng(), _quiet():
+    with isolate_rng(), _quieten_lightning():
         _seed_everything(config.seed)
         trainer = _trainer(config, Path(out), [*callbacks, *keep], resumed_step)
         data = TrainingData(detector, tables, Path(crops_root), config, replicas=trainer.world_size)
@@ -132,7 +132,7 @@ def train(
         )
         if (initialise := detector.part("initialise")) and not resume:
             initialise(module.model, config)
-        with _full_disk_named(Path(out), last):
+        with _explain_full_disk(Path(out), last):
             trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
     assert best.best is not None
     return TrainResult(best.path, last, metrics.history, selection_of(best.best, settings.selection))
@@ -189,7 +189,7 @@ def _trainer(config: TrainedConfig, out: Path, callbacks: list[pl.Callback], res
     )
 
 
-def _checked_resume(last: Path, config: TrainedConfig) -> int:
+def _check_resume(last: Path, config: TrainedConfig) -> int:
     """The number of steps in the state to resume, if it was trained with the same configuration."""
     if not last.is_file():
         raise InputError(f"there is nothing to resume: {last} does not exist; train without resume first")
@@ -220,7 +220,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[
 
 
 @contextmanager
-def _full_disk_named(out: Path, last: Path) -> Iterator[None]:
+def _explain_full_disk(out: Path, last: Path) -> Iterator[None]:
     """Says what was written and what to do, instead of where in a writer the disk was full."""
     try:
         yield
@@ -241,7 +241,7 @@ def _seed_everything(seed: int) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quieten_lightning() -> Iterator[None]:
     """Keeps back Lightning's banners and advice; errors and our own messages pass."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]

@@ -83,7 +83,7 @@ def objective(step: Step, config: UCFConfig) -> Losses:
 
 def pictured(faces: pd.DataFrame) -> list[int]:
     """Rows of some reals, then of fakes made of them."""
-    shown = pairs.shown_pairs(faces)
+    shown = pairs.pairs_to_show(faces)
     return [real for real, _ in shown] + [fake for _, fake in shown]
 
 
@@ -114,5 +114,5 @@ def weights_card(model: UCF, classes: Sequence[str], config: UCFConfig) -> dict[
     Raises:
         InputError: there are more or fewer classes than names.
     """
-    names = published.named_classes(classes, model.method_classes)
+    names = published.class_names(classes, model.method_classes)
     return published.published_card(names, size_px=config.model.size_px)

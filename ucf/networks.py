@@ -70,12 +70,12 @@ class Decoder(nn.Module):
         computed once for all k, which changes nothing but the draws of dropout.
         """
         copies = len(content) // len(fingerprint)
-        maps = _restyled(content, fingerprint, copies)
+        maps = _restyle(content, fingerprint, copies)
         for convolve in (self.dconv_up3, self.dconv_up2):
-            maps = convolve(self.dropout(_doubled(maps)))
-            fingerprint = convolve(self.dropout(_doubled(fingerprint)))
-            maps = _restyled(maps, fingerprint, copies)
-        maps = self.conv_last(self.dconv_up1(self.dropout(_doubled(maps))))  # (k S, 3, 8 h, 8 w)
+            maps = convolve(self.dropout(_double_size(maps)))
+            fingerprint = convolve(self.dropout(_double_size(fingerprint)))
+            maps = _restyle(maps, fingerprint, copies)
+        maps = self.conv_last(self.dconv_up1(self.dropout(_double_size(maps))))  # (k S, 3, 8 h, 8 w)
         # To the size of the input, which is 4 times this one only where that is a multiple of 32.
         return torch.tanh(functional.interpolate(maps, size=size, mode="bilinear", align_corners=True))
 
@@ -89,11 +89,11 @@ def _double_conv(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-def _doubled(maps: Tensor) -> Tensor:
+def _double_size(maps: Tensor) -> Tensor:
     return functional.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=True)
 
 
-def _restyled(maps: Tensor, style: Tensor, copies: int) -> Tensor:
+def _restyle(maps: Tensor, style: Tensor, copies: int) -> Tensor:
     """AdaIN: (x - mean(x)) / std(x) * std(style) + mean(style), per image and channel over space."""
     mean, std = _moments(maps)
     style_mean, style_std = (moment.repeat(copies, 1, 1, 1) for moment in _moments(style))

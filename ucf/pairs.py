@@ -14,7 +14,7 @@ from torch import Tensor
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import method_classes
 from unmasked.datasets.samplers import PairSampler
-from unmasked.datasets.transforms import normalised
+from unmasked.datasets.transforms import normalise
 from unmasked.ucf.config import UCFConfig
 from unmasked.ucf.model import UCF, PairOutput
 
@@ -38,7 +38,7 @@ def check_methods(rows: pd.DataFrame, config: UCFConfig) -> None:
         )
 
 
-def shown_pairs(faces: pd.DataFrame, count: int = PAIRS_SHOWN) -> list[tuple[int, int]]:
+def pairs_to_show(faces: pd.DataFrame, count: int = PAIRS_SHOWN) -> list[tuple[int, int]]:
     """Rows (real, fake), the real one of the fake's source video if it is known.
 
     First one of each method.
@@ -62,7 +62,7 @@ def paint(model: UCF, images: Tensor) -> PairOutput:
     """What the decoder makes of (2P, 3, H, W) uint8 images: P reals, then P fakes."""
     was_training = model.training
     try:
-        return model.eval().forward_pairs(normalised(images))
+        return model.eval().forward_pairs(normalise(images))
     finally:
         model.train(was_training)
 

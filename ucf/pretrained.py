@@ -42,7 +42,7 @@ def start_from_imagenet(model: UCF, source: str) -> None:
             f"model.imagenet={source} fits model.width=1 only, not {model.width:g}: there are no ImageNet "
             "weights for other widths; leave out one of the two"
         )
-    weights = _in_our_layout(_from_timm() if source == TIMM else _from_file(Path(source)))
+    weights = _convert_layout(_from_timm() if source == TIMM else _from_file(Path(source)))
     for encoder in (model.encoder_f, model.encoder_c):
         wanted = {
             name: value for name, value in encoder.state_dict().items() if not name.startswith(OURS_ALONE)
@@ -89,7 +89,7 @@ def _from_timm() -> Mapping[str, Tensor]:
         ) from error
 
 
-def _in_our_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _convert_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Without the classifier; pointwise weights (O, I) -> (O, I, 1, 1)."""
     kept = {name: value for name, value in weights.items() if not name.startswith(CLASSIFIERS)}
     return {

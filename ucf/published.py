@@ -59,7 +59,7 @@ def empty_model(weights: Mapping[str, Tensor]) -> UCF:
         return UCF(width if 0 < width <= 2 else 1.0, max(classes, 1))
 
 
-def named_classes(names: Sequence[str], number: int) -> list[str]:
+def class_names(names: Sequence[str], number: int) -> list[str]:
     """The names of a method head's classes.
 
     The published ones where none are given and there are as many.

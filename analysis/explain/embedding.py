@@ -89,8 +89,8 @@ def neighbour_purity(
     1.0
     """
     points = np.asarray(points, dtype=np.float64)
-    same_label = _equal(label)
-    allowed = ~np.eye(len(points), dtype=bool) if clusters is None else ~_equal(clusters)
+    same_label = _is_same_label(label)
+    allowed = ~np.eye(len(points), dtype=bool) if clusters is None else ~_is_same_label(clusters)
     if not allowed.any():
         return Purity(float("nan"), float("nan"), 0)
     distance = _squared_distances(points)
@@ -104,7 +104,7 @@ def neighbour_purity(
     return Purity(float(value), float(chance), int(counted.sum(axis=1).max()))
 
 
-def _equal(values: ArrayLike) -> np.ndarray:
+def _is_same_label(values: ArrayLike) -> np.ndarray:
     _, code = np.unique(np.asarray(values).astype(str), return_inverse=True)
     return code[:, None] == code[None, :]
 

@@ -17,7 +17,7 @@ from unmasked.analysis.explain.explanation import Explanation
 from unmasked.analysis.explain.gradcam import CamResult, overlays, to_pixels
 from unmasked.analysis.explain.tensorboard import log_cams, log_embedding, summary_writer
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.loading import read_crops, usable
+from unmasked.datasets.loading import read_crops, usable_rows
 from unmasked.evaluation.levels import clusters_of
 
 Progress = Callable[[str, int, int], None]
@@ -58,7 +58,7 @@ def explain(
     report = progress or (lambda what, done, total: None)
     crops = _test_crops(faces)
     skipped = {}
-    pictured = _one_a_video(crops, config)
+    pictured = _first_crop_of_each_video(crops, config)
     if layer is None or not isinstance(model, nn.Module):
         skipped["Grad-CAM"] = "the detector has no gradients, or no cam_layer"
         pictured = pictured.iloc[:0].assign(score=np.empty(0), blank=np.empty(0, bool))
@@ -71,14 +71,14 @@ def explain(
         report("Grad-CAM", len(pictured), len(pictured))
         pictured = pictured.assign(score=_scores(model, images, config.batch_size), blank=cams.blank)
 
-    embedded = _spread(crops, config)
+    embedded = _spread_rows(crops, config)
     if features is None:
         skipped["t-SNE"] = "the detector has no features"
         embedded = embedded.iloc[:0]
     vectors, scores, sprites = [np.empty((0, 0), np.float32)], [np.empty(0)], []
     for batch in _batches(embedded, crops_root, size_px, config.batch_size):
         assert features is not None
-        vectors.append(_without_gradients(model, features, batch))
+        vectors.append(_call_without_gradients(model, features, batch))
         scores.append(_scores(model, batch, config.batch_size))
         sprites.append(_sprites(batch))
         report("features", sum(map(len, vectors)), len(embedded))
@@ -119,21 +119,21 @@ def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) ->
 
 
 def _test_crops(faces: pd.DataFrame) -> pd.DataFrame:
-    ok = usable(faces)
+    ok = usable_rows(faces)
     if ok.empty:
         raise InputError("the faces table has no crop with status ok; run `unmasked preprocess` first")
     of_test = ok[ok["split"] == "test"]
     return (ok if of_test.empty else of_test).reset_index(drop=True)
 
 
-def _one_a_video(rows: pd.DataFrame, config: ExplainConfig) -> pd.DataFrame:
+def _first_crop_of_each_video(rows: pd.DataFrame, config: ExplainConfig) -> pd.DataFrame:
     rng = np.random.default_rng(config.seed)
     shuffled = rows.iloc[rng.permutation(len(rows))].drop_duplicates(["dataset", "video"])
     chosen = shuffled.groupby(["dataset", "method"], sort=True).head(config.pictures)
     return chosen.sort_values(["dataset", "label", "method", "video"]).reset_index(drop=True)
 
 
-def _spread(rows: pd.DataFrame, config: ExplainConfig) -> pd.DataFrame:
+def _spread_rows(rows: pd.DataFrame, config: ExplainConfig) -> pd.DataFrame:
     """At most ``points`` rows, as evenly as they allow over datasets, methods and videos."""
     rng = np.random.default_rng(config.seed + 1)
     shuffled = rows.iloc[rng.permutation(len(rows))]
@@ -153,11 +153,11 @@ def _batches(rows: pd.DataFrame, crops_root: Path, size_px: int, batch_size: int
 
 
 def _scores(model: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> np.ndarray:
-    logits = [_without_gradients(model, model, batch) for batch in images.split(batch_size)]
+    logits = [_call_without_gradients(model, model, batch) for batch in images.split(batch_size)]
     return torch.softmax(torch.from_numpy(np.concatenate(logits)).double(), dim=1)[:, 1].numpy()
 
 
-def _without_gradients(
+def _call_without_gradients(
     model: Callable[[Tensor], Tensor], function: Callable[[Tensor], Tensor], images: Tensor
 ) -> np.ndarray:
     if not isinstance(model, nn.Module):

@@ -167,7 +167,7 @@ def log_hyperparameters(
         step: training step.
     """
     shown = {
-        key: value if isinstance(value, (bool, int, float)) else _shown(value)
+        key: value if isinstance(value, (bool, int, float)) else _value_text(value)
         for key, value in settings.items()
     }
     begin, session, end = hparams(shown, dict.fromkeys(metrics, 0.0))
@@ -182,7 +182,7 @@ def _tile(image: NDArray[np.uint8], tile_px: int) -> NDArray[np.uint8]:
     return cv2.resize(image, (tile_px, tile_px), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def _shown(value: object) -> str:
+def _value_text(value: object) -> str:
     return "none" if value is None else _one_line(value)
 
 

@@ -85,10 +85,10 @@ class RobustnessDisplay(Display):
                     (record for record in records if record["dataset"] == name),
                     key=lambda one: one["severity"],
                 )
-                start = clean(own[0], rate)
+                start = clean_rate(own[0], rate)
                 points = [(0, start, start, start)]
                 for record in own:
-                    low, high = (clean(record, rate) + end for end in ends(record[f"{rate}_change_ci"]))
+                    low, high = (clean_rate(record, rate) + end for end in ends(record[f"{rate}_change_ci"]))
                     points.append((record["severity"], number(record[rate]), low, high))
                 lines.append(Line(name, rate, _points(points), f"{own[0]['videos']}"))
         return cls(title, lines, pd.DataFrame(list(map(_numbers, records))))
@@ -177,7 +177,7 @@ class RobustnessDisplay(Display):
         axes.yaxis.label.set_fontsize(8.5)
 
 
-def clean(record: Mapping[str, Any], rate: str) -> float:
+def clean_rate(record: Mapping[str, Any], rate: str) -> float:
     """The rate of the same videos untouched."""
     if f"{rate}_clean" in record:
         return number(record[f"{rate}_clean"])
@@ -194,7 +194,7 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
     row = {key: record[key] for key in ("dataset", "perturbation", "where", "severity", "setting")}
     row |= {"videos": record["videos"], "threshold": record["threshold"]}
     for rate in RUN_RATES:
-        row |= {f"{rate}_clean": clean(record, rate), rate: number(record[rate])}
+        row |= {f"{rate}_clean": clean_rate(record, rate), rate: number(record[rate])}
         row[f"{rate}_change"] = number(record[f"{rate}_change"])
         row[f"{rate}_change_low"], row[f"{rate}_change_high"] = ends(record[f"{rate}_change_ci"])
     return row

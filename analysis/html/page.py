@@ -83,7 +83,7 @@ def fill_template(name: str, **values: Any) -> Markup:
     return Markup(environment().get_template(name).render(**values))
 
 
-def side_by_side(parts: Sequence[Markup]) -> Markup:
+def place_side_by_side(parts: Sequence[Markup]) -> Markup:
     """Figures or small tables in a row that breaks where the page is narrow; nothing for none."""
     return Markup('<div class="row">{}</div>').format(Markup("").join(parts)) if parts else Markup("")
 
@@ -108,7 +108,7 @@ def aside(text: str | Markup) -> Markup:
     return Markup('<p class="soft">{}</p>').format(text) if text else Markup("")
 
 
-def absent(what: str, how: str | Markup) -> Markup:
+def absent_note(what: str, how: str | Markup) -> Markup:
     """The line that stands where a part was not measured: what is missing, how to make it."""
     return Markup('<p class="soft">{} {}</p>').format(what, how)
 

@@ -29,7 +29,7 @@ def svg_document(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def svg_inside(document: str, alt: str, *, name: str, caption: str | Markup = "") -> Markup:
+def place_svg(document: str, alt: str, *, name: str, caption: str | Markup = "") -> Markup:
     """What `svg_document` gave, placed in the page under the id ``figure-NAME``.
 
     Args:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.dots import Dot, DotDisplay
-from unmasked.analysis.html.page import Section, bullets, callout, render_page, side_by_side, table
+from unmasked.analysis.html.page import Section, bullets, callout, place_side_by_side, render_page, table
 from unmasked.analysis.html.pictures import image
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.datasets.audit.findings import NOUNS, Finding
@@ -170,7 +170,7 @@ def _duplicates(audited: Audit) -> Markup:
             parts.append(Markup("<h3>{}: {:,}</h3>").format(f"Pairs {words}", len(pairs)))
             # One pair of each pair of videos first: ten frames of one clip show one thing.
             shown = pairs.drop_duplicates(["video", "other_video"]).head(PAIRS_SHOWN)
-            parts.append(side_by_side([_pair(row) for row in shown.itertuples()]))
+            parts.append(place_side_by_side([_pair(row) for row in shown.itertuples()]))
     return Markup("\n").join(parts)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.html.pictures import svg_document, svg_inside
+from unmasked.analysis.html.pictures import place_svg, svg_document
 from unmasked.datasets.files import write_json, write_text
 
 INDEX = "index.json"
@@ -46,7 +46,7 @@ class Drawing:
     @property
     def html(self) -> Markup:
         """The figure inside the page, under the id ``figure-NAME``."""
-        return svg_inside(self.document, self.alt, name=self.name, caption=self.caption)
+        return place_svg(self.document, self.alt, name=self.name, caption=self.caption)
 
 
 @dataclass

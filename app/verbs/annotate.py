@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.scan import AgeGroups, AnnotationFiles, Codebooks, JoinReportFile, Policy, annotated
+from unmasked.app.verbs.scan import (
+    AgeGroups,
+    AnnotationFiles,
+    Codebooks,
+    JoinReportFile,
+    Policy,
+    join_annotations,
+)
 from unmasked.datasets.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,7 +50,7 @@ def run(config: Config) -> None:
     _check_out(config, out)
     text = [name for name, column in MANIFEST.columns.items() if column.kind == "text"]
     table = read_frame(config.table, text=text)
-    joined = annotated(
+    joined = join_annotations(
         table,
         config.annotations,
         config.codebook,

@@ -80,8 +80,10 @@ def run(config: Config) -> None:
     check_names(protocols, scored)
     for note in notes:
         print_result(f"  not predictions: {note}")
-    fitted = {detector.name: _fitted(config, detector) for detector in scored}
-    found = {detector.name: _evaluated(config, detector, fitted[detector.name]) for detector in scored}
+    fitted = {detector.name: _read_or_fit(config, detector) for detector in scored}
+    found = {
+        detector.name: _evaluate_detector(config, detector, fitted[detector.name]) for detector in scored
+    }
     points = {name: one.threshold for name, one in fitted.items() if one is not None}
     is_several, places = len(scored) > 1, folder_names([detector.name for detector in scored])
     rows = run_protocols(scored, protocols, thresholds=points, n_boot=config.n_boot, seed=config.seed)
@@ -103,12 +105,12 @@ def run(config: Config) -> None:
     )
 
 
-def _fitted(config: Config, detector: Scored) -> Fitted | None:
+def _read_or_fit(config: Config, detector: Scored) -> Fitted | None:
     """What is stored in a given file, else fitted on the source's val rows, else stored in the card."""
-    from unmasked.evaluation.fitted import Fitted, fit_on_source, stored
+    from unmasked.evaluation.fitted import Fitted, fit_on_source, read_fitted
 
     if config.thresholds is not None:
-        return stored(config.thresholds)
+        return read_fitted(config.thresholds)
     predictions, source = detector.predictions, detector.training.source
     val = predictions[predictions["split"] == "val"] if "split" in predictions else predictions.iloc[:0]
     # A source that the user names must have these rows; one that only a card names need not be here.
@@ -117,13 +119,13 @@ def _fitted(config: Config, detector: Scored) -> Fitted | None:
     return Fitted.from_dict(detector.card) if detector.card.get("threshold") else None
 
 
-def _evaluated(config: Config, detector: Scored, fitted: Fitted | None) -> dict[str, Any]:
+def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) -> dict[str, Any]:
     from unmasked.evaluation.evaluate import evaluate
 
     return evaluate(
         detector.predictions,
         threshold=fitted.threshold if fitted else None,
-        thresholds=fitted.others if fitted else None,
+        thresholds=fitted.other_thresholds if fitted else None,
         calibrations=fitted.calibrations if fitted else None,
         band=fitted.band if fitted else None,
         n_boot=config.n_boot,
@@ -225,9 +227,9 @@ def folder_names(names: list[str]) -> dict[str, str]:
 
 def stored_threshold(path: Path) -> Threshold:
     """The threshold in a ``thresholds.json`` or a card; InputError if there is none."""
-    from unmasked.evaluation.fitted import stored
+    from unmasked.evaluation.fitted import read_fitted
 
-    return stored(path).threshold
+    return read_fitted(path).threshold
 
 
 def _print_matrix(results: dict[str, Any]) -> None:

@@ -15,8 +15,8 @@ from unmasked.app.verbs.scan import (
     Codebooks,
     JoinReportFile,
     Policy,
-    annotated,
     as_list,
+    join_annotations,
 )
 from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError
@@ -92,27 +92,29 @@ class Config(ReadAs):
 def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
     from unmasked.analysis.reports.fairness.page import write_page
-    from unmasked.fairness.across.run import Beside, across, source_of
+    from unmasked.fairness.across.run import Beside, compare_across, source_of
     from unmasked.fairness.run import write
 
     predictions = read_scores(config, config.predictions)
     if config.annotations:
-        predictions = annotated(
+        predictions = join_annotations(
             predictions, config.annotations, config.codebook, policy=config.policy, report=config.join_report
         )
     if config.faces is not None:
-        predictions = _with_qualities(predictions, config.faces)
+        predictions = _add_qualities(predictions, config.faces)
     thresholds = _thresholds(config)
     audits, skipped = _audits(config, predictions, thresholds[0])
     beside = Beside(
         thresholds=thresholds,
         source=config.source or source_of(thresholds, list(audits)),
         votes=_votes(config, predictions),
-        second=_second(config, predictions),
+        second=_read_second_annotation(config, predictions),
         noises=config.noise,
-        **_against(config, predictions, thresholds[0], audits),
+        **_audit_other_detector(config, predictions, thresholds[0], audits),
     )
-    more = across(predictions, audits, beside, detector=config.detector or None) | _mitigation(config.out)
+    more = compare_across(predictions, audits, beside, detector=config.detector or None) | _mitigation(
+        config.out
+    )
     made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     page = write_page(write(audits, skipped, config.out, more=more | {"made": made}), config.out)
     for line in lines(audits, skipped, more):
@@ -200,34 +202,34 @@ def _audits(
     )
 
 
-def _against(
+def _audit_other_detector(
     config: Config, predictions: pd.DataFrame, threshold: Threshold, audits: dict[str, Audit]
 ) -> dict[str, Any]:
     """The audits of the other detector on the same videos, and its name."""
     from unmasked.evaluation.predictions import read_predictions
     from unmasked.evaluation.thresholds import Threshold
-    from unmasked.fairness.across.detectors import with_scores_of
-    from unmasked.fairness.selection import of_one
+    from unmasked.fairness.across.detectors import replace_scores
+    from unmasked.fairness.selection import rows_of_one
 
     if not config.against:
         return {}
     if config.level != "video":
         raise InputError("two detectors are compared on videos; leave out level=frame, or against")
-    ours = of_one(predictions, detector=config.detector or None) if config.detector else predictions
+    ours = rows_of_one(predictions, detector=config.detector or None) if config.detector else predictions
     name = config.against
     if Path(name).suffix in (".parquet", ".csv"):
         other = read_predictions(name)
         named = other["detector"].dropna().unique() if "detector" in other else []
         name = str(named[0]) if len(named) == 1 else Path(name).stem
     else:
-        other = of_one(predictions, detector=name)
+        other = rows_of_one(predictions, detector=name)
     ours = ours[ours["dataset"].isin(list(audits))]
     cut = threshold if config.against_threshold is None else Threshold(config.against_threshold, "given")
-    found, _ = _audits(config, with_scores_of(ours, other), cut)
+    found, _ = _audits(config, replace_scores(ours, other), cut)
     return {"against": found, "against_name": name}
 
 
-def _with_qualities(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _add_qualities(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The predictions with face size and blur of each crop.
 
     Raises:
@@ -265,7 +267,7 @@ def _votes(config: Config, predictions: pd.DataFrame) -> pd.DataFrame | None:
     return votes_by_video(predictions, pd.concat(read, ignore_index=True))
 
 
-def _second(config: Config, predictions: pd.DataFrame) -> pd.DataFrame | None:
+def _read_second_annotation(config: Config, predictions: pd.DataFrame) -> pd.DataFrame | None:
     """dataset, video and the attributes that the second source gives."""
     from unmasked.datasets.demographics import join_files
 

@@ -78,14 +78,14 @@ def run(config: Config) -> None:
             precision=config.precision,
             detector=card["detector"],
             checkpoint=card["sha256"],
-            perturbed=perturbed(config),
+            perturbed=perturbations_to_score(config),
             progress=reporter,
         )
     PREDICTIONS.write(predictions, config.out)
     print_result(f"{len(predictions)} scores written to {config.out}")
 
 
-def perturbed(config: Config) -> Perturbed | None:
+def perturbations_to_score(config: Config) -> Perturbed | None:
     """What is to be perturbed; None for nothing.
 
     Raises:

@@ -173,7 +173,7 @@ def run(config: Config) -> None:
         not_used += [part.assign(root=str(result.root)) for part in (result.unused.rows, absent)]
     manifest = pd.concat(manifests, ignore_index=True)
     if config.annotations:
-        manifest = annotated(
+        manifest = join_annotations(
             manifest,
             config.annotations,
             config.codebook,
@@ -235,7 +235,7 @@ def _write_faces(manifest: pd.DataFrame, out: Path) -> None:
     print_result(f"{statuses.sum()} crops written to {out}: {listed}")
 
 
-def annotated(
+def join_annotations(
     table: pd.DataFrame,
     files: tuple[Path, ...],
     codebooks: tuple[str, ...],

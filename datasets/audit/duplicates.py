@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmasked.datasets.audit.hashing import close_pairs, hash_files, is_copy, read_small
-from unmasked.datasets.audit.overlaps import comparable, on_sides, ties
+from unmasked.datasets.audit.overlaps import is_comparable, rows_on_sides, ties
 from unmasked.datasets.errors import InputError
 
 RADIUS = 7  # bits of 64
@@ -65,7 +65,7 @@ def near_duplicates(
     Raises:
         InputError: face crops are given and none belongs to a row of a manifest.
     """
-    rows, sides = on_sides(manifest, against)
+    rows, sides = rows_on_sides(manifest, against)
     pictures, unknown = _pictures(rows, faces)
     report = progress or (lambda stage, done, total: None)
     hashes, status = hash_files(
@@ -74,11 +74,14 @@ def near_duplicates(
     usable = pictures[status == "ok"].reset_index(drop=True)
     finding = _Findings(rows, sides, usable["row"].to_numpy())
     pairs = close_pairs(hashes[status == "ok"], RADIUS, keep=lambda i, j: finding.of(i, j) >= 0)
-    pairs = pairs[_are_copies(usable["picture"], pairs, report)]
+    pairs = pairs[_is_copy(usable["picture"], pairs, report)]
     kinds = finding.of(pairs[:, 0], pairs[:, 1])
     counts = {name: int((status == name).sum()) for name in ("flat", "unreadable")}
     return Duplicates(
-        _described(rows, usable, finding.ordered(pairs), kinds), len(usable), unknown=unknown, **counts
+        _describe_pairs(rows, usable, finding.order_pairs(pairs), kinds),
+        len(usable),
+        unknown=unknown,
+        **counts,
     )
 
 
@@ -123,7 +126,7 @@ class _Findings:
     """What a pair of pictures is: an index of FINDINGS, or -1 where it is as it should be."""
 
     def __init__(self, rows: pd.DataFrame, sides: pd.DataFrame, row: NDArray[np.int64]) -> None:
-        self.leaks = comparable(sides)
+        self.leaks = is_comparable(sides)
         self.row, self.ties = row, ties(rows)
         self.side, self.label = rows["side"].to_numpy(), rows["label"].to_numpy()
         self.is_against = rows["is_against"].to_numpy(dtype=bool)
@@ -134,18 +137,18 @@ class _Findings:
         kind = np.where(self.label[a] != self.label[b], FINDINGS.index("label"), FINDINGS.index("repeat"))
         kind[(a == b) | self.is_against[a] | self.is_against[b]] = -1
         open_pairs = np.flatnonzero(kind >= 0)
-        kind[open_pairs[self._are_tied(a[open_pairs], b[open_pairs])]] = -1
+        kind[open_pairs[self._is_tied(a[open_pairs], b[open_pairs])]] = -1
         a, b = self.side[a], self.side[b]
         kind[self.leaks[a, b] | self.leaks[b, a]] = FINDINGS.index("split")
         return kind
 
-    def ordered(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    def order_pairs(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
         """The pairs (P, 2) with what is trained on, or earlier, first."""
         side = self.side[self.row[pairs]]
         is_reversed = self.leaks[side[:, 1], side[:, 0]]
         return np.where(is_reversed[:, None], pairs[:, ::-1], pairs)
 
-    def _are_tied(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _is_tied(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
         tied = np.zeros(len(a), bool)
         for first in self.ties.T:
             for second in self.ties.T:
@@ -153,7 +156,7 @@ class _Findings:
         return tied
 
 
-def _are_copies(picture: pd.Series, pairs: NDArray[np.int64], report: Progress) -> NDArray[np.bool_]:
+def _is_copy(picture: pd.Series, pairs: NDArray[np.int64], report: Progress) -> NDArray[np.bool_]:
     """(P,) True where pictures with close hashes are alike in detail and colour too."""
     verdict = np.zeros(len(pairs), bool)
     with ThreadPoolExecutor() as pool:
@@ -168,7 +171,7 @@ def _are_copies(picture: pd.Series, pairs: NDArray[np.int64], report: Progress) 
     return verdict
 
 
-def _described(
+def _describe_pairs(
     rows: pd.DataFrame, pictures: pd.DataFrame, pairs: NDArray[np.int64], kinds: NDArray[np.int64]
 ) -> pd.DataFrame:
     """The pairs in words."""

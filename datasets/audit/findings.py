@@ -11,7 +11,7 @@ import pandas as pd
 from unmasked.datasets.audit.duplicates import clusters
 from unmasked.datasets.audit.overlaps import Overlaps
 from unmasked.datasets.audit.shortcuts import FEATURES
-from unmasked.datasets.listing import named
+from unmasked.datasets.listing import first_names
 
 Severity = Literal["bad", "warning", "note"]
 
@@ -75,12 +75,12 @@ class Finding:
         return {name: value for name, value in vars(self).items() if name != "rank"}
 
 
-def ordered(findings: Iterator[Finding]) -> list[Finding]:
+def sort_findings(findings: Iterator[Finding]) -> list[Finding]:
     """The worst first."""
     return sorted(findings, key=lambda finding: (finding.rank, finding.dataset, finding.found))
 
 
-def of_shortcuts(tested: pd.DataFrame) -> Iterator[Finding]:
+def shortcut_findings(tested: pd.DataFrame) -> Iterator[Finding]:
     """A finding for each dataset with shortcuts, and another for the much weaker ones."""
     found = tested[tested["is_shortcut"]].assign(is_bad=lambda rows: rows["auc"] >= SHORTCUT_BAD)
     # Of equally good ones the cause first: a format brings its codec and its bit rate.
@@ -100,7 +100,7 @@ def of_shortcuts(tested: pd.DataFrame) -> Iterator[Finding]:
         yield Finding(severity, "shortcut", dataset, sentence, WHY["shortcut"], DO[lead.feature], rank)
 
 
-def of_overlaps(overlaps: Overlaps) -> Iterator[Finding]:
+def overlap_findings(overlaps: Overlaps) -> Iterator[Finding]:
     """A finding for each kind of thing that two sides share."""
     sides = ["kind", "dataset", "split", "other_dataset", "other_split", "certain"]
     values = {key: part["value"] for key, part in overlaps.shared.groupby(sides, sort=False)}
@@ -115,7 +115,7 @@ def of_overlaps(overlaps: Overlaps) -> Iterator[Finding]:
         where = f"{row.other_dataset} {row.other_split}"
         before = row.split if row.dataset == row.other_dataset else f"{row.dataset} {row.split}"
         found = (
-            f"{where}: {who} {_are(row.values)} in {before} too ({named(shared, EXAMPLES)}); "
+            f"{where}: {who} {_are(row.values)} in {before} too ({first_names(shared, EXAMPLES)}); "
             f"this touches {row.rows} of {row.rows_of} rows ({_share(row.rows, row.rows_of)})"
         )
         is_test = row.other_split == "test" or row.dataset != row.other_dataset
@@ -123,7 +123,7 @@ def of_overlaps(overlaps: Overlaps) -> Iterator[Finding]:
         yield Finding("bad", row.kind, row.other_dataset, found, WHY["overlap"], DO[row.kind], rank)
 
 
-def of_files(repeated: pd.DataFrame) -> Iterator[Finding]:
+def file_findings(repeated: pd.DataFrame) -> Iterator[Finding]:
     """Findings for files that are listed more than once, within or across datasets."""
     if repeated.empty:
         return
@@ -131,18 +131,20 @@ def of_files(repeated: pd.DataFrame) -> Iterator[Finding]:
     datasets = ", ".join(sorted(repeated["dataset"].unique()))
     if both := list(labels.index[labels > 1]):
         listed = f"{_count(len(both), 'file')} listed both as real and as fake"
-        found = f"{datasets}: {listed} ({named(both, EXAMPLES)})"
+        found = f"{datasets}: {listed} ({first_names(both, EXAMPLES)})"
         yield Finding("bad", "label", datasets, found, WHY["label_file"], DO["label_file"], (1, -len(both)))
     within = repeated[repeated.duplicated(["file", "dataset", "split", "label"])]
     if len(within):
         files = within["file"].unique()
-        found = f"{datasets}: {_count(len(files), 'file')} listed more than once ({named(files, EXAMPLES)})"
+        found = (
+            f"{datasets}: {_count(len(files), 'file')} listed more than once ({first_names(files, EXAMPLES)})"
+        )
         yield Finding(
             "warning", "file", datasets, found, WHY["repeat_file"], DO["repeat_file"], (4, -len(files))
         )
 
 
-def of_duplicates(pairs: pd.DataFrame) -> Iterator[Finding]:
+def duplicate_findings(pairs: pd.DataFrame) -> Iterator[Finding]:
     """A finding for each kind of near-duplicate and pair of sides."""
     keys = ["finding", "dataset", "other_dataset"]
     for (kind, dataset, other), part in pairs.groupby(keys, sort=True):
@@ -164,7 +166,7 @@ def of_duplicates(pairs: pd.DataFrame) -> Iterator[Finding]:
 def _names(row: Any, shared: pd.Series) -> Finding:
     found = (
         f"{row.dataset} and {row.other_dataset} both name {_count(row.values, 'person', 'people')} alike "
-        f"({named(shared, EXAMPLES)}); every dataset numbers its own, so that this is not counted"
+        f"({first_names(shared, EXAMPLES)}); every dataset numbers its own, so that this is not counted"
     )
     return Finding("note", "names", row.other_dataset, found, WHY["names"], DO["names"], (9, -row.values))
 

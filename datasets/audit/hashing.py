@@ -161,10 +161,10 @@ def _candidates(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64],
             # Each pair of different buckets is met from one side only.
             asking = np.flatnonzero(band < (band ^ flip)) if flip else np.arange(len(band))
             first, count = bounds[band[asking] ^ flip], np.diff(bounds)[band[asking] ^ flip]
-            yield from (_ordered(i, j) for i, j in _expanded(asking, first, count, order))
+            yield from (_order_pairs(i, j) for i, j in _pairs_in_buckets(asking, first, count, order))
 
 
-def _expanded(
+def _pairs_in_buckets(
     asking: NDArray[np.int64], first: NDArray[np.int64], count: NDArray[np.int64], order: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Each asking index with every member of its bucket, in blocks."""
@@ -179,7 +179,7 @@ def _expanded(
         start = stop
 
 
-def _ordered(i: NDArray[np.int64], j: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _order_pairs(i: NDArray[np.int64], j: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     different = i != j
     i, j = i[different], j[different]
     return np.minimum(i, j), np.maximum(i, j)

@@ -65,7 +65,7 @@ def overlaps(
         shared_names: whether equal names mean the same person or video in all datasets. Otherwise numbered
             names (``id12``) count between datasets of one family only, and are uncertain elsewhere.
     """
-    rows, sides = on_sides(manifest, against)
+    rows, sides = rows_on_sides(manifest, against)
     held = _tokens([_people(rows), _originals(rows), _files(rows)])
     held["side"] = rows["side"].to_numpy()[held["row"]]
     counted = held.groupby(["token", "side"], sort=False).size().rename("rows").reset_index()
@@ -74,10 +74,10 @@ def overlaps(
     # Most values are on one side only.
     counted = counted[counted["token"].duplicated(keep=False)]
     pairs = counted.merge(counted, on="token", suffixes=("", "_other"))
-    pairs = pairs[comparable(sides)[pairs["side"], pairs["side_other"]]].reset_index(drop=True)
+    pairs = pairs[is_comparable(sides)[pairs["side"], pairs["side_other"]]].reset_index(drop=True)
     pairs = pairs.join(value, on="token")
-    pairs["certain"] = _certain(pairs, sides, shared_names)
-    return Overlaps(_shared(pairs, sides), _summary(pairs, held, sides, totals))
+    pairs["certain"] = _is_certain(pairs, sides, shared_names)
+    return Overlaps(_shared_table(pairs, sides), _summary(pairs, held, sides, totals))
 
 
 def repeated_files(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +88,7 @@ def repeated_files(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def ties(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """(N, K) numbers of identities and originals of each `on_sides` row, padded with -1.
+    """(N, K) numbers of identities and originals of each `rows_on_sides` row, padded with -1.
 
     Rows of one dataset that share a number are of one person or made of one original.
     """
@@ -101,7 +101,7 @@ def ties(rows: pd.DataFrame) -> NDArray[np.int64]:
     return numbers
 
 
-def on_sides(
+def rows_on_sides(
     manifest: pd.DataFrame, against: pd.DataFrame | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of both tables under each other, and the sides they are on.
@@ -123,7 +123,7 @@ def on_sides(
     return rows, sides.assign(size=rows["side"].value_counts())
 
 
-def comparable(sides: pd.DataFrame) -> NDArray[np.bool_]:
+def is_comparable(sides: pd.DataFrame) -> NDArray[np.bool_]:
     """(S, S) True where what side i trains on may not be on side j."""
     dataset, split = sides["dataset"].to_numpy(dtype=object), sides["split"].to_numpy(dtype=object)
     against = sides["is_against"].to_numpy(dtype=bool)
@@ -151,7 +151,7 @@ def _people(rows: pd.DataFrame) -> pd.DataFrame:
     wanted = pd.DataFrame({"scope": scope[put_in.index], "name": put_in.astype(TEXT)}).reset_index()
     of_video = wanted.merge(person_of, on=["scope", "name"]).set_index("index")["identity"]
     shown = [rows["identity"], itself, of_video]
-    return pd.concat([_held(person, "identity") for person in shown])
+    return pd.concat([_held_values(person, "identity") for person in shown])
 
 
 def _originals(rows: pd.DataFrame) -> pd.DataFrame:
@@ -162,12 +162,12 @@ def _originals(rows: pd.DataFrame) -> pd.DataFrame:
     source = source[_is_among(_codes(scope[source.index], source), listed)]
     made_of = pd.concat([source, target])
     own = real[_is_among(listed, _codes(scope[made_of.index], made_of))].set_index("row")["name"]
-    return pd.concat([_held(made_of, "video"), _held(own, "video")])
+    return pd.concat([_held_values(made_of, "video"), _held_values(own, "video")])
 
 
 def _files(rows: pd.DataFrame) -> pd.DataFrame:
     path = _full_paths(rows)
-    return _held(path[path.duplicated(keep=False)], "file")
+    return _held_values(path[path.duplicated(keep=False)], "file")
 
 
 def _full_paths(rows: pd.DataFrame) -> pd.Series:
@@ -208,7 +208,7 @@ def _is_among(values: pd.Series, others: pd.Series) -> NDArray[np.bool_]:
     return np.isin(codes[: len(values)], codes[len(values) :])
 
 
-def _held(values: pd.Series, kind: str) -> pd.DataFrame:
+def _held_values(values: pd.Series, kind: str) -> pd.DataFrame:
     values = values.dropna()
     return pd.DataFrame({"row": values.index.to_numpy(), "kind": kind, "value": values.astype(TEXT).array})
 
@@ -223,7 +223,7 @@ def _tokens(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).drop_duplicates(["token", "row"])
 
 
-def _certain(pairs: pd.DataFrame, sides: pd.DataFrame, shared_names: bool) -> NDArray[np.bool_]:
+def _is_certain(pairs: pd.DataFrame, sides: pd.DataFrame, shared_names: bool) -> NDArray[np.bool_]:
     family = sides["dataset"].astype(object).replace(FAMILIES).to_numpy()
     same = family[pairs["side"]] == family[pairs["side_other"]]
     name = pairs["value"].astype(TEXT).str
@@ -231,7 +231,7 @@ def _certain(pairs: pd.DataFrame, sides: pd.DataFrame, shared_names: bool) -> ND
     return same | (pairs["kind"] == "file").to_numpy() | ~numbered | shared_names
 
 
-def _named_sides(pairs: pd.DataFrame, sides: pd.DataFrame) -> dict[str, NDArray[np.object_]]:
+def _side_names(pairs: pd.DataFrame, sides: pd.DataFrame) -> dict[str, NDArray[np.object_]]:
     return {
         f"{prefix}{name}": sides[name].to_numpy(dtype=object)[pairs[column]]
         for prefix, column in (("", "side"), ("other_", "side_other"))
@@ -239,7 +239,7 @@ def _named_sides(pairs: pd.DataFrame, sides: pd.DataFrame) -> dict[str, NDArray[
     }
 
 
-def _shared(pairs: pd.DataFrame, sides: pd.DataFrame) -> pd.DataFrame:
+def _shared_table(pairs: pd.DataFrame, sides: pd.DataFrame) -> pd.DataFrame:
     columns = [
         "kind",
         "value",
@@ -251,7 +251,7 @@ def _shared(pairs: pd.DataFrame, sides: pd.DataFrame) -> pd.DataFrame:
         "other_rows",
         "certain",
     ]
-    shared = pairs.assign(**_named_sides(pairs, sides), other_rows=pairs["rows_other"])[columns]
+    shared = pairs.assign(**_side_names(pairs, sides), other_rows=pairs["rows_other"])[columns]
     return shared.sort_values(
         ["kind", "dataset", "split", "other_dataset", "other_split", "value"], ignore_index=True
     )
@@ -274,5 +274,5 @@ def _summary(pairs: pd.DataFrame, held: pd.DataFrame, sides: pd.DataFrame, total
     summary["values_of"] = summary["rows_of"].where(summary["kind"] == "file", of_kind)
     columns = ["kind", "dataset", "split", "other_dataset", "other_split", "certain"]
     columns += ["values", "values_of", "rows", "rows_of"]
-    summary = summary.assign(**_named_sides(summary, sides))[columns]
+    summary = summary.assign(**_side_names(summary, sides))[columns]
     return summary.sort_values(columns[:5], ignore_index=True)

@@ -18,7 +18,7 @@ from unmasked.datasets.audit.overlaps import Overlaps, overlaps, repeated_files
 from unmasked.datasets.audit.settings import AuditSettings
 from unmasked.datasets.audit.shortcuts import FEATURES, NOT_ENOUGH, shortcuts
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import named
+from unmasked.datasets.listing import first_names
 from unmasked.datasets.manifest import SPLITS
 
 _KEY = ["dataset", "video", "compression"]
@@ -81,7 +81,7 @@ def audit(
     if manifest.empty:
         raise InputError("the manifest has no row; give the one that `unmasked scan` wrote")
     shared = overlaps(manifest, against, shared_names=settings.shared_names)
-    found = [*words.of_overlaps(shared)]
+    found = [*words.overlap_findings(shared)]
     everything = manifest if against is None else pd.concat([manifest, against], ignore_index=True)
     unlabelled = manifest["label"].isna()
     # Whatever else is looked at compares labels.
@@ -89,24 +89,28 @@ def audit(
     against = None if against is None else against[against["label"].notna()].reset_index(drop=True)
     if manifest.empty:
         not_checked = [f"all {len(unlabelled)} rows have no label: files and shortcuts were not looked at"]
-        checked = list(_checked(everything, None, None, None))
-        return Audit(words.ordered(iter(found)), checked, not_checked, shared, None, None, settings)
-    found += words.of_files(repeated_files(manifest))
+        checked = list(_what_was_checked(everything, None, None, None))
+        return Audit(words.sort_findings(iter(found)), checked, not_checked, shared, None, None, settings)
+    found += words.file_findings(repeated_files(manifest))
     duplicates = table = tested = None
     if settings.duplicates:
         duplicates = near_duplicates(manifest, faces, against, progress=progress)
-        found += words.of_duplicates(duplicates.pairs)
+        found += words.duplicate_findings(duplicates.pairs)
     if settings.shortcuts:
         table = file_facts(manifest, faces, settings, progress)
         tested = shortcuts(table, n_boot=settings.n_boot, seed=settings.seed)
-        found += words.of_shortcuts(tested)
-    not_checked = [*_unknown(everything), *_unread(duplicates, everything), *_untested(table, tested)]
+        found += words.shortcut_findings(tested)
+    not_checked = [
+        *_unknown_people(everything),
+        *_unread_pictures(duplicates, everything),
+        *_untested_files(table, tested),
+    ]
     if unlabelled.any():
         not_checked.append(
             f"{int(unlabelled.sum())} of {len(unlabelled)} rows have no label and were left out"
         )
-    checked = list(_checked(manifest, against, duplicates, tested))
-    return Audit(words.ordered(iter(found)), checked, not_checked, shared, duplicates, tested, settings)
+    checked = list(_what_was_checked(manifest, against, duplicates, tested))
+    return Audit(words.sort_findings(iter(found)), checked, not_checked, shared, duplicates, tested, settings)
 
 
 def file_facts(
@@ -137,7 +141,7 @@ def file_facts(
     return table
 
 
-def _checked(
+def _what_was_checked(
     manifest: pd.DataFrame,
     against: pd.DataFrame | None,
     duplicates: Duplicates | None,
@@ -156,7 +160,7 @@ def _checked(
         yield f"{len(measured)} tests of whether a fact about files predicts the label"
 
 
-def _unknown(rows: pd.DataFrame) -> Iterator[str]:
+def _unknown_people(rows: pd.DataFrame) -> Iterator[str]:
     """Datasets of which the manifest does not say who is shown, or that have one split."""
     for name, part in rows.groupby("dataset", sort=True):
         unknown = int(part["identity"].isna().sum())
@@ -168,7 +172,7 @@ def _unknown(rows: pd.DataFrame) -> Iterator[str]:
             yield f"{name}: there is one split only ({split}), so that nothing can leak between splits"
 
 
-def _unread(duplicates: Duplicates | None, rows: pd.DataFrame) -> Iterator[str]:
+def _unread_pictures(duplicates: Duplicates | None, rows: pd.DataFrame) -> Iterator[str]:
     if duplicates is None:
         yield "near-duplicate pictures were not looked for (duplicates=false)"
         return
@@ -182,7 +186,7 @@ def _unread(duplicates: Duplicates | None, rows: pd.DataFrame) -> Iterator[str]:
         yield f"{duplicates.unknown} face crops belong to no row of the manifest and were left out"
 
 
-def _untested(table: pd.DataFrame | None, tested: pd.DataFrame | None) -> Iterator[str]:
+def _untested_files(table: pd.DataFrame | None, tested: pd.DataFrame | None) -> Iterator[str]:
     if table is None or tested is None:
         yield "shortcuts were not looked for (shortcuts=false)"
         return
@@ -192,7 +196,7 @@ def _untested(table: pd.DataFrame | None, tested: pd.DataFrame | None) -> Iterat
         ("archived", "lie in archives, which are not unpacked for their headers"),
     ):
         if len(files := table.loc[table["header"] == status, "path"]):
-            yield f"{len(files)} of {len(table)} files {said} ({named(files)})"
+            yield f"{len(files)} of {len(table)} files {said} ({first_names(files)})"
     if "face_size_px" not in table:
         yield "face size was not tested: it needs faces=…"
     untested = tested[tested["reason"] == NOT_ENOUGH]

@@ -99,14 +99,14 @@ def auc_within_folds(
     return np.divide(won, pairs, out=np.full(positive.shape[1], np.nan), where=np.asarray(pairs) > 0)
 
 
-def usual(rows: pd.DataFrame, feature: Feature) -> str:
+def usual_value(rows: pd.DataFrame, feature: Feature) -> str:
     """What is usual for a feature.
 
     The commonest category with its share, or the median and middle half.
 
-    >>> usual(pd.DataFrame({"format": ["png", "png", "png", "jpg"]}), FEATURES["format"])
+    >>> usual_value(pd.DataFrame({"format": ["png", "png", "png", "jpg"]}), FEATURES["format"])
     '75 % png'
-    >>> usual(pd.DataFrame({"size_bytes": [2e6, 3e6, 4e6]}), FEATURES["size_bytes"])
+    >>> usual_value(pd.DataFrame({"size_bytes": [2e6, 3e6, 4e6]}), FEATURES["size_bytes"])
     '3 MB (2.5 to 3.5)'
     """
     if rows.empty:
@@ -142,15 +142,15 @@ class _Test:
         known: dict[str, Any] = {"dataset": self.dataset, "feature": self.feature, "reason": self.reason}
         known |= {"real": len(self.rows) - fakes, "fake": fakes, "is_shortcut": False}
         for name, label in (("in_reals", 0), ("in_fakes", 1)):
-            known[name] = usual(self.rows[self.rows["label"] == label], FEATURES[self.feature])
-        return known if self.reason else known | self._measured(LEVEL / tests, n_boot, seed)
+            known[name] = usual_value(self.rows[self.rows["label"] == label], FEATURES[self.feature])
+        return known if self.reason else known | self._measure(LEVEL / tests, n_boot, seed)
 
-    def _measured(self, level: float, n_boot: int, seed: int) -> dict[str, Any]:
+    def _measure(self, level: float, n_boot: int, seed: int) -> dict[str, Any]:
         from scipy.stats import norm
 
         x, label = _design(self.rows, FEATURES[self.feature]), self.rows["label"].to_numpy()
         fold = _folds(label, self.group, seed)
-        score = _out_of_fold(x, label, fold)
+        score = _out_of_fold_scores(x, label, fold)
         auc, resampled = _resampled_auc(label, score, fold, self.group, n_boot, seed)
         tail = (1 - CONFIDENCE) / 2
         low, high = np.nanquantile(resampled, [tail, 1 - tail])
@@ -216,7 +216,7 @@ def _folds(label: NDArray[np.int64], group: NDArray[np.int64], seed: int) -> NDA
     return fold[group]
 
 
-def _out_of_fold(
+def _out_of_fold_scores(
     x: NDArray[np.float64], label: NDArray[np.int64], fold: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """(N,) score of each row by a tree that saw no row of its fold."""
@@ -262,7 +262,7 @@ def _null_auc(
         by_group = mixed[np.argsort(group[mixed], kind="stable")]
         at_random = mixed[np.lexsort((generator.random(len(mixed)), group[mixed]))]
         shuffled[by_group] = label[at_random]
-        score = _out_of_fold(x, shuffled, fold)
+        score = _out_of_fold_scores(x, shuffled, fold)
         aucs[number] = _resampled_auc(shuffled, score, fold, group, 0, seed)[0]
     return aucs
 

@@ -25,7 +25,7 @@ import pandas as pd
 from unmasked.datasets.annotations import read_annotations
 from unmasked.datasets.archives import IMAGE_SUFFIXES
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import Count, as_manifest, count_by, list_files, named, walk_files
+from unmasked.datasets.listing import Count, as_manifest, count_by, first_names, list_files, walk_files
 from unmasked.datasets.manifest import DEMOGRAPHICS, SPLITS
 from unmasked.datasets.tables import TEXT
 
@@ -77,7 +77,9 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
             others, or no listed image is there.
     """
     notes = [] if notes is None else notes
-    rows = pd.concat([_annotated(path, book) for path, book in _annotation_files(root)], ignore_index=True)
+    rows = pd.concat(
+        [_read_annotated(path, book) for path, book in _annotation_files(root)], ignore_index=True
+    )
     on_disk = walk_files(root, IMAGE_SUFFIXES)
     rows["path"] = _found_paths(rows["path"], on_disk)
     absent = rows["path"].isna()
@@ -87,16 +89,16 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
             f"{rows['listed'].iloc[0]!r}); unpack the images below {root}: they are available from {REQUEST}"
         )
     if absent.any():
-        notes.append(f"listed but not there: {int(absent.sum())} ({named(rows.loc[absent, 'listed'])})")
-    rows = _once(rows[~absent], notes)
+        notes.append(f"listed but not there: {int(absent.sum())} ({first_names(rows.loc[absent, 'listed'])})")
+    rows = _keep_once(rows[~absent], notes)
     if len(rows) < len(on_disk):
         extra = sorted(set(on_disk) - set(rows["path"]))
-        notes.append(f"images in no CSV file, left out: {len(extra)} ({named(extra)})")
+        notes.append(f"images in no CSV file, left out: {len(extra)} ({first_names(extra)})")
     odd = rows["path"].str.contains(r"(?:^|/)real/", case=False) & (rows["label"] == 1)
     if odd.any():
         notes.append(
             f"fake by the CSV file, in a folder called real: {int(odd.sum())} "
-            f"({named(rows.loc[odd, 'path'])}); ask the authors which is right"
+            f"({first_names(rows.loc[odd, 'path'])}); ask the authors which is right"
         )
     return as_manifest(_manifest_rows(rows), NAME, root)
 
@@ -124,7 +126,7 @@ def _annotation_files(root: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def _annotated(path: Path, book: str) -> pd.DataFrame:
+def _read_annotated(path: Path, book: str) -> pd.DataFrame:
     split = next((split for split in SPLITS if split in path.stem.lower()), None)
     if split is None:
         raise InputError(
@@ -153,7 +155,7 @@ def _found_paths(listed: pd.Series, on_disk: list[str]) -> pd.Series:
     return best
 
 
-def _once(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def _keep_once(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Each image once; one that is in several splits stays in test, so that no test image is trained on."""
     order = rows["split"].map({"test": 0, "val": 1, "train": 2})
     repeated = (

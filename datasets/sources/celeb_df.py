@@ -28,9 +28,9 @@ from unmasked.datasets.listing import (
     Count,
     as_manifest,
     count_by,
-    left_out,
+    first_names,
+    left_out_note,
     list_files,
-    named,
 )
 from unmasked.datasets.tables import TEXT
 
@@ -104,9 +104,9 @@ def scan_as(name: str, root: Path, notes: list[str]) -> pd.DataFrame:
     listed = read_test_list(root)
     videos["split"] = pd.Series("train", videos.index, TEXT).mask(videos["name"].isin(listed), "test")
     if absent := sorted(set(listed) - set(videos["name"])):
-        notes.append(f"in the test list but not there: {len(absent)} ({named(absent)})")
+        notes.append(f"in the test list but not there: {len(absent)} ({first_names(absent)})")
     notes += [f"folder {folder} is not there" for folder in FOLDERS if _folder(root, folder) is None]
-    notes += left_out(root, videos["path"], VIDEO_SUFFIXES)
+    notes += left_out_note(root, videos["path"], VIDEO_SUFFIXES)
     return as_manifest(_rows(videos), name, root)
 
 

@@ -23,7 +23,15 @@ from pathlib import Path
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import SUFFIX, VIDEO_SUFFIXES, Count, as_manifest, count_by, named, walk_files
+from unmasked.datasets.listing import (
+    SUFFIX,
+    VIDEO_SUFFIXES,
+    Count,
+    as_manifest,
+    count_by,
+    first_names,
+    walk_files,
+)
 from unmasked.datasets.sources import celeb_df
 from unmasked.datasets.tables import TEXT
 
@@ -68,7 +76,7 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
     videos = _rows(paths)
     videos["split"] = pd.Series("train", paths.index, TEXT).mask(_key(paths).isin(listed), "test")
     if absent := sorted(set(listed) - set(_key(paths))):
-        notes.append(f"in the test list but not there: {len(absent)} ({named(absent)})")
+        notes.append(f"in the test list but not there: {len(absent)} ({first_names(absent)})")
     notes += [f"folder {name} is not there" for name in celeb_df.FOLDERS if not (root / name).is_dir()]
     return as_manifest(videos, NAME, root)
 

@@ -26,7 +26,15 @@ from pathlib import Path
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import SUFFIX, VIDEO_SUFFIXES, Count, as_manifest, count_by, list_files, named
+from unmasked.datasets.listing import (
+    SUFFIX,
+    VIDEO_SUFFIXES,
+    Count,
+    as_manifest,
+    count_by,
+    first_names,
+    list_files,
+)
 from unmasked.datasets.manifest import SPLITS
 from unmasked.datasets.tables import TEXT
 
@@ -161,7 +169,7 @@ def _targets(folder: Path, splits: dict[str, str], notes: list[str]) -> pd.DataF
             f"targets={folder} holds no target of a swap; give the folder of FaceForensics++, with {_TARGETS}"
         )
     if absent := sorted(set(swap_of) - set(stem)):
-        notes.append(f"targets that are not there: {len(absent)} ({named(absent)})")
+        notes.append(f"targets that are not there: {len(absent)} ({first_names(absent)})")
     swap = stem.map(swap_of)
     gender = swap.str.extract(_NAME)["sex"].map({"M": "male", "W": "female"})
     rows = pd.DataFrame({"path": names, "kind": "video", "label": 0, "method": "real", "identity": stem})
@@ -177,9 +185,9 @@ def _report(
     for variant in variants:
         stems = fakes.loc[fakes["method"] == variant, "stem"]
         if outside := sorted(set(stems) - set(splits)):
-            notes.append(f"{variant}, in no split list and left out: {len(outside)} ({named(outside)})")
+            notes.append(f"{variant}, in no split list and left out: {len(outside)} ({first_names(outside)})")
         if absent := sorted(set(splits) - set(stems)):
-            notes.append(f"{variant}, in a split list but not there: {len(absent)} ({named(absent)})")
+            notes.append(f"{variant}, in a split list but not there: {len(absent)} ({first_names(absent)})")
     others = [
         name for name in VARIANTS if name not in variants and (root / "manipulated_videos" / name).is_dir()
     ]

@@ -42,7 +42,7 @@ import pandas as pd
 from unmasked.datasets.archives import IMAGE_SUFFIXES
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.evidence import contradictions, path_labels
-from unmasked.datasets.listing import Count, as_manifest, count_by, list_files, named
+from unmasked.datasets.listing import Count, as_manifest, count_by, first_names, list_files
 from unmasked.datasets.tables import TEXT
 from unmasked.datasets.vocabulary import label_of, split_of
 
@@ -137,12 +137,12 @@ def scan(
     """
     notes = [] if notes is None else notes
     absent = [] if absent is None else absent
-    files = _chosen(_files(root), (lists,) if isinstance(lists, str) else tuple(lists), notes)
+    files = _choose_lists(_files(root), (lists,) if isinstance(lists, str) else tuple(lists), notes)
     levels = (compression,) if isinstance(compression, str) else tuple(compression)
-    listed = pd.concat([_listed(path, notes) for path in files], ignore_index=True)
+    listed = pd.concat([_read_list(path, notes) for path in files], ignore_index=True)
     if levels:
         listed = listed[listed["compression"].isna() | listed["compression"].isin(levels)]
-    listed = _once(listed, notes)
+    listed = _keep_once(listed, notes)
     base = Path(crops) if str(crops) else root
     listed["label"] = _settled_labels(listed, labels_by)
     listed["path"] = _folders(listed["frame"], base)
@@ -157,13 +157,14 @@ def scan(
         )
     if gone.any():
         notes.append(
-            f"videos whose crops are not there: {int(gone.sum())} ({named(listed.loc[gone, 'frame'])})"
+            f"videos whose crops are not there: {int(gone.sum())} ({first_names(listed.loc[gone, 'frame'])})"
         )
     names = [frame for frames in missing for frame in frames]
     if names:
         total = int(listed["frames"].map(len).sum())
         notes.append(
-            f"frames that the lists name and that are not there: {len(names)} of {total} ({named(names)})"
+            f"frames that the lists name and that are not there: {len(names)} of {total} "
+            f"({first_names(names)})"
         )
         absent += names
     rows = _rows(listed[~gone].reset_index(drop=True))
@@ -193,7 +194,7 @@ def _files(root: Path) -> list[Path]:
     return found
 
 
-def _chosen(files: list[Path], wanted: tuple[str, ...], notes: list[str]) -> list[Path]:
+def _choose_lists(files: list[Path], wanted: tuple[str, ...], notes: list[str]) -> list[Path]:
     by_name = {path.stem: path for path in files}
     if wanted:
         if unknown := [name for name in wanted if name not in by_name]:
@@ -207,7 +208,7 @@ def _chosen(files: list[Path], wanted: tuple[str, ...], notes: list[str]) -> lis
     return [path for name, path in by_name.items() if name not in repeated]
 
 
-def _listed(path: Path, notes: list[str]) -> pd.DataFrame:
+def _read_list(path: Path, notes: list[str]) -> pd.DataFrame:
     """A row for each mention of a video, and its first frame."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -218,7 +219,7 @@ def _listed(path: Path, notes: list[str]) -> pd.DataFrame:
     empty = listed["frames"].map(len) == 0
     if empty.any():
         videos = listed.loc[empty, "name"].drop_duplicates()
-        notes.append(f"{path.name}: videos without a crop: {len(videos)} ({named(videos)})")
+        notes.append(f"{path.name}: videos without a crop: {len(videos)} ({first_names(videos)})")
     listed = listed[~empty]
     return listed.assign(frame=listed["frames"].str[0].astype(TEXT))
 
@@ -261,7 +262,8 @@ def _settled_labels(listed: pd.DataFrame, labels_by: str | None) -> pd.Series:
         if wrong := contradictions(by_group.astype("float64"), said, videos):
             raise InputError(
                 f"list {listed['dataset'].iloc[0]}.json: {'; '.join(wrong)}. The label here is that of the "
-                f"group ({named(listed['group'].unique(), 5)}); labels_by=group or labels_by=path settles it"
+                f"group ({first_names(listed['group'].unique(), 5)}); labels_by=group or labels_by=path "
+                f"settles it"
             )
     return by_group.astype("int64")
 
@@ -293,7 +295,7 @@ def _missing_frames(listed: pd.DataFrame, base: Path) -> pd.Series:
     return pd.Series(missing, listed.index, dtype=object)
 
 
-def _once(listed: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def _keep_once(listed: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Each video of a dataset once, in test if it is there at all, else in train."""
     folder = listed["frame"].str.rsplit("/", n=1).str[0]
     order = listed["split"].map({"test": 0, "train": 1, "val": 2})

@@ -22,7 +22,15 @@ from pathlib import Path
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import SUFFIX, VIDEO_SUFFIXES, Count, as_manifest, count_by, list_files, named
+from unmasked.datasets.listing import (
+    SUFFIX,
+    VIDEO_SUFFIXES,
+    Count,
+    as_manifest,
+    count_by,
+    first_names,
+    list_files,
+)
 from unmasked.datasets.sources import faceforensics
 from unmasked.datasets.sources.faceforensics import COMPRESSIONS
 from unmasked.datasets.tables import TEXT
@@ -67,7 +75,7 @@ def scan(
         InputError: a compression is unknown, or there is no video.
     """
     notes = [] if notes is None else notes
-    compressions = faceforensics.chosen("compression", compression, COMPRESSIONS) or COMPRESSIONS
+    compressions = faceforensics.chosen_names("compression", compression, COMPRESSIONS) or COMPRESSIONS
     rows = [
         (f"{folder}/{level}/videos/{name}", folder, level)
         for folder in (REAL, FAKE)
@@ -98,7 +106,7 @@ def _rows(root: Path, videos: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     parts = stem.str.extract(_NAME).astype(TEXT)
     odd = parts["target"].isna() | (parts["source"].notna() != is_fake)
     if odd.any():
-        notes.append(f"named unlike the others, actors unknown: {int(odd.sum())} ({named(stem[odd])})")
+        notes.append(f"named unlike the others, actors unknown: {int(odd.sum())} ({first_names(stem[odd])})")
     parts = parts.mask(odd)
     masks = {
         f"{FAKE}/masks/videos/{name}" for name in list_files(root / FAKE / "masks/videos", VIDEO_SUFFIXES)

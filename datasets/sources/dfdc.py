@@ -32,7 +32,15 @@ from typing import Any
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import SUFFIX, VIDEO_SUFFIXES, Count, as_manifest, count_by, list_files, named
+from unmasked.datasets.listing import (
+    SUFFIX,
+    VIDEO_SUFFIXES,
+    Count,
+    as_manifest,
+    count_by,
+    first_names,
+    list_files,
+)
 from unmasked.datasets.tables import TEXT, read_frame
 
 NAME = "DFDC"
@@ -77,11 +85,13 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
     if (twice := twice.reindex(rows.index)).any():
         notes.append(
             f"of a name that is there already, left out (test is kept): {int(twice.sum())} "
-            f"({named(rows.loc[twice, 'path'])})"
+            f"({first_names(rows.loc[twice, 'path'])})"
         )
     parts = {int(name) for name in rows["path"].str.extract(r"dfdc_train_part_(\d+)/")[0].dropna().unique()}
     if parts and (absent := sorted({*range(50)} - parts)):
-        notes.append(f"training parts that are not there: {len(absent)} of 50 ({named(map(str, absent))})")
+        notes.append(
+            f"training parts that are not there: {len(absent)} of 50 ({first_names(map(str, absent))})"
+        )
     return as_manifest(rows[~twice].drop(columns="stem"), NAME, root)
 
 
@@ -126,9 +136,11 @@ def _clips(root: Path, folder: Path, split: str, notes: list[str]) -> pd.DataFra
     names = pd.Series(list_files(place, VIDEO_SUFFIXES), dtype=TEXT)
     relative = folder.relative_to(root).as_posix()
     if unlabelled := [name for name in names if name not in labels]:
-        notes.append(f"{relative}: not in {path.name}, left out: {len(unlabelled)} ({named(unlabelled)})")
+        notes.append(
+            f"{relative}: not in {path.name}, left out: {len(unlabelled)} ({first_names(unlabelled)})"
+        )
     if absent := sorted(set(labels) - set(names)):
-        notes.append(f"{relative}: in {path.name} but not there: {len(absent)} ({named(absent)})")
+        notes.append(f"{relative}: in {path.name} but not there: {len(absent)} ({first_names(absent)})")
     names = names[names.isin(list(labels))].reset_index(drop=True)
     label = pd.Series([labels[name][0] for name in names], dtype="int64")
     original = pd.Series([labels[name][1] for name in names], dtype=TEXT).str.replace(SUFFIX, "", regex=True)

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import VIDEO_SUFFIXES, Count, as_manifest, count_by, left_out, named
+from unmasked.datasets.listing import VIDEO_SUFFIXES, Count, as_manifest, count_by, first_names, left_out_note
 from unmasked.datasets.tables import TEXT
 
 NAME = "DFDC-preview"
@@ -58,7 +58,7 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
         InputError: dataset.json is absent, damaged, contradicts the folders, or names no clip that is there.
     """
     notes = [] if notes is None else notes
-    listed = _listed(root)
+    listed = _read_list(root)
     there = listed["path"].map(lambda path: (root / path).is_file()).to_numpy(dtype=bool)
     if not there.any():
         raise InputError(
@@ -67,8 +67,8 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
         )
     if (~there).any():
         absent = listed.loc[~there, "path"]
-        notes.append(f"in dataset.json but not there: {len(absent)} ({named(absent)})")
-    notes += left_out(root, listed["path"], VIDEO_SUFFIXES)
+        notes.append(f"in dataset.json but not there: {len(absent)} ({first_names(absent)})")
+    notes += left_out_note(root, listed["path"], VIDEO_SUFFIXES)
     return as_manifest(_rows(listed[there]), NAME, root)
 
 
@@ -78,7 +78,7 @@ def counts(manifest: pd.DataFrame) -> list[Count]:
     return [*count_by(words, OFFICIAL), *count_by(manifest["split"], OFFICIAL_SPLIT)]
 
 
-def _listed(root: Path) -> pd.DataFrame:
+def _read_list(root: Path) -> pd.DataFrame:
     path = root / "dataset.json"
     if not path.is_file():
         raise InputError(

@@ -25,7 +25,15 @@ from pathlib import Path
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import SUFFIX, VIDEO_SUFFIXES, Count, as_manifest, count_by, list_files, named
+from unmasked.datasets.listing import (
+    SUFFIX,
+    VIDEO_SUFFIXES,
+    Count,
+    as_manifest,
+    count_by,
+    first_names,
+    list_files,
+)
 from unmasked.datasets.manifest import SPLITS
 from unmasked.datasets.tables import TEXT
 
@@ -76,9 +84,9 @@ def scan(
             another, or there is no video.
     """
     notes = [] if notes is None else notes
-    compressions = chosen("compression", compression, COMPRESSIONS) or COMPRESSIONS
+    compressions = chosen_names("compression", compression, COMPRESSIONS) or COMPRESSIONS
     every = (*METHODS, *MORE_METHODS)
-    wanted = every if "all" in (methods, *methods) else chosen("method", methods, every)
+    wanted = every if "all" in (methods, *methods) else chosen_names("method", methods, every)
     videos = _videos(root, compressions, wanted)
     if videos.empty:
         raise InputError(
@@ -132,7 +140,7 @@ def read_splits(root: Path) -> dict[str, str]:
     return split_of
 
 
-def chosen(what: str, wanted: Sequence[str] | str, known: tuple[str, ...]) -> tuple[str, ...]:
+def chosen_names(what: str, wanted: Sequence[str] | str, known: tuple[str, ...]) -> tuple[str, ...]:
     """The wanted names as a tuple.
 
     Raises:
@@ -202,12 +210,14 @@ def _report(
 ) -> None:
     outside = videos[videos["split"].isna()]
     for (folder, level), stems in outside.groupby(["folder", "compression"])["stem"]:
-        notes.append(f"{level} {folder}, in no split file and left out: {len(stems)} ({named(stems)})")
+        notes.append(f"{level} {folder}, in no split file and left out: {len(stems)} ({first_names(stems)})")
     ids = {name for name in splits if "_" not in name}
     pairs = set(splits) - ids
     for (folder, level), stems in videos.groupby(["folder", "compression"])["stem"]:
         if absent := sorted((ids if folder == "youtube" else pairs) - set(stems)):
-            notes.append(f"{level} {folder}, in a split file but not there: {len(absent)} ({named(absent)})")
+            notes.append(
+                f"{level} {folder}, in a split file but not there: {len(absent)} ({first_names(absent)})"
+            )
     notes += [
         f"{folder} is there and is left out; source=deepfakedetection reads it"
         for folder in UNSPLIT

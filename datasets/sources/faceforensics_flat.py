@@ -24,7 +24,15 @@ from pathlib import Path
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import SUFFIX, VIDEO_SUFFIXES, Count, as_manifest, count_by, list_files, named
+from unmasked.datasets.listing import (
+    SUFFIX,
+    VIDEO_SUFFIXES,
+    Count,
+    as_manifest,
+    count_by,
+    first_names,
+    list_files,
+)
 from unmasked.datasets.manifest import SPLITS
 from unmasked.datasets.sources import deepfakedetection, faceforensics
 from unmasked.datasets.tables import TEXT
@@ -129,6 +137,6 @@ def _splits(root: Path, rows: pd.DataFrame, split: str | None, notes: list[str])
     if (outside := found.isna()).any():
         notes.append(
             f"in no split file, so in the split of what nothing says: {int(outside.sum())} "
-            f"({named(rows.loc[outside, 'path'])})"
+            f"({first_names(rows.loc[outside, 'path'])})"
         )
     return found.fillna(split) if split else found

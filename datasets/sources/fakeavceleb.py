@@ -27,7 +27,7 @@ from pathlib import Path
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import VIDEO_SUFFIXES, Count, as_manifest, count_by, named, walk_files
+from unmasked.datasets.listing import VIDEO_SUFFIXES, Count, as_manifest, count_by, first_names, walk_files
 from unmasked.datasets.tables import TEXT
 
 NAME = "FakeAVCeleb"
@@ -69,13 +69,13 @@ def scan(root: Path, *, split: str | None = "test", notes: list[str] | None = No
         )
     parts = paths.str.extract(_PATH).astype(TEXT)
     if (odd := parts["category"].isna()).any():
-        notes.append(f"not in <race>/<gender>/<id>, left out: {int(odd.sum())} ({named(paths[odd])})")
+        notes.append(f"not in <race>/<gender>/<id>, left out: {int(odd.sum())} ({first_names(paths[odd])})")
     if audio := len(_videos(root / AUDIO_ONLY)):
         notes.append(f"{AUDIO_ONLY}, left out since its pictures are real: {audio}")
     notes += [f"folder {name} is not there" for name in OFFICIAL if not (root / name).is_dir()]
-    listed = _listed(root, notes)
+    listed = _read_list(root, notes)
     if absent := sorted(set(listed) - set(paths)):
-        notes.append(f"in meta_data.csv but not there: {len(absent)} ({named(absent)})")
+        notes.append(f"in meta_data.csv but not there: {len(absent)} ({first_names(absent)})")
     return as_manifest(_rows(paths[~odd], parts[~odd], listed).assign(split=split), NAME, root)
 
 
@@ -88,7 +88,7 @@ def _videos(folder: Path) -> list[str]:
     return walk_files(folder, VIDEO_SUFFIXES) if folder.is_dir() else []
 
 
-def _listed(root: Path, notes: list[str]) -> dict[str, tuple[str, str]]:
+def _read_list(root: Path, notes: list[str]) -> dict[str, tuple[str, str]]:
     """Path below the root -> (method, target1), of what meta_data.csv lists; none if it is absent."""
     path = root / "meta_data.csv"
     if not path.is_file():

@@ -27,7 +27,15 @@ import pandas as pd
 
 from unmasked.datasets.archives import IMAGE_SUFFIXES
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import VIDEO_SUFFIXES, Count, as_manifest, count_by, kinds, named, walk_files
+from unmasked.datasets.listing import (
+    VIDEO_SUFFIXES,
+    Count,
+    as_manifest,
+    count_by,
+    first_names,
+    kinds,
+    walk_files,
+)
 from unmasked.datasets.manifest import SPLITS
 from unmasked.datasets.tables import TEXT
 from unmasked.datasets.vocabulary import label_of, split_of
@@ -106,7 +114,8 @@ def scan(
     if label.notna().any():
         if (left := label.isna()).any():
             notes.append(
-                f"in neither a real nor a fake folder, left out: {int(left.sum())} ({named(paths[left])})"
+                f"in neither a real nor a fake folder, left out: {int(left.sum())} "
+                f"({first_names(paths[left])})"
             )
     else:
         left = pd.Series(False, paths.index)
@@ -122,7 +131,7 @@ def scan(
     methods = methods.fillna("fake").where(label.notna())
     rows["method"] = methods.mask(label == 0, "real")
     if not method and (several := sorted({name for name in generators.values() if name})):
-        notes.append(f"generators, read from the folders as methods: {named(several, 8)}")
+        notes.append(f"generators, read from the folders as methods: {first_names(several, 8)}")
     return as_manifest(rows[~left], dataset or base.resolve().name or "files", base)
 
 

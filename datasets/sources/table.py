@@ -27,7 +27,7 @@ import pandas as pd
 from unmasked.datasets.annotations import decode_plain
 from unmasked.datasets.archives import split_sequence_path
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.listing import Count, are_there, as_manifest, count_by, kinds, named, video_names
+from unmasked.datasets.listing import Count, as_manifest, count_by, first_names, is_there, kinds, video_names
 from unmasked.datasets.manifest import DEMOGRAPHICS, KINDS
 from unmasked.datasets.table_reading import DATASET, FILE, GROUPS, LABEL, Role, TableRead, read_table
 from unmasked.datasets.tables import TEXT
@@ -112,7 +112,7 @@ def scan(
             f"); paths are relative to the table's folder {path.parent}"
         )
     if gone.any():
-        notes.append(f"listed but not there: {int(gone.sum())} ({named(rows.loc[gone, 'path'])})")
+        notes.append(f"listed but not there: {int(gone.sum())} ({first_names(rows.loc[gone, 'path'])})")
         if absent is not None:
             absent += list(rows.loc[gone, "path"])
     return as_manifest(rows, rows["dataset"], path.parent)
@@ -185,4 +185,4 @@ def _exists(paths: pd.Series, folder: Path) -> pd.Series:
     if inside.any():
         files = paths.copy()
         files[inside] = [split_sequence_path(path)[0] for path in paths[inside]]
-    return are_there(files, folder)
+    return is_there(files, folder)

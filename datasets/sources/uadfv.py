@@ -25,9 +25,9 @@ from unmasked.datasets.listing import (
     Count,
     as_manifest,
     count_by,
-    left_out,
+    first_names,
+    left_out_note,
     list_files,
-    named,
 )
 from unmasked.datasets.tables import TEXT
 
@@ -71,8 +71,8 @@ def scan(root: Path, *, split: str | None = "test", notes: list[str] | None = No
     stem = videos["path"].str.rsplit("/", n=1).str[-1].str.replace(SUFFIX, "", regex=True)
     target = stem.str.replace(r"_fake$", "", regex=True).where(videos["label"] == 1)
     if orphans := sorted(set(target.dropna()) - set(stem[videos["label"] == 0])):
-        notes.append(f"real videos of a fake that are not there: {len(orphans)} ({named(orphans)})")
-    notes += left_out(root, videos["path"], VIDEO_SUFFIXES)
+        notes.append(f"real videos of a fake that are not there: {len(orphans)} ({first_names(orphans)})")
+    notes += left_out_note(root, videos["path"], VIDEO_SUFFIXES)
     method = videos["label"].map({0: "real", 1: "FakeApp"})
     return as_manifest(
         videos.assign(kind="video", method=method, split=split, target_video=target), NAME, root

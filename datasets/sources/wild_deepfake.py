@@ -58,8 +58,8 @@ def scan(root: Path, *, notes: list[str] | None = None) -> pd.DataFrame:
     """
     notes = [] if notes is None else notes
     folders = _folders(root)
-    frames = [_unpacked(root, folder, split, label) for folder, split, label in folders]
-    frames += [_archived(root, folder, split, label, notes) for folder, split, label in folders]
+    frames = [_unpacked_rows(root, folder, split, label) for folder, split, label in folders]
+    frames += [_archived_rows(root, folder, split, label, notes) for folder, split, label in folders]
     sequences = pd.concat(frames, ignore_index=True)
     if sequences.empty:
         reasons = f" ({'; '.join(notes)})" if notes else ""
@@ -99,14 +99,14 @@ def _folders(root: Path) -> list[tuple[str, str, int]]:
     ]
 
 
-def _unpacked(root: Path, folder: str, split: str, label: int) -> pd.DataFrame:
+def _unpacked_rows(root: Path, folder: str, split: str, label: int) -> pd.DataFrame:
     images = pd.Series(walk_files(root / folder, IMAGE_SUFFIXES), dtype=TEXT)
     inside = images.str.rpartition("/")[0].drop_duplicates() if len(images) else images
     paths = (folder + "/" + inside).str.rstrip("/")
     return _rows(paths, paths, split, label)
 
 
-def _archived(root: Path, folder: str, split: str, label: int, notes: list[str]) -> pd.DataFrame:
+def _archived_rows(root: Path, folder: str, split: str, label: int, notes: list[str]) -> pd.DataFrame:
     paths, videos = [], []
     for archive in walk_files(root / folder, ARCHIVE_SUFFIXES):
         try:

@@ -65,29 +65,29 @@ class Anatomy:
 def load_anatomy() -> Anatomy:
     """The average head's facts, worked out once a process (under a second)."""
     head = load_head()
-    vertices = centred(head.neutral({"gender": 0.5, "age": 0.69}, {}))
+    vertices = centre_on_eyes(head.neutral_vertices({"gender": 0.5, "age": 0.69}, {}))
     eyes = _eyes(vertices, head.triangles[head.part == EYE])
     angle = np.degrees(np.arctan2(vertices[:, 0], vertices[:, 2] - AXIS_Z)).astype(np.float32)
-    up = unrolled_up(vertices)
+    up = unrolled_height(vertices)
     uv = _texture_coordinates(vertices, angle, up, eyes)
     return Anatomy(
         vertices=vertices,
         angle=angle,
         uv=uv,
         face=_face_region(vertices, angle),
-        follows=follows_head(vertices),
+        follows=head_share(vertices),
         eyes=eyes,
         position_map=_position_map(vertices, uv, head.triangles, head.part == SKIN),
     )
 
 
-def centred(vertices: np.ndarray) -> np.ndarray:
+def centre_on_eyes(vertices: np.ndarray) -> np.ndarray:
     """The same vertices with the origin between the corners of the eyes."""
     corners = vertices[[VERTICES[i] for i in (36, 39, 42, 45)]]
     return (vertices - corners.mean(0)).astype(np.float32)
 
 
-def follows_head(vertices: np.ndarray) -> np.ndarray:
+def head_share(vertices: np.ndarray) -> np.ndarray:
     """(V,) 0 to 1: how much of the head's turning reaches each height of the neck."""
     share = np.clip((vertices[:, 1] + 0.165) / 0.075, 0, 1)
     return (share * share * (3 - 2 * share)).astype(np.float32)
@@ -98,7 +98,7 @@ def hairline(angle: np.ndarray) -> np.ndarray:
     return np.interp(np.abs(angle), *_HAIRLINE)
 
 
-def unrolled_up(vertices: np.ndarray) -> np.ndarray:
+def unrolled_height(vertices: np.ndarray) -> np.ndarray:
     """(V,) metres along the head's outline: height, above the temples the way to the crown."""
     radius = np.hypot(vertices[:, 0], vertices[:, 2] - AXIS_Z)
     return vertices[:, 1] + 0.75 * np.clip(0.085 - radius, 0, None) * np.clip(
@@ -127,11 +127,11 @@ def ambient_light(vertices: np.ndarray, triangles: np.ndarray, directions: int =
     for direction in sky:
         weight = np.clip(normals @ direction, 0, None) * (1 + 0.35 * direction[1])
         total += weight
-        seen += weight * visible_from(direction, vertices, triangles, normals)
+        seen += weight * visibility_from(direction, vertices, triangles, normals)
     return (seen / np.maximum(total, 1e-6)).astype(np.float32)
 
 
-def visible_from(
+def visibility_from(
     direction: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray
 ) -> np.ndarray:
     """(V,) 1 where a far light reaches the vertex, else 0, by a depth map of 160 px."""
@@ -179,17 +179,17 @@ def _texture_coordinates(
     at_eye = head.part == EYE
     eye = eyes[(corner[at_eye, 0, 0] > 0).astype(int)]
     flat = (corner[at_eye][..., :2] - eye[:, None, :2]) / eye[:, None, 3:]
-    uv[at_eye] = _in_tile(EYE_TILE, (flat[..., 0] + 1) / 2, (1 - flat[..., 1]) / 2)
+    uv[at_eye] = _tile_coordinates(EYE_TILE, (flat[..., 0] + 1) / 2, (1 - flat[..., 1]) / 2)
     for part, tile in ((MOUTH, MOUTH_TILE), (TONGUE, TONGUE_TILE)):
         inside = corner[head.part == part]
         depth = (0.03 - inside[..., 2]) / 0.11
-        uv[head.part == part] = _in_tile(tile, 0.5 + inside[..., 0] / 0.09, depth)
+        uv[head.part == part] = _tile_coordinates(tile, 0.5 + inside[..., 0] / 0.09, depth)
     cavity = head.part == EYE_CAVITY
     uv[cavity] = skin_pixel(angle[head.triangles[cavity]], up[head.triangles[cavity]])
     return uv
 
 
-def _in_tile(tile: tuple[int, int, int, int], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _tile_coordinates(tile: tuple[int, int, int, int], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     row, column, height, width = tile
     return np.stack(
         [column + np.clip(x, 0, 1) * (width - 1), row + np.clip(y, 0, 1) * (height - 1)], axis=-1

@@ -50,7 +50,7 @@ def write_corpus(
         InputError: the folder holds something else, or `anny` is needed and not installed.
     """
     out = Path(out)
-    if _claimed(config, out) and (out / "truth.json").is_file():
+    if _is_claimed(config, out) and (out / "truth.json").is_file():
         return out
     report = progress or (lambda stage, done, total: None)
     report("head model", 0, 1)
@@ -64,7 +64,7 @@ def write_corpus(
     missing = [unit for unit in units if not _marker(out, unit).is_file()]
     done = total - sum(unit.videos for unit in missing)
     report(_STAGE, done, total)
-    for unit in _written(missing, config, out, workers):
+    for unit in _write_units(missing, config, out, workers):
         done += unit.videos
         report(_STAGE, done, total)
     _finish(config, out, units)
@@ -84,7 +84,7 @@ def _finish(config: SyntheticConfig, out: Path, units: list[Unit]) -> None:
     write_json(out / "truth.json", {**_identity(config), "people": people, "videos": videos})
 
 
-def _written(units: list[Unit], config: SyntheticConfig, out: Path, workers: int) -> Iterator[Unit]:
+def _write_units(units: list[Unit], config: SyntheticConfig, out: Path, workers: int) -> Iterator[Unit]:
     """Each unit, as soon as it is written."""
     if workers <= 1 or len(units) <= 1:
         for unit in units:
@@ -129,7 +129,7 @@ def _identity(config: SyntheticConfig) -> dict[str, Any]:
     return {"digest": config.digest, "version": VERSION, "config": config.model_dump(mode="json")}
 
 
-def _claimed(config: SyntheticConfig, out: Path) -> bool:
+def _is_claimed(config: SyntheticConfig, out: Path) -> bool:
     """True if the folder holds this very corpus, in part or whole.
 
     Raises:

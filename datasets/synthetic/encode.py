@@ -30,7 +30,7 @@ def write_video(path: str | os.PathLike[str], frames: np.ndarray, crf: int) -> N
         _encode(stream, frames, crf)
 
 
-def posted(frames: np.ndarray, *, scale: float, crf: int) -> np.ndarray:
+def reupload(frames: np.ndarray, *, scale: float, crf: int) -> np.ndarray:
     """The frames (T, H, W, 3) uint8 after being reduced, compressed and enlarged again."""
     height, width = frames.shape[1:3]
     small = (round(width * scale / 2) * 2, round(height * scale / 2) * 2)

@@ -69,7 +69,7 @@ class Head:
     change_names: tuple[str, ...]
     changes: np.ndarray
 
-    def neutral(self, phenotype: Mapping[str, float], changes: Mapping[str, float]) -> np.ndarray:
+    def neutral_vertices(self, phenotype: Mapping[str, float], changes: Mapping[str, float]) -> np.ndarray:
         """(V, 3) float32 vertices of one person with a face at rest.
 
         Args:

@@ -30,8 +30,8 @@ from unmasked.datasets.synthetic.warp import (
     blend,
     face_box,
     hull_masks,
-    lifted_brows,
-    matched_colour,
+    lift_brows,
+    match_colour,
     membrane,
     remap,
     similarity,
@@ -66,15 +66,15 @@ def deepfakes(
         Frames (T, H, W, 3) uint8 RGB and the mask (T, H, W) uint8 of changed pixels.
     """
     box, own = _box_of(target)
-    points = box.local(target.points)
-    face = _warped_source(target, source, box, _matching_frames(target, source))
-    face = matched_colour(face, own, hull_masks(_inner_face(points), box.width_px, box.height_px, 0))
-    face = _through_bottleneck(face, points, face_px=rng.uniform(20, 26))
-    face += _legible(own) * (PALE + _colour_error(rng, lightness=3, hue=7))
+    points = box.to_local(target.points)
+    face = _warp_source(target, source, box, _matching_frames(target, source))
+    face = match_colour(face, own, hull_masks(_inner_face(points), box.width_px, box.height_px, 0))
+    face = _reduce_and_enlarge(face, points, face_px=rng.uniform(20, 26))
+    face += _legibility(own) * (PALE + _colour_error(rng, lightness=3, hue=7))
     mask = hull_masks(_patch_outline(points), box.width_px, box.height_px, rng.uniform(1.5, 2.5))
     # A turned head's outline is narrower than the patch, which is cut there.
     mask *= hull_masks(_whole_face(points, lift=0.4), box.width_px, box.height_px, 1.0)
-    return _composed(target, box, face, strength * mask)
+    return _compose(target, box, face, strength * mask)
 
 
 def faceswap(
@@ -86,14 +86,14 @@ def faceswap(
     Arguments and result as in `deepfakes`.
     """
     box, own = _box_of(target)
-    still = np.full(len(target.frames), int(np.argmin(source.mouth_open - _eyes_open(source.points))))
+    still = np.full(len(target.frames), int(np.argmin(source.mouth_open - _eye_opening(source.points))))
     jitter = rng.normal(0, 0.6, (len(target.points), 1, 2))
-    points = box.local(target.points) + jitter.astype(np.float32)
+    points = box.to_local(target.points) + jitter.astype(np.float32)
     maps = thin_plate_maps(points, source.points[still], box.width_px, box.height_px)
     face = remap(source.frames[still], maps, cv2.INTER_NEAREST).astype(np.float32)
     mask = hull_masks(_whole_face(points, lift=0.18), box.width_px, box.height_px, 0)
     skin = (box.cut(target.face_mask) > 127).astype(np.float32)
-    legible = _legible(own)
+    legible = _legibility(own)
     for t in range(len(face)):
         # Where hair or a hand covers the edge, its colour must not flow into the face.
         edge = (cv2.dilate(mask[t], np.ones((5, 5))) - cv2.erode(mask[t], np.ones((5, 5)))) * skin[t]
@@ -101,7 +101,7 @@ def faceswap(
         detail = face[t] - cv2.GaussianBlur(face[t], (0, 0), 3.0)
         # Skin of any tone gets the same contrast, in grey levels.
         face[t] += legible * 10 / max(detail[mask[t] > 0].std(), 4) * detail
-    return _composed(target, box, face, strength * mask)
+    return _compose(target, box, face, strength * mask)
 
 
 def face2face(
@@ -112,13 +112,13 @@ def face2face(
     Arguments and result as in `deepfakes`.
     """
     box, own = _box_of(target)
-    moved = _with_expression_of(target, source, (slice(4, 13), BROWS, LIPS))
-    face = _reenacted(target, source, box, moved)
-    points = box.local(moved)
+    moved = _transfer_expression(target, source, (slice(4, 13), BROWS, LIPS))
+    face = _reenact(target, source, box, moved)
+    points = box.to_local(moved)
     smooth = np.stack([cv2.bilateralFilter(image, 9, 40, 4) for image in face]).astype(np.float32)
-    face = smooth + _legible(own) * _shading(points, box, rng, size=26)
+    face = smooth + _legibility(own) * _shading(points, box, rng, size=26)
     mask = hull_masks(_whole_face(points, lift=0.1), box.width_px, box.height_px, 1.5)
-    return _composed(target, box, face, strength * mask)
+    return _compose(target, box, face, strength * mask)
 
 
 def neural_textures(
@@ -130,13 +130,13 @@ def neural_textures(
     Arguments and result as in `deepfakes`.
     """
     box, own = _box_of(target)
-    moved = _with_expression_of(target, source, (slice(5, 12), LIPS))
-    face = _reenacted(target, source, box, moved)
-    points = box.local(moved)
-    face = _through_bottleneck(face.astype(np.float32), points, face_px=rng.uniform(34, 42))
-    face += _legible(own) * (_upsampling_grid(box, period_px=rng.uniform(9.5, 11.0), size=6) + ASHEN)
+    moved = _transfer_expression(target, source, (slice(5, 12), LIPS))
+    face = _reenact(target, source, box, moved)
+    points = box.to_local(moved)
+    face = _reduce_and_enlarge(face.astype(np.float32), points, face_px=rng.uniform(34, 42))
+    face += _legibility(own) * (_upsampling_grid(box, period_px=rng.uniform(9.5, 11.0), size=6) + ASHEN)
     mask = hull_masks(_lower_face(points), box.width_px, box.height_px, 3.0)
-    return _composed(target, box, face, strength * mask)
+    return _compose(target, box, face, strength * mask)
 
 
 def blended_swap(
@@ -148,13 +148,13 @@ def blended_swap(
     Arguments and result as in `deepfakes`.
     """
     box, own = _box_of(target)
-    points = _smoothed_in_time(box.local(target.points))
-    face = _warped_source(target, source, box, _matching_frames(target, source))
-    face = matched_colour(face, own, hull_masks(_inner_face(points), box.width_px, box.height_px, 0))
-    face = _through_bottleneck(face, points, face_px=rng.uniform(60, 76))
-    face += _legible(own) * _colour_error(rng, lightness=4, hue=3)
+    points = _smooth_in_time(box.to_local(target.points))
+    face = _warp_source(target, source, box, _matching_frames(target, source))
+    face = match_colour(face, own, hull_masks(_inner_face(points), box.width_px, box.height_px, 0))
+    face = _reduce_and_enlarge(face, points, face_px=rng.uniform(60, 76))
+    face += _legibility(own) * _colour_error(rng, lightness=4, hue=3)
     mask = hull_masks(_whole_face(points, lift=0.12), box.width_px, box.height_px, 5.0)
-    return _composed(target, box, face, strength * mask)
+    return _compose(target, box, face, strength * mask)
 
 
 FACEFORENSICS: dict[str, Manipulation] = {
@@ -179,9 +179,7 @@ def _box_of(clip: Clip) -> tuple[FaceBox, np.ndarray]:
     return box, box.cut(clip.frames)
 
 
-def _composed(
-    target: Clip, box: FaceBox, face: np.ndarray, mask: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _compose(target: Clip, box: FaceBox, face: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The target's frames with the face blended in, and the mask at full contrast."""
     frames = box.paste(target.frames, blend(box.cut(target.frames), face, mask))
     empty = np.zeros(target.frames.shape[:3], np.uint8)
@@ -189,7 +187,7 @@ def _composed(
 
 
 def _whole_face(points: np.ndarray, lift: float) -> np.ndarray:
-    return np.concatenate([points[:, JAW], lifted_brows(points, lift)], axis=1)
+    return np.concatenate([points[:, JAW], lift_brows(points, lift)], axis=1)
 
 
 def _inner_face(points: np.ndarray) -> np.ndarray:
@@ -214,7 +212,7 @@ def _patch_outline(points: np.ndarray) -> np.ndarray:
     )
 
 
-def _canonical(points: np.ndarray, template: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _canonical_points(points: np.ndarray, template: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points with position, size and tilt taken out, and the similarity (matrix, offset) that did it."""
     rigid = np.broadcast_to(template[RIGID], (len(points), len(RIGID), 2))
     matrix, offset = similarity(points[:, RIGID], rigid)
@@ -227,45 +225,48 @@ def _matching_frames(target: Clip, source: Clip) -> np.ndarray:
     Open eyes count most: a closed lid that is stretched over an eye is no face at all.
     """
     template = target.points[0].astype(np.float64)
-    ours, theirs = _canonical(target.points, template)[0], _canonical(source.points, template)[0]
+    ours, theirs = (
+        _canonical_points(target.points, template)[0],
+        _canonical_points(source.points, template)[0],
+    )
     ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
     width = np.linalg.norm(template[16] - template[0])
     distance = ((ours[:, None] - theirs[None]) ** 2).sum(axis=(2, 3)) / width**2
-    eyes = _eyes_open(target.points)[:, None] - _eyes_open(source.points)[None]
+    eyes = _eye_opening(target.points)[:, None] - _eye_opening(source.points)[None]
     return (distance + eyes**2).argmin(axis=1)
 
 
-def _eyes_open(points: np.ndarray) -> np.ndarray:
+def _eye_opening(points: np.ndarray) -> np.ndarray:
     """How far the eyes are open in each frame, (T,), as a share of the widest in the clip."""
     gap = np.linalg.norm(points[:, [37, 38, 43, 44]] - points[:, [41, 40, 47, 46]], axis=2).mean(axis=1)
     relative = gap / np.linalg.norm(points[:, 16] - points[:, 0], axis=1)
     return relative / relative.max()
 
 
-def _warped_source(target: Clip, source: Clip, box: FaceBox, chosen: np.ndarray) -> np.ndarray:
+def _warp_source(target: Clip, source: Clip, box: FaceBox, chosen: np.ndarray) -> np.ndarray:
     """The source's chosen frames with their points on the target's: (T, h, w, 3) float32."""
-    maps = thin_plate_maps(box.local(target.points), source.points[chosen], box.width_px, box.height_px)
+    maps = thin_plate_maps(box.to_local(target.points), source.points[chosen], box.width_px, box.height_px)
     return remap(source.frames[chosen], maps).astype(np.float32)
 
 
-def _with_expression_of(target: Clip, source: Clip, parts: tuple[slice, ...]) -> np.ndarray:
+def _transfer_expression(target: Clip, source: Clip, parts: tuple[slice, ...]) -> np.ndarray:
     """The target's points (T, 68, 2) with those parts displaced from rest as the source's are."""
     template = np.median(target.points, axis=0).astype(np.float64)
-    ours, matrix, offset = _canonical(target.points, template)
-    theirs = _canonical(source.points, template)[0]
+    ours, matrix, offset = _canonical_points(target.points, template)
+    theirs = _canonical_points(source.points, template)[0]
     rest, their_rest = np.median(ours, axis=0), np.median(theirs, axis=0)
     for part in parts:
         ours[:, part] = rest[part] + (theirs - their_rest)[:, part]
     return (ours - offset) @ np.linalg.inv(matrix)
 
 
-def _reenacted(target: Clip, source: Clip, box: FaceBox, moved: np.ndarray) -> np.ndarray:
+def _reenact(target: Clip, source: Clip, box: FaceBox, moved: np.ndarray) -> np.ndarray:
     """The target's face with its points moved, the source's teeth between its lips: (T, h, w, 3) uint8."""
     w, h = box.width_px, box.height_px
     x, y = np.array([0, w / 2, w - 1]), np.array([0, h / 2, h - 1])
     border = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)[[0, 1, 2, 3, 5, 6, 7, 8]]
     border = np.broadcast_to(border, (len(moved), 8, 2))
-    at, lips = box.local(moved), box.local(moved)[:, LIPS]
+    at, lips = box.to_local(moved), box.to_local(moved)[:, LIPS]
     still = border + box.corners[:, None]
     own_maps = thin_plate_maps(
         np.concatenate([at, border], axis=1), np.concatenate([target.points, still], axis=1), w, h
@@ -273,12 +274,12 @@ def _reenacted(target: Clip, source: Clip, box: FaceBox, moved: np.ndarray) -> n
     face = remap(target.frames, own_maps)
     mouth_maps = thin_plate_maps(lips, source.points[:, LIPS], w, h)
     mouth = remap(source.frames, mouth_maps)
-    between = hull_masks(box.local(moved)[:, INNER_LIPS], w, h, 0)
+    between = hull_masks(box.to_local(moved)[:, INNER_LIPS], w, h, 0)
     between = np.stack([cv2.GaussianBlur(mask, (0, 0), 1.2) for mask in between])
     return blend(face, mouth, between)
 
 
-def _through_bottleneck(face: np.ndarray, points: np.ndarray, face_px: float) -> np.ndarray:
+def _reduce_and_enlarge(face: np.ndarray, points: np.ndarray, face_px: float) -> np.ndarray:
     """The face (T, h, w, 3) reduced until it is ``face_px`` wide, and enlarged again."""
     height, width = face.shape[1:3]
     factor = min(1.0, face_px / np.linalg.norm(points[:, 16] - points[:, 0], axis=1).mean())
@@ -295,7 +296,7 @@ def _through_bottleneck(face: np.ndarray, points: np.ndarray, face_px: float) ->
     )
 
 
-def _legible(own: np.ndarray) -> float:
+def _legibility(own: np.ndarray) -> float:
     """How much larger errors must be to be seen in these pixels (T, h, w, 3): 1 on light faces, 1.6 on dark.
 
     The middle of the window is the face. The slope makes a small convolutional network find the four
@@ -335,7 +336,7 @@ def _upsampling_grid(box: FaceBox, period_px: float, size: float) -> np.ndarray:
     return (size * (y[:, None] * x[None] + 0.5 * (x[None] + y[:, None])) / 1.5)[..., None].astype(np.float32)
 
 
-def _smoothed_in_time(points: np.ndarray) -> np.ndarray:
+def _smooth_in_time(points: np.ndarray) -> np.ndarray:
     """Points (T, K, 2) averaged over five frames."""
     padded = np.concatenate([points[:1], points[:1], points, points[-1:], points[-1:]])
     return np.mean([padded[i : i + len(points)] for i in range(5)], axis=0).astype(points.dtype)

@@ -47,17 +47,17 @@ def _talk(track: dict[str, np.ndarray], rng: np.random.Generator) -> None:
     syllables = np.abs(_wander(frames, 0.17, rng)) * np.clip(0.75 + _wander(frames, 0.6, rng), 0.1, 1.2)
     track["jawOpen"] = np.clip(0.4 * syllables - 0.05, 0, 0.42)
     wide, round_ = _wander(frames, 0.3, rng), _wander(frames, 0.3, rng)
-    _both(track, "mouthStretch", np.clip(0.35 * wide, 0, 0.5))
+    _set_both_sides(track, "mouthStretch", np.clip(0.35 * wide, 0, 0.5))
     track["mouthFunnel"] = np.clip(0.35 * round_, 0, 0.5)
     track["mouthPucker"] = np.clip(-0.35 * round_ - 0.1, 0, 0.5)
-    _both(track, "mouthUpperUp", np.clip(0.3 * syllables * (0.5 + 0.5 * wide), 0, 0.4))
-    _both(track, "mouthLowerDown", np.clip(0.35 * syllables, 0, 0.5))
-    _both(track, "mouthPress", np.clip(0.3 - 0.9 * syllables, 0, 0.2))
+    _set_both_sides(track, "mouthUpperUp", np.clip(0.3 * syllables * (0.5 + 0.5 * wide), 0, 0.4))
+    _set_both_sides(track, "mouthLowerDown", np.clip(0.35 * syllables, 0, 0.5))
+    _set_both_sides(track, "mouthPress", np.clip(0.3 - 0.9 * syllables, 0, 0.2))
     mood = rng.normal(0.12, 0.18) + 0.08 * _wander(frames, 1.2, rng)
-    _both(track, "mouthSmile", np.clip(mood, 0, 0.6))
-    _both(track, "cheekSquint", np.clip(0.5 * mood, 0, 0.3))
-    _both(track, "mouthFrown", np.clip(-0.6 * mood, 0, 0.3))
-    _both(track, "eyeSquint", np.clip(0.4 * mood, 0, 0.25))
+    _set_both_sides(track, "mouthSmile", np.clip(mood, 0, 0.6))
+    _set_both_sides(track, "cheekSquint", np.clip(0.5 * mood, 0, 0.3))
+    _set_both_sides(track, "mouthFrown", np.clip(-0.6 * mood, 0, 0.3))
+    _set_both_sides(track, "eyeSquint", np.clip(0.4 * mood, 0, 0.25))
 
 
 def _look(track: dict[str, np.ndarray], rng: np.random.Generator) -> None:
@@ -65,17 +65,17 @@ def _look(track: dict[str, np.ndarray], rng: np.random.Generator) -> None:
     frames = len(track["yaw"])
     brows = rng.normal(0, 0.15) + 0.2 * _wander(frames, 0.5, rng)
     track["browInnerUp"] = np.clip(brows, 0, 0.6)
-    _both(track, "browOuterUp", np.clip(0.8 * brows, 0, 0.5))
-    _both(track, "browDown", np.clip(-0.8 * brows, 0, 0.5))
-    _both(track, "eyeBlink", _blinks(frames, rng))
+    _set_both_sides(track, "browOuterUp", np.clip(0.8 * brows, 0, 0.5))
+    _set_both_sides(track, "browDown", np.clip(-0.8 * brows, 0, 0.5))
+    _set_both_sides(track, "eyeBlink", _blinks(frames, rng))
     look_x, look_y = 0.22 * _wander(frames, 0.6, rng), 0.15 * _wander(frames, 0.6, rng)
     track["eyeLookInLeft"] = track["eyeLookOutRight"] = np.clip(look_x, 0, 1)
     track["eyeLookInRight"] = track["eyeLookOutLeft"] = np.clip(-look_x, 0, 1)
-    _both(track, "eyeLookUp", np.clip(look_y, 0, 1))
-    _both(track, "eyeLookDown", np.clip(-look_y, 0, 1))
+    _set_both_sides(track, "eyeLookUp", np.clip(look_y, 0, 1))
+    _set_both_sides(track, "eyeLookDown", np.clip(-look_y, 0, 1))
 
 
-def _both(track: dict[str, np.ndarray], stem: str, values: np.ndarray) -> None:
+def _set_both_sides(track: dict[str, np.ndarray], stem: str, values: np.ndarray) -> None:
     for side in ("Left", "Right"):
         track[stem + side] = values
 

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 
-def linear(colour: np.ndarray | tuple[int, int, int]) -> np.ndarray:
+def to_linear(colour: np.ndarray | tuple[int, int, int]) -> np.ndarray:
     """sRGB in [0, 255] as linear light in [0, 1], by a power of 2.2; float32.
 
-    >>> linear((255, 0, 255))
+    >>> to_linear((255, 0, 255))
     array([1., 0., 1.], dtype=float32)
     """
     return (np.asarray(colour, np.float32) / 255) ** np.float32(2.2)
@@ -53,7 +53,7 @@ def strokes(shape: tuple[int, int], start: np.ndarray, end: np.ndarray, *, thick
     return mask.astype(np.float32) / 255
 
 
-def blurred(image: np.ndarray, sigma_px: float) -> np.ndarray:
+def blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
     """The image after a Gaussian blur."""
     return cv2.GaussianBlur(image, (0, 0), sigma_px)
 

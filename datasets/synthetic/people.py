@@ -44,8 +44,8 @@ class Person:
     Attributes:
         skin_tone: Monk scale, 1 (lightest) to 10.
         age: group of `age_years`, a key of AGE_GROUPS.
-        phenotype: (name, value) pairs for `Head.neutral`.
-        changes: (name, signed amount) pairs for `Head.neutral`, what tells one face from another.
+        phenotype: (name, value) pairs for `Head.neutral_vertices`.
+        changes: (name, signed amount) pairs for `Head.neutral_vertices`, what tells one face from another.
         brow: thickness of the eyebrows, 1 = ordinary.
         lip: how far the lips' colour differs from the skin, 1 = ordinary.
         freckles: density, 0 to 1.

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from unmasked.datasets.synthetic.anatomy import ambient_light, centred, follows_head, load_anatomy
+from unmasked.datasets.synthetic.anatomy import ambient_light, centre_on_eyes, head_share, load_anatomy
 from unmasked.datasets.synthetic.head import EYE, SKIN, TONGUE, Head, load_head
 from unmasked.datasets.synthetic.landmarks import VERTICES
 from unmasked.datasets.synthetic.motion import ACTIONS
@@ -55,7 +55,7 @@ class Portrait:
 def load_portrait(person: Person) -> Portrait:
     """The person's portrait (about 0.3 s), kept for the next clips."""
     head, anatomy = load_head(), load_anatomy()
-    rest = centred(head.neutral(dict(person.phenotype), dict(person.changes)))
+    rest = centre_on_eyes(head.neutral_vertices(dict(person.phenotype), dict(person.changes)))
     # The neck's open end goes down into the collar.
     rest[:, 1] -= 0.05 * np.clip((-0.119 - anatomy.vertices[:, 1]) / 0.026, 0, 1)
     pieces = dress(person, rest)
@@ -77,7 +77,7 @@ def load_portrait(person: Person) -> Portrait:
         material=np.repeat(
             np.arange(1, len(pieces) + 2, dtype=np.uint8), [kept.sum(), *(len(part) for part in parts)]
         ),
-        follows=np.concatenate([follows_head(rest), *(piece.follows for piece in pieces)])[:, None],
+        follows=np.concatenate([head_share(rest), *(piece.follows for piece in pieces)])[:, None],
         jaw=np.concatenate([0 * rest[:, 0], *(piece.jaw for piece in pieces)])[:, None],
         face=np.concatenate([_whole_face(head, anatomy.face), worn])[:, None],
         ambient=_ambient(vertices, triangles, head, teeth=slice(starts[0], starts[2]))[:, None],

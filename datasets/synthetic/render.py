@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unmasked.datasets.synthetic.anatomy import visible_from
+from unmasked.datasets.synthetic.anatomy import visibility_from
 from unmasked.datasets.synthetic.backdrop import paint_backdrop
 from unmasked.datasets.synthetic.landmarks import VERTICES
 from unmasked.datasets.synthetic.motion import ACTIONS, POSE, expression_track
@@ -91,7 +91,7 @@ def render_clip(
         top, left = rng.integers(0, size_px, 2)
         images[index] = _expose(image, gain, grain[top : top + size_px, left : left + size_px])
     points = screen[:, list(VERTICES), :2]
-    return Clip(images, points, masks, _mouth_open(points))
+    return Clip(images, points, masks, _mouth_opening(points))
 
 
 def _draw_light(rng: np.random.Generator) -> Light:
@@ -114,7 +114,7 @@ def _shadow(light: Light, portrait: Portrait, rng: np.random.Generator, samples:
     for _ in range(samples):
         towards = light.direction + 0.10 * rng.standard_normal(3)
         towards /= np.linalg.norm(towards)
-        total += visible_from(towards, portrait.vertices, portrait.triangles, normals)
+        total += visibility_from(towards, portrait.vertices, portrait.triangles, normals)
     return total[:, None] / samples
 
 
@@ -193,7 +193,7 @@ def _expose(image: np.ndarray, gain: np.float32, grain: np.ndarray) -> np.ndarra
     return np.clip(coded + grain, 0, 255).astype(np.uint8)
 
 
-def _mouth_open(points: np.ndarray) -> np.ndarray:
+def _mouth_opening(points: np.ndarray) -> np.ndarray:
     gap = np.linalg.norm(points[:, 62] - points[:, 66], axis=1)
     width = np.linalg.norm(points[:, 60] - points[:, 64], axis=1)
     return np.clip(gap / np.maximum(0.75 * width, 1e-6), 0, 1).astype(np.float32)

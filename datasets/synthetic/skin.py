@@ -10,12 +10,12 @@ from unmasked.datasets.synthetic.landmarks import VERTICES
 from unmasked.datasets.synthetic.paint import (
     blend,
     blob,
-    blurred,
-    linear,
+    blur,
     noise,
     smooth_curve,
     stretched_noise,
     strokes,
+    to_linear,
 )
 from unmasked.datasets.synthetic.people import Person
 
@@ -44,7 +44,7 @@ def skin_albedo(tone: int) -> np.ndarray:
     tones = (1, 3, 5, 7, 9, 10)
     green = np.interp(tone, tones, (0.80, 0.80, 0.86, 0.97, 0.94, 0.88))
     blue = np.interp(tone, tones, (0.68, 0.70, 0.82, 0.95, 0.88, 0.76))
-    return linear(monk_colour(tone)) * np.array([1, green, blue], np.float32)
+    return to_linear(monk_colour(tone)) * np.array([1, green, blue], np.float32)
 
 
 def exposure(tone: int) -> np.float32:
@@ -58,7 +58,7 @@ def exposure(tone: int) -> np.float32:
     return np.float32((0.30 / skin_albedo(tone).mean()) ** 0.38)
 
 
-def beside_skin(tone: int) -> np.float32:
+def non_skin_factor(tone: int) -> np.float32:
     """Factor in (0, 1] for what is not skin, against overexposure on dark skin."""
     return np.float32(np.minimum(1, exposure(tone) ** -0.65))
 
@@ -156,7 +156,7 @@ def _paint_creases(canvas: np.ndarray, person: Person, rng: np.random.Generator)
         crease(side * (9 + 12 * half), -0.038 - 0.034 * half**1.4, 2, 0.6)
         crease(side * (5 + 20 * half), -0.017 - 0.005 * np.sin(np.pi * half), 1, 0.6)
         crease(side * (15 + 2 * half), -0.078 - 0.02 * half, 1, 0.4)
-    soft = np.clip(strength * (0.22 * lines + 0.6 * blurred(lines, 1.6)), 0, 1)
+    soft = np.clip(strength * (0.22 * lines + 0.6 * blur(lines, 1.6)), 0, 1)
     canvas[..., :3] *= 1 - soft[..., None] * np.array([0.4, 0.5, 0.5], np.float32)
 
 
@@ -167,15 +167,15 @@ def _paint_lips(canvas: np.ndarray, person: Person, anatomy: Anatomy, rng: np.ra
     cv2.fillPoly(mask, [outline], 255, cv2.LINE_AA, 4)
 
     tone = skin_albedo(person.skin_tone)
-    rose = linear((188, 84, 84)) * (0.12 + 0.88 * np.clip(tone.mean() / 0.5, 0, 1) ** 0.7)
+    rose = to_linear((188, 84, 84)) * (0.12 + 0.88 * np.clip(tone.mean() / 0.5, 0, 1) ** 0.7)
     share = float(np.clip(0.52 * person.lip, 0.2, 0.85))
     colour = (1 - share) * tone * np.array([0.85, 0.6, 0.58]) + share * rose
     folds = 1 + 0.08 * stretched_noise(shape, (14, 1.6), rng)
     gloss = 0.75 if person.gender == "female" else 0.5
-    blend(canvas, blurred(mask.astype(np.float32) / 255, 1.6), colour * folds[..., None], gloss)
+    blend(canvas, blur(mask.astype(np.float32) / 255, 1.6), colour * folds[..., None], gloss)
 
     between = _texels(anatomy, (48, 60, 61, 62, 63, 64, 54))
-    line = blurred(strokes(shape, between[:-1], between[1:], thickness=2), 0.8)
+    line = blur(strokes(shape, between[:-1], between[1:], thickness=2), 0.8)
     canvas[..., :3] *= 1 - 0.6 * line[..., None]
 
 
@@ -190,7 +190,7 @@ def _paint_beard(canvas: np.ndarray, person: Person, sides: np.ndarray, rng: np.
     area = lip if person.beard == "moustache" else np.maximum(np.where(x > 0.026, jaw, chin), lip)
     area = area * np.clip((y + 0.121) / 0.012, 0, 1) * np.clip((z + 0.06) / 0.03, 0, 1)  # not the neck
     area = area * np.clip(1 - 1.6 * blob(sides, (0, -0.0745), (0.019, 0.0065)), 0, 1)  # nor the lips
-    area = blurred(area.astype(np.float32), 3)
+    area = blur(area.astype(np.float32), 3)
 
     thick = person.beard in ("full", "moustache")
     density = {"none": 0.10, "stubble": 0.38}.get(person.beard, 0.9)
@@ -198,7 +198,7 @@ def _paint_beard(canvas: np.ndarray, person: Person, sides: np.ndarray, rng: np.
     strands = np.clip(strands + (1.0 if thick else 0.85), 0, 1.3)
     shade = np.clip(0.8 + 0.16 * stretched_noise(shape, (8, 2), rng), 0.3, 1.4)[..., None]
     # A beard is never as white as hair, and less so on dark skin, through which it is seen.
-    hair = 0.7 * beside_skin(person.skin_tone) * linear(person.hair_colour)
+    hair = 0.7 * non_skin_factor(person.skin_tone) * to_linear(person.hair_colour)
     colour = hair + 0.3 * skin_albedo(person.skin_tone)
     blend(canvas, np.clip(area * density * strands, 0, 0.9), colour * shade, 0.1)
 
@@ -223,9 +223,11 @@ def _paint_brows(canvas: np.ndarray, person: Person, rng: np.random.Generator) -
             for px, py in ((x, y), (x + length * np.cos(lean), y + length * np.sin(lean)))
         )
         mask = np.maximum(mask, strokes(shape, start, end))
-    colour = 0.6 * beside_skin(person.skin_tone) * linear(person.hair_colour) + 0.4 * linear((40, 28, 22))
+    colour = 0.6 * non_skin_factor(person.skin_tone) * to_linear(person.hair_colour) + 0.4 * to_linear(
+        (40, 28, 22)
+    )
     cover = 0.92 * min(1.0, 0.72 + 0.2 * person.brow)
-    blend(canvas, cover * np.clip(0.75 * mask + 0.75 * blurred(mask, 1.6), 0, 1), colour, gloss=0.1)
+    blend(canvas, cover * np.clip(0.75 * mask + 0.75 * blur(mask, 1.6), 0, 1), colour, gloss=0.1)
 
 
 def _paint_lashes(canvas: np.ndarray, person: Person, anatomy: Anatomy) -> None:
@@ -242,8 +244,8 @@ def _paint_lashes(canvas: np.ndarray, person: Person, anatomy: Anatomy) -> None:
         at = smooth_curve(_texels(anatomy, points))
         at[:, 1] -= weight > lower  # a texel above the upper lid's rim
         line = strokes(shape, at[:-1], at[1:], thickness=2 if made_up and weight > lower else 1)
-        line = np.clip(0.7 * line + 0.6 * blurred(line, 1.2), 0, 1)
-        blend(canvas, weight * line, linear((22, 16, 14)))
+        line = np.clip(0.7 * line + 0.6 * blur(line, 1.2), 0, 1)
+        blend(canvas, weight * line, to_linear((22, 16, 14)))
 
 
 def _paint_scalp(

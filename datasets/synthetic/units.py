@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from unmasked.datasets.synthetic.config import SyntheticConfig
-from unmasked.datasets.synthetic.encode import posted, write_video
+from unmasked.datasets.synthetic.encode import reupload, write_video
 from unmasked.datasets.synthetic.layouts import (
     CRF,
     ai_face_image,
@@ -31,7 +31,7 @@ from unmasked.datasets.synthetic.manipulate import FACEFORENSICS, WILD, WILD_STR
 from unmasked.datasets.synthetic.people import Person
 from unmasked.datasets.synthetic.plan import AI_FACE, Unit, seed_for
 from unmasked.datasets.synthetic.render import Clip, render_clip
-from unmasked.datasets.synthetic.warp import lifted_brows
+from unmasked.datasets.synthetic.warp import lift_brows
 
 CELEB_CRF = 23
 AI_FACE_PX, AI_FACE_MARGIN = 256, 1.2
@@ -67,7 +67,7 @@ def _write_faceforensics(unit: Unit, config: SyntheticConfig, out: Path) -> list
             write_video(out / ff_mask(method, name), np.repeat(mask[..., None], 3, axis=-1), CRF["c23"])
             files = {ff_video(method, name, c): CRF[c] for c in config.compressions}
             record = video.write(files, ("ff++", 1, f"{method}_{name}"), frames)
-            fake = _planted(unit, method, source, strength)
+            fake = _planted_facts(unit, method, source, strength)
             records.append({**record, **fake, "mask": ff_mask(method, name)})
     return records
 
@@ -87,7 +87,7 @@ def _write_celeb(unit: Unit, config: SyntheticConfig, out: Path) -> list[Record]
             frames, _ = blended_swap(clips[target], clips[source], strength=strength, rng=rng)
             files = {celeb_video(method, name): CELEB_CRF}
             record = video.write(files, ("celebdf", 1, f"{method}_{name}"), frames)
-            records.append({**record, **_planted(unit, method, source, strength)})
+            records.append({**record, **_planted_facts(unit, method, source, strength)})
     return records
 
 
@@ -108,17 +108,17 @@ def _write_wild(unit: Unit, config: SyntheticConfig, out: Path) -> list[Record]:
     for target, source in ((0, 1), (1, 0)):
         clip, name = clips[target], unit.names[target]
         folders = [f"{unit.number}/{word}/{name}" for word in ("real", "fake")]
-        frames = _posted(clip.frames, _rng(config, unit, "real", name))
+        frames = _reupload(clip.frames, _rng(config, unit, "real", name))
         sequences[0][folders[0]] = face_crops(frames, clip.points, WILD_PX, WILD_MARGIN)
-        records.append(_real(unit, [f"{archives[0]}!{folders[0]}"], target))
+        records.append(_real_record(unit, [f"{archives[0]}!{folders[0]}"], target))
 
         rng = _rng(config, unit, "fake", name)
         method = list(WILD)[rng.integers(len(WILD))]
         strength = _strength(config, unit.people[target]) * rng.uniform(*WILD_STRENGTH)
         frames, _ = WILD[method](clip, clips[source], strength=strength, rng=rng)
-        sequences[1][folders[1]] = face_crops(_posted(frames, rng), clip.points, WILD_PX, WILD_MARGIN)
-        record = _real(unit, [f"{archives[1]}!{folders[1]}"], target)
-        records.append({**record, **_planted(unit, method, source, strength)})
+        sequences[1][folders[1]] = face_crops(_reupload(frames, rng), clip.points, WILD_PX, WILD_MARGIN)
+        record = _real_record(unit, [f"{archives[1]}!{folders[1]}"], target)
+        records.append({**record, **_planted_facts(unit, method, source, strength)})
     for archive, folders_of_one in zip(archives, sequences, strict=True):
         write_sequences(out / archive, folders_of_one)
     return records
@@ -138,7 +138,7 @@ def face_crops(frames: np.ndarray, points: np.ndarray, size_px: int, margin: flo
     (T, size_px, size_px, 3), ``margin`` times as large as its face.
     The square has one size through the clip and follows the face smoothly; beyond the frame it is mirrored.
     """
-    points = np.concatenate([points, lifted_brows(points, 0.45)], axis=1)
+    points = np.concatenate([points, lift_brows(points, 0.45)], axis=1)
     low, high = points.min(axis=1), points.max(axis=1)
     side = margin * (high - low).max()
     crops = []
@@ -163,9 +163,9 @@ def _strength(config: SyntheticConfig, person: Person) -> float:
     return config.strength_for(gender=person.gender, age=person.age, skin_tone=person.skin_tone)
 
 
-def _posted(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _reupload(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The frames after a trip through the net: smaller, compressed harder."""
-    return posted(frames, scale=rng.uniform(0.55, 0.9), crf=int(rng.integers(24, 33)))
+    return reupload(frames, scale=rng.uniform(0.55, 0.9), crf=int(rng.integers(24, 33)))
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class _Video:
         for path, crf in files.items():
             write_video(self.out / path, frames, crf)
         rows = self._write_images(shown, frames)
-        return {**_real(self.unit, list(files), self.who), "ai_face": rows}
+        return {**_real_record(self.unit, list(files), self.who), "ai_face": rows}
 
     def _write_images(self, shown: tuple[str, int, str], frames: np.ndarray) -> list[list[str | int]]:
         subset, label, video = shown
@@ -206,7 +206,7 @@ class _Video:
         return rows
 
 
-def _real(unit: Unit, files: list[str], who: int) -> Record:
+def _real_record(unit: Unit, files: list[str], who: int) -> Record:
     name = unit.people[who].name
     return {
         "dataset": unit.dataset,
@@ -223,5 +223,5 @@ def _real(unit: Unit, files: list[str], who: int) -> Record:
     }
 
 
-def _planted(unit: Unit, method: str, source: int, strength: float) -> Record:
+def _planted_facts(unit: Unit, method: str, source: int, strength: float) -> Record:
     return {"label": 1, "method": method, "source": unit.people[source].name, "strength": strength}

@@ -11,10 +11,10 @@ from unmasked.datasets.synthetic.anatomy import (
     CLOTH_TILE,
     HAIR_TILE,
     TEETH_TILE,
-    follows_head,
+    head_share,
     load_anatomy,
     skin_pixel,
-    unrolled_up,
+    unrolled_height,
 )
 from unmasked.datasets.synthetic.head import SKIN, load_head
 from unmasked.datasets.synthetic.landmarks import VERTICES
@@ -97,7 +97,7 @@ def _piece(surface: np.ndarray, uv: np.ndarray, follows: np.ndarray | None = Non
         vertices=vertices,
         triangles=triangles,
         uv=uv.reshape(-1, 2)[triangles].astype(np.float32),
-        follows=follows_head(vertices) if follows is None else follows,
+        follows=head_share(vertices) if follows is None else follows,
         jaw=np.full(len(vertices), jaw, np.float32),
     )
 
@@ -172,12 +172,12 @@ def _hair_cap(person: Person, face: np.ndarray, rng: np.random.Generator) -> Pie
     angle = np.degrees(np.arctan2(rest[:, 0], rest[:, 2] - AXIS_Z))[triangles]
     across = (angle.max(1) - angle.min(1)) > 180
     angle = np.where(across[:, None] & (angle < 0), angle + 360, angle)
-    uv = skin_pixel(angle, unrolled_up(rest)[triangles], HAIR_TILE)
+    uv = skin_pixel(angle, unrolled_height(rest)[triangles], HAIR_TILE)
 
     lift = _hair_lift(person, rest, rng)
     lift[_border(triangles)] = 0.0006
     vertices = (vertices + lift[:, None] * normals).astype(np.float32)
-    return Piece(vertices, triangles, uv, follows_head(vertices), np.zeros(len(vertices), np.float32))
+    return Piece(vertices, triangles, uv, head_share(vertices), np.zeros(len(vertices), np.float32))
 
 
 def _hair_lift(person: Person, rest: np.ndarray, rng: np.random.Generator) -> np.ndarray:

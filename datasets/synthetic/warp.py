@@ -47,14 +47,14 @@ class FaceBox:
             image[y : y + self.height_px, x : x + self.width_px] = patch
         return result
 
-    def local(self, points: np.ndarray) -> np.ndarray:
+    def to_local(self, points: np.ndarray) -> np.ndarray:
         """Points (T, K, 2) in frame pixels, in the pixels of the window."""
         return (points - self.corners[:, None]).astype(np.float32)
 
 
 def face_box(points: np.ndarray, height_px: int, width_px: int, margin: float = 0.2) -> FaceBox:
     """The window around the points (T, 68, 2) and the forehead, with a margin in face heights."""
-    lifted = np.concatenate([points, lifted_brows(points, 0.3)], axis=1)
+    lifted = np.concatenate([points, lift_brows(points, 0.3)], axis=1)
     low, high = lifted.min(axis=1), lifted.max(axis=1)
     extent = (high - low).max(axis=0) + 2 * margin * (high - low)[:, 1].max()
     limit = np.array([width_px, height_px]) // _GRID_PX * _GRID_PX
@@ -64,7 +64,7 @@ def face_box(points: np.ndarray, height_px: int, width_px: int, margin: float = 
     return FaceBox(corners, int(size[0]), int(size[1]))
 
 
-def lifted_brows(points: np.ndarray, lift: float) -> np.ndarray:
+def lift_brows(points: np.ndarray, lift: float) -> np.ndarray:
     """The brows (T, 10, 2) moved up by ``lift`` times the distance from brows to chin."""
     brows = points[:, BROWS]
     return brows + lift * (brows.mean(axis=1, keepdims=True) - points[:, 8:9])
@@ -146,7 +146,7 @@ def blend(target: np.ndarray, patch: np.ndarray, mask: np.ndarray) -> np.ndarray
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)
 
 
-def matched_colour(patch: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def match_colour(patch: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The patch (T, h, w, 3) with the reference's mean and spread per channel in the mask.
 
     One correction serves the whole clip: a correction a frame would flicker.

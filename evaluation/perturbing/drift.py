@@ -105,12 +105,14 @@ def reading(records: Iterable[Mapping[str, Any]]) -> str:
     """One line: where AUC hides the drift, worst first, or that it does so nowhere.
 
     "" without records.
-    See `hides_drift` for what hiding means.
+    See `is_drift_hidden` for what hiding means.
     """
     records = list(records)
     if not records:
         return ""
-    hidden = [(record, rate) for record in records for rate in ("fpr", "tpr") if hides_drift(record, rate)]
+    hidden = [
+        (record, rate) for record in records for rate in ("fpr", "tpr") if is_drift_hidden(record, rate)
+    ]
     if not hidden:
         return (
             f"AUC hides the drift nowhere: in none of {len(records)} comparisons does it stay within "
@@ -127,7 +129,7 @@ def reading(records: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def hides_drift(record: Mapping[str, Any], rate: str) -> bool:
+def is_drift_hidden(record: Mapping[str, Any], rate: str) -> bool:
     """True if AUC stays (`AUC_STILL`) while FPR or TPR surely moves (`RATE_DRIFTS`)."""
     low, high = record[f"{rate}_change_ci"]
     return (

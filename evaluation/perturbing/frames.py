@@ -20,7 +20,7 @@ from PIL import JpegImagePlugin
 from unmasked.datasets.archives import split_sequence_path
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.images import UnreadableImage, decode_crop, open_image
-from unmasked.datasets.loading import fitted
+from unmasked.datasets.loading import fit_to_size
 from unmasked.evaluation.perturbing.registry import Image, Setting
 from unmasked.evaluation.perturbing.units import Made, Perturbed, Unit
 from unmasked.preprocessing.align import cut
@@ -148,12 +148,12 @@ def _units_of(
     at_once = max(1, UNIT_BYTES // (count * size_px**2 * 3))
     for start in range(0, len(of_image), at_once):
         part = of_image[start : start + at_once]
-        yield Unit(count * len(part), partial(_of_frames, video, part, seed, size_px))
+        yield Unit(count * len(part), partial(_crops_of_frames, video, part, seed, size_px))
     for number, setting in of_video if video.item.kind == "video" else ():
-        yield Unit(count, partial(_of_video, video, number, setting, size_px))
+        yield Unit(count, partial(_crops_of_video, video, number, setting, size_px))
 
 
-def _of_frames(video: Video, settings: Numbered, seed: int, size_px: int) -> list[Made]:
+def _crops_of_frames(video: Video, settings: Numbered, seed: int, size_px: int) -> list[Made]:
     made: list[Made] = []
     dataset, name, _ = video.item.key
     wanted = sorted(set(video.frames.tolist()))
@@ -165,14 +165,14 @@ def _of_frames(video: Video, settings: Numbered, seed: int, size_px: int) -> lis
             if frame.image is None:
                 raise Unreadable(frame.status, frame.reason)
             for number, setting in settings:
-                image = setting.changed(frame.image, seed, dataset, name, frame.index)
+                image = setting.apply(frame.image, seed, dataset, name, frame.index)
                 made += _cut(image, video, frame.index, number, size_px)
     except (Unreadable, FewerFrames) as error:
-        raise _changed_file(video, error) from error
-    return _complete(made, video, len(settings))
+        raise _changed_file_error(video, error) from error
+    return _check_complete(made, video, len(settings))
 
 
-def _of_video(video: Video, number: int, setting: Setting, size_px: int) -> list[Made]:
+def _crops_of_video(video: Video, number: int, setting: Setting, size_px: int) -> list[Made]:
     """The crops of the video after re-encoding; the whole file is encoded, and its sampled frames decoded."""
     made: list[Made] = []
     try:
@@ -189,8 +189,8 @@ def _of_video(video: Video, number: int, setting: Setting, size_px: int) -> list
                     index, (height, width) = written[frame.index]
                     made += _cut(frame.image[:height, :width], video, index, number, size_px)
     except (Unreadable, FewerFrames) as error:
-        raise _changed_file(video, error) from error
-    return _complete(made, video, 1)
+        raise _changed_file_error(video, error) from error
+    return _check_complete(made, video, 1)
 
 
 def _every_frame(video: Video, written: list[tuple[int, tuple[int, int]]]) -> Iterator[Image]:
@@ -206,7 +206,7 @@ def _cut(image: Image, video: Video, frame: int, number: int, size_px: int) -> I
     """The crops that were cut out of a frame, cut out of its perturbed image."""
     for position in np.flatnonzero(video.frames == frame).tolist():
         crop = _as_stored(image, video.matrices[position], video.crops[position], video.kinds[position])
-        yield Made(int(video.rows[position]), number, fitted(crop, size_px))
+        yield Made(int(video.rows[position]), number, fit_to_size(crop, size_px))
 
 
 def _as_stored(image: Image, matrix: NDArray[np.float64], path: Path, kind: str) -> Image:
@@ -224,13 +224,13 @@ def _as_stored(image: Image, matrix: NDArray[np.float64], path: Path, kind: str)
     return decode_crop(encoded.getvalue())
 
 
-def _complete(made: list[Made], video: Video, settings: int) -> list[Made]:
+def _check_complete(made: list[Made], video: Video, settings: int) -> list[Made]:
     if len(made) != settings * len(video.rows):
-        raise _changed_file(video, "it lacks frames that have crops")
+        raise _changed_file_error(video, "it lacks frames that have crops")
     return made
 
 
-def _changed_file(video: Video, reason: object) -> InputError:
+def _changed_file_error(video: Video, reason: object) -> InputError:
     return InputError(
         f"{video.path} is not what its crops were cut from ({reason}); run `unmasked preprocess` on it again"
     )

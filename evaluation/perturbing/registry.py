@@ -70,7 +70,7 @@ class Setting:
         """The setting itself: a quality, a standard deviation, …"""
         return self.perturbation.settings[self.severity - 1]
 
-    def changed(self, image: Image, seed: int, *key: object) -> Image:
+    def apply(self, image: Image, seed: int, *key: object) -> Image:
         """The image after the perturbation; random draws depend on the arguments and nothing else.
 
         Args:
@@ -125,7 +125,7 @@ def settings_of(names: Iterable[str], severities: Iterable[int] = SEVERITIES) ->
     chosen = []
     for text in names:
         label, colon, own = text.partition(":")
-        name, where, published = _parsed(label)
+        name, where, published = _parse_name(label)
         for severity in [own] if colon else published or severities:
             if str(severity) not in map(str, SEVERITIES):
                 raise InputError(f"severity {severity} of {name} is not known; choose 1 (mild) to 5 (strong)")
@@ -133,7 +133,7 @@ def settings_of(names: Iterable[str], severities: Iterable[int] = SEVERITIES) ->
     return list(dict.fromkeys(chosen))
 
 
-def _parsed(text: str) -> tuple[str, Where, list[int]]:
+def _parse_name(text: str) -> tuple[str, Where, list[int]]:
     """Name, place and, for a published setting, its severity."""
     given, at, place = text.partition("@")
     name, published = (NAMED[given][0], [NAMED[given][1]]) if given in NAMED else (given, [])
@@ -149,7 +149,7 @@ def _parsed(text: str) -> tuple[str, Where, list[int]]:
     return name, "frame" if of_video or place == "frame" else "crop", published
 
 
-def _listed(words: str, *settings: float, of_video: bool = False) -> Callable[[Callable], Callable]:
+def _register(words: str, *settings: float, of_video: bool = False) -> Callable[[Callable], Callable]:
     """Marks a function as the perturbation of its name."""
 
     def add(function: Callable) -> Callable:
@@ -160,14 +160,14 @@ def _listed(words: str, *settings: float, of_video: bool = False) -> Callable[[C
     return add
 
 
-@_listed("quality {:g}", 90, 70, 50, 30, 10)
+@_register("quality {:g}", 90, 70, 50, 30, 10)
 def jpeg(image: Image, quality: float, rng: np.random.Generator) -> Image:
     """The image after JPEG with 4:2:0 chroma at quality 1 to 100: messengers, web sites."""
     _, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
     return decode_crop(encoded.tobytes())
 
 
-@_listed("standard deviation {:g} x 255", 0.01, 0.02, 0.04, 0.08, 0.16)
+@_register("standard deviation {:g} x 255", 0.01, 0.02, 0.04, 0.08, 0.16)
 def gaussian_noise(image: Image, std: float, rng: np.random.Generator) -> Image:
     """The image with independent normal noise in every channel: a sensor in poor light.
 
@@ -177,7 +177,7 @@ def gaussian_noise(image: Image, std: float, rng: np.random.Generator) -> Image:
     return np.clip(np.rint(image + 255 * std * noise), 0, 255).astype(np.uint8)
 
 
-@_listed("kernel {:g} px", 3, 5, 9, 15, 21)
+@_register("kernel {:g} px", 3, 5, 9, 15, 21)
 def gaussian_blur(image: Image, kernel_px: float, rng: np.random.Generator) -> Image:
     """The image under a Gaussian kernel of odd side: a lens out of focus.
 
@@ -188,7 +188,7 @@ def gaussian_blur(image: Image, kernel_px: float, rng: np.random.Generator) -> I
     return cv2.GaussianBlur(image, (side, side), 0)  # type: ignore[return-value]
 
 
-@_listed("scale {:g}", 0.75, 0.5, 0.35, 0.25, 0.125)
+@_register("scale {:g}", 0.75, 0.5, 0.35, 0.25, 0.125)
 def resize(image: Image, scale: float, rng: np.random.Generator) -> Image:
     """The image made smaller (area) and large again (bicubic): a thumbnail, a small upload."""
     height, width = image.shape[:2]
@@ -197,25 +197,25 @@ def resize(image: Image, scale: float, rng: np.random.Generator) -> Image:
     return cv2.resize(reduced, (width, height), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
 
 
-@_listed("factor {:g}", 1.2, 1.4, 1.7, 2.0, 2.5)
+@_register("factor {:g}", 1.2, 1.4, 1.7, 2.0, 2.5)
 def brightness(image: Image, factor: float, rng: np.random.Generator) -> Image:
     """The image times a factor, clipped: over-exposure, which loses what is bright."""
     return np.asarray(ImageEnhance.Brightness(Pillow.fromarray(image)).enhance(factor))
 
 
-@_listed("factor {:g}", 0.85, 0.7, 0.55, 0.4, 0.25)
+@_register("factor {:g}", 0.85, 0.7, 0.55, 0.4, 0.25)
 def contrast(image: Image, factor: float, rng: np.random.Generator) -> Image:
     """The image drawn towards its mean grey, 0 being all grey: haze, a screen filmed again."""
     return np.asarray(ImageEnhance.Contrast(Pillow.fromarray(image)).enhance(factor))
 
 
-@_listed("factor {:g}", 0.8, 0.6, 0.4, 0.2, 0.0)
+@_register("factor {:g}", 0.8, 0.6, 0.4, 0.2, 0.0)
 def saturation(image: Image, factor: float, rng: np.random.Generator) -> Image:
     """The image drawn towards its luma, 0 being black and white: a filter, white balance."""
     return np.asarray(ImageEnhance.Color(Pillow.fromarray(image)).enhance(factor))
 
 
-@_listed("{:.0%} of the blocks", 0.02, 0.05, 0.1, 0.2, 0.3)
+@_register("{:.0%} of the blocks", 0.02, 0.05, 0.1, 0.2, 0.3)
 def block_dropout(image: Image, share: float, rng: np.random.Generator) -> Image:
     """The image with a share of its 16 x 16 px blocks black, at least one: lost packets."""
     rows, columns = (-(-side // BLOCK_PX) for side in image.shape[:2])
@@ -226,7 +226,7 @@ def block_dropout(image: Image, share: float, rng: np.random.Generator) -> Image
     return np.where(mask[: image.shape[0], : image.shape[1], None], np.uint8(0), image)
 
 
-@_listed("CRF {:g}", 23, 30, 35, 40, 45, of_video=True)
+@_register("CRF {:g}", 23, 30, 35, 40, 45, of_video=True)
 def h264(frames: Iterable[Image], target: Path, crf: float, frame_rate: Fraction) -> None:
     """Writes frames as an H.264 video at a constant rate factor: an upload to a video site.
 

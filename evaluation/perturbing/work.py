@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from unmasked.datasets.loading import READERS, evenly_sampled, fitted, read_whole
+from unmasked.datasets.loading import READERS, fit_to_size, read_whole, sample_evenly
 from unmasked.evaluation.perturbing.registry import Setting
 from unmasked.evaluation.perturbing.units import Batch, Made, Perturbed, Unit
 
 
-def planned(crops: pd.DataFrame, root: Path, perturbed: Perturbed, size_px: int) -> list[Unit]:
+def plan_units(crops: pd.DataFrame, root: Path, perturbed: Perturbed, size_px: int) -> list[Unit]:
     """The work that makes every perturbed crop, in the order in which it is to be done.
 
     Args:
@@ -36,7 +36,7 @@ def planned(crops: pd.DataFrame, root: Path, perturbed: Perturbed, size_px: int)
             nothing can be perturbed as asked.
     """
     chosen = crops.assign(_row=np.arange(len(crops)))
-    chosen = evenly_sampled(chosen, perturbed.per_video)
+    chosen = sample_evenly(chosen, perturbed.per_video)
     numbered = list(enumerate(perturbed.settings))
     of_crop = [(number, setting) for number, setting in numbered if setting.where == "crop"]
     of_frame = [(number, setting) for number, setting in numbered if setting.where == "frame"]
@@ -45,7 +45,7 @@ def planned(crops: pd.DataFrame, root: Path, perturbed: Perturbed, size_px: int)
         for row, *key, crop in chosen[["_row", "dataset", "video", "frame", "face", "crop"]].itertuples(
             index=False, name=None
         ):
-            make = partial(_of_crop, row, root / crop, key, of_crop, perturbed.seed, size_px)
+            make = partial(_settings_of_crop, row, root / crop, key, of_crop, perturbed.seed, size_px)
             units.append(Unit(len(of_crop), make))
     if of_frame:
         # Reads videos: only what perturbs whole frames needs those libraries.
@@ -58,21 +58,21 @@ def planned(crops: pd.DataFrame, root: Path, perturbed: Perturbed, size_px: int)
 def batches(units: Sequence[Unit], batch_size: int) -> Iterator[Batch]:
     """Yields rows (N,), settings (N,) and images (N, size_px, size_px, 3), in order of units."""
     batch: list[Made] = []
-    for made in _in_order(units, batch_size):
+    for made in _make_in_order(units, batch_size):
         batch.append(made)
         if len(batch) == batch_size:
-            yield _stacked(batch)
+            yield _stack_batch(batch)
             batch = []
     if batch:
-        yield _stacked(batch)
+        yield _stack_batch(batch)
 
 
-def _stacked(batch: Sequence[Made]) -> Batch:
+def _stack_batch(batch: Sequence[Made]) -> Batch:
     rows, settings, images = zip(*batch, strict=True)
     return np.array(rows), np.array(settings), np.stack(images)
 
 
-def _in_order(units: Iterable[Unit], ahead: int) -> Iterator[Made]:
+def _make_in_order(units: Iterable[Unit], ahead: int) -> Iterator[Made]:
     """The crops of all units in order; threads work on the next ``ahead`` crops meanwhile, and no further."""
     waiting: deque[tuple[int, Future[list[Made]]]] = deque()
     upcoming, count = iter(units), 0
@@ -91,7 +91,7 @@ def _in_order(units: Iterable[Unit], ahead: int) -> Iterator[Made]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _of_crop(
+def _settings_of_crop(
     row: int,
     path: Path,
     key: Sequence[object],
@@ -101,5 +101,6 @@ def _of_crop(
 ) -> list[Made]:
     image = read_whole(path)
     return [
-        Made(row, number, fitted(setting.changed(image, seed, *key), size_px)) for number, setting in settings
+        Made(row, number, fit_to_size(setting.apply(image, seed, *key), size_px))
+        for number, setting in settings
     ]

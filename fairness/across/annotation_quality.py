@@ -15,8 +15,8 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import percentile_interval
-from unmasked.fairness.across.changes import in_gap, rows_of
-from unmasked.fairness.groups import UNKNOWN, ordered
+from unmasked.fairness.across.changes import is_in_gap, rows_of
+from unmasked.fairness.groups import UNKNOWN, order_groups
 from unmasked.fairness.result import Audit
 from unmasked.fairness.statistics.comparisons import TESTED
 from unmasked.fairness.statistics.estimates import group_codes
@@ -50,7 +50,7 @@ def conflicts(votes: pd.DataFrame) -> list[dict[str, Any]]:
         split = by_video[by_video["size"] > 1]
         inside = rows[rows["video"].isin(split.index)]
         met = inside.groupby("video")["value"].agg(
-            lambda values: " / ".join(ordered([str(value) for value in values]))
+            lambda values: " / ".join(order_groups([str(value) for value in values]))
         )
         frames = int(by_video["sum"].sum())
         found.append(
@@ -93,13 +93,13 @@ def agreement(
         raise InputError(
             f"no video has a group of {ours.name!r} in both sources; give one of the same videos"
         )
-    names = ordered([*ours[known], *theirs[known]])
+    names = order_groups([*ours[known], *theirs[known]])
     codes = group_codes(ours[known].to_numpy(), names), group_codes(theirs[known].to_numpy(), names)
     size, videos = len(names), int(known.sum())
     cells = np.bincount(codes[0] * size + codes[1], minlength=size * size)
     drawn = np.random.default_rng(random_state).multinomial(videos, cells / videos, size=n_boot)
-    share, kappa = _agreed(cells.reshape(1, size, size))
-    shares, kappas = _agreed(drawn.reshape(-1, size, size))
+    share, kappa = _agreement_rates(cells.reshape(1, size, size))
+    shares, kappas = _agreement_rates(drawn.reshape(-1, size, size))
     table = cells.reshape(size, size)
     return {
         "attribute": str(ours.name),
@@ -115,7 +115,7 @@ def agreement(
     }
 
 
-def _agreed(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _agreement_rates(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share that agree and kappa of (B, J, J) counts, each (B,)."""
     total = tables.sum(axis=(1, 2))
     share = np.trace(tables, axis1=1, axis2=2) / total
@@ -124,12 +124,12 @@ def _agreed(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return share, np.where(certain, np.nan, (share - chance) / np.where(certain, 1, 1 - chance))
 
 
-def symmetric(groups: int, noise: float) -> np.ndarray:
+def symmetric_confusion(groups: int, noise: float) -> np.ndarray:
     """(J, J) chance that a group is annotated as another.
 
     Wrong with chance ``noise``, each alike.
 
-    >>> symmetric(2, 0.1).tolist()
+    >>> symmetric_confusion(2, 0.1).tolist()
     [[0.9, 0.1], [0.1, 0.9]]
     """
     wrong = np.full((groups, groups), noise / max(groups - 1, 1))
@@ -188,14 +188,14 @@ def noisy_gaps(
         small one.
     """
     kinds = _kinds(audit, attribute, names)
-    clean = rates(_summed(kinds, np.eye(len(names)), 1, np.random.default_rng())[0])
+    clean = rates(_draw_outcomes(kinds, np.eye(len(names)), 1, np.random.default_rng())[0])
     seed = [audit.settings.random_state, zlib.crc32(attribute.encode("utf-8"))]
     found = []
     for confusion in confusions:
-        drawn = rates(_summed(kinds, confusion, draws, np.random.default_rng(seed)))
+        drawn = rates(_draw_outcomes(kinds, confusion, draws, np.random.default_rng(seed)))
         noise = float(kinds.units @ (1 - np.diag(confusion)[kinds.group]) / kinds.units.sum())
         for metric in metrics:
-            compared = np.array([in_gap(audit, attribute, name, metric) for name in names])
+            compared = np.array([is_in_gap(audit, attribute, name, metric) for name in names])
             if compared.sum() < 2:
                 continue
             value = np.where(compared, clean[metric], np.nan)
@@ -229,7 +229,7 @@ def _summary(apart: np.ndarray) -> dict[str, float]:
     }
 
 
-def _summed(kinds: Kinds, confusion: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_outcomes(kinds: Kinds, confusion: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
     """(draws, J, 4) outcomes of each group after every unit's group is drawn from its row of the confusion.
 
     How many of a kind go where is multinomial, so that a million people cost no more than their kinds.
@@ -256,6 +256,6 @@ def sensitivity(
     found = []
     for attribute in audit.support.index.unique(0):
         names = [name for name in audit.support.loc[attribute].index if name != UNKNOWN]
-        confusions = [symmetric(len(names), noise) for noise in noises]
+        confusions = [symmetric_confusion(len(names), noise) for noise in noises]
         found += noisy_gaps(audit, attribute, confusions, names, draws=draws)
     return [entry | {"noise": round(entry["noise"], 9)} for entry in found]

@@ -14,10 +14,16 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import group_metrics
-from unmasked.fairness.groups import UNKNOWN, ordered
+from unmasked.fairness.groups import UNKNOWN, order_groups
 from unmasked.fairness.result import Audit
 from unmasked.fairness.statistics.comparisons import TESTED
-from unmasked.fairness.statistics.differences import Change, gap_change, gap_changed, too_few, values_changed
+from unmasked.fairness.statistics.differences import (
+    Change,
+    gap_change,
+    paired_gap_difference,
+    paired_value_differences,
+    undefined_change,
+)
 from unmasked.fairness.statistics.estimates import (
     Decisions,
     Estimates,
@@ -72,11 +78,11 @@ def paired_gap_change(
         InputError: lengths differ, or the metric is unknown.
     """
     rows, names = _paired_rows(label, groups, cluster, (score_a, score_b), metric)
-    names = _compared(rows, names, metric, compared, min_clusters)
+    names = _compared_groups(rows, names, metric, compared, min_clusters)
     if len(names) < 2:
-        return too_few(names)
+        return undefined_change(names)
     found = estimates(
-        _among(rows, groups, names),
+        _rows_among(rows, groups, names),
         (score_a, score_b),
         (threshold_a, threshold_b),
         [metric],
@@ -84,7 +90,7 @@ def paired_gap_change(
         n_boot=n_boot,
         rng=np.random.default_rng(random_state),
     )
-    return gap_changed(found[metric], names)
+    return paired_gap_difference(found[metric], names)
 
 
 def paired_change(
@@ -114,7 +120,7 @@ def paired_change(
         n_boot=n_boot,
         rng=np.random.default_rng(random_state),
     )
-    return values_changed(found[metric])[0]
+    return paired_value_differences(found[metric])[0]
 
 
 def _paired_rows(
@@ -128,17 +134,19 @@ def _paired_rows(
     for name, length in lengths.items():
         if length != len(label):
             raise InputError(f"{name} has {length} values but label has {len(label)}; give one for every row")
-    names = ordered([str(name) for name in pd.unique(np.asarray(groups, dtype=object)) if name != UNKNOWN])
+    names = order_groups(
+        [str(name) for name in pd.unique(np.asarray(groups, dtype=object)) if name != UNKNOWN]
+    )
     unit = pd.factorize(np.asarray(cluster, dtype=object))[0].astype(np.int64)
     rows = Decisions(np.asarray(label, dtype=np.int64), unit, group_codes(groups, names))
     return rows, names
 
 
-def _among(rows: Decisions, groups: np.ndarray, names: Sequence[str]) -> Decisions:
+def _rows_among(rows: Decisions, groups: np.ndarray, names: Sequence[str]) -> Decisions:
     return Decisions(rows.label, rows.unit, group_codes(groups, names))
 
 
-def _compared(
+def _compared_groups(
     rows: Decisions, names: list[str], metric: str, compared: Sequence[str] | None, min_clusters: int
 ) -> list[str]:
     """The groups in the gap: those named, or those with the units that the metric needs."""
@@ -194,30 +202,30 @@ def _changes(
     source: Audit, target: Audit, attribute: str, paired: bool, metrics: Sequence[str]
 ) -> dict[str, Change]:
     """The change of each metric's gap by one attribute."""
-    names = ordered([name for name in source.support.loc[attribute].index if name != UNKNOWN])
+    names = order_groups([name for name in source.support.loc[attribute].index if name != UNKNOWN])
     if paired:
         _check_same_rows(source, target, attribute)
-        both = _measured([source, target], attribute, names, metrics)
+        both = _measure([source, target], attribute, names, metrics)
     else:
-        one, other = (_measured([audit], attribute, names, metrics) for audit in (source, target))
+        one, other = (_measure([audit], attribute, names, metrics) for audit in (source, target))
     found = {}
     for metric in metrics:
         kept = [
             place
             for place, name in enumerate(names)
-            if all(in_gap(audit, attribute, name, metric) for audit in (source, target))
+            if all(is_in_gap(audit, attribute, name, metric) for audit in (source, target))
         ]
         compared = [names[place] for place in kept]
         if len(kept) < 2:
-            found[metric] = too_few(compared)
+            found[metric] = undefined_change(compared)
         elif paired:
-            found[metric] = gap_changed(both[metric].of(kept), compared)
+            found[metric] = paired_gap_difference(both[metric].of(kept), compared)
         else:
             found[metric] = gap_change(one[metric].of(kept), other[metric].of(kept), compared)
     return found
 
 
-def _measured(
+def _measure(
     audits: list[Audit], attribute: str, names: list[str], metrics: Sequence[str]
 ) -> dict[str, Estimates]:
     """The metrics of the groups under each audit's scores; the rows are the first one's."""
@@ -241,7 +249,7 @@ def rows_of(audit: Audit) -> tuple[Rows, pd.DataFrame]:
     return audit._rows, audit._groups
 
 
-def in_gap(audit: Audit, attribute: str, group: str, metric: str) -> bool:
+def is_in_gap(audit: Audit, attribute: str, group: str, metric: str) -> bool:
     """True if an audit compares a group on a metric; False for one that it does not know."""
     return (attribute, group) in audit.in_gap.index and bool(audit.in_gap.loc[(attribute, group), metric])
 
@@ -266,7 +274,7 @@ def _row(change: Change, source: Audit, target: Audit, attribute: str, metric: s
         name
         for name in source.support.loc[attribute].index.union(target.support.loc[attribute].index)
         if name not in change.groups
-        and any(in_gap(audit, attribute, name, metric) for audit in (source, target))
+        and any(is_in_gap(audit, attribute, name, metric) for audit in (source, target))
     ]
     note = change.note
     if left_out and not note:

@@ -9,7 +9,7 @@ from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.predictions import evaluated_rows
 
 
-def with_scores_of(predictions: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+def replace_scores(predictions: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """The evaluated rows with every row's score replaced by the other detector's for its video.
 
     The audit of the result at the level of videos is of the same rows as that of the predictions, so both

@@ -14,7 +14,7 @@ RATES = ("fpr", "tpr")
 PARITY = Threshold(0.5, "fixed", note="what the published benches use, whatever the detector")
 
 
-def with_half(thresholds: Sequence[Threshold]) -> list[Threshold]:
+def add_half(thresholds: Sequence[Threshold]) -> list[Threshold]:
     """The thresholds, and 0.5 where none of them is."""
     return [*thresholds, *([] if any(each.value == PARITY.value for each in thresholds) else [PARITY])]
 

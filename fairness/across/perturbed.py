@@ -18,8 +18,13 @@ from unmasked.datasets.errors import InputError
 from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
 from unmasked.fairness.groups import UNKNOWN
 from unmasked.fairness.result import Audit
-from unmasked.fairness.selection import CROP, Selection, of_one, select
-from unmasked.fairness.statistics.differences import Change, gap_changed, too_few, values_changed
+from unmasked.fairness.selection import CROP, Selection, rows_of_one, select
+from unmasked.fairness.statistics.differences import (
+    Change,
+    paired_gap_difference,
+    paired_value_differences,
+    undefined_change,
+)
 from unmasked.fairness.statistics.estimates import Decisions, estimates, generator, group_codes
 
 logger = logging.getLogger(__name__)
@@ -45,14 +50,14 @@ def perturbations(
         "change", "change_ci", "note"}`` without group. Clean and perturbed are of the same crops; both are
         empty where no row is perturbed.
     """
-    one = of_one(predictions, dataset=dataset, detector=detector)
+    one = rows_of_one(predictions, dataset=dataset, detector=detector)
     table, _ = evaluated_rows(one, perturbed=True)
     attributes = list(audit.support.index.unique(0))
     by_group, gaps = [], []
     for (name, severity), perturbed in _conditions(table):
         where = {"dataset": dataset, "perturbation": name, "severity": severity}
         try:
-            selection, score = _paired(table, perturbed, attributes, audit)
+            selection, score = _pair_rows(table, perturbed, attributes, audit)
         except InputError as error:
             logger.warning("%s, severity %s on %s is left out: %s", name, severity, dataset, error)
             continue
@@ -73,7 +78,7 @@ def _conditions(table: pd.DataFrame) -> list[tuple[tuple[str, int], pd.DataFrame
     return [(key, part) for key, part in rows.groupby(keys, sort=True)]
 
 
-def _paired(
+def _pair_rows(
     table: pd.DataFrame, perturbed: pd.DataFrame, attributes: Sequence[str], audit: Audit
 ) -> tuple[Selection, np.ndarray]:
     """The clean crops (or videos) that were also scored perturbed, at the audit's level, and that score.
@@ -123,7 +128,7 @@ def _condition(
     by_group, gaps = [], []
     for metric in RATES:
         low, high = found[metric].limits(1)
-        changes = values_changed(found[metric])
+        changes = paired_value_differences(found[metric])
         compared = [bool(audit.in_gap.loc[(attribute, name), metric]) for name in names]
         for place, (name, change) in enumerate(zip(names, changes, strict=True)):
             by_group.append(
@@ -145,7 +150,9 @@ def _condition(
 def _gap(found: Any, names: list[str], compared: list[bool]) -> dict[str, Any]:
     kept = [place for place, enough in enumerate(compared) if enough and found.units[place] > 0]
     chosen = [names[place] for place in kept]
-    change: Change = gap_changed(found.of(kept), chosen) if len(kept) > 1 else too_few(chosen)
+    change: Change = (
+        paired_gap_difference(found.of(kept), chosen) if len(kept) > 1 else undefined_change(chosen)
+    )
     return {
         "gap_clean": change.before,
         "gap": change.after,

@@ -1,7 +1,7 @@
 """What goes across an audit.
 
 Other thresholds, strata, other datasets and detectors, damage, annotations.
-`across` gives what `unmasked.fairness.run.write` adds to ``fairness.json``:
+`compare_across` gives what `unmasked.fairness.run.write` adds to ``fairness.json``:
 
 - in each dataset ``operating_points`` and ``strata``;
 - ``changes``: of each gap from the source to every other dataset (kind "dataset", different people) and
@@ -30,7 +30,7 @@ from unmasked.fairness.across.annotation_quality import (
     sensitivity,
 )
 from unmasked.fairness.across.changes import compare
-from unmasked.fairness.across.operating_points import operating_points, with_half
+from unmasked.fairness.across.operating_points import add_half, operating_points
 from unmasked.fairness.across.perturbed import perturbations
 from unmasked.fairness.across.strata import strata
 from unmasked.fairness.groups import SKIN_TONE, SKIN_TONE_GROUP, UNKNOWN, group_columns, skin_tone_groups
@@ -53,7 +53,7 @@ class Beside:
     noises: Sequence[float] = NOISES  # shares of wrong annotations whose effect on gaps is shown
 
 
-def across(
+def compare_across(
     predictions: pd.DataFrame,
     audits: Mapping[str, Audit],
     beside: Beside | None = None,
@@ -83,7 +83,7 @@ def across(
         selection = audit.selection
         assert selection is not None  # the audits are of this table
         found["datasets"][name] = {
-            "operating_points": operating_points(audit, with_half(beside.thresholds)),
+            "operating_points": operating_points(audit, add_half(beside.thresholds)),
             "strata": strata(selection, audit),
         }
         by_group, gaps = perturbations(predictions, audit, dataset=name, detector=detector)
@@ -136,7 +136,7 @@ def annotation(selection: Selection, audit: Audit, dataset: str, beside: Beside)
     attributes = list(audit.support.index.unique(0))
     found: dict[str, Any] = {"conflicts": [], "agreement": [], "measured_sensitivity": []}
     if beside.votes is not None:
-        found["conflicts"] = conflicts(_of_attributes(beside.votes, dataset, selection, attributes))
+        found["conflicts"] = conflicts(_votes_of_attributes(beside.votes, dataset, selection, attributes))
     if beside.second is not None:
         for attribute in attributes:
             both = _both_sources(selection, beside.second, dataset, attribute)
@@ -175,7 +175,7 @@ def _detector_names(audit: Audit, beside: Beside) -> tuple[str, str]:
     return f"{name} (this one)", f"{name} (the other one)"
 
 
-def _of_attributes(
+def _votes_of_attributes(
     votes: pd.DataFrame, dataset: str, selection: Selection, attributes: Sequence[str]
 ) -> pd.DataFrame:
     """The votes on the audited videos of a dataset, with skin tones in groups where those were audited."""

@@ -71,7 +71,7 @@ def strata(selection: Selection, audit: Audit) -> list[dict[str, Any]]:
     adjusted = holm(np.array([level["p_value"] for level in levels], dtype=np.float64))
     for level, p_value in zip(levels, adjusted, strict=True):
         level["p_adjusted"] = float(p_value)
-    return [_judged(entry) for entry in entries]
+    return [_add_averages(entry) for entry in entries]
 
 
 def stratifications(selection: Selection) -> Iterator[Stratification]:
@@ -79,21 +79,23 @@ def stratifications(selection: Selection) -> Iterator[Stratification]:
     table, label = selection.table, selection.rows.label
     if "method" in table:
         # The reals were made by no method.
-        yield from _named("method", table["method"].where(label == 1), ("tpr",))
+        yield from _named_levels("method", table["method"].where(label == 1), ("tpr",))
     if "compression" in table:
-        yield from _named("compression", table["compression"], TESTED)
+        yield from _named_levels("compression", table["compression"], TESTED)
     for by, (column, unit, names) in QUANTITIES.items():
         if column in table and pd.api.types.is_numeric_dtype(table[column]):
-            yield from _thirds(by, table[column], unit, names)
+            yield from _split_in_thirds(by, table[column], unit, names)
 
 
-def _named(by: str, values: pd.Series, metrics: tuple[str, ...]) -> Iterator[Stratification]:
+def _named_levels(by: str, values: pd.Series, metrics: tuple[str, ...]) -> Iterator[Stratification]:
     codes, names = pd.factorize(values.astype(object), sort=True)
     if 2 <= len(names) <= MAX_LEVELS:
         yield Stratification(by, codes, [str(name) for name in names], metrics)
 
 
-def _thirds(by: str, values: pd.Series, unit: str, names: tuple[str, ...]) -> Iterator[Stratification]:
+def _split_in_thirds(
+    by: str, values: pd.Series, unit: str, names: tuple[str, ...]
+) -> Iterator[Stratification]:
     known = values.notna().to_numpy()
     number = values.to_numpy(dtype=np.float64, na_value=np.nan)
     if known.sum() < FEWEST_ROWS:
@@ -152,7 +154,9 @@ def _level(
     needed = inside & np.isin(rows.label, classes(metric))
     found = {"n": len(np.unique(rows.video[needed]))}
     kept = [
-        code for code in range(len(names)) if _enough(selection, inside & (codes == code), metric, settings)
+        code
+        for code in range(len(names))
+        if _has_support(selection, inside & (codes == code), metric, settings)
     ]
     if len(kept) < 2:
         undefined = float("nan")
@@ -199,7 +203,7 @@ def _null(
     return gap(permuted_rates(counts, pairs // size, settings.n_perm, rng)[metric])
 
 
-def _enough(selection: Selection, member: np.ndarray, metric: str, settings: Settings) -> bool:
+def _has_support(selection: Selection, member: np.ndarray, metric: str, settings: Settings) -> bool:
     for name in needs(metric):
         held = member & (selection.rows.label == BOTH.index(name))
         if len(np.unique(selection.rows.cluster[held])) < settings.min_clusters:
@@ -209,13 +213,13 @@ def _enough(selection: Selection, member: np.ndarray, metric: str, settings: Set
     return True
 
 
-def _judged(entry: dict[str, Any]) -> dict[str, Any]:
+def _add_averages(entry: dict[str, Any]) -> dict[str, Any]:
     """The entry with its averages, and with what pooling did."""
     levels = [level for level in entry["levels"] if not np.isnan(level["gap"])]
     entry["averaged"] = (
         float(np.mean([level["gap"] for level in levels])) if len(levels) > 1 else float("nan")
     )
-    entry["standardised"] = _standardised(levels)
+    entry["standardised"] = _standardised_gap(levels)
     entry["reversed"] = _is_reversed(entry["pooled"], levels, entry["metric"])
     shown = [level for level in levels if level["p_adjusted"] < ALPHA]
     entry["cancels"] = bool(
@@ -229,7 +233,7 @@ def _judged(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _standardised(levels: list[dict[str, Any]]) -> float:
+def _standardised_gap(levels: list[dict[str, Any]]) -> float:
     """The gap of the groups' rates, each the mean over all levels, among groups that are in every level."""
     if len(levels) < 2:
         return float("nan")

@@ -67,9 +67,9 @@ def before_after(
     """
     judged = fold if rescored is None else fold.with_score(rescored)
     called = before.probability(fold), after.probability(judged)
-    compared = _compared(fold, how)
+    compared = _compared_groups(fold, how)
     then, now = (_outcome(fold, each, compared, how.metric) for each in called)
-    rows, decisions, thresholds = _drawn(fold, *called)
+    rows, decisions, thresholds = _draw_decisions(fold, *called)
     shared: dict[str, Any] = {"n_boot": how.n_boot, "random_state": how.random_state}
     shared |= dict(zip(("threshold_a", "threshold_b"), thresholds, strict=True))
     label, group, unit = (values[rows] for values in (fold.label, fold.group, fold.unit))
@@ -92,8 +92,9 @@ def before_after(
             and paid.high < 0
             and all(b[UTILITY] <= a[UTILITY] for a, b in zip(then["groups"], now["groups"], strict=True))
         ),
-        "worst_group_utility_change": _of(now, then["worst_group"]) - _of(then, then["worst_group"]),
-        **levelled(then, now, how.metric),
+        "worst_group_utility_change": _utility_of_group(now, then["worst_group"])
+        - _utility_of_group(then, then["worst_group"]),
+        **levelling_down(then, now, how.metric),
     }
 
 
@@ -104,12 +105,12 @@ def group_doubts(after: Rule, fold: Fold, how: Comparison) -> dict[str, Any]:
         ``group_unknown``: gap and utility if nobody's group were known. ``group_wrong``: their means, and
         the gap's range, over draws in which each unit gets another group with probability ``how.wrong``.
     """
-    compared = _compared(fold, how)
+    compared = _compared_groups(fold, how)
     hidden = fold.with_groups(np.full(len(fold), UNKNOWN, dtype=object))
     unknown = _outcome(fold, after.probability(hidden), compared, how.metric)
     rng = np.random.default_rng(how.random_state)
     wrong = [
-        _outcome(fold, after.probability(_mistaken(fold, how.wrong, rng)), compared, how.metric)
+        _outcome(fold, after.probability(_mistake_groups(fold, how.wrong, rng)), compared, how.metric)
         for _ in range(WRONG_REPEATS)
     ]
     gaps = np.array([each["gap"] for each in wrong])
@@ -125,7 +126,7 @@ def group_doubts(after: Rule, fold: Fold, how: Comparison) -> dict[str, Any]:
     }
 
 
-def levelled(before: dict[str, Any], after: dict[str, Any], metric: str) -> dict[str, Any]:
+def levelling_down(before: dict[str, Any], after: dict[str, Any], metric: str) -> dict[str, Any]:
     """Whether a gap shrank by making the better-off worse while the worse-off gained nothing.
 
     Args:
@@ -190,7 +191,7 @@ def _price(
     for number, row in enumerate(weight):
         of_row = row[code]
         real, fake = (
-            counts.cumulated(np.bincount(level, weights=of_row * (label == kind)).astype(np.float64))
+            counts.cumulate(np.bincount(level, weights=of_row * (label == kind)).astype(np.float64))
             for kind in (0, 1)
         )
         found[number] = after["tpr"][number] - np.interp(
@@ -226,7 +227,7 @@ def _outcome(fold: Fold, called: np.ndarray, compared: list[str], metric: str) -
     }
 
 
-def _of(outcome: dict[str, Any], group: str | None) -> float:
+def _utility_of_group(outcome: dict[str, Any], group: str | None) -> float:
     """The utility within a group; NaN where there is none."""
     found = [each[UTILITY] for each in outcome["groups"] if each["group"] == group]
     return found[0] if found else float("nan")
@@ -238,11 +239,11 @@ def _confusion(label: np.ndarray, called: np.ndarray) -> Array:
     return np.stack([real * (1 - called), real * called, fake * (1 - called), fake * called], axis=1)
 
 
-def _compared(fold: Fold, how: Comparison) -> list[str]:
+def _compared_groups(fold: Fold, how: Comparison) -> list[str]:
     return [name for name in fold.groups if fold.units(name, needs(how.metric)) >= how.min_clusters]
 
 
-def _drawn(
+def _draw_decisions(
     fold: Fold, before: np.ndarray, after: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Rows, P(called fake) under both rules, and the thresholds that decide; draws represent expectations.
@@ -257,7 +258,7 @@ def _drawn(
     return rows, (before[rows], after[rows]), (threshold, threshold)
 
 
-def _mistaken(fold: Fold, share: float, rng: np.random.Generator) -> Fold:
+def _mistake_groups(fold: Fold, share: float, rng: np.random.Generator) -> Fold:
     """The fold with another known group for each unit with a probability of ``share``."""
     code, size = _codes(fold.unit)
     names = np.array(fold.groups, dtype=object)

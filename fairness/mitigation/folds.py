@@ -11,8 +11,8 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
-from unmasked.fairness.groups import UNKNOWN, group_columns, ordered
-from unmasked.fairness.selection import Level, of_one, select
+from unmasked.fairness.groups import UNKNOWN, group_columns, order_groups
+from unmasked.fairness.selection import Level, rows_of_one, select
 
 KEYS = ("dataset", "video", "compression", "frame", "face")
 CLASSES = {"real": 0, "fake": 1}
@@ -47,7 +47,7 @@ class Fold:
     @property
     def groups(self) -> list[str]:
         """The known groups, in reading order."""
-        return [name for name in ordered(pd.unique(self.group).tolist()) if name != UNKNOWN]
+        return [name for name in order_groups(pd.unique(self.group).tolist()) if name != UNKNOWN]
 
     def with_groups(self, group: np.ndarray) -> Fold:
         """The same rows as a deployed detector might be told of them."""
@@ -85,16 +85,16 @@ def folds(
         InputError: the column is absent, there are several detectors, there are no rows to fit on or of
             one class only, or no dataset to apply to.
     """
-    table = _untouched(predictions)
+    table = _untouched_rows(predictions)
     group_columns(table, [attribute])  # an absent column is a mistake, not a reason to skip a dataset
-    chosen = _source(table, source, split)
+    chosen = _source_rows(table, source, split)
     # Without the column: these rows are meant, whatever split an evaluation would take.
     rows = chosen.drop(columns="split")
     fitted = _fold(rows, attribute, level, f"{chosen['dataset'].iloc[0]}, {split} split")
     judged, skipped = [], {}
     for dataset, rows in table.drop(index=chosen.index).groupby("dataset", sort=False):
         try:
-            judged.append(_fold(_judged(rows, dataset == fitted.dataset), attribute, level, str(dataset)))
+            judged.append(_fold(_test_rows(rows, dataset == fitted.dataset), attribute, level, str(dataset)))
         except InputError as error:
             skipped[f"{dataset}: {fitted.attribute}"] = str(error)
     if not judged:
@@ -105,13 +105,13 @@ def folds(
     return fitted, judged, skipped
 
 
-def matched(fold: Fold, other: pd.DataFrame, level: Level) -> np.ndarray:
+def match_scores(fold: Fold, other: pd.DataFrame, level: Level) -> np.ndarray:
     """(N,) the scores that another detector gave to the rows of a fold.
 
     Raises:
         InputError: it did not score all of them.
     """
-    table = _untouched(other)
+    table = _untouched_rows(other)
     names = [str(name) for name in fold.key.names]
     absent = [name for name in names if name not in table]
     if absent:
@@ -128,13 +128,13 @@ def matched(fold: Fold, other: pd.DataFrame, level: Level) -> np.ndarray:
     return scores.to_numpy(dtype=np.float64)
 
 
-def _untouched(predictions: pd.DataFrame) -> pd.DataFrame:
+def _untouched_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     """The rows of unperturbed crops of one detector, renumbered."""
-    table = of_one(predictions, detector=None)
+    table = rows_of_one(predictions, detector=None)
     return table[~is_perturbed(table)].reset_index(drop=True)
 
 
-def _source(table: pd.DataFrame, source: str, split: str) -> pd.DataFrame:
+def _source_rows(table: pd.DataFrame, source: str, split: str) -> pd.DataFrame:
     if "split" not in table or table["split"].isna().all():
         raise InputError(
             "no row of the predictions has a 'split'; a mitigation is fitted on rows that it is not judged "
@@ -155,7 +155,7 @@ def _source(table: pd.DataFrame, source: str, split: str) -> pd.DataFrame:
     return rows[rows["dataset"] == (source or having[0])]
 
 
-def _judged(rows: pd.DataFrame, is_source: bool) -> pd.DataFrame:
+def _test_rows(rows: pd.DataFrame, is_source: bool) -> pd.DataFrame:
     """The test rows of a dataset; of the source, nothing that a detector was chosen on."""
     try:
         return evaluated_rows(rows)[0]

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 
 from unmasked.evaluation.thresholds import Threshold, fit
 from unmasked.fairness.mitigation.folds import Fold
-from unmasked.fairness.mitigation.rules import MIN_CLUSTERS, NEEDS_GROUP, own_weight, shrunk
+from unmasked.fairness.mitigation.rules import MIN_CLUSTERS, NEEDS_GROUP, own_weight, shrinkage_notes
 
 Kind = Literal["platt", "isotonic"]
 Map = Callable[[np.ndarray], np.ndarray]
@@ -44,14 +44,14 @@ class GroupCalibration:
     warnings: list[str] = field(default_factory=list)
     randomised: bool = False
 
-    def calibrated(self, fold: Fold) -> np.ndarray:
+    def calibrate(self, fold: Fold) -> np.ndarray:
         """(N,) P(fake) by each row's own map; by the pooled one where the group is not known."""
-        return _calibrated(fold, self.maps, self.pooled, self.own)
+        return _apply_map(fold, self.maps, self.pooled, self.own)
 
     def probability(self, fold: Fold) -> np.ndarray:
         """(N,) 1 where the calibrated score exceeds the threshold."""
         known = np.isin(fold.group, list(self.own))
-        called = np.where(known, self.calibrated(fold) > self.threshold.value, fold.score > self.before)
+        called = np.where(known, self.calibrate(fold) > self.threshold.value, fold.score > self.before)
         return called.astype(np.float64)
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,9 +94,9 @@ def fit_group_calibration(
     for name in (name for name, weight in own.items() if weight > 0):
         member = fold.group == name
         maps[name] = fit_map(fold.label[member], fold.score[member])
-    mapped = _calibrated(fold, maps, pooled, own)
+    mapped = _apply_map(fold, maps, pooled, own)
     threshold = fit(fold.label, mapped, before.rule, fitted_on=fold.name, level=before.level)
-    warnings = [NEEDS_GROUP, *shrunk(own, fold, BOTH, min_clusters)]
+    warnings = [NEEDS_GROUP, *shrinkage_notes(own, fold, BOTH, min_clusters)]
     if threshold.note:
         warnings.append(threshold.note)
     return GroupCalibration(kind, maps, pooled, own, threshold, before.value, warnings)
@@ -143,7 +143,7 @@ def isotonic(label: np.ndarray, score: np.ndarray) -> Map:
     return lambda scores: np.clip(model.predict(np.asarray(scores, dtype=np.float64)), 0, 1)
 
 
-def _calibrated(fold: Fold, maps: Mapping[str, Map], pooled: Map, own: Mapping[str, float]) -> np.ndarray:
+def _apply_map(fold: Fold, maps: Mapping[str, Map], pooled: Map, own: Mapping[str, float]) -> np.ndarray:
     result = pooled(fold.score)
     for name, weight in own.items():
         member = fold.group == name

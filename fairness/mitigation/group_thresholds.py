@@ -11,7 +11,7 @@ import pandas as pd
 
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness.mitigation.folds import Fold
-from unmasked.fairness.mitigation.rules import MIN_CLUSTERS, NEEDS_GROUP, own_weight, shrunk
+from unmasked.fairness.mitigation.rules import MIN_CLUSTERS, NEEDS_GROUP, own_weight, shrinkage_notes
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class GroupThresholds:
 
     def probability(self, fold: Fold) -> np.ndarray:
         """(N,) 1 where the score exceeds its group's threshold."""
-        return (fold.score > self.of_rows(fold.group)).astype(np.float64)
+        return (fold.score > self.thresholds_of_rows(fold.group)).astype(np.float64)
 
-    def of_rows(self, group: np.ndarray) -> np.ndarray:
+    def thresholds_of_rows(self, group: np.ndarray) -> np.ndarray:
         """(N,) the threshold of each row."""
         found = pd.Series(group, dtype=object).map(dict(self.thresholds))
         return found.astype(np.float64).fillna(self.pooled).to_numpy()
@@ -73,7 +73,7 @@ def fit_group_thresholds(
         value = weighted_threshold(score, weight, pooled.fpr)
         thresholds[name] = max(value, pooled.value) if capped else value
     return GroupThresholds(
-        thresholds, pooled.value, own, [NEEDS_GROUP, *shrunk(own, fold, ("real",), min_clusters)]
+        thresholds, pooled.value, own, [NEEDS_GROUP, *shrinkage_notes(own, fold, ("real",), min_clusters)]
     )
 
 

@@ -67,7 +67,9 @@ def own_weight(fold: Fold, group: str, classes: tuple[str, ...], min_clusters: i
     return min(1.0, fold.units(group, classes) / min_clusters)
 
 
-def shrunk(weights: dict[str, float], fold: Fold, classes: tuple[str, ...], min_clusters: int) -> list[str]:
+def shrinkage_notes(
+    weights: dict[str, float], fold: Fold, classes: tuple[str, ...], min_clusters: int
+) -> list[str]:
     """Says which groups are pulled towards everyone because they have few data, and how far."""
     few = [
         f"{group} ({fold.units(group, classes)} units, own data count {weight:.0%})"

@@ -15,7 +15,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.datasets.tables import write_frame
 from unmasked.fairness.mitigation.compare import Comparison, before_after, group_doubts
-from unmasked.fairness.mitigation.folds import Fold, folds, matched
+from unmasked.fairness.mitigation.folds import Fold, folds, match_scores
 from unmasked.fairness.mitigation.group_calibration import fit_group_calibration
 from unmasked.fairness.mitigation.group_thresholds import fit_group_thresholds
 from unmasked.fairness.mitigation.rules import Rule, SingleThreshold, single_threshold
@@ -105,10 +105,10 @@ def mitigate(
         before = single_threshold(fitted, settings.rule, settings.level)
         for name in methods:
             rule = METHODS[name](fitted, before, settings)
-            entries += [_post_processed(name, before, rule, fitted, fold, settings) for fold in judged]
+            entries += [_post_process(name, before, rule, fitted, fold, settings) for fold in judged]
         for name, other in (retrained or {}).items():
-            entries += [_retrained(name, before, other, fitted, fold, settings) for fold in judged]
-    return {"methods": entries, "skipped": skipped, "settings": _described(settings)}
+            entries += [_compare_retrained(name, before, other, fitted, fold, settings) for fold in judged]
+    return {"methods": entries, "skipped": skipped, "settings": _describe_settings(settings)}
 
 
 def write(found: Mapping[str, Any], out: str | os.PathLike[str]) -> Path:
@@ -177,17 +177,17 @@ def cells(entry: Mapping[str, Any]) -> list[str]:
         entry["name"],
         _points(then["gap"]),
         _points(now["gap"]),
-        _changed(entry["gap_change"], entry["gap_change_ci"]),
-        _changed(entry["utility_change"], entry["utility_change_ci"]),
-        _changed(entry["tpr_change_at_same_fpr"], entry["tpr_change_at_same_fpr_ci"]),
-        "–" if group is None else f"{group} {_signed(entry['worst_group_gain'])}",
-        _signed(entry["worst_group_utility_change"]),
+        _change_text(entry["gap_change"], entry["gap_change_ci"]),
+        _change_text(entry["utility_change"], entry["utility_change_ci"]),
+        _change_text(entry["tpr_change_at_same_fpr"], entry["tpr_change_at_same_fpr_ci"]),
+        "–" if group is None else f"{group} {_signed_text(entry['worst_group_gain'])}",
+        _signed_text(entry["worst_group_utility_change"]),
         "YES" if entry["levelling_down"] else "no",
         "yes" if entry["randomised"] else "no",
     ]
 
 
-def _post_processed(
+def _post_process(
     name: str, before: SingleThreshold, rule: Rule, fitted: Fold, fold: Fold, settings: Settings
 ) -> dict[str, Any]:
     unseen = [group for group in fold.groups if group not in fitted.groups]
@@ -195,21 +195,23 @@ def _post_processed(
     if unseen:
         warnings.append(f"{', '.join(unseen)} are not in {fitted.name} and get the pooled treatment")
     entry = _head(name, "post-processing", rule, fitted, fold, warnings)
-    entry |= _warned(entry, before_after(before, rule, fold, settings.comparison))
+    entry |= _add_warnings(entry, before_after(before, rule, fold, settings.comparison))
     return entry | group_doubts(rule, fold, settings.comparison)
 
 
-def _retrained(
+def _compare_retrained(
     name: str, before: SingleThreshold, other: pd.DataFrame, fitted: Fold, fold: Fold, settings: Settings
 ) -> dict[str, Any]:
-    refitted = fitted.with_score(matched(fitted, other, settings.level))
+    refitted = fitted.with_score(match_scores(fitted, other, settings.level))
     rule = single_threshold(refitted, settings.rule, settings.level)
     entry = _head(name, "training", rule, fitted, fold, [ONE_RUN, *rule.warnings])
-    rescored = matched(fold, other, settings.level)
-    return entry | _warned(entry, before_after(before, rule, fold, settings.comparison, rescored=rescored))
+    rescored = match_scores(fold, other, settings.level)
+    return entry | _add_warnings(
+        entry, before_after(before, rule, fold, settings.comparison, rescored=rescored)
+    )
 
 
-def _warned(entry: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def _add_warnings(entry: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """What was found, with a warning where the gap shrank at the cost of those it is about, or of all."""
     warnings = []
     paid = found["worst_group_utility_change"]
@@ -237,7 +239,7 @@ def _head(
     }
 
 
-def _described(settings: Settings) -> dict[str, Any]:
+def _describe_settings(settings: Settings) -> dict[str, Any]:
     plain = {name: value for name, value in vars(settings).items() if name != "comparison"}
     return plain | vars(settings.comparison)
 
@@ -246,9 +248,9 @@ def _points(value: float) -> str:
     return "–" if np.isnan(value) else f"{100 * value:.1f}"
 
 
-def _signed(value: float) -> str:
+def _signed_text(value: float) -> str:
     return "–" if np.isnan(value) else f"{100 * value:+.1f}".replace("-0.0", "+0.0")
 
 
-def _changed(value: float, limits: Sequence[float]) -> str:
-    return f"{_signed(value)} [{_signed(limits[0])}, {_signed(limits[1])}]"
+def _change_text(value: float, limits: Sequence[float]) -> str:
+    return f"{_signed_text(value)} [{_signed_text(limits[0])}, {_signed_text(limits[1])}]"

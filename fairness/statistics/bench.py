@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.evaluation.metrics import auc
-from unmasked.fairness.groups import CROSS, UNKNOWN, ordered
+from unmasked.fairness.groups import CROSS, UNKNOWN, order_groups
 from unmasked.fairness.statistics.metrics import rates, sum_by
 
 # In per cent, as the papers' tables have them.
@@ -57,7 +57,7 @@ def bench_measures(
     """
     names = np.asarray(names, dtype=object)
     known = names != UNKNOWN
-    found = ordered(names.tolist()) if order is None else list(order)
+    found = order_groups(names.tolist()) if order is None else list(order)
     found = [name for name in found if name != UNKNOWN]
     codes = pd.Index(found, dtype=object).get_indexer(names)
     decision = score >= 0.5
@@ -71,7 +71,7 @@ def bench_measures(
     measures["printed"]["F_COV"] = _covariance(score, codes)
     return measures | {
         "groups": [name for name, kept in zip(found, both, strict=True) if kept],
-        "dropped": _dropped(found, counts) | _absent(found) | _unknown(known),
+        "dropped": _dropped_groups(found, counts) | _absent_cells(found) | _unknown_groups(known),
         "accuracy": float(overall["accuracy"]),
         "auc": auc(label[known], score[known]),
     }
@@ -156,7 +156,7 @@ def bench_table(
     return {**tables, "note": NOTE}
 
 
-def _dropped(found: list[str], counts: np.ndarray) -> dict[str, str]:
+def _dropped_groups(found: list[str], counts: np.ndarray) -> dict[str, str]:
     reasons = {}
     for name, (tn, fp, fn, tp) in zip(found, counts.tolist(), strict=True):
         if not (tn + fp + fn + tp):
@@ -168,7 +168,7 @@ def _dropped(found: list[str], counts: np.ndarray) -> dict[str, str]:
     return reasons
 
 
-def _absent(found: list[str]) -> dict[str, str]:
+def _absent_cells(found: list[str]) -> dict[str, str]:
     """Cells of a crossing that nobody is in."""
     parts = [name.split(CROSS) for name in found]
     if not parts or len(parts[0]) < 2 or len({len(part) for part in parts}) > 1:
@@ -178,7 +178,7 @@ def _absent(found: list[str]) -> dict[str, str]:
     return {name: "no rows" for name in names if name not in found}
 
 
-def _unknown(known: np.ndarray) -> dict[str, str]:
+def _unknown_groups(known: np.ndarray) -> dict[str, str]:
     if known.all():
         return {}
     return {UNKNOWN: f"{int((~known).sum()):,} rows that nobody annotated, left out of the overall rates too"}

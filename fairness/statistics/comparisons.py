@@ -46,10 +46,10 @@ def compare(
     pairs = zip(tests["attribute"], tests["metric"], strict=True)
     tests["constant_gap"] = [constant["gaps"][attribute][metric] for attribute, metric in pairs]
     tests["utility"] = float(everyone.values["balanced_accuracy"].iloc[0])
-    return judged(tests, settings)
+    return judge_tests(tests, settings)
 
 
-def judged(tests: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def judge_tests(tests: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Tests with Holm's correction over all of them, and the verdict that follows."""
     tests = tests.copy()
     tests["p_adjusted"] = holm(tests["p_value"].to_numpy())
@@ -109,17 +109,17 @@ def constant_detector(slices: list[Slice], everyone: Slice) -> dict[str, Any]:
     """Metrics and gaps of the detector that scores everything 1, on the same rows."""
     gaps = {}
     for one in slices:
-        compared = _constant(one).where(one.in_gap)
+        compared = _constant_metrics(one).where(one.in_gap)
         gaps[one.attribute] = {name: float(gap(compared[name].to_numpy())) for name in group_metrics()}
     return {
         "decision": "everything is called fake",
-        "overall": _constant(everyone).iloc[0].to_dict(),
+        "overall": _constant_metrics(everyone).iloc[0].to_dict(),
         "gaps": gaps,
         "fairlearn": {one.attribute: _fairlearn_of_constant(one) for one in slices},
     }
 
 
-def _constant(one: Slice) -> pd.DataFrame:
+def _constant_metrics(one: Slice) -> pd.DataFrame:
     """The constant detector's metrics in every group."""
     # One real and one fake, each with a score of 1, counted as often as the group has them.
     one_of_each = Sample(np.array([0, 1]), np.ones(2), np.arange(2), 2)

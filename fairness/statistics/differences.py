@@ -48,18 +48,18 @@ def gap_change(source: Estimates, target: Estimates, names: Sequence[str]) -> Ch
         names: the groups' names, at least two.
     """
     before, after = _gap_of(source, 0), _gap_of(target, 0)
-    low, high = recovered(before, after, 0.0)
+    low, high = recover_limits(before, after, 0.0)
     return Change(before[0], after[0], low, high, tuple(names))
 
 
-def gap_changed(found: Estimates, names: Sequence[str]) -> Change:
+def paired_gap_difference(found: Estimates, names: Sequence[str]) -> Change:
     """The gap in the second score column minus that in the first, on the same rows."""
     before, after = _gap_of(found, 0), _gap_of(found, 1)
-    low, high = recovered(before, after, _correlation(_spread(found, 0), _spread(found, 1)))
+    low, high = recover_limits(before, after, _correlation(_spread(found, 0), _spread(found, 1)))
     return Change(before[0], after[0], low, high, tuple(names))
 
 
-def values_changed(found: Estimates) -> list[Change]:
+def paired_value_differences(found: Estimates) -> list[Change]:
     """For each group, its value in the second score column minus that in the first.
 
     Both are of the same rows.
@@ -68,17 +68,17 @@ def values_changed(found: Estimates) -> list[Change]:
     changes = []
     for group, (a, b) in enumerate(found.value.T):
         before, after = (a, low_a[group], high_a[group]), (b, low_b[group], high_b[group])
-        low, high = recovered(before, after, _correlation(found.drawn[0, group], found.drawn[1, group]))
+        low, high = recover_limits(before, after, _correlation(found.drawn[0, group], found.drawn[1, group]))
         changes.append(Change(float(a), float(b), low, high))
     return changes
 
 
-def recovered(
+def recover_limits(
     before: tuple[float, float, float], after: tuple[float, float, float], correlation: float
 ) -> tuple[float, float]:
     """95 % limits of after - before, from both (value, low, high) and their correlation.
 
-    >>> [round(limit, 3) for limit in recovered((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), 0.0)]
+    >>> [round(limit, 3) for limit in recover_limits((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), 0.0)]
     [0.159, 0.441]
     """
     a, low_a, high_a = before
@@ -89,7 +89,7 @@ def recovered(
     return float(np.maximum(low, -1.0)), float(np.minimum(high, 1.0))
 
 
-def too_few(names: Sequence[str]) -> Change:
+def undefined_change(names: Sequence[str]) -> Change:
     """An undefined change, as fewer than two groups (``names``) can be compared."""
     undefined = float("nan")
     found = f"only {names[0]} has" if names else "no group has"
@@ -103,10 +103,10 @@ def _gap_of(found: Estimates, column: int) -> tuple[float, float, float]:
     if (found.units < 2).all():
         return float(gap(value)), float("nan"), float("nan")
     limits = gap_interval(value, partial(found.limits, column))
-    return float(gap(value)), *_unfolded(float(gap(value)), *limits)
+    return float(gap(value)), *_unfold_limits(float(gap(value)), *limits)
 
 
-def _unfolded(value: float, low: float, high: float) -> tuple[float, float]:
+def _unfold_limits(value: float, low: float, high: float) -> tuple[float, float]:
     """The limits of a gap, with a lower one that was cut off at 0 put where the upper one mirrors it.
 
     A gap is the absolute value of a difference and never below its truth when that is 0; a change measured

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.evaluation.calibration import reliability
-from unmasked.fairness.groups import ordered
+from unmasked.fairness.groups import order_groups
 
 BINS = 20
 
@@ -48,5 +48,5 @@ def calibration(label: np.ndarray, score: np.ndarray, names: pd.Series) -> list[
 
 
 def _codes(names: pd.Series) -> tuple[list[str], np.ndarray]:
-    found = ordered(names.unique().tolist())
+    found = order_groups(names.unique().tolist())
     return found, pd.Categorical(names, categories=found).codes.astype(np.int64)

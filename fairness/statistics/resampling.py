@@ -101,11 +101,11 @@ def permuted_sums(
         else:
             of_member = table[of_unit[member]]
             blocks = permuted_codes(codes[member], np.zeros(len(kind)), n_perm, rng)
-            total += np.concatenate([_summed(block, of_member, groups) for block in blocks])
+            total += np.concatenate([_sum_groups(block, of_member, groups) for block in blocks])
     return total
 
 
-def _summed(block: np.ndarray, table: np.ndarray, groups: int) -> np.ndarray:
+def _sum_groups(block: np.ndarray, table: np.ndarray, groups: int) -> np.ndarray:
     """(b, J, K) sums of (C, K) over the units of each group, for (b, C) group codes."""
     return np.stack([(block == group).astype(np.float64) @ table for group in range(groups)], axis=1)
 

@@ -68,7 +68,7 @@ def metrics_of(
     return weighted_metrics(levels.cells, counts.T, threshold, names)
 
 
-def permuted(
+def permute_cells(
     cell: np.ndarray,
     unit: np.ndarray,
     codes: np.ndarray,

@@ -18,7 +18,7 @@ from unmasked.fairness.statistics.resampling import (
     precision_weights,
     strata,
 )
-from unmasked.fairness.statistics.score_tables import Levels, metrics_of, permuted
+from unmasked.fairness.statistics.score_tables import Levels, metrics_of, permute_cells
 
 # Columns of a count table that hold a class.
 COLUMNS_OF = {"real": (0, 1), "fake": (2, 3)}
@@ -112,7 +112,7 @@ def _permuted_scores(
         for name in group_metrics()
         if METRICS[name].kind != "threshold" or METRICS[name].vectorised is None
     ]
-    repeats = settings.scored(levels.rows, settings.n_perm)
-    counts = permuted(cell, unit, codes, stratum, 2 * levels.size, repeats, rng)
+    repeats = settings.resamples_of_scores(levels.rows, settings.n_perm)
+    counts = permute_cells(cell, unit, codes, stratum, 2 * levels.size, repeats, rng)
     values = metrics_of(counts.reshape(-1, 2 * levels.size), levels, names, settings.threshold)
     return {name: values[name].reshape(repeats, -1) for name in names}

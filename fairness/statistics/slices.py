@@ -12,7 +12,7 @@ from scipy import sparse
 from unmasked.evaluation.intervals import Sample, metric_interval, resampled_sums
 from unmasked.evaluation.metrics import group_metrics
 from unmasked.evaluation.wording import units
-from unmasked.fairness.groups import UNKNOWN, ordered
+from unmasked.fairness.groups import UNKNOWN, order_groups
 from unmasked.fairness.settings import Settings
 from unmasked.fairness.statistics.estimates import Decisions, Estimates, estimates, generator
 from unmasked.fairness.statistics.metrics import BOTH, count_units, needs, sum_by
@@ -82,7 +82,7 @@ def measure(
         seed: whose randomness; the attribute's if not given.
     """
     levels = cut(rows.label, rows.score) if levels is None else levels
-    names = ordered(groups.unique().tolist())
+    names = order_groups(groups.unique().tolist())
     of_row = pd.Categorical(groups, categories=names).codes.astype(np.int64)
     # A person is one unit in each group; only "unknown" can share people with another group. Cluster 7 of
     # 1,000 in group 2 is 2,007 before it is numbered from 0.
@@ -103,8 +103,8 @@ def measure(
         rng=rng,
     )
     ends = {name: one.limits() for name, one in found.items()}
-    enough = _enough(support, settings)
-    in_gap = _in_gap(enough)
+    enough = _has_enough(support, settings)
+    in_gap = _is_in_gap(enough)
     return Slice(
         attribute=str(groups.name),
         support=support,
@@ -114,7 +114,7 @@ def measure(
         high=pd.DataFrame({name: ends[name][1] for name in metrics}, index=names),
         estimates=found,
         in_gap=in_gap,
-        excluded=_excluded(support, settings),
+        excluded=_excluded_groups(support, settings),
         shuffled=shuffle(levels, unit, of_unit, counts, in_gap, settings, rng),
         cross_auc=_cross_auc(rows, of_row, levels, found["auc"], support, enough, settings, rng),
     )
@@ -139,14 +139,14 @@ def _support(rows: Rows, of_row: np.ndarray, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(found, index=names)[list(SUPPORT)]
 
 
-def _in_gap(enough: pd.DataFrame) -> pd.DataFrame:
+def _is_in_gap(enough: pd.DataFrame) -> pd.DataFrame:
     """For each group and metric: is the support there that the metric needs."""
     of_class = {name: enough[name].to_numpy() for name in BOTH}
     columns = {name: np.all([of_class[one] for one in needs(name)], axis=0) for name in group_metrics()}
     return pd.DataFrame(columns, index=enough.index)
 
 
-def _enough(support: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def _has_enough(support: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """For each group and class: enough units, enough frames, and somebody said who they are."""
     return pd.DataFrame(
         {
@@ -158,7 +158,7 @@ def _enough(support: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     )
 
 
-def _excluded(support: pd.DataFrame, settings: Settings) -> list[dict[str, str]]:
+def _excluded_groups(support: pd.DataFrame, settings: Settings) -> list[dict[str, str]]:
     """Which group is left out of which gaps, and why, in words."""
     noun = units(settings.unit)
     found = []

@@ -63,15 +63,15 @@ class MtcnnDetector:
         for name, threshold in (("rnet", THRESHOLDS[1]), ("onet", THRESHOLDS[2])):
             if not len(boxes):
                 break
-            boxes = np.trunc(_squared(boxes))
+            boxes = np.trunc(_square_boxes(boxes))
             shift, chance = self._run(name, _cut(image, boxes, NETWORKS[name][0]))
             kept = chance[:, 1] > threshold
             boxes, scores, shift = boxes[kept], chance[kept, 1], shift[kept]
             if name == "rnet":  # the order of suppression and shift is that of the published code
                 picked = suppress(boxes, scores, 0.7)
-                boxes, scores = _shifted(boxes[picked], shift[picked]), scores[picked]
+                boxes, scores = _shift_boxes(boxes[picked], shift[picked]), scores[picked]
             else:
-                boxes = _shifted(boxes, shift)
+                boxes = _shift_boxes(boxes, shift)
                 picked = suppress(boxes, scores, 0.7, of_smaller=True)
                 boxes, scores = boxes[picked], scores[picked]
         return boxes, scores
@@ -156,7 +156,7 @@ def suppress(
     return np.array(picked, dtype=int)
 
 
-def _squared(boxes: np.ndarray) -> np.ndarray:
+def _square_boxes(boxes: np.ndarray) -> np.ndarray:
     """Squares of the longer side around the same centres."""
     sides = boxes[:, 2:] - boxes[:, :2]
     half = sides.max(axis=1, keepdims=True) / 2
@@ -164,7 +164,7 @@ def _squared(boxes: np.ndarray) -> np.ndarray:
     return np.hstack([centres - half, centres + half])
 
 
-def _shifted(boxes: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def _shift_boxes(boxes: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Boxes whose sides a network has moved, in parts of width and height."""
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     return boxes + shift * np.hstack([sides, sides])

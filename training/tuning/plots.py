@@ -37,7 +37,7 @@ def write_plots(study: optuna.Study, folder: Path, objective: str) -> list[str]:
         "parallel": lambda: plots.plot_parallel_coordinate(study, target_name=objective),
         "validations": lambda: plots.plot_intermediate_values(study),
     }
-    if _differ(study):
+    if _has_importances(study):
         drawn["importances"] = lambda: plots.plot_param_importances(study, target_name=objective)
     folder.mkdir(parents=True, exist_ok=True)
     # Optuna draws with pyplot, on any backend, and sets a style: all of it is given back.
@@ -60,7 +60,7 @@ def write_plots(study: optuna.Study, folder: Path, objective: str) -> list[str]:
     return list(drawn)
 
 
-def _differ(study: optuna.Study) -> bool:
+def _has_importances(study: optuna.Study) -> bool:
     """True if importances can be told: at least two values of complete trials."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return len({trial.value for trial in complete}) > 1

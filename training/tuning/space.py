@@ -101,7 +101,7 @@ def flat_space(space: Mapping[str, Any], start: DetectorConfig) -> Space:
     Raises:
         InputError: a key is unknown or reserved, a range is none, or the start lies outside.
     """
-    found = {key: _drawn(key, value) for key, value in _leaves(space)}
+    found = {key: _parse_entry(key, value) for key, value in _leaves(space)}
     if not found:
         raise InputError(f"the search space is empty; give ranges under space: as {FORM}")
     settings = dict(_leaves(start.model_dump(mode="json")))
@@ -171,7 +171,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield key, value
 
 
-def _drawn(key: str, value: Any) -> Range | Choices:
+def _parse_entry(key: str, value: Any) -> Range | Choices:
     try:
         drawn = Choices(values=value) if isinstance(value, (list, tuple)) else Range.model_validate(value)
     except ValidationError as error:

@@ -112,8 +112,8 @@ def tune(search: Search, *, workers: int = 1, progress: Progress | None = None) 
     """
     search.out.mkdir(parents=True, exist_ok=True)
     try:
-        with _exclusive(search.out / ".tune.lock", 0):
-            study = _opened(search)
+        with _hold_lock(search.out / ".tune.lock", 0):
+            study = _open_study(search)
             _begin_again(study)
             if workers == 1:
                 _work(search, study, progress)
@@ -177,9 +177,9 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
     )
 
 
-def _opened(search: Search) -> optuna.Study:
+def _open_study(search: Search) -> optuna.Study:
     """The study, made if there is none, and with the start as its first trial."""
-    path, described = search.out / NAME, _described(search)
+    path, described = search.out / NAME, _describe_search(search)
     is_new = not path.is_file()
     if is_new and search.settings.trials == 0:
         raise InputError(f"there is no study in {search.out} to report on; give trials=… to begin one")
@@ -231,7 +231,7 @@ def _study(search: Search, *, create: bool = False) -> optuna.Study:
     return study
 
 
-def _described(search: Search) -> str:
+def _describe_search(search: Search) -> str:
     """What must not change while a study goes on."""
     settings = search.settings
     described = {
@@ -274,7 +274,7 @@ def _work(search: Search, study: optuna.Study, progress: Progress | None) -> Non
     values = _values(search.start)
     distributions = {key: _distribution(drawn, values[key]) for key, drawn in search.space.items()}
     while True:
-        with _exclusive(search.out / ".draw.lock", LOCK_S):
+        with _hold_lock(search.out / ".draw.lock", LOCK_S):
             begun = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
             if len(begun) >= search.settings.trials:
                 return
@@ -388,13 +388,15 @@ def _work_alone(search: Search, number: int, workers: int, failures: Any) -> Non
 
 def _failure(code: int, message: str | None) -> str:
     return message or (
-        f"a worker process ended with code {code}, perhaps because memory ran out; the same command goes on from "
+        f"a worker process ended with code {code}, perhaps because memory ran out; the same command "
+        f"goes on from "
         "here, with fewer workers if need be"
     )
 
 
 def _end_with_parent() -> None:
-    """Ends this process when the one that started it is gone, killed too: no process may go on drawing trials."""
+    """Ends this process when the one that started it is gone, killed too: no process may go on drawing "
+    "trials."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -406,7 +408,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _exclusive(path: Path, timeout_s: float) -> Iterator[None]:
+def _hold_lock(path: Path, timeout_s: float) -> Iterator[None]:
     """Holds a lock among processes, which the system takes from one that dies; OperationalError if held."""
     connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import absent, aside, code, heading, join_parts, record_table
+from unmasked.analysis.html.page import absent_note, aside, code, heading, join_parts, record_table
 from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.groups import COMPARED
 from unmasked.evaluation.wording import gap_text, is_missing, metric_text, percent, points_only, share_text
@@ -28,7 +28,7 @@ def annotation(findings: Findings) -> Markup:
     """Conflicts within videos, agreement of sources, and gaps under label noise, by dataset."""
     found = findings.whole.get("annotation") or {}
     if not any(any(part.values()) for part in found.values()):
-        return absent(
+        return absent_note(
             "The quality of the annotation was not measured.", "Run the audit again to have it measured."
         )
     parts: list[str] = [aside(INTRO)]
@@ -36,12 +36,12 @@ def annotation(findings: Findings) -> Markup:
         parts.append(aside(NOISE))
     for dataset, part in found.items():
         body = _dataset(part)
-        parts += [heading(3, dataset) if findings.several else "", body] if body else []
+        parts += [heading(3, dataset) if findings.has_several else "", body] if body else []
     if not any(part.get("agreement") for part in found.values()):
         how = Markup("Give another source’s annotations of the same videos: {}.").format(
             code("second_annotations=FILE")
         )
-        parts.append(absent("Two sources of annotation were not compared.", how))
+        parts.append(absent_note("Two sources of annotation were not compared.", how))
     return join_parts(parts)
 
 

@@ -16,7 +16,7 @@ from unmasked.evaluation.wording import (
     capitalise,
     gap_text,
     is_missing,
-    listed,
+    list_names,
     name_or_dash,
     number,
     p_text,
@@ -33,7 +33,7 @@ def verdicts(findings: Findings) -> Markup:
     """Verdicts of every dataset: in words, in a table, beside the detector's worth."""
     told = {
         kind: [
-            f"{name}: {sentence}" if findings.several else sentence
+            f"{name}: {sentence}" if findings.has_several else sentence
             for name, audit in findings.audits.items()
             for sentence, test in _sentences_with_tests(audit)
             if test["verdict"] == kind
@@ -41,7 +41,7 @@ def verdicts(findings: Findings) -> Markup:
         for kind in ORDER
     }
     tests = [
-        details(f"How every gap was tested{_on(findings, name)}", tables.gaps(audit))
+        details(f"How every gap was tested{_dataset_suffix(findings, name)}", tables.gaps(audit))
         for name, audit in findings.audits.items()
     ]
     return join_parts(
@@ -62,7 +62,7 @@ def answer(audit: Mapping[str, Any]) -> Markup:
             "to show that no two groups are {} apart is in the last column.</p>"
         ).format(points(audit["settings"]["margin"]))
         name = "No other difference was shown" if disparities else "No difference was shown"
-        parts.append(callout("warning", intro + _open(still_open), title=name))
+        parts.append(callout("warning", intro + _open_comparisons(still_open), title=name))
     equal = [sentence for sentence, test in told if test["verdict"] == "equivalent"]
     if equal:
         parts.append(callout("good", bullets(equal), title="Shown to be about equal"))
@@ -82,7 +82,7 @@ def worth(findings: Findings) -> Markup:
                 {
                     "dataset": name,
                     "AUC, everybody": f"{number(everybody['auc']):.2f}",
-                    "balanced accuracy, everybody": _with_interval(everybody, "balanced_accuracy"),
+                    "balanced accuracy, everybody": _value_with_interval(everybody, "balanced_accuracy"),
                     "groups of": title(attribute),
                     "balanced accuracy, worst group": _worst(found["groups"], "balanced_accuracy"),
                     "if everything were called fake": constant,
@@ -106,7 +106,9 @@ def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
         parts.append(callout("bad", bullets(told["disparity"]), title="A disparity was found"))
     if n_open:
         some = "no other" if told["disparity"] else "no"
-        name = f"{capitalise(some)} difference was shown" + (" on any dataset" if findings.several else "")
+        name = f"{capitalise(some)} difference was shown" + (
+            " on any dataset" if findings.has_several else ""
+        )
         text = (
             f"In {n_open} of {total} comparisons the data are too few to tell. That is not proof of "
             "equality: the table says how many videos it would take to show that no two groups are "
@@ -145,7 +147,7 @@ def _table(findings: Findings) -> Markup:
             }
             for attribute, test in tests
         ]
-        caption = f"Every comparison{_on(findings, name)}"
+        caption = f"Every comparison{_dataset_suffix(findings, name)}"
         marked = [test["verdict"] == "disparity" for _, test in tests]
         parts.append(record_table(rows, caption=caption, marked=marked))
     return join_parts(parts)
@@ -169,10 +171,10 @@ def _worst(groups: Sequence[Mapping[str, Any]], metric: str) -> str:
     if len(compared) < 2:
         return "not enough data"
     worst = min(compared, key=lambda entry: entry[metric])
-    return f"{worst['group']}: {_with_interval(worst, metric)}"
+    return f"{worst['group']}: {_value_with_interval(worst, metric)}"
 
 
-def _with_interval(entry: Mapping[str, Any], metric: str) -> str:
+def _value_with_interval(entry: Mapping[str, Any], metric: str) -> str:
     return share_text(entry[metric], entry[f"{metric}_ci"])
 
 
@@ -182,7 +184,7 @@ def _sentences_with_tests(audit: Mapping[str, Any]) -> list[tuple[str, Mapping[s
     return list(zip(audit["verdicts"], ranked, strict=True))
 
 
-def _open(tests: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
+def _open_comparisons(tests: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
     """The comparisons that the data cannot settle."""
     rows = [
         {
@@ -201,7 +203,8 @@ def _too_few(tests: Sequence[tuple[str, Mapping[str, Any]]], settings: Mapping[s
     """Which comparisons lack groups of sufficient size."""
     lines = [
         f"{capitalise(COMPARED[metric])}, between groups of "
-        f"{listed([title(attribute) for attribute, test in tests if test['metric'] == metric])}: fewer than "
+        f"{list_names([title(attribute) for attribute, test in tests if test['metric'] == metric])}: "
+        f"fewer than "
         f"two have at least {settings['min_clusters']} {units(settings['unit'])} and "
         f"{settings['min_samples']} frames."
         for metric in dict.fromkeys(test["metric"] for _, test in tests)
@@ -215,5 +218,5 @@ def _verdict_words(test: Mapping[str, Any]) -> str:
     return {"equivalent": "about equal"}.get(test["verdict"], str(test["verdict"]))
 
 
-def _on(findings: Findings, name: str) -> str:
-    return f": {name}" if findings.several else ""
+def _dataset_suffix(findings: Findings, name: str) -> str:
+    return f": {name}" if findings.has_several else ""

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from unmasked.analysis.html.page import (
     Cell,
-    absent,
+    absent_note,
     aside,
     callout,
     code,
@@ -37,7 +37,7 @@ WIDEST = 0.6
 def breakdowns(findings: Findings) -> Markup:
     """Gaps by stratum, with what pooling hides, and the change of each gap across datasets."""
     if not any(audit.get("strata") for audit in findings.audits.values()):
-        within = absent(
+        within = absent_note(
             "Gaps were not broken down by method of manipulation, compression, face size or blur.",
             Markup("Predictions with columns {} and {}, and {} for the others, fill this part.").format(
                 *map(code, ("method", "compression", "faces=FILE"))
@@ -86,10 +86,14 @@ def _matrix(by: str, strata: Sequence[Mapping[str, Any]]) -> Markup:
     for level in levels:
         found = [{entry["level"]: entry for entry in one["levels"]}.get(level) for one in strata]
         rows.append((str(level), [_level(entry) for entry in found]))
-    rows.append(("pooled", [_whole(one["pooled"]["gap"], one["pooled"]["worst_group"]) for one in strata]))
-    rows.append(("mean of the levels", [_whole(one["averaged"], None) for one in strata]))
+    rows.append(
+        ("pooled", [_pooled_cell(one["pooled"]["gap"], one["pooled"]["worst_group"]) for one in strata])
+    )
+    rows.append(("mean of the levels", [_pooled_cell(one["averaged"], None) for one in strata]))
     if any("standardised" in one for one in strata):
-        rows.append(("every level weighed alike", [_whole(one.get("standardised"), None) for one in strata]))
+        rows.append(
+            ("every level weighed alike", [_pooled_cell(one.get("standardised"), None) for one in strata])
+        )
     caption = f"Gaps in points by {name}, with 95 % intervals"
     return join_parts([heat_table(rows, [name, *columns], caption), note])
 
@@ -106,7 +110,7 @@ def _level(entry: Mapping[str, Any] | None) -> Cell:
     return Cell(gap_text(entry["gap"], entry["gap_ci"]), f"{worst}{n}{p}", entry["gap"] / WIDEST)
 
 
-def _whole(gap: Any, worst: str | None) -> Cell:
+def _pooled_cell(gap: Any, worst: str | None) -> Cell:
     if is_missing(gap):
         return Cell("not enough data")
     return Cell(points_only(gap), f"worst: {worst}" if worst else "", gap / WIDEST)
@@ -135,9 +139,12 @@ def _changes(findings: Findings) -> Markup:
             "dataset stands under the answer."
         )
         parts += [heading(3, "From dataset to dataset"), aside(text), _table_changes(between)]
-    elif findings.several:
+    elif findings.has_several:
         how = Markup("Name the dataset the detector was made on: {}.").format(code("source=NAME"))
-        parts += [heading(3, "From dataset to dataset"), absent("Changes of gaps were not measured.", how)]
+        parts += [
+            heading(3, "From dataset to dataset"),
+            absent_note("Changes of gaps were not measured.", how),
+        ]
     if detectors:
         text = "Both detectors judged the same videos. A marked change is one whose interval leaves out zero."
         parts += [heading(3, "From one detector to another"), aside(text), _table_changes(detectors)]

@@ -7,9 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import absent, aside, bullets, code, details, join_parts, record_table
+from unmasked.analysis.html.page import absent_note, aside, bullets, code, details, join_parts, record_table
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, utility
-from unmasked.evaluation.wording import is_missing, listed, number
+from unmasked.evaluation.wording import is_missing, list_names, number
 from unmasked.fairness.verdicts import title
 
 BENCH = ("F_DP", "F_MEO", "F_OAE", "F_EO", "F_FPR")
@@ -43,7 +43,7 @@ def _dataset(audit: Mapping[str, Any]) -> Markup:
         benches = join_parts([_bench(bench), _list_dropped_groups(bench), _log_table(bench)])
     else:
         how = Markup("{} does it.").format(code("Audit.bench()"))
-        benches = absent("The benches’ metrics were not computed.", how)
+        benches = absent_note("The benches’ metrics were not computed.", how)
     return join_parts([utility(audit), benches, _fairlearn(audit)])
 
 
@@ -110,7 +110,8 @@ def _fairlearn(audit: Mapping[str, Any]) -> Markup:
     formats = dict.fromkeys(("this detector", "everything called fake"), ".3f")
     found = record_table(rows, caption="fairlearn, as fractions", formats=formats) if rows else ""
     text = (
-        f"fairlearn’s measures need two groups large enough in both classes; not so for {listed(undefined)}."
+        f"fairlearn’s measures need two groups large enough in both classes; not so for "
+        f"{list_names(undefined)}."
     )
     return join_parts([found, aside(text) if undefined else ""])
 

@@ -48,13 +48,13 @@ class Findings:
         return cls(found, audits, colours, Gallery() if gallery is None else gallery)
 
     @property
-    def several(self) -> bool:
+    def has_several(self) -> bool:
         """True if more than one dataset was audited, so that each needs a heading."""
         return len(self.audits) > 1
 
     def heading(self, text: str) -> Markup:
         """A heading within a dataset's part: h3, or h4 below the name of one of several."""
-        return heading(4 if self.several else 3, text)
+        return heading(4 if self.has_several else 3, text)
 
     def colour(self, attribute: str, group: str) -> str:
         """The colour of a group wherever it is drawn; black for one that no audit lists."""
@@ -71,7 +71,7 @@ def by_dataset(findings: Findings, body: Callable[[str, Mapping[str, Any]], Mark
     for name, audit in findings.audits.items():
         found = body(name, audit)
         if found:
-            parts += [heading(3, name) if findings.several else "", found]
+            parts += [heading(3, name) if findings.has_several else "", found]
     return join_parts(parts)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import Cell, absent, code, heat_table, join_parts, side_by_side
+from unmasked.analysis.html.page import Cell, absent_note, code, heat_table, join_parts, place_side_by_side
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, utility
 from unmasked.analysis.reports.fairness.support import find_crossings, grid
 from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, share_text
@@ -26,7 +26,7 @@ def intersections(findings: Findings) -> Markup:
     if not any(find_crossings(audit) for audit in findings.audits.values()):
         names = list(next(iter(findings.audits.values()))["attributes"])[:2]
         example = " × ".join(names) if len(names) == 2 else "gender × skin_tone_group"
-        return absent(
+        return absent_note(
             "Combinations of attributes were not audited: a detector can fail dark-skinned women while the "
             "figures for women and for dark skin both look fine.",
             Markup("Add a crossing to the audit: {}.").format(code(f"by=[…,'{example}']")),
@@ -45,7 +45,7 @@ def _dataset(audit: Mapping[str, Any]) -> Markup:
     matrices = [
         _matrix(audit, attribute, parts, rate) for attribute, parts in names.items() for rate in RATES
     ]
-    return join_parts([utility(audit), side_by_side(matrices)])
+    return join_parts([utility(audit), place_side_by_side(matrices)])
 
 
 def _matrix(audit: Mapping[str, Any], attribute: str, parts: tuple[str, str], rate: str) -> Markup:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.decisions import TradeOffDisplay
 from unmasked.analysis.html.page import (
-    absent,
+    absent_note,
     aside,
     bullets,
     callout,
@@ -20,7 +20,15 @@ from unmasked.analysis.html.page import (
     record_table,
 )
 from unmasked.analysis.reports.fairness.findings import Findings
-from unmasked.evaluation.wording import change_text, is_missing, listed, number, percent, points, points_only
+from unmasked.evaluation.wording import (
+    change_text,
+    is_missing,
+    list_names,
+    number,
+    percent,
+    points,
+    points_only,
+)
 from unmasked.fairness.verdicts import title
 
 NAMES = {
@@ -45,7 +53,7 @@ def mitigation(findings: Findings) -> Markup:
         how = Markup(
             "{} tries remedies on this run and writes what they change; then repeat the audit."
         ).format(code("unmasked mitigate"))
-        return absent("No remedy was tried.", how)
+        return absent_note("No remedy was tried.", how)
     parts: list[str] = [aside(INTRO)]
     settings = findings.whole["mitigation"].get("settings") or {}
     kind = "frames" if settings.get("level") == "frame" else "videos"
@@ -69,7 +77,7 @@ def _warnings(methods: Sequence[Mapping[str, Any]]) -> list[str]:
             warnings.append("it draws lots, so the same video can get two answers")
         for warning in warnings:
             about.setdefault(warning.rstrip("."), []).append(_name(one))
-    return [f"{listed(list(dict.fromkeys(names)))}: {warning}." for warning, names in about.items()]
+    return [f"{list_names(list(dict.fromkeys(names)))}: {warning}." for warning, names in about.items()]
 
 
 def _figure(methods: Sequence[Mapping[str, Any]], findings: Findings) -> Markup:

@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from unmasked.analysis.figures.dots import GROUP_RATES, DotDisplay
-from unmasked.analysis.html.page import Section, heading, join_parts, render_page, side_by_side
+from unmasked.analysis.html.page import Section, heading, join_parts, place_side_by_side, render_page
 from unmasked.analysis.reports.fairness import groups
 from unmasked.analysis.reports.fairness.annotation import annotation
 from unmasked.analysis.reports.fairness.answer import answer, verdicts
@@ -120,7 +120,7 @@ def _figures(dataset: str, audit: Mapping[str, Any], findings: Findings) -> Mark
         display = DotDisplay.from_audit(audit, rate, findings.colours)
         alt = f"{GROUP_RATES[rate][2]} by group. {'; '.join(dot.text for dot in display.dots)}"
         drawn.append(findings.draw((f"group_{rate}", dataset), display, alt))
-    return side_by_side(drawn)
+    return place_side_by_side(drawn)
 
 
 def _footer(settings: Mapping[str, Any]) -> str:

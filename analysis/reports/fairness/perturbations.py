@@ -9,14 +9,14 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.robustness import RobustnessDisplay
 from unmasked.analysis.html.page import (
-    absent,
+    absent_note,
     aside,
     code,
     details,
     heading,
     join_parts,
+    place_side_by_side,
     record_table,
-    side_by_side,
     swatch,
 )
 from unmasked.analysis.reports.fairness.findings import Findings, fold_away, utility
@@ -37,7 +37,7 @@ def perturbations(findings: Findings) -> Markup:
     """A panel for each perturbation and rate, a line for each group, and the numbers."""
     entries = findings.whole.get("perturbations") or []
     if not entries:
-        return absent(
+        return absent_note(
             "No perturbed videos were scored.",
             Markup("Predictions with the columns {} and {} fill this part.").format(
                 code("perturbation"), code("severity")
@@ -46,12 +46,12 @@ def perturbations(findings: Findings) -> Markup:
     parts: list[str] = [aside(INTRO)]
     for dataset in dict.fromkeys(one["dataset"] for one in entries):
         here = [one for one in entries if one["dataset"] == dataset]
-        parts.append(heading(3, dataset) if findings.several else "")
+        parts.append(heading(3, dataset) if findings.has_several else "")
         if dataset in findings.audits:
             parts.append(utility(findings.audits[dataset]))
         for attribute in dict.fromkeys(one["attribute"] for one in here):
             found = [one for one in here if one["attribute"] == attribute]
-            panels = side_by_side(list(_panels(found, findings, dataset, attribute)))
+            panels = place_side_by_side(list(_panels(found, findings, dataset, attribute)))
             few = len({one["group"] for one in found if one.get("compared", True)}) < 2
             shown = fold_away(panels, few)
             parts += [findings.heading(f"By {title(attribute)}"), shown]

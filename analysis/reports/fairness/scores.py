@@ -11,13 +11,13 @@ from unmasked.analysis.figures.calibration import CalibrationDisplay
 from unmasked.analysis.figures.dots import ScoreDisplay
 from unmasked.analysis.html.page import (
     Cell,
-    absent,
+    absent_note,
     aside,
     code,
     details,
     heat_table,
     join_parts,
-    side_by_side,
+    place_side_by_side,
 )
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, fold_away, utility
 from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, value_text
@@ -34,7 +34,7 @@ def scores(findings: Findings) -> Markup:
     """Score distributions and calibration of each group; cross-group AUC to fold out."""
     found = by_dataset(findings, lambda name, audit: _dataset(name, audit, findings))
     if not found:
-        return absent(
+        return absent_note(
             "The audit holds no distributions of scores.",
             Markup("Run {} again.").format(code("unmasked fairness")),
         )
@@ -55,7 +55,7 @@ def _dataset(name: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
             drawn.append(findings.draw(("group_calibration", attribute, name), curves, alt))
         if drawn:
             few = sum(bool(entry["compared"]) for entry in found["groups"]) < 2
-            figures = side_by_side(drawn)
+            figures = place_side_by_side(drawn)
             shown = fold_away(figures, few)
             parts += [findings.heading(f"By {title(attribute)}"), shown]
         if found.get("cross_auc"):

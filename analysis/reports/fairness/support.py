@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from unmasked.analysis.html.page import Cell, bullets, heat_table, join_parts, paragraph, record_table, swatch
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset
-from unmasked.evaluation.wording import listed, units
-from unmasked.fairness.groups import CROSS, UNKNOWN, ordered
+from unmasked.evaluation.wording import list_names, units
+from unmasked.fairness.groups import CROSS, UNKNOWN, order_groups
 from unmasked.fairness.verdicts import title
 
 COUNTED = ("real_videos", "fake_videos", "real_frames", "fake_frames")
@@ -49,7 +49,7 @@ def grid(groups: list[Mapping[str, Any]]) -> tuple[list[str], list[str], dict[tu
 
 def _columns(groups: list[Mapping[str, Any]]) -> list[str]:
     names = [str(entry["group"]) for entry in groups if entry["group"] != UNKNOWN]
-    return ordered([name.rpartition(CROSS)[2] for name in names])
+    return order_groups([name.rpartition(CROSS)[2] for name in names])
 
 
 def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
@@ -67,10 +67,12 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
                 }
             )
     maps = [_map(attribute, parts, audit) for attribute, parts in find_crossings(audit).items()]
-    return join_parts([record_table(rows, caption="Who is behind each group"), *maps, _left_out(audit)])
+    return join_parts(
+        [record_table(rows, caption="Who is behind each group"), *maps, _left_out_groups(audit)]
+    )
 
 
-def _left_out(audit: Mapping[str, Any]) -> Markup:
+def _left_out_groups(audit: Mapping[str, Any]) -> Markup:
     """Who no gap rests on, groups with the same reason together."""
     together: dict[tuple[str, str, str], list[str]] = {}
     for attribute, found in audit["attributes"].items():
@@ -88,7 +90,7 @@ def _left_out(audit: Mapping[str, Any]) -> Markup:
 
 def _who(groups: list[str], audit: Mapping[str, Any], attribute: str) -> str:
     everyone = len(groups) > 1 and len(groups) == len(audit["attributes"][attribute]["groups"])
-    return "every group" if everyone else listed(groups)
+    return "every group" if everyone else list_names(groups)
 
 
 def _map(attribute: str, parts: tuple[str, str], audit: Mapping[str, Any]) -> Markup:

@@ -41,18 +41,18 @@ def surprises(findings: Findings, page: str = "") -> Markup:
 def _sentences(findings: Findings) -> Iterator[tuple[str, str]]:
     """(anchor of the part, sentence)."""
     for part, worst in (
-        ("thresholds", _threshold(findings)),
+        ("thresholds", _threshold_sentence(findings)),
         ("breakdowns", _tell_pooling(findings)),
-        ("breakdowns", _change(findings)),
+        ("breakdowns", _change_sentence(findings)),
         ("perturbations", _tell_perturbation(findings)),
-        ("annotation", _annotation(findings)),
-        ("mitigation", _levelling(findings)),
+        ("annotation", _annotation_sentence(findings)),
+        ("mitigation", _levelling_sentence(findings)),
     ):
         if worst:
             yield part, worst
 
 
-def _threshold(findings: Findings) -> str:
+def _threshold_sentence(findings: Findings) -> str:
     """The group that a threshold meant for a share of false alarms exceeds most, surely."""
     worst: tuple[float, str] = (0.0, "")
     for name, audit in findings.audits.items():
@@ -92,7 +92,7 @@ def _tell_pooling(findings: Findings) -> str:
     return worst[1]
 
 
-def _change(findings: Findings) -> str:
+def _change_sentence(findings: Findings) -> str:
     """The gap that surely grows most from the source to a target."""
     worst: tuple[float, str] = (0.0, "")
     for one in findings.whole.get("changes") or []:
@@ -136,7 +136,7 @@ def _harm(one: Mapping[str, Any]) -> float | None:
     return float(change) if known and low > 0 else None
 
 
-def _annotation(findings: Findings) -> str:
+def _annotation_sentence(findings: Findings) -> str:
     """How many videos have annotations that contradict themselves, at worst."""
     worst: tuple[float, str] = (0.0, "")
     for name, part in (findings.whole.get("annotation") or {}).items():
@@ -152,7 +152,7 @@ def _annotation(findings: Findings) -> str:
     return worst[1]
 
 
-def _levelling(findings: Findings) -> str:
+def _levelling_sentence(findings: Findings) -> str:
     """Remedies that only make everybody worse off."""
     methods = (findings.whole.get("mitigation") or {}).get("methods") or []
     bad = sum(bool(one["levelling_down"]) for one in methods)

@@ -10,13 +10,13 @@ from markupsafe import Markup
 from unmasked.analysis.figures.curves import RocDisplay
 from unmasked.analysis.figures.dots import GROUP_RATES, DotDisplay
 from unmasked.analysis.html.page import (
-    absent,
+    absent_note,
     aside,
     code,
     details,
     join_parts,
+    place_side_by_side,
     record_table,
-    side_by_side,
     swatch,
 )
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, fold_away, utility
@@ -40,7 +40,7 @@ def thresholds(findings: Findings) -> Markup:
         )
         return join_parts(
             [
-                absent("Only one threshold was audited.", how),
+                absent_note("Only one threshold was audited.", how),
                 by_dataset(findings, lambda name, audit: _rocs(name, audit, findings)),
             ]
         )
@@ -63,7 +63,7 @@ def _dataset(name: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
             drawn.append(findings.draw((f"group_thresholds_{rate}", attribute, name), display, alt))
         entries = points[0]["attributes"][attribute]
         few = sum(bool(one.get("compared", GROUP_RATES)) for one in entries) < 2
-        figures = side_by_side(drawn)
+        figures = place_side_by_side(drawn)
         shown = fold_away(figures, few)
         parts += [findings.heading(f"By {title(attribute)}"), shown]
         parts.append(details("The same in numbers", _table(points, attribute, findings)))
@@ -99,4 +99,4 @@ def _rocs(name: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
             drawn.append(findings.draw(("group_roc", attribute, name), display, alt))
     if not drawn:
         return Markup("")
-    return details("Every threshold at once: ROC curves by group", side_by_side(drawn))
+    return details("Every threshold at once: ROC curves by group", place_side_by_side(drawn))

@@ -9,7 +9,7 @@ from typing import Any
 
 from unmasked.analysis.html.page import Kind
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.evaluation.wording import ends, in_100, interval_in_100, listed
+from unmasked.evaluation.wording import count_in_100, ends, interval_in_100, list_names
 from unmasked.fairness.verdicts import people
 
 SMALL_LOSS = 0.05  # AUC; a loss shown to be smaller is called none
@@ -100,10 +100,11 @@ def _verdict(run: Run) -> tuple[Kind, str, str]:
         return (
             "bad",
             "It does not hold up",
-            f"On {listed(worse)}, which it never saw, the detector tells fakes from reals less well than on "
+            f"On {list_names(worse)}, which it never saw, the detector tells fakes from reals less well "
+            f"than on "
             f"{run.source}, where it was trained.",
         )
-    names = listed([row["test"] for row in unseen])
+    names = list_names([row["test"] for row in unseen])
     if all(row["gap_ci"][1] < SMALL_LOSS for row in unseen):
         return (
             "good",
@@ -129,7 +130,7 @@ def _ranking(run: Run, row: Mapping[str, Any]) -> str:
         where = f"On videos like those it was trained on ({name}{held_out})"
     elif run.source is not None:
         where = f"On {name}, which it never saw,"
-    text = f"{where} it ranks a fake above a real video in {in_100(row['auc'])} of 100 pairs"
+    text = f"{where} it ranks a fake above a real video in {count_in_100(row['auc'])} of 100 pairs"
     text += interval_and_chance(row["ci"])
     if name != run.source and run.source is not None and not isnan(row["gap_ci"][0]):
         text += f": {_loss(row)}"
@@ -159,9 +160,9 @@ def _decisions(run: Run, name: str) -> str:
     video = run.metrics["datasets"][name]["video"]
     parts = []
     if not isnan(video["fpr"]):
-        parts.append(f"{in_100(video['fpr'])} of 100 real videos are called fake")
+        parts.append(f"{count_in_100(video['fpr'])} of 100 real videos are called fake")
     if not isnan(video["tpr"]):
-        parts.append(f"{in_100(1 - video['tpr'])} of 100 fakes are missed")
+        parts.append(f"{count_in_100(1 - video['tpr'])} of 100 fakes are missed")
     return f"{name}: {' and '.join(parts)}." if parts else ""
 
 
@@ -198,7 +199,7 @@ def _advice(run: Run) -> Iterator[str]:
         )
     if worse := datasets_with_loss(run):
         yield (
-            f"Do not rely on it for videos that differ from {run.source}, as {listed(worse)} do; what "
+            f"Do not rely on it for videos that differ from {run.source}, as {list_names(worse)} do; what "
             "reaches a user differs in more ways than these."
         )
     rates = {name: run.metrics["datasets"][name]["video"]["fpr"] for name in run.datasets}
@@ -206,7 +207,7 @@ def _advice(run: Run) -> Iterator[str]:
     if known and (worst := max(known, key=lambda name: known[name])) and known[worst] > 0:
         yield (
             "Do not treat “fake” as proof against anyone: of 100 real videos like those of "
-            f"{worst}, {in_100(known[worst])} are called fake."
+            f"{worst}, {count_in_100(known[worst])} are called fake."
         )
     for dataset, attribute, test in disparities(run):
         event = MISSED[test["metric"]].format(people(attribute, test["worst_group"]))

@@ -19,7 +19,7 @@ from unmasked.analysis.reports.run.folder import read_collection
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, stated_table
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.seeds import seed_table
-from unmasked.evaluation.wording import in_100, listed, number, threshold_text
+from unmasked.evaluation.wording import count_in_100, list_names, number, threshold_text
 
 Row = Mapping[str, Any]
 PAGE = "report.html"
@@ -54,7 +54,7 @@ def collection_page(metrics: Mapping[str, Any], figures: Gallery) -> str:
     return render_page(
         f"{len(names)} detectors: which holds up on data it never saw?",
         [section for section in sections if section.html],
-        subtitle=f"Report on {listed(names)}",
+        subtitle=f"Report on {list_names(names)}",
     )
 
 
@@ -79,10 +79,12 @@ def _falls(pairs: Sequence[Row]) -> Iterator[str]:
         unseen = [row for row in own if row is not home and not isnan(number(row["auc"]))]
         text = f"{name}, trained on {train}"
         if home is not None and not isnan(number(home["auc"])):
-            text += f": ranks a fake above a real video in {in_100(number(home['auc']))} of 100 pairs there"
+            text += (
+                f": ranks a fake above a real video in {count_in_100(number(home['auc']))} of 100 pairs there"
+            )
         if unseen:
             worst = min(unseen, key=lambda row: number(row["auc"]))
-            text += f"; at worst, on {worst['test']}, in {in_100(number(worst['auc']))}"
+            text += f"; at worst, on {worst['test']}, in {count_in_100(number(worst['auc']))}"
             text += interval_and_chance(worst["auc_ci"])
         yield f"{text}."
 
@@ -98,7 +100,7 @@ def _detectors(metrics: Mapping[str, Any]) -> Markup:
     rows = [
         {
             "detector": name,
-            "trained on": listed(list(map(str, one["trained_on"]))) or "not stated",
+            "trained on": list_names(list(map(str, one["trained_on"]))) or "not stated",
             "checkpoint chosen by": one["selection_rule"],
             "threshold": threshold_text(one["threshold"]),
             "its results": one["folder"],

@@ -10,7 +10,7 @@ from typing import Any
 from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.dots import Dot, DotDisplay
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.evaluation.wording import ends, fpr_limit, in_100, listed, number, rule_name
+from unmasked.evaluation.wording import count_in_100, ends, fpr_limit, list_names, number, rule_name
 
 LEAST_FPR_SHOWN = 0.2
 
@@ -95,8 +95,8 @@ def broken_promises(run: Run) -> Iterator[str]:
     for rule, limit in limits.items():
         over = [one for one in list_realised(run, "fpr") if one.rule == rule and one.low > limit]
         if over:
-            where = listed([f"{in_100(one.value)} on {one.dataset}" for one in over])
-            yield f"Chosen to call at most {in_100(limit)} of 100 reals fake, it calls {where}."
+            where = list_names([f"{count_in_100(one.value)} on {one.dataset}" for one in over])
+            yield f"Chosen to call at most {count_in_100(limit)} of 100 reals fake, it calls {where}."
 
 
 def lost_fakes(run: Run) -> str:
@@ -109,9 +109,10 @@ def lost_fakes(run: Run) -> str:
     below = [one for one in found.values() if one.high < source.low]
     if not below:
         return ""
-    where = listed([f"{in_100(one.value)} on {one.dataset}" for one in below])
+    where = list_names([f"{count_in_100(one.value)} on {one.dataset}" for one in below])
     return (
-        f"At the same score (rule: {rule}) it finds {in_100(source.value)} of 100 fakes on {source.dataset}, "
+        f"At the same score (rule: {rule}) it finds {count_in_100(source.value)} of 100 fakes on "
+        f"{source.dataset}, "
         f"but {where}."
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import fill_template, side_by_side, table
+from unmasked.analysis.html.page import fill_template, place_side_by_side, table
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.decisions import (
     broken_promises,
@@ -21,10 +21,10 @@ from unmasked.analysis.reports.run.folder import Run
 from unmasked.evaluation.wording import (
     IN_BRACKETS,
     capitalise,
+    count_in_100,
     ends,
     fpr_limit,
-    in_100,
-    listed,
+    list_names,
     metric_text,
     number,
     rule_name,
@@ -59,7 +59,7 @@ def thresholds_part(run: Run, figures: Gallery) -> Markup:
         lost=lost_fakes(run),
         rules=rules,
         has_limit=any(not isnan(fpr_limit(rule)) for rule in rules),
-        figures=side_by_side([figures.html(f"thresholds_{rate}") for rate in ("fpr", "tpr")]),
+        figures=place_side_by_side([figures.html(f"thresholds_{rate}") for rate in ("fpr", "tpr")]),
         table=shown,
         notes=_notes(run),
     )
@@ -96,7 +96,7 @@ def _notes(run: Run) -> list[str]:
     for rule, note in found.items():
         if note:
             rules.setdefault(note, []).append(rule_name(rule))
-    return [capitalise(f"{listed(names)}: {note}.") for note, names in rules.items()]
+    return [capitalise(f"{list_names(names)}: {note}.") for note, names in rules.items()]
 
 
 def calibration_part(run: Run, figures: Gallery) -> Markup:
@@ -110,9 +110,9 @@ def calibration_part(run: Run, figures: Gallery) -> Markup:
     )
     return fill_template(
         "calibration.html",
-        diagrams=side_by_side(diagrams) if diagrams else None,
+        diagrams=place_side_by_side(diagrams) if diagrams else None,
         table=table(pd.DataFrame(rows, dtype=object), caption=caption) if rows else None,
-        fitted_on=_fitted_on(run),
+        fitted_on=_fit_source_text(run),
         notes=_calibration_notes(run),
     )
 
@@ -131,7 +131,7 @@ def _calibration_rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def _fitted_on(run: Run) -> str:
+def _fit_source_text(run: Run) -> str:
     for name in run.datasets:
         for one in run.metrics["datasets"][name]["video"].get("calibration", {}).values():
             return str(one["fitted_on"])
@@ -190,10 +190,11 @@ def _tell_abstention(name: str, block: Mapping[str, Any]) -> str:
     if coverage == 0 or isnan(risk):
         return f"{name}: no video gets an answer."
     text = (
-        f"{name}: {in_100(coverage)} of 100 videos get an answer, and of 100 answers {in_100(risk)} are wrong"
+        f"{name}: {count_in_100(coverage)} of 100 videos get an answer, and of 100 answers "
+        f"{count_in_100(risk)} are wrong"
     )
     if coverage < 1 and not isnan(risk_all):
-        text += f" (if all were answered, {in_100(risk_all)})"
+        text += f" (if all were answered, {count_in_100(risk_all)})"
     surer = [
         (number(x), number(y))
         for x, y in zip(block["curve"]["coverage"], block["curve"]["risk"], strict=True)
@@ -201,5 +202,5 @@ def _tell_abstention(name: str, block: Mapping[str, Any]) -> str:
     ]
     if surer and coverage > HALF:
         _, risk = min(surer, key=lambda point: abs(point[0] - HALF))
-        text += f"; if only the surer half were answered, {in_100(risk)}"
+        text += f"; if only the surer half were answered, {count_in_100(risk)}"
     return f"{text}."

@@ -162,7 +162,7 @@ def _robustness(run: Run, gallery: Gallery) -> None:
             f"robustness_{slug(change.key)}",
             RobustnessDisplay.from_records(change.title, graded),
             f"AUC, share of reals called fake and share of fakes found over the severity of: {change.title}, "
-            f"at the threshold of the rule “{rule_name(at['rule'])}”. {change.told}",
+            f"at the threshold of the rule “{rule_name(at['rule'])}”. {change.strongest_text}",
             setting_list(graded),
         )
 

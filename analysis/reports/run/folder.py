@@ -104,7 +104,7 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
         folder=folder,
         metrics=_restore_nan_and_published(metrics, folder),
         predictions=read_predictions(table) if predictions or table.is_file() else None,
-        thresholds=_with_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
+        thresholds=_restore_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
         records=[parse_json(line, lines, ADVICE) for line in _text(lines).splitlines() if line.strip()],
         fairness=_json(folder / "fairness.json"),
         explanation=read_explanation(folder),
@@ -151,7 +151,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
 def _restore_nan_and_published(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The metrics with NaN for null, and what others published, where null is nothing said."""
     stated = _json(folder / "published.json") or metrics
-    return _with_nan(metrics) | {"published": stated.get("published")}
+    return _restore_nan(metrics) | {"published": stated.get("published")}
 
 
 def _text(path: Path) -> str:
@@ -162,10 +162,10 @@ def _json(path: Path) -> dict[str, Any] | None:
     return read_json(path, ADVICE) if path.is_file() else None
 
 
-def _with_nan(value: Any) -> Any:
+def _restore_nan(value: Any) -> Any:
     """The metrics as they were before JSON, which has no NaN, made it null."""
     if isinstance(value, dict):
-        return {key: _with_nan(item) for key, item in value.items()}
+        return {key: _restore_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_with_nan(item) for item in value]
+        return [_restore_nan(item) for item in value]
     return nan if value is None else value

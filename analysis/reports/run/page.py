@@ -16,8 +16,8 @@ from unmasked.analysis.html.page import (
     Section,
     callout,
     fill_template,
+    place_side_by_side,
     render_page,
-    side_by_side,
     table,
 )
 from unmasked.analysis.reports.gallery import Gallery
@@ -35,7 +35,7 @@ from unmasked.analysis.reports.run.robustness import worst_words
 from unmasked.analysis.reports.run.robustness_part import robustness_part
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.tables import matrix_table
-from unmasked.evaluation.wording import in_100, listed, threshold_text
+from unmasked.evaluation.wording import count_in_100, list_names, threshold_text
 from unmasked.fairness.verdicts import people, title
 
 PAGE = "report.html"
@@ -77,7 +77,7 @@ def page(run: Run, figures: Gallery | None = None) -> str:
     figures = draw_figures(run) if figures is None else figures
     sections = [
         Section("answer", "The question and the answer", _answer(run)),
-        Section("done", "What was done", _done(run, figures)),
+        Section("done", "What was done", _what_was_done(run, figures)),
         Section("datasets", "Does it hold up on data it never saw?", datasets_part(run, figures)),
         Section("curves", "Curves and scores", curves_part(run, figures)),
         Section("thresholds", "Do its thresholds hold elsewhere?", thresholds_part(run, figures)),
@@ -90,7 +90,7 @@ def page(run: Run, figures: Gallery | None = None) -> str:
         Section("settings", "Detector, configuration and environment", _settings(run)),
         Section("glossary", "Words", fill_template("glossary.html")),
     ]
-    kind = "on a synthetic corpus" if run.truth is not None else f"on {listed(run.datasets)}"
+    kind = "on a synthetic corpus" if run.truth is not None else f"on {list_names(run.datasets)}"
     return render_page(
         f"{run.detector}: does it hold up, and for whom does it fail?",
         sections,
@@ -146,7 +146,7 @@ def _control(run: Run) -> Markup:
     return callout("warning", text, title="A control, not a detector")
 
 
-def _done(run: Run, figures: Gallery) -> Markup:
+def _what_was_done(run: Run, figures: Gallery) -> Markup:
     blocks = run.metrics["datasets"].values()
     settings = run.metrics["settings"]
     selection = settings.get("selection_rule", "not stated")
@@ -160,11 +160,11 @@ def _done(run: Run, figures: Gallery) -> Markup:
         datasets=run.datasets,
         source=run.source,
         held_out=run.is_held_out,
-        unseen=listed([name for name in run.datasets if name != run.source]),
+        unseen=list_names([name for name in run.datasets if name != run.source]),
         aggregation=settings["aggregation"].replace("_", " "),
         selection=selection,
         n_boot=f"{settings['n_boot']:,}",
-        attributes=listed(list(dict.fromkeys(attributes))),
+        attributes=list_names(list(dict.fromkeys(attributes))),
         training=_training(run, figures),
     )
 
@@ -188,18 +188,18 @@ def _training(run: Run, figures: Gallery) -> Markup:
         for name, display in (("loss", loss), ("auc", validation))
         if display.series
     ]
-    return Markup("<h3>Training</h3>") + side_by_side(drawn) if drawn else Markup("")
+    return Markup("<h3>Training</h3>") + place_side_by_side(drawn) if drawn else Markup("")
 
 
 def _limits(run: Run) -> Markup:
     where = run.source or run.datasets[0]
     video = run.metrics["datasets"][where]["video"]
     false_alarms, found = video["fpr"] * (1 - PREVALENCE), video["tpr"] * PREVALENCE
-    wrong = in_100(false_alarms / (false_alarms + found)) if false_alarms > 0 and found >= 0 else ""
+    wrong = count_in_100(false_alarms / (false_alarms + found)) if false_alarms > 0 and found >= 0 else ""
     return fill_template(
         "limits.html",
         synthetic=run.truth is not None,
-        datasets=listed(run.datasets),
+        datasets=list_names(run.datasets),
         wrong=wrong,
         where=where,
     )

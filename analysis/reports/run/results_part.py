@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, strip
-from unmasked.analysis.html.page import details, fill_template, heading, side_by_side, table
+from unmasked.analysis.html.page import details, fill_template, heading, place_side_by_side, table
 from unmasked.analysis.html.pictures import image
 from unmasked.analysis.reports.fairness.page import section
 from unmasked.analysis.reports.gallery import Gallery, slug
@@ -107,10 +107,10 @@ def curves_part(run: Run, figures: Gallery) -> Markup:
     """ROC, DET and precision-recall curves, and where the scores of both classes lie."""
     if run.predictions is None:
         return Markup("<p>The curves need predictions.parquet in the run’s folder, which is not there.</p>")
-    curves = side_by_side([figures.html(name) for name in ("roc", "precision_recall")])
+    curves = place_side_by_side([figures.html(name) for name in ("roc", "precision_recall")])
     det = details("The same where errors are few (DET)", figures.html("det"))
     heading = Markup("<h3>Scores</h3><p>Where the two classes overlap, no threshold helps.</p>")
-    scores = side_by_side(figures.of_kind("scores"))
+    scores = place_side_by_side(figures.of_kind("scores"))
     return curves + det + heading + scores
 
 
@@ -152,7 +152,7 @@ def explanations_part(run: Run, figures: Gallery) -> Markup:
             {"name": row.name.replace("\n", ": "), "strip": _strip(row)}
             for row in explanation.cam_rows(run.datasets)
         ],
-        scatters=side_by_side(drawn),
+        scatters=place_side_by_side(drawn),
         summary=explanation.summary,
         purity=_purity(explanation.summary["purity"]),
     )

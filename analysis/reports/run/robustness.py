@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
-from unmasked.analysis.figures.robustness import clean
+from unmasked.analysis.figures.robustness import clean_rate
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.evaluation.perturbing.drift import hides_drift
-from unmasked.evaluation.wording import ends, in_100, interval_in_100, number
+from unmasked.evaluation.perturbing.drift import is_drift_hidden
+from unmasked.evaluation.wording import count_in_100, ends, interval_in_100, number
 
 TITLES = {
     "jpeg": "JPEG compression",
@@ -39,7 +39,7 @@ class Change:
     records: list[Record]
 
     @property
-    def strongest(self) -> list[Record]:
+    def strongest_records(self) -> list[Record]:
         """The record of each dataset at the highest severity it was tested at."""
         found: dict[str, Record] = {}
         for record in sorted(self.records, key=severity):
@@ -47,14 +47,15 @@ class Change:
         return list(found.values())
 
     @property
-    def told(self) -> str:
+    def strongest_text(self) -> str:
         """The strongest severity in words, for readers who cannot see the figure."""
         return "; ".join(
             f"{record['dataset']}, {setting(record)}: "
             + ", ".join(
-                f"{rate.upper()} {clean(record, rate):.2f} to {number(record[rate]):.2f}" for rate in RATES
+                f"{rate.upper()} {clean_rate(record, rate):.2f} to {number(record[rate]):.2f}"
+                for rate in RATES
             )
-            for record in self.strongest
+            for record in self.strongest_records
         )
 
 
@@ -77,7 +78,7 @@ def find_hidden_drift(records: Iterable[Record]) -> list[tuple[Record, str]]:
 
     The AUC moves by at most 0.02; FPR or TPR by at least 0.05, and the interval of that change leaves out 0.
     """
-    found = [(record, rate) for record in records for rate in EVENTS if hides_drift(record, rate)]
+    found = [(record, rate) for record in records for rate in EVENTS if is_drift_hidden(record, rate)]
     return sorted(found, key=lambda pair: -abs(pair[0][f"{pair[1]}_change"]))
 
 
@@ -95,9 +96,10 @@ def tell_understated(records: Iterable[Record]) -> str:
         return ""
     record, rate = max(near, key=lambda pair: abs(pair[0][f"{pair[1]}_change"]))
     return (
-        f"{setting(record)} on {record['dataset']}: the AUC goes from {clean(record, 'auc'):.2f} to "
-        f"{number(record['auc']):.2f}, but {in_100(number(record[rate]))} of 100 {EVENTS[rate]}, before it "
-        f"were {in_100(clean(record, rate))}."
+        f"{setting(record)} on {record['dataset']}: the AUC goes from {clean_rate(record, 'auc'):.2f} to "
+        f"{number(record['auc']):.2f}, but {count_in_100(number(record[rate]))} of 100 {EVENTS[rate]}, "
+        f"before it "
+        f"were {count_in_100(clean_rate(record, rate))}."
     )
 
 
@@ -105,8 +107,9 @@ def drift_words(record: Record, rate: str) -> str:
     """What a change does to decisions while the AUC stays, in a sentence."""
     return (
         f"{setting(record)} on {record['dataset']}: fakes are ranked above reals as well as before "
-        f"(AUC {number(record['auc']):.2f}, before {clean(record, 'auc'):.2f}), but "
-        f"{in_100(number(record[rate]))} of 100 {EVENTS[rate]}, before it were {in_100(clean(record, rate))}."
+        f"(AUC {number(record['auc']):.2f}, before {clean_rate(record, 'auc'):.2f}), but "
+        f"{count_in_100(number(record[rate]))} of 100 {EVENTS[rate]}, before it were "
+        f"{count_in_100(clean_rate(record, rate))}."
     )
 
 
@@ -120,9 +123,9 @@ def worst_words(records: Sequence[Record], rate: str) -> str:
     told = interval_in_100(record[f"{rate}_ci"])
     interval = f" ({told})" if told else ""
     return (
-        f"{setting(record)}: on {record['dataset']}, {in_100(number(record[rate]))} of 100 "
-        f"{EVENTS[rate]}{interval}; untouched, {in_100(clean(record, rate))}. The AUC goes from "
-        f"{clean(record, 'auc'):.2f} to {number(record['auc']):.2f}."
+        f"{setting(record)}: on {record['dataset']}, {count_in_100(number(record[rate]))} of 100 "
+        f"{EVENTS[rate]}{interval}; untouched, {count_in_100(clean_rate(record, rate))}. The AUC goes from "
+        f"{clean_rate(record, 'auc'):.2f} to {number(record['auc']):.2f}."
     )
 
 

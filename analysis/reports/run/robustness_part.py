@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.figures.robustness import clean
-from unmasked.analysis.html.page import fill_template, side_by_side, table
+from unmasked.analysis.figures.robustness import clean_rate
+from unmasked.analysis.html.page import fill_template, place_side_by_side, table
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.robustness import (
@@ -35,7 +35,7 @@ def robustness_part(run: Run, figures: Gallery) -> Markup:
     if not records:
         return fill_template("robustness.html", records=None)
     found = find_hidden_drift(records)
-    strongest = [record for change in changes(run) for record in change.strongest]
+    strongest = [record for change in changes(run) for record in change.strongest_records]
     caption = (
         "Untouched → changed, at the strongest severity tested, and the change in points of 100 on the same "
         f"videos. {IN_BRACKETS} Marked: the AUC stays and the rate moves."
@@ -46,18 +46,18 @@ def robustness_part(run: Run, figures: Gallery) -> Markup:
         records=records,
         n=len(records),
         worst=[text for rate in ("fpr", "tpr") if (text := worst_words(records, rate))],
-        hidden=[drift_words(record, rate) for record, rate in _one_a_change(found)[:TOLD]],
+        hidden=[drift_words(record, rate) for record, rate in _worst_of_each_change(found)[:TOLD]],
         n_hidden=len({id(record) for record, _ in found}),
         understated=tell_understated(records),
         auc_still=AUC_STILL,
         rate_drifts=100 * RATE_DRIFTS,
-        curves=side_by_side(figures.of_kind("robustness")),
+        curves=place_side_by_side(figures.of_kind("robustness")),
         strongest=_table(strongest, caption),
         everything=_table(everything, "All severities.") if len(everything) > len(strongest) else None,
     )
 
 
-def _one_a_change(found: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
+def _worst_of_each_change(found: list[tuple[Record, str]]) -> list[tuple[Record, str]]:
     """The worst severity of each kind of change on each dataset."""
     chosen: dict[tuple[str, ...], tuple[Record, str]] = {}
     for record, rate in found:
@@ -89,6 +89,5 @@ def _change_cell(record: Mapping[str, Any], rate: str) -> str:
     if isnan(number(record[rate])):
         return NOT_ENOUGH
     moved = change_text(record[f"{rate}_change"], record[f"{rate}_change_ci"])
-    return (
-        f"{clean(record, rate):.2f}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{number(record[rate]):.2f}, {moved}"
-    )
+    before, after = clean_rate(record, rate), number(record[rate])
+    return f"{before:.2f}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{after:.2f}, {moved}"
