@@ -227,7 +227,7 @@ def _measured(
         [audit.settings.threshold for audit in audits],
         metrics,
         groups=len(names),
-        n_boot=first.settings.n_boot,
+        n_boot=first.settings.resamples(len(rows)),
         rng=generator(first.settings, attribute),
     )
 
