@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -37,10 +37,6 @@ class Selection:
     unit: str  # what is resampled: video or identity
     single: bool  # every video had one row
     notes: list[str]  # which of the table's rows these are, and what was left out
-
-    def with_score(self, score: np.ndarray) -> Selection:
-        """The same rows under another score."""
-        return replace(self, rows=replace(self.rows, score=score))
 
 
 def select(

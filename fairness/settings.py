@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-# Ranking metrics need the scores of every resample: fewer resamples, whose variance is all that is used.
+# Ranking metrics need the scores of every permutation: fewer, as of their gaps no p-value is shown.
 SCORE_RESAMPLES = 200
 SCORE_WORK = 100_000_000  # resamples x rows
+GROUP_WORK = 1_000_000_000  # the same of groups, all metrics together
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,12 @@ class Settings:
     unit: str = "cluster"  # what is resampled: cluster, video or identity
     level: str = "row"  # what a rate counts: row, frame or video
     threshold_rule: dict[str, Any] | None = None  # the fitted rule that gave the threshold, if one did
-    score_resamples: int = SCORE_RESAMPLES  # resamples and permutations of AUC, EER, Brier score and ECE
+    score_resamples: int = SCORE_RESAMPLES  # permutations of AUC, EER, Brier score and ECE
+
+    def resamples(self, n_rows: int) -> int:
+        """How many resamples the groups of so many rows get: fewer from half a million rows on."""
+        return int(min(self.n_boot, max(500, GROUP_WORK // max(n_rows, 1))))
 
     def resamples_of_scores(self, n_rows: int, wanted: int) -> int:
-        """How many resamples or permutations metrics get that need scores, for so many rows."""
+        """How many permutations of so many rows the metrics get that need their scores."""
         return int(min(wanted, self.score_resamples, max(50, SCORE_WORK // max(n_rows, 1))))

@@ -237,7 +237,7 @@ def _measure(
         [audit.settings.threshold for audit in audits],
         metrics,
         groups=len(names),
-        n_boot=first.settings.n_boot,
+        n_boot=first.settings.resamples(len(rows)),
         rng=generator(first.settings, attribute),
     )
 

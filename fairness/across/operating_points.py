@@ -51,7 +51,7 @@ def _by_group(audit: Audit, attribute: str, threshold: float) -> list[dict[str, 
         [threshold],
         RATES,
         groups=len(names),
-        n_boot=audit.settings.n_boot,
+        n_boot=audit.settings.resamples(len(rows)),
         rng=generator(audit.settings, attribute),  # the audit's, so that one threshold has one interval
     )
     limits = {name: found[name].limits() for name in RATES}

@@ -99,7 +99,8 @@ def measure(
         [settings.threshold],
         metrics,
         groups=len(names),
-        n_boot=settings.n_boot,
+        # Over all rows as many as `evaluate` draws.
+        n_boot=settings.resamples(len(rows)) if seed is None else settings.n_boot,
         rng=rng,
     )
     ends = {name: one.limits() for name, one in found.items()}
@@ -237,4 +238,4 @@ def _drawn_cells(
     cell = levels.cell[member]
     shape = (2 * levels.size, len(cell))
     at = sparse.coo_array((np.ones(len(cell)), (cell, np.arange(len(cell)))), shape=shape).tocsr()
-    return resampled_sums(sample, at, n_boot=settings.n_boot, seed=rng).T
+    return resampled_sums(sample, at, n_boot=settings.resamples(len(rows)), seed=rng).T
