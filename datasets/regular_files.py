@@ -1,4 +1,4 @@
-"""Files of strangers: opened only where they are ordinary files, and read only up to a stated size.
+"""Files of strangers: opened only if they are ordinary files, read up to a stated size.
 
 A pipe called ``a.mp4`` would be waited for, a device such as ``/dev/zero`` would be read without end.
 """

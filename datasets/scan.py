@@ -48,7 +48,7 @@ class ScanResult:
 
 @dataclass(frozen=True)
 class Splitting:
-    """Which rows are training and which are test, where the dataset does not say or is not to decide."""
+    """Which rows are training and which test, where the dataset does not decide it."""
 
     plan: SplitPlan | None = None  # by shares, for what has no official split
     file: Path | None = None  # where such splits are frozen and found again

@@ -42,7 +42,7 @@ By = Literal["auto", "stem", "file"]
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """How to split: shares of train, val and test, the seed that decides, and what stays together."""
+    """How to split: shares of train, val and test, the seed, and what stays together."""
 
     fractions: tuple[float, float, float] = FRACTIONS
     seed: int = 0

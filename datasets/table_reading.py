@@ -1,4 +1,4 @@
-"""Tables of strangers: columns and words are read in every usual spelling, and what was assumed is said.
+"""Tables of strangers: every usual spelling is read, and what was assumed is said.
 
 `read_table` is the one door for tables that were not written here: a spreadsheet's export, the list of a data
 set, the scores of another detector. What is taken for granted comes back as a list of `Reading`, to be shown;
@@ -120,7 +120,7 @@ def read_table(
     score_of: Literal["fake", "real"] | None = None,
     age_groups: tuple[float, ...] = (),
 ) -> TableRead:
-    """The table in a CSV or Parquet file, its columns called by their roles and its words read.
+    """The table in a CSV or Parquet file, columns called by their roles, words read.
 
     Args:
         path: a ``.csv`` or ``.parquet`` file, as `unmasked.datasets.csv_files.read_csv` reads it.
@@ -209,8 +209,8 @@ def _named_columns(
     """The table with its columns called by their roles."""
     present = [str(name) for name in table.columns]
     taken: dict[str, str] = {}
-    needed = {plain(name) for role, rule in roles.items() if rule.required for name in (role, *rule.names)}
-    if not columns and needed.isdisjoint(map(plain, present)):
+    known = {plain(name) for role, rule in roles.items() for name in (role, *rule.names)}
+    if not columns and known.isdisjoint(map(plain, present)):
         door.problems.append(
             f"no column is known; does the file begin with a header line such as "
             f"{','.join(role for role, rule in roles.items() if rule.required)}? Its first line is "

@@ -30,7 +30,7 @@ COLUMNS = ("path", "reason")
 
 @dataclass(frozen=True)
 class Unused:
-    """How many files lie below a root, how many of them a manifest uses, and all others with a reason."""
+    """How many files lie below a root, how many are used, and the others with a reason."""
 
     given: int
     used: int

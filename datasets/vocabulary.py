@@ -1,4 +1,4 @@
-"""The words by which folders, tables and annotations name splits, labels, groups, compressions and datasets.
+"""The words for splits, labels, groups, compressions and datasets, in every spelling.
 
 One vocabulary for all of them: a word is looked up without regard to case, spaces, hyphens and underscores,
 and becomes the one spelling that every table here uses. A word that is not in it is never guessed. Age words
@@ -153,7 +153,7 @@ def read_words(
 
 
 def distinct_words(values: pd.Series) -> list[str]:
-    """The words of a column, without surrounding spaces, in order of appearance, blank ones out."""
+    """The words of a column, stripped, in order of appearance, without blank ones."""
     text = pd.Series(values.dropna().unique()).map(lambda value: str(value).strip())
     return [word for word in dict.fromkeys(text) if plain(word) not in _UNSAID]
 
@@ -213,7 +213,7 @@ def unsaid(values: pd.Series, extra: Iterable[str] = ()) -> pd.Series:
 
 
 def unify_spellings(values: pd.Series, readings: list[Reading]) -> pd.Series:
-    """The words of a column, of which those that differ in case or spaces alone become the commonest one.
+    """The words of a column; those that differ in case or spaces alone become one.
 
     >>> said = []
     >>> list(unify_spellings(pd.Series(["Glasses", "glasses ", "glasses", "None"], name="eyewear"), said))

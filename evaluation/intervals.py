@@ -71,7 +71,7 @@ def resample(
     seed: int | np.random.Generator = 0,
     only: Collection[str] | None = None,
 ) -> dict[str, Array]:
-    """Each metric of ``only`` (None: all) in each of ``n_boot`` resamples of the clusters, (n_boot,).
+    """Each metric of ``only`` (None: all) in each resample of the clusters, (n_boot,).
 
     The same seed gives the same resamples, whatever is asked of them. Metrics are those of
     `unmasked.evaluation.metrics.METRICS`; NaN in resamples where one is undefined.
@@ -116,7 +116,7 @@ def resample_together(
 def weighted_metrics(
     sample: Sample, weights: Array, threshold: float = 0.5, only: Collection[str] | None = None
 ) -> dict[str, Array]:
-    """Each metric of ``only`` (None: all) of the sample with its clusters counted ``weights`` (C, R) times.
+    """Each metric of ``only`` (None: all) with clusters counted ``weights`` (C, R) times.
 
     Returns:
         By name (R,), exact to the levels of `MAX_LEVELS`.
@@ -231,7 +231,7 @@ def wilson_interval(
     *,
     confidence: float | Array = CONFIDENCE,
 ) -> tuple[Array, Array]:
-    """Wilson's interval on the effective number of rows that a cluster bootstrap's variance implies.
+    """Wilson's interval on the effective number of rows by a cluster bootstrap's variance.
 
     A percentile interval of a rate that is 0 or 1 in the sample has width 0, as if a dozen videos could
     prove perfection. Here the design effect, rows / n_eff with n_eff = value (1 - value) / variance, is

@@ -459,7 +459,7 @@ def video_scores(predictions: pd.DataFrame, how: Aggregation = "mean", top_k: in
 
 
 def mean_without_rounding_error(mean: pd.Series, lowest: pd.Series, highest: pd.Series) -> pd.Series:
-    """Means of scores to twelve significant digits, so that means that are equal are equal numbers.
+    """Means of scores to twelve digits, so that means that are equal are equal numbers.
 
     0.1, 0.2, 0.3 add up to 0.6000000000000001 and 0.2, 0.2, 0.2 to that as well or to 0.6, by the order and
     number of the terms: a detector that always says the same would rank videos by their length.

@@ -75,7 +75,7 @@ def similarity_matrix(points: np.ndarray, size_px: int = 256, scale: float = 1.3
 
 
 def whole_matrix(width: int, height: int, size_px: int = 256) -> np.ndarray:
-    """(2, 3) float64, what maps the pixels of a whole image to those of the square that it is resized to.
+    """(2, 3) float64, the map from a whole image to the square that it is resized to.
 
     Pixels are counted by their middles, as resizing does.
     """
@@ -84,7 +84,7 @@ def whole_matrix(width: int, height: int, size_px: int = 256) -> np.ndarray:
 
 
 def cut(image: np.ndarray, matrix: np.ndarray, size_px: int, crops: str = "cut") -> np.ndarray:
-    """(size_px, size_px, 3) crop of an (H, W, 3) image, made as the column ``crops`` of a faces table says.
+    """(size_px, size_px, 3) crop of an (H, W, 3) image, made as a row's ``crops`` says.
 
     Args:
         image: uint8.

@@ -91,7 +91,7 @@ def show(frame: av.VideoFrame, aspect: Fraction | None, reformatter: VideoReform
 
 
 def turned(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The image after the quarter turn and mirroring that are nearest to a display matrix; a view.
+    """The image after the turn and mirroring nearest to a display matrix; a view.
 
     Args:
         image: (H, W, C).

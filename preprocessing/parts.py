@@ -101,7 +101,7 @@ class Parts:
         return self._claim.folder / _digest(item.key)[:16]
 
     def is_done(self, item: Item, *, even_if_transient: bool = False) -> bool:
-        """True if an item has its rows and all its crops, whole, and its file has not changed since.
+        """True if an item has all rows and whole crops, and its file has not changed since.
 
         Args:
             item: the item.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
+import pickle  # for the name of an error; messages come from our own workers  # nosec B403
 import signal
 import threading
 import time

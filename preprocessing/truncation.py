@@ -21,7 +21,7 @@ _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _BOXES_MAX = 100_000  # of an MP4 file in fragments
 
 
-def lacks_bytes(path: Path) -> bool:
+def is_cut_short(path: Path) -> bool:
     """True if a Matroska, AVI or MP4 file is shorter than its outermost elements say they are."""
     with open_regular(path) as stream:
         size_bytes = os.fstat(stream.fileno()).st_size
@@ -37,7 +37,7 @@ def lacks_bytes(path: Path) -> bool:
 
 
 def announced_frames(container: InputContainer, stream: VideoStream, found: int) -> int:
-    """How many frames a file that `lacks_bytes` had, by the length and rate in its header.
+    """How many frames a file that `is_cut_short` had, by the length and rate in its header.
 
     Above ``found``.
 

@@ -37,7 +37,7 @@ from unmasked.datasets.videos import main_stream, open_video
 from unmasked.preprocessing.display import show, shown_size
 from unmasked.preprocessing.faces import frame_numbers
 from unmasked.preprocessing.packets import PacketIndex, needed_packets, read_index
-from unmasked.preprocessing.truncation import announced_frames, lacks_bytes
+from unmasked.preprocessing.truncation import announced_frames, is_cut_short
 
 
 class Unreadable(Exception):
@@ -136,7 +136,7 @@ def read_sequence(
         Unreadable: the archive or folder is absent, damaged, or holds no image.
     """
     archive, folder = split_sequence_path(path)
-    if not _exists(root / archive):
+    if not _is_there(root / archive):
         raise Unreadable("missing_file", f"{root / path} does not exist")
     if folder is None:
         yield from _read_folder(root / path, wanted, max_pixels)
@@ -206,7 +206,7 @@ def read_video(
     with _open_video(path, max_pixels) as (container, stream):
         aspect = stream.sample_aspect_ratio
         packets = read_index(path, stream.index)
-        is_cut = lacks_bytes(path)
+        is_cut = is_cut_short(path)
         announced = announced_frames(container, stream, len(packets)) if is_cut else stream.frames
         announced = frame_count or announced or len(packets)
         if not announced:
@@ -417,7 +417,7 @@ def _decode_image(encoded: bytes, max_pixels: int) -> Picture:
         raise Unreadable("decode_error", f"the image cannot be decoded ({error})") from error
 
 
-def _exists(path: Path) -> bool:
+def _is_there(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError):  # too long, or a NUL in it

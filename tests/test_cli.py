@@ -138,18 +138,16 @@ def test_checkpoint_of_another_architecture(tmp_path):
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (predictions().drop(columns="label"), "no column 'label'"),
-        (predictions().rename(columns={"label": "labels"}), "is 'labels' meant for 'label'?"),
-        (predictions(score=np.linspace(-3, 3, 12)), "between 0 and 1"),
-        (predictions(score=np.nan), "'score'"),
+        (predictions().drop(columns="label"), "no column is called label"),
+        (predictions(score=np.linspace(-3, 3, 12)), "apply a sigmoid"),
+        (predictions(score=np.nan), "no row is left"),
         (predictions(label=1), "both"),
-        (predictions(label=2), "allowed are 0 (real) and 1 (fake)"),
+        (predictions(label=2), "allowed are 1 (fake), 0 (real)"),
         (predictions(video="same"), "both real and fake"),
-        (predictions().iloc[:0], "no rows"),
+        (predictions().iloc[:0], "has no row"),
     ],
     ids=[
         "no label",
-        "misspelt label",
         "logits",
         "missing score",
         "one class",
@@ -169,7 +167,7 @@ def test_predictions_that_cannot_be_evaluated(table, tmp_path, frame, words):
     [
         (b"", "it is empty"),
         (b"PK\x03\x04" + bytes(99), "a ZIP archive or an Excel workbook"),
-        (b"dataset,video,label,score\nA,a,real,0.8\n", "write 1 for fake and 0 for real"),
+        (b"dataset,video,label,score\nA,a,maybe,0.8\n", "holds 'maybe' in row 2"),
         (b"dataset,video,label,score\nA,a,1,0,8\n", "write decimals with a point"),
         (
             b"dataset,video,label,score,detector\nA,a,1,0.8,x\nA,b,0,0.1,y\n",

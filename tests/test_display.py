@@ -15,7 +15,7 @@ from preprocessing_fakes import square_frame, write_video
 
 from unmasked.datasets.images import decode_image
 from unmasked.preprocessing.display import tone_mapped, turned
-from unmasked.preprocessing.truncation import lacks_bytes
+from unmasked.preprocessing.truncation import is_cut_short
 from unmasked.preprocessing.video import read_image, read_video
 
 IDENTITY = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
@@ -138,9 +138,9 @@ def test_frames_lost_at_a_cut_are_said_in_every_container(tmp_path, name):
     noise = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), dtype=np.uint8)
     options = {"movflags": "faststart"} if name == "a.mp4" else {}
     path = write_video(tmp_path / name, 20, draw=lambda index: noise[index], codec=codec, **options)
-    assert not lacks_bytes(path)
+    assert not is_cut_short(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 5])
-    assert lacks_bytes(path)
+    assert is_cut_short(path)
     frames = frames_of(path, 5)
     assert [frame.index for frame in frames] == [0, 4, 9, 14, 19]
     statuses = [frame.status for frame in frames]

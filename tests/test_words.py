@@ -12,6 +12,8 @@ COLUMNS = 88
 OTHER_NAMES = {
     "matches": "the contract of a source: scan asks each one whether the folder is its own",
     "holds": "the contract of a source that lives in the tree of another",
+    "randomised": "the name in mitigation.json as well",
+    "confine": "an action that says whether it was possible",
     "folder_lock": "a context manager; what it yields says whether the lock is held",
     "_lock": "waits for a lock and says whether it has it",
     "_try_lock": "tries to take a lock and says whether it has it",

@@ -29,7 +29,7 @@ BEST = ("video_auc", "frame_auc", "step")
 
 
 class Boards(pl.Callback):
-    """Shows scores, calibration, the detector's pictures, the settings, and results beside other runs'."""
+    """Shows scores, calibration, the detector's pictures, settings, results of all runs."""
 
     def __init__(self, config: TrainedConfig) -> None:
         self.config = config
@@ -49,7 +49,7 @@ class Boards(pl.Callback):
         self._has_begun = True
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Precision and recall, calibration, and what the detector makes of fixed validation crops."""
+        """Precision and recall, calibration, and the detector's pictures of validation crops."""
         assert isinstance(pl_module, DetectorModule)
         writer = _writer(trainer)
         if writer is None:

@@ -9,7 +9,7 @@ without gradients keeps its own file, of another suffix, in place of the weights
 from __future__ import annotations
 
 import os
-import pickle
+import pickle  # for the name of the error with which torch refuses code  # nosec B403
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -286,7 +286,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def write_state_dict(model: nn.Module, path: str | os.PathLike[str]) -> Path:
-    """Writes the flat state dict as a ``.pth`` file, whole or not at all, and returns its path."""
+    """Writes the flat state dict as a ``.pth`` file, whole or not at all; returns its path."""
     state = OrderedDict(
         (name, value.detach().cpu().contiguous()) for name, value in model.state_dict().items()
     )

@@ -1,4 +1,4 @@
-"""The contract: what a module gives to be a detector, and what the engine takes where it gives nothing.
+"""The contract: what a module gives to be a detector, and the defaults for the rest.
 
 A module that is trained by gradients has
 

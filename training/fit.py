@@ -24,7 +24,7 @@ from unmasked.training.train import TrainResult, training_card
 def fit(
     faces: pd.DataFrame, crops_root: Path, config: DetectorConfig, out: Path, *, detector: Detector
 ) -> TrainResult:
-    """Fits a detector on the split train, scores the split val, and keeps its file with a card.
+    """Fits a detector on the split train, scores val, and keeps its file with a card.
 
     Writes into ``out``: ``detector.json`` and ``detector`` with the suffix of the detector's own file, and
     ``metrics.jsonl``.

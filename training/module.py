@@ -148,7 +148,7 @@ class DetectorModule(pl.LightningModule):
         return max(float(group["lr"]) for group in groups)
 
     def configure_optimizers(self) -> Any:
-        """Adam over all weights, frozen ones too, with the configured schedule, stepped after every batch."""
+        """Adam over all weights, frozen ones too, with a schedule stepped after every batch."""
         settings, phases = self.config.optimiser, self.phases or [ALL]
         groups = parameter_groups(self.model, phases)
         optimiser = torch.optim.Adam(

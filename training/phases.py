@@ -1,4 +1,4 @@
-"""Freezing: which weights move when, at which rate, and normalisation that stays as it is while they do not.
+"""Freezing: which weights move when, at which rate, and normalisation that rests.
 
 The optimiser holds all weights from the beginning; those without a gradient are left alone by it.
 """
@@ -58,7 +58,7 @@ def phase_at(progress: float, phases: Sequence[Phase]) -> int:
 
 
 def parameter_groups(model: nn.Module, phases: Sequence[Phase]) -> list[tuple[list[nn.Parameter], Rates]]:
-    """All weights, those together that have the same rate in every phase, in the order of the model."""
+    """All weights in the model's order, grouped by those with equal rates in every phase."""
     found: dict[Rates, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         found.setdefault(tuple(rate_of(name, phase) for phase in phases), []).append(parameter)

@@ -77,7 +77,7 @@ def train(
     resume: bool = False,
     callbacks: Sequence[pl.Callback] = (),
 ) -> TrainResult:
-    """Trains a detector on the splits train and val of a faces table (train and test for an oracle).
+    """Trains a detector on train and val of a faces table (train and test for an oracle).
 
     Writes into ``out``: ``detector.safetensors`` and ``detector.json`` (after every validation that is the
     best so far), ``checkpoints/last.ckpt``, ``metrics.jsonl`` and ``tensorboard/``. Uses GPUs if there are

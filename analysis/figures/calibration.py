@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Score, share of fakes with its 95 % interval and number of rows of each bin that has rows, each (B,).
+    """Score, share of fakes, 95 % interval and count of each bin with rows, each (B,).
 
     ``error`` is the expected calibration error of all rows; it and the intervals are NaN where not known.
     """

@@ -1,4 +1,4 @@
-"""What decisions cost: answers that are withheld, and gaps between groups that are narrowed."""
+"""What decisions cost: answers withheld, and gaps between groups narrowed."""
 
 from __future__ import annotations
 

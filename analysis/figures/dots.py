@@ -61,7 +61,7 @@ class Scores:
 
 @dataclass
 class ScoreDisplay(Display):
-    """How the scores of reals and fakes are spread, a row for each dataset or group, beside the threshold.
+    """How scores of reals and fakes spread, a row a dataset or group, beside the threshold.
 
     Attributes:
         rows: from top to bottom.
@@ -270,7 +270,7 @@ class DotDisplay(Display):
         return cls(dots, quantity, expected=expected, n_of="videos", heading=name)
 
     def table(self) -> pd.DataFrame:
-        """A row for each dot; with blocks also what they are shaded for and what was to be expected."""
+        """A row for each dot; with blocks also their shading and what was to be expected."""
         frame = pd.DataFrame(
             [(dot.block, dot.label, dot.value, dot.low, dot.high, dot.n) for dot in self.dots],
             columns=["block", "row", self.quantity, "low", "high", "n"],

@@ -72,7 +72,7 @@ class RobustnessDisplay(Display):
 
     @classmethod
     def from_records(cls, title: str, records: Sequence[Mapping[str, Any]]) -> RobustnessDisplay:
-        """AUC, FPR and TPR at the stored threshold from `evaluation.perturbing.drift`, a line a dataset.
+        """AUC, FPR and TPR at the stored threshold under a perturbation, a line a dataset.
 
         All records are of one perturbation and have a severity, which starts at 1. Intervals are of the
         change since severity 0.

@@ -85,7 +85,7 @@ def _inline_svg(text: str, alt: str, name: str) -> Markup:
         f'<title id="{own}-alt">{html.escape(alt)}</title>'
     )
     body = text[opening.end() :].replace("xlink:href", "href")
-    return Markup(head + body.strip())
+    return Markup(head + body.strip())  # matplotlib escapes the texts of its SVG  # nosec B704
 
 
 def _encode(pixels: np.ndarray, quality: int | None) -> bytes:

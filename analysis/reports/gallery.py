@@ -35,7 +35,7 @@ class Drawable(Protocol):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn figure: its name, its SVG, its numbers, what it shows in words, and the text below it."""
+    """A drawn figure: name, SVG, numbers, what it shows in words, and the text below it."""
 
     name: str
     document: str
@@ -80,7 +80,7 @@ class Gallery:
         return [one.html for name, one in self.drawings.items() if name.startswith(f"{kind}_")]
 
     def write(self, folder: Path, page: str) -> None:
-        """Writes ``NAME.svg`` and ``NAME.csv`` of each figure, and removes those the page had before.
+        """Writes ``NAME.svg`` and ``NAME.csv`` of each figure; removes the page's old ones.
 
         ``index.json`` in the folder says which files were written for which page, with their SHA-256. Only
         files that it names, that no page has any more and that nobody has changed since are removed.

@@ -59,7 +59,7 @@ def run(config: Config) -> None:
 
 
 def licences() -> list[Licence]:
-    """All rows: those that exclude commercial use, those that are not settled, then those that allow it."""
+    """All rows: first what excludes commercial use, then the unsettled, then what allows it."""
     stored = OmegaConf.to_container(OmegaConf.load(CONFIGS / "licences" / "models.yaml"))
     assert isinstance(stored, list)
     rows = [*(Licence.model_validate(row) for row in stored), *_of_sources()]

@@ -139,7 +139,7 @@ def unused(faces: pd.DataFrame) -> pd.DataFrame:
 
 
 def unused_lines(faces: pd.DataFrame, lost: pd.DataFrame) -> list[str]:
-    """One line a dataset: files given, files with a crop, and by class and status those without.
+    """A line a dataset: files given, with a crop, and without by class and status.
 
     The numbers add up: given = with a crop + the sum of the others.
     """

@@ -1,4 +1,4 @@
-"""DF40: face crops of fakes by 40 methods, as its authors give them out, without their lists.
+"""DF40: face crops of fakes by 40 methods, as given out, without the authors' lists.
 
 Paper: Yan et al., "DF40: Toward Next-Generation Deepfake Detection", NeurIPS 2024 (Datasets and Benchmarks).
 Licence: CC BY-NC 4.0, on request; each source keeps its own terms.
@@ -49,7 +49,7 @@ _PEOPLE = (
 
 
 def matches(root: Path) -> bool:
-    """True if several folders have the names of DF40's methods, in the folder or in train and test."""
+    """True if several folders, here or in train and test, are named as DF40's methods."""
     return any(len(_methods(place)) >= METHODS_MIN for place in _places(root))
 
 

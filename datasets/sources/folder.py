@@ -61,7 +61,7 @@ def matches(root: Path) -> bool:
 
 
 def is_nested(root: Path) -> bool:
-    """True if folders further down, those of generators perhaps, hold a real and a fake folder each."""
+    """True if folders further down hold a real and a fake folder each."""
     return any(True for _ in _pairs(root, NESTED_MAX))
 
 
@@ -84,7 +84,7 @@ def scan(
     method: str = "",
     notes: list[str] | None = None,
 ) -> pd.DataFrame:
-    """The manifest of all images and videos below a real or fake folder, or of all without labels.
+    """The manifest of all files below a real or fake folder, or of all without labels.
 
     Args:
         root: the folder, or one image or video.

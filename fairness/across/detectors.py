@@ -10,7 +10,7 @@ from unmasked.evaluation.predictions import evaluated_rows
 
 
 def replace_scores(predictions: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """The evaluated rows with every row's score replaced by the other detector's for its video.
+    """The evaluated rows, each with the other detector's score for its video.
 
     The audit of the result at the level of videos is of the same rows as that of the predictions, so both
     can be compared pairwise, whatever crops the other detector saw.

@@ -1,4 +1,4 @@
-"""Metrics of each group of one or several score columns, with the resamples of whole units behind them.
+"""Metrics of each group of score columns, with resamples of whole units behind them.
 
 The engine under everything that is said of groups: an audit, a change, a stratum, another threshold. Columns
 of scores that belong to the same rows (two detectors; before and after) are resampled together, so that what

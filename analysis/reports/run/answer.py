@@ -138,7 +138,7 @@ def _ranking(run: Run, row: Mapping[str, Any]) -> str:
 
 
 def interval_and_chance(interval: Sequence[float]) -> str:
-    """The interval of an AUC in brackets behind a count of 100, and whether guessing lies in it."""
+    """The interval of an AUC in brackets, as a count of 100, and whether it holds guessing."""
     low, high = ends(interval)
     if isnan(low):
         return ""
