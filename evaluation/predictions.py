@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unmasked.datasets.errors import InputError, nearest_name
+from unmasked.datasets.evidence import SETTLES, contradictions, evidence
 from unmasked.datasets.table_reading import read_table
 from unmasked.datasets.tables import Column, Schema, column_names, read_frame
-from unmasked.datasets.vocabulary import Reading
+from unmasked.datasets.vocabulary import Reading, read_words
 
 PREDICTIONS = Schema(
     name="predictions",
@@ -69,6 +70,7 @@ ALSO_CALLED = {
     ),
 }
 
+FIRST_ROW = 2  # of the data, as a spreadsheet counts
 # What tells the scores of one crop apart.
 REPEATED_BY = (
     *("dataset", "video", "compression", "frame", "face"),
@@ -123,10 +125,26 @@ def _read_declared(path: str | os.PathLike[str], readings: list[Reading] | None)
     text = [name for name, column in PREDICTIONS.columns.items() if column.kind == "text"]
     said: list[Reading] = []
     table = read_frame(path, text=text, readings=said)
+    if "split" in table:
+        table["split"] = read_words(table["split"], "split", said)
     predictions = validate_predictions(table, str(path))
+    if os.fspath(path).lower().endswith(".csv"):
+        _check_evidence(predictions, path)
     if readings is not None:
         readings += said
     return predictions
+
+
+def _check_evidence(predictions: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Raises InputError where methods or folders say that the labels are the other way round.
+
+    Other columns of words are not asked: they may hold the answers of a detector.
+    """
+    asked = predictions[[name for name in ("video", "method", "label") if name in predictions]]
+    rows = {index: index + FIRST_ROW for index in asked.index}
+    wrong = contradictions(asked["label"], evidence(asked, "label", ["video"]), rows)
+    if wrong:
+        raise InputError(f"predictions table {path}: {'; '.join(wrong)}: {SETTLES}")
 
 
 def _check_names(path: str | os.PathLike[str]) -> None:

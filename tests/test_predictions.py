@@ -110,6 +110,41 @@ def test_row_without_a_score_or_a_label_is_left_out_and_counted(tmp_path, change
     assert re.search(said, "; ".join(f"{what} {how}" for what, how in readings))
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"video": ["fake/a", "fake/b", "real/c"]},
+        {"method": ["original", "original", "Deepfakes"]},
+    ],
+)
+def test_labels_that_folders_or_methods_contradict_are_refused_whatever_the_columns_are_called(
+    tmp_path, columns
+):
+    path = tmp_path / "scores.csv"
+    table = pd.DataFrame(
+        {"dataset": "D", "video": ["a", "b", "c"], "label": [0, 0, 1], "score": [0.1, 0.2, 0.9]}
+    )
+    if "method" in columns:
+        table["label"] = 1 - table["label"]
+    write_frame(table.assign(**columns), path)
+    assert re.search("the label says .* in .* rows.*one_means", refused(path))
+    if "video" in columns:
+        assert len(read_predictions(path, one_means="fake")) == 3
+
+
+def test_splits_are_read_in_every_spelling_and_unknown_ones_are_listed(tmp_path):
+    path = tmp_path / "scores.csv"
+    table = pd.DataFrame(
+        {"dataset": "D", "video": list("abcd"), "label": [0, 1, 0, 1], "score": [0.1, 0.9, 0.2, 0.8]}
+    )
+    write_frame(table.assign(split=["test", "Test", "TEST", "testing"]), path)
+    readings = []
+    assert set(read_predictions(path, readings)["split"]) == {"test"}
+    assert readings
+    write_frame(table.assign(split=["test", "fold7", "test", "val"]), path)
+    assert re.search("'fold7'.*no split.*Found were", refused(path))
+
+
 def test_columns_and_direction_that_are_told_win(tmp_path):
     path = tmp_path / "scores.csv"
     table = pd.DataFrame({"clipname": ["a", "b"], "truth": [0, 1], "real_score": [0.2, 0.9]})
