@@ -140,7 +140,8 @@ def _spread_rows(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 def _counts(rows: pd.DataFrame) -> str:
     found = int((rows["status"] == "ok").sum())
     labels = {0: "real", 1: "fake"}
-    named = "/".join(labels[label] for label in sorted(rows["label"].unique()))
+    kinds = [labels[label] for label in sorted(rows["label"].dropna().unique())]
+    named = "/".join([*kinds, *(["label unknown"] if rows["label"].isna().any() else [])])
     return f"{named} · a face in {found} of {len(rows)}"
 
 
@@ -163,7 +164,9 @@ def _tile(row: dict, folder: Path) -> Image.Image:
     if crop is None:
         status = row["status"] if row["status"] != "ok" else "crop file cannot be read"
         return _grey_tile(str(status).replace("_", " "), int(row["frame"]))
-    tile = Image.new("RGB", (TILE_PX, TILE_PX), FAKE if row["label"] == 1 else REAL)
+    # Nobody knows the label of some files; a colour of either class would claim it.
+    border = INK if pd.isna(row["label"]) else FAKE if row["label"] == 1 else REAL
+    tile = Image.new("RGB", (TILE_PX, TILE_PX), border)
     inside = TILE_PX - 2 * FRAME_PX
     tile.paste(crop.resize((inside, inside), Image.Resampling.BILINEAR), (FRAME_PX, FRAME_PX))
     return tile

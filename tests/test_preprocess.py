@@ -459,6 +459,14 @@ def test_failures_and_lost_crops_are_grey_tiles(table, tmp_path):
     assert grey_tiles(contact_sheet(table, tmp_path, tmp_path / "c.png")) in (3, 4)  # less their words
 
 
+def test_sheet_of_crops_whose_label_nobody_knows_claims_neither_class(table, tmp_path):
+    unknown = table[table["status"] == "ok"].astype({"label": "Int64"}).assign(label=pd.NA)
+    path = contact_sheet(unknown, tmp_path, tmp_path / "sheet.png", columns=8)
+    sheet = np.asarray(Image.open(io.BytesIO(path.read_bytes())))[TITLE_PX:]  # below the legend
+    present = set(map(tuple, sheet.reshape(-1, 3).tolist()))
+    assert present.isdisjoint(tuple(bytes.fromhex(colour[1:])) for colour in (REAL, FAKE))
+
+
 def test_a_limited_sheet_is_smaller(table, tmp_path):
     heights = []
     for limit in (100, 8):
