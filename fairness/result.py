@@ -16,8 +16,15 @@ from unmasked.fairness import verdicts
 from unmasked.fairness.groups import CROSS
 from unmasked.fairness.selection import Selection
 from unmasked.fairness.statistics.bench import bench_table
-from unmasked.fairness.statistics.comparisons import compare, constant_detector, fairlearn_measures, spread_of
+from unmasked.fairness.statistics.comparisons import (
+    compare,
+    constant_detector,
+    fairlearn_measures,
+    pair_tests,
+    spread_of,
+)
 from unmasked.fairness.statistics.distributions import calibration, score_histograms
+from unmasked.fairness.statistics.pairs import PairTest
 from unmasked.fairness.statistics.score_tables import cut
 from unmasked.fairness.statistics.slices import Rows, Settings, Slice, measure
 
@@ -38,9 +45,13 @@ class Audit:
         support, overall_support: videos, frames and units behind every group, by class; and all together.
         in_gap: boolean, shaped as by_group: is the group large enough to be compared on this metric.
         excluded: attribute, group, metrics, reason: what was left out of gaps and tests.
-        tests: a row for every attribute and metric: gap, its interval, what chance alone shows
-            (null_floor, the 95th percentile, and null_mean), p_value, p_adjusted (Holm), verdict, the
-            groups at both ends, and n_needed: videos that would settle an inconclusive one.
+        tests: a row for every attribute and metric: gap, the largest value minus the smallest, and what
+            chance alone makes of it (null_floor, the 95th percentile, and null_mean); of FPR and TPR the
+            difference of the pair of groups that differs most for its size (worst_group, best_group; units
+            weighed by their precision), its interval and what chance does not go beyond, p_value,
+            p_adjusted (Holm), which say the same by construction, and verdict; videos that were compared,
+            and n_needed: those that would settle an inconclusive one. Of other metrics the difference is
+            the gap, with an interval and without a test.
         verdicts: the same in sentences.
         constant_detector: what calling everything fake would score: fair by most gaps, and useless.
         fairlearn: fairlearn's own disparity measures among the compared groups.
@@ -79,6 +90,7 @@ class Audit:
     _rows: Rows | None = field(default=None, repr=False)
     _groups: pd.DataFrame | None = field(default=None, repr=False)
     _controls: pd.DataFrame | None = field(default=None, repr=False)
+    _pair_tests: list[PairTest | None] = field(default_factory=list, repr=False)
 
     def difference(self, method: Literal["between_groups", "to_overall"] = "between_groups") -> pd.DataFrame:
         """Largest difference of each metric for each attribute, among the compared groups."""
@@ -259,6 +271,7 @@ def audit_rows(
         selection=selection,
         _rows=rows,
         _groups=groups,
+        _pair_tests=pair_tests(slices),
     )
 
 

@@ -20,11 +20,10 @@ from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
 from unmasked.fairness.inputs import operating_point
 from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.selection import Level, rows_of_one, select
+from unmasked.fairness.settings import fewest_samples
 from unmasked.fairness.statistics.slices import Settings
 
 logger = logging.getLogger(__name__)
-
-MIN_SAMPLES = 100
 
 
 def audit_predictions(
@@ -63,7 +62,7 @@ def audit_predictions(
         threshold_rule=rule,
         unit=selection.unit,
         level=level,
-        **{"min_samples": 1 if selection.single else MIN_SAMPLES} | statistics,
+        **{"min_samples": fewest_samples(single=selection.single)} | statistics,
     )
     origin = _origin(selection.table) | {"rows": selection.notes}
     if isinstance(threshold, Threshold):

@@ -9,6 +9,7 @@ from typing import Any
 SCORE_RESAMPLES = 200
 SCORE_WORK = 100_000_000  # resamples x rows
 GROUP_WORK = 1_000_000_000  # the same of groups, all metrics together
+MIN_SAMPLES = 100  # frames of a class that a group needs
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,11 @@ class Settings:
     def resamples_of_scores(self, n_rows: int, wanted: int) -> int:
         """How many permutations of so many rows the metrics get that need their scores."""
         return int(min(wanted, self.score_resamples, max(50, SCORE_WORK // max(n_rows, 1))))
+
+
+def fewest_samples(*, single: bool) -> int:
+    """Frames of a class that a group needs where nothing else is asked for.
+
+    ``single``: every video has one row, and is counted as a video alone.
+    """
+    return 1 if single else MIN_SAMPLES

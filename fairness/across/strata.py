@@ -23,7 +23,9 @@ from unmasked.fairness.selection import Selection
 from unmasked.fairness.statistics.comparisons import ALPHA, TESTED
 from unmasked.fairness.statistics.estimates import Decisions, Estimates, classes, estimates, group_codes
 from unmasked.fairness.statistics.metrics import BOTH, count_rows, needs, sum_by
-from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, permutation_p, permuted_rates
+from unmasked.fairness.statistics.resampling import gap, gap_interval, holm
+from unmasked.fairness.statistics.resampling import strata as class_mix
+from unmasked.fairness.statistics.shuffling import COLUMNS_OF, permute_class
 from unmasked.fairness.statistics.slices import Settings
 
 QUANTITIES = {  # by -> column, unit, names of its thirds
@@ -174,33 +176,40 @@ def _level(
         n_boot=settings.n_boot,
         rng=rng,
     )[metric]
-    null = _null(decisions, rows.score[member], metric, settings, rng)
-    return found | _gap(measured, [names[code] for code in kept], metric, null)
+    return (
+        found
+        | _gap(measured, [names[code] for code in kept])
+        | _test(decisions, rows.score[member], [names[code] for code in kept], metric, settings, rng)
+    )
 
 
-def _gap(measured: Estimates, names: list[str], metric: str, null: np.ndarray) -> dict[str, Any]:
+def _gap(measured: Estimates, names: list[str]) -> dict[str, Any]:
     value = measured.value[0]
-    observed = float(gap(value))
-    limits = gap_interval(value, partial(measured.limits, 0))
-    worst = int(np.argmin(value) if METRICS[metric].higher_is_better else np.argmax(value))
     return {
-        "gap": observed,
-        "gap_ci": list(limits),
-        "p_value": permutation_p(observed, null),
-        "worst_group": names[worst] if observed > 0 else None,
+        "gap": float(gap(value)),
+        "gap_ci": list(gap_interval(value, partial(measured.limits, 0))),
         "groups": dict(zip(names, map(float, value), strict=True)),
     }
 
 
-def _null(
-    rows: Decisions, score: np.ndarray, metric: str, settings: Settings, rng: np.random.Generator
-) -> np.ndarray:
-    """Gaps after shuffling who belongs to which group, among the units of the level."""
+def _test(
+    rows: Decisions,
+    score: np.ndarray,
+    names: list[str],
+    metric: str,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """The test of every pair of groups among the units of the level, and who is worst of all."""
     # A person is one unit in each group; only videos of disagreeing annotation are several.
     size = int(rows.unit.max()) + 1
     pairs, unit = np.unique(rows.group * size + rows.unit, return_inverse=True)
     counts = sum_by(count_rows(rows.label, score, settings.threshold), unit.reshape(-1), len(pairs))
-    return gap(permuted_rates(counts, pairs // size, settings.n_perm, rng)[metric])
+    columns = [column for name in needs(metric) for column in COLUMNS_OF[name]]
+    _, test = permute_class(counts, pairs // size, class_mix(counts), columns, names, settings, rng)
+    high, low = test.widest
+    worst = low if METRICS[metric].higher_is_better else high
+    return {"p_value": test.p_value, "worst_group": names[worst] if test.z[high, low] > 0 else None}
 
 
 def _has_support(selection: Selection, member: np.ndarray, metric: str, settings: Settings) -> bool:
