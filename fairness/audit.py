@@ -17,6 +17,7 @@ from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness.conditional import audit_within, control_columns
 from unmasked.fairness.groups import as_columns, check_groups, crossings
 from unmasked.fairness.inputs import check_rows, cluster_codes, operating_point
+from unmasked.fairness.records import Origin
 from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.statistics.slices import Rows, Settings
 
@@ -87,7 +88,7 @@ def audit(
     groups = groups.join(crossed)
     # A cluster's real and fake material are two videos at least; nothing more is known here.
     rows = Rows(label, score, cluster, video=cluster * 2 + label, frames=np.ones(len(label), dtype=np.int64))
-    origin = {"crossings": list(crossed.columns), "not_crossed": left_out}
+    origin: Origin = {"crossings": list(crossed.columns), "not_crossed": left_out}
     if control_features is None:
         return audit_rows(rows, groups, settings, origin)
     controls = control_columns(control_features, len(label), groups.columns)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,8 @@ from scipy.special import stdtrit
 
 from unmasked.evaluation.intervals import Sample, weighted_metrics
 from unmasked.evaluation.metrics import METRICS, group_metrics
+from unmasked.evaluation.records import Measures
+from unmasked.fairness.records import ConstantDetector, Spread
 from unmasked.fairness.statistics.metrics import needs
 from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, permutation_p, units_needed
 from unmasked.fairness.statistics.slices import Settings, Slice
@@ -35,7 +36,7 @@ def gap_metrics() -> list[str]:
 
 
 def compare(
-    slices: list[Slice], everyone: Slice, constant: dict[str, Any], settings: Settings
+    slices: list[Slice], everyone: Slice, constant: ConstantDetector, settings: Settings
 ) -> pd.DataFrame:
     """The tests of an audit: a row for every attribute and metric, columns `TEST_COLUMNS`.
 
@@ -58,7 +59,7 @@ def judge_tests(tests: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     return tests[[*tests.columns.difference(TEST_COLUMNS, sort=False), *TEST_COLUMNS]]
 
 
-def _compare(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
+def _compare(one: Slice, metric: str, settings: Settings) -> dict[str, object]:
     """One row of `Audit.tests`, without what depends on the other rows."""
     kept = one.in_gap[metric].to_numpy()
     values = one.values[metric].to_numpy()[kept]
@@ -66,7 +67,7 @@ def _compare(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
     at = partial(chosen.limits, 0)
     low, high = gap_interval(values, at)
     observed, null = float(gap(values)), one.shuffled.gaps[metric]
-    row: dict[str, Any] = {"attribute": one.attribute, "metric": metric, "gap": observed}
+    row: dict[str, object] = {"attribute": one.attribute, "metric": metric, "gap": observed}
     row |= {"ci_low": low, "ci_high": high, "equivalence_high": gap_interval(values, at, confidence=0.9)[1]}
     row["null_floor"] = float(np.quantile(null, 0.95)) if len(null) else np.nan
     row["null_mean"] = float(np.mean(null)) if len(null) else np.nan
@@ -80,7 +81,7 @@ def _compare(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
     return row
 
 
-def _verdict(row: dict[str, Any], margin: float) -> str:
+def _verdict(row: Measures, margin: float) -> str:
     if np.isnan(row["gap"]):
         return "not enough data"
     if np.isnan(row["p_value"]):
@@ -90,7 +91,7 @@ def _verdict(row: dict[str, Any], margin: float) -> str:
     return "equivalent" if row["equivalence_high"] < margin else "inconclusive"
 
 
-def spread_of(one: Slice) -> dict[str, dict[str, Any]]:
+def spread_of(one: Slice) -> dict[str, Spread]:
     """`between_group_spread` of every metric among the groups that it compares.
 
     A group's sampling variance is the one its 95 % interval implies, so that a rate of 0 in a dozen videos
@@ -105,7 +106,7 @@ def spread_of(one: Slice) -> dict[str, dict[str, Any]]:
     return found
 
 
-def constant_detector(slices: list[Slice], everyone: Slice) -> dict[str, Any]:
+def constant_detector(slices: list[Slice], everyone: Slice) -> ConstantDetector:
     """Metrics and gaps of the detector that scores everything 1, on the same rows."""
     gaps = {}
     for one in slices:
