@@ -17,6 +17,7 @@ from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness.conditional import audit_within, control_columns
 from unmasked.fairness.groups import as_columns, check_groups, crossings
 from unmasked.fairness.inputs import check_rows, cluster_codes, operating_point
+from unmasked.fairness.records import Origin
 from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.settings import fewest_samples
 from unmasked.fairness.statistics.slices import Rows, Settings
@@ -92,7 +93,7 @@ def audit(
     crossed, left_out = crossings(groups, intersections)
     groups = groups.join(crossed)
     rows = Rows(label, score, cluster, video=video, frames=np.ones(len(label), dtype=np.int64))
-    origin = {"crossings": list(crossed.columns), "not_crossed": left_out}
+    origin: Origin = {"crossings": list(crossed.columns), "not_crossed": left_out}
     if control_features is None:
         return audit_rows(rows, groups, settings, origin)
     controls = control_columns(control_features, len(label), groups.columns)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from unmasked.evaluation.records import StoredThreshold
 
 # Ranking metrics need the scores of every permutation: fewer, as of their gaps no p-value is shown.
 SCORE_RESAMPLES = 200
@@ -25,7 +26,7 @@ class Settings:
     random_state: int = 0
     unit: str = "cluster"  # what is resampled: cluster, video or identity
     level: str = "row"  # what a rate counts: row, frame or video
-    threshold_rule: dict[str, Any] | None = None  # the fitted rule that gave the threshold, if one did
+    threshold_rule: StoredThreshold | None = None  # the fitted rule that gave the threshold, if one did
     score_resamples: int = SCORE_RESAMPLES  # permutations of AUC, EER, Brier score and ECE
 
     def resamples(self, n_rows: int) -> int:

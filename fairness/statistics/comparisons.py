@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,8 @@ from scipy.special import ndtri, stdtrit
 
 from unmasked.evaluation.intervals import Sample, weighted_metrics
 from unmasked.evaluation.metrics import METRICS, group_metrics
+from unmasked.evaluation.records import Measures
+from unmasked.fairness.records import ConstantDetector, Spread
 from unmasked.fairness.statistics.metrics import needs
 from unmasked.fairness.statistics.pairs import PairTest
 from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, holm_levels, units_needed
@@ -43,7 +44,7 @@ def pair_tests(slices: list[Slice]) -> list[PairTest | None]:
 
 
 def compare(
-    slices: list[Slice], everyone: Slice, constant: dict[str, Any], settings: Settings
+    slices: list[Slice], everyone: Slice, constant: ConstantDetector, settings: Settings
 ) -> pd.DataFrame:
     """The tests of an audit: a row for every attribute and metric, columns `TEST_COLUMNS`.
 
@@ -80,7 +81,7 @@ def judge_tests(
     return tests[[*tests.columns.difference(TEST_COLUMNS, sort=False), *TEST_COLUMNS]]
 
 
-def _describe(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
+def _describe(one: Slice, metric: str, settings: Settings) -> dict[str, object]:
     """The gap of one metric, and what chance makes of it; the difference is that of its two ends."""
     kept = one.in_gap[metric].to_numpy()
     values = one.values[metric].to_numpy()[kept]
@@ -88,20 +89,20 @@ def _describe(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
     at = partial(chosen.limits, 0)
     low, high = gap_interval(values, at)
     observed, null = float(gap(values)), one.shuffled.gaps[metric]
-    row: dict[str, Any] = {"attribute": one.attribute, "metric": metric, "gap": observed}
+    row: dict[str, object] = {"attribute": one.attribute, "metric": metric, "gap": observed}
     row["null_floor"] = float(np.quantile(null, 0.95)) if len(null) else np.nan
     row["null_mean"] = float(np.mean(null)) if len(null) else np.nan
     row |= {"difference": observed, "ci_low": low, "ci_high": high, "chance": np.nan}
     row["equivalence_high"] = gap_interval(values, at, confidence=0.9)[1]
-    row["videos"] = sum(int(one.support[f"{name}_videos"].to_numpy()[kept].sum()) for name in needs(metric))
-    row["n_needed"] = units_needed(observed, high, row["videos"], settings.margin)
+    videos = sum(int(one.support[f"{name}_videos"].to_numpy()[kept].sum()) for name in needs(metric))
+    row |= {"videos": videos, "n_needed": units_needed(observed, high, videos, settings.margin)}
     names = one.values.index[kept]
     ends = [None, None] if not observed > 0 else [names[values.argmin()], names[values.argmax()]]
     row["worst_group"], row["best_group"] = ends if METRICS[metric].higher_is_better else ends[::-1]
     return row
 
 
-def _test(pairs: PairTest, level: float, row: pd.Series, settings: Settings) -> dict[str, Any]:
+def _test(pairs: PairTest, level: float, row: pd.Series, settings: Settings) -> dict[str, object]:
     """What the test of a rate says of the pair that differs most, as columns of the tests."""
     critical = pairs.critical(level)
     high, low = pairs.widest
@@ -126,7 +127,7 @@ def _test(pairs: PairTest, level: float, row: pd.Series, settings: Settings) -> 
     }
 
 
-def _verdict(row: dict[str, Any], margin: float) -> str:
+def _verdict(row: Measures, margin: float) -> str:
     if np.isnan(row["gap"]):
         return "not enough data"
     if np.isnan(row["p_value"]):
@@ -136,7 +137,7 @@ def _verdict(row: dict[str, Any], margin: float) -> str:
     return "equivalent" if row["equivalence_high"] < margin else "inconclusive"
 
 
-def spread_of(one: Slice) -> dict[str, dict[str, Any]]:
+def spread_of(one: Slice) -> dict[str, Spread]:
     """`between_group_spread` of every metric among the groups that it compares.
 
     A group's sampling variance is the one its 95 % interval implies, so that a rate of 0 in a dozen videos
@@ -151,7 +152,7 @@ def spread_of(one: Slice) -> dict[str, dict[str, Any]]:
     return found
 
 
-def constant_detector(slices: list[Slice], everyone: Slice) -> dict[str, Any]:
+def constant_detector(slices: list[Slice], everyone: Slice) -> ConstantDetector:
     """Metrics and gaps of the detector that scores everything 1, on the same rows."""
     gaps = {}
     for one in slices:
