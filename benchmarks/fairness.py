@@ -1,7 +1,7 @@
 """The audit's tests on real group and cluster sizes, and the cost of a million rows.
 
     python benchmarks/fairness.py margins=group_margins.csv [runs=400] [power_runs=200] [perms=500]
-                                  [boots=200] [rows=1646545] [parts=alarms,power,small,scale]
+                                  [boots=200] [rows=1646545] [parts=alarms,power,small,nasty,rare,scale]
 
 ``margins`` is a CSV of frames per test video and group (dataset, video, label, gender, race, frames); a
 video whose frames disagree gets the group of most of them, and keeps all its frames. Simulated detectors
@@ -16,7 +16,9 @@ above it. Beside it stands the power of a z test of two means that knows every v
 smallest p-value under Holm's correction: what this many videos can carry. (A permutation test takes the
 variance of the pool, so it does better where the smaller group is worse, and worse where the larger one is.)
 ``small``: two groups of 30 and of 50 videos a class, drawn from
-each dataset, without and with the gap. ``scale``: the table of AI-Face's size, with its three attributes,
+each dataset, without and with the gap. ``nasty``: false alarms on designs that break tests: rare groups, 70
+groups, a giant cluster, correlation 0.8, FPR 0.01, reals of one person, unknowns, sparse crossings. ``rare``:
+power with and without a rare third group. ``scale``: the table of AI-Face's size, with its three attributes,
 their pairs and their triple, and fairlearn's bootstrap on it.
 """
 
@@ -26,12 +28,12 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import beta, norm
 
 from unmasked.fairness.audit import audit
 from unmasked.fairness.groups import cross
@@ -49,7 +51,7 @@ DEFAULTS = {
     "perms": "500",
     "boots": "200",
     "rows": "1646545",
-    "parts": "alarms,power,small,scale",
+    "parts": "alarms,power,small,nasty,rare,scale",
 }
 
 
@@ -73,6 +75,11 @@ def main() -> None:
             power(datasets, settings, counts["power_runs"])
         if "small" in parts:
             small(datasets, settings, counts["power_runs"])
+    settings = Settings(n_boot=2, n_perm=counts["perms"], score_resamples=2, min_samples=1)
+    if "nasty" in parts:
+        nasty(settings, counts["runs"])
+    if "rare" in parts:
+        rare(settings, counts["power_runs"])
     if "scale" in parts:
         scale(counts["rows"])
 
@@ -114,15 +121,27 @@ class Found:
         return set(zip(named["attribute"], named["metric"], strict=True))
 
 
-def simulate(videos: pd.DataFrame, rate: np.ndarray, settings: Settings, rng: np.random.Generator) -> Found:
-    """An audit of scores drawn at these rates, as `audit_rows` makes it but for reports."""
-    strength = (1 - ICC) / ICC
-    own = rng.beta(rate * strength, (1 - rate) * strength)
+def simulate(
+    videos: pd.DataFrame,
+    rate: np.ndarray,
+    settings: Settings,
+    rng: np.random.Generator,
+    correlation: float = ICC,
+) -> Found:
+    """An audit of scores drawn at these rates, as `audit_rows` makes it but for reports.
+
+    Videos of one ``person``, where that is a column, share their rate, and the person is the unit.
+    """
+    strength = (1 - correlation) / correlation
+    person = pd.factorize(videos["person"])[0] if "person" in videos else np.arange(len(videos))
+    # One draw a person and class, at the person's own quantile, whatever the rate.
+    quantile = rng.random(2 * (int(person.max()) + 1))[2 * person + videos["label"].to_numpy()]
+    own = beta.ppf(quantile, rate * strength, (1 - rate) * strength)
     of_frame = np.repeat(np.arange(len(videos)), videos["frames"])
     flagged = rng.random(len(of_frame)) < own[of_frame]
     score = np.where(flagged, 0.75, 0.25) + rng.uniform(-0.2, 0.2, len(of_frame))
     label = videos["label"].to_numpy()[of_frame]
-    rows = Rows(label, score, of_frame, of_frame, np.ones(len(of_frame), dtype=np.int64))
+    rows = Rows(label, score, person[of_frame], of_frame, np.ones(len(of_frame), dtype=np.int64))
     columns = [videos["gender"], videos["race"], cross(videos["gender"], videos["race"])]
     groups = [column.iloc[of_frame].reset_index(drop=True) for column in columns if column.nunique() > 1]
     levels = cut(label, score)
@@ -248,6 +267,7 @@ def _settings_with_seed(settings: Settings, seed: int) -> Settings:
         n_boot=settings.n_boot,
         n_perm=settings.n_perm,
         score_resamples=settings.score_resamples,
+        min_samples=settings.min_samples,
         random_state=seed,
     )
 
@@ -261,6 +281,98 @@ def _wilson(count: int, runs: int) -> str:
     centre = (share + z * z / 2 / runs) / (1 + z * z / runs)
     half = z / (1 + z * z / runs) * np.sqrt(share * (1 - share) / runs + z * z / 4 / runs**2)
     return f"{max(centre - half, 0):.1%}-{centre + half:.1%}"
+
+
+# Designs that break tests
+
+
+def designs() -> Iterator[tuple[str, pd.DataFrame, float, float]]:
+    """(name, videos, FPR, correlation): no group differs from another in any of them."""
+    rng = np.random.default_rng(3)
+
+    def videos(gender: Sequence[int], race: Sequence[int] = (), frames: int | np.ndarray = 1) -> pd.DataFrame:
+        """So many real, and as many fake, videos of each gender; races are drawn in these proportions."""
+        parts = []
+        for label in (0, 1):
+            names = np.repeat([f"g{number}" for number in range(len(gender))], gender)
+            drawn = rng.choice(len(race), len(names), p=np.array(race) / sum(race)) if race else None
+            kinds = "all" if drawn is None else np.array([f"r{number}" for number in range(len(race))])[drawn]
+            parts.append(pd.DataFrame({"label": label, "gender": names, "race": kinds}))
+        found = pd.concat(parts, ignore_index=True)
+        found["frames"] = frames if isinstance(frames, int) else rng.choice(frames, len(found))
+        return found
+
+    yield "a group of 10 beside 1,000", videos([1000, 1000, 10]), FPR, ICC
+    yield "the same, FPR 0.01", videos([1000, 1000, 10]), 0.01, ICC
+    yield "70 groups of 5 to 300", videos(np.geomspace(10, 300, 70).astype(int).tolist()), FPR, ICC
+    yield "1 to 1,000 frames a video", videos([60, 40], [5, 3, 1], np.array([1, 5, 30, 1000])), FPR, ICC
+    yield "correlation 0.8", videos([100, 60, 15], [6, 2, 1], 20), FPR, 0.8
+    giant = videos([120, 120], [3, 1])
+    giant["person"] = np.arange(len(giant))
+    giant.loc[(giant["gender"] == "g0") & (giant.index % 2 == 0), "person"] = 0
+    # A person has one group in everything.
+    giant.loc[giant["person"] == 0, "race"] = "r0"
+    yield "one person in half of a group's videos", giant, FPR, ICC
+    one = videos([80, 80], [2, 1])
+    one["person"] = np.arange(len(one))
+    reals = (one["label"] == 0) & (one["gender"] == "g1")
+    one.loc[reals, "person"], one.loc[reals, "race"] = -1, "r0"
+    yield "a group whose reals are one person", one, FPR, ICC
+    yield "crossed groups of 2 to 40", videos([150, 90], [20, 9, 4, 2, 1, 1]), FPR, ICC
+    unknown = videos([200, 150], [4, 2, 1])
+    unknown.loc[unknown.index % 3 == 0, "gender"] = "unknown"
+    yield "a third unknown", unknown, FPR, ICC
+    yield "FPR 0.01, 40 videos a group", videos([40, 40, 40], [2, 1], 10), 0.01, ICC
+    pair = videos([90, 70], [3, 1])
+    pair["person"] = np.tile(np.arange(len(pair) // 2), 2)
+    pair["race"] = np.tile(pair["race"].to_numpy()[: len(pair) // 2], 2)
+    yield "every person real and faked", pair, FPR, ICC
+
+
+def nasty(settings: Settings, runs: int) -> None:
+    """Family-wise false alarms where groups, people and frames are as uneven as they come."""
+    print(f"\nNo group differs; TPR {TPR}; {runs} runs a design. Nominal: 5 % false alarms")
+    print(f"{'design':42}{'tests':>6}{'false alarms':>14}{'(95 % CI)':>13}{'equivalent':>12}{'CPU s':>8}")
+    for name, videos, fpr, correlation in designs():
+        rng, start, named, equal = np.random.default_rng(4), time.process_time(), 0, 0
+        rate = np.where(videos["label"] == 1, TPR, fpr)
+        for run in range(runs):
+            found = simulate(videos, rate, _settings_with_seed(settings, run), rng, correlation)
+            named += bool(found.disparities())
+            equal += bool((found.tests["verdict"] == "equivalent").any())
+        tests = int(found.tests["p_value"].notna().sum())
+        print(f"{name:42}{tests:6}{named / runs:14.1%}{_wilson(named, runs):>13}{equal / runs:12.1%}", end="")
+        print(f"{time.process_time() - start:8.0f}", flush=True)
+
+
+def rare(settings: Settings, runs: int) -> None:
+    """Power to find a difference of two groups, alone and beside a rare third that has the lower rate."""
+    print(f"\nFPR of women above that of men; {runs} runs each; found: the two are named")
+    print(f"{'women, men':>12}{'FPR':>13}{'alone':>8}{'10 others':>11}{'20':>8}{'30':>8}")
+    for sizes, low, high in (
+        ((209, 209), 0.16, 0.35),
+        ((1000, 1000), 0.10, 0.20),
+        ((149, 118), 0.15, 0.30),
+        ((150, 150), 0.05, 0.15),
+        ((1000, 1000), 0.01, 0.03),
+    ):
+        print(f"{f'{sizes[0]}, {sizes[1]}':>12}{f'{low:.2f}/{high:.2f}':>13}", end="")
+        for others in (0, 10, 20, 30):
+            groups = np.repeat(["female", "male", "other"], [*sizes, others])
+            videos = pd.DataFrame({"label": 0, "gender": groups, "race": "all", "frames": 1})
+            fakes = videos.assign(label=1)
+            both = pd.concat([videos, fakes], ignore_index=True)
+            fpr = np.where(both["gender"] == "female", high, low)
+            rate = np.where(both["label"] == 1, TPR, fpr)
+            rng, found = np.random.default_rng(5), 0
+            for run in range(runs):
+                tests = simulate(both, rate, _settings_with_seed(settings, run), rng).tests
+                row = tests[tests["metric"] == "fpr"].iloc[0]
+                found += (row["verdict"], row["worst_group"], row["best_group"]) == (
+                    *("disparity", "female", "male"),
+                )
+            print(f"{found / runs:{11 if others == 10 else 8}.1%}", end="", flush=True)
+        print()
 
 
 # A million rows

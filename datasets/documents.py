@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from math import nan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unmasked.datasets.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Record = TypeVar("Record")
 
 
 def read_json(path: str | os.PathLike[str], advice: str, *, what: str = "") -> dict[str, Any]:
@@ -46,6 +52,43 @@ def parse_json(text: str, file: object, advice: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{file} holds no JSON object; {advice}")
     return value
+
+
+def read_record(
+    path: str | os.PathLike[str], kind: TypeAdapter[Record], advice: str, *, what: str = ""
+) -> Record:
+    """The record in a JSON file, each null NaN again, as it was before `files.write_json`.
+
+    Args:
+        path, advice, what: see `read_json`.
+        kind: of the record, what its keys hold; keys that it does not name are kept.
+
+    Raises:
+        InputError: as `read_json`, or a key is absent or holds something else.
+    """
+    from pydantic import ValidationError
+
+    value = restore_nan(read_json(path, advice, what=what))
+    try:
+        return kind.validate_python(value)
+    except ValidationError as error:
+        absent = [
+            str(one["loc"][0]) for one in error.errors() if (one["type"], len(one["loc"])) == ("missing", 1)
+        ]
+        first = error.errors()[0]
+        problem = f"cannot be used: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        if absent:
+            problem = f"has no {' and '.join(filter(None, [', '.join(absent[:-1]), absent[-1]]))}"
+        raise InputError(f"{what} {path} {problem}; {advice}".strip()) from error
+
+
+def restore_nan(value: Any) -> Any:
+    """A JSON value with NaN for null."""
+    if isinstance(value, dict):
+        return {key: restore_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [restore_nan(item) for item in value]
+    return nan if value is None else value
 
 
 def read_yaml(path: str | os.PathLike[str], advice: str = "correct it", *, what: str = "") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.evaluation.counts import Array, ratio
 from unmasked.evaluation.intervals import Sample, behind, bounded_interval, metric_interval, resampled_sums
 from unmasked.evaluation.metrics import check_arrays
+from unmasked.evaluation.records import Abstention, RiskCurve, interleave
 from unmasked.evaluation.thresholds import fit
 
 ERROR_MAX = 0.05
@@ -111,11 +112,10 @@ def abstention(
     *,
     n_boot: int = 2000,
     seed: int | list[int] = 0,
-) -> dict[str, Any]:
+) -> Abstention:
     """What a stored band does here, and the curve of risk over coverage.
 
-    ``{"band": [low, high], "rule", "fitted_on", "note", "coverage", "risk", "risk_all", "fpr", "fnr", each
-    with "<name>_ci", "curve": {"coverage", "risk"}, "aurc"}``. Coverage is the share of rows outside the
+    Coverage is the share of rows outside the
     band; risk the share of wrong answers among them, ``risk_all`` that of answering always, at
     ``threshold``; fpr and fnr the shares of all reals called fake and of all fakes called real, which the
     rule was about. Risks depend on the share of fakes, fpr and fnr do not. NaN where undefined.
@@ -125,22 +125,19 @@ def abstention(
     values = _band_rates(terms.sum(axis=1))
     drawn = _band_rates(resampled_sums(sample, terms, n_boot=n_boot, seed=rng))
     enough = min(number for number in sample.clusters_by_class() if number) >= 2
-    found: dict[str, Any] = {"band": [band.low, band.high], "rule": band.rule}
-    found |= {"fitted_on": band.fitted_on, "note": band.note}
-    for name, value in values.items():
-        interval = (np.nan, np.nan)
-        if enough and name in ("fpr", "fnr"):
-            interval = metric_interval(name, float(value), drawn[name], *behind(name, sample))
-        elif enough:
-            interval = bounded_interval(drawn[name], sample.clusters)
-        found |= {name: float(value), f"{name}_ci": list(interval)}
+    limits = dict.fromkeys(values, (np.nan, np.nan))
+    for name, value in values.items() if enough else ():
+        if name in ("fpr", "fnr"):
+            limits[name] = metric_interval(name, float(value), drawn[name], *behind(name, sample))
+        else:
+            limits[name] = bounded_interval(drawn[name], sample.clusters)
     curve, aurc = risk_coverage(sample.label, sample.score, threshold)
-    return {**found, "curve": curve, "aurc": aurc}
+    found: Any = {"band": [band.low, band.high], "rule": band.rule, "fitted_on": band.fitted_on}
+    found |= {"note": band.note, **interleave({name: float(value) for name, value in values.items()}, limits)}
+    return found | {"curve": curve, "aurc": aurc}
 
 
-def risk_coverage(
-    label: ArrayLike, score: ArrayLike, threshold: float = 0.5
-) -> tuple[dict[str, list[float]], float]:
+def risk_coverage(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> tuple[RiskCurve, float]:
     """Risk among the surest share of rows, for every share, and its mean, the AURC.
 
     A row is the surer the further its score lies from the threshold, as a share of the way to 0 or to 1.
@@ -170,7 +167,7 @@ def risk_coverage(
     # Within a level errors come evenly.
     risk = np.interp(answered, np.r_[0, ends], np.r_[0.0, errors]) / answered
     kept = np.unique(np.linspace(0, len(label) - 1, POINTS).round().astype(int))
-    curve = {"coverage": (answered[kept] / len(label)).tolist(), "risk": risk[kept].tolist()}
+    curve: RiskCurve = {"coverage": (answered[kept] / len(label)).tolist(), "risk": risk[kept].tolist()}
     return curve, float(risk.mean())
 
 

@@ -20,6 +20,7 @@ from unmasked.evaluation import metrics
 from unmasked.evaluation.counts import CALIBRATION_BINS, Array, calibration_bin
 from unmasked.evaluation.intervals import CONFIDENCE, Sample, intervals
 from unmasked.evaluation.metrics import check_arrays
+from unmasked.evaluation.records import CalibrationEffect, Numbers, Reliability, interleave
 
 KINDS = ("temperature", "isotonic")
 SHOWN = ("brier", "ece", "log_loss")
@@ -118,15 +119,10 @@ def calibration_effects(
     *,
     n_boot: int = 2000,
     seed: int | list[int] = 0,
-) -> dict[str, dict[str, Any]]:
-    """By kind: what was fitted; Brier score, ECE and log loss before and after.
-
-    Each loss has its interval.
-    ``{KIND: {"fitted_on", "parameter", "note", "before": {"brier", "brier_ci", "ece", "ece_ci", "log_loss",
-    "log_loss_ci"}, "after": {same}}}``.
-    """
+) -> dict[str, CalibrationEffect]:
+    """By kind: what was fitted; Brier score, ECE and log loss before and after."""
     before = _losses(sample, n_boot, seed) if calibrations else {}
-    found = {}
+    found: dict[str, CalibrationEffect] = {}
     for kind, calibration in calibrations.items():
         after = Sample(sample.label, calibration(sample.score), sample.cluster, sample.clusters)
         found[kind] = {
@@ -139,12 +135,11 @@ def calibration_effects(
     return found
 
 
-def reliability(label: ArrayLike, score: ArrayLike) -> dict[str, list[Any]]:
+def reliability(label: ArrayLike, score: ArrayLike) -> Reliability:
     """Mean score and share of fakes in each bin of the score that has rows.
 
-    The bins of the ECE.
-    ``{"score", "share_fake", "n", "low", "high"}``, each (B,): low and high are the share's Wilson interval
-    of 95 %, as if rows were independent.
+    The bins of the ECE. Each list is (B,); low and high are the share's Wilson interval of 95 %, as if rows
+    were independent.
 
     >>> reliability([0, 1, 1, 1], [0.75, 0.75, 0.75, 0.75])["share_fake"]
     [0.75]
@@ -161,8 +156,13 @@ def reliability(label: ArrayLike, score: ArrayLike) -> dict[str, list[Any]]:
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     # Rounding must not put an end of an interval beyond the share itself.
     low, high = np.clip(centre - half, 0, share), np.clip(centre + half, share, 1)
-    columns = {"score": total / n, "share_fake": share, "n": n, "low": low, "high": high}
-    return {name: values.tolist() for name, values in columns.items()}
+    return {
+        "score": (total / n).tolist(),
+        "share_fake": share.tolist(),
+        "n": n.tolist(),
+        "low": low.tolist(),
+        "high": high.tolist(),
+    }
 
 
 def _logit(score: Array) -> Array:
@@ -211,17 +211,11 @@ def _note(parameter: float | dict[str, list[float]], n_real: int, n_fake: int) -
     return "; ".join(notes)
 
 
-def _losses(sample: Sample, n_boot: int, seed: int | list[int]) -> dict[str, Any]:
+def _losses(sample: Sample, n_boot: int, seed: int | list[int]) -> Numbers:
     values = metrics.all_metrics(sample.label, sample.score)
     rng = np.random.default_rng(seed)
     found = intervals(sample, n_boot=n_boot, seed=rng, only=SHOWN)
-    return {key: value for name in SHOWN for key, value in _pair(name, values, found)}
-
-
-def _pair(
-    name: str, values: Mapping[str, float], found: Mapping[str, tuple[float, float]]
-) -> list[tuple[str, Any]]:
-    return [(name, values[name]), (f"{name}_ci", list(found[name]))]
+    return interleave({name: values[name] for name in SHOWN}, found)
 
 
 def _check_parameter(calibration: Calibration) -> None:

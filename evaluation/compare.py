@@ -230,7 +230,7 @@ def _facts(run: Run) -> dict[tuple[str, str], Any]:
         ("selection", "rule"): training.selection_rule if training.selection_rule != NOT_STATED else None,
         ("training data", "datasets"): list(training.datasets) or None,
     }
-    sections = {
+    sections: dict[str, Mapping[str, Any]] = {
         "threshold": run.threshold.to_dict() if run.threshold else {},
         "weights": {
             key: card.get(key) for key in ("architecture", "width", "start", "imported") if key in card

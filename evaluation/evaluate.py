@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,24 +14,18 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.calibration import Calibration
+from unmasked.evaluation.collection import only_value
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import CONFIDENCE, difference_interval
 from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numbers
 from unmasked.evaluation.metrics import TOP_K, Aggregation
 from unmasked.evaluation.perturbing.drift import robustness
 from unmasked.evaluation.predictions import evaluated_rows, validate_predictions
+from unmasked.evaluation.records import DatasetResults, MatrixRow, Results, Settings
 from unmasked.evaluation.thresholds import Threshold
 
 LEVELS = ("frame", "video")
 NOT_STATED = "not stated"
-# How intervals came about, for the settings.
-METHODS = {
-    "unit": "identity where known, else video; resampled whole, stratified by class",
-    "interval": "percentiles of the resamples, widened for few clusters (Hesterberg 2015); where no error is "
-    "made, the bound for that many clusters without one",
-    "delong": "auc_ci_delong is beside auc_ci where each cluster is one row; it is never in its place",
-    "gap": "AUC on the source minus AUC here, independent intervals; positive = worse here",
-}
 
 
 def evaluate(
@@ -47,17 +40,8 @@ def evaluate(
     source: str | None = None,
     aggregation: Aggregation = "mean",
     selection_rule: str | None = None,
-) -> dict[str, Any]:
-    """Everything that is written to ``metrics.json``; numbers are floats, NaN where undefined.
-
-    ``{"datasets": {NAME: {"frame": {...}, "video": {...}, "n": {...}, "methods": {METHOD: {"video": {...},
-    "n": {...}}}, "aggregations": {HOW: {"auc", "auc_ci"}}, "bench": {...}, "reason": "", "reading": ""}},
-    "matrix": [...], "robustness": [...], "settings": {...}}``. A level holds each metric of `METRICS` under
-    its name and its 95 % interval under ``<name>_ci``, and ``confusion``; ``auc_ci_delong`` where each
-    cluster is one row. ``video`` also has ``reliability``, and what stored calibrations and band do there
-    under ``calibration`` and ``abstention``. ``bench`` holds the five numbers as DeepfakeBench computes
-    them, for comparison with its tables only. ``reading`` says in words what the AUC is worth.
-    ``robustness`` is there if the table has perturbed rows.
+) -> Results:
+    """Everything that is written to ``metrics.json``, see `records`; NaN where undefined.
 
     Args:
         predictions: the predictions table of one detector.
@@ -85,31 +69,37 @@ def evaluate(
     applied = Applied(threshold, thresholds or {}, calibrations or {}, band, aggregation, n_boot)
     if source is not None and source not in set(rows["dataset"]):
         notes.append(f"no row is of the source {source}: the gap to it is not known")
-    blocks: dict[str, Any] = {}
+    blocks: dict[str, DatasetResults] = {}
     draws: dict[str, Array] = {}
     for name, of_dataset in rows.groupby("dataset", sort=True):
         # Seeded by name: the same resamples with or without the other datasets.
         rng_seed = [seed, zlib.crc32(str(name).encode())]
         blocks[str(name)], draws[str(name)] = dataset_numbers(of_dataset, applied, rng_seed)
-    settings = {
+    settings: Settings = {
         "threshold": applied.operating_point.to_dict(),
         "decision": "fake when score > threshold",
         "n_boot": n_boot,
         "seed": seed,
         "confidence": CONFIDENCE,
-        **METHODS,
+        "unit": "identity where known, else video; resampled whole, stratified by class",
+        "interval": "percentiles of the resamples, widened for few clusters (Hesterberg 2015); where no "
+        "error is made, the bound for that many clusters without one",
+        "delong": "auc_ci_delong is beside auc_ci where each cluster is one row; it is never in its place",
+        "gap": "AUC on the source minus AUC here, independent intervals; positive = worse here",
         "aggregation": aggregation,
         "top_k": TOP_K,
         "rows": notes,
         "source": source or NOT_STATED,
         "selection_rule": selection_rule or NOT_STATED,
-        **{key: _only_value(rows, key) for key in ("detector", "checkpoint")},
+        "detector": only_value(rows, "detector") or NOT_STATED,
+        "checkpoint": only_value(rows, "checkpoint") or NOT_STATED,
     }
-    results = {"datasets": blocks, "matrix": _matrix(blocks, draws, source), "settings": settings}
-    drift = robustness(
+    results: Results = {"datasets": blocks, "matrix": _matrix(blocks, draws, source), "settings": settings}
+    if drift := robustness(
         predictions, applied.operating_point, n_boot=n_boot, seed=seed, aggregation=aggregation
-    )
-    return {**results, "robustness": drift} if drift else results
+    ):
+        results["robustness"] = drift
+    return results
 
 
 def _check_classes(rows: pd.DataFrame) -> None:
@@ -130,10 +120,10 @@ def _check_classes(rows: pd.DataFrame) -> None:
 
 
 def _matrix(
-    blocks: Mapping[str, Any], draws: Mapping[str, Array], source: str | None
-) -> list[dict[str, Any]]:
+    blocks: Mapping[str, DatasetResults], draws: Mapping[str, Array], source: str | None
+) -> list[MatrixRow]:
     """A row for each tested dataset, the source first: video AUC and how far it falls behind the source's."""
-    rows = []
+    rows: list[MatrixRow] = []
     for name in sorted(blocks, key=lambda name: (name != source, name)):
         video = blocks[name]["video"]
         gap, gap_ci = float("nan"), (float("nan"), float("nan"))
@@ -158,8 +148,3 @@ def _matrix(
             }
         )
     return rows
-
-
-def _only_value(rows: pd.DataFrame, name: str) -> str:
-    known = rows[name].dropna() if name in rows else pd.Series(dtype=object)
-    return str(known.iloc[0]) if len(known) else NOT_STATED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,15 @@ from unmasked.evaluation.intervals import (
 )
 from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.reading import reading
+from unmasked.evaluation.records import (
+    AppliedThreshold,
+    DatasetResults,
+    LevelResults,
+    MethodResults,
+    Numbers,
+    Sizes,
+    interleave,
+)
 from unmasked.evaluation.thresholds import Threshold
 
 HALF = Threshold(value=0.5, rule="fixed at 0.5, fitted on nothing", level="any")
@@ -46,49 +55,52 @@ class Applied:
         return self.threshold or HALF
 
 
-def dataset_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tuple[dict[str, Any], Array]:
-    """A dataset's block in ``metrics.json``, and its video AUC in each resample.
-
-    The block is described in `evaluate.evaluate`.
-    """
+def dataset_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tuple[DatasetResults, Array]:
+    """A dataset's block in ``metrics.json``, and its video AUC in each resample."""
     videos = video_scores(rows, applied.aggregation)
-    block: dict[str, Any] = {}
-    block["frame"], _ = level_numbers(rows, applied, seed)
-    block["video"], draws = level_numbers(videos, applied, seed)
-    block["video"] |= _video_numbers(sample_of(videos), applied, seed)
-    block["n"] = sizes(videos)
-    block["reason"] = reason(videos)
-    block["reading"] = reading(sample_of(videos), block["video"], applied.operating_point.value)
-    block["aggregations"] = _aggregations(rows, applied.n_boot, seed)
-    block["methods"] = {}
+    sample = sample_of(videos)
+    frame, _ = level_numbers(rows, applied, seed)
+    video, draws = level_numbers(videos, applied, seed)
+    _add_video_numbers(video, sample, applied, seed)
+    methods: dict[str, MethodResults] = {}
     fakes = videos["method"][videos["label"] == 1].dropna() if "method" in videos else pd.Series(dtype=object)
     for method in sorted(fakes.unique()):
         chosen = videos[(videos["label"] == 0) | (videos["method"] == method)]
         numbers, _ = level_numbers(chosen, applied, seed)
-        block["methods"][method] = {"video": numbers, "n": sizes(chosen), "reason": reason(chosen)}
-    block["bench"] = {
-        "acc": metrics.accuracy(rows["label"], rows["score"]),
-        "auc": metrics.auc(rows["label"], rows["score"]),
-        "eer": metrics.bench_equal_error_rate(rows["label"], rows["score"]),
-        "ap": metrics.average_precision(rows["label"], rows["score"]),
-        "video_auc": metrics.bench_video_auc(rows["label"], rows["score"], rows["video"]),
+        methods[method] = {"video": numbers, "n": sizes(chosen), "reason": reason(chosen)}
+    block: DatasetResults = {
+        "frame": frame,
+        "video": video,
+        "n": sizes(videos),
+        "reason": reason(videos),
+        "reading": reading(sample, video, applied.operating_point.value),
+        "aggregations": _aggregations(rows, applied.n_boot, seed),
+        "methods": methods,
+        "bench": {
+            "acc": metrics.accuracy(rows["label"], rows["score"]),
+            "auc": metrics.auc(rows["label"], rows["score"]),
+            "eer": metrics.bench_equal_error_rate(rows["label"], rows["score"]),
+            "ap": metrics.average_precision(rows["label"], rows["score"]),
+            "video_auc": metrics.bench_video_auc(rows["label"], rows["score"], rows["video"]),
+        },
     }
     return block, draws
 
 
-def level_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tuple[dict[str, Any], Array]:
+def level_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tuple[LevelResults, Array]:
     """Every metric with its interval on frames or videos, and the AUC in each resample."""
     sample, cut = sample_of(rows), applied.operating_point.value
     draws = resample(sample, cut, n_boot=applied.n_boot, seed=np.random.default_rng(seed))
     values = metrics.all_metrics(sample.label, sample.score, cut)
-    numbers: dict[str, Any] = _interleave(values, intervals_of(sample, values, draws))
+    numbers = cast(LevelResults, interleave(values, intervals_of(sample, values, draws)))
     if delong.is_defined(sample):
         numbers["auc_ci_delong"] = list(delong.interval(sample.label, sample.score))
     outcome = metrics.confusion(sample.label, sample.score, cut)
     numbers["confusion"] = {name: int(count) for name, count in outcome._asdict().items()}
     if applied.threshold is not None:
-        own = {"at_threshold": applied.threshold, "at_half": HALF}
-        numbers |= _point_numbers(sample, own, applied.n_boot, seed)
+        both = {"stored": applied.threshold, "half": HALF}
+        found = _point_numbers(sample, both, applied.n_boot, seed)
+        numbers["at_threshold"], numbers["at_half"] = found["stored"], found["half"]
     if applied.thresholds:
         numbers["at_thresholds"] = _point_numbers(sample, applied.thresholds, applied.n_boot, seed)
     return numbers, draws["auc"]
@@ -108,7 +120,7 @@ def clusters_of(rows: pd.DataFrame) -> np.ndarray:
     return np.where(identity >= 0, identity, len(names) + video)
 
 
-def sizes(videos: pd.DataFrame) -> dict[str, Any]:
+def sizes(videos: pd.DataFrame) -> Sizes:
     """How many frames, videos of each class, identities and clusters there are."""
     fake = int(videos["label"].sum())
     known = videos["identity"].notna() if "identity" in videos else pd.Series(False, index=videos.index)
@@ -151,23 +163,22 @@ def check_one_detector(rows: pd.DataFrame) -> None:
             )
 
 
-def _video_numbers(sample: Sample, applied: Applied, seed: list[int]) -> dict[str, Any]:
-    """What only videos have: reliability, and what a stored calibration and band do here."""
-    found: dict[str, Any] = {"reliability": reliability(sample.label, sample.score)}
+def _add_video_numbers(video: LevelResults, sample: Sample, applied: Applied, seed: list[int]) -> None:
+    """Adds what only videos have: reliability, and what a stored calibration and band do here."""
+    video["reliability"] = reliability(sample.label, sample.score)
     if applied.calibrations:
-        found["calibration"] = calibration_effects(
+        video["calibration"] = calibration_effects(
             sample, applied.calibrations, n_boot=applied.n_boot, seed=seed
         )
     if applied.band is not None:
-        found["abstention"] = abstention(
+        video["abstention"] = abstention(
             sample, applied.band, applied.operating_point.value, n_boot=applied.n_boot, seed=seed
         )
-    return found
 
 
-def _aggregations(rows: pd.DataFrame, n_boot: int, seed: list[int]) -> dict[str, Any]:
+def _aggregations(rows: pd.DataFrame, n_boot: int, seed: list[int]) -> dict[str, Numbers]:
     """The AUC of videos under each way from frame scores to a video score."""
-    found = {}
+    found: dict[str, Numbers] = {}
     for how in get_args(Aggregation):
         sample = sample_of(video_scores(rows, how))
         interval = intervals(sample, n_boot=n_boot, seed=np.random.default_rng(seed), only=("auc",))["auc"]
@@ -177,25 +188,16 @@ def _aggregations(rows: pd.DataFrame, n_boot: int, seed: list[int]) -> dict[str,
 
 def _point_numbers(
     sample: Sample, points: Mapping[str, Threshold], n_boot: int, seed: list[int]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, AppliedThreshold]:
     """What stored thresholds do here: their facts, and realised rates with intervals."""
     names, cuts = metrics.threshold_metrics(), [point.value for point in points.values()]
     rng = np.random.default_rng(seed)
     drawn = resample_together([sample] * len(cuts), cuts, n_boot=n_boot, seed=rng, only=names)
-    found = {}
+    found: dict[str, AppliedThreshold] = {}
     for (name, point), draws in zip(points.items(), drawn, strict=True):
         values = metrics.at_threshold(sample.label, sample.score, point.value)
         facts = {"value": point.value, "rule": point.rule, "fitted_on": point.fitted_on, "note": point.note}
         promised = {"fitted_fpr": point.fpr, "fitted_tpr": point.tpr}
-        found[name] = {**facts, **promised, **_interleave(values, intervals_of(sample, values, draws))}
+        numbers: Any = {**facts, **promised, **interleave(values, intervals_of(sample, values, draws))}
+        found[name] = numbers
     return found
-
-
-def _interleave(
-    values: Mapping[str, float], found: Mapping[str, tuple[float, float]]
-) -> dict[str, float | list[float]]:
-    result: dict[str, float | list[float]] = {}
-    for name, value in values.items():
-        result[name] = value
-        result[f"{name}_ci"] = list(found[name])
-    return result

@@ -17,7 +17,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ from unmasked.evaluation.levels import HALF, sample_of
 from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.paired import paired_difference
 from unmasked.evaluation.predictions import evaluated_rows
+from unmasked.evaluation.records import ProtocolRow
 from unmasked.evaluation.shipped import load_shipped, shipped_names
 from unmasked.evaluation.thresholds import Threshold
 
@@ -94,13 +95,8 @@ def run_protocols(
     thresholds: Mapping[str, Threshold] | None = None,
     n_boot: int = 2000,
     seed: int = 0,
-) -> list[dict[str, Any]]:
-    """A row for each test that a protocol asks of a detector, ready for ``metrics.json``.
-
-    Each has protocol, title, detector, train, test, level, auc, auc_ci, gap, gap_ci, gap_is, is_reference
-    (the gap is measured from this row), paired, real_videos, fake_videos, selection_rule, predictions
-    (files), rows (which count, and what was left out), and threshold, fpr, fpr_ci, tpr, tpr_ci at the
-    detector's stored threshold (null without one).
+) -> list[ProtocolRow]:
+    """A row for each test that a protocol asks of a detector.
 
     Args:
         scored: the detectors.
@@ -164,7 +160,7 @@ class _Asked:
         order = [name for name in protocol.test or found if name in found]
         self.by_dataset = {name: kept[kept["dataset"] == name] for name in order}
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[ProtocolRow]:
         ask = {
             "cross_dataset": self._cross_dataset,
             "leave_one_method_out": self._leave_one_out,
@@ -173,7 +169,7 @@ class _Asked:
         }
         return list(ask[self.protocol.protocol]())
 
-    def _cross_dataset(self) -> Iterator[dict[str, Any]]:
+    def _cross_dataset(self) -> Iterator[ProtocolRow]:
         conditions = {name: rows for name, rows in self._conditions().items() if rows["label"].nunique() == 2}
         measured = {name: self._measure(rows) for name, rows in conditions.items()}
         own = self._own_condition(conditions)
@@ -198,7 +194,7 @@ class _Asked:
         names = [source, *(f"{source} ({level})" for level in self.training.compression[:1])]
         return next((name for name in names if name in conditions), None)
 
-    def _leave_one_out(self) -> Iterator[dict[str, Any]]:
+    def _leave_one_out(self) -> Iterator[ProtocolRow]:
         source = self.training.source
         if source is None or source not in self.by_dataset:
             return
@@ -215,7 +211,7 @@ class _Asked:
             one = rows[(rows["label"] == 0) | (rows["method"] == method)]
             yield self._compare(f"{source}: {method}", seen, one, train=train)
 
-    def _by_method(self) -> Iterator[dict[str, Any]]:
+    def _by_method(self) -> Iterator[ProtocolRow]:
         for name, rows in self._conditions().items():
             methods = _methods(rows)
             if len(methods) < 2 or rows["label"].nunique() < 2:
@@ -224,7 +220,7 @@ class _Asked:
                 one = rows[(rows["label"] == 0) | (rows["method"] == method)]
                 yield self._compare(f"{name}: {method}", rows, one)
 
-    def _compression_shift(self) -> Iterator[dict[str, Any]]:
+    def _compression_shift(self) -> Iterator[ProtocolRow]:
         before, after = self.protocol.compression
         for name, rows in self.by_dataset.items():
             if "compression" not in rows:
@@ -245,10 +241,10 @@ class _Asked:
         *,
         paired: bool = False,
         train: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> ProtocolRow:
         kind, point = self.protocol.protocol, self.threshold
-        rates = {key: found.values[key] if point else NAN for key in RATES}
-        rates_ci = {f"{key}_ci": list(found.ci[key]) if point else [NAN, NAN] for key in RATES}
+        rate = dict.fromkeys(RATES, NAN) | (found.values if point else {})
+        limits = dict.fromkeys(RATES, UNKNOWN[1]) | (found.ci if point else {})
         return {
             "protocol": kind,
             "title": TITLES[kind],
@@ -266,8 +262,10 @@ class _Asked:
             "real_videos": found.real_videos,
             "fake_videos": found.fake_videos,
             "threshold": point.to_dict() if point else None,
-            **rates,
-            **rates_ci,
+            "fpr": rate["fpr"],
+            "tpr": rate["tpr"],
+            "fpr_ci": list(limits["fpr"]),
+            "tpr_ci": list(limits["tpr"]),
             "selection_rule": self.training.selection_rule,
             "predictions": list(self.detector.files),
             "rows": self.notes,
@@ -281,7 +279,7 @@ class _Asked:
         *,
         train: str | None = None,
         same_videos: bool = False,
-    ) -> dict[str, Any]:
+    ) -> ProtocolRow:
         """One test, with the gap from a reference that shares videos with it."""
         found = paired_difference(
             reference,

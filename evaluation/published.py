@@ -8,13 +8,15 @@ frames or videos were ranked, how faces were cropped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from unmasked.datasets.documents import read_json
 from unmasked.evaluation.metrics import METRICS
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.shipped import load_shipped
 from unmasked.evaluation.tables import Table
 
@@ -80,7 +82,14 @@ def load_published(names: Sequence[str | Path]) -> list[Published]:
     return [load_shipped(Published, FOLDER, name) for name in names]
 
 
-def published_table(published: Published, settings: Mapping[str, Any] | None = None) -> Table:
+def read_published(folder: Path) -> list[Published]:
+    """What others report, as `unmasked evaluate` put it beside the results in a folder; [] for nothing."""
+    path = folder / "published.json"
+    stated = read_json(path, "run `unmasked evaluate` again").get("published") if path.is_file() else []
+    return [Published.model_validate(fields) for fields in stated or []]
+
+
+def published_table(published: Published, settings: Measures | None = None) -> Table:
     """One source's numbers by dataset, with what sets them apart from measured ones below.
 
     Args:
@@ -111,7 +120,7 @@ def _value(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}".rstrip("0").ljust(5, "0")
 
 
-def _notes(published: Published, settings: Mapping[str, Any]) -> list[str]:
+def _notes(published: Published, settings: Measures) -> list[str]:
     trained = " ".join(filter(None, [published.trained_on, published.compression]))
     notes = [
         f"Status: {published.status_text}, by {published.by}. Source: {published.source}; {published.table}.",

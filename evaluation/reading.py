@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from unmasked.evaluation.intervals import Sample
+from unmasked.evaluation.records import Measures
+from unmasked.evaluation.wording import interval_text
 
 LOOK = "look whether score is P(fake) and label 1 is fake"
 
 
-def reading(sample: Sample, numbers: Mapping[str, Any], threshold: float) -> str:
+def reading(sample: Sample, numbers: Measures, threshold: float) -> str:
     """The sentence for videos with these metrics; "" where a class is absent.
 
     Args:
@@ -21,6 +20,7 @@ def reading(sample: Sample, numbers: Mapping[str, Any], threshold: float) -> str
         threshold: the operating point.
     """
     auc, (low, high) = numbers["auc"], numbers["auc_ci"]
+    limits = interval_text([low, high], "{:.3f}".format)
     if np.isnan(auc):
         return ""
     if sample.score.min() == sample.score.max():
@@ -30,10 +30,10 @@ def reading(sample: Sample, numbers: Mapping[str, Any], threshold: float) -> str
     if np.isnan(low):
         return f"AUC {auc:.3f} without an interval, as there are too few videos: chance is not ruled out"
     if low <= 0.5 <= high:
-        return f"not told from chance: the interval of its AUC, {low:.3f} to {high:.3f}, holds 0.5"
+        return f"not told from chance: the interval of its AUC, {limits}, holds 0.5"
     if high < 0.5:
         return f"worse than chance: reals tend to score above fakes (AUC {auc:.3f}); {LOOK}"
-    return f"better than chance: the interval of its AUC lies above 0.5, from {low:.3f} to {high:.3f}"
+    return f"better than chance: the interval of its AUC lies above 0.5: {limits}"
 
 
 def _no_error_text(auc: float, interval: tuple[float, float], accuracy: float, threshold: float) -> str:

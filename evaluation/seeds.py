@@ -15,6 +15,7 @@ from unmasked.evaluation.collection import Scored
 from unmasked.evaluation.paired import across_seeds
 from unmasked.evaluation.predictions import evaluated_rows
 from unmasked.evaluation.protocols import by_condition
+from unmasked.evaluation.records import SeedRow
 from unmasked.evaluation.tables import Table
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.evaluation.wording import metric_text, value_text
@@ -29,12 +30,10 @@ def seed_rows(
     thresholds: Mapping[str, Threshold] | None = None,
     n_boot: int = 2000,
     seed: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[SeedRow]:
     """A row for each detector with several trainings and each dataset that all scored.
 
-    Each has detector, members (their names in ``scored``), train, test, level, seeds, videos, auc, auc_ci,
-    auc_sd (between seeds), auc_each, selection_rule, and fpr, fpr_ci, tpr, tpr_ci where each training has a
-    stored threshold, each at its own. See `paired.across_seeds` for the interval.
+    See `paired.across_seeds` for the interval.
 
     Args:
         scored: the detectors of a collection.
@@ -56,7 +55,7 @@ def seed_rows(
     return rows
 
 
-def seed_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def seed_table(rows: Sequence[SeedRow]) -> Table:
     """The rows of `seed_rows` as a table."""
     with_rates = any("fpr" in row for row in rows)
     head = ["detector", "seeds", "trained on", "tested on", "videos", "video AUC, mean", "sd between seeds"]
@@ -79,13 +78,13 @@ def seed_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _rows(
     members: Sequence[Scored], points: Sequence[Threshold | None], n_boot: int, seed: int
-) -> list[dict[str, Any]]:
+) -> list[SeedRow]:
     conditions = [_conditions(member) for member in members]
     cuts = [point.value for point in points if point is not None]
     has_cuts = len(cuts) == len(members)
     first = members[0]
     rules = dict.fromkeys(member.training.selection_rule for member in members)
-    rows = []
+    rows: list[SeedRow] = []
     for test in conditions[0]:
         if not all(test in tests for tests in conditions):
             continue
@@ -97,27 +96,26 @@ def _rows(
             seed=seed,
         )
         auc = found["metrics"]["auc"]
-        rates = {key: found["metrics"][key] for key in RATES} if has_cuts else {}
-        rows.append(
-            {
-                "detector": first.detector,
-                "members": [member.name for member in members],
-                "train": first.training.name,
-                "test": test,
-                "level": "video",
-                "seeds": found["seeds"],
-                "videos": found["videos"],
-                "auc": auc["mean"],
-                "auc_ci": auc["ci"],
-                "auc_sd": auc["sd"],
-                "auc_each": auc["each"],
-                **{key: rate["mean"] for key, rate in rates.items()},
-                **{f"{key}_ci": rate["ci"] for key, rate in rates.items()},
-                "left_out": found["left_out"],
-                "rows": evaluated_rows(first.predictions)[1],
-                "selection_rule": "; ".join(rules),
-            }
-        )
+        row: SeedRow = {
+            "detector": first.detector,
+            "members": [member.name for member in members],
+            "train": first.training.name,
+            "test": test,
+            "level": "video",
+            "seeds": found["seeds"],
+            "videos": found["videos"],
+            "auc": auc["mean"],
+            "auc_ci": auc["ci"],
+            "auc_sd": auc["sd"],
+            "auc_each": auc["each"],
+            "left_out": found["left_out"],
+            "rows": evaluated_rows(first.predictions)[1],
+            "selection_rule": "; ".join(rules),
+        }
+        if has_cuts:
+            fpr, tpr = (found["metrics"][key] for key in RATES)
+            row |= {"fpr": fpr["mean"], "tpr": tpr["mean"], "fpr_ci": fpr["ci"], "tpr_ci": tpr["ci"]}
+        rows.append(row)
     return rows
 
 

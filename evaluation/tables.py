@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any
 
 from unmasked.evaluation.metrics import METRICS
-from unmasked.evaluation.wording import rule_name, threshold_text, value_text
+from unmasked.evaluation.records import ProtocolRow, Results, Robustness, Sizes
+from unmasked.evaluation.wording import metric_text, rule_name, threshold_text, value_text
 
 LATEX_HEAD = "% \\input this file; the preamble needs \\usepackage{booktabs} and \\usepackage{graphicx}.\n"
 LATEX_SIGNS = {
@@ -41,6 +42,7 @@ LATEX_SIGNS = {
 
 # Tables to compute with have a digit more than pages.
 _cell = partial(value_text, places=3)
+_metric = partial(metric_text, places=3)
 
 
 @dataclass(frozen=True)
@@ -97,15 +99,15 @@ def escape_latex(text: str) -> str:
     return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
 
 
-def gap_or_reference(row: Mapping[str, Any]) -> str:
+def gap_or_reference(row: ProtocolRow) -> str:
     """A protocol's gap with its interval; a word on the row that it is measured from."""
-    return "reference" if row["is_reference"] else _cell(row["gap"], row["gap_ci"], plus=True)
+    return "reference" if row["is_reference"] else _metric(row, "gap", plus=True)
 
 
-def result_tables(results: Mapping[str, Any]) -> list[Table]:
+def result_tables(results: Results) -> list[Table]:
     """Every table that the results of an evaluation allow, the matrix first."""
     tables = [matrix_table(results), threshold_table(results)]
-    rows = results.get("protocols", ())
+    rows = results.get("protocols", [])
     tested = [row["test"] for row in rows if row["protocol"] == "cross_dataset"]
     if sorted(tested) == sorted(row["test"] for row in results["matrix"]):
         rows = [row for row in rows if row["protocol"] != "cross_dataset"]  # it is the matrix
@@ -116,11 +118,11 @@ def result_tables(results: Mapping[str, Any]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def metrics_table(results: Mapping[str, Any]) -> Table:
+def metrics_table(results: Results) -> Table:
     """Every metric of every dataset's videos, a row a metric of `METRICS`."""
     blocks = {row["test"]: results["datasets"][row["test"]]["video"] for row in results["matrix"]}
     rows = [
-        [one.title, *(_cell(video[name], video[f"{name}_ci"]) for video in blocks.values())]
+        [one.title, *(_metric(video, name) for video in blocks.values())]
         for name, one in METRICS.items()
         if all(name in video for video in blocks.values())
     ]
@@ -128,7 +130,7 @@ def metrics_table(results: Mapping[str, Any]) -> Table:
     return Table("Every metric", ["metric", *blocks], rows, [note], label="metrics")
 
 
-def matrix_table(results: Mapping[str, Any]) -> Table:
+def matrix_table(results: Results) -> Table:
     """The cross-dataset matrix of `evaluate`, with what its numbers rest on below it."""
     settings = results["settings"]
     head = ["trained on", "tested on", "real + fake videos", "video AUC", "gap to source"]
@@ -140,9 +142,8 @@ def matrix_table(results: Mapping[str, Any]) -> Table:
         cells = [row["train"], row["test"], _videos(block["n"]), _cell(row["auc"], row["ci"])]
         is_source = row["test"] == row["train"]
         cells += ["reference" if is_source else _cell(row["gap_to_source"], row["gap_ci"], plus=True)]
-        cells += [_cell(block["frame"]["auc"], block["frame"]["auc_ci"])]
-        shown = ("ap", "eer", "accuracy", "fpr", "tpr")
-        rows.append([*cells, *(_cell(video[key], video[f"{key}_ci"]) for key in shown)])
+        cells += [_metric(block["frame"], "auc")]
+        rows.append([*cells, *(_metric(video, key) for key in ("ap", "eer", "accuracy", "fpr", "tpr"))])
     threshold = settings["threshold"]
     note = (
         f"In brackets: {settings['confidence']:.0%} interval, {settings['n_boot']} resamples of the "
@@ -157,7 +158,7 @@ def matrix_table(results: Mapping[str, Any]) -> Table:
     return Table("Trained on one dataset, tested on each", head, rows, [*said, *which, note], label="matrix")
 
 
-def threshold_table(results: Mapping[str, Any]) -> Table:
+def threshold_table(results: Results) -> Table:
     """What each stored threshold does on each dataset: promised and realised rates."""
     rows = []
     for name in (row["test"] for row in results["matrix"]):
@@ -170,9 +171,8 @@ def threshold_table(results: Mapping[str, Any]) -> Table:
                 name,
                 f"{point['value']:.4g}",
             ]
-            cells += [_cell(point.get(f"fitted_{key}"), []) for key in ("fpr", "tpr")]
-            cells += [_cell(point[key], point[f"{key}_ci"]) for key in ("fpr", "tpr")]
-            rows.append([*cells, _cell(point["balanced_accuracy"], point["balanced_accuracy_ci"])])
+            shown = ("fitted_fpr", "fitted_tpr", "fpr", "tpr", "balanced_accuracy")
+            rows.append([*cells, *(_metric(point, key) for key in shown)])
     head = ["rule", "fitted on", "applied to", "threshold", "FPR where fitted", "TPR where fitted"]
     head += ["FPR here", "TPR here", "balanced accuracy here"]
     note = (
@@ -182,7 +182,7 @@ def threshold_table(results: Mapping[str, Any]) -> Table:
     return Table("Thresholds used elsewhere", head, rows, [note], label="thresholds")
 
 
-def robustness_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def robustness_table(rows: Sequence[Robustness]) -> Table:
     """AUC and the rates at the stored threshold for each perturbation, as paired changes."""
     head = ["dataset", "perturbation", "severity", "applied to", "videos", "AUC", "change of AUC"]
     head += ["FPR", "change of FPR", "TPR", "change of TPR"]
@@ -191,14 +191,13 @@ def robustness_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         named = [row["dataset"], row["perturbation"], f"{row['severity']}: {row['setting']}"]
         named += [row["where"], str(row["videos"])]
         for key in ("auc", "fpr", "tpr"):
-            named.append(_cell(row[key], row[f"{key}_ci"]))
-            named.append(_cell(row[f"{key}_change"], row[f"{key}_change_ci"], plus=True))
+            named += [_metric(row, key), _metric(row, f"{key}_change", plus=True)]
         cells.append(named)
     note = "Changes are paired: perturbed minus untouched, on the same videos, at the same threshold."
     return Table("Robustness", head, cells, [note], label="robustness")
 
 
-def protocol_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+def protocol_tables(rows: Sequence[ProtocolRow]) -> list[Table]:
     """A table for each protocol, with the selection rule of every detector in it.
 
     The cross-dataset one stands twice where there are several detectors: as a matrix, and row by row.
@@ -212,14 +211,14 @@ def protocol_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
     return tables
 
 
-def _square_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _square_table(rows: Sequence[ProtocolRow]) -> Table:
     """AUC with a row a detector and a column a tested dataset."""
     tested = list(dict.fromkeys(row["test"] for row in rows))
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
         own = " *" if row["is_reference"] else ""
         found = cells.setdefault((row["detector"], row["train"]), {})
-        found[row["test"]] = _cell(row["auc"], row["auc_ci"]) + own
+        found[row["test"]] = _metric(row, "auc") + own
     level = rows[0]["level"]
     rules, marks = _selection(rows)
     marked = {row["detector"]: mark for row, mark in zip(rows, marks, strict=True)}
@@ -239,14 +238,14 @@ def _square_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def _selection(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+def _selection(rows: Sequence[ProtocolRow]) -> tuple[list[str], list[str]]:
     """The selection rules, numbered where there are several, and for each row the number of its own."""
     rules = list(dict.fromkeys(row["selection_rule"] for row in rows))
     marks = [f"({rules.index(row['selection_rule']) + 1})" for row in rows]
     return [f"({number}) {rule}" for number, rule in enumerate(rules, 1)] if len(rules) > 1 else rules, marks
 
 
-def _protocol_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _protocol_table(rows: Sequence[ProtocolRow]) -> Table:
     head = ["detector", "trained on", "tested on", "real + fake videos", f"{rows[0]['level']} AUC", "gap"]
     with_rates = any(row.get("threshold") is not None for row in rows)
     head += ["FPR", "TPR"] if with_rates else []
@@ -256,9 +255,9 @@ def _protocol_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     cells = []
     for row, mark in zip(rows, marks, strict=True):
         line = [row["detector"], row["train"], row["test"], _videos(row)]
-        line += [_cell(row["auc"], row["auc_ci"]), gap_or_reference(row)]
+        line += [_metric(row, "auc"), gap_or_reference(row)]
         if with_rates:
-            rates = [_cell(row[key], row[f"{key}_ci"]) for key in ("fpr", "tpr")]
+            rates = [_metric(row, key) for key in ("fpr", "tpr")]
             line += rates if row["threshold"] else ["no threshold"] * 2
         cells.append(line + ([mark] if len(rules) > 1 else []))
     notes = [f"Gap: {rows[0]['gap_is']}.", f"Checkpoint selection: {'; '.join(rules)}."]
@@ -312,7 +311,7 @@ def _describe_side(side: Mapping[str, Any]) -> str:
     )
 
 
-def _videos(n: Mapping[str, Any]) -> str:
+def _videos(n: Sizes | ProtocolRow) -> str:
     return f"{n['real_videos']} + {n['fake_videos']}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from unmasked.datasets.errors import InputError
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.metrics import check_arrays
+from unmasked.evaluation.records import StoredThreshold
+from unmasked.evaluation.wording import number
 
 RULES = ("eer", "youden", "fpr:0.10", "fpr:0.05", "fpr:0.01")
 # Below so many of a class, a balance of two error rates is settled by a handful of rows.
@@ -38,12 +41,13 @@ class Threshold:
         """How many calibration rows there were."""
         return self.n_real + self.n_fake
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> StoredThreshold:
         """The fields, ready for JSON."""
-        return asdict(self)
+        fields: Any = asdict(self)
+        return fields
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Threshold:
+    def from_dict(cls, fields: Mapping[str, Any]) -> Threshold:
         """What `to_dict` gave, also after JSON has turned NaN into null.
 
         Raises:
@@ -51,7 +55,7 @@ class Threshold:
         """
         try:
             value = float(fields["value"])
-            rates = {name: _number(fields.get(name)) for name in ("fpr", "tpr")}
+            rates = {name: number(fields.get(name)) for name in ("fpr", "tpr")}
             threshold = cls(**{"rule": "given", **fields, "value": value, **rates})
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -171,7 +175,3 @@ def _note(n_real: int, n_fake: int, limit: tuple[str, float] | None) -> str:
         f"an {name} of {share:.0%} needs {wanted} {which} rows and there were {n}: the threshold stands "
         f"{end} {which} score, and an {name} of up to {bound:.0%} elsewhere would be no surprise"
     )
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)

@@ -80,9 +80,9 @@ def value_text(
     return _with_interval(value, interval, lambda number: signed_text(number, places, plus=plus))
 
 
-def metric_text(block: Mapping[str, Any], key: str, places: int = 2) -> str:
+def metric_text(block: Mapping[str, Any], key: str, places: int = 2, *, plus: bool = False) -> str:
     """The number under a key of a block of metrics, with the interval beside it."""
-    return value_text(block.get(key), block.get(f"{key}_ci"), places=places)
+    return value_text(block.get(key), block.get(f"{key}_ci"), places=places, plus=plus)
 
 
 def signed_text(value: float, places: int, *, plus: bool = False) -> str:

@@ -17,7 +17,9 @@ from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness.conditional import audit_within, control_columns
 from unmasked.fairness.groups import as_columns, check_groups, crossings
 from unmasked.fairness.inputs import check_rows, cluster_codes, operating_point
+from unmasked.fairness.records import Origin
 from unmasked.fairness.result import Audit, audit_rows
+from unmasked.fairness.settings import fewest_samples
 from unmasked.fairness.statistics.slices import Rows, Settings
 
 
@@ -34,7 +36,7 @@ def audit(
     n_perm: int = 2000,
     margin: float = 0.03,
     min_clusters: int = 10,
-    min_samples: int = 100,
+    min_samples: int | None = None,
     random_state: int = 0,
 ) -> Audit:
     """The audit of a detector's scores by group.
@@ -56,7 +58,8 @@ def audit(
             crossed is part of the family that Holm's correction is over.
         n_boot, n_perm: bootstrap resamples behind intervals, permutations behind p-values.
         margin: gaps below this are called equivalent.
-        min_clusters, min_samples: support that a group needs in a class to be compared on it.
+        min_clusters, min_samples: clusters and rows of a class that a group needs to be compared on it;
+            None asks for 100 rows, or 1 where no cluster has several of a class.
         random_state: seed; the same input and seed give the same audit.
 
     Raises:
@@ -71,6 +74,10 @@ def audit(
     groups = as_columns(sensitive_features, len(label))
     cluster = cluster_codes(clusters, len(label))
     value, rule = operating_point(threshold)
+    # A cluster's real and fake material are two videos at least; nothing more is known here.
+    video = cluster * 2 + label
+    if min_samples is None:
+        min_samples = fewest_samples(single=len(np.unique(video)) == len(label))
     settings = Settings(
         threshold=value,
         n_boot=n_boot,
@@ -85,9 +92,8 @@ def audit(
     check_groups(groups, label, names)
     crossed, left_out = crossings(groups, intersections)
     groups = groups.join(crossed)
-    # A cluster's real and fake material are two videos at least; nothing more is known here.
-    rows = Rows(label, score, cluster, video=cluster * 2 + label, frames=np.ones(len(label), dtype=np.int64))
-    origin = {"crossings": list(crossed.columns), "not_crossed": left_out}
+    rows = Rows(label, score, cluster, video=video, frames=np.ones(len(label), dtype=np.int64))
+    origin: Origin = {"crossings": list(crossed.columns), "not_crossed": left_out}
     if control_features is None:
         return audit_rows(rows, groups, settings, origin)
     controls = control_columns(control_features, len(label), groups.columns)

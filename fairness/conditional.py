@@ -76,7 +76,12 @@ def _subset(rows: Rows, member: np.ndarray) -> Rows:
 
 def _one_family(levels: dict[tuple[str, ...], Audit], settings: Settings) -> dict[tuple[str, ...], Audit]:
     """The same audits with Holm's correction over the tests of all levels."""
-    tests = judge_tests(pd.concat([audit.tests for audit in levels.values()], ignore_index=True), settings)
+    audits = levels.values()
+    tests = judge_tests(
+        pd.concat([audit.tests for audit in audits], ignore_index=True),
+        [pairs for audit in audits for pairs in audit._pair_tests],
+        settings,
+    )
     parts, first = {}, 0
     for values, audit in levels.items():
         own = tests.iloc[first : first + len(audit.tests)].reset_index(drop=True)

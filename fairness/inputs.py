@@ -9,10 +9,11 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import check_arrays
+from unmasked.evaluation.records import StoredThreshold
 from unmasked.evaluation.thresholds import Threshold
 
 
-def operating_point(threshold: float | Threshold) -> tuple[float, dict[str, Any] | None]:
+def operating_point(threshold: float | Threshold) -> tuple[float, StoredThreshold | None]:
     """A threshold's value, and the fitted rule behind it where there is one.
 
     Raises:

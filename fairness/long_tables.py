@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
+
+from unmasked.evaluation.records import Measures
+from unmasked.fairness.records import FairnessResults
 
 STRATA = (
     *("dataset", "by", "attribute", "metric", "level", "gap", "lo", "hi", "p_value", "p_adjusted"),
@@ -21,7 +23,7 @@ PERTURBATIONS = (
 )
 
 
-def tables(found: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+def tables(found: FairnessResults) -> dict[str, pd.DataFrame]:
     """File name -> table; without rows where the audit has nothing of the kind."""
     changes = [_limits(row, "change_ci", "lo", "hi") for row in found.get("changes", [])]
     perturbed = [
@@ -35,20 +37,20 @@ def tables(found: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     }
 
 
-def _strata(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _strata(found: FairnessResults) -> Iterator[dict[str, object]]:
     """A row a level, after one of all levels pooled and one of their average."""
     for dataset, audit in found["datasets"].items():
         for entry in audit.get("strata", []):
-            shared = {"dataset": dataset} | {name: entry[name] for name in ("by", "attribute", "metric")}
+            shared: dict[str, object] = {"dataset": dataset, **entry}
             yield shared | {"level": "all, pooled", **entry["pooled"]}
             yield shared | {"level": "all, averaged", "gap": entry["averaged"]}
             for level in entry["levels"]:
                 yield shared | _limits(level, "gap_ci", "lo", "hi")
 
 
-def _limits(row: Mapping[str, Any], name: str, low: str, high: str) -> dict[str, Any]:
+def _limits(row: Measures, name: str, low: str, high: str) -> dict[str, object]:
     return {**row, low: row[name][0], high: row[name][1]}
 
 
-def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+def _table(rows: list[dict[str, object]], columns: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns))

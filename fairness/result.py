@@ -12,12 +12,30 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.evaluation.metrics import all_metrics
+from unmasked.evaluation.records import interleave
 from unmasked.fairness import verdicts
 from unmasked.fairness.groups import CROSS
+from unmasked.fairness.records import (
+    AttributeResults,
+    AuditResults,
+    Bench,
+    ConstantDetector,
+    CrossAuc,
+    Origin,
+    Spread,
+    WithinLevel,
+)
 from unmasked.fairness.selection import Selection
 from unmasked.fairness.statistics.bench import bench_table
-from unmasked.fairness.statistics.comparisons import compare, constant_detector, fairlearn_measures, spread_of
+from unmasked.fairness.statistics.comparisons import (
+    compare,
+    constant_detector,
+    fairlearn_measures,
+    pair_tests,
+    spread_of,
+)
 from unmasked.fairness.statistics.distributions import calibration, score_histograms
+from unmasked.fairness.statistics.pairs import PairTest
 from unmasked.fairness.statistics.score_tables import cut
 from unmasked.fairness.statistics.slices import Rows, Settings, Slice, measure
 
@@ -38,9 +56,13 @@ class Audit:
         support, overall_support: videos, frames and units behind every group, by class; and all together.
         in_gap: boolean, shaped as by_group: is the group large enough to be compared on this metric.
         excluded: attribute, group, metrics, reason: what was left out of gaps and tests.
-        tests: a row for every attribute and metric: gap, its interval, what chance alone shows
-            (null_floor, the 95th percentile, and null_mean), p_value, p_adjusted (Holm), verdict, the
-            groups at both ends, and n_needed: videos that would settle an inconclusive one.
+        tests: a row for every attribute and metric: gap, the largest value minus the smallest, and what
+            chance alone makes of it (null_floor, the 95th percentile, and null_mean); of FPR and TPR the
+            difference of the pair of groups that differs most for its size (worst_group, best_group; units
+            weighed by their precision), its interval and what chance does not go beyond, p_value,
+            p_adjusted (Holm), which say the same by construction, and verdict; videos that were compared,
+            and n_needed: those that would settle an inconclusive one. Of other metrics the difference is
+            the gap, with an interval and without a test.
         verdicts: the same in sentences.
         constant_detector: what calling everything fake would score: fair by most gaps, and useless.
         fairlearn: fairlearn's own disparity measures among the compared groups.
@@ -65,13 +87,13 @@ class Audit:
     tests: pd.DataFrame
     null_floor: pd.DataFrame
     verdicts: list[str]
-    constant_detector: dict[str, Any]
+    constant_detector: ConstantDetector
     fairlearn: dict[str, dict[str, float]]
     settings: Settings
-    origin: dict[str, Any]
+    origin: Origin
     ci_quantiles: list[float] = field(default_factory=lambda: [0.025, 0.975])
-    spread: dict[str, dict[str, Any]] = field(default_factory=dict)
-    cross_auc: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    spread: dict[str, dict[str, Spread]] = field(default_factory=dict)
+    cross_auc: dict[str, list[CrossAuc]] = field(default_factory=dict)
     control_levels: list[str] | None = None
     pooled: Audit | None = field(default=None, repr=False)
     levels: list[tuple[dict[str, str], Audit]] = field(default_factory=list, repr=False)
@@ -79,6 +101,7 @@ class Audit:
     _rows: Rows | None = field(default=None, repr=False)
     _groups: pd.DataFrame | None = field(default=None, repr=False)
     _controls: pd.DataFrame | None = field(default=None, repr=False)
+    _pair_tests: list[PairTest | None] = field(default_factory=list, repr=False)
 
     def difference(self, method: Literal["between_groups", "to_overall"] = "between_groups") -> pd.DataFrame:
         """Largest difference of each metric for each attribute, among the compared groups."""
@@ -101,15 +124,14 @@ class Audit:
         """Largest value of each metric for each attribute, among the groups that are compared."""
         return _by_attribute(self._compared_values(), "max")
 
-    def bench(self) -> dict[str, Any]:
+    def bench(self) -> Bench:
         """F_FPR, F_EO, F_MEO, F_DP and F_OAE as AI-Face and Fairness-Generalization print them.
 
         For every attribute and for the detector that calls everything fake, with the groups that those
         benches drop and why; see `bench.bench_table`.
         """
-        assert self._rows is not None
-        assert self._groups is not None
-        return bench_table(self._rows.label, self._rows.score, self._groups)
+        rows, groups = rows_of(self)
+        return bench_table(rows.label, rows.score, groups)
 
     def to_metricframe(self, attribute: str | None = None) -> MetricFrame:
         """fairlearn's `MetricFrame` of these rows.
@@ -121,40 +143,41 @@ class Audit:
         """
         from fairlearn.metrics import MetricFrame
 
-        assert self._rows is not None
-        assert self._groups is not None
-        single = [name for name in self._groups.columns if CROSS not in name]
-        columns = (single or list(self._groups.columns)) if attribute is None else [attribute]
+        rows, groups = rows_of(self)
+        single = [name for name in groups.columns if CROSS not in name]
+        columns = (single or list(groups.columns)) if attribute is None else [attribute]
         return MetricFrame(
             metrics={name: _row_metric(name, self.settings.threshold) for name in self.by_group.columns},
-            y_true=self._rows.label,
-            y_pred=self._rows.score,
-            sensitive_features=self._groups[columns],
+            y_true=rows.label,
+            y_pred=rows.score,
+            sensitive_features=groups[columns],
             control_features=self._controls,
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> AuditResults:
         """Everything as plain values; NaN where undefined.
 
-        With control features: the pooled audit, and ``control``: ``{"features", "levels": [{"level": …,
-        "overall", "attributes", "verdicts"}]}``.
+        With control features: the pooled audit, and each level's under ``control``.
         """
         if self.pooled is not None:
-            parts = ("overall", "attributes", "verdicts")
-            levels = [
-                {"level": level} | {name: found[name] for name in parts}
-                for level, audit in self.levels
-                for found in [audit.to_dict()]
-            ]
-            return self.pooled.to_dict() | {"control": {"features": self.control_levels, "levels": levels}}
+            whole = self.pooled.to_dict()
+            levels: list[WithinLevel] = []
+            for level, audit in self.levels:
+                found = audit.to_dict()
+                parts = found["overall"], found["attributes"], found["verdicts"]
+                levels.append(
+                    {"level": level, "overall": parts[0], "attributes": parts[1], "verdicts": parts[2]}
+                )
+            whole["control"] = {"features": list(self.control_levels or ()), "levels": levels}
+            return whole
         low, high = self.overall_ci
-        overall = dict(self.overall) | {
+        overall: Any = dict(self.overall) | {
             f"{name}_ci": [low[name], high[name]] for name in self.by_group.columns
         }
-        overall["support"] = dict(self.overall_support)
+        settings: Any = asdict(self.settings) | self.origin
         return {
-            "settings": asdict(self.settings) | self.origin,
-            "overall": overall,
+            "settings": settings,
+            "overall": overall | {"support": dict(self.overall_support)},
             "attributes": {name: self._attribute(name) for name in self.support.index.unique(0)},
             "verdicts": list(self.verdicts),
             "constant_detector": self.constant_detector,
@@ -187,41 +210,44 @@ class Audit:
     def _compared_values(self) -> pd.DataFrame:
         return self.by_group.where(self.in_gap)
 
-    def _attribute(self, attribute: str) -> dict[str, Any]:
+    def _attribute(self, attribute: str) -> AttributeResults:
         low, high = (limits.loc[attribute] for limits in self.by_group_ci)
-        groups = []
+        groups: list[Any] = []
         for group, values in self.by_group.loc[attribute].iterrows():
-            entry: dict[str, Any] = {"group": group, "support": dict(self.support.loc[(attribute, group)])}
-            for name in self.by_group.columns:
-                entry[name] = values[name]
-                entry[f"{name}_ci"] = [low.loc[group, name], high.loc[group, name]]
-            entry["compared"] = [
-                name for name in self.by_group.columns if self.in_gap.loc[(attribute, group), name]
-            ]
-            groups.append(entry)
-        tests = self.tests[self.tests["attribute"] == attribute].drop(columns="attribute")
-        excluded = self.excluded[self.excluded["attribute"] == attribute].drop(columns="attribute")
+            ends = zip(low.loc[group], high.loc[group], strict=True)
+            entry = {"group": group, "support": dict(self.support.loc[(attribute, group)])}
+            entry |= interleave(dict(values), dict(zip(values.index, ends, strict=True)))
+            compared = self.in_gap.loc[(attribute, group)]
+            groups.append(entry | {"compared": list(compared.index[compared])})
+        tests, excluded = (
+            table[table["attribute"] == attribute].drop(columns="attribute").to_dict("records")
+            for table in (self.tests, self.excluded)
+        )
+        rows, names = rows_of(self)
+        given = rows.label, rows.score, names[attribute]
         return {
             "groups": groups,
-            "tests": tests.to_dict("records"),
-            "excluded": excluded.to_dict("records"),
+            "tests": tests,
+            "excluded": excluded,
             "spread": self.spread[attribute],
             "cross_auc": self.cross_auc[attribute],
-            **self._distributions(attribute),
+            "calibration": calibration(*given),
+            "scores": score_histograms(*given),
         }
 
-    def _distributions(self, attribute: str) -> dict[str, Any]:
-        assert self._rows is not None
-        assert self._groups is not None
-        given = self._rows.label, self._rows.score, self._groups[attribute]
-        return {"calibration": calibration(*given), "scores": score_histograms(*given)}
+
+def rows_of(audit: Audit) -> tuple[Rows, pd.DataFrame]:
+    """The rows and the groups that an audit was made of."""
+    assert audit._rows is not None
+    assert audit._groups is not None
+    return audit._rows, audit._groups
 
 
 def audit_rows(
     rows: Rows,
     groups: pd.DataFrame,
     settings: Settings,
-    origin: dict[str, Any] | None = None,
+    origin: Origin | None = None,
     selection: Selection | None = None,
 ) -> Audit:
     """The audit of checked rows; ``origin`` (dataset, detector, …) is kept in the settings."""
@@ -230,7 +256,7 @@ def audit_rows(
     # Over all rows the numbers are those of `evaluate`, and so are units and resamples.
     whole = rows if rows.whole is None else replace(rows, cluster=rows.whole)
     everybody = pd.Series("everyone", index=groups.index, name="")
-    everyone = measure(whole, everybody, settings, levels, seed=str((origin or {}).get("dataset", "")))
+    everyone = measure(whole, everybody, settings, levels, seed=(origin or {}).get("dataset", ""))
     constant = constant_detector(slices, everyone)
     tests = compare(slices, everyone, constant, settings)
     by_group = _stack_slices(slices, "values")
@@ -259,6 +285,7 @@ def audit_rows(
         selection=selection,
         _rows=rows,
         _groups=groups,
+        _pair_tests=pair_tests(slices),
     )
 
 

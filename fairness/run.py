@@ -11,20 +11,19 @@ from typing import Any
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.predictions import evaluated_rows
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.fairness import long_tables
+from unmasked.fairness import long_tables, records
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
 from unmasked.fairness.inputs import operating_point
+from unmasked.fairness.records import Across, FairnessResults, Origin
 from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.selection import Level, rows_of_one, select
+from unmasked.fairness.settings import fewest_samples
 from unmasked.fairness.statistics.slices import Settings
 
 logger = logging.getLogger(__name__)
-
-MIN_SAMPLES = 100
 
 
 def audit_predictions(
@@ -63,9 +62,9 @@ def audit_predictions(
         threshold_rule=rule,
         unit=selection.unit,
         level=level,
-        **{"min_samples": 1 if selection.single else MIN_SAMPLES} | statistics,
+        **{"min_samples": fewest_samples(single=selection.single)} | statistics,
     )
-    origin = _origin(selection.table) | {"rows": selection.notes}
+    origin = _origin(selection.table, selection.notes)
     if isinstance(threshold, Threshold):
         origin |= {"rule": threshold.rule, "fitted_on": threshold.fitted_on}
     return audit_rows(selection.rows, selection.groups, settings, origin, selection)
@@ -139,14 +138,13 @@ def write(
     skipped: Mapping[str, str],
     out: str | os.PathLike[str],
     *,
-    more: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    more: Across | None = None,
+) -> FairnessResults:
     """Writes ``fairness.json`` and the long tables; returns what the former holds.
 
-    ``fairness.json`` is ``{"datasets": {NAME: Audit.to_dict()}, "skipped": {…: reason}}``, and what
-    ``more`` adds: see `unmasked.fairness.across.run`. The tables are ``by_group.csv``, ``gaps.csv`` (every
-    test with its gap, interval, p-values and verdict) and, where ``more`` is given,
-    ``gaps_by_stratum.csv``, ``gap_changes.csv`` and ``groups_by_perturbation.csv``.
+    ``more`` is what goes across the audits: see `unmasked.fairness.across.run`. The tables are
+    ``by_group.csv``, ``gaps.csv`` (every test with its gap, interval, p-values and verdict) and, where
+    ``more`` is given, ``gaps_by_stratum.csv``, ``gap_changes.csv`` and ``groups_by_perturbation.csv``.
     """
     found = fairness_record(audits, skipped, more)
     long: list[pd.DataFrame] = []
@@ -155,7 +153,7 @@ def write(
         for tables, table in ((long, audit.to_long()), (tests, audit.tests.copy())):
             table.insert(0, "dataset", name)
             tables.append(table)
-    write_json(Path(out) / "fairness.json", found)
+    records.write(found, out)
     write_frame(pd.concat(long, ignore_index=True), Path(out) / "by_group.csv")
     write_frame(pd.concat(tests, ignore_index=True), Path(out) / "gaps.csv")
     if more is not None:
@@ -165,15 +163,13 @@ def write(
 
 
 def fairness_record(
-    audits: Mapping[str, Audit], skipped: Mapping[str, str], more: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+    audits: Mapping[str, Audit], skipped: Mapping[str, str], more: Across | None = None
+) -> FairnessResults:
     """What ``fairness.json`` holds."""
-    found: dict[str, Any] = {"datasets": {}, "skipped": dict(skipped)}
-    more = dict(more or {})
-    of_dataset = more.pop("datasets", {})
-    for name, audit in audits.items():
-        found["datasets"][name] = audit.to_dict() | of_dataset.get(name, {})
-    return found | more
+    across: Any = {**more} if more else {}
+    of_dataset = across.pop("datasets", {})
+    datasets: Any = {name: audit.to_dict() | of_dataset.get(name, {}) for name, audit in audits.items()}
+    return {"datasets": datasets, "skipped": dict(skipped), **across}
 
 
 def _unusable_reason(column: pd.Series) -> str:
@@ -184,11 +180,12 @@ def _unusable_reason(column: pd.Series) -> str:
     return ""
 
 
-def _origin(table: pd.DataFrame) -> dict[str, Any]:
-    """Which dataset, detector and annotation an audit is of, where the table says so."""
-    found: dict[str, Any] = {}
+def _origin(table: pd.DataFrame, notes: list[str]) -> Origin:
+    """Which dataset, detector and annotation an audit is of, where the table says so, and which rows."""
+    found: Origin = {}
     for name in ("dataset", "detector", "checkpoint", "annotation"):
         values = table[name].dropna().unique() if name in table else []
         if len(values):
             found[name] = ", ".join(map(str, values))
+    found["rows"] = notes
     return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from unmasked.evaluation.records import StoredThreshold
 
 # Ranking metrics need the scores of every permutation: fewer, as of their gaps no p-value is shown.
 SCORE_RESAMPLES = 200
 SCORE_WORK = 100_000_000  # resamples x rows
 GROUP_WORK = 1_000_000_000  # the same of groups, all metrics together
+MIN_SAMPLES = 100  # frames of a class that a group needs
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Settings:
     random_state: int = 0
     unit: str = "cluster"  # what is resampled: cluster, video or identity
     level: str = "row"  # what a rate counts: row, frame or video
-    threshold_rule: dict[str, Any] | None = None  # the fitted rule that gave the threshold, if one did
+    threshold_rule: StoredThreshold | None = None  # the fitted rule that gave the threshold, if one did
     score_resamples: int = SCORE_RESAMPLES  # permutations of AUC, EER, Brier score and ECE
 
     def resamples(self, n_rows: int) -> int:
@@ -34,3 +36,11 @@ class Settings:
     def resamples_of_scores(self, n_rows: int, wanted: int) -> int:
         """How many permutations of so many rows the metrics get that need their scores."""
         return int(min(wanted, self.score_resamples, max(50, SCORE_WORK // max(n_rows, 1))))
+
+
+def fewest_samples(*, single: bool) -> int:
+    """Frames of a class that a group needs where nothing else is asked for.
+
+    ``single``: every video has one row, and is counted as a video alone.
+    """
+    return 1 if single else MIN_SAMPLES

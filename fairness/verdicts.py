@@ -87,21 +87,28 @@ def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setti
         compared = f"in {percent(worst)} of cases and never of {other}"
     corrected = f", corrected for {family} comparisons" if family > 1 else ""
     text = (
-        f"{capitalise(event)} {compared} (a gap of {points(test['gap'])}, {_interval(test)}, p = "
-        f"{test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a gap of up to "
-        f"{points(test['null_floor'])} by chance on this many videos."
+        f"{capitalise(event)} {compared} (a difference of {points(test['difference'])}, {_interval(test)}, p "
+        f"= {test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a difference of up to "
+        f"{points(test['chance'])} between these two groups by chance."
     )
     if test["ci_high"] < settings.margin:
-        text += f" The gap is real but below the margin of {points(settings.margin)}."
+        text += f" The difference is real but below the margin of {points(settings.margin)}."
     return text
 
 
 def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
     metric, margin = test["metric"], points(settings.margin)
+    if test["worst_group"] is None:
+        found = "the rates are equal"
+    else:
+        pair = " and ".join(people(test["attribute"], test[end]) for end in ("worst_group", "best_group"))
+        found = (
+            f"at most {points(test['difference'])} between {pair}, {_interval(test)}; an unbiased detector "
+            f"would show up to {points(test['chance'])} between them by chance"
+        )
     return (
         f"Between groups of {title(test['attribute'])} no difference was shown in how often "
-        f"{EVENTS[metric].format('')} (a gap of {points(test['gap'])}, {_interval(test)}; an unbiased "
-        f"detector would show up to {points(test['null_floor'])} by chance). That is not proof of equality: "
+        f"{EVENTS[metric].format('')} ({found}). That is not proof of equality: "
         f"to show that no two groups are {margin} apart would take about {test['n_needed']:,.0f} "
         f"{CLASSES[metric]} videos."
     )

@@ -161,7 +161,8 @@ def test_answer_has_verdict_gap_chance_and_the_worst_group_beside_utility(read):
     assert "Every comparison: Celeb-DF-v2" in read["answer"]
     assert "if everything were called fake" in read["answer"]
     assert "balanced accuracy, worst group" in read["answer"]
-    assert re.search(r"skin tone: fakes missed disparity dark \d+ \[\d+, \d+\]", read["answer"])
+    row = r"skin tone: fakes missed disparity dark (light|medium) \d+ \[\d+, \d+\]"
+    assert re.search(row, read["answer"])
 
 
 def test_about_names_detector_weights_annotation_threshold_and_software(read):

@@ -13,9 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.display import CHANCE, NARROW, PHONE, Display, legend_below, new_axes
+from unmasked.evaluation import records
 from unmasked.evaluation.calibration import reliability
 from unmasked.evaluation.metrics import expected_calibration_error
+from unmasked.evaluation.records import Results
 from unmasked.evaluation.wording import number
+from unmasked.fairness.records import GroupReliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,17 +39,15 @@ class Reliability:
     error: float = nan
 
     @classmethod
-    def from_bins(cls, bins: Mapping[str, Sequence[Any]], error: float = nan) -> Reliability:
+    def from_bins(cls, bins: records.Reliability, error: float = nan) -> Reliability:
         """What `evaluation.calibration.reliability` gave, or its JSON.
 
         Bins without rows are left out.
         """
-        n = np.array([number(count) for count in bins["n"]], dtype=np.float64)
-        unknown = [nan] * len(n)
-        columns = [
-            np.array([number(value) for value in bins.get(key, unknown)], dtype=np.float64)
-            for key in ("score", "share_fake", "low", "high")
-        ]
+        unknown = [nan] * len(bins["n"])
+        limits = bins.get("low", unknown), bins.get("high", unknown)
+        given = bins["n"], bins["score"], bins["share_fake"], *limits
+        n, *columns = (np.array(each, np.float64) for each in given)
         kept = (n > 0) & np.isfinite(columns[0]) & np.isfinite(columns[1])
         score, share, low, high = (column[kept] for column in columns)
         return cls(score, share, low, high, n[kept].astype(np.int64), error)
@@ -75,14 +76,14 @@ class CalibrationDisplay(Display):
         return cls({name: Reliability.from_bins(reliability(label, score), error)})
 
     @classmethod
-    def from_results(cls, results: Mapping[str, Any], name: str) -> CalibrationDisplay:
+    def from_results(cls, results: Results, name: str) -> CalibrationDisplay:
         """The diagram of a dataset's videos, from the ``reliability`` of `evaluate`."""
         video = results["datasets"][name]["video"]
         return cls({name: Reliability.from_bins(video["reliability"], number(video["ece"]))})
 
     @classmethod
     def from_groups(
-        cls, calibration: Sequence[Mapping[str, Any]], colours: Mapping[str, str]
+        cls, calibration: Sequence[GroupReliability], colours: Mapping[str, str]
     ) -> CalibrationDisplay:
         """The ``calibration`` of an attribute in an audit; groups without rows are left out."""
         curves = {one["group"]: Reliability.from_bins(one) for one in calibration}

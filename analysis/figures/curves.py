@@ -19,6 +19,7 @@ from unmasked.analysis.figures.display import (
     line_label,
     line_style,
 )
+from unmasked.evaluation.records import Measures, Results
 from unmasked.evaluation.wording import ends, number
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class RocDisplay(Display):
 
     @classmethod
     def from_results(
-        cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
+        cls, curves: Mapping[str, Any], results: Results | None = None, level: str = "video"
     ) -> RocDisplay:
         """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
         stored = _collect_curves(curves, results, level, "roc", "auc")
@@ -139,13 +140,13 @@ class DetDisplay(Display):
 
     @classmethod
     def from_results(
-        cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
+        cls, curves: Mapping[str, Any], results: Results | None = None, level: str = "video"
     ) -> DetDisplay:
         """From `evaluation.curves.curves`; the EER's interval comes from `evaluate`, where given."""
         stored = RocDisplay.from_results(curves, results, level).curves
         for name, curve in stored.items():
-            low, high = _interval(results, name, level, "eer")
-            block = (results or {}).get("datasets", {}).get(name, {}).get(level, {})
+            block = _block(results, name, level)
+            low, high = ends(block.get("eer_ci"))
             curve |= {"eer": block.get("eer", nan), "low": low, "high": high}
         return cls(stored, level)
 
@@ -211,7 +212,7 @@ class PrecisionRecallDisplay(Display):
 
     @classmethod
     def from_results(
-        cls, curves: Mapping[str, Any], results: Mapping[str, Any] | None = None, level: str = "video"
+        cls, curves: Mapping[str, Any], results: Results | None = None, level: str = "video"
     ) -> PrecisionRecallDisplay:
         """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
         return cls(_collect_curves(curves, results, level, "pr", "ap"), level)
@@ -252,26 +253,27 @@ class PrecisionRecallDisplay(Display):
 
 
 def _collect_curves(
-    curves: Mapping[str, Any], results: Mapping[str, Any] | None, level: str, shape: str, metric: str
+    curves: Mapping[str, Any], results: Results | None, level: str, shape: str, metric: str
 ) -> dict[str, dict[str, Any]]:
     """By dataset the points of a curve, the metric that sums it up with its interval, and the counts."""
     stored = {}
     for name in _order_datasets(curves, results):
         part = curves[name][level]
-        low, high = _interval(results, name, level, metric)
+        low, high = ends(_block(results, name, level).get(f"{metric}_ci"))
         stored[name] = {**part[shape], metric: part[metric], "low": low, "high": high, **part["n"]}
     return stored
 
 
-def _order_datasets(curves: Mapping[str, Any], results: Mapping[str, Any] | None) -> list[str]:
+def _order_datasets(curves: Mapping[str, Any], results: Results | None) -> list[str]:
     """The datasets in the order of the matrix: the one that was trained on comes first."""
-    place = {row["test"]: position for position, row in enumerate((results or {}).get("matrix", []))}
+    place = {row["test"]: position for position, row in enumerate(results["matrix"] if results else [])}
     return sorted(curves, key=lambda name: (place.get(name, len(place)), name))
 
 
-def _interval(results: Mapping[str, Any] | None, name: str, level: str, metric: str) -> tuple[float, float]:
-    block = (results or {}).get("datasets", {}).get(name, {}).get(level, {})
-    return ends(block.get(f"{metric}_ci"))
+def _block(results: Results | None, name: str, level: str) -> Measures:
+    """The metrics of a dataset at a level; none where they are not given."""
+    blocks: Measures = results["datasets"].get(name, {}) if results else {}
+    return blocks.get(level, {})
 
 
 def _share(part: float, whole: float) -> float:

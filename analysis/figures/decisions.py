@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, isnan
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from unmasked.analysis.figures.display import (
     legend_below,
     new_axes,
 )
+from unmasked.evaluation.records import Abstention, Results
 from unmasked.evaluation.wording import ends, number, percent
 
 if TYPE_CHECKING:
@@ -37,14 +37,13 @@ class RiskCoverageDisplay(Display):
     without an answer; a line that does not fall says that the detector does not know when it is wrong.
     """
 
-    abstentions: dict[str, dict[str, Any]]
+    abstentions: dict[str, Abstention]
 
     @classmethod
-    def from_results(cls, results: Mapping[str, Any]) -> RiskCoverageDisplay:
+    def from_results(cls, results: Results) -> RiskCoverageDisplay:
         """The datasets of `evaluate` that have the key, in the order of the matrix."""
-        order = [row["test"] for row in results["matrix"]]
-        found = {name: results["datasets"][name]["video"].get("abstention") for name in order}
-        return cls({name: block for name, block in found.items() if block})
+        videos = {row["test"]: results["datasets"][row["test"]]["video"] for row in results["matrix"]}
+        return cls({name: video["abstention"] for name, video in videos.items() if "abstention" in video})
 
     def table(self) -> pd.DataFrame:
         """The points of the curves, then that of the band with its intervals."""
@@ -83,7 +82,7 @@ class RiskCoverageDisplay(Display):
         legend_below(self.ax_)
         return self
 
-    def _point(self, block: Mapping[str, Any], colour: str, marker: str) -> None:
+    def _point(self, block: Abstention, colour: str, marker: str) -> None:
         x, y = number(block["coverage"]), number(block["risk"])
         if isnan(x) or isnan(y):
             return

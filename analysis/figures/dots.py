@@ -29,6 +29,7 @@ from unmasked.analysis.figures.display import (
     new_axes,
     write_beside,
 )
+from unmasked.evaluation.records import Results
 from unmasked.evaluation.wording import NOT_ENOUGH, ends, number, rule_name, value_text
 from unmasked.fairness.verdicts import title
 
@@ -188,7 +189,7 @@ class DotDisplay(Display):
     end: float = 1.0
 
     @classmethod
-    def from_matrix(cls, results: Mapping[str, Any]) -> DotDisplay:
+    def from_matrix(cls, results: Results) -> DotDisplay:
         """The cross-dataset matrix of `evaluate`: video AUC on each dataset."""
         colours = group_colours(row["test"] for row in results["matrix"])
         dots = []
@@ -199,16 +200,16 @@ class DotDisplay(Display):
             label = row["test"] + (" (trained on)" if known and is_source else "")
             size = f"{n['real_videos']} real + {n['fake_videos']} fake videos"
             colour = colours[row["test"]]
-            dots.append(Dot(label, number(row["auc"]), *ends(row["ci"]), size, colour, is_source))
+            dots.append(Dot(label, row["auc"], *ends(row["ci"]), size, colour, is_source))
         return cls(dots, "video AUC", 0.5)
 
     @classmethod
-    def from_methods(cls, results: Mapping[str, Any], name: str) -> DotDisplay:
+    def from_methods(cls, results: Results, name: str) -> DotDisplay:
         """Video AUC of each manipulation method of a dataset against the dataset's reals."""
         dots = [
             Dot(
                 method,
-                number(block["video"]["auc"]),
+                block["video"]["auc"],
                 *ends(block["video"]["auc_ci"]),
                 f"{block['n']['fake_videos']} fake videos",
             )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 
 from unmasked.analysis.figures.display import Display, new_axes
-from unmasked.evaluation.wording import NOT_ENOUGH, ends, number, value_text
+from unmasked.evaluation.records import CollectionResults, ProtocolRow, Results
+from unmasked.evaluation.wording import NOT_ENOUGH, ends, value_text
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -42,29 +43,28 @@ class MatrixDisplay(Display):
     cells: Sequence[Cell]
 
     @classmethod
-    def from_results(cls, results: Mapping[str, Any]) -> MatrixDisplay:
+    def from_results(cls, results: Results | CollectionResults) -> MatrixDisplay:
         """From ``protocols`` of metrics.json, else from its matrix."""
         found = cross_dataset(results)
-        if not found:
-            sizes = {name: block["n"] for name, block in results["datasets"].items()}
-            found = [
-                {**row, "auc_ci": row["ci"]}
-                | {f"{kind}_videos": sizes[row["test"]][f"{kind}_videos"] for kind in ("real", "fake")}
-                for row in results["matrix"]
-            ]
-        names = _row_names(found)
+        if "matrix" in results and not found:
+            own, cells = cast(Results, results), []
+            for one in own["matrix"]:
+                n, name = own["datasets"][one["test"]]["n"], one["train"]
+                value = (one["auc"], *ends(one["ci"]), n["real_videos"], n["fake_videos"])
+                cells.append(Cell(name, one["test"], *value, name == one["test"]))
+            return cls(cells)
         return cls(
             [
                 Cell(
-                    names[position],
+                    name,
                     row["test"],
-                    number(row["auc"]),
+                    row["auc"],
                     *ends(row["auc_ci"]),
                     row["real_videos"],
                     row["fake_videos"],
-                    row.get("is_reference", row["train"] == row["test"]),
+                    row["is_reference"],
                 )
-                for position, row in enumerate(found)
+                for name, row in zip(_row_names(found), found, strict=True)
             ]
         )
 
@@ -135,7 +135,7 @@ class MatrixDisplay(Display):
             self.frames_.append(self.ax_.add_patch(frame))
 
 
-def cross_dataset(results: Mapping[str, Any], level: str = "video") -> list[dict[str, Any]]:
+def cross_dataset(results: Results | CollectionResults, level: str = "video") -> list[ProtocolRow]:
     """The pairs of the cross-dataset protocol at a level; empty where none was made."""
     return [
         row
@@ -144,9 +144,9 @@ def cross_dataset(results: Mapping[str, Any], level: str = "video") -> list[dict
     ]
 
 
-def _row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _row_names(rows: Sequence[ProtocolRow]) -> list[str]:
     """What a row is called: what it was trained on, and what else tells detectors apart."""
-    names = [str(row["train"]) for row in rows]
-    if len({row.get("detector") for row in rows}) > 1:
+    names = [row["train"] for row in rows]
+    if len({row["detector"] for row in rows}) > 1:
         return [f"{row['detector']}\n{name}" for name, row in zip(names, rows, strict=True)]
     return names

@@ -24,6 +24,7 @@ from unmasked.analysis.figures.display import (
     legend_below,
     new_panels,
 )
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import ends, number
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class RobustnessDisplay(Display):
     numbers: pd.DataFrame
 
     @classmethod
-    def from_records(cls, title: str, records: Sequence[Mapping[str, Any]]) -> RobustnessDisplay:
+    def from_records(cls, title: str, records: Sequence[Measures]) -> RobustnessDisplay:
         """AUC, FPR and TPR at the stored threshold under a perturbation, a line a dataset.
 
         All records are of one perturbation and have a severity, which starts at 1. Intervals are of the
@@ -177,7 +178,7 @@ class RobustnessDisplay(Display):
         axes.yaxis.label.set_fontsize(8.5)
 
 
-def clean_rate(record: Mapping[str, Any], rate: str) -> float:
+def clean_rate(record: Measures, rate: str) -> float:
     """The rate of the same videos untouched."""
     if f"{rate}_clean" in record:
         return number(record[f"{rate}_clean"])
@@ -189,7 +190,7 @@ def _points(points: Sequence[tuple[float, float, float, float]]) -> pd.DataFrame
     return pd.DataFrame(points, columns=["severity", "value", "low", "high"])
 
 
-def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(record: Measures) -> dict[str, object]:
     """A row of the CSV: the rates, and the paired change with its interval."""
     row = {key: record[key] for key in ("dataset", "perturbation", "where", "severity", "setting")}
     row |= {"videos": record["videos"], "threshold": record["threshold"]}

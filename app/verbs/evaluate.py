@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict, Field
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unmasked.evaluation.collection import Scored
     from unmasked.evaluation.fitted import Fitted
     from unmasked.evaluation.published import Published
+    from unmasked.evaluation.records import CollectionResults, ProtocolRow, Results, SeedRow, Settings
     from unmasked.evaluation.tables import Table
     from unmasked.evaluation.thresholds import Threshold
 
@@ -88,8 +89,8 @@ def run(config: Config) -> None:
     is_several, places = len(scored) > 1, folder_names([detector.name for detector in scored])
     rows = run_protocols(scored, protocols, thresholds=points, n_boot=config.n_boot, seed=config.seed)
     for detector in scored:
-        own = [row for row in rows if row["detector"] == detector.name]
-        results = {**found[detector.name], "protocols": own}
+        results = found[detector.name]
+        results["protocols"] = [row for row in rows if row["detector"] == detector.name]
         place = config.out / places[detector.name] if is_several else config.out
         _write_results(place, results, fitted[detector.name], [] if is_several else published)
     if not is_several:
@@ -97,8 +98,7 @@ def run(config: Config) -> None:
         _print_matrix(found[scored[0].name])
     else:
         seeds = seed_rows(scored, thresholds=points, n_boot=config.n_boot, seed=config.seed)
-        asked = {"protocols": rows, "seeds": seeds}
-        _write_collection(config.out, scored, found, asked, published, places)
+        _write_collection(config.out, scored, found, rows, seeds, published, places)
         _print_protocols(rows)
     print_result(
         f"all metrics with intervals: {config.out / 'metrics.json'}; as tables: {config.out / 'metrics.md'}"
@@ -119,7 +119,7 @@ def _read_or_fit(config: Config, detector: Scored) -> Fitted | None:
     return Fitted.from_dict(detector.card) if detector.card.get("threshold") else None
 
 
-def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) -> dict[str, Any]:
+def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) -> Results:
     from unmasked.evaluation.evaluate import evaluate
 
     return evaluate(
@@ -135,14 +135,13 @@ def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) 
     )
 
 
-def _write_results(
-    folder: Path, results: dict[str, Any], fitted: Fitted | None, published: list[Published]
-) -> None:
+def _write_results(folder: Path, results: Results, fitted: Fitted | None, published: list[Published]) -> None:
     """One detector's metrics as JSON, Markdown and LaTeX, and what was fitted."""
     from unmasked.datasets.files import write_json
+    from unmasked.evaluation import records
     from unmasked.evaluation.tables import result_tables
 
-    write_json(folder / "metrics.json", results)
+    records.write(results, folder)
     _write_tables(folder, result_tables(results), published, results["settings"])
     if fitted is not None:
         write_json(folder / "thresholds.json", fitted.to_dict())
@@ -160,39 +159,50 @@ def _store_in_card(folder: Path, fitted: Fitted | None, detector: Scored) -> Non
 def _write_collection(
     folder: Path,
     scored: list[Scored],
-    found: dict[str, dict[str, Any]],
-    asked: dict[str, list[dict[str, Any]]],
+    found: dict[str, Results],
+    protocols: list[ProtocolRow],
+    seeds: list[SeedRow],
     published: list[Published],
     places: dict[str, str],
 ) -> None:
     """Protocols and seeds over all detectors, and where the results of each lie."""
-    from unmasked.datasets.files import write_json
+    from unmasked.evaluation import records
     from unmasked.evaluation.seeds import seed_table
     from unmasked.evaluation.tables import protocol_tables
 
-    detectors = {
-        detector.name: {
-            "folder": places[detector.name],
-            "predictions": list(detector.files),
-            "trained_on": list(detector.training.datasets),
-            **{
-                key: found[detector.name]["settings"][key]
-                for key in ("detector", "checkpoint", "selection_rule", "threshold")
-            },
-        }
-        for detector in scored
+    settings = {detector.name: found[detector.name]["settings"] for detector in scored}
+    first = settings[scored[0].name]
+    results: CollectionResults = {
+        "detectors": {
+            detector.name: {
+                "folder": places[detector.name],
+                "predictions": list(detector.files),
+                "trained_on": list(detector.training.datasets),
+                "detector": settings[detector.name]["detector"],
+                "checkpoint": settings[detector.name]["checkpoint"],
+                "selection_rule": settings[detector.name]["selection_rule"],
+                "threshold": settings[detector.name]["threshold"],
+            }
+            for detector in scored
+        },
+        "protocols": protocols,
+        "seeds": seeds,
+        "settings": {
+            "n_boot": first["n_boot"],
+            "seed": first["seed"],
+            "confidence": first["confidence"],
+            "unit": first["unit"],
+            "interval": first["interval"],
+            "aggregation": first["aggregation"],
+        },
     }
-    first = found[scored[0].name]["settings"]
-    shared = ("n_boot", "seed", "confidence", "unit", "interval", "aggregation")
-    settings = {key: first[key] for key in shared}
-    write_json(folder / "metrics.json", {"detectors": detectors, **asked, "settings": settings})
-    tables = protocol_tables(asked["protocols"])
-    tables += [seed_table(asked["seeds"])] if asked["seeds"] else []
-    _write_tables(folder, tables, published, {})
+    records.write(results, folder)
+    tables = [*protocol_tables(protocols), *([seed_table(seeds)] if seeds else [])]
+    _write_tables(folder, tables, published, None)
 
 
 def _write_tables(
-    folder: Path, tables: list[Table], published: list[Published], settings: dict[str, Any]
+    folder: Path, tables: list[Table], published: list[Published], settings: Settings | None
 ) -> None:
     from unmasked.datasets.files import write_json, write_text
     from unmasked.evaluation.published import published_table
@@ -232,7 +242,7 @@ def stored_threshold(path: Path) -> Threshold:
     return read_fitted(path).threshold
 
 
-def _print_matrix(results: dict[str, Any]) -> None:
+def _print_matrix(results: Results) -> None:
     from unmasked.evaluation.wording import value_text
 
     print_result("video AUC with 95 % interval:")
@@ -244,22 +254,20 @@ def _print_matrix(results: dict[str, Any]) -> None:
             f"  {row['test']:<{width}}  {value:<20} "
             f"({n['real_videos']} real and {n['fake_videos']} fake videos)"
         )
-        said = results["datasets"][row["test"]]["reading"]
+        said = results["datasets"][row["test"]].get("reading", "")
         if said and not said.startswith("better"):
             print_result(f"  {'':<{width}}  {said}")
 
 
-def _print_protocols(rows: list[dict[str, Any]]) -> None:
+def _print_protocols(rows: list[ProtocolRow]) -> None:
     from unmasked.evaluation.tables import gap_or_reference
-    from unmasked.evaluation.wording import value_text
+    from unmasked.evaluation.wording import metric_text
 
     for protocol in dict.fromkeys(row["protocol"] for row in rows):
         asked = [row for row in rows if row["protocol"] == protocol]
         print_result(f"{asked[0]['title']}: {asked[0]['level']} AUC with 95 % interval, and gap")
-        width = [max(len(row[key]) for row in asked) for key in ("detector", "train", "test")]
-        for row in asked:
-            named = "  ".join(
-                f"{row[key]:<{size}}" for key, size in zip(("detector", "train", "test"), width, strict=True)
-            )
-            auc = value_text(row["auc"], row["auc_ci"], places=3)
-            print_result(f"  {named}  {auc}  {gap_or_reference(row)}")
+        names = [(row["detector"], row["train"], row["test"]) for row in asked]
+        width = [max(map(len, column)) for column in zip(*names, strict=True)]
+        for row, named in zip(asked, names, strict=True):
+            text = "  ".join(name.ljust(size) for name, size in zip(named, width, strict=True))
+            print_result(f"  {text}  {metric_text(row, 'auc', 3)}  {gap_or_reference(row)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from unmasked.evaluation.thresholds import Threshold
+    from unmasked.fairness.records import Across
     from unmasked.fairness.result import Audit
 
 
@@ -93,6 +94,7 @@ def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
     from unmasked.analysis.reports.fairness.page import write_page
     from unmasked.fairness.across.run import Beside, compare_across, source_of
+    from unmasked.fairness.records import MITIGATION, read_mitigation
     from unmasked.fairness.run import write
 
     predictions = read_scores(config, config.predictions)
@@ -104,25 +106,27 @@ def run(config: Config) -> None:
         predictions = _add_qualities(predictions, config.faces)
     thresholds = _thresholds(config)
     audits, skipped = _audits(config, predictions, thresholds[0])
+    against, against_name = _audit_other_detector(config, predictions, thresholds[0], audits)
     beside = Beside(
         thresholds=thresholds,
         source=config.source or source_of(thresholds, list(audits)),
         votes=_votes(config, predictions),
         second=_read_second_annotation(config, predictions),
         noises=config.noise,
-        **_audit_other_detector(config, predictions, thresholds[0], audits),
+        against=against,
+        against_name=against_name,
     )
-    more = compare_across(predictions, audits, beside, detector=config.detector or None) | _mitigation(
-        config.out
-    )
-    made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
-    page = write_page(write(audits, skipped, config.out, more=more | {"made": made}), config.out)
+    more = compare_across(predictions, audits, beside, detector=config.detector or None)
+    if (config.out / MITIGATION).is_file():
+        more["mitigation"] = read_mitigation(config.out / MITIGATION)
+    more["made"] = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
+    page = write_page(write(audits, skipped, config.out, more=more), config.out)
     for line in lines(audits, skipped, more):
         print_result(line)
     print_result(f"fairness report: {page}; its figures with their numbers: {page.parent / 'figures'}")
 
 
-def lines(audits: dict[str, Audit], skipped: dict[str, str], more: dict[str, Any]) -> list[str]:
+def lines(audits: dict[str, Audit], skipped: dict[str, str], more: Across) -> list[str]:
     """The verdicts, what pooling hid, and which gaps surely changed, in sentences."""
     from unmasked.evaluation.wording import change_text
 
@@ -204,15 +208,15 @@ def _audits(
 
 def _audit_other_detector(
     config: Config, predictions: pd.DataFrame, threshold: Threshold, audits: dict[str, Audit]
-) -> dict[str, Any]:
-    """The audits of the other detector on the same videos, and its name."""
+) -> tuple[dict[str, Audit], str]:
+    """The audits of the other detector on the same videos, and its name; none where none is asked for."""
     from unmasked.evaluation.predictions import read_predictions
     from unmasked.evaluation.thresholds import Threshold
     from unmasked.fairness.across.detectors import replace_scores
     from unmasked.fairness.selection import rows_of_one
 
     if not config.against:
-        return {}
+        return {}, ""
     if config.level != "video":
         raise InputError("two detectors are compared on videos; leave out level=frame, or against")
     ours = rows_of_one(predictions, detector=config.detector or None) if config.detector else predictions
@@ -226,7 +230,7 @@ def _audit_other_detector(
     ours = ours[ours["dataset"].isin(list(audits))]
     cut = threshold if config.against_threshold is None else Threshold(config.against_threshold, "given")
     found, _ = _audits(config, replace_scores(ours, other), cut)
-    return {"against": found, "against_name": name}
+    return found, name
 
 
 def _add_qualities(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -279,15 +283,3 @@ def _read_second_annotation(config: Config, predictions: pd.DataFrame) -> pd.Dat
     for report in reports:
         print_result(f"second source, {report}")
     return second
-
-
-def _mitigation(out: Path) -> dict[str, Any]:
-    """What `unmasked mitigate` left in the folder."""
-    path = out / "mitigation.json"
-    if not path.is_file():
-        return {}
-    advice = "run `unmasked mitigate` again, or remove the file"
-    found = read_json(path, advice)
-    if not isinstance(found.get("methods"), list):
-        raise InputError(f"{path} has no list of methods; {advice}")
-    return {"mitigation": found}

@@ -8,9 +8,9 @@ is read at the threshold that was fitted before, and compared with the same crop
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.perturbing.registry import setting_words, split_label
 from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
+from unmasked.evaluation.records import Measures, Numbers, Robustness
 from unmasked.evaluation.thresholds import Threshold
 
 Draws = dict[str, Array]
@@ -49,13 +50,10 @@ def robustness(
     n_boot: int = 2000,
     seed: int = 0,
     aggregation: Aggregation = "mean",
-) -> list[dict[str, Any]]:
+) -> list[Robustness]:
     """One record for each dataset, perturbation and severity.
 
-    Video AUC, FPR and TPR, and their drift.
-    Keys: dataset, perturbation, severity, where (crop or frame), setting (words), videos, real_videos,
-    fake_videos, threshold, and for each of auc, fpr, tpr: ``auc``, ``auc_ci``, ``auc_clean``,
-    ``auc_change``, ``auc_change_ci``. A change is perturbed minus clean, on the same crops of the same
+    Video AUC, FPR and TPR, and their drift. A change is perturbed minus clean, on the same crops of the same
     videos, and its interval draws the same videos for both. Numbers are NaN where a class that they need
     is absent, intervals also where a class has fewer than two clusters.
 
@@ -72,7 +70,7 @@ def robustness(
     """
     cut = threshold.value if isinstance(threshold, Threshold) else float(threshold)
     drawn: dict[tuple[str, bytes, bytes, bytes], Draws] = {}  # most perturbations are of the same crops
-    records = []
+    records: list[Robustness] = []
     for (dataset, label, severity), clean, perturbed in _pairs(predictions):
         name, where = split_label(label)
         before, after = _samples(clean, perturbed, aggregation)
@@ -84,52 +82,48 @@ def robustness(
         draws = drawn[key], _draws(after, cut, n_boot, rng_seed)
         fake = int(before.label.sum())
         known = not np.isnan(severity)
-        records.append(
-            {
-                "dataset": dataset,
-                "perturbation": name,
-                "severity": int(severity) if known else None,
-                "where": where,
-                "setting": setting_words(name, int(severity)) if known else "",
-                "videos": len(before.label),
-                "real_videos": len(before.label) - fake,
-                "fake_videos": fake,
-                "threshold": cut,
-                **_drift(before, after, cut, draws),
-            }
-        )
+        condition = {
+            "dataset": dataset,
+            "perturbation": name,
+            "severity": int(severity) if known else None,
+            "where": where,
+            "setting": setting_words(name, int(severity)) if known else "",
+            "videos": len(before.label),
+            "real_videos": len(before.label) - fake,
+            "fake_videos": fake,
+            "threshold": cut,
+        }
+        records.append(cast(Robustness, condition | _drift(before, after, cut, draws)))
     return records
 
 
-def reading(records: Iterable[Mapping[str, Any]]) -> str:
+def reading(records: Iterable[Robustness]) -> str:
     """One line: where AUC hides the drift, worst first, or that it does so nowhere.
 
     "" without records.
     See `is_drift_hidden` for what hiding means.
     """
-    records = list(records)
-    if not records:
+    found: list[Measures] = list(records)
+    if not found:
         return ""
-    hidden = [
-        (record, rate) for record in records for rate in ("fpr", "tpr") if is_drift_hidden(record, rate)
-    ]
+    hidden = [(record, rate) for record in found for rate in ("fpr", "tpr") if is_drift_hidden(record, rate)]
     if not hidden:
         return (
-            f"AUC hides the drift nowhere: in none of {len(records)} comparisons does it stay within "
+            f"AUC hides the drift nowhere: in none of {len(found)} comparisons does it stay within "
             f"{AUC_STILL:g} while FPR or TPR at the stored threshold surely moves by {RATE_DRIFTS:g} or more."
         )
     record, rate = max(hidden, key=lambda pair: abs(pair[0][f"{pair[1]}_change"]))
-    count = len({id(found) for found, _ in hidden})
+    count = len({id(one) for one, _ in hidden})
     place = " (whole frame)" if record["where"] == "frame" and record["perturbation"] != "h264" else ""
     return (
-        f"AUC hides the drift in {count} of {len(records)} comparisons; most for {record['perturbation']} "
+        f"AUC hides the drift in {count} of {len(found)} comparisons; most for {record['perturbation']} "
         f"severity {record['severity']}{place} on {record['dataset']}: AUC {record['auc_clean']:.3f} to "
         f"{record['auc']:.3f}, but {rate.upper()} at the stored threshold {record[f'{rate}_clean']:.3f} to "
         f"{record[rate]:.3f}."
     )
 
 
-def is_drift_hidden(record: Mapping[str, Any], rate: str) -> bool:
+def is_drift_hidden(record: Measures, rate: str) -> bool:
     """True if AUC stays (`AUC_STILL`) while FPR or TPR surely moves (`RATE_DRIFTS`)."""
     low, high = record[f"{rate}_change_ci"]
     return (
@@ -181,11 +175,11 @@ def _samples(clean: pd.DataFrame, perturbed: pd.DataFrame, aggregation: Aggregat
     return sample, replace(sample, score=after["score"].to_numpy(np.float64))
 
 
-def _drift(before: Sample, after: Sample, cut: float, draws: tuple[Draws, Draws]) -> dict[str, Any]:
+def _drift(before: Sample, after: Sample, cut: float, draws: tuple[Draws, Draws]) -> Numbers:
     """The values of `SHOWN` before and after, and the change, each with its interval."""
     values = [metrics.all_metrics(sample.label, sample.score, cut, SHOWN) for sample in (before, after)]
     found = intervals_of(after, values[1], draws[1])
-    result: dict[str, Any] = {}
+    result: Numbers = {}
     for name in SHOWN:
         change = draws[1][name] - draws[0][name]
         result |= {

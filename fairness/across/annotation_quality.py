@@ -7,17 +7,18 @@ two sources agree, and how much of a gap would be left if more of the annotation
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import percentile_interval
-from unmasked.fairness.across.changes import is_in_gap, rows_of
+from unmasked.fairness.across.changes import is_in_gap
 from unmasked.fairness.groups import UNKNOWN, order_groups
-from unmasked.fairness.result import Audit
+from unmasked.fairness.records import Agreement, Conflicts, NoisyGap
+from unmasked.fairness.result import Audit, rows_of
 from unmasked.fairness.statistics.comparisons import TESTED
 from unmasked.fairness.statistics.estimates import group_codes
 from unmasked.fairness.statistics.metrics import count_rows, rates, sum_by
@@ -29,19 +30,18 @@ N_DRAWS = 500
 N_BOOT = 2000
 
 
-def conflicts(votes: pd.DataFrame) -> list[dict[str, Any]]:
+def conflicts(votes: pd.DataFrame) -> list[Conflicts]:
     """How many videos have frames that disagree on a group, by attribute.
 
     Args:
         votes: ``video, attribute, value, votes``: a row for each value that frames of a video were given.
 
     Returns:
-        For each attribute ``{"attribute", "videos", "conflicting", "share", "frames_against", "pairs"}``:
-        videos with at least two annotated frames (no entry where there is none), those whose frames
-        disagree, their share, the share of frames that are not of their video's most frequent value, and
-        the conflicting videos counted by the values that meet there, most frequent first.
+        For each attribute: videos with at least two annotated frames (no entry where there is none), those
+        whose frames disagree, their share, the share of frames that are not of their video's most frequent
+        value, and the conflicting videos counted by the values that meet there, most frequent first.
     """
-    found = []
+    found: list[Conflicts] = []
     for attribute, rows in votes.groupby("attribute", sort=False):
         by_video = rows.groupby("video", sort=False)["votes"].agg(["sum", "max", "size"])
         by_video = by_video[by_video["sum"] > 1]
@@ -68,7 +68,7 @@ def conflicts(votes: pd.DataFrame) -> list[dict[str, Any]]:
 
 def agreement(
     ours: pd.Series, theirs: pd.Series, *, n_boot: int = N_BOOT, random_state: int = 0
-) -> dict[str, Any]:
+) -> Agreement:
     """How far two sources say the same of the same videos.
 
     Args:
@@ -78,10 +78,9 @@ def agreement(
         random_state: seed.
 
     Returns:
-        ``{"attribute", "videos" (known to both), "share" (that agree), "share_ci", "kappa", "kappa_ci",
-        "confusion"}``. Cohen's kappa is (share - by chance) / (1 - by chance): 1 is agreement, 0 what two
-        sources with these margins would show if they were unrelated; NaN where both know one group only.
-        ``confusion`` is ours -> theirs -> videos.
+        Of the videos known to both, the share that agree, and Cohen's kappa, (share - by chance) /
+        (1 - by chance): 1 is agreement, 0 what two sources with these margins would show if they were
+        unrelated; NaN where both know one group only.
 
     Raises:
         InputError: the lengths differ, or no video is known to both.
@@ -137,7 +136,7 @@ def symmetric_confusion(groups: int, noise: float) -> np.ndarray:
     return wrong
 
 
-def measured_confusion(entry: Mapping[str, Any], names: Sequence[str]) -> np.ndarray:
+def measured_confusion(entry: Agreement, names: Sequence[str]) -> np.ndarray:
     """(J, J) shares of an `agreement`.
 
     The chance that who is one group to us is another to them.
@@ -167,7 +166,7 @@ def noisy_gaps(
     *,
     draws: int = N_DRAWS,
     metrics: Sequence[str] = TESTED,
-) -> list[dict[str, Any]]:
+) -> list[NoisyGap]:
     """Each gap with the group of every person (or video) drawn again, as each confusion says.
 
     Args:
@@ -179,18 +178,17 @@ def noisy_gaps(
         metrics: those of `metrics.rates`.
 
     Returns:
-        For each confusion and metric that two groups can be compared on: ``{"attribute", "metric", "noise"
-        (expected share of people under another group), "gap" (of the audit), "gap_mean", "gap_low",
-        "gap_high", "order_kept"}``. The latter are mean and 95 % range over the draws of the difference
-        between the two groups that are furthest apart in the audit, below 0 where their order is turned
-        around, and the share of draws that keep it. Two groups of equal size under symmetric noise e keep
-        (1 - 2 e) of their difference on average; the gap itself would not do, as chance alone widens a
-        small one.
+        For each confusion and metric that two groups can be compared on, the noise (expected share of people
+        under another group), the gap of the audit, and mean and 95 % range over the draws of the
+        difference between the two groups that are furthest apart in the audit, below 0 where their order
+        is turned around, and the share of draws that keep it. Two groups of equal size under symmetric
+        noise e keep (1 - 2 e) of their difference on average; the gap itself would not do, as chance
+        alone widens a small one.
     """
     kinds = _kinds(audit, attribute, names)
     clean = rates(_draw_outcomes(kinds, np.eye(len(names)), 1, np.random.default_rng())[0])
     seed = [audit.settings.random_state, zlib.crc32(attribute.encode("utf-8"))]
-    found = []
+    found: list[NoisyGap] = []
     for confusion in confusions:
         drawn = rates(_draw_outcomes(kinds, confusion, draws, np.random.default_rng(seed)))
         noise = float(kinds.units @ (1 - np.diag(confusion)[kinds.group]) / kinds.units.sum())
@@ -201,7 +199,7 @@ def noisy_gaps(
             value = np.where(compared, clean[metric], np.nan)
             apart = drawn[metric][:, np.nanargmax(value)] - drawn[metric][:, np.nanargmin(value)]
             entry = {"attribute": attribute, "metric": metric, "noise": noise, "gap": float(gap(value))}
-            found.append(entry | _summary(apart[~np.isnan(apart)]))
+            found.append(cast(NoisyGap, entry | _summary(apart[~np.isnan(apart)])))
     return found
 
 
@@ -241,9 +239,7 @@ def _draw_outcomes(kinds: Kinds, confusion: np.ndarray, draws: int, rng: np.rand
     return total
 
 
-def sensitivity(
-    audit: Audit, noises: Sequence[float] = NOISES, *, draws: int = N_DRAWS
-) -> list[dict[str, Any]]:
+def sensitivity(audit: Audit, noises: Sequence[float] = NOISES, *, draws: int = N_DRAWS) -> list[NoisyGap]:
     """`noisy_gaps` of every attribute under symmetric noise of each strength.
 
     Raises:
@@ -253,9 +249,9 @@ def sensitivity(
         raise InputError(
             f"noise {wrong[0]} is not a share of mistakes; give values of at least 0 and below 1"
         )
-    found = []
+    found: list[NoisyGap] = []
     for attribute in audit.support.index.unique(0):
         names = [name for name in audit.support.loc[attribute].index if name != UNKNOWN]
         confusions = [symmetric_confusion(len(names), noise) for noise in noises]
         found += noisy_gaps(audit, attribute, confusions, names, draws=draws)
-    return [entry | {"noise": round(entry["noise"], 9)} for entry in found]
+    return [{**entry, "noise": round(entry["noise"], 9)} for entry in found]

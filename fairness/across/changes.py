@@ -7,7 +7,6 @@ different people they do not. `unmasked.fairness.statistics.differences` says ho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import group_metrics
 from unmasked.fairness.groups import UNKNOWN, order_groups
-from unmasked.fairness.result import Audit
+from unmasked.fairness.result import Audit, rows_of
 from unmasked.fairness.statistics.comparisons import TESTED
 from unmasked.fairness.statistics.differences import (
     Change,
@@ -32,7 +31,6 @@ from unmasked.fairness.statistics.estimates import (
     generator,
     group_codes,
 )
-from unmasked.fairness.statistics.slices import Rows
 
 MIN_CLUSTERS = 10
 COLUMNS = ("attribute", "metric", "gap_source", "gap_target", "change", "low", "high", "groups", "note")
@@ -242,13 +240,6 @@ def _measure(
     )
 
 
-def rows_of(audit: Audit) -> tuple[Rows, pd.DataFrame]:
-    """The rows and the groups that an audit was made of."""
-    assert audit._rows is not None
-    assert audit._groups is not None
-    return audit._rows, audit._groups
-
-
 def is_in_gap(audit: Audit, attribute: str, group: str, metric: str) -> bool:
     """True if an audit compares a group on a metric; False for one that it does not know."""
     return (attribute, group) in audit.in_gap.index and bool(audit.in_gap.loc[(attribute, group), metric])
@@ -269,7 +260,7 @@ def _check_same_rows(source: Audit, target: Audit, attribute: str) -> None:
         )
 
 
-def _row(change: Change, source: Audit, target: Audit, attribute: str, metric: str) -> dict[str, Any]:
+def _row(change: Change, source: Audit, target: Audit, attribute: str, metric: str) -> dict[str, object]:
     left_out = [
         name
         for name in source.support.loc[attribute].index.union(target.support.loc[attribute].index)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+import numpy as np
 
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.fairness.across.changes import rows_of
-from unmasked.fairness.result import Audit
+from unmasked.fairness.records import GroupAtThreshold, OperatingPoint
+from unmasked.fairness.result import Audit, rows_of
 from unmasked.fairness.statistics.estimates import Decisions, estimates, generator, group_codes
 
 RATES = ("fpr", "tpr")
@@ -19,14 +20,10 @@ def add_half(thresholds: Sequence[Threshold]) -> list[Threshold]:
     return [*thresholds, *([] if any(each.value == PARITY.value for each in thresholds) else [PARITY])]
 
 
-def operating_points(audit: Audit, thresholds: Sequence[Threshold]) -> list[dict[str, Any]]:
+def operating_points(audit: Audit, thresholds: Sequence[Threshold]) -> list[OperatingPoint]:
     """FPR and TPR of every group of an audit's attributes at each threshold.
 
-    Returns:
-        For each threshold ``{"rule", "value", "fitted_on", "level", "note", "attributes"}``, the last being
-        attribute -> a list of ``{"group", "fpr", "fpr_ci", "tpr", "tpr_ci", "real_videos", "fake_videos"}``.
-        "unknown" and groups below the minimum support are listed as well; ``"compared"`` names the rates
-        of which the group has enough.
+    "unknown" and groups below the minimum support are listed as well.
     """
     names = list(audit.support.index.unique(0))
     return [
@@ -42,7 +39,30 @@ def operating_points(audit: Audit, thresholds: Sequence[Threshold]) -> list[dict
     ]
 
 
-def _by_group(audit: Audit, attribute: str, threshold: float) -> list[dict[str, Any]]:
+def _by_group(audit: Audit, attribute: str, threshold: float) -> list[GroupAtThreshold]:
+    support, in_gap = audit.support.loc[attribute], audit.in_gap.loc[attribute]
+    value, low, high = _measure(audit, attribute, threshold)
+    return [
+        {
+            "group": group,
+            "fpr": float(value[place, 0]),
+            "fpr_ci": [float(low[place, 0]), float(high[place, 0])],
+            "tpr": float(value[place, 1]),
+            "tpr_ci": [float(low[place, 1]), float(high[place, 1])],
+            "real_videos": int(support["real_videos"].iloc[place]),
+            "fake_videos": int(support["fake_videos"].iloc[place]),
+            "compared": [name for name in RATES if in_gap[name].iloc[place]],
+        }
+        for place, group in enumerate(support.index)
+    ]
+
+
+def _measure(audit: Audit, attribute: str, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(J, 2) FPR and TPR of each group at a threshold, and both ends of their intervals."""
+    if threshold == audit.settings.threshold:  # the audit's own: it has them
+        frames = (audit.by_group, *audit.by_group_ci)
+        value, low, high = (frame.loc[attribute, list(RATES)].to_numpy() for frame in frames)
+        return value, low, high
     rows, groups = rows_of(audit)
     names = list(audit.support.loc[attribute].index)
     found = estimates(
@@ -52,18 +72,8 @@ def _by_group(audit: Audit, attribute: str, threshold: float) -> list[dict[str, 
         RATES,
         groups=len(names),
         n_boot=audit.settings.resamples(len(rows)),
-        rng=generator(audit.settings, attribute),  # the audit's, so that one threshold has one interval
+        rng=generator(audit.settings, attribute),  # the audit's, so that its threshold has one interval
     )
-    limits = {name: found[name].limits() for name in RATES}
-    entries = []
-    for place, group in enumerate(names):
-        support = audit.support.loc[(attribute, group)]
-        entry: dict[str, Any] = {"group": group}
-        for name in RATES:
-            low, high = limits[name]
-            entry[name] = float(found[name].value[0, place])
-            entry[f"{name}_ci"] = [float(low[place]), float(high[place])]
-        entry |= {kind: int(support[kind]) for kind in ("real_videos", "fake_videos")}
-        entry["compared"] = [name for name in RATES if audit.in_gap.loc[(attribute, group), name]]
-        entries.append(entry)
-    return entries
+    ends = [found[name].limits() for name in RATES]
+    value = np.column_stack([found[name].value[0] for name in RATES])
+    return value, np.column_stack([low for low, _ in ends]), np.column_stack([high for _, high in ends])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
 from unmasked.fairness.groups import UNKNOWN
+from unmasked.fairness.records import PerturbedGap, PerturbedRate
 from unmasked.fairness.result import Audit
 from unmasked.fairness.selection import CROP, Selection, rows_of_one, select
 from unmasked.fairness.statistics.differences import (
@@ -25,7 +26,7 @@ from unmasked.fairness.statistics.differences import (
     paired_value_differences,
     undefined_change,
 )
-from unmasked.fairness.statistics.estimates import Decisions, estimates, generator, group_codes
+from unmasked.fairness.statistics.estimates import Decisions, Estimates, estimates, generator, group_codes
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ ONE = 1
 
 def perturbations(
     predictions: pd.DataFrame, audit: Audit, *, dataset: str, detector: str | None = None
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[PerturbedRate], list[PerturbedGap]]:
     """Rates of every group under each perturbation and severity, and gaps, with clean ones.
 
     Args:
@@ -44,16 +45,13 @@ def perturbations(
         audit: of the clean rows; its threshold, level, groups and support count here.
         dataset, detector: whose rows.
 
-    Returns:
-        A list of ``{"dataset", "perturbation", "severity", "attribute", "group", "metric" (fpr, tpr),
-        "value", "ci", "change", "change_ci", "compared", "videos"}`` and one of ``{…, "gap_clean", "gap",
-        "change", "change_ci", "note"}`` without group. Clean and perturbed are of the same crops; both are
-        empty where no row is perturbed.
+    Clean and perturbed are of the same crops; both lists are empty where no row is perturbed.
     """
     one = rows_of_one(predictions, dataset=dataset, detector=detector)
     table, _ = evaluated_rows(one, perturbed=True)
     attributes = list(audit.support.index.unique(0))
-    by_group, gaps = [], []
+    by_group: list[PerturbedRate] = []
+    gaps: list[PerturbedGap] = []
     for (name, severity), perturbed in _conditions(table):
         where = {"dataset": dataset, "perturbation": name, "severity": severity}
         try:
@@ -62,9 +60,10 @@ def perturbations(
             logger.warning("%s, severity %s on %s is left out: %s", name, severity, dataset, error)
             continue
         for attribute in attributes:
+            place = where | {"attribute": attribute}
             entries, entries_of_gaps = _condition(selection, score, audit, attribute)
-            by_group += [where | {"attribute": attribute} | entry for entry in entries]
-            gaps += [where | {"attribute": attribute} | entry for entry in entries_of_gaps]
+            by_group += [cast(PerturbedRate, place | entry) for entry in entries]
+            gaps += [cast(PerturbedGap, place | entry) for entry in entries_of_gaps]
     return by_group, gaps
 
 
@@ -111,7 +110,7 @@ def _means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 def _condition(
     selection: Selection, score: np.ndarray, audit: Audit, attribute: str
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     names = [name for name in audit.support.loc[attribute].index if name != UNKNOWN]
     threshold, settings = audit.settings.threshold, audit.settings
     clean = selection.rows
@@ -125,7 +124,8 @@ def _condition(
         n_boot=settings.n_boot,
         rng=generator(settings, attribute),
     )
-    by_group, gaps = [], []
+    by_group: list[dict[str, object]] = []
+    gaps = []
     for metric in RATES:
         low, high = found[metric].limits(1)
         changes = paired_value_differences(found[metric])
@@ -147,7 +147,7 @@ def _condition(
     return by_group, gaps
 
 
-def _gap(found: Any, names: list[str], compared: list[bool]) -> dict[str, Any]:
+def _gap(found: Estimates, names: list[str], compared: list[bool]) -> dict[str, object]:
     kept = [place for place, enough in enumerate(compared) if enough and found.units[place] > 0]
     chosen = [names[place] for place in kept]
     change: Change = (

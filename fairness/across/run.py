@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 
@@ -34,6 +33,7 @@ from unmasked.fairness.across.operating_points import add_half, operating_points
 from unmasked.fairness.across.perturbed import perturbations
 from unmasked.fairness.across.strata import strata
 from unmasked.fairness.groups import SKIN_TONE, SKIN_TONE_GROUP, UNKNOWN, group_columns, skin_tone_groups
+from unmasked.fairness.records import Across, AnnotationQuality, GapChange
 from unmasked.fairness.result import Audit
 from unmasked.fairness.selection import Selection
 
@@ -59,7 +59,7 @@ def compare_across(
     beside: Beside | None = None,
     *,
     detector: str | None = None,
-) -> dict[str, Any]:
+) -> Across:
     """Everything that goes across the audits of a predictions table.
 
     Args:
@@ -72,7 +72,7 @@ def compare_across(
         InputError: the source is no audited dataset, or the second source knows none of the videos.
     """
     beside = beside or Beside()
-    found: dict[str, Any] = {
+    found: Across = {
         "datasets": {},
         "changes": changes(audits, beside),
         "perturbations": [],
@@ -98,13 +98,13 @@ def compare_across(
     return found
 
 
-def changes(audits: Mapping[str, Audit], beside: Beside) -> list[dict[str, Any]]:
+def changes(audits: Mapping[str, Audit], beside: Beside) -> list[GapChange]:
     """Changes of each gap from the source to the other datasets, and from another detector.
 
     Raises:
         InputError: the source is not among the audits.
     """
-    found = []
+    found: list[GapChange] = []
     if beside.source:
         if beside.source not in audits:
             raise InputError(
@@ -117,8 +117,8 @@ def changes(audits: Mapping[str, Audit], beside: Beside) -> list[dict[str, Any]]
         if name in beside.against:
             pairs = compare(beside.against[name], audit, paired=True)
             one, other = _detector_names(audit, beside)
-            rows = _rows("detector", pairs, f"{other} on {name}", f"{one} on {name}")
-            found += [row | {"dataset": name} for row in rows]
+            for row in _rows("detector", pairs, f"{other} on {name}", f"{one} on {name}"):
+                found.append({**row, "dataset": name})
     return found
 
 
@@ -131,10 +131,15 @@ def source_of(thresholds: Sequence[Threshold], datasets: Sequence[str]) -> str:
     return ""
 
 
-def annotation(selection: Selection, audit: Audit, dataset: str, beside: Beside) -> dict[str, Any]:
+def annotation(selection: Selection, audit: Audit, dataset: str, beside: Beside) -> AnnotationQuality:
     """Conflicts within videos, agreement of both sources, and the effect of mistakes on gaps."""
     attributes = list(audit.support.index.unique(0))
-    found: dict[str, Any] = {"conflicts": [], "agreement": [], "measured_sensitivity": []}
+    found: AnnotationQuality = {
+        "conflicts": [],
+        "agreement": [],
+        "measured_sensitivity": [],
+        "sensitivity": sensitivity(audit, beside.noises),
+    }
     if beside.votes is not None:
         found["conflicts"] = conflicts(_votes_of_attributes(beside.votes, dataset, selection, attributes))
     if beside.second is not None:
@@ -147,18 +152,20 @@ def annotation(selection: Selection, audit: Audit, dataset: str, beside: Beside)
             names = [name for name in audit.support.loc[attribute].index if name != UNKNOWN]
             confusion = measured_confusion(entry, names)
             found["measured_sensitivity"] += noisy_gaps(audit, attribute, [confusion], names)
-    found["sensitivity"] = sensitivity(audit, beside.noises)
     return found
 
 
-def _rows(kind: str, table: pd.DataFrame, source: str, target: str) -> list[dict[str, Any]]:
+def _rows(kind: str, table: pd.DataFrame, source: str, target: str) -> list[GapChange]:
     return [
         {
             "kind": kind,
-            **{name: row[name] for name in ("attribute", "metric")},
+            "attribute": row["attribute"],
+            "metric": row["metric"],
             "source": source,
             "target": target,
-            **{name: row[name] for name in ("gap_source", "gap_target", "change")},
+            "gap_source": row["gap_source"],
+            "gap_target": row["gap_target"],
+            "change": row["change"],
             "change_ci": [row["low"], row["high"]],
             "groups": row["groups"],
             "note": row["note"],

@@ -11,19 +11,22 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from unmasked.evaluation.metrics import METRICS
 from unmasked.fairness.groups import UNKNOWN
+from unmasked.fairness.records import Pooled, Stratified, StratumLevel
 from unmasked.fairness.result import Audit
 from unmasked.fairness.selection import Selection
 from unmasked.fairness.statistics.comparisons import ALPHA, TESTED
 from unmasked.fairness.statistics.estimates import Decisions, Estimates, classes, estimates, group_codes
 from unmasked.fairness.statistics.metrics import BOTH, count_rows, needs, sum_by
-from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, permutation_p, permuted_rates
+from unmasked.fairness.statistics.resampling import gap, gap_interval, holm
+from unmasked.fairness.statistics.resampling import strata as class_mix
+from unmasked.fairness.statistics.shuffling import COLUMNS_OF, permute_class
 from unmasked.fairness.statistics.slices import Settings
 
 QUANTITIES = {  # by -> column, unit, names of its thirds
@@ -44,7 +47,7 @@ class Stratification:
     metrics: tuple[str, ...]  # those of the classes that are divided
 
 
-def strata(selection: Selection, audit: Audit) -> list[dict[str, Any]]:
+def strata(selection: Selection, audit: Audit) -> list[Stratified]:
     """Gaps of an audit within each level of its strata, and what pooling did to them.
 
     Args:
@@ -52,14 +55,11 @@ def strata(selection: Selection, audit: Audit) -> list[dict[str, Any]]:
         audit: the audit of these rows.
 
     Returns:
-        For each stratification, attribute and metric ``{"by", "attribute", "metric", "pooled": {"gap",
-        "worst_group"}, "levels", "averaged", "standardised", "simpson", "reversed", "cancels", "note"}``.
-        A level has ``level, gap, gap_ci, p_value, p_adjusted, worst_group, groups (their rates), n`` (its
-        videos of the class at issue, of known group). ``averaged`` is the mean of the levels' gaps, which
-        does not cancel; ``standardised`` the gap of rates that weigh every level alike, which does not
-        depend on who has how many videos of which level; NaN where a group lacks a level. ``simpson`` says
-        that the pooled gap misleads: in every level the order of its groups is ``reversed``, or a level has
-        a gap that ``cancels`` against others.
+        An entry for each stratification, attribute and metric. ``averaged`` is the mean of the levels'
+        gaps, which does not cancel; ``standardised`` the gap of rates that weigh every level alike, which
+        does not depend on who has how many videos of which level; NaN where a group lacks a level.
+        ``simpson`` says that the pooled gap misleads: in every level the order of its groups is
+        ``reversed``, or a level has a gap that ``cancels`` against others.
     """
     entries = [
         _entry(selection, audit, divided, attribute, metric)
@@ -115,16 +115,17 @@ def _split_in_thirds(
 
 def _entry(
     selection: Selection, audit: Audit, divided: Stratification, attribute: str, metric: str
-) -> dict[str, Any]:
+) -> Stratified:
     test = audit.tests[(audit.tests["attribute"] == attribute) & (audit.tests["metric"] == metric)].iloc[0]
     names = [name for name in audit.support.loc[attribute].index if name != UNKNOWN]
     codes = group_codes(selection.groups[attribute].to_numpy(), names)
     seed = zlib.crc32(f"{divided.by} {attribute} {metric}".encode())
     rng = np.random.default_rng([audit.settings.random_state, seed])
-    levels = []
+    levels: list[StratumLevel] = []
     for code, name in enumerate(divided.names):
         inside = (divided.level == code) & (codes >= 0)
-        levels.append({"level": name} | _level(selection, inside, codes, names, metric, audit.settings, rng))
+        found = _level(selection, inside, codes, names, metric, audit.settings, rng)
+        levels.append(cast(StratumLevel, {"level": name} | found))
     return {
         "by": divided.by,
         "attribute": attribute,
@@ -137,6 +138,13 @@ def _entry(
             "verdict": test["verdict"],
         },
         "levels": levels,
+        # What follows needs the other entries: see `_add_averages`.
+        "averaged": float("nan"),
+        "standardised": float("nan"),
+        "reversed": False,
+        "cancels": False,
+        "simpson": False,
+        "note": "",
     }
 
 
@@ -148,11 +156,11 @@ def _level(
     metric: str,
     settings: Settings,
     rng: np.random.Generator,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The gap in one level, among the groups with the support that the audit asks for."""
     rows = selection.rows
     needed = inside & np.isin(rows.label, classes(metric))
-    found = {"n": len(np.unique(rows.video[needed]))}
+    found: dict[str, object] = {"n": len(np.unique(rows.video[needed]))}
     kept = [
         code
         for code in range(len(names))
@@ -174,33 +182,40 @@ def _level(
         n_boot=settings.n_boot,
         rng=rng,
     )[metric]
-    null = _null(decisions, rows.score[member], metric, settings, rng)
-    return found | _gap(measured, [names[code] for code in kept], metric, null)
+    return (
+        found
+        | _gap(measured, [names[code] for code in kept])
+        | _test(decisions, rows.score[member], [names[code] for code in kept], metric, settings, rng)
+    )
 
 
-def _gap(measured: Estimates, names: list[str], metric: str, null: np.ndarray) -> dict[str, Any]:
+def _gap(measured: Estimates, names: list[str]) -> dict[str, object]:
     value = measured.value[0]
-    observed = float(gap(value))
-    limits = gap_interval(value, partial(measured.limits, 0))
-    worst = int(np.argmin(value) if METRICS[metric].higher_is_better else np.argmax(value))
     return {
-        "gap": observed,
-        "gap_ci": list(limits),
-        "p_value": permutation_p(observed, null),
-        "worst_group": names[worst] if observed > 0 else None,
+        "gap": float(gap(value)),
+        "gap_ci": list(gap_interval(value, partial(measured.limits, 0))),
         "groups": dict(zip(names, map(float, value), strict=True)),
     }
 
 
-def _null(
-    rows: Decisions, score: np.ndarray, metric: str, settings: Settings, rng: np.random.Generator
-) -> np.ndarray:
-    """Gaps after shuffling who belongs to which group, among the units of the level."""
+def _test(
+    rows: Decisions,
+    score: np.ndarray,
+    names: list[str],
+    metric: str,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> dict[str, object]:
+    """The test of every pair of groups among the units of the level, and who is worst of all."""
     # A person is one unit in each group; only videos of disagreeing annotation are several.
     size = int(rows.unit.max()) + 1
     pairs, unit = np.unique(rows.group * size + rows.unit, return_inverse=True)
     counts = sum_by(count_rows(rows.label, score, settings.threshold), unit.reshape(-1), len(pairs))
-    return gap(permuted_rates(counts, pairs // size, settings.n_perm, rng)[metric])
+    columns = [column for name in needs(metric) for column in COLUMNS_OF[name]]
+    _, test = permute_class(counts, pairs // size, class_mix(counts), columns, names, settings, rng)
+    high, low = test.widest
+    worst = low if METRICS[metric].higher_is_better else high
+    return {"p_value": test.p_value, "worst_group": names[worst] if test.z[high, low] > 0 else None}
 
 
 def _has_support(selection: Selection, member: np.ndarray, metric: str, settings: Settings) -> bool:
@@ -213,12 +228,11 @@ def _has_support(selection: Selection, member: np.ndarray, metric: str, settings
     return True
 
 
-def _add_averages(entry: dict[str, Any]) -> dict[str, Any]:
+def _add_averages(entry: Stratified) -> Stratified:
     """The entry with its averages, and with what pooling did."""
     levels = [level for level in entry["levels"] if not np.isnan(level["gap"])]
-    entry["averaged"] = (
-        float(np.mean([level["gap"] for level in levels])) if len(levels) > 1 else float("nan")
-    )
+    if len(levels) > 1:
+        entry["averaged"] = float(np.mean([level["gap"] for level in levels]))
     entry["standardised"] = _standardised_gap(levels)
     entry["reversed"] = _is_reversed(entry["pooled"], levels, entry["metric"])
     shown = [level for level in levels if level["p_adjusted"] < ALPHA]
@@ -233,7 +247,7 @@ def _add_averages(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _standardised_gap(levels: list[dict[str, Any]]) -> float:
+def _standardised_gap(levels: list[StratumLevel]) -> float:
     """The gap of the groups' rates, each the mean over all levels, among groups that are in every level."""
     if len(levels) < 2:
         return float("nan")
@@ -242,15 +256,15 @@ def _standardised_gap(levels: list[dict[str, Any]]) -> float:
     return float(gap(np.array(means, dtype=np.float64)))
 
 
-def _is_reversed(pooled: dict[str, Any], levels: list[dict[str, Any]], metric: str) -> bool:
+def _is_reversed(pooled: Pooled, levels: list[StratumLevel], metric: str) -> bool:
     """True if the group that is worst of all when pooled is better than the best one in every level."""
-    worst, best = pooled["worst_group"], pooled["best_group"]
+    worst, best = pooled["worst_group"] or "", pooled["best_group"] or ""
     both = [level["groups"] for level in levels if worst in level["groups"] and best in level["groups"]]
     sign = 1 if METRICS[metric].higher_is_better else -1
     return len(both) > 1 and all(sign * (rate[worst] - rate[best]) > 0 for rate in both)
 
 
-def _note(entry: dict[str, Any], defined: int, shown: list[dict[str, Any]]) -> str:
+def _note(entry: Stratified, defined: int, shown: list[StratumLevel]) -> str:
     by, pooled = entry["by"].replace("_", " "), entry["pooled"]
     if entry["reversed"]:
         return (

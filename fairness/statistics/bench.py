@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from unmasked.evaluation.metrics import auc
 from unmasked.fairness.groups import CROSS, UNKNOWN, order_groups
+from unmasked.fairness.records import Bench, BenchMeasures
 from unmasked.fairness.statistics.metrics import rates, sum_by
 
 # In per cent, as the papers' tables have them.
@@ -37,7 +38,7 @@ NOTE = (
 
 def bench_measures(
     label: np.ndarray, score: np.ndarray, names: Any, *, order: Sequence[str] | None = None
-) -> dict[str, Any]:
+) -> BenchMeasures:
     """The benches' metrics of one attribute.
 
     Args:
@@ -67,52 +68,46 @@ def bench_measures(
     both = (counts[:, :2].sum(axis=1) > 0) & (counts[:, 2:].sum(axis=1) > 0)
     by_group, overall = rates(counts[both]), rates(counts.sum(axis=0))
     aucs = [auc(label[codes == code], score[codes == code]) for code in np.flatnonzero(both)]
-    measures = _measures(by_group, overall, np.array(aucs))
-    measures["printed"]["F_COV"] = _covariance(score, codes)
-    return measures | {
+    measures, printed = _measures(by_group, overall, np.array(aucs))
+    given = {
+        **measures,
+        "printed": printed | {"F_COV": _covariance(score, codes)},
         "groups": [name for name, kept in zip(found, both, strict=True) if kept],
         "dropped": _dropped_groups(found, counts) | _absent_cells(found) | _unknown_groups(known),
         "accuracy": float(overall["accuracy"]),
         "auc": auc(label[known], score[known]),
     }
+    return cast(BenchMeasures, given)
 
 
 def _measures(
     by_group: dict[str, np.ndarray], overall: dict[str, np.ndarray], auc: np.ndarray
-) -> dict[str, Any]:
-    """Everything that follows from the groups' rates; the benches' sums and ranges."""
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Everything that follows from the groups' rates, as papers and as the benches print it."""
     if not len(auc):
-        nan = float("nan")
         names = ("F_EFPR", "F_EO", "F_G", "F_S", "inter_FPR", "inter_auc", "inter_ErrorRate")
-        printed: dict[str, Any] = dict.fromkeys((*names, "F_meo", "F_DP", "foae"), nan)
-        return dict.fromkeys(MEASURES, nan) | {"printed": printed}
+        return dict.fromkeys(MEASURES, np.nan), dict.fromkeys((*names, "F_meo", "F_DP", "foae"), np.nan)
     apart = {name: np.abs(by_group[name] - overall[name]) for name in ("fpr", "tpr", "selection_rate")}
     spread = {name: float(np.ptp(values)) for name, values in by_group.items()}
     fpr_sum = float(apart["fpr"].sum())
     eo_sum = fpr_sum + float(apart["tpr"].sum())
     worst = 100 * max(spread["fpr"], spread["tpr"])
     parity, accuracy = 100 * spread["selection_rate"], 100 * spread["accuracy"]
-    return {
-        "F_FPR": 100 * fpr_sum,
-        "F_EO": 100 * eo_sum,
-        "F_MEO": worst,
+    measures = (100 * fpr_sum, 100 * eo_sum, worst, parity, accuracy)
+    return dict(zip(MEASURES, measures, strict=True)), {
+        # Fractions, where the papers have per cent.
+        "F_EFPR": fpr_sum,
+        "F_EO": eo_sum,
+        "F_G": float(apart["selection_rate"].max()),
+        "F_S": spread["selection_rate"],
+        # Per cent.
+        "F_meo": worst,
         "F_DP": parity,
-        "F_OAE": accuracy,
-        "printed": {
-            # Fractions, where the papers have per cent.
-            "F_EFPR": fpr_sum,
-            "F_EO": eo_sum,
-            "F_G": float(apart["selection_rate"].max()),
-            "F_S": spread["selection_rate"],
-            # Per cent.
-            "F_meo": worst,
-            "F_DP": parity,
-            "foae": accuracy,
-            "inter_FPR": 100 * spread["fpr"],
-            "inter_auc": 100 * float(np.ptp(auc)),
-            # 1 - (TPR + 1 - FPR) / 2 is 1 - balanced accuracy, so their ranges are equal.
-            "inter_ErrorRate": 100 * spread["balanced_accuracy"],
-        },
+        "foae": accuracy,
+        "inter_FPR": 100 * spread["fpr"],
+        "inter_auc": 100 * float(np.ptp(auc)),
+        # 1 - (TPR + 1 - FPR) / 2 is 1 - balanced accuracy, so their ranges are equal.
+        "inter_ErrorRate": 100 * spread["balanced_accuracy"],
     }
 
 
@@ -131,9 +126,7 @@ def _covariance(score: np.ndarray, codes: np.ndarray) -> float:
     return float(np.abs(np.arange(len(apart)) * apart).sum() / len(inside))
 
 
-def bench_table(
-    label: np.ndarray, score: np.ndarray, groups: pd.DataFrame
-) -> dict[str, dict[str, Any] | str]:
+def bench_table(label: np.ndarray, score: np.ndarray, groups: pd.DataFrame) -> Bench:
     """`bench_measures` of every attribute, and of the detector that calls everything fake.
 
     Args:
@@ -142,18 +135,18 @@ def bench_table(
         groups: (N, K) names, a column for each attribute.
 
     Returns:
-        ``{"attributes": {NAME: …}, "constant": {NAME: …}, "note": …}``. ``printed["F_A"]`` is half the sum
-        of the attribute's F_G and the F_S of the first crossed attribute, as in the benches.
+        Both, by attribute. ``printed["F_A"]`` is half the sum of the attribute's F_G and the F_S of the
+        first crossed attribute, as in the benches.
     """
-    tables: dict[str, dict[str, Any]] = {}
-    for kind, given in (("attributes", score), ("constant", np.ones(len(score)))):
+    tables = []
+    for given in (score, np.ones(len(score))):
         found = {name: bench_measures(label, given, groups[name]) for name in groups.columns}
         crossed = next((name for name in found if CROSS in name), None)
         spread = float("nan") if crossed is None else found[crossed]["printed"]["F_S"]
         for one in found.values():
             one["printed"]["F_A"] = (one["printed"]["F_G"] + spread) / 2
-        tables[kind] = found
-    return {**tables, "note": NOTE}
+        tables.append(found)
+    return {"attributes": tables[0], "constant": tables[1], "note": NOTE}
 
 
 def _dropped_groups(found: list[str], counts: np.ndarray) -> dict[str, str]:

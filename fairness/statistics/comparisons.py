@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from unmasked.evaluation.intervals import Sample, weighted_metrics
 from unmasked.evaluation.metrics import METRICS, group_metrics
+from unmasked.evaluation.records import Measures
+from unmasked.fairness.records import ConstantDetector, Spread
 from unmasked.fairness.statistics.metrics import needs
-from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, permutation_p, units_needed
+from unmasked.fairness.statistics.pairs import PairTest
+from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, holm_levels, units_needed
 from unmasked.fairness.statistics.slices import Settings, Slice
 from unmasked.fairness.statistics.spread import between_group_spread
 
 # The declared family: every attribute's gap in these is tested, with Holm's correction over all of them.
 TESTED = ("fpr", "tpr")
 TEST_COLUMNS = (
-    *("attribute", "metric", "gap", "ci_low", "ci_high", "null_floor", "null_mean", "p_value", "p_adjusted"),
+    *("attribute", "metric", "videos", "gap", "null_floor", "null_mean"),
+    *("difference", "ci_low", "ci_high", "chance", "p_value", "p_adjusted"),
     *("verdict", "worst_group", "best_group", "n_needed", "equivalence_high", "constant_gap", "utility"),
 )
 ALPHA = 0.05
@@ -34,53 +38,96 @@ def gap_metrics() -> list[str]:
     return [*TESTED, *(name for name in group_metrics() if name not in (*TESTED, "fnr"))]
 
 
+def pair_tests(slices: list[Slice]) -> list[PairTest | None]:
+    """The test behind every row of `compare`; None where nothing is tested."""
+    return [one.shuffled.tests.get(name) for one in slices for name in gap_metrics()]
+
+
 def compare(
-    slices: list[Slice], everyone: Slice, constant: dict[str, Any], settings: Settings
+    slices: list[Slice], everyone: Slice, constant: ConstantDetector, settings: Settings
 ) -> pd.DataFrame:
     """The tests of an audit: a row for every attribute and metric, columns `TEST_COLUMNS`.
 
     ``constant`` is what `constant_detector` gives: its gap and the detector's use (balanced accuracy over
     all rows) are beside every gap.
     """
-    tests = pd.DataFrame([_compare(one, name, settings) for one in slices for name in gap_metrics()])
+    tests = pd.DataFrame([_describe(one, name, settings) for one in slices for name in gap_metrics()])
     pairs = zip(tests["attribute"], tests["metric"], strict=True)
     tests["constant_gap"] = [constant["gaps"][attribute][metric] for attribute, metric in pairs]
     tests["utility"] = float(everyone.values["balanced_accuracy"].iloc[0])
-    return judge_tests(tests, settings)
+    return judge_tests(tests, pair_tests(slices), settings)
 
 
-def judge_tests(tests: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Tests with Holm's correction over all of them, and the verdict that follows."""
+def judge_tests(
+    tests: pd.DataFrame, pair_tests: Sequence[PairTest | None], settings: Settings
+) -> pd.DataFrame:
+    """Tests with Holm's correction over all of them, and the intervals and verdicts that follow.
+
+    Args:
+        tests: a row for every attribute and metric, as `compare` describes them.
+        pair_tests: of each row; None where nothing is tested.
+        settings: of the audit.
+    """
     tests = tests.copy()
-    tests["p_adjusted"] = holm(tests["p_value"].to_numpy())
+    p_values = np.array([np.nan if pairs is None else pairs.p_value for pairs in pair_tests])
+    levels = holm_levels(p_values)
+    for place, pairs in enumerate(pair_tests):
+        if pairs is not None:
+            found = _test(pairs, float(levels[place]), tests.iloc[place], settings)
+            tests.loc[tests.index[place], list(found)] = list(found.values())
+    tests["p_value"], tests["p_adjusted"] = p_values, holm(p_values)
     tests["verdict"] = [_verdict(row, settings.margin) for row in tests.to_dict("records")]
     tests.loc[tests["verdict"] != "inconclusive", "n_needed"] = np.nan
     return tests[[*tests.columns.difference(TEST_COLUMNS, sort=False), *TEST_COLUMNS]]
 
 
-def _compare(one: Slice, metric: str, settings: Settings) -> dict[str, Any]:
-    """One row of `Audit.tests`, without what depends on the other rows."""
+def _describe(one: Slice, metric: str, settings: Settings) -> dict[str, object]:
+    """The gap of one metric, and what chance makes of it; the difference is that of its two ends."""
     kept = one.in_gap[metric].to_numpy()
     values = one.values[metric].to_numpy()[kept]
     chosen = one.estimates[metric].of(np.flatnonzero(kept).tolist())
     at = partial(chosen.limits, 0)
     low, high = gap_interval(values, at)
     observed, null = float(gap(values)), one.shuffled.gaps[metric]
-    row: dict[str, Any] = {"attribute": one.attribute, "metric": metric, "gap": observed}
-    row |= {"ci_low": low, "ci_high": high, "equivalence_high": gap_interval(values, at, confidence=0.9)[1]}
+    row: dict[str, object] = {"attribute": one.attribute, "metric": metric, "gap": observed}
     row["null_floor"] = float(np.quantile(null, 0.95)) if len(null) else np.nan
     row["null_mean"] = float(np.mean(null)) if len(null) else np.nan
-    tested = one.shuffled.tests.get(metric)
-    row["p_value"] = np.nan if tested is None else permutation_p(*tested)
+    row |= {"difference": observed, "ci_low": low, "ci_high": high, "chance": np.nan}
+    row["equivalence_high"] = gap_interval(values, at, confidence=0.9)[1]
     videos = sum(int(one.support[f"{name}_videos"].to_numpy()[kept].sum()) for name in needs(metric))
-    row["n_needed"] = units_needed(observed, high, videos, settings.margin)
+    row |= {"videos": videos, "n_needed": units_needed(observed, high, videos, settings.margin)}
     names = one.values.index[kept]
     ends = [None, None] if not observed > 0 else [names[values.argmin()], names[values.argmax()]]
     row["worst_group"], row["best_group"] = ends if METRICS[metric].higher_is_better else ends[::-1]
     return row
 
 
-def _verdict(row: dict[str, Any], margin: float) -> str:
+def _test(pairs: PairTest, level: float, row: pd.Series, settings: Settings) -> dict[str, object]:
+    """What the test of a rate says of the pair that differs most, as columns of the tests."""
+    critical = pairs.critical(level)
+    high, low = pairs.widest
+    difference = float(pairs.share[high] - pairs.share[low])
+    limits = pairs.limits(high, low, critical)
+    ends = [None, None] if not difference > 0 else [pairs.names[low], pairs.names[high]]
+    worst, best = ends if METRICS[row["metric"]].higher_is_better else ends[::-1]
+    # Two one-sided tests at 5 %, of every pair: all must pass, so no correction is due (Berger and Hsu 1996).
+    # By the groups' own intervals as well: equality is not said where one of the two leaves it open.
+    groups = range(len(pairs.names))
+    upper = max(pairs.limits(a, b, ndtri(0.95))[1] for a in groups for b in groups if a != b)
+    pairwise = pairs.limits(high, low, ndtri(0.975))[1]
+    return {
+        "difference": difference,
+        "ci_low": limits[0],
+        "ci_high": limits[1],
+        "chance": pairs.chance(high, low, critical),
+        "worst_group": worst,
+        "best_group": best,
+        "equivalence_high": max(upper, float(row["equivalence_high"])),
+        "n_needed": units_needed(difference, pairwise, int(row["videos"]), settings.margin),
+    }
+
+
+def _verdict(row: Measures, margin: float) -> str:
     if np.isnan(row["gap"]):
         return "not enough data"
     if np.isnan(row["p_value"]):
@@ -90,7 +137,7 @@ def _verdict(row: dict[str, Any], margin: float) -> str:
     return "equivalent" if row["equivalence_high"] < margin else "inconclusive"
 
 
-def spread_of(one: Slice) -> dict[str, dict[str, Any]]:
+def spread_of(one: Slice) -> dict[str, Spread]:
     """`between_group_spread` of every metric among the groups that it compares.
 
     A group's sampling variance is the one its 95 % interval implies, so that a rate of 0 in a dozen videos
@@ -105,7 +152,7 @@ def spread_of(one: Slice) -> dict[str, dict[str, Any]]:
     return found
 
 
-def constant_detector(slices: list[Slice], everyone: Slice) -> dict[str, Any]:
+def constant_detector(slices: list[Slice], everyone: Slice) -> ConstantDetector:
     """Metrics and gaps of the detector that scores everything 1, on the same rows."""
     gaps = {}
     for one in slices:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from unmasked.evaluation.calibration import reliability
 from unmasked.fairness.groups import order_groups
+from unmasked.fairness.records import GroupReliability, GroupScores
 
 BINS = 20
 
 
-def score_histograms(label: np.ndarray, score: np.ndarray, names: pd.Series) -> list[dict[str, Any]]:
+def score_histograms(label: np.ndarray, score: np.ndarray, names: pd.Series) -> list[GroupScores]:
     """How many rows of each group and class have a score in each of 20 bins of equal width.
 
-    Returns:
-        ``{"group", "label": 0 (real) or 1 (fake), "edges": 21 values from 0 to 1, "counts": 20}`` for every
-        group and class; empty ones too, since an absent class is a finding.
+    For every group and class; empty ones too, since an absent class is a finding.
     """
     found, of_row = _codes(names)
     place = (of_row * 2 + label) * BINS + np.minimum((score * BINS).astype(np.int64), BINS - 1)
@@ -31,18 +28,15 @@ def score_histograms(label: np.ndarray, score: np.ndarray, names: pd.Series) -> 
     ]
 
 
-def calibration(label: np.ndarray, score: np.ndarray, names: pd.Series) -> list[dict[str, Any]]:
+def calibration(label: np.ndarray, score: np.ndarray, names: pd.Series) -> list[GroupReliability]:
     """`evaluation.calibration.reliability` of each group, with the bins of the ECE.
 
     A calibrated score of 0.8 is right about 8 of 10 times, in every group. Bins without rows are left out.
     The share of fakes is the dataset's, so only differences between groups speak about the detector.
-
-    Returns:
-        ``{"group", "score": […], "share_fake": […], "n": […], "low": […], "high": […]}`` for every group.
     """
     found, of_row = _codes(names)
     return [
-        {"group": group} | reliability(label[of_row == code], score[of_row == code])
+        {"group": group, **reliability(label[of_row == code], score[of_row == code])}
         for code, group in enumerate(found)
     ]
 

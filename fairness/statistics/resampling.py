@@ -151,7 +151,9 @@ def precision_weights(rows: np.ndarray, events: np.ndarray) -> np.ndarray:
 
     A unit of n rows whose intra-class correlation is r has a share of variance proportional to
     r + (1 - r) / n: thirty frames of a video weigh thirty times one frame if they are unrelated, and as
-    much if they are copies. r is the analysis-of-variance estimate over all units, clipped to [0, 1].
+    much if they are copies. r is the analysis-of-variance estimate over all units, clipped to [0, 1], and at
+    least 1 / (1 + the number of units with an event, or without one): a thousand frames of ten videos
+    without any event do not say that frames are unrelated.
 
     >>> precision_weights(np.array([10, 10, 1, 1]), np.array([0, 10, 0, 1])).tolist()
     [1.0, 1.0, 1.0, 1.0]
@@ -166,6 +168,7 @@ def precision_weights(rows: np.ndarray, events: np.ndarray) -> np.ndarray:
     size = (total - (rows**2).sum() / total) / max(units - 1, 1)
     signal = (between - within) / size
     correlation = np.clip(signal / (signal + within), 0, 1) if signal > 0 else 0.0
+    correlation = max(correlation, 1 / (1 + min((events > 0).sum(), (events < rows).sum())))
     return 1 / (correlation + (1 - correlation) / rows)
 
 
@@ -215,6 +218,26 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     raised = p_values[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(raised))
     return adjusted
+
+
+def holm_levels(p_values: np.ndarray, level: float = 0.05) -> np.ndarray:
+    """The level that each p-value of a family is held against in Holm's steps; NaN is no part of it.
+
+    A p-value is below its level exactly where its adjusted one is below ``level``.
+
+    >>> holm_levels(np.array([0.01, 0.04, 0.03])).round(4).tolist()
+    [0.0167, 0.025, 0.025]
+    """
+    tested = np.flatnonzero(~np.isnan(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    steps = level / np.arange(len(order), 0, -1)
+    # From the first that is not rejected on, all are held against its level.
+    failed = np.flatnonzero(p_values[order] >= steps)
+    if len(failed):
+        steps[failed[0] :] = steps[failed[0]]
+    levels = np.full(len(p_values), np.nan)
+    levels[order] = steps
+    return levels
 
 
 def gap_interval(

@@ -10,6 +10,7 @@ import pandas as pd
 from unmasked.evaluation.metrics import METRICS, group_metrics
 from unmasked.fairness.settings import Settings
 from unmasked.fairness.statistics.metrics import needs, rates
+from unmasked.fairness.statistics.pairs import PairTest, compare_pairs
 from unmasked.fairness.statistics.resampling import (
     gap,
     kinds,
@@ -31,7 +32,7 @@ class Shuffled:
     """What an unbiased detector shows: gaps of each metric after shuffling the groups."""
 
     gaps: dict[str, np.ndarray]  # metric -> gaps; empty where fewer than two groups are compared
-    tests: dict[str, tuple[float, np.ndarray]]  # fpr, tpr -> test statistic observed, and shuffled
+    tests: dict[str, PairTest]  # fpr, tpr, where two groups are compared
 
 
 def shuffle(
@@ -45,7 +46,7 @@ def shuffle(
 ) -> Shuffled:
     """Shuffles units among the compared groups, within strata of class composition."""
     gaps: dict[str, np.ndarray] = {}
-    tests: dict[str, tuple[float, np.ndarray]] = {}
+    tests: dict[str, PairTest] = {}
     for classes in dict.fromkeys(map(needs, group_metrics())):
         names = [name for name in group_metrics() if needs(name) == classes]
         kept = np.flatnonzero(in_gap[names[0]])
@@ -57,8 +58,9 @@ def shuffle(
         member = np.isin(of_unit, kept) & (counts[:, columns].sum(axis=1) > 0)
         codes, stratum = np.searchsorted(kept, of_unit[member]), strata(counts[member])
         if len(classes) == 1:
-            shuffled, tests[TESTED_OF[classes[0]]] = _permuted_class(
-                counts[member], codes, stratum, columns, settings, rng
+            compared = [str(name) for name in in_gap.index[kept]]
+            shuffled, tests[TESTED_OF[classes[0]]] = permute_class(
+                counts[member], codes, stratum, columns, compared, settings, rng
             )
         else:
             shuffled = permuted_rates(counts[member], codes, settings.n_perm, rng)
@@ -69,15 +71,16 @@ def shuffle(
     return Shuffled(gaps, tests)
 
 
-def _permuted_class(
+def permute_class(
     counts: np.ndarray,
     codes: np.ndarray,
     stratum: np.ndarray,
     columns: list[int],
+    names: list[str],
     settings: Settings,
     rng: np.random.Generator,
-) -> tuple[dict[str, np.ndarray], tuple[float, np.ndarray]]:
-    """Permuted rates of one class, and the gap tested: that of rates that weigh units by their precision.
+) -> tuple[dict[str, np.ndarray], PairTest]:
+    """Permuted rates of one class, and the test of its pairs: of rates that weigh units by their precision.
 
     A rate counts every frame alike, and a video of thirty frames says little more than one of one frame.
     Weighing videos by what they say leaves the level of the test exact and finds more.
@@ -90,11 +93,9 @@ def _permuted_class(
     of_kind[of_unit] = weight
     table = np.column_stack([rows, of_kind, of_kind * called_fake / total])
     sums = permuted_sums(table, of_unit, codes, stratum, settings.n_perm, rng)
-    observed = np.stack(
-        [np.bincount(codes, weights=column) for column in (of_kind[of_unit], table[of_unit, -1])]
-    )
-    statistic = float(gap(observed[1] / observed[0]))
-    return rates(sums[..., :4]), (statistic, gap(sums[..., 5] / sums[..., 4]))
+    held, called = (np.bincount(codes, weights=column) for column in (of_kind[of_unit], table[of_unit, -1]))
+    test = compare_pairs(names, called / held, held, sums[..., 5] / sums[..., 4], sums[..., 4])
+    return rates(sums[..., :4]), test
 
 
 def _permuted_scores(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from unmasked.evaluation.intervals import Sample, metric_interval, resampled_sum
 from unmasked.evaluation.metrics import group_metrics
 from unmasked.evaluation.wording import units
 from unmasked.fairness.groups import UNKNOWN, order_groups
+from unmasked.fairness.records import CrossAuc, Excluded
 from unmasked.fairness.settings import Settings
 from unmasked.fairness.statistics.estimates import Decisions, Estimates, estimates, generator
 from unmasked.fairness.statistics.metrics import BOTH, count_units, needs, sum_by
@@ -64,9 +64,9 @@ class Slice:
     high: pd.DataFrame
     estimates: dict[str, Estimates]  # the same with the resamples behind it
     in_gap: pd.DataFrame  # boolean: has the group the support that the metric needs
-    excluded: list[dict[str, str]]
+    excluded: list[Excluded]
     shuffled: Shuffled
-    cross_auc: list[dict[str, Any]]  # fakes of one group against reals of another, see `_cross_auc`
+    cross_auc: list[CrossAuc]  # fakes of one group against reals of another, see `_cross_auc`
 
 
 def measure(
@@ -159,10 +159,10 @@ def _has_enough(support: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     )
 
 
-def _excluded_groups(support: pd.DataFrame, settings: Settings) -> list[dict[str, str]]:
+def _excluded_groups(support: pd.DataFrame, settings: Settings) -> list[Excluded]:
     """Which group is left out of which gaps, and why, in words."""
     noun = units(settings.unit)
-    found = []
+    found: list[Excluded] = []
     for group, row in support.iterrows():
         if group == UNKNOWN:
             found.append(
@@ -193,7 +193,7 @@ def _cross_auc(
     enough: pd.DataFrame,
     settings: Settings,
     rng: np.random.Generator,
-) -> list[dict[str, Any]]:
+) -> list[CrossAuc]:
     """AUC of one group's fakes against another's reals, with intervals, among groups with enough of both.
 
     Within-group AUC can be perfect in every group while one threshold fits none of them; this cannot.
@@ -211,7 +211,7 @@ def _cross_auc(
     chosen = support.iloc[kept]
     own_low, own_high = own.limits()
     names = [str(name) for name in chosen.index]
-    found = []
+    found: list[CrossAuc] = []
     for fake in range(len(kept)):
         for real in range(len(kept)):
             clusters = min(chosen["fake_clusters"].iloc[fake], chosen["real_clusters"].iloc[real])

@@ -11,8 +11,10 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import chndtr, ndtr
 
+from unmasked.fairness.records import Spread
 
-def between_group_spread(value: np.ndarray, variance: np.ndarray) -> dict[str, float | list[float]]:
+
+def between_group_spread(value: np.ndarray, variance: np.ndarray) -> Spread:
     """The standard deviation of J group values.
 
     Raw, corrected for sampling, and its 95 % interval.
@@ -26,7 +28,7 @@ def between_group_spread(value: np.ndarray, variance: np.ndarray) -> dict[str, f
         variance: (J,) sampling variances of the values.
 
     Returns:
-        ``raw``, ``corrected``, ``corrected_ci`` [low, high]; NaN where fewer than two values are defined.
+        NaN where fewer than two values are defined.
 
     >>> found = between_group_spread(np.array([0.1, 0.3]), np.array([0.0, 0.0]))
     >>> round(found["raw"], 4), round(found["corrected"], 4)

@@ -14,7 +14,6 @@ from unmasked.analysis.reports.fairness.groups import COMPARED, gaps_tested
 from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.evaluation.wording import (
     capitalise,
-    gap_text,
     is_missing,
     list_names,
     name_or_dash,
@@ -22,7 +21,6 @@ from unmasked.evaluation.wording import (
     p_text,
     percent,
     points,
-    points_only,
     share_text,
     units,
 )
@@ -129,9 +127,9 @@ def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
 def _table(findings: Findings) -> Markup:
     """Every comparison, a table for each dataset."""
     text = (
-        "The gap is the highest minus the lowest rate among the groups. Chance alone is what an unbiased "
-        "detector stays within 19 times out of 20 on groups of these sizes. p is corrected for the number of "
-        "comparisons."
+        "The difference is that of the two groups that differ most for their size. Chance alone is what an "
+        "unbiased detector stays within 19 times out of 20, in all comparisons together. p is corrected for "
+        "the number of pairs and comparisons."
     )
     parts: list[str] = [aside(text)]
     for name, audit in findings.audits.items():
@@ -141,8 +139,9 @@ def _table(findings: Findings) -> Markup:
                 "compared": f"{title(attribute)}: {COMPARED[test['metric']]}",
                 "verdict": _verdict_words(test),
                 "worst for": name_or_dash(test["worst_group"]),
-                "gap in points [95\u00a0%]": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
-                "chance alone up to": points_only(test["null_floor"]),
+                "best for": name_or_dash(test["best_group"]),
+                "difference in points [95\u00a0%]": tables.difference_text(test),
+                "chance alone up to": tables.chance_text(test),
                 "p, corrected": p_text(test["p_adjusted"]),
             }
             for attribute, test in tests
@@ -190,8 +189,9 @@ def _open_comparisons(tests: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
         {
             "groups of": title(attribute),
             "compared": COMPARED[test["metric"]],
-            "gap (95 % interval), points": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
-            "chance alone up to": points_only(test["null_floor"]),
+            "between": f"{name_or_dash(test['worst_group'])} and {name_or_dash(test['best_group'])}",
+            "difference (95 % interval), points": tables.difference_text(test),
+            "chance alone up to": tables.chance_text(test),
             "videos needed": f"about {number(test['n_needed']):,.0f} {CLASSES[test['metric']]}",
         }
         for attribute, test in tests

@@ -43,6 +43,17 @@ def gaps_tested(audit: Mapping[str, Any], verdict: str | None = None) -> list[tu
     ]
 
 
+def difference_text(test: Mapping[str, Any]) -> str:
+    """The tested difference in points with its interval; files of 0.1 hold that of the gap."""
+    return gap_text(test.get("difference", test["gap"]), [test["ci_low"], test["ci_high"]])
+
+
+def chance_text(test: Mapping[str, Any]) -> str:
+    """What chance alone does not go beyond, in points, of the same difference."""
+    chance = test.get("chance")
+    return points_only(test["null_floor"] if is_missing(chance) else chance)
+
+
 def by_group(audit: Mapping[str, Any], findings: Findings, *, short: bool = False) -> Markup:
     """For each attribute a table of its groups' rates with intervals.
 
@@ -87,11 +98,14 @@ def gaps(audit: Mapping[str, Any]) -> Markup:
     family = sum(not is_missing(test["p_value"]) for _, test in gaps_tested(audit))
     noun = units(settings["unit"])
     text = (
-        "A gap is the highest minus the lowest rate among the groups that are compared. Chance: who "
-        f"belongs to which group was shuffled {settings['n_perm']:,} times among {noun} with the same mix "
-        "of real and fake material, and the gap taken each time; the column gives the gap that 95 % of the "
-        "shuffles stay within. p is the share of shuffles with a gap at least as large, corrected for "
-        f"{family} comparisons (Holm). Gaps of the other metrics are shown without a test."
+        "A gap is the highest minus the lowest value among the groups that are compared. Of FPR and TPR "
+        "every pair of groups is tested; shown is the pair that differs most for its size, each of its "
+        f"{noun} weighed by what it says. Chance: who belongs to which group was shuffled "
+        f"{settings['n_perm']:,} times among {noun} with the same mix of real and fake material; the column "
+        "gives the difference of the pair that the shuffles, over all pairs, go beyond in as many cases as "
+        f"the corrected test allows. p is corrected for the search over pairs and for {family} comparisons "
+        "(Holm); it is below 0.05 exactly where the interval is above 0. Of other metrics the difference is "
+        "the gap, without a test."
     )
     has_spread = any(found.get("spread") for found in audit["attributes"].values())
     if has_spread:
@@ -115,8 +129,9 @@ def _gap_row(
     row = {
         "attribute": title(attribute),
         "metric": _title(test["metric"]),
-        "gap in points [95\u00a0%]": gap_text(test["gap"], [test["ci_low"], test["ci_high"]]),
-        "chance alone": points_only(test["null_floor"]),
+        "gap in points": points_only(test["gap"]),
+        "difference in points [95\u00a0%]": difference_text(test),
+        "chance alone": chance_text(test),
     }
     if has_spread:
         found = spread.get(test["metric"]) or {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
 from unmasked.analysis.html.page import Kind
 from unmasked.analysis.reports.run.folder import Run
+from unmasked.evaluation.records import MatrixRow
 from unmasked.evaluation.wording import count_in_100, ends, interval_in_100, list_names
 from unmasked.fairness.verdicts import people
 
@@ -119,7 +120,7 @@ def _verdict(run: Run) -> tuple[Kind, str, str]:
     )
 
 
-def _ranking(run: Run, row: Mapping[str, Any]) -> str:
+def _ranking(run: Run, row: MatrixRow) -> str:
     name = row["test"]
     if isnan(row["auc"]):
         reason = run.metrics["datasets"][name].get("reason") or "a class is absent"
@@ -146,7 +147,7 @@ def interval_and_chance(interval: Sequence[float]) -> str:
     return f" ({interval_in_100(interval)}){chance}"
 
 
-def _loss(row: Mapping[str, Any]) -> str:
+def _loss(row: MatrixRow) -> str:
     low, high = row["gap_ci"]
     lost = 100 * row["gap_to_source"]
     if low > 0:

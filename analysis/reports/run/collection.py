@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import isnan
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -15,13 +14,13 @@ from unmasked.analysis.html.page import Section, fill_template, render_page, tab
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.answer import interval_and_chance
 from unmasked.analysis.reports.run.figures import draw_matrix
-from unmasked.analysis.reports.run.folder import read_collection
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, stated_table
 from unmasked.datasets.files import write_text
+from unmasked.evaluation.published import Published, read_published
+from unmasked.evaluation.records import CollectionResults, ProtocolRow, read_collection
 from unmasked.evaluation.seeds import seed_table
-from unmasked.evaluation.wording import count_in_100, list_names, number, threshold_text
+from unmasked.evaluation.wording import count_in_100, list_names, threshold_text
 
-Row = Mapping[str, Any]
 PAGE = "report.html"
 
 
@@ -35,19 +34,19 @@ def write_collection_report(folder: Path) -> Path:
     figures = Gallery()
     if cross_dataset(metrics):
         draw_matrix(metrics, figures)
-    text = collection_page(metrics, figures)
+    text = collection_page(metrics, figures, read_published(folder))
     figures.write(folder / "figures", PAGE)
     write_text(folder / PAGE, text)
     return folder / PAGE
 
 
-def collection_page(metrics: Mapping[str, Any], figures: Gallery) -> str:
+def collection_page(metrics: CollectionResults, figures: Gallery, published: Sequence[Published] = ()) -> str:
     """One page: the matrix, what falls, other protocols, and links to each detector's page."""
     pairs = cross_dataset(metrics)
     names = list(metrics["detectors"])
     sections = [
         Section("answer", "Does any of them hold up on data it never saw?", _answer(pairs, figures)),
-        Section("protocols", "Other questions", _others(metrics)),
+        Section("protocols", "Other questions", _others(metrics, published)),
         Section("detectors", "The detectors", _detectors(metrics)),
         Section("glossary", "Words", fill_template("glossary.html")),
     ]
@@ -58,7 +57,7 @@ def collection_page(metrics: Mapping[str, Any], figures: Gallery) -> str:
     )
 
 
-def _answer(pairs: Sequence[Row], figures: Gallery) -> Markup:
+def _answer(pairs: Sequence[ProtocolRow], figures: Gallery) -> Markup:
     if not pairs:
         return Markup("<p>No detector was tested on a dataset that has both real videos and fakes.</p>")
     lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in _falls(pairs))
@@ -71,32 +70,30 @@ def _answer(pairs: Sequence[Row], figures: Gallery) -> Markup:
     )
 
 
-def _falls(pairs: Sequence[Row]) -> Iterator[str]:
+def _falls(pairs: Sequence[ProtocolRow]) -> Iterator[str]:
     """A sentence for each detector: where it was trained, and its worst unseen dataset."""
-    for name, train in dict.fromkeys((row.get("detector"), row["train"]) for row in pairs):
-        own = [row for row in pairs if (row.get("detector"), row["train"]) == (name, train)]
-        home = next((row for row in own if row.get("is_reference")), None)
-        unseen = [row for row in own if row is not home and not isnan(number(row["auc"]))]
+    for name, train in dict.fromkeys((row["detector"], row["train"]) for row in pairs):
+        own = [row for row in pairs if (row["detector"], row["train"]) == (name, train)]
+        home = next((row for row in own if row["is_reference"]), None)
+        unseen = [row for row in own if row is not home and not isnan(row["auc"])]
         text = f"{name}, trained on {train}"
-        if home is not None and not isnan(number(home["auc"])):
-            text += (
-                f": ranks a fake above a real video in {count_in_100(number(home['auc']))} of 100 pairs there"
-            )
+        if home is not None and not isnan(home["auc"]):
+            text += f": ranks a fake above a real video in {count_in_100(home['auc'])} of 100 pairs there"
         if unseen:
-            worst = min(unseen, key=lambda row: number(row["auc"]))
-            text += f"; at worst, on {worst['test']}, in {count_in_100(number(worst['auc']))}"
+            worst = min(unseen, key=lambda row: row["auc"])
+            text += f"; at worst, on {worst['test']}, in {count_in_100(worst['auc'])}"
             text += interval_and_chance(worst["auc_ci"])
         yield f"{text}."
 
 
-def _others(metrics: Mapping[str, Any]) -> Markup:
+def _others(metrics: CollectionResults, published: Sequence[Published]) -> Markup:
     parts = list(other_protocols(metrics["protocols"]))
     if metrics.get("seeds"):
         parts.append(stated_table(seed_table(metrics["seeds"])))
-    return Markup("").join([*parts, published_part(metrics)])
+    return Markup("").join([*parts, published_part(published, metrics["settings"])])
 
 
-def _detectors(metrics: Mapping[str, Any]) -> Markup:
+def _detectors(metrics: CollectionResults) -> Markup:
     rows = [
         {
             "detector": name,

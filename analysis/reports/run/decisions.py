@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, isnan, nan
-from typing import Any
 
 from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.dots import Dot, DotDisplay
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.evaluation.wording import count_in_100, ends, fpr_limit, list_names, number, rule_name
+from unmasked.evaluation.records import Measures
+from unmasked.evaluation.wording import count_in_100, ends, fpr_limit, list_names, rule_name
 
 LEAST_FPR_SHOWN = 0.2
 
@@ -29,11 +29,11 @@ class Realised:
     n: int
 
 
-def operating_points(run: Run, name: str) -> list[dict[str, Any]]:
+def operating_points(run: Run, name: str) -> list[Measures]:
     """What each stored threshold does on a dataset, the first as `evaluate` had it, 0.5 last."""
     video = run.metrics["datasets"][name]["video"]
     # The threshold has rates of its own, those of the rows that it was chosen on: the dataset's come last.
-    first = video.get("at_threshold", run.metrics["settings"]["threshold"] | video)
+    first: Measures = video.get("at_threshold", {**run.metrics["settings"]["threshold"], **video})
     points = {first["rule"]: first}
     for point in video.get("at_thresholds", {}).values():
         points.setdefault(point["rule"], point)
@@ -42,7 +42,7 @@ def operating_points(run: Run, name: str) -> list[dict[str, Any]]:
     return sorted(points.values(), key=_strictness)
 
 
-def _strictness(point: Mapping[str, Any]) -> tuple[int, float]:
+def _strictness(point: Measures) -> tuple[int, float]:
     """FPR rules from lenient to strict, then the balances, then what was fitted on nothing."""
     limit = fpr_limit(point["rule"])
     if not isnan(limit):
@@ -56,8 +56,8 @@ def expected_rate(run: Run, rule: str, rate: str) -> float:
     if rate == "fpr" and not isnan(limit):
         return limit
     settings = run.metrics["settings"]["threshold"]
-    fitted = settings if settings["rule"] == rule else run.thresholds.get(rule, {})
-    return number(fitted.get(rate)) if fitted.get("fitted_on") else nan
+    fitted: Measures = settings if settings["rule"] == rule else run.thresholds.get(rule, {})
+    return fitted.get(rate, nan) if fitted.get("fitted_on") else nan
 
 
 def list_realised(run: Run, rate: str) -> list[Realised]:
@@ -65,11 +65,11 @@ def list_realised(run: Run, rate: str) -> list[Realised]:
     kind = {"fpr": "real_videos", "tpr": "fake_videos"}[rate]
     found = []
     for name in run.datasets:
-        n = run.metrics["datasets"][name]["n"][kind]
+        sizes: Measures = run.metrics["datasets"][name]["n"]
         for order, point in enumerate(operating_points(run, name)):
             low, high = ends(point[f"{rate}_ci"])
             before = expected_rate(run, point["rule"], rate)
-            value, label = number(point[rate]), rule_name(point["rule"])
+            value, label, n = point[rate], rule_name(point["rule"]), sizes[kind]
             found.append((order, Realised(label, name, point["value"], before, value, low, high, n)))
     return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 

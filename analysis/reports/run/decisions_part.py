@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from math import isnan
-from typing import Any
+from collections.abc import Iterator
+from math import isnan, nan
 
 import pandas as pd
 from markupsafe import Markup
 
+from unmasked.analysis.figures.decisions import RiskCoverageDisplay
 from unmasked.analysis.html.page import fill_template, place_side_by_side, table
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.decisions import (
@@ -18,6 +18,7 @@ from unmasked.analysis.reports.run.decisions import (
     operating_points,
 )
 from unmasked.analysis.reports.run.folder import Run
+from unmasked.evaluation.records import Abstention, Measures
 from unmasked.evaluation.wording import (
     IN_BRACKETS,
     capitalise,
@@ -26,7 +27,6 @@ from unmasked.evaluation.wording import (
     fpr_limit,
     list_names,
     metric_text,
-    number,
     rule_name,
     share_text,
     signed_points,
@@ -65,15 +65,15 @@ def thresholds_part(run: Run, figures: Gallery) -> Markup:
     )
 
 
-def _points(run: Run) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _points(run: Run) -> Iterator[tuple[int, str, Measures]]:
     for name in run.datasets:
         for order, point in enumerate(operating_points(run, name)):
             yield order, name, point
 
 
-def _operating_row(run: Run, name: str, point: Mapping[str, Any]) -> dict[str, Any]:
+def _operating_row(run: Run, name: str, point: Measures) -> dict[str, str]:
     before = expected_rate(run, point["rule"], "fpr")
-    drift = number(point["fpr"]) - before
+    drift = point["fpr"] - before
     return {
         "rule": rule_name(point["rule"]),
         "score above": f"{point['value']:.3f}",
@@ -85,7 +85,7 @@ def _operating_row(run: Run, name: str, point: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _is_over(run: Run, point: Mapping[str, Any]) -> bool:
+def _is_over(run: Run, point: Measures) -> bool:
     return ends(point["fpr_ci"])[0] > fpr_limit(point["rule"])
 
 
@@ -117,7 +117,7 @@ def calibration_part(run: Run, figures: Gallery) -> Markup:
     )
 
 
-def _calibration_rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
+def _calibration_rows(run: Run, name: str) -> Iterator[dict[str, str]]:
     found = run.metrics["datasets"][name]["video"].get("calibration", {})
     states = [("as it is", next(iter(found.values()))["before"])] if found else []
     states += [(f"after {CALIBRATORS.get(how, how)}", one["after"]) for how, one in found.items()]
@@ -127,7 +127,7 @@ def _calibration_rows(run: Run, name: str) -> Iterator[dict[str, Any]]:
             "scores": state,
             "Brier score": metric_text(values, "brier", 3),
             "ECE": metric_text(values, "ece", 3),
-            "log loss": f"{number(values['log_loss']):.2f}",
+            "log loss": f"{values['log_loss']:.2f}",
         }
 
 
@@ -150,21 +150,17 @@ def _calibration_notes(run: Run) -> list[str]:
 
 def abstention_part(run: Run, figures: Gallery) -> Markup:
     """The band of scores without an answer, and how much surer the other answers are."""
-    found = {
-        name: block
-        for name in run.datasets
-        if (block := run.metrics["datasets"][name]["video"].get("abstention"))
-    }
+    found = RiskCoverageDisplay.from_results(run.metrics).abstentions
     if not found:
         return fill_template("abstention.html", figure=None)
     first = next(iter(found.values()))
-    low, high = map(number, first["band"])
+    low, high = first["band"]
     rows = [
         {
             "dataset": name,
             "videos": run.metrics["datasets"][name]["n"]["videos"],
-            "get an answer": share_text(block.get("coverage"), block.get("coverage_ci")),
-            "wrong, of the answers": share_text(block.get("risk"), block.get("risk_ci")),
+            "get an answer": share_text(block["coverage"], block["coverage_ci"]),
+            "wrong, of the answers": share_text(block["risk"], block["risk_ci"]),
             "wrong, if all are answered": share_text(block.get("risk_all"), block.get("risk_all_ci")),
         }
         for name, block in found.items()
@@ -183,8 +179,8 @@ def abstention_part(run: Run, figures: Gallery) -> Markup:
     )
 
 
-def _tell_abstention(name: str, block: Mapping[str, Any]) -> str:
-    coverage, risk, risk_all = (number(block.get(key)) for key in ("coverage", "risk", "risk_all"))
+def _tell_abstention(name: str, block: Abstention) -> str:
+    coverage, risk, risk_all = block["coverage"], block["risk"], block.get("risk_all", nan)
     if isnan(coverage):
         return ""
     if coverage == 0 or isnan(risk):
@@ -195,11 +191,8 @@ def _tell_abstention(name: str, block: Mapping[str, Any]) -> str:
     )
     if coverage < 1 and not isnan(risk_all):
         text += f" (if all were answered, {count_in_100(risk_all)})"
-    surer = [
-        (number(x), number(y))
-        for x, y in zip(block["curve"]["coverage"], block["curve"]["risk"], strict=True)
-        if not isnan(number(y))
-    ]
+    curve = zip(block["curve"]["coverage"], block["curve"]["risk"], strict=True)
+    surer = [(x, y) for x, y in curve if not isnan(y)]
     if surer and coverage > HALF:
         _, risk = min(surer, key=lambda point: abs(point[0] - HALF))
         text += f"; if only the surer half were answered, {count_in_100(risk)}"

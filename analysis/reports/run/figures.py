@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import isnan
-from typing import Any
 
 from unmasked.analysis.figures.calibration import CalibrationDisplay
 from unmasked.analysis.figures.curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
@@ -17,7 +15,8 @@ from unmasked.analysis.reports.run.decisions import display_realised, list_reali
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.robustness import changes, setting_list, severity
 from unmasked.evaluation.curves import curves, score_histogram
-from unmasked.evaluation.wording import IN_BRACKETS, metric_text, number, rule_name, share_text, value_text
+from unmasked.evaluation.records import CollectionResults, Results
+from unmasked.evaluation.wording import IN_BRACKETS, metric_text, rule_name, share_text, value_text
 
 BINS = 12
 BAND_RESAMPLES = 500
@@ -36,7 +35,7 @@ def draw_figures(run: Run) -> Gallery:
     return gallery
 
 
-def draw_matrix(metrics: Mapping[str, Any], gallery: Gallery) -> None:
+def draw_matrix(metrics: Results | CollectionResults, gallery: Gallery) -> None:
     """Draws the matrix of training and test datasets, of one detector or several."""
     matrix = MatrixDisplay.from_results(metrics)
     cells = "; ".join(
@@ -98,7 +97,7 @@ def _curves(run: Run, gallery: Gallery) -> None:
         f"Precision-recall curves. {_summary(run, 'ap', 'AP')}",
         "How far “fake” can be trusted, as more fakes are found.",
     )
-    threshold = number(settings["threshold"]["value"])
+    threshold = settings["threshold"]["value"]
     histograms = score_histogram(run.predictions, bins=BINS)
     for name in run.datasets:
         if bins := histograms.get(name):
@@ -141,7 +140,7 @@ def _calibration(run: Run, gallery: Gallery) -> None:
             f"{name}: {share_text(block['coverage'], block['coverage_ci'])} answered under the band, "
             f"{share_text(block['risk'], block['risk_ci'])} of the answers wrong"
             for name, block in risk.abstentions.items()
-            if not isnan(number(block["risk"]))
+            if not isnan(block["risk"])
         )
         gallery.draw(
             "risk_coverage",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import nan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from unmasked.analysis.explain.explanation import Explanation, read_explanation
-from unmasked.datasets.documents import parse_json, read_json
+from unmasked.datasets.documents import parse_json, read_json, restore_nan
 from unmasked.datasets.errors import InputError
+from unmasked.evaluation import records
 from unmasked.evaluation.predictions import read_predictions
+from unmasked.evaluation.published import Published, read_published
+from unmasked.evaluation.records import Results, Robustness, StoredThreshold
 
 ADVICE = "run the command that wrote it again"
 
@@ -24,6 +26,7 @@ class Run:
     Attributes:
         folder: where it was read.
         metrics: what `evaluate` gave, NaN where it was undefined.
+        published: what others report, to be shown beside it.
         predictions: the scores behind it.
         thresholds: each stored threshold under its rule, as ``thresholds.json`` has it.
         records: a dict for each validation during training.
@@ -36,9 +39,10 @@ class Run:
     """
 
     folder: Path
-    metrics: dict[str, Any]
+    metrics: Results
+    published: list[Published]
     predictions: pd.DataFrame | None
-    thresholds: dict[str, dict[str, Any]]
+    thresholds: dict[str, StoredThreshold]
     records: list[dict[str, Any]]
     fairness: dict[str, Any] | None
     explanation: Explanation | None
@@ -56,10 +60,8 @@ class Run:
     @property
     def is_held_out(self) -> bool:
         """True if only rows of a test split were evaluated."""
-        return any(
-            str(note).startswith("rows of the test split")
-            for note in self.metrics["settings"].get("rows", [])
-        )
+        notes = self.metrics["settings"].get("rows", [])
+        return any(note.startswith("rows of the test split") for note in notes)
 
     @property
     def datasets(self) -> list[str]:
@@ -67,9 +69,9 @@ class Run:
         return [row["test"] for row in self.metrics["matrix"]]
 
     @property
-    def robustness(self) -> list[dict[str, Any]]:
+    def robustness(self) -> list[Robustness]:
         """What perturbations did, a record for each dataset, perturbation and severity."""
-        return self.metrics.get("robustness") or []
+        return self.metrics.get("robustness", [])
 
     @property
     def detector(self) -> str:
@@ -89,11 +91,7 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
     Raises:
         InputError: the folder or its metrics.json is absent, or a file in it is damaged.
     """
-    metrics = _metrics(folder)
-    if not {"datasets", "matrix", "settings"} <= set(metrics):
-        raise InputError(
-            f"{folder / 'metrics.json'} has no datasets, matrix and settings; run `unmasked evaluate` again"
-        )
+    metrics = records.read(folder)
     if truth is not None and not truth.is_file():
         raise InputError(
             f"truth {truth} does not exist; give the truth.json of the synthetic corpus, or leave it out"
@@ -102,9 +100,10 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
     lines = folder / "metrics.jsonl"
     return Run(
         folder=folder,
-        metrics=_restore_nan_and_published(metrics, folder),
+        metrics=metrics,
+        published=read_published(folder),
         predictions=read_predictions(table) if predictions or table.is_file() else None,
-        thresholds=_restore_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
+        thresholds=restore_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
         records=[parse_json(line, lines, ADVICE) for line in _text(lines).splitlines() if line.strip()],
         fairness=_json(folder / "fairness.json"),
         explanation=read_explanation(folder),
@@ -115,57 +114,9 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
     )
 
 
-def is_collection(folder: Path) -> bool:
-    """True if a folder holds the results of several detectors, and not those of one run."""
-    return "detectors" in _metrics(folder)
-
-
-def read_collection(folder: Path) -> dict[str, Any]:
-    """The ``metrics.json`` of a folder of several detectors' predictions.
-
-    Raises:
-        InputError: the folder or its metrics.json is absent, or the file is damaged.
-    """
-    metrics = _metrics(folder)
-    if not {"detectors", "protocols", "settings"} <= set(metrics):
-        raise InputError(
-            f"{folder / 'metrics.json'} has no detectors, protocols and settings; "
-            "run `unmasked evaluate` again"
-        )
-    return _restore_nan_and_published(metrics, folder)
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise InputError(
-            f"run folder {folder} does not exist; give the folder that `unmasked evaluate` wrote to"
-        )
-    metrics = _json(folder / "metrics.json")
-    if metrics is None:
-        raise InputError(
-            f"run folder {folder} has no metrics.json; run `unmasked evaluate … out={folder}` first"
-        )
-    return metrics
-
-
-def _restore_nan_and_published(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The metrics with NaN for null, and what others published, where null is nothing said."""
-    stated = _json(folder / "published.json") or metrics
-    return _restore_nan(metrics) | {"published": stated.get("published")}
-
-
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _json(path: Path) -> dict[str, Any] | None:
     return read_json(path, ADVICE) if path.is_file() else None
-
-
-def _restore_nan(value: Any) -> Any:
-    """The metrics as they were before JSON, which has no NaN, made it null."""
-    if isinstance(value, dict):
-        return {key: _restore_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_restore_nan(item) for item in value]
-    return nan if value is None else value

@@ -2,67 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import isnan
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.html.page import table
 from unmasked.evaluation.published import HEADING, Published, published_table
+from unmasked.evaluation.records import ProtocolRow, Settings, Sizes
 from unmasked.evaluation.tables import Table
-from unmasked.evaluation.wording import IN_BRACKETS, metric_text, number
+from unmasked.evaluation.wording import IN_BRACKETS, metric_text
 
 PROTOCOLS = {
     "leave_one_method_out": "A method that training left out",
     "compression_shift": "Other compression than in training",
 }
-Row = Mapping[str, Any]
 
 
-def pair_table(rows: Sequence[Row], caption: str) -> Markup:
+def pair_table(rows: Sequence[ProtocolRow], caption: str) -> Markup:
     """Rows of a protocol: trained on, tested on, AUC, loss, decisions, and the selection."""
-    several = len({row.get("detector") for row in rows}) > 1
+    several = len({row["detector"] for row in rows}) > 1
     shown = []
     for row in rows:
-        cells = {"detector": row.get("detector") or "not stated"} if several else {}
+        cells = {"detector": row["detector"]} if several else {}
         cells |= {
             "trained on": row["train"],
             "tested on": row["test"],
             "videos, real + fake": sizes(row),
             f"{row['level']} AUC": metric_text(row, "auc"),
-            "lost": "–" if row.get("is_reference") else metric_text(row, "gap"),
+            "lost": "–" if row["is_reference"] else metric_text(row, "gap"),
         }
-        if any("fpr" in other for other in rows):
-            has_rates = "fpr" in row and not isnan(number(row["fpr"]))
-            rates = {"FPR": "fpr", "TPR": "tpr"}
-            cells |= {name: metric_text(row, key) if has_rates else "–" for name, key in rates.items()}
-        shown.append(cells | {"checkpoint chosen by": row.get("selection_rule") or "not stated"})
-    note = " FPR and TPR: at the detector’s stored threshold." if "FPR" in shown[0] else ""
+        for name, key in {"FPR": "fpr", "TPR": "tpr"}.items():
+            cells[name] = "–" if isnan(row["fpr"]) else metric_text(row, key)
+        shown.append(cells | {"checkpoint chosen by": row["selection_rule"]})
+    note = " FPR and TPR: at the detector’s stored threshold."
     return table(pd.DataFrame(shown, dtype=object), caption=f"{caption} {IN_BRACKETS}{note}")
 
 
-def sizes(n: Mapping[str, Any]) -> str:
+def sizes(n: Sizes | ProtocolRow) -> str:
     """How many real and fake videos, on one line."""
     return f"{n['real_videos']}\N{NO-BREAK SPACE}+\N{NO-BREAK SPACE}{n['fake_videos']}"
 
 
-def other_protocols(rows: Iterable[Row]) -> Iterator[Markup]:
+def other_protocols(rows: Sequence[ProtocolRow]) -> Iterator[Markup]:
     """A heading and a table for each protocol that is not the cross-dataset matrix."""
-    rows = list(rows)
     for protocol, title in PROTOCOLS.items():
         if chosen := [row for row in rows if row["protocol"] == protocol]:
             yield Markup("<h3>{}</h3>").format(title)
             yield pair_table(chosen, f"Lost: {chosen[0]['gap_is']}.")
 
 
-def published_part(metrics: Mapping[str, Any]) -> Markup:
+def published_part(published: Sequence[Published], settings: Settings) -> Markup:
     """What others report, in tables of its own, apart from what was measured here."""
-    parts = [
-        stated_table(published_table(Published.model_validate(fields), metrics["settings"]))
-        for fields in metrics.get("published") or []
-    ]
+    parts = [stated_table(published_table(one, settings)) for one in published]
     return Markup("<h3>{}</h3>").format(HEADING) + Markup("").join(parts) if parts else Markup("")
 
 

@@ -30,7 +30,7 @@ PHOTO_QUALITY = 82
 def datasets_part(run: Run, figures: Gallery) -> Markup:
     """The cross-dataset matrix as a figure and a table, the methods, and other protocols."""
     pairs = cross_dataset(run.metrics)
-    if len({(row["train"], row.get("detector")) for row in pairs}) > 1:
+    if len({(row["train"], row["detector"]) for row in pairs}) > 1:
         parts = [figures.html("matrix"), pair_table(pairs, "Every detector on every dataset.")]
     else:
         parts = [figures.html("auc_by_dataset")]
@@ -38,9 +38,8 @@ def datasets_part(run: Run, figures: Gallery) -> Markup:
     for name in run.datasets:
         if drawn := figures.html(f"methods_{slug(name)}"):
             parts += [heading(3, f"{name}, by manipulation method"), drawn]
-    return Markup("").join(
-        [*parts, *other_protocols(run.metrics.get("protocols", [])), published_part(run.metrics)]
-    )
+    parts += other_protocols(run.metrics.get("protocols", []))
+    return Markup("").join([*parts, published_part(run.published, run.metrics["settings"])])
 
 
 def _matrix(run: Run) -> Markup:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import Any
 
 from unmasked.analysis.figures.robustness import clean_rate
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.evaluation.perturbing.drift import is_drift_hidden
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import count_in_100, ends, interval_in_100, number
 
 TITLES = {
@@ -27,7 +27,7 @@ RATES = ("auc", "fpr", "tpr")
 EVENTS = {"fpr": "real videos are called fake", "tpr": "fakes are found"}
 WORSE = {"fpr": 1, "tpr": -1}  # in which direction a rate does harm
 AUC_LITTLE = 0.1  # a loss that a table of AUCs would pass over
-Record = Mapping[str, Any]
+Record = Measures  # a `Robustness`, read by the name of a rate
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ class Change:
         return "; ".join(
             f"{record['dataset']}, {setting(record)}: "
             + ", ".join(
-                f"{rate.upper()} {clean_rate(record, rate):.2f} to {number(record[rate]):.2f}"
-                for rate in RATES
+                f"{rate.upper()} {clean_rate(record, rate):.2f} to {record[rate]:.2f}" for rate in RATES
             )
             for record in self.strongest_records
         )
@@ -90,14 +89,14 @@ def tell_understated(records: Iterable[Record]) -> str:
         for rate, sign in WORSE.items()
         if _is_shown(record, rate)
         and sign * record[f"{rate}_change"] > 0
-        and abs(number(record["auc_change"])) <= AUC_LITTLE
+        and abs(record["auc_change"]) <= AUC_LITTLE
     ]
     if not near:
         return ""
     record, rate = max(near, key=lambda pair: abs(pair[0][f"{pair[1]}_change"]))
     return (
         f"{setting(record)} on {record['dataset']}: the AUC goes from {clean_rate(record, 'auc'):.2f} to "
-        f"{number(record['auc']):.2f}, but {count_in_100(number(record[rate]))} of 100 {EVENTS[rate]}, "
+        f"{record['auc']:.2f}, but {count_in_100(record[rate])} of 100 {EVENTS[rate]}, "
         f"before it "
         f"were {count_in_100(clean_rate(record, rate))}."
     )
@@ -107,8 +106,8 @@ def drift_words(record: Record, rate: str) -> str:
     """What a change does to decisions while the AUC stays, in a sentence."""
     return (
         f"{setting(record)} on {record['dataset']}: fakes are ranked above reals as well as before "
-        f"(AUC {number(record['auc']):.2f}, before {clean_rate(record, 'auc'):.2f}), but "
-        f"{count_in_100(number(record[rate]))} of 100 {EVENTS[rate]}, before it were "
+        f"(AUC {record['auc']:.2f}, before {clean_rate(record, 'auc'):.2f}), but "
+        f"{count_in_100(record[rate])} of 100 {EVENTS[rate]}, before it were "
         f"{count_in_100(clean_rate(record, rate))}."
     )
 
@@ -123,9 +122,9 @@ def worst_words(records: Sequence[Record], rate: str) -> str:
     told = interval_in_100(record[f"{rate}_ci"])
     interval = f" ({told})" if told else ""
     return (
-        f"{setting(record)}: on {record['dataset']}, {count_in_100(number(record[rate]))} of 100 "
+        f"{setting(record)}: on {record['dataset']}, {count_in_100(record[rate])} of 100 "
         f"{EVENTS[rate]}{interval}; untouched, {count_in_100(clean_rate(record, rate))}. The AUC goes from "
-        f"{clean_rate(record, 'auc'):.2f} to {number(record['auc']):.2f}."
+        f"{clean_rate(record, 'auc'):.2f} to {record['auc']:.2f}."
     )
 
 

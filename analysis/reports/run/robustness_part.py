@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import isnan
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -23,7 +21,7 @@ from unmasked.analysis.reports.run.robustness import (
     worst_words,
 )
 from unmasked.evaluation.perturbing.drift import AUC_STILL, RATE_DRIFTS
-from unmasked.evaluation.wording import IN_BRACKETS, NOT_ENOUGH, change_text, number
+from unmasked.evaluation.wording import IN_BRACKETS, NOT_ENOUGH, change_text
 
 COLUMNS = {"auc": "AUC", "fpr": "reals called fake (FPR)", "tpr": "fakes found (TPR)"}
 TOLD = 3  # sentences about a drift that the AUC hides
@@ -84,10 +82,10 @@ def _table(records: list[Record], caption: str) -> Markup:
     return table(pd.DataFrame(rows, dtype=object), caption=caption, highlight=pd.DataFrame(highlight))
 
 
-def _change_cell(record: Mapping[str, Any], rate: str) -> str:
+def _change_cell(record: Record, rate: str) -> str:
     """The untouched and the changed value, and the change with its interval."""
-    if isnan(number(record[rate])):
+    if isnan(record[rate]):
         return NOT_ENOUGH
     moved = change_text(record[f"{rate}_change"], record[f"{rate}_change_ci"])
-    before, after = clean_rate(record, rate), number(record[rate])
+    before, after = clean_rate(record, rate), record[rate]
     return f"{before:.2f}\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}{after:.2f}, {moved}"

@@ -1,0 +1,352 @@
+"""What ``metrics.json`` holds: the records that `evaluate` makes, files keep and pages read.
+
+A record is a dictionary whose keys are declared here, so it is what the file holds, key by key, and the type
+checker knows it. `read` checks a file against its record. Undefined is NaN in memory and null in the file.
+Keys that are not declared are kept as they are. To add one: declare it (`NotRequired`, as older files lack
+it), then write it.
+
+Blocks of metrics have each metric of `METRICS` under its name and its 95 % interval under ``<name>_ci``;
+those that somebody reads by name are declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, with_config
+from typing_extensions import NotRequired, TypedDict
+
+from unmasked.datasets.documents import read_json, read_record
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import write_json
+
+FILE = "metrics.json"
+AGAIN = "run `unmasked evaluate` again"
+Interval: TypeAlias = list[float]
+Numbers: TypeAlias = dict[str, float | Interval]  # metric -> value, <metric>_ci -> interval
+Measures: TypeAlias = Mapping[str, Any]  # any record, read by the name of a metric
+# null is no number here, but nothing: `read_record` made it NaN.
+NULL = BeforeValidator(lambda value: None if value != value else value)
+KEPT = with_config(ConfigDict(extra="allow"))  # holds for the records inside as well
+
+
+class StoredThreshold(TypedDict):
+    """`thresholds.Threshold` as it is stored."""
+
+    value: float
+    rule: str
+    fitted_on: NotRequired[str]
+    level: NotRequired[str]
+    n_real: NotRequired[int]
+    n_fake: NotRequired[int]
+    fpr: NotRequired[float]
+    tpr: NotRequired[float]
+    note: NotRequired[str]
+
+
+class AppliedThreshold(TypedDict):
+    """What a stored threshold does on a dataset: a block of the metrics that need one."""
+
+    value: float
+    rule: str
+    fitted_on: str
+    note: NotRequired[str]
+    fitted_fpr: NotRequired[float]  # on the rows that it was fitted on
+    fitted_tpr: NotRequired[float]
+    fpr: float
+    fpr_ci: Interval
+    tpr: float
+    tpr_ci: Interval
+
+
+class Reliability(TypedDict):
+    """Each bin of the ECE that has rows, see `calibration.reliability`."""
+
+    score: list[float]
+    share_fake: list[float]
+    n: list[int]
+    low: NotRequired[list[float]]
+    high: NotRequired[list[float]]
+
+
+class CalibrationEffect(TypedDict):
+    """Brier score, ECE and log loss before and after a stored calibration."""
+
+    fitted_on: str
+    parameter: float | dict[str, list[float]]
+    note: str
+    before: Numbers
+    after: Numbers
+
+
+class RiskCurve(TypedDict):
+    """Risk among the surest share of rows."""
+
+    coverage: list[float]
+    risk: list[float]
+
+
+class Abstention(TypedDict):
+    """What a stored band does: `abstention.abstention` says what each number is."""
+
+    band: list[float]  # low, high
+    rule: str
+    fitted_on: str
+    note: NotRequired[str]
+    coverage: float
+    coverage_ci: Interval
+    risk: float
+    risk_ci: Interval
+    risk_all: NotRequired[float]
+    risk_all_ci: NotRequired[Interval]
+    curve: RiskCurve
+    aurc: NotRequired[float]
+
+
+class LevelResults(TypedDict):
+    """A block of every metric, of frames or of videos; the last three are of videos only."""
+
+    auc: float
+    auc_ci: Interval
+    ap: NotRequired[float]
+    eer: NotRequired[float]
+    accuracy: NotRequired[float]
+    fpr: float
+    tpr: float
+    ece: NotRequired[float]
+    auc_ci_delong: NotRequired[Interval]  # where each cluster is one row
+    confusion: NotRequired[dict[str, int]]  # tn, fp, fn, tp
+    at_threshold: NotRequired[AppliedThreshold]  # the stored operating point, where there is one
+    at_half: NotRequired[AppliedThreshold]  # 0.5 beside it
+    at_thresholds: NotRequired[dict[str, AppliedThreshold]]  # further ones by name
+    reliability: NotRequired[Reliability]
+    calibration: NotRequired[dict[str, CalibrationEffect]]  # by kind
+    abstention: NotRequired[Abstention]
+
+
+class Sizes(TypedDict):
+    """How many there are; ``unit`` says what is resampled."""
+
+    frames: int
+    videos: int
+    real_videos: int
+    fake_videos: int
+    identities: Annotated[int | None, NULL]
+    clusters: int
+    real_clusters: int
+    fake_clusters: int
+    unit: str
+
+
+class MethodResults(TypedDict):
+    """One method's fakes against the dataset's reals."""
+
+    video: LevelResults
+    n: Sizes
+    reason: NotRequired[str]
+
+
+class DatasetResults(TypedDict):
+    """The numbers of one dataset."""
+
+    frame: LevelResults
+    video: LevelResults
+    n: Sizes
+    reason: NotRequired[str]  # why numbers or intervals are NaN
+    reading: NotRequired[str]  # what the AUC is worth, in words
+    aggregations: NotRequired[dict[str, Numbers]]  # AUC by how frame scores become a video score
+    methods: dict[str, MethodResults]
+    bench: NotRequired[dict[str, float]]  # as DeepfakeBench computes them, for its tables only
+
+
+class MatrixRow(TypedDict):
+    """Video AUC on a dataset, and how far it falls behind the source's."""
+
+    train: str
+    test: str
+    level: str
+    auc: float
+    ci: Interval
+    gap_to_source: float
+    gap_ci: Interval
+    paired: bool
+
+
+class Robustness(TypedDict):
+    """One dataset under one perturbation: see `perturbing.drift.robustness`."""
+
+    dataset: str
+    perturbation: str
+    severity: Annotated[int | None, NULL]
+    where: str
+    setting: str
+    videos: int
+    real_videos: int
+    fake_videos: int
+    threshold: float
+    auc: float
+    auc_ci: Interval
+    auc_clean: NotRequired[float]
+    auc_change: float
+    auc_change_ci: Interval
+
+
+class ProtocolRow(TypedDict):
+    """One test that a protocol asks of a detector: see `protocols.run_protocols`."""
+
+    protocol: str
+    title: str
+    detector: str
+    train: str
+    test: str
+    level: str
+    auc: float
+    auc_ci: Interval
+    gap: float
+    gap_ci: Interval
+    gap_is: str
+    is_reference: bool  # the gap is measured from this row
+    paired: bool
+    real_videos: int
+    fake_videos: int
+    threshold: Annotated[StoredThreshold | None, NULL]  # the detector's stored one
+    fpr: float  # at it, as the three below; NaN without one
+    tpr: float
+    fpr_ci: Interval
+    tpr_ci: Interval
+    selection_rule: str
+    predictions: list[str]  # files
+    rows: NotRequired[list[str]]  # which count, and what was left out
+
+
+class SeedRow(TypedDict):
+    """Several trainings of one detector on a dataset: see `seeds.seed_rows`."""
+
+    detector: str
+    members: list[str]  # their names in the collection
+    train: str
+    test: str
+    level: str
+    seeds: int
+    videos: int
+    auc: float
+    auc_ci: Interval
+    auc_sd: float  # between seeds
+    auc_each: list[float]
+    fpr: NotRequired[float]  # as the three below, where each training has a stored threshold: each at its own
+    tpr: NotRequired[float]
+    fpr_ci: NotRequired[Interval]
+    tpr_ci: NotRequired[Interval]
+    left_out: str
+    rows: NotRequired[list[str]]
+    selection_rule: str
+
+
+class Settings(TypedDict):
+    """How the numbers came about."""
+
+    threshold: NotRequired[StoredThreshold]  # absent for several detectors, as are the keys below
+    decision: NotRequired[str]
+    n_boot: int
+    seed: int
+    confidence: float
+    unit: str
+    interval: str
+    delong: NotRequired[str]
+    gap: NotRequired[str]
+    aggregation: str
+    top_k: NotRequired[int]
+    rows: NotRequired[list[str]]  # which count, and what was left out
+    source: NotRequired[str]
+    selection_rule: NotRequired[str]
+    detector: NotRequired[str]
+    checkpoint: NotRequired[str]
+
+
+@KEPT
+class Results(TypedDict):
+    """``metrics.json`` of one detector."""
+
+    datasets: dict[str, DatasetResults]
+    matrix: list[MatrixRow]
+    settings: Settings
+    robustness: NotRequired[list[Robustness]]  # where the table has perturbed rows
+    protocols: NotRequired[list[ProtocolRow]]
+
+
+class DetectorEntry(TypedDict):
+    """One of several detectors, and the folder of its own results."""
+
+    folder: str
+    predictions: list[str]
+    trained_on: list[str]
+    detector: str
+    checkpoint: str
+    selection_rule: str
+    threshold: StoredThreshold
+
+
+@KEPT
+class CollectionResults(TypedDict):
+    """``metrics.json`` of several detectors."""
+
+    detectors: dict[str, DetectorEntry]
+    protocols: list[ProtocolRow]
+    seeds: NotRequired[list[SeedRow]]
+    settings: Settings
+
+
+def interleave(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]]) -> Numbers:
+    """A block of metrics: each value, then its interval.
+
+    >>> interleave({"auc": 0.9}, {"auc": (0.8, 1.0)})
+    {'auc': 0.9, 'auc_ci': [0.8, 1.0]}
+    """
+    block: Numbers = {}
+    for name, value in values.items():
+        block[name] = value
+        block[f"{name}_ci"] = list(intervals[name])
+    return block
+
+
+def read(folder: Path) -> Results:
+    """The results of one detector in a run's folder.
+
+    Raises:
+        InputError: the folder or its ``metrics.json`` is absent, or the file is damaged.
+    """
+    return read_record(find(folder), _kinds()[0], AGAIN)
+
+
+def read_collection(folder: Path) -> CollectionResults:
+    """The results of several detectors in a folder; raises as `read` does."""
+    return read_record(find(folder), _kinds()[1], AGAIN)
+
+
+def is_collection(folder: Path) -> bool:
+    """True if a folder holds the results of several detectors, and not those of one run."""
+    return "detectors" in read_json(find(folder), AGAIN)
+
+
+def write(results: Results | CollectionResults, folder: Path) -> None:
+    """Writes ``metrics.json`` into a folder."""
+    write_json(folder / FILE, results)
+
+
+@cache
+def _kinds() -> tuple[TypeAdapter[Results], TypeAdapter[CollectionResults]]:
+    return TypeAdapter(Results), TypeAdapter(CollectionResults)
+
+
+def find(folder: Path) -> Path:
+    """``metrics.json`` of a run's folder; InputError where there is none."""
+    if not folder.is_dir():
+        raise InputError(
+            f"run folder {folder} does not exist; give the folder that `unmasked evaluate` wrote to"
+        )
+    if not (folder / FILE).is_file():
+        raise InputError(f"run folder {folder} has no {FILE}; run `unmasked evaluate … out={folder}` first")
+    return folder / FILE

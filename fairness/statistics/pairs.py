@@ -1,0 +1,159 @@
+"""Which groups differ in a rate: every pair's difference in standard errors, against shuffled groups.
+
+A gap, the largest rate minus the smallest, has the noise of the smallest group: eleven people of a third
+group hide a difference between hundreds of women and men. Here each pair is measured by its own standard
+error, and the largest over all pairs is held against the largest that shuffled groups show. Of any group's
+rate the arcsine of the root is taken (Anscombe 1948), whose standard error does not depend on the rate, so
+that the long tail of a group of ten does not raise the bar for all others.
+
+The interval of a pair's difference, what chance shows of it, and the verdict come from one critical value:
+the interval excludes 0 exactly where the difference is above chance and the test rejects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+# Two sums of the same numbers in another order differ in the last bits.
+TIE = 1e-9
+# Pairs of one block: permutations x pairs that are held in memory at a time.
+BLOCK = 4_000_000
+
+
+@dataclass(frozen=True)
+class PairTest:
+    """The test of one rate among J groups.
+
+    Attributes:
+        names: of the groups.
+        share: (J,) rate of each group, its units weighed by `resampling.precision_weights`.
+        weight: (J,) the sum of these weights: how many independent rows the group is worth.
+        null: (B,) the largest pair's z in each permutation, from high to low.
+        p_pairs: (J, J) p-value of each pair, corrected for the search over pairs (step-down maxima).
+    """
+
+    names: Sequence[str]
+    share: np.ndarray
+    weight: np.ndarray
+    null: np.ndarray = field(repr=False)
+    p_pairs: np.ndarray = field(repr=False)
+
+    @cached_property
+    def angle(self) -> np.ndarray:
+        """(J,) the groups' rates on the scale on which they are compared."""
+        return _angles(self.share, self.weight)
+
+    @cached_property
+    def error(self) -> np.ndarray:
+        """(J,) standard error of each angle."""
+        return _errors(self.weight)
+
+    @cached_property
+    def z(self) -> np.ndarray:
+        """(J, J) difference of each two groups in standard errors, row minus column."""
+        error = np.hypot(self.error[:, None], self.error[None, :])
+        return (self.angle[:, None] - self.angle[None, :]) / error
+
+    @property
+    def p_value(self) -> float:
+        """p-value of the pair that differs most, corrected for the search over pairs."""
+        return float(self.p_pairs[self.widest])
+
+    @property
+    def widest(self) -> tuple[int, int]:
+        """The pair that differs most for its size, the group with the higher rate first."""
+        high, low = np.unravel_index(int(np.argmax(self.z)), self.z.shape)
+        return int(high), int(low)
+
+    def critical(self, level: float) -> float:
+        """The z above which a pair's p-value is below ``level``; infinite with too few permutations."""
+        allowed = int(np.ceil(level * (1 + len(self.null)))) - 2
+        return float(self.null[allowed]) if 0 <= allowed < len(self.null) else np.inf
+
+    def limits(self, high: int, low: int, critical: float) -> tuple[float, float]:
+        """Limits of the difference of two groups' rates, each ``critical`` standard errors away.
+
+        Both groups move towards each other (and apart), each by its share of the variance. The lower limit
+        is above 0 exactly where z is above ``critical``; the limits hold the estimate and stay in [-1, 1].
+        """
+        moved = _moves(self.error[high], self.error[low], critical)
+        estimate = float(self.share[high] - self.share[low])
+        lower = _rate(self.angle[high] - moved[0]) - _rate(self.angle[low] + moved[1])
+        upper = _rate(self.angle[high] + moved[0]) - _rate(self.angle[low] - moved[1])
+        return min(float(lower), estimate), max(float(upper), estimate)
+
+    def chance(self, high: int, low: int, critical: float) -> float:
+        """The difference of two groups whose z is ``critical``: what chance alone does not go beyond.
+
+        As far from 0 as the estimate is where their z are equal: above chance and significant are the same.
+        """
+        common = np.average(self.angle[[high, low]], weights=self.error[[high, low]] ** -2)
+
+        def apart(z: float) -> float:
+            up, down = _moves(self.error[high], self.error[low], z)
+            return float(_rate(common + up) - _rate(common - down))
+
+        estimate, told = float(self.share[high] - self.share[low]), apart(float(self.z[high, low]))
+        scale = estimate / told if told > 0 and estimate > 0 else 1.0
+        return min(1.0, apart(critical) * scale)
+
+
+def compare_pairs(
+    names: Sequence[str],
+    share: np.ndarray,
+    weight: np.ndarray,
+    shuffled_share: np.ndarray,
+    shuffled_weight: np.ndarray,
+) -> PairTest:
+    """The test of all pairs, from rates and weights of groups as they are, (J,), and shuffled, (B, J)."""
+    first, second = np.triu_indices(len(share), 1)
+    observed = np.abs(_z(share, weight, first, second))
+    order = np.argsort(-observed, kind="stable")
+    first, second, observed = first[order], second[order], observed[order]
+    largest, above = np.empty(len(shuffled_share)), np.zeros(len(order))
+    size = max(1, BLOCK // len(order))
+    for start in range(0, len(largest), size):
+        block = slice(start, start + size)
+        drawn = np.abs(_z(shuffled_share[block], shuffled_weight[block], first, second))
+        # Step-down (Westfall and Young 1993): a pair is held against the pairs that differ no more than it.
+        drawn = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
+        largest[block] = drawn[:, 0]
+        above += (drawn >= observed - TIE).sum(axis=0)
+    p_values = np.maximum.accumulate((1 + above) / (1 + len(largest)))
+    p_pairs = np.ones((len(share), len(share)))
+    p_pairs[first, second] = p_pairs[second, first] = p_values
+    # `critical` asks for what is above it: a tie is not.
+    return PairTest(list(names), share, weight, np.sort(largest)[::-1] + TIE, p_pairs)
+
+
+def _z(share: np.ndarray, weight: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(…, P) differences of pairs of groups in standard errors."""
+    angle, variance = _angles(share, weight), _errors(weight) ** 2
+    return (angle[..., first] - angle[..., second]) / np.sqrt(variance[..., first] + variance[..., second])
+
+
+def _angles(share: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Arcsine of the root of each rate, of `weight` rows, as Anscombe has it."""
+    return np.arcsin(np.sqrt((share * weight + 0.375) / (weight + 0.75)))
+
+
+def _errors(weight: np.ndarray) -> np.ndarray:
+    """Standard error of `_angles`."""
+    return 1 / np.sqrt(4 * weight + 2)
+
+
+def _moves(high: float, low: float, critical: float) -> tuple[float, float]:
+    """How far each of two angles moves until they are ``critical`` standard errors nearer or further."""
+    both = float(np.hypot(high, low))
+    if np.isinf(critical):
+        return np.inf, np.inf
+    return critical * high**2 / both, critical * low**2 / both
+
+
+def _rate(angle: float) -> float:
+    """The rate of an angle; 0 or 1 beyond them."""
+    return float(np.sin(np.clip(angle, 0, np.pi / 2)) ** 2)

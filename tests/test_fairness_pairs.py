@@ -1,0 +1,122 @@
+"""Which pair of groups differs: the test of every pair, its interval and what chance shows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import fisher_exact
+
+from unmasked.fairness.audit import audit
+from unmasked.fairness.statistics.pairs import compare_pairs
+from unmasked.fairness.statistics.resampling import holm, holm_levels
+
+
+def drawn(sizes, events, permutations=400, seed=0):
+    """The test of groups of so many videos, so many of them called fake; one row a video."""
+    sizes, events = np.array(sizes), np.array(events)
+    rng = np.random.default_rng(seed)
+    shuffled = rng.multivariate_hypergeometric(sizes, int(events.sum()), size=permutations) / sizes
+    weight = sizes.astype(float)
+    names = [f"g{number}" for number in range(len(sizes))]
+    return compare_pairs(names, events / sizes, weight, shuffled, np.tile(weight, (permutations, 1)))
+
+
+groups = st.lists(
+    st.integers(10, 400).flatmap(lambda size: st.tuples(st.just(size), st.integers(0, size))),
+    min_size=2,
+    max_size=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(groups, st.integers(1, 30))
+def test_verdict_interval_and_chance_agree_for_every_pair(found, tests):
+    test = drawn(*zip(*found, strict=True))
+    level = 0.05 / tests
+    critical = test.critical(level)
+    high, low = test.widest
+    difference = test.share[high] - test.share[low]
+    lower, upper = test.limits(high, low, critical)
+    assert -1 <= lower <= difference <= upper <= 1
+    assert lower < upper
+    significant = test.p_value < level
+    assert (lower > 0) == significant
+    if significant:
+        assert difference > test.chance(high, low, critical)
+    elif difference > 0:
+        assert difference <= test.chance(high, low, critical) + 1e-9
+
+
+def test_two_groups_are_as_significant_as_fishers_exact_test_has_them():
+    test = drawn([209, 209], [73, 33], permutations=20_000)
+    assert test.p_value < 1e-3
+    near = drawn([60, 50], [20, 9], permutations=20_000)
+    assert near.p_value == pytest.approx(fisher_exact([[20, 40], [9, 41]]).pvalue, abs=0.02)
+
+
+def test_a_rare_third_group_does_not_hide_the_difference_of_the_other_two():
+    test = drawn([209, 209, 11], [73, 33, 1])
+    assert test.widest == (0, 1)
+    assert test.p_value < 0.01
+    assert test.p_pairs[0, 2] > 0.05 < test.p_pairs[1, 2]
+
+
+def test_a_pair_is_held_against_no_more_pairs_than_differ_less_than_it():
+    """Step-down: the smallest difference of three is tested as if alone, and not before the larger ones."""
+    test = drawn([300, 300, 300], [150, 90, 60], permutations=4000)
+    order = [test.p_pairs[0, 2], test.p_pairs[0, 1], test.p_pairs[1, 2]]
+    assert order == sorted(order)
+    single_step = (1 + (test.null >= abs(test.z[1, 2])).sum()) / 4001
+    assert test.p_pairs[1, 2] < single_step
+
+
+def test_false_alarms_over_all_pairs_are_five_in_a_hundred_with_rare_groups():
+    rng = np.random.default_rng(1)
+    sizes = [300, 300, 10, 12, 30]
+    p_values = [drawn(sizes, rng.binomial(sizes, 0.1), 199, seed).p_value for seed in range(400)]
+    assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.08
+
+
+def test_power_hardly_falls_by_a_rare_third_group():
+    rng = np.random.default_rng(2)
+
+    def found(sizes, rates):
+        return np.mean(
+            [drawn(sizes, rng.binomial(sizes, rates), 199, seed).p_value < 0.05 for seed in range(300)]
+        )
+
+    for rates in ([0.15, 0.30], [0.05, 0.15]):
+        alone = found([150, 150], rates)
+        assert found([150, 150, 11], [*rates, rates[0]]) >= 0.88 * alone
+
+
+def test_too_few_permutations_for_the_family_reject_nothing_and_bound_nothing():
+    test = drawn([200, 200], [150, 20], permutations=50)
+    assert test.critical(0.05 / 10) == np.inf
+    assert test.limits(0, 1, np.inf) == (-1.0, 1.0)
+    assert test.chance(0, 1, np.inf) == 1.0
+
+
+def test_a_level_of_holms_steps_is_undercut_where_the_adjusted_p_value_is():
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        p_values = rng.choice([np.nan, 0.001, 0.004, 0.012, 0.02, 0.03, 0.2], size=6)
+        below = p_values < holm_levels(p_values)
+        np.testing.assert_array_equal(below, holm(p_values) < 0.05)
+
+
+def test_the_audit_names_women_and_men_beside_eleven_of_a_third_group():
+    gender = np.tile(np.repeat(["female", "male", "other"], [209, 209, 11]), 2)
+    called_fake = [*np.repeat([0.9, 0.1], [73, 136]), *np.repeat([0.9, 0.1], [33, 176]), *[0.1] * 11]
+    found = audit(
+        np.repeat([0, 1], 429),
+        np.array([*called_fake, *[0.9] * 429]),
+        sensitive_features=pd.Series(gender, name="gender"),
+    )
+    test = found.tests.set_index("metric").loc["fpr"]
+    assert (test["verdict"], test["worst_group"], test["best_group"]) == ("disparity", "female", "male")
+    assert test["difference"] == pytest.approx(40 / 209)
+    assert 0 < test["ci_low"] < test["difference"] < test["ci_high"]
+    assert test["chance"] < test["difference"]
+    assert found.verdicts[0].startswith("Real videos of women are called fake 2.2 times as often as of men")
