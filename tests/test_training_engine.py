@@ -18,12 +18,15 @@ import pytorch_lightning as pl
 import torch
 import train_fakes
 from train_fakes import SMALL, small_config
+from typer.testing import CliRunner
 from ucf_fakes import DETECTOR, narrow_config, write_faces
 
-from unmasked.datasets.errors import InputError
+from unmasked.app.cli import app
+from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.datasets.samplers import BalancedSampler, NaturalSampler, WholeBatches
 from unmasked.preprocessing.faces import FACES
 from unmasked.training import checkpoint
+from unmasked.training.callbacks import KeepLast, StopOnSignal
 from unmasked.training.data import TrainingData, row_sampler
 from unmasked.training.detector import Phase
 from unmasked.training.tables import training_tables
@@ -343,8 +346,6 @@ def test_a_signal_ends_training_with_its_state_and_a_sentence_and_it_goes_on(cor
 
 
 def test_a_second_signal_ends_training_at_once(corpus, tmp_path):
-    from unmasked.datasets.errors import InterruptedBySignal
-
     root, faces = corpus
 
     class Twice(pl.Callback):
@@ -357,3 +358,123 @@ def test_a_second_signal_ends_training_at_once(corpus, tmp_path):
     with pytest.raises(InterruptedBySignal, match="no state was written yet"):
         train(faces, root, small_config(), tmp_path, detector=SMALL, callbacks=[Twice()])
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+# Several processes, and a training that was stopped
+
+LAUNCHED = """
+import os
+from pathlib import Path
+from unmasked.app.cli import main
+
+try:
+    main()
+except SystemExit as ended:
+    Path(os.environ["CODES"], os.environ["RANK"]).write_text(str(ended.code))
+    raise
+"""
+
+
+def launch(faces: Path, out: Path, *keys: str, send: str = "", call: int = 0) -> tuple[list[str], str]:
+    """Exit codes of two processes of torchrun, and what was printed.
+
+    Args:
+        send: the signal that torchrun gets, as `signal_fakes` reads it.
+        call: at which step of this process.
+    """
+    script, codes = faces.parent / "launched.py", out.with_name(f"{out.name}-codes")
+    script.write_text(LAUNCHED)
+    codes.mkdir(exist_ok=True)
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(script), "train"),
+        *("detector=signal_fakes", f"faces={faces}", f"out={out}", "training.batch_images=4"),
+        *("training.epochs=2", *keys),
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{TESTS}",
+        "CODES": str(codes),
+        "UNMASKED_TEST_SIGNAL": send,
+        "UNMASKED_TEST_CALL": str(call),
+    }
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return [(codes / str(rank)).read_text() for rank in (0, 1)], done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_signals_end_two_processes_with_their_state_and_resumed_they_end_as_if_there_had_been_none(
+    corpus, tmp_path
+):
+    # torchrun hands every signal on: what a terminal or SLURM sends to all comes twice.
+    root, table = corpus
+    faces, whole, parts = root / "faces.parquet", tmp_path / "whole", tmp_path / "parts"
+    FACES.write(table, faces)
+    codes, said = launch(faces, whole)
+    assert codes == ["0", "0"], said
+    assert said.count("detector written to") == 1
+    codes, said = launch(faces, parts, send=f"{int(signal.SIGINT)}:parent", call=3)
+    assert codes == ["130", "130"], said
+    assert "stopped by SIGINT; the state of step" in said
+    assert "go on with resume=true" in said
+    codes, said = launch(faces, parts, "resume=true", send=f"{int(signal.SIGTERM)}:parent", call=2)
+    assert codes == ["143", "143"], said
+    assert "stopped by SIGTERM; the state of step" in said
+    codes, said = launch(faces, parts, "resume=true")
+    assert codes == ["0", "0"], said
+    for name in ("detector.safetensors", "metrics.jsonl"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+    states = [torch.load(out / "checkpoints/last.ckpt", weights_only=True) for out in (whole, parts)]
+    assert states[0]["global_step"] == states[1]["global_step"] == 8
+    assert not moved(states[0]["state_dict"], states[1]["state_dict"])
+
+
+def test_a_signal_that_a_launcher_hands_on_is_not_a_second_one():
+    keep = KeepLast(Path("last.ckpt"), every_steps=1)
+    stop, alone = StopOnSignal(keep), StopOnSignal(keep)
+    stop.same_s = 60.0
+    for one in (stop, alone):
+        one._receive(signal.SIGINT, None)
+    stop._receive(signal.SIGTERM, None)
+    assert stop.number == signal.SIGINT
+    stop.repeated_until_s = 0.0
+    for one in (stop, alone):
+        with pytest.raises(InterruptedBySignal):
+            one._receive(signal.SIGINT, None)
+
+
+@pytest.mark.slow
+def test_a_stopped_training_is_not_begun_again_unless_that_is_said(corpus, tmp_path, monkeypatch):
+    # The state that a signal had saved was lost without a word.
+    root, table = corpus
+    FACES.write(table, root / "faces.parquet")
+    given = ["train", "detector=train_fakes", f"faces={root / 'faces.parquet'}", f"out={tmp_path}"]
+    given += ["training.batch_images=8", "training.epochs=2"]
+
+    def stop(*_: object) -> None:
+        raise InterruptedBySignal(signal.SIGTERM, "stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            KeepLast, "on_train_epoch_end", lambda self, trainer, module: (self._write(trainer), stop())
+        )
+        assert CliRunner().invoke(app, given).exit_code == 143
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = CliRunner().invoke(app, [*given, "seed=5"])
+    assert done.exit_code == 2
+    assert (
+        "after step 4; go on with resume=true, or begin again with restart=true or in another out="
+        in done.stderr
+    )
+    refused = CliRunner().invoke(app, [*given, "seed=5", "resume=true"])
+    assert (refused.exit_code, "other values of seed" in refused.stderr) == (2, True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert CliRunner().invoke(app, [*given, "resume=true"]).exit_code == 0
+    resumed = (tmp_path / "detector.safetensors").read_bytes()
+    assert CliRunner().invoke(app, given).exit_code == 0  # a finished one may be done again
+    assert (tmp_path / "detector.safetensors").read_bytes() == resumed
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            KeepLast, "on_train_epoch_end", lambda self, trainer, module: (self._write(trainer), stop())
+        )
+        assert CliRunner().invoke(app, given).exit_code == 143
+    assert CliRunner().invoke(app, [*given, "restart=true"]).exit_code == 0

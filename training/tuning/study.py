@@ -373,6 +373,7 @@ def _work_in_processes(
 def _work_alone(search: Search, number: int, workers: int, failures: Any) -> None:
     """Works in a process of its own, with its share of the cores, or on one of the GPUs."""
     _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; who started this one ends it
     if devices := torch.cuda.device_count():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(devices)))).split(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % devices]
