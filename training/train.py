@@ -36,7 +36,7 @@ from unmasked.training.callbacks import (
 from unmasked.training.checkpoint import NAME
 from unmasked.training.config import DetectorConfig, TrainedConfig
 from unmasked.training.data import TrainingData
-from unmasked.training.detector import Detector
+from unmasked.training.handle import Detector
 from unmasked.training.launch import is_first_process, placement
 from unmasked.training.module import METRIC_PREFIX, DetectorModule
 from unmasked.training.tables import TrainingTables, training_tables

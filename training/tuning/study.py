@@ -39,8 +39,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.training.config import DetectorConfig, TrainedConfig
 from unmasked.training.data import TrainingData
-from unmasked.training.detector import Detector
 from unmasked.training.fit import fit
+from unmasked.training.handle import Detector
 from unmasked.training.module import DetectorModule, DivergedError
 from unmasked.training.tables import training_tables
 from unmasked.training.train import train
