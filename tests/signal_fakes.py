@@ -1,7 +1,8 @@
 """The small detector of `train_fakes`, whose training is sent a signal in the middle of a step.
 
-UNMASKED_TEST_SIGNAL=NUMBER:WHO sends a signal to this process ("self") or to the one that started it
-("parent") at the call UNMASKED_TEST_CALL of the objective, in the first process of a launcher only.
+UNMASKED_TEST_SIGNAL=NUMBER:WHO:CALL sends a signal at a call of the objective: in the first of several
+processes to itself ("self") or to the one that started it ("parent"), or in each of them twice to itself
+("twice"), as where a terminal and a launcher both send it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ def objective(step: Step, config: _Config) -> Losses:
     """Cross entropy, and at one call a signal."""
     global calls
     calls += 1
-    number, _, who = os.environ.get("UNMASKED_TEST_SIGNAL", "").partition(":")
-    is_time = calls == int(os.environ.get("UNMASKED_TEST_CALL", "0"))
-    if number and is_time and os.environ.get("RANK", "0") == "0":
-        os.kill(os.getppid() if who == "parent" else os.getpid(), int(number))
+    number, who, call = (os.environ.get("UNMASKED_TEST_SIGNAL") or "0::0").split(":")
+    if calls == int(call) and (who == "twice" or os.environ.get("RANK", "0") == "0"):
+        for _ in range(2 if who == "twice" else 1):
+            os.kill(os.getppid() if who == "parent" else os.getpid(), int(number))
     return cross_entropy(step, config)

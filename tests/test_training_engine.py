@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -363,69 +364,60 @@ def test_a_second_signal_ends_training_at_once(corpus, tmp_path):
 # Several processes, and a training that was stopped
 
 LAUNCHED = """
-import os
+import json, os
 from pathlib import Path
-from unmasked.app.cli import main
+import signal_fakes
+from unmasked.app.cli import app
 
-try:
-    main()
-except SystemExit as ended:
-    Path(os.environ["CODES"], os.environ["RANK"]).write_text(str(ended.code))
-    raise
+codes = []
+for name, keys, send in json.loads(os.environ["STAGES"]):
+    signal_fakes.calls, os.environ["UNMASKED_TEST_SIGNAL"] = 0, send
+    try:
+        app(["train", "detector=signal_fakes", f"out={name}", *keys])
+    except SystemExit as ended:
+        codes.append(ended.code)
+    Path(os.environ["RANK"]).write_text(json.dumps(codes))
 """
-
-
-def launch(faces: Path, out: Path, *keys: str, send: str = "", call: int = 0) -> tuple[list[str], str]:
-    """Exit codes of two processes of torchrun, and what was printed.
-
-    Args:
-        send: the signal that torchrun gets, as `signal_fakes` reads it.
-        call: at which step of this process.
-    """
-    script, codes = faces.parent / "launched.py", out.with_name(f"{out.name}-codes")
-    script.write_text(LAUNCHED)
-    codes.mkdir(exist_ok=True)
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(script), "train"),
-        *("detector=signal_fakes", f"faces={faces}", f"out={out}", "training.batch_images=4"),
-        *("training.epochs=2", *keys),
-    ]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{TESTS}",
-        "CODES": str(codes),
-        "UNMASKED_TEST_SIGNAL": send,
-        "UNMASKED_TEST_CALL": str(call),
-    }
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    return [(codes / str(rank)).read_text() for rank in (0, 1)], done.stdout + done.stderr
 
 
 @pytest.mark.slow
 def test_signals_end_two_processes_with_their_state_and_resumed_they_end_as_if_there_had_been_none(
     corpus, tmp_path
 ):
-    # torchrun hands every signal on: what a terminal or SLURM sends to all comes twice.
+    # torchrun hands every signal on, so that what a terminal or SLURM sends to all comes twice.
     root, table = corpus
-    faces, whole, parts = root / "faces.parquet", tmp_path / "whole", tmp_path / "parts"
-    FACES.write(table, faces)
-    codes, said = launch(faces, whole)
-    assert codes == ["0", "0"], said
-    assert said.count("detector written to") == 1
-    codes, said = launch(faces, parts, send=f"{int(signal.SIGINT)}:parent", call=3)
-    assert codes == ["130", "130"], said
-    assert "stopped by SIGINT; the state of step" in said
-    assert "go on with resume=true" in said
-    codes, said = launch(faces, parts, "resume=true", send=f"{int(signal.SIGTERM)}:parent", call=2)
-    assert codes == ["143", "143"], said
-    assert "stopped by SIGTERM; the state of step" in said
-    codes, said = launch(faces, parts, "resume=true")
-    assert codes == ["0", "0"], said
+    FACES.write(table, root / "faces.parquet")
+    keys = [f"faces={root / 'faces.parquet'}", "training.batch_images=4", "training.epochs=2"]
+    again = [*keys, "resume=true"]
+    stages = [
+        ("whole", keys, ""),
+        ("parts", keys, f"{int(signal.SIGINT)}:twice:3"),
+        ("parts", again, f"{int(signal.SIGTERM)}:self:2"),
+        ("parts", again, ""),
+        ("killed", keys, f"{int(signal.SIGTERM)}:parent:2"),
+    ]
+    (tmp_path / "launched.py").write_text(LAUNCHED)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{TESTS}",
+        "STAGES": json.dumps(stages),
+    }
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "launched.py"]
+    done = subprocess.run(run, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    for rank in ("0", "1"):
+        assert json.loads((tmp_path / rank).read_text()) == [0, 130, 143, 0, 143], done.stderr
+    assert done.returncode == 1  # torchrun's own, after a signal
+    assert done.stdout.count("detector written to") == 2  # once for two processes
+    for name, word in (("parts", "SIGINT"), ("parts", "SIGTERM"), ("killed", "SIGTERM")):
+        sentence = rf"stopped by {word}; the state of step \d+ is in {name}/\S+: go on with resume=true"
+        assert re.search(sentence, done.stderr), done.stderr
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
     for name in ("detector.safetensors", "metrics.jsonl"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
     states = [torch.load(out / "checkpoints/last.ckpt", weights_only=True) for out in (whole, parts)]
     assert states[0]["global_step"] == states[1]["global_step"] == 8
     assert not moved(states[0]["state_dict"], states[1]["state_dict"])
+    assert (tmp_path / "killed" / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_a_signal_that_a_launcher_hands_on_is_not_a_second_one():
