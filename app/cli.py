@@ -9,15 +9,20 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from unmasked.datasets.errors import InputError, InterruptedBySignal, printable
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+TYPED = "unmasked.typed"  # where a command keeps its arguments as they were typed
 # verb: what it does, in the order in which a study uses them.
 VERBS = {
     "demo": "Run the whole flow on a synthetic corpus: videos, training, evaluation, fairness, report.",
@@ -56,10 +61,20 @@ app = typer.Typer(
 class VerbCommand(TyperCommand):
     """A command whose help ends with the table of keys that its configuration takes."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keeps what was typed: which keys there are depends on the detector."""
+        ctx.meta[TYPED] = list(args)
+        return super().parse_args(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Prints typer's help, then the keys."""
+        try:
+            model = _config_class(verb_module(str(ctx.info_name)), *_typed(ctx.meta.get(TYPED, [])))
+        except InputError as error:
+            typer.echo(f"unmasked {ctx.info_name}: {printable(error)}", err=True)
+            raise typer.Exit(2) from None
         super().format_help(ctx, formatter)
-        _print_keys(verb_module(str(ctx.info_name)))
+        _print_keys(model)
 
 
 def verb_module(verb: str) -> ModuleType:
@@ -67,7 +82,24 @@ def verb_module(verb: str) -> ModuleType:
     return importlib.import_module(f"unmasked.app.verbs.{verb.replace('-', '_')}")
 
 
-def _print_keys(module: ModuleType) -> None:
+def _config_class(module: ModuleType, file: Path | None, arguments: list[str]) -> type[BaseModel]:
+    """The keys of a verb; a detector has settings of its own, so which one it is must be known first."""
+    from unmasked.app.config import given_values
+
+    if not hasattr(module, "config_of"):
+        return module.Config
+    return module.config_of(given_values(file, arguments).get("detector"))
+
+
+def _typed(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """The configuration file and the key=value arguments of a command line that was not parsed yet."""
+    files = [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
+    files += [after for before, after in pairwise(arguments) if before == "--config"]
+    given = [argument for argument in arguments if "=" in argument and not argument.startswith("--config=")]
+    return Path(files[0]) if files else None, [_as_key_value(argument) for argument in given]
+
+
+def _print_keys(model: type[BaseModel]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -77,7 +109,7 @@ def _print_keys(module: ModuleType) -> None:
     for heading in ("key", "type", "default", "meaning"):
         # A key that is broken over two lines cannot be copied.
         table.add_column(heading, overflow="fold", no_wrap=heading == "key")
-    for row in keys(module.Config):
+    for row in keys(model):
         table.add_row(*(text.replace("[", r"\[") for text in row))
     Console().print(table)
 
@@ -106,15 +138,11 @@ def _as_key_value(argument: str) -> str:
 
 
 def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) -> None:
-    from unmasked.app.config import given_values, load, to_yaml
+    from unmasked.app.config import load, to_yaml
 
     try:
         module = verb_module(verb)
-        # A detector has settings of its own: which one it is must be known before keys are checked.
-        model = module.Config
-        if hasattr(module, "config_of"):
-            model = module.config_of(given_values(config, arguments).get("detector"))
-        resolved = load(model, config, arguments)
+        resolved = load(_config_class(module, config, arguments), config, arguments)
         if dry_run:
             typer.echo(to_yaml(resolved), nl=False)
             return

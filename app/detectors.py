@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from unmasked.training.config import DetectorConfig
-    from unmasked.training.detector import Detector, Scorer
+    from unmasked.training.detector import Scorer
+    from unmasked.training.handle import Detector
 
 DEFAULT = "ucf"
 ROOT = Path(__file__).parents[1]
@@ -45,7 +46,7 @@ def find(name: str) -> Detector:
         InputError: there is none, its module cannot be imported, or lacks what the contract asks for.
     """
     from unmasked.training.config import DetectorConfig, TrainedConfig
-    from unmasked.training.detector import Detector
+    from unmasked.training.handle import Detector
 
     known = registry()
     detector = Detector(name, known[name]) if name in known else _own(name, known)
@@ -114,7 +115,7 @@ def folder_name(name: str) -> str:
 
 
 def _own(name: str, known: dict[str, str]) -> Detector:
-    from unmasked.training.detector import Detector
+    from unmasked.training.handle import Detector
 
     file = Path(name) if name.endswith(".py") else None
     if file is not None and not file.is_file():

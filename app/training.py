@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,26 @@ from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.preprocessing.faces import FACES
 
 
-def training_faces(path: Path, dataset: str) -> pd.DataFrame:
-    """A faces table, or the rows of one dataset in it.
+def training_faces(path: Path, datasets: Sequence[str]) -> pd.DataFrame:
+    """A faces table, or the rows of some datasets in it.
 
     Raises:
-        InputError: the dataset has no training rows, or several have some and none was chosen.
+        InputError: a dataset has no training rows, or several have some and none was chosen.
     """
     faces = FACES.read(path)
     names = sorted(faces.loc[faces["split"] == "train", "dataset"].unique())
-    if dataset and dataset not in names:
+    for dataset in datasets:
+        if dataset not in names:
+            raise InputError(
+                f"dataset {dataset!r} has no training rows in {path}; "
+                f"datasets with some are {', '.join(names) or 'none'}"
+            )
+    if not datasets and len(names) > 1:
         raise InputError(
-            f"dataset {dataset!r} has no training rows in {path}; "
-            f"datasets with some are {', '.join(names) or 'none'}"
+            f"{path} has training rows of {', '.join(names)}; choose one with dataset=…, or several that are "
+            f"trained on together with dataset=[{','.join(names[:2])}]"
         )
-    if not dataset and len(names) > 1:
-        raise InputError(f"{path} has training rows of {', '.join(names)}; choose one with dataset=…")
-    return faces[faces["dataset"] == dataset].reset_index(drop=True) if dataset else faces
+    return faces[faces["dataset"].isin(list(datasets))].reset_index(drop=True) if datasets else faces
 
 
 def dotlist(values: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -46,21 +50,34 @@ def dotlist(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     return found
 
 
-def progress_callback(reporter: Reporter) -> pl.Callback:
-    """A Lightning callback that reports optimiser steps and says each validation's result."""
-    return _Progress(reporter)
+def progress_callback(reporter: Reporter, at_start: Callable[[], None]) -> pl.Callback:
+    """A Lightning callback that reports optimiser steps and says each validation's result.
+
+    Of several processes the first one does so.
+
+    Args:
+        reporter: where.
+        at_start: called when everything is checked and training begins.
+    """
+    return _Progress(reporter, at_start)
 
 
 class _Progress(pl.Callback):
-    def __init__(self, reporter: Reporter) -> None:
-        self.reporter = reporter
+    def __init__(self, reporter: Reporter, at_start: Callable[[], None]) -> None:
+        self.reporter, self.at_start = reporter, at_start
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.at_start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        if not trainer.is_global_zero:
+            return
         total = int(trainer.estimated_stepping_batches)
         self.reporter("training steps", min(trainer.global_step, total), total)
 
     def on_validation_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or not trainer.is_global_zero:
             return
         for name, value in trainer.callback_metrics.items():
             if name.endswith("/video_auc"):  # val/…, or oracle/… where the test split selects

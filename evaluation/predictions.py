@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +17,8 @@ from unmasked.datasets.table_reading import read_table
 from unmasked.datasets.tables import Column, Schema, column_names, read_frame
 from unmasked.datasets.vocabulary import Reading, read_words
 
+logger = logging.getLogger(__name__)
+
 PREDICTIONS = Schema(
     name="predictions",
     columns={
@@ -23,7 +26,7 @@ PREDICTIONS = Schema(
         "video": Column("text"),
         "frame": Column("integer", required=False),
         "face": Column("integer", required=False),
-        "label": Column("integer", allowed=(0, 1)),  # 1 = fake
+        "label": Column("integer", nullable=True, allowed=(0, 1)),  # 1 = fake; missing where nobody knows
         "method": Column("text", required=False, nullable=True),
         "split": Column("text", required=False, nullable=True),
         "identity": Column("text", required=False, nullable=True),
@@ -84,54 +87,74 @@ def read_predictions(
     """The valid predictions in a ``.parquet`` or ``.csv`` file; see `validate_predictions`.
 
     A table in the declared form is taken as it is. Any other CSV is read as `table_reading.read_table` reads
-    tables of strangers; rows without a label or a score are left out.
+    tables of strangers, and loses its rows without a score. Rows without a label are left out of both.
 
     Args:
         path: of the file.
-        readings: gets what was taken for granted, to be shown.
+        readings: gets what was taken for granted or left out, to be shown; None logs it.
         told: how the file is to be read: ``columns``, ``one_means``, ``score_as``, ``score_of`` and
             ``age_groups`` of `read_table`.
 
     Raises:
-        InputError: what could not be settled, all of it in one message.
+        InputError: what could not be settled, all of it in one message; or no row has a label.
     """
+    said: list[Reading] = []
+    table = _read(path, said, told)
+    if readings is not None:
+        readings += said
+    elif said:
+        logger.warning("predictions table %s: %s", path, "; ".join(": ".join(reading) for reading in said))
+    return table
+
+
+def _read(path: str | os.PathLike[str], said: list[Reading], told: dict[str, Any]) -> pd.DataFrame:
     told = {name: value for name, value in told.items() if value}
     _check_names(path)
     if told:
-        return _read_strangers(path, readings, told)
+        return _read_strangers(path, said, told)
+    declared: list[Reading] = []
     try:
-        return _read_declared(path, readings)
+        table = _read_declared(path, declared)
     except InputError:
         if os.fspath(path).lower().endswith(".csv") and os.path.isfile(path):
-            return _read_strangers(path, readings, told)
+            return _read_strangers(path, said, told)
         raise
+    said += declared
+    return table
 
 
-def _read_strangers(
-    path: str | os.PathLike[str], readings: list[Reading] | None, told: dict[str, Any]
-) -> pd.DataFrame:
+def _read_strangers(path: str | os.PathLike[str], said: list[Reading], told: dict[str, Any]) -> pd.DataFrame:
     found = read_table(path, **told)
-    table = found.frame[found.frame["label"].notna()]
-    if readings is not None:
-        readings += found.readings
-        if missing := len(found.frame) - len(table):
-            readings.append(Reading("rows without a label", f"left out: {missing}"))
-    return validate_predictions(
-        table.assign(label=table["label"].astype("int64")).reset_index(drop=True), str(path)
-    )
+    said += found.readings
+    return validate_predictions(_labelled_rows(found.frame, path, said), str(path))
 
 
-def _read_declared(path: str | os.PathLike[str], readings: list[Reading] | None) -> pd.DataFrame:
+def _labelled_rows(table: pd.DataFrame, path: str | os.PathLike[str], said: list[Reading]) -> pd.DataFrame:
+    """The rows with a label; says how many have none.
+
+    Raises:
+        InputError: there are rows, and none has one.
+    """
+    missing = int(table["label"].isna().sum()) if "label" in table else 0
+    if not missing:
+        return table
+    if missing == len(table):
+        raise InputError(
+            f"predictions table {path}: none of its {missing} rows has a label, so there is nothing to "
+            "compare the scores with; write 1 (fake) or 0 (real) into the column 'label' where that is known"
+        )
+    said.append(Reading("rows without a label", f"left out: {missing} of {len(table)}"))
+    return table[table["label"].notna()].reset_index(drop=True)
+
+
+def _read_declared(path: str | os.PathLike[str], said: list[Reading]) -> pd.DataFrame:
     text = [name for name, column in PREDICTIONS.columns.items() if column.kind == "text"]
-    said: list[Reading] = []
     table = read_frame(path, text=text, readings=said)
     if "split" in table:
         table["split"] = read_words(table["split"], "split", said)
-    predictions = validate_predictions(table, str(path))
+    predictions = validate_predictions(_labelled_rows(table, path, said), str(path))
     if os.fspath(path).lower().endswith(".csv"):
         _check_evidence(predictions, path)
-    if readings is not None:
-        readings += said
     return predictions
 
 

@@ -264,9 +264,9 @@ AVCELEB = (  # source, target1, method, category, race, gender, name
 )
 
 
-def fakeavceleb(root, table=True):
+def fakeavceleb(root, table=True, rows=AVCELEB):
     lines = ["source,target1,target2,method,category,type,race,gender,path,"]
-    for source, target, method, category, race, gender, name in AVCELEB:
+    for source, target, method, category, race, gender, name in rows:
         folder = f"{category}/{race}/{gender}/{source}"
         touch(root / folder / name)
         lines.append(f"{source},{target},-,{method},A,{category},{race},{gender},{name},FakeAVCeleb/{folder}")

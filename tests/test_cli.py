@@ -319,3 +319,15 @@ def test_a_key_with_dashes_is_the_key(tmp_path):
     assert dashed.output == plain.output
     assert "preview: true" in unmasked("preprocess", "--preview", "--dry-run").output
     assert "'previw'" in refused("preprocess", "--previw")
+
+
+def test_results_lie_beside_the_predictions_unless_a_folder_is_given(table, tmp_path):
+    # They went into runs/ucf, whichever detector's scores they were of.
+    given = table(predictions())
+    for verb, more in (("evaluate", []), ("fairness", ["by=[gender]"]), ("mitigate", ["by=[gender]"])):
+        shown = unmasked(verb, f"predictions={given}", *more, "--dry-run")
+        assert f"out: {tmp_path}\n" in shown.stdout
+        shown = unmasked(verb, f"predictions={given}", *more, "--dry-run", "out=there")
+        assert "out: there\n" in shown.stdout
+    assert f"out: {tmp_path}\n" in unmasked("evaluate", f"predictions={tmp_path}", "--dry-run").stdout
+    assert "key 'run' is required" in refused("report")

@@ -172,6 +172,21 @@ def test_settings_are_the_detectors_own_and_unknown_ones_are_refused_with_the_ne
     assert "batch_pairs" in unmasked("train", "--dry-run").stdout
 
 
+def test_help_lists_the_keys_of_the_detector_that_is_given(folder):
+    # It listed UCF's keys for every detector.
+    (folder / "tiny_help.py").write_text(TINY)
+    (folder / "mine.yaml").write_text("detector: tiny_help.py\n")
+    for given in (["detector=tiny_help.py", "--help"], ["--help", "--config", "mine.yaml"]):
+        shown = unmasked("train", *given)
+        assert shown.exit_code == 0, shown.output
+        assert "training.batch_images" in shown.output
+        assert "batch_pairs" not in shown.output
+    assert "training.batch_pairs" in unmasked("train", "--help").output
+    refused = unmasked("train", "detector=uc", "--help")
+    assert refused.exit_code == 2
+    assert "did you mean 'ucf'?" in refused.stderr
+
+
 def test_a_hostile_card_makes_us_import_nothing(folder):
     (folder / "evil.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
     (folder / "detector.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,12 +19,15 @@ import pytorch_lightning as pl
 import torch
 import train_fakes
 from train_fakes import SMALL, small_config
+from typer.testing import CliRunner
 from ucf_fakes import DETECTOR, narrow_config, write_faces
 
-from unmasked.datasets.errors import InputError
+from unmasked.app.cli import app
+from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.datasets.samplers import BalancedSampler, NaturalSampler, WholeBatches
 from unmasked.preprocessing.faces import FACES
 from unmasked.training import checkpoint
+from unmasked.training.callbacks import KeepLast, StopOnSignal
 from unmasked.training.data import TrainingData, row_sampler
 from unmasked.training.detector import Phase
 from unmasked.training.tables import training_tables
@@ -343,8 +347,6 @@ def test_a_signal_ends_training_with_its_state_and_a_sentence_and_it_goes_on(cor
 
 
 def test_a_second_signal_ends_training_at_once(corpus, tmp_path):
-    from unmasked.datasets.errors import InterruptedBySignal
-
     root, faces = corpus
 
     class Twice(pl.Callback):
@@ -357,3 +359,114 @@ def test_a_second_signal_ends_training_at_once(corpus, tmp_path):
     with pytest.raises(InterruptedBySignal, match="no state was written yet"):
         train(faces, root, small_config(), tmp_path, detector=SMALL, callbacks=[Twice()])
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+# Several processes, and a training that was stopped
+
+LAUNCHED = """
+import json, os
+from pathlib import Path
+import signal_fakes
+from unmasked.app.cli import app
+
+codes = []
+for name, keys, send in json.loads(os.environ["STAGES"]):
+    signal_fakes.calls, os.environ["UNMASKED_TEST_SIGNAL"] = 0, send
+    try:
+        app(["train", "detector=signal_fakes", f"out={name}", *keys])
+    except SystemExit as ended:
+        codes.append(ended.code)
+    Path(os.environ["RANK"]).write_text(json.dumps(codes))
+"""
+
+
+@pytest.mark.slow
+def test_signals_end_two_processes_with_their_state_and_resumed_they_end_as_if_there_had_been_none(
+    corpus, tmp_path
+):
+    # torchrun hands every signal on, so that what a terminal or SLURM sends to all comes twice.
+    root, table = corpus
+    FACES.write(table, root / "faces.parquet")
+    keys = [f"faces={root / 'faces.parquet'}", "training.batch_images=4", "training.epochs=2"]
+    again = [*keys, "resume=true"]
+    stages = [
+        ("whole", keys, ""),
+        ("parts", keys, f"{int(signal.SIGINT)}:twice:3"),
+        ("parts", again, f"{int(signal.SIGTERM)}:self:2"),
+        ("parts", again, ""),
+        ("killed", keys, f"{int(signal.SIGTERM)}:parent:2"),
+    ]
+    (tmp_path / "launched.py").write_text(LAUNCHED)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{TESTS}",
+        "STAGES": json.dumps(stages),
+    }
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "launched.py"]
+    done = subprocess.run(run, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    for rank in ("0", "1"):
+        assert json.loads((tmp_path / rank).read_text()) == [0, 130, 143, 0, 143], done.stderr
+    assert done.returncode == 1  # torchrun's own, after a signal
+    assert done.stdout.count("detector written to") == 2  # once for two processes
+    for name, word in (("parts", "SIGINT"), ("parts", "SIGTERM"), ("killed", "SIGTERM")):
+        sentence = rf"stopped by {word}; the state of step \d+ is in {name}/\S+: go on with resume=true"
+        assert re.search(sentence, done.stderr), done.stderr
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for name in ("detector.safetensors", "metrics.jsonl"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+    states = [torch.load(out / "checkpoints/last.ckpt", weights_only=True) for out in (whole, parts)]
+    assert states[0]["global_step"] == states[1]["global_step"] == 8
+    assert not moved(states[0]["state_dict"], states[1]["state_dict"])
+    assert (tmp_path / "killed" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_signal_that_a_launcher_hands_on_is_not_a_second_one():
+    keep = KeepLast(Path("last.ckpt"), every_steps=1)
+    stop, alone = StopOnSignal(keep), StopOnSignal(keep)
+    stop.same_s = 60.0
+    for one in (stop, alone):
+        one._receive(signal.SIGINT, None)
+    stop._receive(signal.SIGTERM, None)
+    assert stop.number == signal.SIGINT
+    stop.repeated_until_s = 0.0
+    for one in (stop, alone):
+        with pytest.raises(InterruptedBySignal):
+            one._receive(signal.SIGINT, None)
+
+
+@pytest.mark.slow
+def test_a_stopped_training_is_not_begun_again_unless_that_is_said(corpus, tmp_path, monkeypatch):
+    # The state that a signal had saved was lost without a word.
+    root, table = corpus
+    FACES.write(table, root / "faces.parquet")
+    given = ["train", "detector=train_fakes", f"faces={root / 'faces.parquet'}", f"out={tmp_path}"]
+    given += ["training.batch_images=8", "training.epochs=2"]
+
+    def stop(*_: object) -> None:
+        raise InterruptedBySignal(signal.SIGTERM, "stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            KeepLast, "on_train_epoch_end", lambda self, trainer, module: (self._write(trainer), stop())
+        )
+        assert CliRunner().invoke(app, given).exit_code == 143
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = CliRunner().invoke(app, [*given, "seed=5"])
+    assert done.exit_code == 2
+    assert (
+        "after step 4; go on with resume=true, or begin again with restart=true or in another out="
+        in done.stderr
+    )
+    refused = CliRunner().invoke(app, [*given, "seed=5", "resume=true"])
+    assert (refused.exit_code, "other values of seed" in refused.stderr) == (2, True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert CliRunner().invoke(app, [*given, "resume=true"]).exit_code == 0
+    resumed = (tmp_path / "detector.safetensors").read_bytes()
+    assert CliRunner().invoke(app, given).exit_code == 0  # a finished one may be done again
+    assert (tmp_path / "detector.safetensors").read_bytes() == resumed
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            KeepLast, "on_train_epoch_end", lambda self, trainer, module: (self._write(trainer), stop())
+        )
+        assert CliRunner().invoke(app, given).exit_code == 143
+    assert CliRunner().invoke(app, [*given, "restart=true"]).exit_code == 0

@@ -6,7 +6,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unmasked.training.config import CropConfig, ModelConfig
-from unmasked.training.detector import Detector, Phase
+from unmasked.training.detector import Phase
+from unmasked.training.handle import Detector
 
 NAME = "Small"
 PHASES: list[Phase] = []  # tests fill it

@@ -11,7 +11,7 @@ import pandas as pd
 
 from unmasked.training import checkpoint, module
 from unmasked.training import train as training
-from unmasked.training.detector import Detector
+from unmasked.training.handle import Detector
 from unmasked.ucf.config import UCFConfig
 
 DETECTOR = Detector("ucf", "unmasked.ucf.detector")

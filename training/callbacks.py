@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from unmasked.datasets.files import atomic_path, write_text
 from unmasked.training import checkpoint
 from unmasked.training.module import METRIC_PREFIX, DetectorModule
 
+SAME_SIGNAL_S = 2.0
 SELECTION_RULE = {
     "source": "highest video AUC on the source's validation split, ties by frame AUC; never the test split",
     "oracle": "ORACLE: highest video AUC on the source's test split, ties by frame AUC; numbers on that "
@@ -200,9 +203,9 @@ class HoldLimits(pl.Callback):
 class StopOnSignal(pl.Callback):
     """Ends training on SIGTERM or SIGINT as soon as its state is written.
 
-    A second signal ends it at once.
-    A step goes on to its end, and so does a validation: its result belongs to the state. Lightning would end
-    with exit code 0 and say nothing.
+    A second signal ends it at once; among several processes only after a moment, for a launcher hands on
+    what a terminal or SLURM has sent to them already. A step goes on to its end, and so does a validation:
+    its result belongs to the state. Lightning would end with exit code 0 and say nothing.
 
     Args:
         keep: writes the state; it comes after this one in the list of callbacks.
@@ -211,10 +214,13 @@ class StopOnSignal(pl.Callback):
     def __init__(self, keep: KeepLast) -> None:
         self.keep = keep
         self.number: int | None = None
+        self.repeated_until_s = -math.inf
+        self.same_s = 0.0
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the signals over from Lightning."""
+        self.same_s = SAME_SIGNAL_S if trainer.world_size > 1 else 0.0
         if threading.current_thread() is threading.main_thread():
             self._before = {
                 number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)
@@ -250,9 +256,10 @@ class StopOnSignal(pl.Callback):
         self._before = {}
 
     def _receive(self, number: int, frame: Any) -> None:
-        if self.number is not None:
+        if self.number is None:
+            self.number, self.repeated_until_s = number, time.monotonic() + self.same_s
+        elif time.monotonic() >= self.repeated_until_s:
             raise InterruptedBySignal(number, self._message())
-        self.number = number
 
     def _message(self) -> str:
         assert self.number is not None

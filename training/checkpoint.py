@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError, nearest_name
 from unmasked.datasets.files import atomic_path, sha256_of_file, write_json
-from unmasked.training.detector import Detector, Scorer
+from unmasked.training.detector import Scorer
+from unmasked.training.handle import Detector
 
 NAME = "detector.safetensors"
 WEIGHTS = ".safetensors"

@@ -26,8 +26,8 @@ from unmasked.datasets.samplers import (
 )
 from unmasked.datasets.transforms import RandomJpeg
 from unmasked.training.config import PairConfig, TrainedConfig
-from unmasked.training.detector import Detector
 from unmasked.training.group_losses import TrainingGroups
+from unmasked.training.handle import Detector
 from unmasked.training.tables import TrainingTables
 
 

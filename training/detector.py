@@ -27,20 +27,16 @@ Reading must run no code of the file: no pickle.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmasked.datasets.errors import InputError
-from unmasked.training.config import DetectorConfig, TrainedConfig
+from unmasked.training.config import TrainedConfig
 
 Losses = dict[str, Tensor]
 Scorer = Callable[[Tensor], Tensor]
@@ -113,92 +109,3 @@ def cross_entropy(step: Step, config: TrainedConfig) -> Losses:
     """The objective of a detector that gives none: real or fake, and nothing else."""
     losses = functional.cross_entropy(step.forward(step.images).float(), step.labels, reduction="none")
     return {"overall": losses.mean() if step.robust is None else step.robust(losses, step.rows)}
-
-
-@dataclass(frozen=True)
-class Detector:
-    """A detector's module; by its name, so that other processes find it too.
-
-    Attributes:
-        name: what ``detector=`` takes, and the card's ``architecture``.
-        path: the module's import path.
-    """
-
-    name: str
-    path: str
-
-    @property
-    def module(self) -> ModuleType:
-        """The module itself."""
-        return importlib.import_module(self.path)
-
-    @property
-    def title(self) -> str:
-        """What tables and pages call it."""
-        return str(self.module.NAME)
-
-    @property
-    def config(self) -> type[DetectorConfig]:
-        """The class of its settings."""
-        return self.module.Config
-
-    @property
-    def has_gradients(self) -> bool:
-        """True if it is a network that the engine trains."""
-        return hasattr(self.module, "build")
-
-    def part(self, name: str, default: Any = None) -> Any:
-        """What the module gives under a name of the contract, or what is taken in its place."""
-        return getattr(self.module, name, default)
-
-    def build(self, config: DetectorConfig, classes: list[str]) -> nn.Module:
-        """The network, after one look at what it makes of two images.
-
-        Raises:
-            InputError: it gives something else than two logits an image.
-        """
-        model = self.module.build(config, classes)
-        if not isinstance(model, nn.Module):
-            raise InputError(
-                f"detector {self.name}: build returned {type(model).__name__}; it must return a network "
-                "(torch.nn.Module)"
-            )
-        if any(value.is_meta for value in model.parameters()):
-            return model  # only its shapes were asked for
-        was_training = model.training
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            logits = model.eval()(torch.zeros(2, 3, config.model.size_px, config.model.size_px))
-        model.train(was_training)
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        if shape != (2, 2):
-            raise InputError(
-                f"detector {self.name}: forward returned {shape} for 2 images; it must return (N, 2), logits "
-                "of real and fake"
-            )
-        return model
-
-    def objective(self, step: Step, config: TrainedConfig) -> Losses:
-        """The losses of a batch.
-
-        Raises:
-            InputError: they are not numbers by name, "overall" first.
-        """
-        losses = self.part("objective", cross_entropy)(step, config)
-        if not isinstance(losses, dict) or next(iter(losses), None) != "overall":
-            raise InputError(
-                f"detector {self.name}: objective returned {_short(losses)}; it must return losses by name, "
-                "the one to train on as 'overall' first"
-            )
-        for name, loss in losses.items():
-            if not isinstance(loss, Tensor) or loss.ndim:
-                raise InputError(
-                    f"detector {self.name}: the loss {name!r} is {_short(loss)}; a loss is one number, such "
-                    "as the mean over the batch"
-                )
-        return losses
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    return f"a dict of {', '.join(map(str, value)) or 'nothing'}" if isinstance(value, dict) else repr(value)

@@ -15,7 +15,7 @@ from unmasked.evaluation.predict import predict
 from unmasked.training.callbacks import selection_of
 from unmasked.training.checkpoint import read_fitted, save_fitted
 from unmasked.training.config import DetectorConfig
-from unmasked.training.detector import Detector
+from unmasked.training.handle import Detector
 from unmasked.training.module import validation_metrics
 from unmasked.training.tables import training_tables
 from unmasked.training.train import TrainResult, training_card

@@ -7,9 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from unmasked.datasets.errors import InputError
 from unmasked.training.config import TrainingConfig
+
+
+def is_first_process() -> bool:
+    """True if this is the process that speaks and writes for all that a launcher started."""
+    return rank_zero_only.rank == 0
 
 
 def placement(settings: TrainingConfig, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:

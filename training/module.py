@@ -24,8 +24,9 @@ from unmasked.datasets.transforms import augment, normalise
 from unmasked.evaluation.metrics import auc, video_scores
 from unmasked.training.config import OptimiserConfig, TrainedConfig
 from unmasked.training.data import TrainingData
-from unmasked.training.detector import Detector, Losses, Phase, Step
+from unmasked.training.detector import Losses, Phase, Step
 from unmasked.training.group_losses import GroupDRO, TrainingGroups, build
+from unmasked.training.handle import Detector
 from unmasked.training.phases import checked, freeze, hold_frozen, parameter_groups, phase_at, rate_of
 
 logger = logging.getLogger(__name__)

@@ -48,7 +48,8 @@ class TrainingTables:
     """Crops to train on, crops to select on, and the method head's classes ("real" first).
 
     ``val`` holds the test split where an oracle selects; ``groups`` are of the rows of ``train``, where
-    training looks at them; ``held_out`` says how ``val`` was taken from the split train, where it was.
+    training looks at them; ``held_out`` says how ``val`` was taken from the split train, where it was;
+    ``unlabelled`` is the number of crops that were left out since nobody knows their label.
     """
 
     train: pd.DataFrame
@@ -56,6 +57,7 @@ class TrainingTables:
     methods: list[str]
     groups: TrainingGroups | None = None
     held_out: HeldOut | None = None
+    unlabelled: int = 0
 
     def summary(self) -> dict[str, object]:
         """What the tables hold, for a checkpoint's card."""
@@ -76,13 +78,14 @@ class TrainingTables:
             "recipe": sorted(both["recipe"].dropna().unique()) if "recipe" in both else [],
             **counts,
             **({"val_from_train": asdict(self.held_out)} if self.held_out else {}),
+            **({"crops_without_label": self.unlabelled} if self.unlabelled else {}),
         }
 
 
 def training_tables(faces: pd.DataFrame, config: DetectorConfig) -> TrainingTables:
     """The rows of the splits train and val that will be used.
 
-    Of test instead of val for an oracle.
+    Of test instead of val for an oracle. Crops without a label are left out, and how many.
 
     Raises:
         InputError: a split has no crop, or lacks reals or fakes, or groups are asked for that the training
@@ -96,20 +99,23 @@ def training_tables(faces: pd.DataFrame, config: DetectorConfig) -> TrainingTabl
         )
     is_oracle = isinstance(config, TrainedConfig) and config.training.selection == "oracle"
     selects, held_out = "test" if is_oracle else "val", None
+    crops, unlabelled = _labelled_rows(crops, ("train", selects))
     if config.data.val_from_train and not is_oracle and not (crops["split"] == "val").any():
         crops, held_out = _with_val_from_train(crops, config)
     train = _rows_of_split(crops, "train", config.data.frames_per_video)
-    val = _rows_of_split(crops, selects, config.data.val_frames_per_video)
-    if isinstance(config, TrainedConfig) and config.data.fakes != "dataset":
+    is_blended = isinstance(config, TrainedConfig) and config.data.fakes != "dataset"
+    if is_blended:
         train = _add_self_blended(train, only=config.data.fakes == "self_blended")
-        # Selection sees the data set's own fakes; self-blended ones stand in where it has none.
-        val = val if (val["label"] == 1).any() else _add_self_blended(val, only=True)
-    for split, rows in (("train", train), (selects, val)):
-        _check_both_labels(split, rows)
+    _check_both_labels("train", train)
+    val = _rows_of_split(crops, selects, config.data.val_frames_per_video)
+    # Selection sees the data set's own fakes; self-blended ones stand in where it has none.
+    if is_blended and not (val["label"] == 1).any():
+        val = _add_self_blended(val, only=True)
+    _check_both_labels(selects, val)
     if config.shuffle_labels:
         train, val = shuffle_labels(train, config.seed), shuffle_labels(val, config.seed + 1)
     groups = training_groups(train, config) if isinstance(config, TrainedConfig) else None
-    return TrainingTables(train, val, method_classes(train), groups, held_out)
+    return TrainingTables(train, val, method_classes(train), groups, held_out, unlabelled)
 
 
 def training_groups(train: pd.DataFrame, config: TrainedConfig) -> TrainingGroups | None:
@@ -185,6 +191,25 @@ def _rows_of_split(crops: pd.DataFrame, split: str, per_video: int | None) -> pd
     return sample_evenly(rows, per_video)
 
 
+def _labelled_rows(crops: pd.DataFrame, splits: tuple[str, ...]) -> tuple[pd.DataFrame, int]:
+    """The crops whose label is known, and the number of the others in these splits; says that number.
+
+    Raises:
+        InputError: no crop of these splits has a label.
+    """
+    is_known, is_used = crops["label"].notna(), crops["split"].isin(splits)
+    unlabelled = int((is_used & ~is_known).sum())
+    if unlabelled and not (is_used & is_known).any():
+        raise InputError(
+            f"none of the {unlabelled} crops of {' and '.join(splits)} has a label; training needs reals and "
+            "fakes: scan folders called real and fake, or a table with the columns path and label"
+        )
+    if unlabelled:
+        logger.warning("%d of %d crops have no label and are left out", unlabelled, int(is_used.sum()))
+    kept = crops[is_known].reset_index(drop=True)
+    return kept.assign(label=kept["label"].astype("int64")), unlabelled
+
+
 def _with_val_from_train(crops: pd.DataFrame, config: DetectorConfig) -> tuple[pd.DataFrame, HeldOut]:
     """The crops, some people of the split train in a split val: the same ones from every such table."""
     is_train = (crops["split"] == "train").to_numpy()
@@ -195,6 +220,12 @@ def _with_val_from_train(crops: pd.DataFrame, config: DetectorConfig) -> tuple[p
     videos = crops.assign(**absent)[is_train].drop_duplicates(["dataset", "video"])
     share = config.data.val_from_train
     split_of = assign(videos, SplitPlan((1 - share, share, 0.0), config.seed))
+    if not (split_of == "val").any():
+        whole = "are of one person, or of people who share fakes" if videos["identity"].notna().any() else ""
+        raise InputError(
+            f"data.val_from_train={share:g} sets nothing aside: the {len(videos)} videos and images of train "
+            f"{whole or 'are too few, or all belong together'}; add others, or a split val of other people"
+        )
     name = pd.MultiIndex.from_frame(crops[["dataset", "video"]])
     split = pd.Series(split_of.to_numpy(), pd.MultiIndex.from_frame(videos[["dataset", "video"]]))
     crops = crops.assign(split=crops["split"].where(~is_train, split.reindex(name).to_numpy()))

@@ -23,6 +23,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import write_text
 from unmasked.training.boards import Boards
 from unmasked.training.callbacks import (
     HoldLimits,
@@ -35,8 +36,8 @@ from unmasked.training.callbacks import (
 from unmasked.training.checkpoint import NAME
 from unmasked.training.config import DetectorConfig, TrainedConfig
 from unmasked.training.data import TrainingData
-from unmasked.training.detector import Detector
-from unmasked.training.launch import placement
+from unmasked.training.handle import Detector
+from unmasked.training.launch import is_first_process, placement
 from unmasked.training.module import METRIC_PREFIX, DetectorModule
 from unmasked.training.tables import TrainingTables, training_tables
 
@@ -48,6 +49,7 @@ MAY_CHANGE = (
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Follows the detector's name in the card, and so in predictions, metrics, tables, figures and reports.
 ORACLE = " (oracle selection)"
+UNFINISHED = "unfinished"  # a file beside the state while a training runs, and after it was stopped
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,29 @@ def train(
         if (initialise := detector.part("initialise")) and not resume:
             initialise(module.model, config)
         with _explain_full_disk(Path(out), last):
+            unfinished = last.with_name(UNFINISHED)
+            if trainer.is_global_zero:
+                write_text(unfinished, "")
             trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
+            if trainer.is_global_zero:
+                unfinished.unlink(missing_ok=True)
     assert best.best is not None
     return TrainResult(best.path, last, metrics.history, selection_of(best.best, settings.selection))
+
+
+def check_nothing_is_lost(out: Path) -> None:
+    """Raises InputError where a training that was stopped left a state to go on from.
+
+    Of several processes the first one looks: it also says in the folder that a training has begun.
+    """
+    last = Path(out) / "checkpoints" / "last.ckpt"
+    if not (is_first_process() and last.is_file() and last.with_name(UNFINISHED).is_file()):
+        return
+    step = int(torch.load(last, map_location="meta", weights_only=True)["global_step"])
+    raise InputError(
+        f"{last} is the state of a training that was stopped, after step {step}; go on with resume=true, or "
+        "begin again with restart=true or in another out=…"
+    )
 
 
 def training_card(detector: Detector, tables: TrainingTables, config: DetectorConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from unmasked.app.progress import print_result
 
 if TYPE_CHECKING:
-    from unmasked.training.detector import Detector
+    from unmasked.training.handle import Detector
 
 
 class Config(BaseModel):

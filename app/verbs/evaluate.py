@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import ReadAs, read_scores
+from unmasked.app.verbs.reading import Beside, ReadAs, read_scores
 from unmasked.app.verbs.scan import Names
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Stated = str | dict[str, str]
 
 
-class Config(ReadAs):
+class Config(ReadAs, Beside):
     """Which predictions are evaluated, and at which threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +35,9 @@ class Config(ReadAs):
         "of such files, each of one detector"
     )
     out: Path = Field(
-        Path("runs/ucf"), description="folder for metrics.json, metrics.md, metrics.tex and thresholds.json"
+        None,
+        description="folder for metrics.json, metrics.md, metrics.tex and thresholds.json; that of the "
+        "predictions if not given",
     )
     source: Stated = Field(
         "",

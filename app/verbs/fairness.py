@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import ReadAs, read_scores
+from unmasked.app.verbs.reading import Beside, ReadAs, read_scores
 from unmasked.app.verbs.scan import (
     AnnotationFiles,
     Codebooks,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from unmasked.fairness.result import Audit
 
 
-class Config(ReadAs):
+class Config(ReadAs, Beside):
     """Whose error rates are compared, at which threshold, and how surely."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,7 +41,9 @@ class Config(ReadAs):
         description="attributes, alone or crossed: [gender,skin_tone_group,'gender × skin_tone_group']"
     )
     out: Path = Field(
-        Path("runs/ucf"), description="folder for fairness.json, fairness.html, by_group.csv and other tables"
+        None,
+        description="folder for fairness.json, fairness.html, by_group.csv and other tables; that of the "
+        "predictions if not given",
     )
     threshold: float = Field(0.5, ge=0, le=1, description="a score above it is called fake")
     thresholds: Path | None = Field(

@@ -17,7 +17,7 @@ from unmasked.app.verbs.scan import as_list
 
 if TYPE_CHECKING:
     from unmasked.training.config import DetectorConfig
-    from unmasked.training.detector import Detector
+    from unmasked.training.handle import Detector
 
 
 class Config(BaseModel):

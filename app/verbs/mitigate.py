@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
+from unmasked.app.verbs.reading import Beside
 from unmasked.app.verbs.scan import as_list
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ METHODS = (
 Names = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 
 
-class Config(BaseModel):
+class Config(Beside):
     """Which gap is to be closed, by which means, fitted on whom."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,7 +31,9 @@ class Config(BaseModel):
     )
     by: Names = Field(description="attributes, alone or crossed, each mitigated by itself: [skin_tone_group]")
     out: Path = Field(
-        Path("runs/ucf"), description="folder for mitigation.json, mitigation.csv and mitigation.md"
+        None,
+        description="folder for mitigation.json, mitigation.csv and mitigation.md; that of the predictions "
+        "if not given",
     )
     methods: Names = Field(METHODS, description=f"what is tried: {', '.join(METHODS)}")
     retrained: dict[str, Path] = Field(

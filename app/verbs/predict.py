@@ -83,6 +83,11 @@ def run(config: Config) -> None:
         )
     PREDICTIONS.write(predictions, config.out)
     print_result(f"{len(predictions)} scores written to {config.out}")
+    if unlabelled := int(predictions["label"].isna().sum()):
+        print_result(
+            f"{unlabelled} of them are of files that nobody labelled: `unmasked evaluate` and its like leave "
+            "them out"
+        )
 
 
 def perturbations_to_score(config: Config) -> Perturbed | None:

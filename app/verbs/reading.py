@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unmasked.app.verbs.scan import AgeGroups, print_readings
 
@@ -33,6 +33,19 @@ class ReadAs(BaseModel):
         None, description="whether a score is P(fake), or P(real), which is turned round"
     )
     age_groups: AgeGroups = ()
+
+
+class Beside(BaseModel):
+    """Results lie beside the predictions that they are made of, unless another folder is given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _place_results(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("out") is not None:
+            return values
+        if not isinstance(given := values.get("predictions"), (str, Path)):
+            return values
+        return values | {"out": Path(given) if Path(given).is_dir() else Path(given).parent}
 
 
 def read_scores(config: ReadAs, path: Path) -> pd.DataFrame:

@@ -15,8 +15,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: Path = Field(
-        Path("runs/ucf"),
-        description="a run's folder; whatever is in it goes into the page; or that of several detectors",
+        description="a run's folder; whatever is in it goes into the page; or that of several detectors"
     )
     truth: Path | None = Field(
         None, description="truth.json of a synthetic corpus, to set what was planted beside what was found"

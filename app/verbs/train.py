@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, create_model
+from pydantic import BeforeValidator, Field, create_model
 
 from unmasked.app.detectors import DEFAULT, config_class, folder_name
 from unmasked.app.progress import Reporter, print_result
+from unmasked.app.verbs.scan import as_list
 from unmasked.datasets.errors import InputError
 
 if TYPE_CHECKING:
     from unmasked.training.config import DetectorConfig
+
+Datasets = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: as_list(value) if value else ()),
+    Field(
+        description="train on this dataset of the faces table, or on several together: [A,B]; may be left "
+        "out if there is one"
+    ),
+]
 
 
 def config_of(detector: str | None) -> type[DetectorConfig]:
@@ -34,13 +44,9 @@ def config_of(detector: str | None) -> type[DetectorConfig]:
             Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote"),
         ),
         "out": (Path, Field(Path("runs") / folder_name(name), description="the run's folder")),
-        "dataset": (
-            str,
-            Field(
-                "", description="train on this dataset of the faces table; may be left out if there is one"
-            ),
-        ),
+        "dataset": (Datasets, ()),
         "resume": (bool, Field(False, description="go on from the last checkpoint in `out`")),
+        "restart": (bool, Field(False, description="begin again where `out` holds an unfinished training")),
     }
     return create_model("Config", __base__=config_class(name), **fields)
 
@@ -54,7 +60,8 @@ def run(config: Any) -> None:
     from unmasked.app.run import record
     from unmasked.app.training import progress_callback, stopped_by_signals, training_faces
     from unmasked.training.fit import fit
-    from unmasked.training.train import train
+    from unmasked.training.launch import is_first_process
+    from unmasked.training.train import check_nothing_is_lost, train
 
     detector = find(config.detector)
     faces = training_faces(config.faces, config.dataset)
@@ -63,16 +70,20 @@ def run(config: Any) -> None:
         raise InputError(
             f"{detector.title} is fitted in one go, so there is nothing to resume; leave resume out"
         )
-    record(config.out, config)
+    if not (config.resume or config.restart):
+        check_nothing_is_lost(config.out)
     where = (faces, config.faces.parent, settings, config.out)
     advice = "no step was trained that could be kept; begin again with the same command"
     with stopped_by_signals(advice), Reporter() as reporter:
-        if start := detector.part("start"):
+        if (start := detector.part("start")) and is_first_process():
             reporter.say(f"  {start(settings)}")
         if detector.has_gradients:
-            progress = progress_callback(reporter)
+            # Not before: a training that is refused leaves the folder as it was.
+            progress = progress_callback(reporter, at_start=lambda: record(config.out, config))
             result = train(*where, detector=detector, resume=config.resume, callbacks=[progress])
         else:
             result = fit(*where, detector=detector)
+            record(config.out, config)
             reporter.say(f"  val/video_auc {result.history[-1]['val/video_auc']:.3f}")
-    print_result(f"detector written to {result.checkpoint}")
+    if is_first_process():
+        print_result(f"detector written to {result.checkpoint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from unmasked.app.detectors import DEFAULT
 from unmasked.app.progress import Reporter, print_result
+from unmasked.app.verbs.train import Datasets
 from unmasked.training.tuning.space import SearchConfig
 
 if TYPE_CHECKING:
@@ -24,9 +26,7 @@ class Config(SearchConfig):
 
     faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
     out: Path = Field(Path("runs/tune"), description="the study's folder; the same one goes on with it")
-    dataset: str = Field(
-        "", description="train on this dataset of the faces table; may be left out if there is one"
-    )
+    dataset: Datasets = ()
     detector: str = Field(DEFAULT, description="one of `unmasked detectors`, or your own module or .py file")
     start: str = Field(
         "",
@@ -104,5 +104,6 @@ def _report(config: Config, search: Search, study: optuna.Study) -> None:
     names = write_plots(study, config.out / "plots", config.objective)
     print_result(found)
     print_result(f"plots written to {config.out / 'plots'}: {', '.join(names)}")
-    dataset = f" dataset={config.dataset}" if config.dataset else ""
-    print_result(f"train it: unmasked train --config {config.out / BEST} faces={config.faces}{dataset}")
+    command = ["unmasked", "train", "--config", str(config.out / BEST), f"faces={config.faces}"]
+    command += [f"dataset=[{','.join(config.dataset)}]"] if config.dataset else []
+    print_result(f"train it: {shlex.join(command)}")

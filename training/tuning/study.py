@@ -39,8 +39,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.training.config import DetectorConfig, TrainedConfig
 from unmasked.training.data import TrainingData
-from unmasked.training.detector import Detector
 from unmasked.training.fit import fit
+from unmasked.training.handle import Detector
 from unmasked.training.module import DetectorModule, DivergedError
 from unmasked.training.tables import training_tables
 from unmasked.training.train import train
@@ -373,6 +373,7 @@ def _work_in_processes(
 def _work_alone(search: Search, number: int, workers: int, failures: Any) -> None:
     """Works in a process of its own, with its share of the cores, or on one of the GPUs."""
     _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; who started this one ends it
     if devices := torch.cuda.device_count():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(devices)))).split(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % devices]
