@@ -19,12 +19,12 @@ from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import CONFIDENCE, difference_interval
 from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numbers
 from unmasked.evaluation.metrics import TOP_K, Aggregation
+from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.perturbing.drift import robustness
 from unmasked.evaluation.predictions import evaluated_rows, validate_predictions
 from unmasked.evaluation.thresholds import Threshold
 
 LEVELS = ("frame", "video")
-NOT_STATED = "not stated"
 # How intervals came about, for the settings.
 METHODS = {
     "unit": "identity where known, else video; resampled whole, stratified by class",
@@ -103,7 +103,8 @@ def evaluate(
         "rows": notes,
         "source": source or NOT_STATED,
         "selection_rule": selection_rule or NOT_STATED,
-        **{key: _only_value(rows, key) for key in ("detector", "checkpoint")},
+        "detector": _only_value(rows, "detector"),
+        **Origin.of(rows).to_dict(),
     }
     results = {"datasets": blocks, "matrix": _matrix(blocks, draws, source), "settings": settings}
     drift = robustness(

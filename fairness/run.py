@@ -13,6 +13,7 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.datasets.tables import write_frame
+from unmasked.evaluation.origin import scores_digest
 from unmasked.evaluation.predictions import evaluated_rows
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import long_tables
@@ -65,7 +66,8 @@ def audit_predictions(
         level=level,
         **{"min_samples": 1 if selection.single else MIN_SAMPLES} | statistics,
     )
-    origin = _origin(selection.table) | {"rows": selection.notes}
+    evaluated, _ = evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector))
+    origin = _origin(selection.table) | {"scores": scores_digest(evaluated), "rows": selection.notes}
     if isinstance(threshold, Threshold):
         origin |= {"rule": threshold.rule, "fitted_on": threshold.fitted_on}
     return audit_rows(selection.rows, selection.groups, settings, origin, selection)

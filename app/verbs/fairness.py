@@ -94,6 +94,7 @@ def run(config: Config) -> None:
     from unmasked.analysis.reports.fairness.page import write_page
     from unmasked.fairness.across.run import Beside, compare_across, source_of
     from unmasked.fairness.run import write
+    from unmasked.fairness.selection import rows_of_one
 
     predictions = read_scores(config, config.predictions)
     if config.annotations:
@@ -102,7 +103,8 @@ def run(config: Config) -> None:
         )
     if config.faces is not None:
         predictions = _add_qualities(predictions, config.faces)
-    thresholds = _thresholds(config)
+    audited = rows_of_one(predictions, detector=config.detector) if config.detector else predictions
+    thresholds = _thresholds(config, audited)
     audits, skipped = _audits(config, predictions, thresholds[0])
     beside = Beside(
         thresholds=thresholds,
@@ -113,7 +115,7 @@ def run(config: Config) -> None:
         **_audit_other_detector(config, predictions, thresholds[0], audits),
     )
     more = compare_across(predictions, audits, beside, detector=config.detector or None) | _mitigation(
-        config.out
+        config.out, audited
     )
     made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     page = write_page(write(audits, skipped, config.out, more=more | {"made": made}), config.out)
@@ -147,35 +149,32 @@ def lines(audits: dict[str, Audit], skipped: dict[str, str], more: dict[str, Any
     return found
 
 
-def stored_thresholds(path: Path, rule: str = "") -> list[Threshold]:
+def stored_thresholds(path: Path, rule: str = "", predictions: pd.DataFrame | None = None) -> list[Threshold]:
     """All thresholds in a ``thresholds.json``, the one of the rule first.
 
     Raises:
-        InputError: the file cannot be used, or has none of the rule.
+        InputError: the file cannot be used, has none of the rule, or is of other weights than the
+            predictions.
     """
-    from unmasked.app.verbs.evaluate import stored_threshold
-    from unmasked.evaluation.thresholds import Threshold
+    from unmasked.evaluation.fitted import read_fitted
 
-    first = stored_threshold(path)
-    others = read_json(path, "fit thresholds again").get("thresholds", {})
-    by_rule = {first.rule: first}
-    for name, fields in others.items() if isinstance(others, dict) else ():
-        by_rule.setdefault(name, Threshold.from_dict(fields))
+    stored = read_fitted(path, predictions)
+    by_rule = {stored.threshold.rule: stored.threshold, **stored.other_thresholds}
     if rule and rule not in by_rule:
         raise InputError(
             f"thresholds file {path} has none of the rule {rule!r}; it has {', '.join(by_rule)}. "
             f"Choose one of these, or fit it: unmasked evaluate … rules=[{rule}]"
         )
-    chosen = by_rule.pop(rule or first.rule)
+    chosen = by_rule.pop(rule or stored.threshold.rule)
     return [chosen, *by_rule.values()]
 
 
-def _thresholds(config: Config) -> list[Threshold]:
+def _thresholds(config: Config, predictions: pd.DataFrame) -> list[Threshold]:
     """The operating points, the one that the tests are made at first."""
     from unmasked.evaluation.thresholds import Threshold
 
     if config.thresholds is not None:
-        return stored_thresholds(config.thresholds, config.rule)
+        return stored_thresholds(config.thresholds, config.rule, predictions)
     if config.rule:
         raise InputError(f"rule={config.rule} chooses among stored thresholds; give them: thresholds=FILE")
     return [Threshold(config.threshold, "fixed" if config.threshold == 0.5 else "given")]
@@ -281,8 +280,10 @@ def _read_second_annotation(config: Config, predictions: pd.DataFrame) -> pd.Dat
     return second
 
 
-def _mitigation(out: Path) -> dict[str, Any]:
-    """What `unmasked mitigate` left in the folder."""
+def _mitigation(out: Path, predictions: pd.DataFrame) -> dict[str, Any]:
+    """What `unmasked mitigate` left in the folder, if it is of these scores; says so if it is not."""
+    from unmasked.evaluation.origin import Origin
+
     path = out / "mitigation.json"
     if not path.is_file():
         return {}
@@ -290,4 +291,7 @@ def _mitigation(out: Path) -> dict[str, Any]:
     found = read_json(path, advice)
     if not isinstance(found.get("methods"), list):
         raise InputError(f"{path} has no list of methods; {advice}")
+    if unlike := Origin.of(predictions).difference(Origin.from_dict(found.get("made_from"))):
+        print_result(f"left out: {path}: {unlike}; {advice}")
+        return {}
     return {"mitigation": found}
