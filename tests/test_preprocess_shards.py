@@ -16,8 +16,9 @@ from preprocessing_fakes import BLUE, GREY, SquareDetector, manifest_of, square_
 from pydantic import ValidationError
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.locks import LOCK
 from unmasked.preprocessing import ray_pool
-from unmasked.preprocessing.claims import LOCK, PARTIAL, Claim, sweep
+from unmasked.preprocessing.claims import PARTIAL, Claim, sweep
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.faces import FACES
 from unmasked.preprocessing.parts import Item, is_in_shard

@@ -18,8 +18,11 @@ import pytorch_lightning as pl
 import torch
 import train_fakes
 from train_fakes import SMALL, small_config
+from typer.testing import CliRunner
 from ucf_fakes import DETECTOR, narrow_config, write_faces
 
+from unmasked.app.cli import app
+from unmasked.app.run import only_training_in
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.samplers import BalancedSampler, NaturalSampler, WholeBatches
 from unmasked.preprocessing.faces import FACES
@@ -284,6 +287,17 @@ def test_a_training_is_not_resumed_on_a_table_of_other_people_labels_or_pixels(c
     with pytest.raises(InputError, match="trained on other crops than those that it holds"):
         train(other, root, small_config(training__epochs=5), tmp_path / "run", detector=SMALL, resume=True)
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes() == state
+
+
+def test_two_trainings_do_not_write_into_one_folder(corpus, tmp_path):
+    FACES.write(corpus[1], tmp_path / "faces.parquet")
+    with only_training_in(tmp_path / "run"):
+        answer = CliRunner().invoke(
+            app, ["train", f"faces={tmp_path / 'faces.parquet'}", f"out={tmp_path / 'run'}"]
+        )
+    assert answer.exit_code == 2
+    assert "another training writes into out=" in " ".join(answer.output.split())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".train.lock"]
 
 
 def test_a_run_that_fails_in_its_first_validation_leaves_no_finished_detector(corpus, tmp_path, monkeypatch):

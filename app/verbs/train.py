@@ -51,7 +51,7 @@ Config = config_of(DEFAULT)
 def run(config: Any) -> None:
     """Trains, keeps the checkpoint that is best on source validation, and says where it is."""
     from unmasked.app.detectors import find
-    from unmasked.app.run import record
+    from unmasked.app.run import only_training_in, record
     from unmasked.app.training import progress_callback, stopped_by_signals, training_faces
     from unmasked.training.fit import fit
     from unmasked.training.train import train
@@ -63,10 +63,10 @@ def run(config: Any) -> None:
         raise InputError(
             f"{detector.title} is fitted in one go, so there is nothing to resume; leave resume out"
         )
-    record(config.out, config)
     where = (faces, config.faces.parent, settings, config.out)
     advice = "no step was trained that could be kept; begin again with the same command"
-    with stopped_by_signals(advice), Reporter() as reporter:
+    with only_training_in(config.out), stopped_by_signals(advice), Reporter() as reporter:
+        record(config.out, config)
         if start := detector.part("start"):
             reporter.say(f"  {start(settings)}")
         if detector.has_gradients:
