@@ -106,22 +106,11 @@ def _as_key_value(argument: str) -> str:
 
 
 def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) -> None:
-    from unmasked.app.config import given_values, load, to_yaml
+    from unmasked.app.signals import advice_after_signal, stopped_by_signals
 
     try:
-        module = verb_module(verb)
-        # A detector has settings of its own: which one it is must be known before keys are checked.
-        model = module.Config
-        if hasattr(module, "config_of"):
-            model = module.config_of(given_values(config, arguments).get("detector"))
-        resolved = load(model, config, arguments)
-        if dry_run:
-            typer.echo(to_yaml(resolved), nl=False)
-            return
-        logging.basicConfig(
-            level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-        )
-        module.run(resolved)
+        with stopped_by_signals(advice_after_signal(verb)):
+            _load_and_run(verb, config, arguments, dry_run)
     except InputError as error:
         typer.echo(f"unmasked {verb}: {printable(error)}", err=True)
         raise typer.Exit(2) from None
@@ -129,8 +118,26 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
         typer.echo(f"unmasked {verb}: {stopped}", err=True)
         raise typer.Exit(128 + stopped.number) from None
     except KeyboardInterrupt:
-        typer.echo(f"unmasked {verb}: stopped; the same command goes on from here", err=True)
+        typer.echo(f"unmasked {verb}: stopped", err=True)
         raise typer.Exit(130) from None
+
+
+def _load_and_run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) -> None:
+    from unmasked.app.config import given_values, load, to_yaml
+
+    module = verb_module(verb)
+    # A detector has settings of its own: which one it is must be known before keys are checked.
+    model = module.Config
+    if hasattr(module, "config_of"):
+        model = module.config_of(given_values(config, arguments).get("detector"))
+    resolved = load(model, config, arguments)
+    if dry_run:
+        typer.echo(to_yaml(resolved), nl=False)
+        return
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    module.run(resolved)
 
 
 for _name, _help in VERBS.items():

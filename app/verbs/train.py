@@ -52,7 +52,8 @@ def run(config: Any) -> None:
     """Trains, keeps the checkpoint that is best on source validation, and says where it is."""
     from unmasked.app.detectors import find
     from unmasked.app.run import only_training_in, record
-    from unmasked.app.training import progress_callback, stopped_by_signals, training_faces
+    from unmasked.app.signals import stopped_by_signals
+    from unmasked.app.training import progress_callback, training_faces
     from unmasked.training.fit import fit
     from unmasked.training.train import train
 
