@@ -48,6 +48,7 @@ setup(
         "scipy>=1.11",
         "fairlearn>=0.14",
         "pydantic>=2.7",
+        "filelock>=3.12",
         "omegaconf>=2.4",
         "typer>=0.15",
         "rich>=13",

@@ -138,18 +138,11 @@ def _as_key_value(argument: str) -> str:
 
 
 def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) -> None:
-    from unmasked.app.config import load, to_yaml
+    from unmasked.app.signals import advice_after_signal, stopped_by_signals
 
     try:
-        module = verb_module(verb)
-        resolved = load(_config_class(module, config, arguments), config, arguments)
-        if dry_run:
-            typer.echo(to_yaml(resolved), nl=False)
-            return
-        logging.basicConfig(
-            level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-        )
-        module.run(resolved)
+        with stopped_by_signals(advice_after_signal(verb)):
+            _load_and_run(verb, config, arguments, dry_run)
     except InputError as error:
         typer.echo(f"unmasked {verb}: {printable(error)}", err=True)
         raise typer.Exit(2) from None
@@ -157,8 +150,22 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
         typer.echo(f"unmasked {verb}: {stopped}", err=True)
         raise typer.Exit(128 + stopped.number) from None
     except KeyboardInterrupt:
-        typer.echo(f"unmasked {verb}: stopped; the same command goes on from here", err=True)
+        typer.echo(f"unmasked {verb}: stopped", err=True)
         raise typer.Exit(130) from None
+
+
+def _load_and_run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) -> None:
+    from unmasked.app.config import load, to_yaml
+
+    module = verb_module(verb)
+    resolved = load(_config_class(module, config, arguments), config, arguments)
+    if dry_run:
+        typer.echo(to_yaml(resolved), nl=False)
+        return
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    module.run(resolved)
 
 
 for _name, _help in VERBS.items():

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from unmasked.app.config import to_yaml
+from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
+from unmasked.datasets.locks import try_lock
 
 PACKAGES = (
     *("unmasked", "torch", "torchvision", "pytorch-lightning", "dlib-bin", "av", "opencv-python-headless"),
@@ -22,6 +26,32 @@ def record(out: Path, config: BaseModel) -> None:
     """Writes ``config.yaml`` (resolved) and ``environment.json`` into a run's folder."""
     write_text(out / "config.yaml", to_yaml(config))
     write_json(out / "environment.json", environment())
+
+
+@contextmanager
+def only_training_in(out: Path) -> Iterator[None]:
+    """Holds the lock of a run's folder, so that two trainings cannot mix their files.
+
+    Of the processes of one training the first holds it.
+
+    Raises:
+        InputError: another training is at work there.
+    """
+    from unmasked.training.launch import is_first_process
+
+    if not is_first_process():
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    lock = try_lock(out / ".train.lock")
+    if lock is None:
+        raise InputError(
+            f"another training writes into out={out}; wait until it has ended, or give another out="
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def environment() -> dict[str, object]:

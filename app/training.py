@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import pandas as pd
 import pytorch_lightning as pl
 
 from unmasked.app.progress import Reporter
-from unmasked.datasets.errors import InputError, InterruptedBySignal
+from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
 
 
@@ -82,25 +79,3 @@ class _Progress(pl.Callback):
         for name, value in trainer.callback_metrics.items():
             if name.endswith("/video_auc"):  # val/…, or oracle/… where the test split selects
                 self.reporter.say(f"  step {trainer.global_step}: {name} {float(value):.3f}")
-
-
-@contextmanager
-def stopped_by_signals(advice: str) -> Iterator[None]:
-    """Ends with one sentence on SIGTERM and SIGINT while nothing is there that could be saved.
-
-    Args:
-        advice: how to go on.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say what a signal does
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        raise InterruptedBySignal(number, f"stopped by {signal.Signals(number).name}; {advice}")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,8 +1,9 @@
-"""Kills preprocessing with SIGKILL at random moments and compares with a whole run.
+"""Ends `unmasked preprocess` by SIGKILL and SIGTERM in turn at random moments; compares with a whole run.
 
-    python benchmarks/preprocessing_kills.py [--kills 20] [--videos 40] [--seed 0]
+    python benchmarks/preprocessing_kills.py [--kills 40] [--videos 40] [--seed 0]
 
-Prints one line a kill, and last whether tables and crops are identical byte for byte. Exit code 1 if not.
+Prints one line a signal, and last whether tables and crops are identical byte for byte. Exit code 1 if they
+are not, or if SIGTERM gave another exit code than 143 or no sentence that says how to go on.
 """
 
 from __future__ import annotations
@@ -21,25 +22,18 @@ import av
 import numpy as np
 import pandas as pd
 
-from unmasked.preprocessing.config import PreprocessConfig
-from unmasked.preprocessing.run import preprocess
-
 FRAMES, SIDE_PX = 40, 240
+# The exit codes that are right. SIGTERM is the system's to answer while Python itself is still starting.
+ENDS = {signal.SIGKILL: (-signal.SIGKILL,), signal.SIGTERM: (143, -signal.SIGTERM)}
 
 
 def main() -> None:
     """Runs the comparison with the numbers given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--videos", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--run", nargs=2, type=Path, help="manifest and out: the run that is killed")
     options = parser.parse_args()
-    if options.run:
-        manifest, out = options.run
-        config = PreprocessConfig(frames_per_video=8, workers=2)
-        preprocess(pd.read_csv(manifest, dtype={"video": str}), out, config)
-        return
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(0 if compare(Path(folder), options.kills, options.videos, options.seed) else 1)
 
@@ -50,7 +44,7 @@ def compare(folder: Path, kills: int, videos: int, seed: int) -> bool:
     write_videos(folder / "videos", videos, seed).to_csv(manifest, index=False)
     started_s = time.monotonic()
     whole = folder / "whole"
-    start(manifest, whole).wait()
+    start(manifest, whole).communicate()
     whole_s = time.monotonic() - started_s
     print(f"uninterrupted: {videos} videos in {whole_s:.1f} s, {len(digests(whole))} files")
     killed, rng, landed = folder / "killed", np.random.default_rng(seed), 0
@@ -61,16 +55,27 @@ def compare(folder: Path, kills: int, videos: int, seed: int) -> bool:
             shutil.rmtree(killed)
         before, process = parts(killed), start(manifest, killed)
         # Most moments are counted from the first video on: half of a short run is its start.
-        while landed % 4 and process.poll() is None and parts(killed) == before:
+        while landed % 8 > 1 and process.poll() is None and parts(killed) == before:
             time.sleep(0.01)
         moment_s = float(rng.uniform(0, whole_s / 4))
         try:
             process.wait(moment_s)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
             landed += 1
-            print(f"kill {landed:2d}: {parts(killed) - before} videos more, {parts(killed)} of {videos} done")
+            number = (signal.SIGKILL, signal.SIGTERM)[landed % 2]
+            process.send_signal(number)
+            said = process.communicate()[1].decode()
+            is_right = process.returncode in ENDS[number] and ("Traceback" not in said)
+            if process.returncode == 143:
+                is_right &= said.rstrip().endswith("the same command goes on from here")
+            is_equal &= is_right
+            print(
+                f"{landed:2d} {number.name}: exit code {process.returncode}{'' if is_right else ' WRONG'}, "
+                f"{parts(killed) - before} videos more, {parts(killed)} of {videos} done",
+                flush=True,
+            )
+            if not is_right:
+                print(said)
     is_equal &= ends_equal(manifest, killed, whole)
     print(
         f"{kills} kills, resumed: tables and crops {'identical' if is_equal else 'DIFFERENT'} byte for byte"
@@ -85,13 +90,16 @@ def parts(folder: Path) -> int:
 
 def ends_equal(manifest: Path, killed: Path, whole: Path) -> bool:
     """True if a killed and resumed run's folder equals that of an uninterrupted run."""
-    return start(manifest, killed).wait() == 0 and digests(killed) == digests(whole)
+    process = start(manifest, killed)
+    process.communicate()
+    return process.returncode == 0 and digests(killed) == digests(whole)
 
 
 def start(manifest: Path, out: Path) -> subprocess.Popen[bytes]:
     """A run in a process of its own."""
-    command = [sys.executable, __file__, "--run", str(manifest), str(out)]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "unmasked.app.cli", "preprocess", f"manifest={manifest}", f"out={out}"]
+    command += ["frames_per_video=8", "workers=2"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def digests(folder: Path) -> dict[str, str]:

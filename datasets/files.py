@@ -16,7 +16,8 @@ from typing import Any
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block ends without an error.
 
-    The suffix is kept, since writers choose the format by it. After an error nothing is left.
+    The suffix is kept, since writers choose the format by it. After an error nothing is left. What is written
+    is on the disk before it replaces anything: a machine that is lost leaves the old file or the new one.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -29,9 +30,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
+        sync_file(temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_file(path: str | os.PathLike[str]) -> None:
+    """Waits until a file's bytes are on the disk."""
+    handle = os.open(path, os.O_RDWR)  # some systems sync only what may be written
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

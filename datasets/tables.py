@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -153,6 +154,22 @@ def write_frame(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
             table.to_parquet(temporary, index=False)
         else:
             write_csv(table, temporary)
+
+
+def rows_digest(table: pd.DataFrame, *, text: Iterable[str], numbers: Iterable[str]) -> str:
+    """Hex SHA-256 of what stands in some columns, whatever the order of the rows and the kind of file.
+
+    Columns that are absent or empty are left out. Numbers are compared to nine decimals, which a CSV keeps.
+    """
+    parts = {}
+    for name in text:
+        if name in table and table[name].notna().any():
+            parts[name] = table[name].astype(object).where(table[name].notna(), "").map(str)
+    for name in numbers:
+        if name in table and table[name].notna().any():
+            parts[name] = pd.to_numeric(table[name]).astype("float64").round(9) + 0.0  # -0.0 is 0.0
+    hashes = pd.util.hash_pandas_object(pd.DataFrame(parts), index=False).to_numpy()
+    return hashlib.sha256(",".join(parts).encode() + np.sort(hashes).tobytes()).hexdigest()
 
 
 def _table_path(path: str | os.PathLike[str]) -> Path:

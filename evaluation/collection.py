@@ -18,9 +18,9 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import column_names
+from unmasked.evaluation.origin import NOT_STATED
 from unmasked.evaluation.predictions import NEEDED, read_predictions
 
-NOT_STATED = "not stated"
 SUFFIXES = (".parquet", ".csv")
 STATED = ("trained_on", "held_out")
 MAX_CARD_BYTES = 1 << 20

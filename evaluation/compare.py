@@ -17,10 +17,11 @@ import pandas as pd
 
 from unmasked.datasets.documents import read_json, read_yaml
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.collection import NOT_STATED, Scored, collect, only_value
+from unmasked.evaluation.collection import Scored, collect, only_value
 from unmasked.evaluation.intervals import CONFIDENCE
 from unmasked.evaluation.levels import HALF
 from unmasked.evaluation.metrics import METRICS, Aggregation
+from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.paired import Level, paired_difference
 from unmasked.evaluation.predictions import evaluated_rows
 from unmasked.evaluation.protocols import by_condition
@@ -69,12 +70,15 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         )
     folder = path if path.is_dir() else path.parent
     checkpoint = only_value(scored[0].predictions, "checkpoint")
-    card = _json(folder / "detector.json")
-    if not path.is_dir() or (checkpoint and card.get("sha256") != checkpoint):
-        # What lies beside a lone file, or beside other weights, may be another run's.
-        card = card if checkpoint and card.get("sha256") == checkpoint else {}
-    is_own = path.is_dir() or bool(card)
-    stored = _json(folder / "thresholds.json").get("threshold") if is_own else None
+    beside = _json(folder / "detector.json")
+    card = beside if checkpoint and beside.get("sha256") == checkpoint else {}
+    # What lies beside a lone file, or beside the card of other weights, may be another run's.
+    is_own = bool(card) or (path.is_dir() and not beside)
+    thresholds = _json(folder / "thresholds.json") if bool(card) or path.is_dir() else {}
+    made_from = thresholds.get("made_from")
+    if made_from and Origin.of(scored[0].predictions).difference(Origin.from_dict(made_from)):
+        thresholds = {}
+    stored = thresholds.get("threshold")
     rows, notes = evaluated_rows(scored[0].predictions)
     return Run(
         name=path.name if path.is_dir() else path.stem,

@@ -19,13 +19,13 @@ from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import CONFIDENCE, difference_interval
 from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numbers
 from unmasked.evaluation.metrics import TOP_K, Aggregation
+from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.perturbing.drift import robustness
 from unmasked.evaluation.predictions import evaluated_rows, validate_predictions
 from unmasked.evaluation.records import DatasetResults, MatrixRow, Results, Settings
 from unmasked.evaluation.thresholds import Threshold
 
 LEVELS = ("frame", "video")
-NOT_STATED = "not stated"
 
 
 def evaluate(
@@ -75,6 +75,7 @@ def evaluate(
         # Seeded by name: the same resamples with or without the other datasets.
         rng_seed = [seed, zlib.crc32(str(name).encode())]
         blocks[str(name)], draws[str(name)] = dataset_numbers(of_dataset, applied, rng_seed)
+    origin = Origin.of(rows)
     settings: Settings = {
         "threshold": applied.operating_point.to_dict(),
         "decision": "fake when score > threshold",
@@ -92,7 +93,8 @@ def evaluate(
         "source": source or NOT_STATED,
         "selection_rule": selection_rule or NOT_STATED,
         "detector": only_value(rows, "detector") or NOT_STATED,
-        "checkpoint": only_value(rows, "checkpoint") or NOT_STATED,
+        "checkpoint": origin.checkpoint or NOT_STATED,
+        "scores": dict(origin.scores),
     }
     results: Results = {"datasets": blocks, "matrix": _matrix(blocks, draws, source), "settings": settings}
     if drift := robustness(

@@ -21,6 +21,7 @@ from unmasked.evaluation.abstention import Band, fit_band
 from unmasked.evaluation.calibration import KINDS, Calibration, fit_calibration
 from unmasked.evaluation.levels import check_one_detector
 from unmasked.evaluation.metrics import Aggregation, video_scores
+from unmasked.evaluation.origin import Origin
 from unmasked.evaluation.predictions import is_perturbed, validate_predictions
 from unmasked.evaluation.thresholds import RULES, Threshold, fit
 
@@ -153,18 +154,39 @@ def calibration_rows(
     return marked, f"{dataset}, {split} split"
 
 
-def read_fitted(path: str | os.PathLike[str]) -> Fitted:
+def read_fitted(path: str | os.PathLike[str], predictions: pd.DataFrame | None = None) -> Fitted:
     """What is stored in a ``thresholds.json``, or in a checkpoint's card (``detector.json``).
 
+    Args:
+        path: of the file.
+        predictions: what the thresholds are to be applied to.
+
     Raises:
-        InputError: the file is absent, is not JSON, or holds no threshold.
+        InputError: the file is absent, is not JSON, holds no threshold, or says that it is of other weights
+            than the predictions.
     """
     advice = "give the thresholds.json that `unmasked evaluate` wrote, or a card that holds one"
     fields = read_json(path, advice, what="thresholds file")
+    _check_weights(path, fields, predictions)
     try:
         return Fitted.from_dict(fields)
     except ValueError as error:
         raise InputError(f"thresholds file {path} cannot be used ({error}); {advice}") from error
+
+
+def _check_weights(
+    path: str | os.PathLike[str], fields: Mapping[str, Any], predictions: pd.DataFrame | None
+) -> None:
+    made_from = Origin.from_dict(fields.get("made_from"))
+    whose = made_from.checkpoint or fields.get("sha256")
+    found = [] if predictions is None or "checkpoint" not in predictions else predictions["checkpoint"]
+    others = sorted({str(one) for one in found if isinstance(one, str) and one != whose})
+    if whose and others:
+        raise InputError(
+            f"thresholds file {path} is of the weights {str(whose)[:12]}…, the scores of {others[0][:12]}…; "
+            "thresholds are applied only to scores of the weights that they were fitted for: predict with "
+            "these weights, or give their own thresholds"
+        )
 
 
 def store_in_card(fitted: Fitted, card: str | os.PathLike[str], predictions: pd.DataFrame) -> None:

@@ -264,6 +264,7 @@ class Settings(TypedDict):
     selection_rule: NotRequired[str]
     detector: NotRequired[str]
     checkpoint: NotRequired[str]
+    scores: NotRequired[dict[str, str]]  # of each dataset, `origin.scores_digest`
 
 
 @KEPT

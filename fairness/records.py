@@ -28,6 +28,7 @@ class Origin(TypedDict, total=False):
     dataset: str
     detector: str
     checkpoint: str
+    scores: str  # `evaluation.origin.scores_digest` of the evaluated rows
     annotation: str
     rows: list[str]  # which count, and what was left out
     rule: str  # of the threshold, and what it was fitted on
@@ -455,6 +456,7 @@ class Mitigation(TypedDict):
     """``mitigation.json``."""
 
     methods: list[Remedy]
+    made_from: NotRequired[dict[str, object]]  # weights and scores, `evaluation.origin.Origin`
     skipped: NotRequired[dict[str, str]]
     settings: NotRequired[dict[str, str | int | float]]
 

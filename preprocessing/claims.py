@@ -9,28 +9,20 @@ to a run that is gone. That holds between machines too, on file systems that pas
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.locks import LOCK, folder_lock, try_lock
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-LOCK = ".lock"  # stays: removed, another run could wait for the lock of a file that is gone
 PARTIAL = ".partial"
+_WHO = "run.json"  # not the lock itself: some systems let nobody read a file that is locked
 _OWN = re.compile(r"[0-9a-f]{1,8}(\.dead)?")  # how runs call their folders
-
-logger = logging.getLogger(__name__)
 
 
 class Claim:
@@ -53,29 +45,18 @@ class Claim:
                 for other in sweep(out):
                     _refuse_overlap(out, shard, other)
             self.folder.mkdir(parents=True)
-            self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-            if can_lock:
-                _try_lock(self._lock)
             who = {"shard": shard, "host": socket.gethostname(), "process": os.getpid()}
-            os.write(self._lock, json.dumps(who).encode())
+            (self.folder / _WHO).write_text(json.dumps(who), encoding="utf-8")
+            self._lock = try_lock(self.folder / LOCK) if can_lock else None
 
     def close(self) -> None:
         """Removes the run's own folder, with whatever was not put in place."""
         with folder_lock(self._out):
-            os.close(self._lock)
+            if self._lock is not None:
+                self._lock.release()
             _remove(self.folder)
             with suppress(OSError):  # another run is at work
                 self._partial.rmdir()
-
-
-@contextmanager
-def folder_lock(out: Path) -> Iterator[bool]:
-    """Held by one process at a time; False, and not held, where the system has no locks."""
-    handle = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        yield _lock(handle)
-    finally:
-        os.close(handle)  # frees the lock
 
 
 def sweep(out: Path) -> list[dict[str, object]]:
@@ -96,16 +77,15 @@ def sweep(out: Path) -> list[dict[str, object]]:
 
 def _owner(folder: Path) -> dict[str, object] | None:
     """Who holds the lock of a run's folder; None if nobody does."""
-    try:
-        handle = os.open(folder / LOCK, os.O_RDWR)
-    except OSError:  # killed before it made its lock, or a file of no run
+    if not (folder / LOCK).is_file():  # killed before it made its lock, or a file of no run
+        return None
+    if (lock := try_lock(folder / LOCK)) is not None:
+        lock.release()
         return None
     try:
-        if _try_lock(handle):
-            return None
-        return json.loads(os.read(handle, 10_000) or b"{}")
-    finally:
-        os.close(handle)
+        return json.loads((folder / _WHO).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def _refuse_overlap(out: Path, shard: str, other: dict[str, object]) -> None:
@@ -130,24 +110,3 @@ def _remove(folder: Path) -> None:
     with suppress(OSError):
         folder.rename(dead)  # paths that the worker knows lead nowhere from here on
     shutil.rmtree(dead, ignore_errors=True)
-
-
-def _lock(handle: int) -> bool:
-    """Waits for the lock; False where the file system has none."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError as error:
-        logger.warning("no locks on this file system (%s): start each run only once", error.strerror)
-        return False
-    return True
-
-
-def _try_lock(handle: int) -> bool:
-    """True if the lock was free, and is held from here on."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

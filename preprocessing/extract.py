@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -94,7 +95,10 @@ def _work(task: Task, *, config: PreprocessConfig, detector: Detector) -> list[R
         # removed.
         folder.mkdir(exist_ok=True)
         for name, encoded in crops.items():
-            (folder / name).write_bytes(encoded)
+            with open(folder / name, "wb") as stream:
+                stream.write(encoded)
+                stream.flush()
+                os.fsync(stream.fileno())  # the part that says that it is there must not outlive it
     except OSError as error:
         raise InputError(
             f"crops cannot be written to {folder} ({error}); free space or give another out="

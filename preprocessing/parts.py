@@ -18,7 +18,8 @@ import pandas as pd
 from unmasked.datasets.archives import is_image, split_sequence_path
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
-from unmasked.preprocessing.claims import Claim, folder_lock
+from unmasked.datasets.locks import folder_lock
+from unmasked.preprocessing.claims import Claim
 from unmasked.preprocessing.config import recipe_hash
 from unmasked.preprocessing.faces import FRAME_MAX, STATUSES
 

@@ -209,7 +209,11 @@ def _resident_bytes(process: int | None) -> int:
 
 def _serve(connection: Connection, make_work: Callable[[], Callable[[T], R]]) -> None:
     """What a worker process does: ready, then a result for each task, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # the parent's to handle, though a job's every process gets it
+        signal.signal(number, signal.SIG_IGN)
     with suppress(OSError, AttributeError):
         os.setpgid(0, 0)  # so that it can be killed with whatever it has started
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -71,8 +73,9 @@ def run_tasks_on_ray(
 ) -> Iterator[Outcome[T, R]]:
     """Yields the outcome of every task as it comes, like `preprocessing.pool.run_tasks`.
 
-    Ray finds the cluster as it always does: the one that this process is connected to, RAY_ADDRESS, one that
-    runs on this machine; failing those a cluster of this machine alone is started, and stopped at the end.
+    The cluster is the one that this process is connected to, or that RAY_ADDRESS names ("auto": one that runs
+    on this machine). Without either, one of this machine alone is started, which listens on the loopback
+    interface only, and is stopped at the end.
 
     Args:
         tasks: picklable, none of them None.
@@ -86,11 +89,24 @@ def run_tasks_on_ray(
     """
     if not tasks:
         return
+    is_asked = bool(os.environ.get("RAY_ADDRESS"))
+    if not is_asked:
+        # Read when Ray is imported. Its name says what it is for on other systems; on every one a cluster
+        # without it has the address 127.0.0.1, and none of its ports can be reached from elsewhere.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     ray = _ray()
     is_ours = not ray.is_initialized()
     if is_ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local cluster would report to its makers
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        ray.init(
+            address=None if is_asked else "local",
+            include_dashboard=None if is_asked else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own there
     try:
         count = workers or int(ray.cluster_resources().get("CPU", 1))
         yield from _dispatch(ray, tasks, (make_work, budget, os.getcwd()), min(count, len(tasks)))

@@ -10,6 +10,7 @@ import pandas as pd
 from unmasked.datasets.files import write_json
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.fitted import fit_on_source
+from unmasked.evaluation.origin import Origin
 from unmasked.evaluation.predictions import PREDICTIONS
 from unmasked.fairness.run import audit_datasets, write
 
@@ -70,7 +71,8 @@ def write_run(folder, predictions, *, audited=True, source=SOURCE):
         fitted = fit_on_source(predictions, ["eer", "fpr:0.10", "fpr:0.05"], dataset=SOURCE)
         found = {"threshold": fitted.threshold, "thresholds": fitted.other_thresholds}
         found |= {"calibrations": fitted.calibrations, "band": fitted.band}
-        write_json(folder / "thresholds.json", fitted.to_dict())
+        made_from = Origin.of(predictions).to_dict()
+        write_json(folder / "thresholds.json", fitted.to_dict() | {"made_from": made_from})
     results = evaluate(predictions, **found, source=source, n_boot=200)
     write_json(folder / "metrics.json", results)
     PREDICTIONS.write(predictions, folder / "predictions.parquet")

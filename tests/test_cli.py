@@ -1,5 +1,6 @@
 """The command line as a user meets it: help, dry run, and one clear sentence for bad input."""
 
+import signal
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from unmasked.app.cli import VERBS, app
+from unmasked.app.cli import VERBS, app, verb_module
 
 
 def unmasked(*arguments):
@@ -331,3 +332,21 @@ def test_results_lie_beside_the_predictions_unless_a_folder_is_given(table, tmp_
         assert "out: there\n" in shown.stdout
     assert f"out: {tmp_path}\n" in unmasked("evaluate", f"predictions={tmp_path}", "--dry-run").stdout
     assert "key 'run' is required" in refused("report")
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "explain", "audit", "scan"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_verb_that_keeps_nothing_with_a_sentence_that_is_true(
+    monkeypatch, verb, number, code
+):
+    # Every verb said that the same command goes on from here; SIGTERM ended them without a word.
+    module = verb_module(verb)
+    monkeypatch.setattr(module, "run", lambda config: signal.raise_signal(number))
+    needed = {"evaluate": ["predictions=p.csv"], "explain": ["checkpoint=c"], "scan": ["root=r"]}
+    result = unmasked(verb, *needed.get(verb, []))
+    assert result.exit_code == code
+    assert result.stderr == (
+        f"unmasked {verb}: stopped by {number.name}; what was not finished is not kept; the same command "
+        "begins again\n"
+    )
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -335,14 +335,13 @@ def test_an_empty_manifest_and_a_file_for_a_folder_are_refused(tmp_path):
 
 
 SCRIPT = """
-import pandas as pd
-from pathlib import Path
+from functools import partial
 from preprocessing_fakes import SlowSquareDetector
-from unmasked.preprocessing.config import PreprocessConfig
-from unmasked.preprocessing.run import preprocess
-config = PreprocessConfig(frames_per_video=4, size_px=64, workers=2)
-manifest = pd.read_csv({manifest!r}, dtype={{"video": str}})
-preprocess(manifest, Path({out!r}), config, detector=SlowSquareDetector)
+from unmasked.app.cli import app
+from unmasked.preprocessing import run
+run.preprocess = partial(run.preprocess, detector=SlowSquareDetector)
+files = ["manifest=" + {manifest!r}, "out=" + {out!r}]
+app(["preprocess", *files, "frames_per_video=4", "size_px=64", "workers=2"])
 """
 
 
@@ -351,7 +350,9 @@ def start_run(manifest, out):
     script = SCRIPT.format(manifest=str(out.parent / "manifest.csv"), out=str(out))
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    return subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=out.parent)
+    command = [sys.executable, "-c", script]
+    with open(out.parent / "stderr.txt", "w") as stream:
+        return subprocess.Popen(command, env=environment, cwd=out.parent, stderr=stream)
 
 
 @pytest.mark.slow
@@ -359,15 +360,22 @@ def test_a_run_that_was_killed_and_started_again_equals_an_uninterrupted_one(tmp
     manifest = blue_and_grey(tmp_path / "in", 12, blue=())
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start_run(manifest, whole).wait(60) == 0
-    for done in (2, 8):
+    for done, number in ((2, signal.SIGTERM), (8, signal.SIGKILL)):
         process = start_run(manifest, killed)
         deadline_s = time.monotonic() + 60
         while len(list(killed.glob("parts/*/*.json"))) < done:
             assert time.monotonic() < deadline_s
             assert process.poll() is None
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(number)
+        process.wait(60)
+        if number == signal.SIGTERM:  # it ended the command without a word
+            assert process.returncode == 143
+            said = (tmp_path / "stderr.txt").read_text().rstrip()
+            assert said.endswith(
+                "unmasked preprocess: stopped by SIGTERM; finished videos are kept, and the same command "
+                "goes on from here"
+            )
         assert not (killed / "faces.parquet").exists()
     kept = {path: path.stat().st_mtime_ns for path in killed.glob("parts/*/*.json")}
     assert 8 <= len(kept) < 12

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,9 @@ from preprocessing_fakes import BLUE, GREY, SquareDetector, manifest_of, square_
 from pydantic import ValidationError
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.locks import LOCK
 from unmasked.preprocessing import ray_pool
-from unmasked.preprocessing.claims import LOCK, PARTIAL, Claim, sweep
+from unmasked.preprocessing.claims import PARTIAL, Claim, sweep
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.faces import FACES
 from unmasked.preprocessing.parts import Item, is_in_shard
@@ -219,6 +222,35 @@ def test_another_machines_versions_are_refused():
 
 
 # Ray
+
+
+@pytest.mark.parametrize("address", ["", "10.0.0.1:6379"])
+def test_a_cluster_of_our_own_listens_on_loopback_alone(monkeypatch, address):
+    # Its ports were open to the whole network. Measured on Ray 2.60: with this all are bound to 127.0.0.1.
+    asked = {}
+
+    class Ray(types.ModuleType):
+        is_initialized = staticmethod(lambda: False)
+        cluster_resources = staticmethod(dict)
+        shutdown = staticmethod(lambda: None)
+
+        @staticmethod
+        def init(**settings):
+            asked.update(settings, loopback=os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"))
+            signal.signal(signal.SIGTERM, lambda *_: None)  # as Ray does
+
+    monkeypatch.setitem(sys.modules, "ray", Ray("ray"))
+    monkeypatch.setattr(ray_pool, "_dispatch", lambda *_: iter(()))
+    for name, value in {"RAY_ADDRESS": address, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": ""}.items():
+        monkeypatch.setenv(name, value)
+        if not value:
+            monkeypatch.delenv(name)
+    assert not list(ray_pool.run_tasks_on_ray([1], list, workers=1, budget=Budget()))
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if address:
+        assert (asked["address"], asked["loopback"]) == (None, None)  # Ray takes RAY_ADDRESS itself
+    else:
+        assert (asked["address"], asked["include_dashboard"], asked["loopback"]) == ("local", False, "0")
 
 
 def test_a_missing_ray_is_named(manifest, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from unmasked.analysis.reports.run.page import page, write_report
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.evaluation.evaluate import evaluate
+from unmasked.evaluation.predictions import PREDICTIONS
 from unmasked.evaluation.wording import count_in_100, list_names
 
 SECTIONS = ["answer", "done", "datasets", "curves", "thresholds", "robustness", "abstention", "calibration"]
@@ -35,6 +36,7 @@ def add_everything(folder):
     purity = {"real or fake": {"features": 0.8, "tsne": 0.7, "chance": 0.5, "k": 10}}
     summary = {"layer": "encoder_f.adjust_channel", "pictures": 4, "blank": 1, "crops": 20, "videos": 4}
     summary |= {"feature_size": 64, "purity": purity}
+    summary["made_from"] = {"checkpoint": "ab" * 32}
     maps = np.zeros((4, 32, 32), np.float32)
     write_explanation(Explanation(pictured, pictures, pictures, maps, embedded, None, None, summary), folder)
     records = [{"epoch": epoch, "train/overall": 1 / epoch, "val/video_auc": 0.9} for epoch in (1, 2, 3)]
@@ -174,8 +176,9 @@ def test_parts_that_are_absent_say_how_to_make_them(bare):
     assert "Training" not in found["done"]
 
 
-def test_predictions_may_be_elsewhere(bare, complete):
-    run = read_run(bare, predictions=complete / "predictions.parquet")
+def test_predictions_may_be_elsewhere(bare, tmp_path):
+    PREDICTIONS.write(table_of(), tmp_path / "predictions.parquet")
+    run = read_run(bare, predictions=tmp_path / "predictions.parquet")
     assert "Scores" in Reader(page(run))["curves"]
 
 

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from ucf_fakes import DETECTOR, narrow_config, write_faces
 
 from unmasked.app.cli import app
+from unmasked.app.run import only_training_in
 from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.datasets.samplers import BalancedSampler, NaturalSampler, WholeBatches
 from unmasked.preprocessing.faces import FACES
@@ -268,6 +269,37 @@ def test_a_folder_of_plain_images_is_trained_on_and_goes_on_after_a_kill(images,
     assert not moved(weights(whole), weights(parts))
     with pytest.raises(InputError, match="the faces table has changed"):
         train(faces.iloc[5:], root, config, tmp_path / "parts", detector=detector, resume=True)
+
+
+@pytest.mark.parametrize("changed", ["video", "label", "blur"])
+def test_a_training_is_not_resumed_on_a_table_of_other_people_labels_or_pixels(corpus, tmp_path, changed):
+    # Validations of two sets of people stood in one file of metrics, and the card named one of them.
+    root, faces = corpus
+    train(faces, root, small_config(), tmp_path / "run", detector=SMALL)
+    state = (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes()
+    other = faces.copy()
+    of_train = other.index[(other["split"] == "train") & (other["label"] == 1)]
+    if changed == "video":
+        other["video"] = other["video"] + "x"
+    elif changed == "label":
+        video = other.loc[of_train[0], "video"]
+        other.loc[other["video"] == video, "label"] = 0
+    else:
+        other.loc[of_train[0], "blur"] = 1234.5
+    with pytest.raises(InputError, match="trained on other crops than those that it holds"):
+        train(other, root, small_config(training__epochs=5), tmp_path / "run", detector=SMALL, resume=True)
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes() == state
+
+
+def test_two_trainings_do_not_write_into_one_folder(corpus, tmp_path):
+    FACES.write(corpus[1], tmp_path / "faces.parquet")
+    with only_training_in(tmp_path / "run"):
+        answer = CliRunner().invoke(
+            app, ["train", f"faces={tmp_path / 'faces.parquet'}", f"out={tmp_path / 'run'}"]
+        )
+    assert answer.exit_code == 2
+    assert "another training writes into out=" in " ".join(answer.output.split())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".train.lock"]
 
 
 def test_a_run_that_fails_in_its_first_validation_leaves_no_finished_detector(corpus, tmp_path, monkeypatch):

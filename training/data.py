@@ -77,19 +77,24 @@ class TrainingData(pl.LightningDataModule):
         assert self.trainer is not None
         done = {"epoch": self.trainer.current_epoch, "batches": self.trainer.fit_loop.batch_idx + 1}
         held_out = self.tables.held_out
-        return {**done, "held_out": held_out.sha256 if held_out else ""}
+        return {**done, "held_out": held_out.sha256 if held_out else "", "tables": self.tables.digest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on after them.
 
         Raises:
-            InputError: other videos would be set aside now than before.
+            InputError: the faces table holds other crops than before, or others would be set aside.
         """
         held_out = self.tables.held_out
         if state_dict.get("held_out", "") != (held_out.sha256 if held_out else ""):
             raise InputError(
                 "the faces table has changed: data.val_from_train sets other videos aside than before, and "
                 "some of them were trained on; resume with the same table, or train into another folder"
+            )
+        if state_dict.get("tables", self.tables.digest) != self.tables.digest:
+            raise InputError(
+                "the faces table has changed: the state was trained on other crops than those that it holds "
+                "now; resume with the same table, or train into another folder"
             )
         self._done = {name: state_dict[name] for name in ("epoch", "batches")}
 

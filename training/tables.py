@@ -17,6 +17,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import VIDEO, method_classes, sample_evenly, usable_rows
 from unmasked.datasets.samplers import KIND
 from unmasked.datasets.splits import SplitPlan, assign
+from unmasked.datasets.tables import rows_digest
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns, order_groups
 from unmasked.training.config import DetectorConfig, TrainedConfig
 from unmasked.training.group_losses import TrainingGroups
@@ -79,7 +80,19 @@ class TrainingTables:
             **counts,
             **({"val_from_train": asdict(self.held_out)} if self.held_out else {}),
             **({"crops_without_label": self.unlabelled} if self.unlabelled else {}),
+            "sha256": self.digest,
         }
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the crops that are trained and selected on, as the faces table describes them."""
+        parts = (rows_digest(rows, text=_DESCRIBED, numbers=_MEASURED) for rows in (self.train, self.val))
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+# What tells one faces table from another: whose crops, with which labels, of which pixels.
+_DESCRIBED = ("dataset", "video", "compression", "method", "split", "crop", "recipe")
+_MEASURED = ("frame", "face", "label", "size_px", "blur")
 
 
 def training_tables(faces: pd.DataFrame, config: DetectorConfig) -> TrainingTables:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from unmasked.evaluation.published import Published
     from unmasked.evaluation.records import CollectionResults, ProtocolRow, Results, SeedRow, Settings
     from unmasked.evaluation.tables import Table
-    from unmasked.evaluation.thresholds import Threshold
 
 
 Stated = str | dict[str, str]
@@ -112,7 +111,7 @@ def _read_or_fit(config: Config, detector: Scored) -> Fitted | None:
     from unmasked.evaluation.fitted import Fitted, fit_on_source, read_fitted
 
     if config.thresholds is not None:
-        return read_fitted(config.thresholds)
+        return read_fitted(config.thresholds, detector.predictions)
     predictions, source = detector.predictions, detector.training.source
     val = predictions[predictions["split"] == "val"] if "split" in predictions else predictions.iloc[:0]
     # A source that the user names must have these rows; one that only a card names need not be here.
@@ -146,7 +145,8 @@ def _write_results(folder: Path, results: Results, fitted: Fitted | None, publis
     records.write(results, folder)
     _write_tables(folder, result_tables(results), published, results["settings"])
     if fitted is not None:
-        write_json(folder / "thresholds.json", fitted.to_dict())
+        made_from = {name: results["settings"][name] for name in ("checkpoint", "scores")}
+        write_json(folder / "thresholds.json", fitted.to_dict() | {"made_from": made_from})
 
 
 def _store_in_card(folder: Path, fitted: Fitted | None, detector: Scored) -> None:
@@ -235,13 +235,6 @@ def folder_names(names: list[str]) -> dict[str, str]:
         )
         folders[name] = f"{plain}-{twins + 1}" if twins else plain
     return folders
-
-
-def stored_threshold(path: Path) -> Threshold:
-    """The threshold in a ``thresholds.json`` or a card; InputError if there is none."""
-    from unmasked.evaluation.fitted import read_fitted
-
-    return read_fitted(path).threshold
 
 
 def _print_matrix(results: Results) -> None:

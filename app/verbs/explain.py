@@ -33,6 +33,7 @@ def run(config: Config) -> None:
     from unmasked.analysis.explain.explain import explain, log_explanation
     from unmasked.analysis.explain.explanation import write_explanation
     from unmasked.app.detectors import load
+    from unmasked.datasets.files import sha256_of_file
     from unmasked.preprocessing.faces import FACES
     from unmasked.training.checkpoint import weights_path
 
@@ -50,6 +51,10 @@ def run(config: Config) -> None:
             config=config.settings(),
             progress=reporter,
         )
+    explanation.summary["made_from"] = {
+        "checkpoint": card["sha256"],
+        "faces": sha256_of_file(config.faces),
+    }
     folder = write_explanation(explanation, out)
     log_explanation(explanation, out / "tensorboard" / "explain")
     for what, reason in explanation.summary["skipped"].items():

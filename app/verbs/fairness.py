@@ -18,14 +18,13 @@ from unmasked.app.verbs.scan import (
     as_list,
     join_annotations,
 )
-from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from unmasked.evaluation.thresholds import Threshold
-    from unmasked.fairness.records import Across
+    from unmasked.fairness.records import Across, Mitigation
     from unmasked.fairness.result import Audit
 
 
@@ -96,8 +95,8 @@ def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
     from unmasked.analysis.reports.fairness.page import write_page
     from unmasked.fairness.across.run import Beside, compare_across, source_of
-    from unmasked.fairness.records import MITIGATION, read_mitigation
     from unmasked.fairness.run import write
+    from unmasked.fairness.selection import rows_of_one
 
     predictions = read_scores(config, config.predictions)
     if config.annotations:
@@ -106,7 +105,8 @@ def run(config: Config) -> None:
         )
     if config.faces is not None:
         predictions = _add_qualities(predictions, config.faces)
-    thresholds = _thresholds(config)
+    audited = rows_of_one(predictions, detector=config.detector) if config.detector else predictions
+    thresholds = _thresholds(config, audited)
     audits, skipped = _audits(config, predictions, thresholds[0])
     against, against_name = _audit_other_detector(config, predictions, thresholds[0], audits)
     beside = Beside(
@@ -119,8 +119,8 @@ def run(config: Config) -> None:
         against_name=against_name,
     )
     more = compare_across(predictions, audits, beside, detector=config.detector or None)
-    if (config.out / MITIGATION).is_file():
-        more["mitigation"] = read_mitigation(config.out / MITIGATION)
+    if mitigation := _mitigation(config.out, audited):
+        more["mitigation"] = mitigation
     more["made"] = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     page = write_page(write(audits, skipped, config.out, more=more), config.out)
     for line in lines(audits, skipped, more):
@@ -153,35 +153,32 @@ def lines(audits: dict[str, Audit], skipped: dict[str, str], more: Across) -> li
     return found
 
 
-def stored_thresholds(path: Path, rule: str = "") -> list[Threshold]:
+def stored_thresholds(path: Path, rule: str = "", predictions: pd.DataFrame | None = None) -> list[Threshold]:
     """All thresholds in a ``thresholds.json``, the one of the rule first.
 
     Raises:
-        InputError: the file cannot be used, or has none of the rule.
+        InputError: the file cannot be used, has none of the rule, or is of other weights than the
+            predictions.
     """
-    from unmasked.app.verbs.evaluate import stored_threshold
-    from unmasked.evaluation.thresholds import Threshold
+    from unmasked.evaluation.fitted import read_fitted
 
-    first = stored_threshold(path)
-    others = read_json(path, "fit thresholds again").get("thresholds", {})
-    by_rule = {first.rule: first}
-    for name, fields in others.items() if isinstance(others, dict) else ():
-        by_rule.setdefault(name, Threshold.from_dict(fields))
+    stored = read_fitted(path, predictions)
+    by_rule = {stored.threshold.rule: stored.threshold, **stored.other_thresholds}
     if rule and rule not in by_rule:
         raise InputError(
             f"thresholds file {path} has none of the rule {rule!r}; it has {', '.join(by_rule)}. "
             f"Choose one of these, or fit it: unmasked evaluate … rules=[{rule}]"
         )
-    chosen = by_rule.pop(rule or first.rule)
+    chosen = by_rule.pop(rule or stored.threshold.rule)
     return [chosen, *by_rule.values()]
 
 
-def _thresholds(config: Config) -> list[Threshold]:
+def _thresholds(config: Config, predictions: pd.DataFrame) -> list[Threshold]:
     """The operating points, the one that the tests are made at first."""
     from unmasked.evaluation.thresholds import Threshold
 
     if config.thresholds is not None:
-        return stored_thresholds(config.thresholds, config.rule)
+        return stored_thresholds(config.thresholds, config.rule, predictions)
     if config.rule:
         raise InputError(f"rule={config.rule} chooses among stored thresholds; give them: thresholds=FILE")
     return [Threshold(config.threshold, "fixed" if config.threshold == 0.5 else "given")]
@@ -285,3 +282,18 @@ def _read_second_annotation(config: Config, predictions: pd.DataFrame) -> pd.Dat
     for report in reports:
         print_result(f"second source, {report}")
     return second
+
+
+def _mitigation(out: Path, predictions: pd.DataFrame) -> Mitigation | None:
+    """What `unmasked mitigate` left in the folder, if it is of these scores; says so if it is not."""
+    from unmasked.evaluation.origin import Origin
+    from unmasked.fairness.records import MITIGATION, read_mitigation
+
+    path = out / MITIGATION
+    if not path.is_file():
+        return None
+    found = read_mitigation(path)
+    if unlike := Origin.of(predictions).difference(Origin.from_dict(found.get("made_from"))):
+        print_result(f"left out: {path}: {unlike}; run `unmasked mitigate` again, or remove the file")
+        return None
+    return found

@@ -37,12 +37,14 @@ def run(config: Config) -> None:
     from unmasked.evaluation.false_alarms import limit_false_alarms, sentence
     from unmasked.evaluation.fitted import Fitted
     from unmasked.evaluation.metrics import video_scores
+    from unmasked.evaluation.origin import Origin
 
     rows, words = _rows(read_scores(config, config.predictions), config)
     found = limit_false_alarms(
         video_scores(rows), config.max_fpr, guaranteed=config.guaranteed, fitted_on=words, seed=config.seed
     )
     stored = Fitted(found.threshold, {found.threshold.rule: found.threshold}).to_dict()
+    stored["made_from"] = Origin.of(rows.drop(columns="split", errors="ignore")).to_dict()
     path = config.out / "thresholds.json"
     write_json(path, stored | {"limit": found.to_dict() | {"sentence": sentence(found)}})
     print_result(sentence(found))

@@ -57,8 +57,9 @@ Config = config_of(DEFAULT)
 def run(config: Any) -> None:
     """Trains, keeps the checkpoint that is best on source validation, and says where it is."""
     from unmasked.app.detectors import find
-    from unmasked.app.run import record
-    from unmasked.app.training import progress_callback, stopped_by_signals, training_faces
+    from unmasked.app.run import only_training_in, record
+    from unmasked.app.signals import stopped_by_signals
+    from unmasked.app.training import progress_callback, training_faces
     from unmasked.training.fit import fit
     from unmasked.training.launch import is_first_process
     from unmasked.training.train import check_nothing_is_lost, train
@@ -70,11 +71,11 @@ def run(config: Any) -> None:
         raise InputError(
             f"{detector.title} is fitted in one go, so there is nothing to resume; leave resume out"
         )
-    if not (config.resume or config.restart):
-        check_nothing_is_lost(config.out)
     where = (faces, config.faces.parent, settings, config.out)
     advice = "no step was trained that could be kept; begin again with the same command"
-    with stopped_by_signals(advice), Reporter() as reporter:
+    with only_training_in(config.out), stopped_by_signals(advice), Reporter() as reporter:
+        if not (config.resume or config.restart):
+            check_nothing_is_lost(config.out)
         if (start := detector.part("start")) and is_first_process():
             reporter.say(f"  {start(settings)}")
         if detector.has_gradients:

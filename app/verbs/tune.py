@@ -45,7 +45,7 @@ class Config(SearchConfig):
 def run(config: Config) -> None:
     """Goes on with the study; writes its trials, plots and the best configuration."""
     from unmasked.app.run import record
-    from unmasked.app.training import stopped_by_signals
+    from unmasked.app.signals import stopped_by_signals
     from unmasked.training.tuning.study import is_start, tune
 
     search = _search(config)

@@ -14,6 +14,7 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.datasets.tables import write_frame
+from unmasked.evaluation.origin import Origin
 from unmasked.fairness.mitigation.compare import Comparison, before_after, group_doubts
 from unmasked.fairness.mitigation.folds import Fold, folds, match_scores
 from unmasked.fairness.mitigation.group_calibration import fit_group_calibration
@@ -84,7 +85,7 @@ def mitigate(
 
     Returns:
         ``methods``: an entry for each attribute, dataset and method. ``skipped``: what could not be
-        judged, with the reason. ``settings``.
+        judged, with the reason. ``settings``. ``made_from``: see `unmasked.evaluation.origin`.
 
     Raises:
         InputError: a method is unknown, or see `folds.folds`.
@@ -108,7 +109,12 @@ def mitigate(
             entries += [_post_process(name, before, rule, fitted, fold, settings) for fold in judged]
         for name, other in (retrained or {}).items():
             entries += [_compare_retrained(name, before, other, fitted, fold, settings) for fold in judged]
-    return {"methods": entries, "skipped": skipped, "settings": _describe_settings(settings)}
+    return {
+        "methods": entries,
+        "skipped": skipped,
+        "settings": _describe_settings(settings),
+        "made_from": Origin.of(predictions).to_dict(),
+    }
 
 
 def write(found: Mapping[str, Any], out: str | os.PathLike[str]) -> Path:

@@ -168,6 +168,8 @@ def _decisions(run: Run, name: str) -> str:
 
 
 def _groups(run: Run) -> tuple[list[str], str]:
+    if "fairness.json" in run.left_out:
+        return [], f"The audit in the run's folder is not shown: {run.left_out['fairness.json']}."
     if run.fairness is None:
         return [], "This was not audited: the run has no fairness.json, which `unmasked fairness` writes."
     sentences = []

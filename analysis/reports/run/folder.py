@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from unmasked.analysis.explain.explanation import Explanation, read_explanation
 from unmasked.datasets.documents import parse_json, read_json, restore_nan
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation import records
+from unmasked.evaluation.origin import Origin
 from unmasked.evaluation.predictions import read_predictions
 from unmasked.evaluation.published import Published, read_published
 from unmasked.evaluation.records import Results, Robustness, StoredThreshold
+
+logger = logging.getLogger(__name__)
 
 ADVICE = "run the command that wrote it again"
 
@@ -36,6 +41,8 @@ class Run:
         config: the resolved configuration as text.
         environment: versions and machine.
         truth: how the corpus was made, if it is a synthetic one.
+        left_out: what lies in the folder and is not shown, since it is not of the scores behind the
+            metrics: the name of a file, and why, in words.
     """
 
     folder: Path
@@ -50,6 +57,7 @@ class Run:
     config: str
     environment: dict[str, Any]
     truth: dict[str, Any] | None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def source(self) -> str | None:
@@ -89,7 +97,8 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
         truth: ``truth.json`` of a synthetic corpus, if it is not in the folder.
 
     Raises:
-        InputError: the folder or its metrics.json is absent, or a file in it is damaged.
+        InputError: the folder or its metrics.json is absent, a file in it is damaged, or the metrics are of
+            other scores than the predictions.
     """
     metrics = records.read(folder)
     if truth is not None and not truth.is_file():
@@ -97,21 +106,75 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
             f"truth {truth} does not exist; give the truth.json of the synthetic corpus, or leave it out"
         )
     table = predictions or folder / "predictions.parquet"
+    scored = read_predictions(table) if predictions or table.is_file() else None
+    origin = Origin.from_dict(metrics["settings"])
+    if scored is not None and (unlike := origin.difference(Origin.of(scored))):
+        raise InputError(
+            f"{folder / 'metrics.json'} was not computed from {table} as it is now ({unlike}); run "
+            "`unmasked evaluate` again"
+        )
+    found, left_out = _beside(folder, origin)
     lines = folder / "metrics.jsonl"
+    logged = [] if lines.name in left_out else _text(lines).splitlines()
     return Run(
         folder=folder,
         metrics=metrics,
         published=read_published(folder),
-        predictions=read_predictions(table) if predictions or table.is_file() else None,
-        thresholds=restore_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
-        records=[parse_json(line, lines, ADVICE) for line in _text(lines).splitlines() if line.strip()],
-        fairness=_json(folder / "fairness.json"),
-        explanation=read_explanation(folder),
-        card=_json(folder / "detector.json") or {},
-        config=_text(folder / "config.yaml"),
+        predictions=scored,
+        thresholds=restore_nan(found["thresholds.json"] or {}).get("thresholds", {}),
+        records=[parse_json(line, lines, ADVICE) for line in logged if line.strip()],
+        fairness=found["fairness.json"],
+        explanation=read_explanation(folder) if found["explain/explain.json"] else None,
+        card=found["detector.json"] or {},
+        config="" if "config.yaml" in left_out else _text(folder / "config.yaml"),
         environment=_json(folder / "environment.json") or {},
         truth=_json(truth or folder / "truth.json"),
+        left_out=left_out,
     )
+
+
+def _beside(folder: Path, origin: Origin) -> tuple[dict[str, dict[str, Any] | None], dict[str, str]]:
+    """What lies beside the metrics and is of their weights and scores; what is not, and why not."""
+    found: dict[str, dict[str, Any] | None] = {}
+    left_out = {}
+    for name, (origin_of, verb) in ORIGINS.items():
+        found[name] = content = _json(folder / name)
+        if content is not None and (unlike := origin.difference(origin_of(content))):
+            found[name] = None
+            left_out[name] = f"{unlike}; run `unmasked {verb}` again"
+            logger.warning("%s is left out of the report: %s", folder / name, left_out[name])
+    if "detector.json" in left_out:  # training wrote them with the card
+        for name in ("metrics.jsonl", "config.yaml"):
+            if (folder / name).is_file():
+                left_out[name] = "it belongs to detector.json"
+    return found, left_out
+
+
+def _origin_of_audits(content: Mapping[str, Any]) -> Origin:
+    """Of which weights and scores the audits in a ``fairness.json`` are."""
+    audits = content.get("datasets")
+    settings = {
+        name: audit.get("settings") or {}
+        for name, audit in (audits.items() if isinstance(audits, Mapping) else ())
+        if isinstance(audit, Mapping)
+    }
+    of = {audit.get("checkpoint") for audit in settings.values()}
+    scores = {name: audit.get("scores") for name, audit in settings.items()}
+    return Origin.from_dict({"checkpoint": of.pop() if len(of) == 1 else None, "scores": scores})
+
+
+def _origin_of_weights(content: Mapping[str, Any]) -> Origin:
+    """The weights that a checkpoint's card describes: one without a hash describes none."""
+    return Origin.from_dict({"checkpoint": content.get("sha256")})
+
+
+# What of it is whose, and the command that makes it again.
+ORIGINS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Origin], str]] = {
+    "fairness.json": (_origin_of_audits, "fairness"),
+    "thresholds.json": (lambda content: Origin.from_dict(content.get("made_from")), "evaluate"),
+    "explain/explain.json": (lambda content: Origin.from_dict(content.get("made_from")), "explain"),
+    "detector.json": (_origin_of_weights, "predict` with these weights, then `unmasked evaluate"),
+}
 
 
 def _text(path: Path) -> str:

@@ -117,10 +117,18 @@ def _answer(run: Run) -> Markup:
         detector=run.detector,
         answer=found,
         verdict=callout(found.kind, found.verdict, title=found.title),
-        notes=_rehearsal(run) + _control(run),
+        notes=_left_out(run) + _rehearsal(run) + _control(run),
         threshold=threshold_text(run.metrics["settings"]["threshold"]),
         changed=[line for rate in ("fpr", "tpr") if (line := worst_words(run.robustness, rate))],
     )
+
+
+def _left_out(run: Run) -> Markup:
+    if not run.left_out:
+        return Markup("")
+    lines = Markup("").join(Markup("<li>{}: {}.</li>").format(*entry) for entry in run.left_out.items())
+    text = Markup("<p>The folder holds results of something else; they are not on this page.</p><ul>{}</ul>")
+    return callout("warning", text.format(lines), title="Not shown")
 
 
 def _rehearsal(run: Run) -> Markup:

@@ -9,14 +9,22 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, strip
-from unmasked.analysis.html.page import details, fill_template, heading, place_side_by_side, table
+from unmasked.analysis.html.page import callout, details, fill_template, heading, place_side_by_side, table
 from unmasked.analysis.html.pictures import image
 from unmasked.analysis.reports.fairness.page import section
 from unmasked.analysis.reports.gallery import Gallery, slug
+from unmasked.analysis.reports.run.answer import audits
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, sizes
 from unmasked.evaluation.metrics import METRICS
-from unmasked.evaluation.wording import IN_BRACKETS, metric_text, value_text
+from unmasked.evaluation.wording import (
+    IN_BRACKETS,
+    list_names,
+    metric_text,
+    number,
+    threshold_text,
+    value_text,
+)
 
 SHOWN = {"ap": "video AP", "eer": "video EER", "accuracy": "accuracy at the threshold"}
 AGGREGATIONS = {
@@ -114,18 +122,41 @@ def curves_part(run: Run, figures: Gallery) -> Markup:
 
 
 def fairness_part(run: Run, figures: Gallery) -> Markup:
-    """The audit by group."""
+    """The audit by group, under a heading of its own if it is at another threshold than the metrics."""
+    if "fairness.json" in run.left_out:
+        return Markup("<p>The audit in this folder is not shown: {}.</p>").format(
+            run.left_out["fairness.json"]
+        )
     if run.fairness is None:
         return Markup(
             "<p>Whether the detector fails some people more than others was not audited in this run; "
             "<code>unmasked fairness</code> does it where annotations say who is shown.</p>"
         )
-    return section(run.fairness, figures)
+    return _other_threshold(run) + section(run.fairness, figures)
+
+
+def _other_threshold(run: Run) -> Markup:
+    """A heading and a sentence where the audit is at another threshold than the rest of the page."""
+    here = run.metrics["settings"]["threshold"]
+    of_audits = {number(audit["settings"]["threshold"]) for audit in audits(run).values()}
+    if others := sorted(of_audits - {number(here["value"])}):
+        return heading(3, f"At the threshold {list_names([f'{one:.3g}' for one in others])}") + callout(
+            "warning",
+            f"Everything else on this page is at {threshold_text(here)}, so error rates here and there are "
+            "not those of the same decisions. For one threshold run unmasked fairness with "
+            "thresholds=thresholds.json.",
+            title="Another threshold",
+        )
+    return Markup("")
 
 
 def explanations_part(run: Run, figures: Gallery) -> Markup:
     """Grad-CAM pictures and t-SNE, with what to see in them and what not."""
     explanation = run.explanation
+    if "explain/explain.json" in run.left_out:
+        return Markup("<p>The explanation in this folder is not shown: {}.</p>").format(
+            run.left_out["explain/explain.json"]
+        )
     if explanation is None:
         return fill_template("explanations.html", explanation=None)
     embedded = explanation.embedded
