@@ -24,6 +24,7 @@ NOT_STATED = "not stated"
 SUFFIXES = (".parquet", ".csv")
 STATED = ("trained_on", "held_out")
 MAX_CARD_BYTES = 1 << 20
+LOST_FILE = "unused.csv"  # what a table leaves out, beside it: read with it, and no table of scores
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def _prediction_files(path: Path) -> tuple[list[Path], list[str]]:
     if not path.is_dir():
         return [path], []
     tables = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    tables = [file for file in tables if file.name != LOST_FILE and not file.name.endswith(f".{LOST_FILE}")]
     files, notes = [], []
     for file in tables:
         absent = [name for name in NEEDED if name not in column_names(file)]

@@ -1,4 +1,4 @@
-"""Videos that gave no crop, or a crop that nobody scored: which, of which class and group, and why.
+"""Videos without a crop or a score: which, of which class and group, and why.
 
 A table of them lies beside the table that they are missing from, so that no later stage takes the others for
 all there were.
@@ -43,7 +43,7 @@ def class_of(label: object) -> str:
 
 
 def videos_of(faces: pd.DataFrame) -> pd.DataFrame:
-    """A row for each video, image or sequence of a faces table: key, label, split, who is shown.
+    """A row for each video of a faces table: key, label, split, who is shown.
 
     ``has_crop`` says whether any of its frames gave a crop.
     """
@@ -55,7 +55,7 @@ def videos_of(faces: pd.DataFrame) -> pd.DataFrame:
 
 
 def lost_videos(faces: pd.DataFrame, scored: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The videos of a faces table without a crop, or without a score, valid under `LOST`.
+    """The videos of a faces table without a crop or a score, valid under `LOST`.
 
     The status is that of most of a video's frames, the first of equals. Group columns of the user's own
     are kept.
@@ -88,7 +88,10 @@ def lost_videos(faces: pd.DataFrame, scored: pd.DataFrame | None = None) -> pd.D
 
 
 def is_among(videos: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
-    """True where a video is among the others: by dataset, video, and compression where both know it."""
+    """True where a video is among the others.
+
+    By dataset, video, and compression where both know it.
+    """
     key = [name for name in ("dataset", "video") if name in videos and name in others]
     if all("compression" in table and table["compression"].notna().any() for table in (videos, others)):
         key.append("compression")
@@ -99,7 +102,9 @@ def is_among(videos: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
 
 
 def lost_lines(videos: pd.DataFrame, lost: pd.DataFrame, *, what: str = "with a crop") -> list[str]:
-    """A line a dataset: videos given, and of each class how many were lost and why; a line of groups.
+    """A line a dataset: videos given, and how many of each class were lost and why.
+
+    Below it the first names, and a line for each group column.
 
     The numbers add up: given = ``what`` + the sum of the others.
 
