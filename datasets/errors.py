@@ -43,7 +43,11 @@ def printable(text: object) -> str:
         encoded = str(text).encode("utf-8", "surrogatepass")
     whole = encoded.decode("utf-8", "backslashreplace")
     return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in whole
+        # A space that does not break a line is one on a terminal too.
+        sign
+        if sign.isprintable() or sign == "\N{NO-BREAK SPACE}"
+        else sign.encode("unicode_escape").decode("ascii")
+        for sign in whole
     )
 
 

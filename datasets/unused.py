@@ -48,7 +48,7 @@ class Unused:
         reasons = Counter(loud["reason"]).most_common()
         listed = ", ".join(f"{count} {reason}" for reason, count in reasons[:12])
         more = ", …" if len(reasons) > 12 else ""
-        labels = Counter(filter(None, map(_label_word, loud["path"])))
+        labels = Counter(filter(None, map(label_word, loud["path"])))
         by_class = " and ".join(f"{labels[word]} in {word}" for word in sorted(labels))
         classes = f"; {by_class}" if labels else ""
         aside = f" Lists, notes and hidden files: {int(quiet.sum())}." if quiet.any() else ""
@@ -100,8 +100,8 @@ def _reason(path: str) -> str:
     return f"{suffix} (not read)" if len(suffix) <= 12 else "of an unknown suffix"
 
 
-def _label_word(path: str) -> str | None:
-    """The word for the label that the folder nearest a file says, if any."""
+def label_word(path: str) -> str | None:
+    """real or fake, as the folder nearest a file says; None if no folder says it."""
     for part in reversed(path.split("/")[:-1]):
         if (label := label_of(part)) is not None:
             return ("real", "fake")[label]

@@ -24,6 +24,8 @@ from unmasked.evaluation.predictions import NEEDED, read_predictions
 SUFFIXES = (".parquet", ".csv")
 STATED = ("trained_on", "held_out")
 MAX_CARD_BYTES = 1 << 20
+EXPLAINED = "explain.json"  # `unmasked explain` leaves it beside its own tables
+LOST_FILE = "unused.csv"  # what a table leaves out, beside it: read with it, and no table of scores
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def _prediction_files(path: Path) -> tuple[list[Path], list[str]]:
     if not path.is_dir():
         return [path], []
     tables = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    tables = [file for file in tables if not _is_beside_scores(file)]
     files, notes = [], []
     for file in tables:
         absent = [name for name in NEEDED if name not in column_names(file)]
@@ -147,6 +150,15 @@ def _prediction_files(path: Path) -> tuple[list[Path], list[str]]:
         f"{', '.join(NEEDED)} ({'; '.join(notes[:3])}{'; …' if len(notes) > 3 else ''}); rename their "
         "columns or give another folder"
     )
+
+
+def _is_beside_scores(file: Path) -> bool:
+    """True if a table lies in a run's folder and is never a detector's scores, whatever it holds.
+
+    What `explain` has drawn has a score a crop, and nearly all columns of predictions.
+    """
+    is_lost = file.name == LOST_FILE or file.name.endswith(f".{LOST_FILE}")
+    return is_lost or (file.parent / EXPLAINED).is_file()
 
 
 def _part(

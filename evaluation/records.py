@@ -160,6 +160,7 @@ class DatasetResults(TypedDict):
     aggregations: NotRequired[dict[str, Numbers]]  # AUC by how frame scores become a video score
     methods: dict[str, MethodResults]
     bench: NotRequired[dict[str, float]]  # as DeepfakeBench computes them, for its tables only
+    attrition: NotRequired[dict[str, object]]  # `attrition.Attrition`: its videos without a score
 
 
 class MatrixRow(TypedDict):
@@ -276,6 +277,7 @@ class Results(TypedDict):
     settings: Settings
     robustness: NotRequired[list[Robustness]]  # where the table has perturbed rows
     protocols: NotRequired[list[ProtocolRow]]
+    unscored: NotRequired[dict[str, dict[str, object]]]  # datasets without any score
 
 
 class DetectorEntry(TypedDict):

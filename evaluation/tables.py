@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from unmasked.evaluation.attrition import REASONS, read_attrition
 from unmasked.evaluation.metrics import METRICS
 from unmasked.evaluation.records import ProtocolRow, Results, Robustness, Sizes
-from unmasked.evaluation.wording import metric_text, rule_name, threshold_text, value_text
+from unmasked.evaluation.wording import metric_text, rule_name, share_text, threshold_text, value_text
 
 LATEX_HEAD = "% \\input this file; the preamble needs \\usepackage{booktabs} and \\usepackage{graphicx}.\n"
 LATEX_SIGNS = {
@@ -114,8 +115,33 @@ def result_tables(results: Results) -> list[Table]:
     tables += protocol_tables(rows)
     if results.get("robustness"):
         tables.append(robustness_table(results["robustness"]))
-    tables.append(metrics_table(results))
+    tables += [metrics_table(results), attrition_table(results)]
     return [table for table in tables if table.rows]
+
+
+def attrition_table(results: Results) -> Table:
+    """The videos without a score, a row a dataset and class.
+
+    No rows where all have one.
+    """
+    found = read_attrition(results)
+    lost = {name: one for name, one in found.items() if one.given > one.scored}
+    rows = [
+        [
+            name,
+            word,
+            str(part.given),
+            str(part.scored),
+            share_text(part.share, part.share_ci),
+            ", ".join(f"{count} {REASONS.get(status, status)}" for status, count in part.reasons.items())
+            or "–",
+        ]
+        for name, one in lost.items()
+        for word, part in one.classes.items()
+    ]
+    head = ["dataset", "class", "videos given", "scored", "share without a score [95 %]", "why"]
+    notes = [f"{name}: {one.sentence()}." for name, one in lost.items()]
+    return Table("Videos without a score", head, rows, notes)
 
 
 def metrics_table(results: Results) -> Table:

@@ -477,6 +477,7 @@ class AcrossDataset(TypedDict):
 
     operating_points: list[OperatingPoint]
     strata: list[Stratified]
+    attrition: NotRequired[dict[str, object]]  # `fairness.attrition.LossAudit`
 
 
 class Across(AcrossDatasets):

@@ -17,6 +17,7 @@ from unmasked.preprocessing.config import PreprocessConfig, crops_of, recipe, re
 from unmasked.preprocessing.detect import Detector
 from unmasked.preprocessing.extract import Row, Task, failure, make_worker
 from unmasked.preprocessing.faces import FACES
+from unmasked.preprocessing.lost import is_among
 from unmasked.preprocessing.parts import Item, Parts, is_in_shard, items
 from unmasked.preprocessing.pool import Budget, Outcome, cores, run_tasks
 
@@ -53,8 +54,9 @@ def preprocess(
         detector: picklable, builds the detector in each process; None is the configured one.
 
     Raises:
-        InputError: the manifest is not valid or empty, ``out`` holds crops of another recipe or is being
-            filled by another run, or there is nothing to merge for some videos.
+        InputError: the manifest is not valid or empty, ``out`` holds crops of another recipe or a table
+            with videos that the manifest lacks, or is being filled by another run, or there is nothing to
+            merge for some videos.
     """
     config = config or PreprocessConfig()
     manifest = MANIFEST.validate(manifest)
@@ -68,11 +70,31 @@ def preprocess(
     manifest, todo = manifest[is_ours].reset_index(drop=True), list(compress(todo, is_ours))
     parts = Parts(Path(out), known, config.shard)
     try:
+        if not config.shard:
+            _check_table(manifest, Path(out) / "faces.parquet")
         _make(todo, parts, config, detector, progress or (lambda stage, done, total: None))
         faces = _assemble(manifest, todo, parts)
         return FACES.validate(faces) if config.shard else FACES.write(faces, Path(out) / "faces.parquet")
     finally:
         parts.close()
+
+
+def _check_table(manifest: pd.DataFrame, path: Path) -> None:
+    """Refuses to write a faces table over one with videos that the manifest lacks.
+
+    Raises:
+        InputError: they would be lost.
+    """
+    if not path.is_file():
+        return
+    there = FACES.read(path)[["dataset", "video", "compression"]].drop_duplicates()
+    gone = there[~is_among(there, manifest)]
+    if len(gone):
+        raise InputError(
+            f"{path} has {len(gone)} of {len(there)} videos that the manifest lacks (first: "
+            f"{'/'.join(gone.iloc[0][['dataset', 'video']])}), and they would be lost from it; give another "
+            "out= and put both tables together with `unmasked join`, or delete the table to leave them out"
+        )
 
 
 def _make(

@@ -199,3 +199,39 @@ def test_features_alone_give_a_tsne_and_no_maps(corpus, tmp_path):
     assert list(found.summary["skipped"]) == ["Grad-CAM"]
     assert len(found.embedded) > 0
     assert [path.name for path in write_explanation(found, tmp_path).glob("*.png")] == ["tsne.png"]
+
+
+def test_too_few_crops_for_a_tsne_leave_the_maps_that_are_made(corpus, tmp_path):
+    """Finished Grad-CAM pictures were lost, since t-SNE needs 8 points."""
+    faces, root = corpus
+    (tmp_path / "explain").mkdir()
+    (tmp_path / "explain" / "tsne.png").write_bytes(b"of an earlier run")
+    found = explained((faces[faces["video"].isin(["real/0", "Mask/0"])].iloc[:5], root))
+    assert "at least 8 rows" in found.summary["skipped"]["t-SNE"]
+    assert len(found.pictured) > 0
+    folder = write_explanation(found, tmp_path)
+    log_explanation(found, tmp_path / "tensorboard")
+    assert [path.name for path in folder.glob("*.png")] == ["cam.png"]
+    assert len(read_explanation(tmp_path).pictured) == len(found.pictured)
+
+
+def test_splits_say_which_crops_are_shown(corpus):
+    faces, root = corpus
+    found = explained((faces, root), splits=("train",))
+    assert set(found.pictured["split"]) == {"train"}
+    assert found.summary["split"] == "train"
+    with pytest.raises(
+        InputError, match=r"splits val have no crop in the faces table; it has test 60, train 1"
+    ):
+        explained((faces, root), splits=("val",))
+
+
+def test_crops_whose_label_nobody_knows_are_shown_as_a_kind(corpus, tmp_path):
+    faces, root = corpus
+    unknown = faces.assign(label=float("nan"), method=None)
+    found = explained((unknown, root))
+    assert set(found.pictured["method"]) == {"label unknown"}
+    assert [path.name for path in sorted(write_explanation(found, tmp_path).glob("*.png"))] == [
+        "cam.png",
+        "tsne.png",
+    ]

@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from preprocessing_fakes import SquareDetector, manifest_of, square_frame, write_video
 
-from unmasked.app.verbs.preprocess import class_of, crop_lines, unused, unused_lines
+from unmasked.app.verbs import preprocess as command
+from unmasked.app.verbs.preprocess import crop_lines
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.images import fit_to_size
+from unmasked.datasets.manifest import MANIFEST
 from unmasked.preprocessing.align import cut, padded_share, similarity_matrix, template, warp, whole_matrix
 from unmasked.preprocessing.config import PreprocessConfig, crops_of
 from unmasked.preprocessing.faces import MATRIX, STATUSES
+from unmasked.preprocessing.lost import LOST, class_of, lost_lines, lost_videos, videos_of
 from unmasked.preprocessing.parts import safe_folders
 from unmasked.preprocessing.run import preprocess
 
@@ -297,12 +300,15 @@ def test_files_with_and_without_a_crop_add_up_to_those_given(rows):
     faces["compression"] = None
     faces["reason"] = [None if status == "ok" else "why" for status in faces["status"]]
     faces["label"] = [(0, 1, np.nan)[video % 3] for video in faces["video"]]
-    lost = unused(faces)
+    faces["video"] = faces["video"].astype(str)
+    lost = lost_videos(faces)
     used = faces[faces["status"] == "ok"][["dataset", "video"]].drop_duplicates()
     given_ = faces[["dataset", "video", "label"]].drop_duplicates(["dataset", "video"])
     assert len(lost) + len(used) == len(given_)
     assert set(map(tuple, lost[["dataset", "video"]].to_numpy())).isdisjoint(map(tuple, used.to_numpy()))
-    for line in unused_lines(faces, lost):
+    for line in lost_lines(videos_of(faces), lost):
+        if line.startswith("  "):  # names, groups
+            continue
         dataset = line.split(":")[0]
         of_set = lost[lost["dataset"] == dataset]
         total, with_crop = int(line.split(": ")[1].split()[0]), int(line.split("given, ")[1].split()[0])
@@ -315,6 +321,42 @@ def test_files_with_and_without_a_crop_add_up_to_those_given(rows):
                 number, status = count.split()
                 said[class_, status] += int(number)
         assert said == Counter(zip(of_set["class"], of_set["status"], strict=True))
+
+
+def test_what_gave_no_crop_is_named_in_a_fresh_file_even_where_nothing_gave_one(tmp_path):
+    """The file was absent where no crop was made at all, and stale after an earlier run."""
+    save(tmp_path / "a.png", square_frame(0))
+    (tmp_path / "b.png").write_bytes(b"")
+    manifest = manifest_of(tmp_path, ["a.png", "b.png"], kind="image", gender=["female", "male"])
+    MANIFEST.write(manifest, tmp_path / "m.parquet")
+    config = command.Config(manifest=tmp_path / "m.parquet", out=tmp_path / "out", workers=1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "unused.csv").write_text("of an earlier run")
+    with pytest.raises(InputError, match="no face was found in any file"):
+        command.run(config)
+    lost = LOST.read(tmp_path / "out" / "unused.csv").set_index("video")
+    assert lost["status"].to_dict() == {"a": "no_face", "b": "decode_error"}
+    assert lost["gender"].to_dict() == {"a": "female", "b": "male"}
+    assert lost["class"].tolist() == ["real", "real"]
+
+
+def test_who_gave_no_crop_is_counted_by_group(tmp_path):
+    faces = pd.DataFrame(
+        {
+            "dataset": "d",
+            "video": ["a", "b", "c", "d"],
+            "frame": 0,
+            "label": [0, 0, 0, 1],
+            "gender": ["female", "female", "male", None],
+            "status": ["ok", "no_face", "ok", "no_face"],
+        }
+    )
+    lines = lost_lines(videos_of(faces), lost_videos(faces))
+    assert lines[0] == (
+        "d: 4 files given, 2 with a crop; of 1 fake ones 1 without (1 no_face); "
+        "of 3 real ones 1 without (1 no_face)"
+    )
+    assert lines[2] == "  without, by gender: female 1 of 2, male 0 of 1, unknown 1 of 1"
 
 
 def test_classes_have_words():

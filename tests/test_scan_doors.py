@@ -284,6 +284,19 @@ def test_frames_that_a_list_names_and_the_disk_lacks_are_counted_and_listed(tmp_
     assert (listed["reason"] == "listed, but not there").sum() == 3
 
 
+def test_what_a_scan_does_not_use_is_always_listed_by_name_and_class(tmp_path):
+    for label in ("real", "fake"):
+        touch(tmp_path / "d" / label / "a.jpg", "x")
+    touch(tmp_path / "d" / "fake" / "b.heic", "x")
+    for _ in range(2):
+        scan_verb.run(scan_verb.Config(root=(tmp_path / "d",), out=tmp_path / "m.parquet"))
+        listed = pd.read_csv(tmp_path / "m.unused.csv")
+        assert listed[["path", "class", "reason"]].to_numpy().tolist() == (
+            [["fake/b.heic", "fake", ".heic (not read)"]] if (tmp_path / "d/fake/b.heic").exists() else []
+        )
+        (tmp_path / "d" / "fake" / "b.heic").unlink(missing_ok=True)
+
+
 # Any set can be trained on
 
 

@@ -16,5 +16,8 @@ class ExplainConfig(BaseModel):
     points: int = Field(default=600, ge=8, le=5000, description="crops in the t-SNE, at most")
     crops_per_video: int = Field(default=4, ge=1, description="crops of one video in the t-SNE, at most")
     perplexity: float = Field(default=30, gt=0, description="t-SNE: about how many neighbours each point has")
+    splits: tuple[str, ...] = Field(
+        default=(), description="splits whose crops are shown; test, or all where none is marked test"
+    )
     batch_size: int = Field(default=16, ge=1, description="crops at a time")
     seed: int = Field(default=0, ge=0, description="seed of the choice of crops and of t-SNE")

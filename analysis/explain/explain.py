@@ -52,12 +52,15 @@ def explain(
         progress: called with (what, done, total).
 
     Raises:
-        InputError: no usable crop, or too few for a t-SNE.
+        InputError: no usable crop, or none of the splits that were asked for. Where no t-SNE can be made the
+            summary says why under ``skipped``, and the pictures are there.
     """
     config = config or ExplainConfig()
     report = progress or (lambda what, done, total: None)
-    crops = _test_crops(faces)
-    skipped = {}
+    crops = _chosen_crops(faces, config.splits)
+    # Files whose label nobody knows are a kind of their own, and not left out.
+    crops["method"] = crops["method"].astype(object).fillna("label unknown")
+    skipped: dict[str, str] = {}
     pictured = _first_crop_of_each_video(crops, config)
     if layer is None or not isinstance(model, nn.Module):
         skipped["Grad-CAM"] = "the detector has no gradients, or no cam_layer"
@@ -83,10 +86,15 @@ def explain(
         sprites.append(_sprites(batch))
         report("features", sum(map(len, vectors)), len(embedded))
     matrix = np.concatenate(vectors[1:] or vectors).astype(np.float32)
-    points = (
-        embed(matrix, perplexity=config.perplexity, seed=config.seed) if len(embedded) else np.empty((0, 2))
-    )
-    embedded = embedded.assign(score=np.concatenate(scores), x=points[:, 0], y=points[:, 1])
+    embedded = embedded.assign(score=np.concatenate(scores))
+    points = np.empty((0, 2))
+    if len(embedded):
+        try:
+            points = embed(matrix, perplexity=config.perplexity, seed=config.seed)
+        except InputError as error:  # too few points, or all alike: the pictures are there all the same
+            skipped["t-SNE"] = str(error)
+            embedded, matrix, sprites = embedded.iloc[:0], matrix[:0], []
+    embedded = embedded.assign(x=points[:, 0], y=points[:, 1])
     modules = model.named_modules() if isinstance(model, nn.Module) else ()
     name = next((name for name, module in modules if module is layer), type(layer).__name__)
     summary = {"layer": name, **_summary(pictured, embedded, matrix, config), "skipped": skipped}
@@ -118,10 +126,20 @@ def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) ->
             log_embedding(writer, explanation.features, metadata, pictures=explanation.sprites, step=step)
 
 
-def _test_crops(faces: pd.DataFrame) -> pd.DataFrame:
+def _chosen_crops(faces: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
     ok = usable_rows(faces)
     if ok.empty:
         raise InputError("the faces table has no crop with status ok; run `unmasked preprocess` first")
+    if splits:
+        chosen = ok[ok["split"].isin(splits)]
+        if chosen.empty:
+            counts = ok["split"].value_counts()
+            listed = ", ".join(f"{split} {count}" for split, count in counts.items())
+            raise InputError(
+                f"splits {', '.join(splits)} have no crop in the faces table; it has {listed}. Choose with "
+                "splits=[…]"
+            )
+        return chosen.reset_index(drop=True)
     of_test = ok[ok["split"] == "test"]
     return (ok if of_test.empty else of_test).reset_index(drop=True)
 
@@ -179,6 +197,7 @@ def _summary(
     pictured: pd.DataFrame, embedded: pd.DataFrame, features: np.ndarray, config: ExplainConfig
 ) -> dict[str, Any]:
     clusters = clusters_of(embedded)
+    splits = {*pictured["split"], *embedded["split"]}
     points = embedded[["x", "y"]].to_numpy()
     purity = {}
     for name, label in (("real or fake", embedded["label"]), ("dataset", embedded["dataset"])):
@@ -197,7 +216,7 @@ def _summary(
         "blank": int(pictured["blank"].sum()),
         "crops": len(embedded),
         "videos": int(embedded.groupby(["dataset", "video"]).ngroups),
-        "split": "test" if (embedded["split"] == "test").all() else "all",
+        "split": ", ".join(config.splits) or ("test" if splits == {"test"} else "all"),
         "feature_size": int(features.shape[1]),
         "perplexity": usable_perplexity(len(embedded), config.perplexity) if len(embedded) else None,
         "purity": purity,

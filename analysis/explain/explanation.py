@@ -49,7 +49,9 @@ class Explanation:
         several = self.pictured["dataset"].nunique() > 1
         place = {name: position for position, name in enumerate(datasets)}
         ordered = self.pictured.assign(place=self.pictured["dataset"].map(place).fillna(len(place)))
-        for (_, dataset, _, method), part in ordered.groupby(["place", "dataset", "label", "method"]):
+        for (_, dataset, _, method), part in ordered.groupby(
+            ["place", "dataset", "label", "method"], dropna=False
+        ):
             name = f"{dataset}\n{method}" if several else str(method)
             at = part.index.to_numpy()
             score, blank = part["score"].to_numpy(), part["blank"].to_numpy()
@@ -76,6 +78,8 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
         displays["cam.png"] = CamGridDisplay(explanation.cam_rows())
     if len(explanation.embedded):
         displays["tsne.png"] = EmbeddingDisplay(points, method, "features by method")
+    for name in {"cam.png", "tsne.png"} - set(displays):
+        (folder / name).unlink(missing_ok=True)  # of an earlier run
     for name, display in displays.items():
         with atomic_path(folder / name) as path:
             display.plot().figure_.savefig(path, dpi=100, bbox_inches="tight")

@@ -49,6 +49,11 @@ class Config(ReadAs, Beside):
     selection: Stated = Field(
         "", description="how the checkpoint was chosen, or {FILE: how}, if its card does not say it"
     )
+    faces: Path | None = Field(
+        None,
+        description="the faces table that was scored: counts its videos without a score; what `predict` left "
+        "beside the predictions",
+    )
     rules: Names = Field(
         ("eer", "youden", "fpr:0.10", "fpr:0.05", "fpr:0.01"),
         description="thresholds fitted on the source's val rows, the first for tables: eer, youden, fpr:x, "
@@ -86,6 +91,8 @@ def run(config: Config) -> None:
     found = {
         detector.name: _evaluate_detector(config, detector, fitted[detector.name]) for detector in scored
     }
+    for detector in scored:
+        _count_lost(config, detector, found[detector.name])
     points = {name: one.threshold for name, one in fitted.items() if one is not None}
     is_several, places = len(scored) > 1, folder_names([detector.name for detector in scored])
     rows = run_protocols(scored, protocols, thresholds=points, n_boot=config.n_boot, seed=config.seed)
@@ -134,6 +141,28 @@ def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) 
         source=detector.training.source,
         selection_rule=detector.training.selection_rule,
     )
+
+
+def _count_lost(config: Config, detector: Scored, results: Results) -> None:
+    """Puts the videos without a score into the results, and prints how many there are."""
+    import pandas as pd
+
+    from unmasked.evaluation.attrition import add_attrition, attrition, find_lost, lines
+    from unmasked.evaluation.predictions import evaluated_rows
+
+    folder = config.predictions if config.predictions.is_dir() else config.predictions.parent
+    parts = [find_lost(folder / file, detector.predictions, config.faces) for file in detector.files]
+    known = [(lost, origin) for lost, origin in parts if origin]
+    if not known:
+        return
+    lost = pd.concat([part for part, _ in known], ignore_index=True).drop_duplicates(
+        ["dataset", "video", "compression"]
+    )
+    rows, _ = evaluated_rows(detector.predictions)
+    counted = attrition(rows, lost, origin=known[0][1], n_boot=config.n_boot, seed=config.seed)
+    add_attrition(results, counted)
+    for line in lines(counted):
+        print_result(line)
 
 
 def _write_results(folder: Path, results: Results, fitted: Fitted | None, published: list[Published]) -> None:

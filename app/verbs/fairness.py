@@ -21,9 +21,12 @@ from unmasked.app.verbs.scan import (
 from unmasked.datasets.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from unmasked.evaluation.thresholds import Threshold
+    from unmasked.fairness.attrition import LossAudit
     from unmasked.fairness.records import Across, Mitigation
     from unmasked.fairness.result import Audit
 
@@ -74,7 +77,9 @@ class Config(ReadAs, Beside):
     )
     second_codebook: Codebooks = ("auto",)
     faces: Path | None = Field(
-        None, description="the faces table of the predictions: gaps by face size and blur, from its columns"
+        None,
+        description="the faces table of the predictions: whose videos have no score (else what `predict` "
+        "left beside them says it), and gaps by face size and blur",
     )
     noise: Annotated[tuple[float, ...], BeforeValidator(as_list)] = Field(
         (0.02, 0.05, 0.1, 0.2), description="shares of wrong annotations whose effect on each gap is shown"
@@ -107,6 +112,7 @@ def run(config: Config) -> None:
         predictions = _add_qualities(predictions, config.faces)
     audited = rows_of_one(predictions, detector=config.detector) if config.detector else predictions
     thresholds = _thresholds(config, audited)
+    losses = _losses(config, predictions)
     audits, skipped = _audits(config, predictions, thresholds[0])
     against, against_name = _audit_other_detector(config, predictions, thresholds[0], audits)
     beside = Beside(
@@ -119,22 +125,31 @@ def run(config: Config) -> None:
         against_name=against_name,
     )
     more = compare_across(predictions, audits, beside, detector=config.detector or None)
+    for name, loss in losses.items():
+        if name in audits:
+            more["datasets"][name]["attrition"] = loss.model_dump()
+        else:
+            skipped.setdefault(name, loss.sentences()[0])
     if mitigation := _mitigation(config.out, audited):
         more["mitigation"] = mitigation
     more["made"] = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     page = write_page(write(audits, skipped, config.out, more=more), config.out)
-    for line in lines(audits, skipped, more):
+    for line in lines(audits, skipped, more, losses):
         print_result(line)
     print_result(f"fairness report: {page}; its figures with their numbers: {page.parent / 'figures'}")
 
 
-def lines(audits: dict[str, Audit], skipped: dict[str, str], more: Across) -> list[str]:
-    """The verdicts, what pooling hid, and which gaps surely changed, in sentences."""
+def lines(
+    audits: dict[str, Audit], skipped: dict[str, str], more: Across, losses: Mapping[str, LossAudit]
+) -> list[str]:
+    """Who has no score, the verdicts, what pooling hid, and which gaps surely changed."""
     from unmasked.evaluation.wording import change_text
 
     found = []
     for name, audit in audits.items():
         found += [f"{name}:", *(f"  rows: {words}" for words in audit.origin.get("rows", ()))]
+        if name in losses:
+            found += [f"  {sentence}" for sentence in losses[name].sentences()]
         found += [f"  {sentence}" for sentence in audit.verdicts]
         found += [
             f"  by {entry['by'].replace('_', ' ')}, {entry['attribute']}: {entry['note']}"
@@ -151,6 +166,35 @@ def lines(audits: dict[str, Audit], skipped: dict[str, str], more: Across) -> li
             )
     found += [f"not audited: {name}: {reason}" for name, reason in skipped.items()]
     return found
+
+
+def _losses(config: Config, predictions: pd.DataFrame) -> dict[str, LossAudit]:
+    """Whose videos have no score, by dataset, where a faces table or `predict` says it."""
+    from unmasked.datasets.demographics import join_files
+    from unmasked.evaluation.attrition import find_lost
+    from unmasked.fairness.attrition import audit_losses
+    from unmasked.fairness.selection import rows_of_one
+    from unmasked.fairness.settings import Settings
+
+    lost, origin = find_lost(config.predictions, predictions, config.faces)
+    if lost.empty:
+        return {}
+    if config.annotations:
+        policy = "majority" if config.policy == "frame" else config.policy
+        lost, _ = join_files(
+            lost, config.annotations, config.codebook, policy=policy, age_groups=config.age_groups
+        )
+    settings = Settings(
+        n_boot=config.n_boot,
+        n_perm=config.n_perm,
+        margin=config.margin,
+        min_clusters=config.min_clusters,
+        min_samples=1,
+        random_state=config.seed,
+        level="video",
+    )
+    chosen = rows_of_one(predictions, detector=config.detector or None)
+    return audit_losses(chosen, lost, list(config.by), settings, origin=Path(origin).name)
 
 
 def stored_thresholds(path: Path, rule: str = "", predictions: pd.DataFrame | None = None) -> list[Threshold]:
@@ -244,14 +288,15 @@ def _add_qualities(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
     faces = FACES.read(path)
     keys = [name for name in CROP if name in predictions and name in faces and faces[name].notna().any()]
     if not {"frame", "face"} <= set(keys):
-        raise InputError(
-            f"faces={path} is matched by dataset, video, frame and face; the predictions have no frame and "
-            "face. Leave it out, or give columns size_px and blur in the predictions"
+        print_result(
+            "gaps by face size and blur are left out: crops are matched by dataset, video, frame and face, "
+            "and the predictions have no frame and face (or columns size_px and blur)"
         )
+        return predictions
     measured = faces[[*keys, *QUALITIES]].drop_duplicates(keys)
     kept = predictions.drop(columns=[name for name in QUALITIES if name in predictions])
-    joined = kept.merge(measured, on=keys, how="left")
-    if joined["size_px"].isna().all():
+    joined = kept.merge(measured, on=keys, how="left", indicator="found")
+    if not (joined.pop("found") == "both").any():
         raise InputError(f"none of the predictions' crops is in {path}; give the faces table that was scored")
     return joined
 

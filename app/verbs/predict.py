@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from unmasked.app.progress import Reporter, print_result
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from unmasked.evaluation.perturbing.units import Perturbed
 
 
@@ -82,12 +84,32 @@ def run(config: Config) -> None:
             progress=reporter,
         )
     PREDICTIONS.write(predictions, config.out)
+    _write_lost(faces, chosen, config)
     print_result(f"{len(predictions)} scores written to {config.out}")
     if unlabelled := int(predictions["label"].isna().sum()):
         print_result(
             f"{unlabelled} of them are of files that nobody labelled: `unmasked evaluate` and its like leave "
             "them out"
         )
+
+
+def _write_lost(faces: pd.DataFrame, chosen: pd.DataFrame, config: Config) -> None:
+    """Writes which videos have no score beside the predictions, and prints how many of which class.
+
+    Videos given = scored + without a crop + of other splits.
+    """
+    from unmasked.preprocessing.lost import LOST, lost_lines, lost_videos, unused_path, videos_of
+
+    lost, others = lost_videos(chosen), videos_of(faces)
+    others = others[~others["split"].isin(config.splits)]
+    LOST.write(lost, unused_path(config.out))
+    for line in lost_lines(videos_of(chosen), lost, what="scored"):
+        print_result(line)
+    if len(others):
+        listed = ", ".join(f"{split} {count}" for split, count in others["split"].value_counts().items())
+        print_result(f"videos of other splits, not scored: {listed}")
+    if len(lost):
+        print_result(f"videos without a score, by name: {unused_path(config.out)}")
 
 
 def perturbations_to_score(config: Config) -> Perturbed | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FRAME = ("dataset", "video", "compression", "frame")  # what tells sampled frames apart
+UNUSED = "unused.csv"
 
 
 class Config(PreprocessConfig):
@@ -33,8 +34,8 @@ class Config(PreprocessConfig):
 
 def run(config: Config) -> None:
     """Crops the faces of every row; a second call goes on where the first stopped."""
-    from unmasked.datasets.files import write_text
     from unmasked.datasets.manifest import MANIFEST
+    from unmasked.preprocessing.lost import LOST, lost_lines, lost_videos, videos_of
     from unmasked.preprocessing.run import preprocess
 
     manifest = MANIFEST.read(config.manifest)
@@ -45,18 +46,16 @@ def run(config: Config) -> None:
     if faces.empty:
         print_result(f"shard {config.shard} holds none of the {len(manifest)} videos")
         return
+    lost = lost_videos(faces)
+    if not config.shard:
+        LOST.write(lost, config.out / UNUSED)
+    for line in (*summary(faces), *crop_lines(faces, config.size_px), *lost_lines(videos_of(faces), lost)):
+        print_result(line)
+    if len(lost) and not config.shard:
+        print_result(f"files without a crop, by name: {config.out / UNUSED}")
     # A shard may hold nothing but bad files; the others are not stopped for that.
     if not config.shard and not (faces["status"] == "ok").any():
         raise InputError(_no_face_message(faces))
-    for line in (*summary(faces), *crop_lines(faces, config.size_px)):
-        print_result(line)
-    lost = unused(faces)
-    if not config.shard:
-        write_text(config.out / "unused.csv", lost.to_csv(index=False))
-    for line in unused_lines(faces, lost):
-        print_result(line)
-    if len(lost) and not config.shard:
-        print_result(f"files without a crop, by name: {config.out / 'unused.csv'}")
     if config.preview:
         from unmasked.preprocessing.sheet import contact_sheet
 
@@ -112,53 +111,6 @@ def summary(faces: pd.DataFrame) -> list[str]:
     return lines
 
 
-def unused(faces: pd.DataFrame) -> pd.DataFrame:
-    """A row for each video, image or sequence that has no crop.
-
-    Class, status, reason, and how many frames.
-    The status is that of most of its frames, the first of equals; ``class`` is real, fake or unlabelled.
-    """
-    key = [name for name in FRAME[:-1] if name in faces]
-    has_crop = (faces["status"] == "ok").groupby([faces[name] for name in key], dropna=False).transform("any")
-    rows = faces[~has_crop]
-    records = []
-    for values, frames in rows.groupby(key, dropna=False, sort=False, observed=True):
-        status = frames["status"].value_counts(sort=False).idxmax()
-        reasons = frames.loc[frames["status"] == status, "reason"] if "reason" in frames else []
-        record = dict(zip(key, values, strict=True))
-        records.append(
-            {
-                **record,
-                "class": class_of(frames["label"].iloc[0]),
-                "status": status,
-                "reason": next((reason for reason in reasons if isinstance(reason, str)), ""),
-                "frames": len(frames),
-            }
-        )
-    return _frame_of(records, [*key, "class", "status", "reason", "frames"])
-
-
-def unused_lines(faces: pd.DataFrame, lost: pd.DataFrame) -> list[str]:
-    """A line a dataset: files given, with a crop, and without by class and status.
-
-    The numbers add up: given = with a crop + the sum of the others.
-    """
-    key = [name for name in FRAME[:-1] if name in faces]
-    given = faces[[*key, "label"]].drop_duplicates(key)
-    lines = []
-    for dataset, files in given.groupby("dataset", observed=True):
-        without = lost[lost["dataset"] == dataset]
-        line = f"{dataset}: {len(files)} files given, {len(files) - len(without)} with a crop"
-        parts = []
-        for class_, rows in without.groupby("class", sort=True):
-            of_class = int((files["label"].map(class_of) == class_).sum())
-            counts = rows["status"].value_counts()
-            listed = ", ".join(f"{count} {status}" for status, count in counts.items())
-            parts.append(f"of {of_class} {class_} ones {len(rows)} without ({listed})")
-        lines.append("; ".join([line, *parts]))
-    return lines
-
-
 def crop_lines(faces: pd.DataFrame, size_px: int) -> list[str]:
     """One line a dataset and way of making crops.
 
@@ -175,14 +127,3 @@ def crop_lines(faces: pd.DataFrame, size_px: int) -> list[str]:
         empty = f"{rows['padded'].mean():.1%} of their pixels lie outside the picture"
         lines.append(f"{dataset}: crops {words[str(crops)]}; " + "; ".join(filter(None, [face, empty])))
     return lines
-
-
-def class_of(label: object) -> str:
-    """The word for a label: real, fake, or unlabelled."""
-    return {0: "real", 1: "fake"}.get(label, "unlabelled")  # type: ignore[call-overload]
-
-
-def _frame_of(records: list[dict[str, object]], columns: list[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(records, columns=columns)

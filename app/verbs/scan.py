@@ -125,7 +125,9 @@ class Config(BaseModel):
         None, description="where such splits are frozen and found again; <out>.splits.json"
     )
     unused: Path | None = Field(
-        None, description="also list the files that are in no row, and listed ones that are not there: .csv"
+        None,
+        description="where files that are in no row are listed, and listed ones that are not there: .csv; "
+        "<out>.unused.csv",
     )
     faces: Path | None = Field(
         None, description="also write a faces table of what are face crops already (DeepfakeBench, AI-Face)"
@@ -145,6 +147,7 @@ def run(config: Config) -> None:
     from unmasked.datasets.scan import Splitting, options_of, scan
     from unmasked.datasets.splits import FRACTIONS, SplitPlan
     from unmasked.datasets.tables import write_frame
+    from unmasked.datasets.unused import label_word
 
     options = {name: value for name in OPTIONS if (value := getattr(config, name)) not in (None, ())}
     _check_out(config)
@@ -184,10 +187,12 @@ def run(config: Config) -> None:
     MANIFEST.write(manifest, config.out)
     for line in _unknown_groups(manifest):
         print_result(line)
-    if config.unused:
-        listed = pd.concat(not_used, ignore_index=True)
-        write_frame(listed, config.unused)
-        print_result(f"files that are in no row: {config.unused}")
+    listed = pd.concat(not_used, ignore_index=True)
+    # Written also where nothing is left out: a file of an earlier scan would speak of other files.
+    unused_file = config.unused or config.out.with_suffix(".unused.csv")
+    write_frame(listed.assign(**{"class": listed["path"].map(label_word)}), unused_file)
+    if len(listed):
+        print_result(f"files that are in no row, by name: {unused_file}")
     print_result(f"{len(manifest)} rows written to {config.out}")
     if config.faces:
         _write_faces(manifest, config.faces)

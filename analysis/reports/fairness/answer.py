@@ -24,6 +24,7 @@ from unmasked.evaluation.wording import (
     share_text,
     units,
 )
+from unmasked.fairness.attrition import LossAudit
 from unmasked.fairness.verdicts import CLASSES, ORDER, title
 
 
@@ -42,15 +43,28 @@ def verdicts(findings: Findings) -> Markup:
         details(f"How every gap was tested{_dataset_suffix(findings, name)}", tables.gaps(audit))
         for name, audit in findings.audits.items()
     ]
-    return join_parts(
-        [_callouts(told, findings), surprises(findings), _table(findings), worth(findings), *tests]
-    )
+    lost = [line for name, audit in findings.audits.items() for line in lost_groups(audit, findings, name)]
+    parts = [_lost_callout(lost), _callouts(told, findings), surprises(findings), _table(findings)]
+    return join_parts([*parts, worth(findings), *tests])
+
+
+def lost_groups(audit: Mapping[str, Any], findings: Findings | None = None, name: str = "") -> list[str]:
+    """A sentence for each group that surely has fewer of its videos scored than another."""
+    if "attrition" not in audit:
+        return []
+    prefix = f"{name}: " if findings is not None and findings.has_several else ""
+    return [f"{prefix}{sentence}" for sentence in LossAudit.model_validate(audit["attrition"]).disparities]
+
+
+def _lost_callout(sentences: Sequence[str]) -> Markup:
+    title = "Some groups are scored less often than others"
+    return callout("bad", bullets(sentences), title=title) if sentences else Markup("")
 
 
 def answer(audit: Mapping[str, Any]) -> Markup:
     """The short form for one dataset: the verdict in words, then the detector's quality."""
     told = _sentences_with_tests(audit)
-    parts: list[str] = []
+    parts: list[str] = [_lost_callout(lost_groups(audit))]
     disparities = [sentence for sentence, test in told if test["verdict"] == "disparity"]
     if disparities:
         parts.append(callout("bad", bullets(disparities), title="A disparity was found"))

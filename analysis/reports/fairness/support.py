@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from unmasked.analysis.html.page import Cell, bullets, heat_table, join_parts, paragraph, record_table, swatch
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset
-from unmasked.evaluation.wording import list_names, units
+from unmasked.evaluation.wording import list_names, share_text, units
+from unmasked.fairness.attrition import LossAudit
 from unmasked.fairness.groups import CROSS, UNKNOWN, order_groups
 from unmasked.fairness.verdicts import title
 
@@ -67,9 +68,28 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
                 }
             )
     maps = [_map(attribute, parts, audit) for attribute, parts in find_crossings(audit).items()]
-    return join_parts(
-        [record_table(rows, caption="Who is behind each group"), *maps, _left_out_groups(audit)]
-    )
+    shown = record_table(rows, caption="Who is behind each group")
+    return join_parts([shown, *maps, _left_out_groups(audit), *_without_score(audit, findings)])
+
+
+def _without_score(audit: Mapping[str, Any], findings: Findings) -> list[Markup]:
+    """Whose videos have no score: what was found, and a table by group and class; nothing where all have."""
+    if "attrition" not in audit:
+        return []
+    losses = LossAudit.model_validate(audit["attrition"])
+    rows = [
+        {
+            "groups of": title(row.attribute),
+            "group": swatch(findings.colour(row.attribute, row.group), row.group),
+            "class": row.of,
+            "videos given": row.given,
+            "without a score": row.lost,
+            "share [95\u00a0%]": share_text(row.share, row.share_ci),
+        }
+        for row in losses.groups
+    ]
+    heading = findings.heading("Whose videos have no score")
+    return [heading, bullets(losses.sentences()), record_table(rows, caption="Videos without a score")]
 
 
 def _left_out_groups(audit: Mapping[str, Any]) -> Markup:

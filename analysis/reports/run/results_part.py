@@ -9,13 +9,22 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, strip
-from unmasked.analysis.html.page import callout, details, fill_template, heading, place_side_by_side, table
+from unmasked.analysis.html.page import (
+    bullets,
+    callout,
+    details,
+    fill_template,
+    heading,
+    place_side_by_side,
+    table,
+)
 from unmasked.analysis.html.pictures import image
 from unmasked.analysis.reports.fairness.page import section
 from unmasked.analysis.reports.gallery import Gallery, slug
 from unmasked.analysis.reports.run.answer import audits
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, sizes
+from unmasked.evaluation.attrition import read_attrition
 from unmasked.evaluation.metrics import METRICS
 from unmasked.evaluation.wording import (
     IN_BRACKETS,
@@ -42,7 +51,7 @@ def datasets_part(run: Run, figures: Gallery) -> Markup:
         parts = [figures.html("matrix"), pair_table(pairs, "Every detector on every dataset.")]
     else:
         parts = [figures.html("auc_by_dataset")]
-    parts += [_matrix(run), _reasons(run), _every_metric(run), _aggregations(run)]
+    parts += [_matrix(run), _without_score(run), _reasons(run), _every_metric(run), _aggregations(run)]
     for name in run.datasets:
         if drawn := figures.html(f"methods_{slug(name)}"):
             parts += [heading(3, f"{name}, by manipulation method"), drawn]
@@ -70,6 +79,17 @@ def _matrix(run: Run) -> Markup:
     selection = run.metrics["settings"].get("selection_rule", "not stated")
     caption = f"{trained}; tested on each row. {IN_BRACKETS} Checkpoint chosen by: {selection}."
     return table(frame, caption=caption)
+
+
+def _without_score(run: Run) -> Markup:
+    """How many of the videos that were given are scored, by dataset; a warning where a class lost more."""
+    found = read_attrition(run.metrics)
+    if not found:
+        return Markup("")
+    lines = bullets([f"{name}: {one.sentence()}." for name, one in found.items()])
+    if any(one.is_uneven for one in found.values()):
+        return callout("warning", lines, title="One class is scored less often than the other")
+    return Markup("<p>Every number is of the videos that were scored:</p>") + lines
 
 
 def _every_metric(run: Run) -> Markup:

@@ -1,0 +1,35 @@
+"""``unmasked join``: several faces or predictions tables -> one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from unmasked.app.progress import print_result
+from unmasked.app.verbs.scan import as_list
+
+
+class Config(BaseModel):
+    """Which tables become one, and where it goes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tables: Annotated[tuple[Path, ...], BeforeValidator(as_list)] = Field(
+        description="faces tables or their folders, or predictions tables: tables=[A,B]"
+    )
+    out: Path = Field(description="the one table, .parquet or .csv; crops stay where they are")
+    any_recipe: bool = Field(
+        False, description="faces: take crops together that were made with other settings or versions"
+    )
+
+
+def run(config: Config) -> None:
+    """Joins the tables and prints what is in the one."""
+    from unmasked.evaluation.join import join_tables
+
+    joined, kind = join_tables(config.tables, config.out, any_recipe=config.any_recipe)
+    videos = joined.drop_duplicates(["dataset", "video", "compression"])
+    listed = ", ".join(f"{name} {count}" for name, count in videos["dataset"].value_counts().items())
+    print_result(f"{kind} of {len(videos)} videos ({listed}), {len(joined)} rows written to {config.out}")

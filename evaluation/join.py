@@ -1,0 +1,125 @@
+"""Faces or predictions tables put together: one table of what several runs have made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.listing import first_names
+from unmasked.datasets.tables import Schema, column_names
+from unmasked.evaluation.predictions import NEEDED, PREDICTIONS, validate_predictions
+from unmasked.preprocessing.faces import FACES
+from unmasked.preprocessing.lost import KEY, LOST, unused_path
+
+FACES_FILE = "faces.parquet"
+# What must be equal in all tables: crops of two recipes are unlike pictures, and two detectors two studies.
+SAME = {"faces": ("recipe",), "predictions": ("detector", "checkpoint")}
+
+
+def join_tables(paths: Sequence[Path], out: Path, *, any_recipe: bool = False) -> tuple[pd.DataFrame, str]:
+    """The rows of all tables, and whether they are "faces" or "predictions".
+
+    The table is also written to ``out``. Crops stay where they are: their paths are made relative to the
+    folder of ``out``. What the tables leave out, as listed beside each, is put together beside ``out``.
+
+    Args:
+        paths: two tables or more, ``.parquet`` or ``.csv``; a folder stands for its ``faces.parquet``.
+        out: the new table.
+        any_recipe: take crops of unlike recipes together.
+
+    Raises:
+        InputError: fewer than two tables, tables of two kinds, of several recipes, detectors or checkpoints,
+            a video that two of them have, or ``out`` is one of them.
+    """
+    paths = [path / FACES_FILE if path.is_dir() else path for path in paths]
+    if len(paths) < 2:
+        raise InputError(f"{len(paths)} table was given; give two or more, as tables=[A,B]")
+    if out.resolve() in [path.resolve() for path in paths]:
+        raise InputError(f"out={out} is one of the tables that are joined; give another name")
+    kinds = [_kind(path) for path in paths]
+    if len(set(kinds)) > 1:
+        listed = ", ".join(f"{path} ({kind})" for path, kind in zip(paths, kinds, strict=True))
+        raise InputError(f"tables of two kinds cannot be joined: {listed}; give tables of one kind")
+    kind = kinds[0]
+    schema: Schema = FACES if kind == "faces" else PREDICTIONS
+    tables = [schema.read(path) for path in paths]
+    if not any_recipe or kind != "faces":
+        _check_same(tables, paths, SAME[kind])
+    _check_apart(tables, paths)
+    if kind == "faces":
+        tables = [_moved(table, path, out) for table, path in zip(tables, paths, strict=True)]
+    joined = schema.validate(pd.concat(tables, ignore_index=True))
+    if kind == "predictions":
+        joined = validate_predictions(joined)
+    schema.write(joined, out)
+    _join_lost(paths, out)
+    return joined, kind
+
+
+def _kind(path: Path) -> str:
+    columns = set(column_names(path))
+    if {"status", "crop"} <= columns:
+        return "faces"
+    if set(NEEDED) <= columns:
+        return "predictions"
+    raise InputError(
+        f"{path} is neither a faces table (columns status and crop) nor predictions (columns "
+        f"{', '.join(NEEDED)}); give one that `unmasked preprocess` or `unmasked predict` wrote"
+    )
+
+
+def _check_same(tables: Sequence[pd.DataFrame], paths: Sequence[Path], names: Sequence[str]) -> None:
+    for name in names:
+        held = [sorted(map(str, table[name].dropna().unique())) if name in table else [] for table in tables]
+        if len({value for values in held for value in values}) > 1:
+            listed = "; ".join(
+                f"{path}: {', '.join(values) or 'none'}" for path, values in zip(paths, held, strict=True)
+            )
+            advice = (
+                "preprocess all with the same settings and versions, or any_recipe=true takes them together"
+                if name == "recipe"
+                else "give tables of one detector; `unmasked evaluate predictions=FOLDER` takes several"
+            )
+            raise InputError(f"the tables are of several {name}s ({listed}); {advice}")
+
+
+def _check_apart(tables: Sequence[pd.DataFrame], paths: Sequence[Path]) -> None:
+    """Refuses a video that two tables have: its frames would count twice."""
+    seen: dict[tuple, Path] = {}
+    twice: dict[str, tuple[Path, Path]] = {}
+    for table, path in zip(tables, paths, strict=True):
+        key = [name for name in KEY if name in table]
+        for video in (
+            table[key].drop_duplicates().astype(object).fillna("").itertuples(index=False, name=None)
+        ):
+            if (other := seen.setdefault(video, path)) is not path:
+                twice["/".join(filter(None, map(str, video)))] = (other, path)
+    if twice:
+        first, second = next(iter(twice.values()))
+        raise InputError(
+            f"{first} and {second} both have {len(twice)} of their videos ({first_names(twice)}); leave one "
+            "out, or give their datasets different names (scan dataset=)"
+        )
+
+
+def _moved(table: pd.DataFrame, path: Path, out: Path) -> pd.DataFrame:
+    """The table with crops relative to the folder of ``out``."""
+    folder, target = path.resolve().parent, out.resolve().parent
+    relative = os.path.relpath(folder, target).replace(os.sep, "/")
+    if relative == ".":
+        return table
+    has_crop = table["crop"].notna()
+    crops = table["crop"].where(~has_crop, relative + "/" + table["crop"].astype(str))
+    return table.assign(crop=crops)
+
+
+def _join_lost(paths: Sequence[Path], out: Path) -> None:
+    """Puts together what each table says it leaves out; nothing is written where none says it."""
+    lists = [unused_path(path) for path in paths]
+    found = [LOST.read(path) for path in lists if path.is_file()]
+    if found:
+        LOST.write(pd.concat(found, ignore_index=True), unused_path(out))
