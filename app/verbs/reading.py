@@ -29,8 +29,9 @@ class ReadAs(BaseModel):
     score_as: Literal["auto", "share", "percent"] = Field(
         "auto", description="whether scores are shares of 1 or percent"
     )
-    score_of: Literal["fake", "real"] | None = Field(
-        None, description="whether a score is P(fake), or P(real), which is turned round"
+    score_of: Literal["fake", "real", "predicted"] | None = Field(
+        None,
+        description="whether a score is P(fake), P(real), or the probability of what a column predicted says",
     )
     age_groups: AgeGroups = ()
 
