@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.vocabulary import Reading
+from unmasked.datasets.vocabulary import Reading, plain
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def read_csv(path: Path, text: Iterable[str] = (), readings: list[Reading] | Non
 
     Args:
         path: text in UTF-8, UTF-16 or Windows-1252, separated by commas, semicolons, tabs or vertical bars.
-        text: columns that hold text even where they look like numbers (a video called 000).
+        text: columns that hold text even where they look like numbers (a video called 000), in any spelling.
         readings: where it is said what was taken for granted; None logs it as a warning.
 
     Raises:
@@ -93,7 +93,8 @@ def read_csv(path: Path, text: Iterable[str] = (), readings: list[Reading] | Non
     """
     said: list[Reading] = []
     dialect = csv_dialect(path, said)
-    wanted = set(text)
+    spelled = {plain(name) for name in text}
+    wanted = {raw.strip() for raw in dialect.header if plain(raw) in spelled}
     types = {name: TEXT for raw in dialect.header if raw.strip() in wanted for name in (raw, raw.lstrip())}
     table = _parse_json(path, dialect, dtype=types, na_values=list(BLANK))
     table = table.rename(columns=lambda name: unescaped(str(name).strip()))

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.listing import first_names
-from unmasked.datasets.vocabulary import ANSWERS, distinct_words, label_of, lookup, plain
+from unmasked.datasets.vocabulary import ANSWERS, distinct_words, label_of, lookup, map_distinct, plain
 
 SETTLES = (
     "one_means=fake or one_means=real says what the number 1 means, whatever the words say; "
     "or correct the file"
 )
 WORDS_MAX = 50  # a column of more words is none of labels
+SAMPLED = 1000  # names that tell whether names say anything
+NAMED_MIN = 0.25  # share of files whose names say real or fake, from which on that is no accident
 
 
 def evidence(table: pd.DataFrame, label: str, paths: Iterable[str]) -> dict[str, pd.Series]:
@@ -27,9 +29,10 @@ def evidence(table: pd.DataFrame, label: str, paths: Iterable[str]) -> dict[str,
 
     Args:
         table: rows as read.
-        label: the column of labels, which is not looked at.
+        label: the column of labels, as 1, 0 and NaN.
         paths: columns with paths, whose folders are looked at: the folder nearest the file that says anything
-            counts. Where all paths say the same (``/data/deepfakes/…``), they say nothing of a row.
+            counts, and where no folder does, the file's own name. Where all paths say the same
+            (``/data/deepfakes/…``), they say nothing of a row.
     """
     found = {}
     names = list(paths)
@@ -39,14 +42,23 @@ def evidence(table: pd.DataFrame, label: str, paths: Iterable[str]) -> dict[str,
             continue
         if name in names:
             said = path_labels(column)
+            said = said if said.notna().any() else name_labels(column)
         elif plain(name) == "method":
             # The name of a method says nothing: reals may carry that of the fakes made of them.
-            said = column.map({word: label_of(word) for word in distinct_words(column)})
+            said = map_distinct(column, lambda word: label_of(str(word)))
         else:
             said = _word_labels(column)
-        if said is not None and said.nunique() > (0 if plain(name) == "method" else 1):
-            found[str(name)] = said.astype("float64")
+        if said is not None and said.notna().any():
+            said = said.astype("float64")
+            if plain(name) == "method" or said.nunique() > 1 or _is_reversed(said, table[label]):
+                found[str(name)] = said
     return found
+
+
+def _is_reversed(said: pd.Series, label: pd.Series) -> bool:
+    """True if words of one class alone, in a part of the rows, contradict most of their labels."""
+    both = said.notna() & label.notna()
+    return bool(said.isna().any() and both.any() and (said[both] != label[both]).mean() > 0.5)
 
 
 def path_labels(paths: pd.Series) -> pd.Series:
@@ -54,15 +66,32 @@ def path_labels(paths: pd.Series) -> pd.Series:
 
     Folders that all the paths begin with say nothing (``deepfake_datasets/…``).
     """
-    folder = paths.astype(object).where(paths.notna(), "").astype(str).str.replace("\\", "/", regex=False)
-    folder = folder.str.rpartition("/")[0]
-    parts = [name.split("/") for name in folder.unique()]
+    distinct = pd.Series(paths.dropna().unique(), dtype=object).astype(str)
+    folders = distinct.str.replace("\\", "/", regex=False).str.rpartition("/")[0].unique()
+    parts = [name.split("/") for name in folders]
     first: list[str] = min(parts, default=[])
     last: list[str] = max(parts, default=[])  # what these two share, all share
     alike = [one == other for one, other in zip(first, last, strict=False)]
     shared = [*alike, False].index(False) if len(parts) > 1 else 0
-    known = {"/".join(each): _label_of_folder(each[shared:]) for each in parts}
-    return folder.map(known).astype("float64")
+    known = {folder: _label_of_folder(each[shared:]) for folder, each in zip(folders, parts, strict=True)}
+    said = map_distinct(paths, lambda path: known[str(path).replace("\\", "/").rpartition("/")[0]])
+    return said.astype("float64")
+
+
+def name_labels(paths: pd.Series) -> pd.Series:
+    """(N,) what the files' own names say (``fake_clip0.mp4``): 1 = fake, 0 = real, NaN for nothing.
+
+    Nothing is said where few names have such a word: a film may be called ``real_talk.mp4``.
+    """
+    names = paths.dropna().unique()
+    sample = names[:: max(1, len(names) // SAMPLED)]
+    if np.mean([_label_of_file(name) is not None for name in sample] or [False]) < NAMED_MIN:
+        return pd.Series(np.nan, index=paths.index)
+    return map_distinct(paths, _label_of_file).astype("float64")
+
+
+def _label_of_file(path: object) -> int | None:
+    return label_of(str(path).replace("\\", "/").rpartition("/")[2])
 
 
 def contradictions(
@@ -102,9 +131,9 @@ def _label_of_folder(parts: list[str]) -> float:
 
 def _word_labels(column: pd.Series) -> pd.Series | None:
     """The labels of a column whose every word is a word for real or fake, as ``label_str``; else None."""
-    if column.nunique() > WORDS_MAX:
-        return None
     words = distinct_words(column)
-    if not words or any(lookup(word, "label") is None or plain(word) in ANSWERS for word in words):
+    if not words or len(words) > WORDS_MAX:
         return None
-    return column.map(lambda value: lookup(value, "label"), na_action="ignore")
+    if any(lookup(word, "label") is None or plain(word) in ANSWERS for word in words):
+        return None
+    return map_distinct(column, lambda word: lookup(word, "label"))

@@ -70,13 +70,16 @@ def tell_methods_apart(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
     >>> list(tell_methods_apart(table)[0]["video"])
     ['000', 'Deepfakes/000_001', 'FaceSwap/000_001']
     """
-    if "method" not in table or not len(table):
+    if "method" not in table or table["method"].nunique() < 2:
         return table, None
-    fakes = table[(table["label"] == 1) & table["method"].notna()]
-    several = fakes.groupby(["dataset", "video"], observed=True)["method"].transform("nunique") > 1
-    rows = several.index[several]
-    if not len(rows):
+    is_fake = (table["label"] == 1) & table["method"].notna()
+    fakes = table.loc[is_fake, ["dataset", "video", "method"]]
+    pairs = fakes.drop_duplicates()
+    repeated = pairs[pairs.duplicated(["dataset", "video"], keep=False)]
+    if repeated.empty:
         return table, None
+    shared = repeated.set_index(["dataset", "video"]).index
+    rows = fakes.index[fakes.set_index(["dataset", "video"]).index.isin(shared)]
     apart = table.loc[rows, "method"].astype(str) + "/" + table.loc[rows, "video"].astype(str)
     names = table.loc[rows, "video"]
     sentence = (

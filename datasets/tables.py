@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -102,7 +102,7 @@ class Schema:
 def read_frame(
     path: str | os.PathLike[str],
     *,
-    text: Iterable[str] = (),
+    text: Collection[str] = (),
     readings: list[Reading] | None = None,
     keep_rows: bool = False,
 ) -> pd.DataFrame:
@@ -110,7 +110,8 @@ def read_frame(
 
     Args:
         path: a ``.parquet`` or ``.csv`` file.
-        text: columns that a CSV holds as text even where they look like numbers (a video called 000).
+        text: columns that a CSV holds as text even where they look like numbers (a video called 000), in any
+            spelling.
         readings: where what was taken for granted about a CSV is said; None logs it.
         keep_rows: leave the numbers of a CSV's rows in the index, empty rows counted; else 0, 1, 2, …
 
@@ -120,7 +121,9 @@ def read_frame(
     path = _table_path(path)
     try:
         if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
+            table = pd.read_parquet(path)
+            kept = [name for name in table.index.names if name is not None and name not in table.columns]
+            return table.reset_index(kept).reset_index(drop=True) if kept else table.reset_index(drop=True)
         table = read_csv(path, text, readings)
         return table if keep_rows else table.reset_index(drop=True)
     except InputError:

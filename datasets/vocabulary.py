@@ -9,11 +9,13 @@ source it was).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
+from pandas.api.extensions import take
 
 from unmasked.datasets.errors import InputError
 
@@ -45,6 +47,13 @@ LABELS: Mapping[int, tuple[str, ...]] = {
 }
 # Words that speak of "is it fake?": as a name of a folder they say nothing.
 ANSWERS = ("false", "no", "true", "yes", "0", "1", "falsch")
+# Names of columns that ask "is it real?", so that 1 and true mean real there.
+ASKS_IF_REAL = (
+    *("isreal", "real", "reallabel", "labelreal", "isgenuine", "genuine", "isauthentic", "authentic"),
+    *("ispristine", "pristine", "isoriginal", "isbonafide", "bonafide", "notfake", "isnotfake", "nonfake"),
+)
+# TRUE and FALSE as spreadsheets write them elsewhere; the second alone may mean "fake".
+BOOLEANS = {"wahr": "falsch", "vrai": "faux", "verdadero": "falso", "vero": "falso", "waar": "onwaar"}
 GENDERS: Mapping[str, tuple[str, ...]] = {
     "female": ("f", "woman", "women", "females", "w", "girl"),
     "male": ("m", "man", "men", "males", "boy"),
@@ -86,7 +95,15 @@ WORDS: Mapping[Kind, Mapping] = {
 }
 # Cells in which nothing is said. In a column of the user's own, None and NA are words like any other.
 BLANK = ("", "nan", "-nan", "n/a", "#n/a", "#n/a n/a", "#na", "<na>", "null", "nil", "-", "?", ".")
-UNSAID = (*BLANK, "none", "na", "unknown", "notavailable", "notannotated", "missing", "undefined")
+# Cells in which someone says that it is not known or not told.
+NOT_TOLD = (
+    *("unknown", "notavailable", "notannotated", "missing", "undefined", "unspecified", "notspecified", "??"),
+    *("prefernottosay", "prefernottoanswer", "prefernottodisclose", "notstated", "notsaid", "undisclosed"),
+    *("notdisclosed", "notprovided", "nottold", "declined", "declinedtoanswer", "noanswer", "notsure"),
+    *("unsure", "dontknow", "don'tknow", "unclear", "cannottell", "can'ttell", "tbd", "k.a.", "k.a"),
+    *("keineangabe", "keineangaben", "unbekannt", "inconnu", "desconocido", "---", "--", "–", "—", "n.a."),
+)
+UNSAID = (*BLANK, *NOT_TOLD, "none", "na")
 
 
 def plain(word: object) -> str:
@@ -148,8 +165,21 @@ def read_words(
     if changed:
         readings.append(Reading(f"column {values.name!r}", f"{', '.join(changed[:8])}"))
     mapping = {word: word if found is None else found for word, found in known.items()}
-    text = values.map(lambda value: None if pd.isna(value) else str(value).strip(), na_action="ignore")
-    return text.map(mapping)
+    return map_distinct(values, lambda value: mapping.get(str(value).strip()))
+
+
+def map_distinct(values: pd.Series, of: Callable[[object], object]) -> pd.Series:
+    """The column with each value replaced by what ``of`` gives for it; missing stays missing.
+
+    Every distinct value is looked at once: columns of a million rows have few words.
+    """
+    codes, words = pd.factorize(values)
+    found = [of(word) for word in words]
+    if all(type(new) is type(old) and new == old for new, old in zip(found, words, strict=True)):
+        return values
+    # Position -1, which a missing value has, is filled with NaN.
+    taken = take(pd.Series(found, dtype=None if found else object).array, codes, allow_fill=True)
+    return pd.Series(taken, index=values.index, name=values.name)
 
 
 def distinct_words(values: pd.Series) -> list[str]:
@@ -203,34 +233,46 @@ def _index(words: Mapping) -> dict[str, str | int]:
 
 _INDEX = {kind: _index(words) for kind, words in WORDS.items()}
 _UNSAID = frozenset(plain(word) for word in UNSAID)
+_NOT_TOLD = frozenset(plain(word) for word in (*BLANK, *NOT_TOLD))
 
 
-def unsaid(values: pd.Series, extra: Iterable[str] = ()) -> pd.Series:
+def unsaid(values: pd.Series) -> pd.Series:
     """True where a cell is missing or says that nothing is known."""
-    blank = _UNSAID | {plain(word) for word in extra}
-    said = {value: plain(value) in blank for value in values.dropna().unique()}
-    return values.map(said).fillna(True).astype(bool) if len(said) else pd.Series(True, values.index)
+    said = map_distinct(values, lambda value: plain(value) in _UNSAID)
+    return said.fillna(True).astype(bool) if values.notna().any() else pd.Series(True, values.index)
 
 
 def unify_spellings(values: pd.Series, readings: list[Reading]) -> pd.Series:
     """The words of a column; those that differ in case or spaces alone become one.
 
+    Words for "not told" become missing and are counted; None and NA stay, since they may be groups.
+
     >>> said = []
     >>> list(unify_spellings(pd.Series(["Glasses", "glasses ", "glasses", "None"], name="eyewear"), said))
     ['glasses', 'glasses', 'glasses', 'None']
     """
-    counted = values.dropna().astype(str).str.strip().value_counts(sort=True)
+    counted = values.value_counts()
+    stripped = {value: str(value).strip() for value in counted.index}
+    not_told = [value for value, word in stripped.items() if plain(word) in _NOT_TOLD]
+    weight: dict[str, int] = {}
+    for value, word in stripped.items():
+        weight[word] = weight.get(word, 0) + int(counted[value])
     chosen: dict[str, str] = {}
-    for word in counted.index:
-        chosen.setdefault(" ".join(str(word).lower().split()), str(word))
+    for word in sorted(weight, key=lambda word: -weight[word]):
+        chosen.setdefault(" ".join(word.lower().split()), word)
     mapping = {
-        value: chosen.get(" ".join(str(value).lower().split()), str(value).strip())
-        for value in values.dropna().unique()
+        value: np.nan if value in not_told else chosen[" ".join(word.lower().split())]
+        for value, word in stripped.items()
     }
-    changed = [f"{old!r} as {new}" for old, new in mapping.items() if str(old) != new]
+    changed = [
+        f"{value!r} as {new}" for value, new in mapping.items() if isinstance(new, str) and str(value) != new
+    ]
+    if not_told:
+        listed = ", ".join(f"{value} ({counted[value]})" for value in not_told)
+        readings.append(Reading(f"column {values.name!r}", f"not told, as unknown: {listed}"))
     if changed:
         readings.append(Reading(f"column {values.name!r}", ", ".join(changed[:8])))
-    return values.map(mapping)
+    return map_distinct(values, mapping.get) if changed or not_told else values
 
 
 def group_ages(years: pd.Series, bounds: tuple[float, ...]) -> pd.Series:

@@ -120,8 +120,8 @@ class LossAudit(BaseModel):
             other = f"those of {people(test.attribute, test.best_group)}"
         return (
             f"{capitalise(whom)} have no score in {percent(worst)} of cases, {other} in "
-            f"{percent(best)} (a difference of {points(test.difference)}, {interval_in_100(test.difference_ci)}, "
-            f"p = {p_text(test.p_adjusted)}): "
+            f"{percent(best)} (a difference of {points(test.difference)}, "
+            f"{interval_in_100(test.difference_ci)}, p = {p_text(test.p_adjusted)}): "
             "the error rates by group say nothing of these videos"
         )
 

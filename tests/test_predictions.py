@@ -258,9 +258,9 @@ def test_names_of_videos_that_look_like_numbers_stay_as_they_are(tmp_path):
 
 def test_rows_that_may_be_a_mistake_are_read_and_said():
     _, notes = evaluated_rows(validate_predictions(pd.concat([outsider(), outsider()])))
-    assert notes[0].startswith("3 rows repeat another one in every column")
+    assert notes[1].startswith("3 rows repeat another one in every column")
     _, notes = evaluated_rows(validate_predictions(outsider().assign(score=[1.0, 1.0, 0.0], frame=[0, 1, 0])))
-    assert "every score is 0 or 1: these are decisions" in notes[0]
+    assert "hard decisions: every score is 0 or 1" in notes[-1]
 
 
 def test_crops_that_differ_in_frame_face_or_detector_are_not_repeats():
@@ -278,7 +278,7 @@ def test_only_test_rows_are_evaluated_where_there_are_any():
 def test_without_a_split_all_rows_are_evaluated_and_it_is_said():
     kept, notes = evaluated_rows(validate_predictions(outsider()))
     assert len(kept) == 3
-    assert notes == ["no row has a split: all rows are evaluated"]
+    assert notes[0] == "no row has a split: all rows are evaluated"
 
 
 def test_rows_of_other_splits_alone_are_refused():

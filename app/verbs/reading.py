@@ -29,8 +29,9 @@ class ReadAs(BaseModel):
     score_as: Literal["auto", "share", "percent"] = Field(
         "auto", description="whether scores are shares of 1 or percent"
     )
-    score_of: Literal["fake", "real"] | None = Field(
-        None, description="whether a score is P(fake), or P(real), which is turned round"
+    score_of: Literal["fake", "real", "predicted"] | None = Field(
+        None,
+        description="whether a score is P(fake), P(real), or the probability of what a column predicted says",
     )
     age_groups: AgeGroups = ()
 
@@ -53,7 +54,6 @@ def read_scores(config: ReadAs, path: Path) -> pd.DataFrame:
     from unmasked.evaluation.predictions import read_predictions
 
     readings: list[Reading] = []
-    told = {} if config.score_as == "auto" else {"score_as": config.score_as}
     predictions = read_predictions(
         path,
         readings,
@@ -61,7 +61,7 @@ def read_scores(config: ReadAs, path: Path) -> pd.DataFrame:
         one_means=config.one_means,
         score_of=config.score_of,
         age_groups=config.age_groups,
-        **told,
+        score_as=None if config.score_as == "auto" else config.score_as,
     )
     print_readings(readings)
     return predictions

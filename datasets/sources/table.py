@@ -29,7 +29,8 @@ from unmasked.datasets.archives import split_sequence_path
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import Count, as_manifest, count_by, first_names, is_there, kinds, video_names
 from unmasked.datasets.manifest import DEMOGRAPHICS, KINDS
-from unmasked.datasets.table_reading import DATASET, FILE, GROUPS, LABEL, Role, TableRead, read_table
+from unmasked.datasets.table_reading import TableRead, read_table
+from unmasked.datasets.table_roles import DATASET, FILE, GROUPS, LABEL, Role
 from unmasked.datasets.tables import TEXT
 from unmasked.datasets.vocabulary import Reading
 

@@ -1,0 +1,110 @@
+"""What a reader should know of rows that are allowed, and may yet be a mistake."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from unmasked.datasets.frame_names import frames_as_videos
+
+GROUPS_MAX = 50  # a column of more words describes no groups
+
+
+def doubts(predictions: pd.DataFrame) -> list[str]:
+    """Sentences on what the rows of a predictions table may be other than they seem, each with a way out."""
+    return [
+        *_on_rows(predictions),
+        *_on_faces(predictions),
+        *_on_conditions(predictions),
+        *_on_scores(predictions),
+    ]
+
+
+def _on_rows(predictions: pd.DataFrame) -> list[str]:
+    """Frames that are given as videos, and rows of one video that no frame tells apart."""
+    if "frame" in predictions:
+        return []
+    notes = []
+    if frames := frames_as_videos(predictions["video"]):
+        notes.append(
+            f"{frames}: as it is each counts as a video, and intervals are too narrow; if so, give the "
+            "columns video and frame"
+        )
+    if "perturbation" in predictions and predictions["perturbation"].notna().any():
+        return notes
+    keys = [name for name in ("dataset", "video", "compression", "face", "detector") if name in predictions]
+    if not predictions.duplicated(keys).any():
+        return notes
+    if same := int(predictions.duplicated().sum()):
+        notes.append(
+            f"{same} rows repeat another one in every column: they count as further frames of their video"
+        )
+    rows = predictions.groupby(keys, observed=True, dropna=False)
+    size = rows.size()
+    unlike = [
+        str(name)
+        for name in predictions.columns
+        if name not in (*keys, "label", "score", "predicted")
+        and predictions[name].dtype.kind not in "fiu"
+        and 1 < predictions[name].nunique() <= GROUPS_MAX
+        and (rows[name].nunique() > 1).any()
+    ]
+    more = f"; they disagree in {', '.join(unlike)}: are they several videos of one name?" if unlike else ""
+    notes.append(
+        f"{int((size > 1).sum())} of {len(size)} videos have several rows and there is no column frame: "
+        f"these are averaged as frames of one video{more}"
+    )
+    return notes
+
+
+def _on_faces(predictions: pd.DataFrame) -> list[str]:
+    several = videos_with_several_faces(predictions)
+    if not several:
+        return []
+    videos = predictions.groupby(["dataset", "video"], observed=True).ngroups
+    return [
+        f"{several} of {videos} videos show several faces in a frame: aggregation=mean, the default, "
+        "averages over all of them; aggregation=worst_face takes the face with the highest mean, so that one "
+        "fake face among others is found"
+    ]
+
+
+def videos_with_several_faces(predictions: pd.DataFrame) -> int:
+    """How many videos have rows of several faces in one frame (in any frame, where no column says which)."""
+    if "face" not in predictions or predictions["face"].nunique() < 2:
+        return 0
+    others = ("compression", "frame", "detector", "perturbation", "severity")
+    keys = ["dataset", "video", *(name for name in others if name in predictions)]
+    distinct = (
+        predictions[[*keys, "face"]] if "frame" in keys else predictions[[*keys, "face"]].drop_duplicates()
+    )
+    twice = distinct[distinct.duplicated(keys)]
+    return len(twice[["dataset", "video"]].drop_duplicates())
+
+
+def _on_conditions(predictions: pd.DataFrame) -> list[str]:
+    notes: list[str] = []
+    if "compression" not in predictions or predictions["compression"].nunique() < 2:
+        return notes
+    for name, rows in predictions.groupby("dataset", observed=True):
+        found = sorted(rows["compression"].dropna().unique())
+        videos = rows["video"].nunique()
+        counted = len(rows[["video", "compression"]].drop_duplicates())
+        if len(found) > 1 and counted > videos:
+            notes.append(
+                f"{name}: {len(found)} compressions ({', '.join(found)}) are pooled: {videos} videos count "
+                f"{counted} times, once at each; protocols gives each its own number"
+            )
+    return notes
+
+
+def _on_scores(predictions: pd.DataFrame) -> list[str]:
+    distinct = predictions["score"].unique()
+    if len(distinct) == 1:
+        return [f"every score is {distinct[0]:.4g}: nothing is told apart"]
+    if np.isin(distinct, [0.0, 1.0]).all():
+        return [
+            "hard decisions: every score is 0 or 1, so AUC is not a ranking but that of their one threshold; "
+            "read FPR and TPR, and give the probabilities behind the decisions for the rest"
+        ]
+    return []

@@ -1,0 +1,216 @@
+"""Tables of scores by people who never read our README: right, said, or refused with the way out."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from unmasked.datasets.errors import InputError
+from unmasked.evaluation.predictions import evaluated_rows, read_predictions
+
+
+def read(tmp_path, table: pd.DataFrame | str, name="scores.csv", **how):
+    """The predictions in a table, and everything that was said about it."""
+    path = tmp_path / name
+    if isinstance(table, str):
+        path.write_text(table)
+    elif name.endswith(".parquet"):
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, index=False)
+    readings = []
+    predictions = read_predictions(path, readings, **how)
+    return predictions, "\n".join(f"{what}: {how}" for what, how in readings)
+
+
+def clips(n=40, seed=0) -> pd.DataFrame:
+    """Videos of both classes with scores that tell them apart, not perfectly."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(n) % 2
+    score = np.clip(0.3 + 0.4 * label + rng.normal(0, 0.2, n), 0.01, 0.99).round(4)
+    return pd.DataFrame({"video": [f"clip{i}.mp4" for i in range(n)], "label": label, "score": score})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_labels_that_file_names_contradict_are_refused(tmp_path, suffix):
+    """`fake_clip0.mp4,0` went through: only folders were looked at."""
+    table = clips()
+    names = np.where(table["label"] == 1, "real_", "fake_")
+    with pytest.raises(InputError, match=r"label says real and video says fake in 40 of 40 rows.*one_means"):
+        read(tmp_path, table.assign(video=names + table["video"]), f"scores{suffix}")
+    only_fakes = np.where(table["label"] == 0, "fake_", "")
+    with pytest.raises(InputError, match=r"video says fake in 20 of 20 rows"):
+        read(tmp_path, table.assign(video=only_fakes + table["video"]), f"scores{suffix}")
+
+
+def test_a_few_names_with_such_a_word_are_titles_and_say_nothing(tmp_path):
+    table = clips()
+    table.loc[[1, 3], "video"] = ["real_talk.mp4", "the_original.mp4"]
+    assert len(read(tmp_path, table)[0]) == 40
+
+
+@pytest.mark.parametrize("name", ["is_real", "isReal", "Genuine", "authentic"])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_label_that_asks_if_it_is_real_is_read_by_its_name_and_said(tmp_path, name, told):
+    """columns={label: is_real} was taken as 1 = fake."""
+    table = clips()
+    table[name] = 1 - table.pop("label")
+    predictions, said = read(tmp_path, table, columns={"label": name} if told else None)
+    assert predictions["label"].tolist() == clips()["label"].tolist()
+    assert f"column '{name}': 1 and true mean real there" in said
+    table[name] = table[name].map({0: "False", 1: "True"})
+    assert read(tmp_path, table)[0]["label"].tolist() == clips()["label"].tolist()
+    kept = read(tmp_path, table, one_means="fake")[0]
+    assert kept["label"].tolist() == (1 - clips()["label"]).tolist()
+
+
+def confident(table: pd.DataFrame) -> pd.DataFrame:
+    """The detector's answer and how sure it is of it, in place of P(fake)."""
+    fake = table["score"] > 0.5
+    return table.drop(columns="score").assign(
+        Verdict=np.where(fake, "FAKE", "REAL"), confidence=np.maximum(table["score"], 1 - table["score"])
+    )
+
+
+def test_confidence_in_an_answer_is_no_p_fake(tmp_path):
+    """max(p, 1 - p) was read as P(fake): AUC near 0.5 for a good detector."""
+    table = confident(clips())
+    with pytest.raises(InputError, match=r"'confidence' is below 0.5.*score_of=predicted.*'Verdict' says"):
+        read(tmp_path, table)
+    predictions, said = read(tmp_path, table, score_of="predicted")
+    assert predictions["score"].tolist() == pytest.approx(clips()["score"].tolist())
+    assert "the probability of what 'Verdict' says" in said
+    assert read(tmp_path, table, score_of="fake")[0]["score"].min() >= 0.5
+    with pytest.raises(InputError, match=r"Add the answers as a column predicted"):
+        read(tmp_path, table.drop(columns="Verdict"))
+    with pytest.raises(InputError, match=r"score_of=predicted needs the column of answers"):
+        read(tmp_path, table.drop(columns="Verdict"), score_of="predicted")
+
+
+def test_a_detectors_answer_is_never_the_truth(tmp_path):
+    """A column Verdict led to "the label says real and Verdict says fake: one_means=…"."""
+    table = clips().assign(Verdict=confident(clips())["Verdict"])
+    predictions, said = read(tmp_path, table)
+    assert predictions["label"].tolist() == table["label"].tolist()
+    assert "column 'Verdict': predicted" in said
+    renamed, said = read(tmp_path, table.rename(columns={"Verdict": "Ergebnis"}))
+    assert renamed["label"].tolist() == table["label"].tolist()
+    assert re.search(r"'Ergebnis': differs from the label in \d+% of rows: answers", said)
+    with pytest.raises(InputError, match=r"no column is called label.*what a detector answered"):
+        read(tmp_path, table.drop(columns="label"))
+
+
+def test_a_column_prediction_is_the_score_or_the_answer_by_what_it_holds(tmp_path):
+    table = clips()
+    for name in ("prediction", "predicted", "pred"):
+        assert read(tmp_path, table.rename(columns={"score": name}))[0]["score"].tolist() == (
+            table["score"].tolist()
+        )
+    both = table.rename(columns={"score": "fake_prob"}).assign(prediction=(table["score"] > 0.5).astype(int))
+    predictions, _ = read(tmp_path, both)
+    assert predictions["score"].tolist() == table["score"].tolist()
+    assert predictions["predicted"].isin([0, 1]).all()
+    with pytest.raises(InputError, match="a decision is no score"):
+        read(tmp_path, confident(table).drop(columns="confidence"))
+
+
+def test_a_score_that_is_high_where_the_answer_is_real_is_asked_about(tmp_path):
+    table = clips().assign(decision=confident(clips())["Verdict"])
+    table["score"] = 1 - table["score"]
+    with pytest.raises(InputError, match=r"high where 'decision' says real.*score_of=real"):
+        read(tmp_path, table)
+    assert read(tmp_path, table, score_of="real")[0]["score"].tolist() == pytest.approx(
+        clips()["score"].tolist()
+    )
+
+
+@pytest.mark.parametrize("name", ["real", "P(real)", "genuine_prob", "authenticity"])
+def test_scores_of_real_are_refused_with_the_key_that_settles_it(tmp_path, name):
+    table = clips().rename(columns={"score": name})
+    with pytest.raises(InputError, match=r"seems to be P\(real\).*score_of=real turns it round"):
+        read(tmp_path, table, columns={"score": name})
+
+
+def test_a_vendors_probabilities_of_fake_and_real_beside_the_label_are_told_apart(tmp_path):
+    table = clips()
+    both = table.drop(columns="score").assign(real=1 - table["score"], fake=table["score"])
+    assert read(tmp_path, both)[0]["score"].tolist() == table["score"].tolist()
+
+
+def test_both_label_and_score_reversed_is_refused(tmp_path):
+    """Case 25: method and folders say real where the label is 1."""
+    table = clips().assign(label=lambda t: 1 - t["label"], score=lambda t: 1 - t["score"])
+    folder = np.where(table["label"] == 1, "Celeb-real/", "Celeb-synthesis/")
+    with pytest.raises(InputError, match=r"label says fake and video says real.*one_means"):
+        read(tmp_path, table.assign(video=folder + table["video"]))
+
+
+def test_fakes_of_one_name_by_several_methods_are_a_video_each(tmp_path):
+    """Case 01: FF++ calls the fakes of all methods alike; 240 videos became 60 with four times the frames."""
+    reals = pd.DataFrame({"video": [f"{i:03d}" for i in range(6)], "label": 0, "method": "real"})
+    fakes = [
+        pd.DataFrame({"video": [f"{i:03d}_{i + 1:03d}" for i in range(6)], "label": 1, "method": method})
+        for method in ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+    ]
+    table = pd.concat([reals, *fakes]).assign(score=0.5, dataset="FF++")
+    predictions, said = read(tmp_path, table)
+    assert predictions["video"].nunique() == 30
+    assert predictions["method"].groupby(predictions["video"]).nunique().max() == 1
+    assert "a video for each method: 6" in said
+
+
+def notes(predictions: pd.DataFrame) -> str:
+    return "\n".join(evaluated_rows(predictions)[1])
+
+
+def test_frames_given_as_videos_are_noticed(tmp_path):
+    """Case 08: 1,000 image paths of 20 videos were 1,000 videos with an interval as narrow as that."""
+    rows = [(f"/data/frames/{v:03d}/{f:04d}.png", v % 2) for v in range(20) for f in range(10)]
+    table = pd.DataFrame(rows, columns=["path", "label"]).assign(score=0.5)
+    predictions, _ = read(tmp_path, table)
+    assert re.search(
+        r"200 of 200 names look like frames of 20 videos.*columns video and frame", notes(predictions)
+    )
+    assert "look like frames" not in notes(read(tmp_path, clips())[0])
+
+
+def test_rows_of_one_video_that_lie_in_several_folders_are_refused(tmp_path):
+    """Two data sets without a column dataset, whose names clash, were averaged as frames."""
+    table = pd.concat([clips(), clips(seed=1)]).assign(path=lambda t: "b/" + t["video"])
+    table.iloc[:40, table.columns.get_loc("path")] = "a/" + clips()["video"]
+    with pytest.raises(InputError, match=r"rows of several folders.*columns=\{video: path\}"):
+        read(tmp_path, table)
+    assert read(tmp_path, table, columns={"video": "path"})[0]["video"].nunique() == 80
+
+
+def test_several_rows_of_a_video_without_frames_are_said(tmp_path):
+    table = pd.concat([clips().assign(gender="female"), clips(seed=1).assign(gender="male")])
+    said = notes(read(tmp_path, table)[0])
+    assert re.search(r"40 of 40 videos have several rows and there is no column frame", said)
+    assert "they disagree in gender" in said
+
+
+def test_compressions_in_one_table_are_said_to_be_pooled(tmp_path):
+    """Case 23: 60 videos at two compressions were "120 real and 120 fake videos"."""
+    table = pd.concat([clips().assign(compression=c) for c in ("c23", "c40")])
+    said = notes(read(tmp_path, table)[0])
+    assert "2 compressions (c23, c40) are pooled: 40 videos count 80 times" in said
+
+
+def test_hard_decisions_and_constant_scores_are_said(tmp_path):
+    hard = clips().assign(score=lambda t: (t["score"] > 0.5).astype(float))
+    assert "hard decisions: every score is 0 or 1, so AUC is not a ranking" in notes(read(tmp_path, hard)[0])
+    assert "every score is 0.5" in notes(read(tmp_path, clips().assign(score=0.5))[0])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_cells_that_tell_no_group_are_unknown_and_none_and_na_stay_words(tmp_path, suffix):
+    words = ["glasses", "?", "Prefer not to say", "n/a", "None", "NA", "keine Angabe", "not stated"]
+    table = clips().assign(eyewear=[words[i % 8] for i in range(40)])
+    predictions, said = read(tmp_path, table, f"scores{suffix}")
+    assert set(predictions["eyewear"].dropna()) == {"glasses", "None", "NA"}
+    assert predictions["eyewear"].isna().sum() == 25
+    assert re.search(r"not told, as unknown: .*Prefer not to say \(5\)", said)
