@@ -181,8 +181,9 @@ def metric_interval(
 
     Args:
         name: a share of one class (`Metric.rate_of`) has `wilson_interval`, every other metric
-            `bounded_interval`; shifted by twice the bias where resamples add one, as to the ECE, and on the
-            logit scale where they are skewed, as of AP (Boyd, Eng and Page 2013).
+            `bounded_interval`; shifted by twice the bias where resamples add one, as to the ECE, or to the
+            AUC of people who hold reals and fakes, and on the logit scale where they are skewed, as of AP
+            (Boyd, Eng and Page 2013). Its ends hold the value.
         value: in the sample.
         drawn: (n_boot,) in each resample.
         clusters, rows: see `behind`.
@@ -200,17 +201,26 @@ def metric_interval(
     if metric.resamples == "skewed" and metric.minimum < value < metric.maximum:
         return _logit_interval(value, drawn, clusters, confidence)
     low, high = bounded_interval(drawn, clusters, metric.minimum, metric.maximum)
-    if metric.resamples == "biased" and not np.isnan(low):
+    if np.isnan(low):
+        return low, high
+    bias = float(np.nanmean(drawn)) - value
+    # Of independent reals and fakes an AUC's resamples are centred on it, but for what is left of chance.
+    if metric.resamples == "biased" or (metric.resamples == "paired" and _is_shown(bias, drawn)):
         # The sample's value lies as far above the truth as the resamples lie above the value. Without the
         # second half of the shift the interval would hold the expected value and not the truth.
-        shift = 2 * (float(np.nanmean(drawn)) - value)
-        low, high = max(metric.minimum, low - shift), max(value, high - shift)
+        low, high = np.clip([low - 2 * bias, high - 2 * bias], metric.minimum, metric.maximum).tolist()
+    low, high = min(low, value), max(high, value)
     if confidence != CONFIDENCE:
         levels = (1 + np.array([confidence, CONFIDENCE])) / 2
         wanted, usual = special.stdtrit(clusters - 1, levels)
         low, high = (value + (end - value) * float(wanted / usual) for end in (low, high))
         low, high = max(metric.minimum, low), min(metric.maximum, high)
     return low, high
+
+
+def _is_shown(bias: float, drawn: Array) -> bool:
+    """True if a bias is more than five standard errors of the resamples' mean."""
+    return abs(bias) > 5 * float(np.nanstd(drawn)) / np.sqrt(max(1, len(drawn)))
 
 
 def _logit_interval(value: float, drawn: Array, clusters: int, confidence: float) -> tuple[float, float]:

@@ -47,7 +47,8 @@ class Metric:
     maximum: float = 1.0
     rate_of: int | None = None  # the class that it is a share of, 0 real or 1 fake; see `intervals`
     # What its resamples do that percentiles would get wrong: see `intervals.metric_interval`.
-    resamples: Literal["as they are", "skewed", "biased"] = "as they are"
+    # "paired": a person who is drawn twice is compared with himself, his fake with his own real.
+    resamples: Literal["as they are", "skewed", "biased", "paired"] = "as they are"
     by_group: bool = True  # False where groups of another size or mix cannot be compared by it
 
     @property
@@ -128,7 +129,7 @@ def group_metrics() -> list[str]:
     return [name for name, one in METRICS.items() if one.by_group]
 
 
-@metric("auc", "AUC", "ranking", counts.area_under_roc)
+@metric("auc", "AUC", "ranking", counts.area_under_roc, resamples="paired")
 def auc(label: ArrayLike, score: ArrayLike) -> float:
     """Probability that a random fake scores above a random real, ties counting half.
 

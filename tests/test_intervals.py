@@ -221,3 +221,21 @@ def test_two_detectors_on_many_images_are_drawn_together_by_what_both_say(monkey
         a, b = resample_together(samples, [0.5, 0.7], n_boot=1500, seed=many, only=("fpr", "accuracy"))
         found.append([np.std(a[name] - b[name]) for name in ("fpr", "accuracy")])
     assert found[1] == pytest.approx(found[0], rel=0.12)
+
+
+@pytest.mark.parametrize(("people", "likeness", "lift"), [(59, 0.995, 0.05), (30, 0.99, 0.3), (60, 0.0, 1.0)])
+def test_auc_of_people_who_hold_reals_and_fakes_has_an_interval_around_it_that_holds_the_truth(
+    people, likeness, lift
+):
+    """Each fake is much like its own real: a person who is drawn twice was compared with himself."""
+    rng = np.random.default_rng(0)
+    truth, held = norm.cdf(lift / np.sqrt(2)), 0
+    for run in range(60):
+        own, each = rng.normal(size=people), rng.normal(size=(2, people))
+        real, fake = np.sqrt(likeness) * own + np.sqrt(1 - likeness) * each + np.array([[0], [lift]])
+        scores = norm.cdf(np.concatenate([real, fake]))
+        sample = Sample.of(np.repeat([0, 1], people), scores, np.tile(np.arange(people), 2))
+        low, high = intervals(sample, n_boot=300, seed=run, only=["auc"])["auc"]
+        assert low <= metrics.auc(sample.label, sample.score) <= high
+        held += low <= truth <= high
+    assert held >= 53  # of 30 people as alike, 38 before
