@@ -49,7 +49,9 @@ class AuditSettings(Origin):
     unit: str
     level: str
     threshold_rule: NotRequired[Annotated[StoredThreshold | None, NULL]]
-    score_resamples: NotRequired[int]
+    score_resamples: NotRequired[int]  # at most so many permutations of metrics that need the scores
+    group_resamples: NotRequired[int]  # of groups; fewer than n_boot where there are many rows
+    score_permutations: NotRequired[int]  # of metrics that need the scores, likewise
 
 
 class Support(TypedDict):

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter
 
 from unmasked.analysis.explain.explanation import Explanation, read_explanation
-from unmasked.datasets.documents import parse_json, read_json, restore_nan
+from unmasked.datasets.documents import parse_json, read_json, read_record, restore_nan
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation import records
 from unmasked.evaluation.predictions import read_predictions
 from unmasked.evaluation.published import Published, read_published
-from unmasked.evaluation.records import Results, Robustness, StoredThreshold
+from unmasked.evaluation.records import CollectionResults, Results, Robustness, StoredThreshold
+from unmasked.fairness import records as fairness
+from unmasked.fairness.records import FairnessResults
 
 ADVICE = "run the command that wrote it again"
+AGAIN = "run `unmasked evaluate` again"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Run:
     predictions: pd.DataFrame | None
     thresholds: dict[str, StoredThreshold]
     records: list[dict[str, Any]]
-    fairness: dict[str, Any] | None
+    fairness: FairnessResults | None
     explanation: Explanation | None
     card: dict[str, Any]
     config: str
@@ -91,7 +94,7 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
     Raises:
         InputError: the folder or its metrics.json is absent, or a file in it is damaged.
     """
-    metrics = records.read(folder)
+    metrics = read_record(_find(folder), TypeAdapter(Results), AGAIN)
     if truth is not None and not truth.is_file():
         raise InputError(
             f"truth {truth} does not exist; give the truth.json of the synthetic corpus, or leave it out"
@@ -105,13 +108,40 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
         predictions=read_predictions(table) if predictions or table.is_file() else None,
         thresholds=restore_nan(_json(folder / "thresholds.json") or {}).get("thresholds", {}),
         records=[parse_json(line, lines, ADVICE) for line in _text(lines).splitlines() if line.strip()],
-        fairness=_json(folder / "fairness.json"),
+        fairness=fairness.read(audit) if (audit := folder / fairness.FILE).is_file() else None,
         explanation=read_explanation(folder),
         card=_json(folder / "detector.json") or {},
         config=_text(folder / "config.yaml"),
         environment=_json(folder / "environment.json") or {},
         truth=_json(truth or folder / "truth.json"),
     )
+
+
+def is_collection(folder: Path) -> bool:
+    """True if a folder holds the results of several detectors, and not those of one run."""
+    return "detectors" in read_json(_find(folder), AGAIN)
+
+
+def read_collection(folder: Path) -> CollectionResults:
+    """The ``metrics.json`` of a folder of several detectors' predictions.
+
+    Raises:
+        InputError: the folder or its metrics.json is absent, or the file is damaged.
+    """
+    return read_record(_find(folder), TypeAdapter(CollectionResults), AGAIN)
+
+
+def _find(folder: Path) -> Path:
+    path = folder / "metrics.json"
+    if not folder.is_dir():
+        raise InputError(
+            f"run folder {folder} does not exist; give the folder that `unmasked evaluate` wrote to"
+        )
+    if not path.is_file():
+        raise InputError(
+            f"run folder {folder} has no metrics.json; run `unmasked evaluate … out={folder}` first"
+        )
+    return path
 
 
 def _text(path: Path) -> str:
