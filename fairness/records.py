@@ -420,8 +420,8 @@ class GroupWrong(TypedDict):
     balanced_accuracy: float
 
 
-class Remedy(TypedDict):
-    """A mitigation before and after: see `mitigation.compare.before_after`."""
+class RemedyHead(TypedDict):
+    """Which mitigation, fitted and judged on what."""
 
     name: str
     kind: str
@@ -430,6 +430,19 @@ class Remedy(TypedDict):
     applied_to: str
     attribute: str
     warning: str
+
+
+class LevellingDown(TypedDict):
+    """Whether a gap shrank at the cost of the better-off alone: see `mitigation.compare.levelling_down`."""
+
+    levelling_down: bool
+    worst_group_gain: NotRequired[float]
+    best_group_gain: NotRequired[float]
+
+
+class BeforeAfter(TypedDict):
+    """What it changed: see `mitigation.compare.before_after`."""
+
     metric: str
     before: Outcome
     after: Outcome
@@ -445,8 +458,17 @@ class Remedy(TypedDict):
     levelling_down: bool
     worst_group_gain: NotRequired[float]
     best_group_gain: NotRequired[float]
-    group_unknown: NotRequired[GroupUnknown]
-    group_wrong: NotRequired[GroupWrong]
+
+
+class Doubts(TypedDict, total=False):
+    """What is left of it where groups are not known, or wrong."""
+
+    group_unknown: GroupUnknown
+    group_wrong: GroupWrong
+
+
+class Remedy(RemedyHead, BeforeAfter, Doubts):
+    """A mitigation before and after."""
 
 
 @KEPT
