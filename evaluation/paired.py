@@ -164,9 +164,11 @@ def joint_samples(scored: Sequence[pd.DataFrame]) -> list[Sample]:
             f"video {mixed[0][1]!r} of {mixed[0][0]} is real in one run and fake in another; give both runs "
             "the labels of one manifest"
         )
+    # One table may know who is shown where another does not: the first that knows speaks for all.
     identity = video["identity"].transform("first")
     unit = every["video"].astype(str).where(identity.isna(), identity.astype(str))
     names = pd.MultiIndex.from_arrays([every["dataset"].astype(str), identity.notna(), unit])
+    # All tables are coded as one, then cut apart again: a cluster has the same number in each.
     cluster, found = pd.factorize(names)
     samples, start = [], 0
     for table in scored:
@@ -201,6 +203,7 @@ def _select_shared_videos(runs: list[list[pd.DataFrame]]) -> tuple[list[list[pd.
             "the runs have no video in common (equal dataset and video); compare predictions on the same "
             "videos, or compare two sets of videos with same_videos=False"
         )
+    # Of all videos that any run has, those that not every run has.
     lost = len(keys[0].append(keys[1:]).unique()) - len(shared)
     kept = [
         [
@@ -234,6 +237,7 @@ def _difference(sides: Sequence[dict[str, Any]], name: str, identical: bool) -> 
     a, b = sides
     fewest = min(behind(name, side["sample"])[0] for side in sides)
     draws = a["draws"][name], b["draws"][name]
+    # Equal scores of equal videos differ by nothing, for sure; the no-error bound would widen even that.
     interval = (0.0, 0.0)
     if not identical or np.isnan(a["ci"][name]).any():
         interval = difference_interval(draws, (a["ci"][name], b["ci"][name]), fewest)

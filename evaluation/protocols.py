@@ -201,6 +201,7 @@ class _Asked:
         conditions = self._conditions()
         rows = conditions.get(self._own_condition(conditions) or "", self.by_dataset[source])
         fakes = set(_methods(rows))
+        # Left out by name, and whatever else is here that training did not list.
         unseen = set(self.training.held_out) | (fakes - set(self.training.methods or fakes))
         seen = rows[(rows["label"] == 0) | ~rows["method"].isin(unseen)]
         if seen["label"].nunique() < 2 or not unseen & fakes:
@@ -226,6 +227,7 @@ class _Asked:
             if "compression" not in rows:
                 continue
             both = [_rows_at(rows, level) for level in (before, after)]
+            # Videos at one compression alone would make their mix part of the gap.
             shared = set(both[0]["video"]) & set(both[1]["video"])
             clean, other = (part[part["video"].isin(shared)] for part in both)
             if clean["label"].nunique() < 2:
@@ -319,6 +321,7 @@ class _Asked:
 
 def _independent_gap(own: _Measured, found: _Measured) -> tuple[float, tuple[float, float]]:
     """AUC on the dataset trained on minus AUC on another one."""
+    # The smaller class of the smaller dataset decides how sure a difference of AUCs can be.
     fewest = min(min(one.sample.clusters_by_class()) for one in (own, found))
     interval = difference_interval(
         (own.draws["auc"], found.draws["auc"]), (own.ci["auc"], found.ci["auc"]), fewest

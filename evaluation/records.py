@@ -1,9 +1,9 @@
 """What ``metrics.json`` holds: the records that `evaluate` makes, files keep and pages read.
 
 A record is a dictionary whose keys are declared here, so it is what the file holds, key by key, and the type
-checker knows it. `read` checks a file against its record. Undefined is NaN in memory and null in the file.
-Keys that are not declared are kept as they are. To add one: declare it (`NotRequired`, as older files lack
-it), then write it.
+checker knows it; `documents.read_record` checks a file against it. Undefined is NaN in memory and null in the
+file. Keys that are not declared are kept as they are. To add one: declare it (`NotRequired`, as older files
+lack it), then write it.
 
 Blocks of metrics have each metric of `METRICS` under its name and its 95 % interval under ``<name>_ci``;
 those that somebody reads by name are declared.
@@ -12,19 +12,11 @@ those that somebody reads by name are declared.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, with_config
+from pydantic import BeforeValidator, ConfigDict, with_config
 from typing_extensions import NotRequired, TypedDict
 
-from unmasked.datasets.documents import read_json, read_record
-from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
-
-FILE = "metrics.json"
-AGAIN = "run `unmasked evaluate` again"
 Interval: TypeAlias = list[float]
 Numbers: TypeAlias = dict[str, float | Interval]  # metric -> value, <metric>_ci -> interval
 Measures: TypeAlias = Mapping[str, Any]  # any record, read by the name of a metric
@@ -313,43 +305,3 @@ def interleave(values: Mapping[str, float], intervals: Mapping[str, Sequence[flo
         block[name] = value
         block[f"{name}_ci"] = list(intervals[name])
     return block
-
-
-def read(folder: Path) -> Results:
-    """The results of one detector in a run's folder.
-
-    Raises:
-        InputError: the folder or its ``metrics.json`` is absent, or the file is damaged.
-    """
-    return read_record(find(folder), _kinds()[0], AGAIN)
-
-
-def read_collection(folder: Path) -> CollectionResults:
-    """The results of several detectors in a folder; raises as `read` does."""
-    return read_record(find(folder), _kinds()[1], AGAIN)
-
-
-def is_collection(folder: Path) -> bool:
-    """True if a folder holds the results of several detectors, and not those of one run."""
-    return "detectors" in read_json(find(folder), AGAIN)
-
-
-def write(results: Results | CollectionResults, folder: Path) -> None:
-    """Writes ``metrics.json`` into a folder."""
-    write_json(folder / FILE, results)
-
-
-@cache
-def _kinds() -> tuple[TypeAdapter[Results], TypeAdapter[CollectionResults]]:
-    return TypeAdapter(Results), TypeAdapter(CollectionResults)
-
-
-def find(folder: Path) -> Path:
-    """``metrics.json`` of a run's folder; InputError where there is none."""
-    if not folder.is_dir():
-        raise InputError(
-            f"run folder {folder} does not exist; give the folder that `unmasked evaluate` wrote to"
-        )
-    if not (folder / FILE).is_file():
-        raise InputError(f"run folder {folder} has no {FILE}; run `unmasked evaluate … out={folder}` first")
-    return folder / FILE

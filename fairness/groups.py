@@ -127,7 +127,8 @@ def cross(*columns: pd.Series) -> pd.Series:
     """
     codes, names = pd.factorize(columns[0].to_numpy(dtype=object))
     for column in columns[1:]:
-        # Text is joined once for each pair of groups, not once a row.
+        # Text is joined once for each pair of groups, not once a row. Of two groups crossed with three, pair
+        # (1, 2) is 1 * 3 + 2 = 5, which divides into 1 and 2 again.
         others, other_names = pd.factorize(column.to_numpy(dtype=object))
         codes, pairs = pd.factorize(codes * len(other_names) + others)
         left, right = names[pairs // len(other_names)], other_names[pairs % len(other_names)]
@@ -204,6 +205,7 @@ def _count_known(crossed: pd.Series, part: pd.Series) -> int:
 
 def group_names(values: pd.Series) -> pd.Series:
     """Group values as text: whole numbers without ".0", anything missing as "unknown"."""
+    # A million rows have a handful of values: text is made of those, and rows look theirs up.
     codes, distinct = pd.factorize(values, use_na_sentinel=True)
     named = pd.Series(distinct)
     if pd.api.types.is_float_dtype(named) and (named == named.round()).all():
@@ -262,6 +264,7 @@ def check_one_group(attribute: str, names: np.ndarray, clusters: np.ndarray, uni
     """Raises InputError, naming the unit, where one unit is in two groups of an attribute."""
     codes, found_names = pd.factorize(np.asarray(names, dtype=object))
     of_unit, unit_names = pd.factorize(clusters)
+    # Distinct (unit, group) as one number each: a unit that is left with two of them is in two groups.
     pairs = pd.unique(of_unit * max(len(found_names), 1) + codes)
     groups_of = np.bincount(pairs // max(len(found_names), 1), minlength=len(unit_names))
     if (groups_of > 1).any():

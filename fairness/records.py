@@ -50,7 +50,9 @@ class AuditSettings(Origin):
     unit: str
     level: str
     threshold_rule: NotRequired[Annotated[StoredThreshold | None, NULL]]
-    score_resamples: NotRequired[int]
+    score_resamples: NotRequired[int]  # at most so many permutations of metrics that need the scores
+    group_resamples: NotRequired[int]  # of groups; fewer than n_boot where there are many rows
+    score_permutations: NotRequired[int]  # of metrics that need the scores, likewise
 
 
 class Support(TypedDict):
@@ -285,6 +287,7 @@ class AuditResults(TypedDict):
     control: NotRequired[Control]
     operating_points: NotRequired[list[OperatingPoint]]  # as the next, where asked across
     strata: NotRequired[list[Stratified]]
+    attrition: NotRequired[dict[str, object]]  # `fairness.attrition.LossAudit`
 
 
 class GapChange(TypedDict):
@@ -422,8 +425,8 @@ class GroupWrong(TypedDict):
     balanced_accuracy: float
 
 
-class Remedy(TypedDict):
-    """A mitigation before and after: see `mitigation.compare.before_after`."""
+class RemedyHead(TypedDict):
+    """Which mitigation, fitted and judged on what."""
 
     name: str
     kind: str
@@ -432,6 +435,19 @@ class Remedy(TypedDict):
     applied_to: str
     attribute: str
     warning: str
+
+
+class LevellingDown(TypedDict):
+    """Whether a gap shrank at the cost of the better-off alone: see `mitigation.compare.levelling_down`."""
+
+    levelling_down: bool
+    worst_group_gain: NotRequired[float]
+    best_group_gain: NotRequired[float]
+
+
+class BeforeAfter(TypedDict):
+    """What it changed: see `mitigation.compare.before_after`."""
+
     metric: str
     before: Outcome
     after: Outcome
@@ -447,8 +463,17 @@ class Remedy(TypedDict):
     levelling_down: bool
     worst_group_gain: NotRequired[float]
     best_group_gain: NotRequired[float]
-    group_unknown: NotRequired[GroupUnknown]
-    group_wrong: NotRequired[GroupWrong]
+
+
+class Doubts(TypedDict, total=False):
+    """What is left of it where groups are not known, or wrong."""
+
+    group_unknown: GroupUnknown
+    group_wrong: GroupWrong
+
+
+class Remedy(RemedyHead, BeforeAfter, Doubts):
+    """A mitigation before and after."""
 
 
 @KEPT

@@ -174,7 +174,7 @@ class Audit:
         overall: Any = dict(self.overall) | {
             f"{name}_ci": [low[name], high[name]] for name in self.by_group.columns
         }
-        settings: Any = asdict(self.settings) | self.origin
+        settings: Any = asdict(self.settings) | self.settings.counts(len(rows_of(self)[0])) | self.origin
         return {
             "settings": settings,
             "overall": overall | {"support": dict(self.overall_support)},

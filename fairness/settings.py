@@ -29,6 +29,11 @@ class Settings:
     threshold_rule: StoredThreshold | None = None  # the fitted rule that gave the threshold, if one did
     score_resamples: int = SCORE_RESAMPLES  # permutations of AUC, EER, Brier score and ECE
 
+    def counts(self, n_rows: int) -> dict[str, int]:
+        """How many resamples and permutations were really made of so many rows."""
+        scores = self.resamples_of_scores(n_rows, self.n_perm)
+        return {"group_resamples": self.resamples(n_rows), "score_permutations": scores}
+
     def resamples(self, n_rows: int) -> int:
         """How many resamples the groups of so many rows get: fewer from half a million rows on."""
         return int(min(self.n_boot, max(500, GROUP_WORK // max(n_rows, 1))))

@@ -299,8 +299,8 @@ def test_face_sizes_come_from_the_faces_table(tmp_path, without_page):
     ("written", "told"),
     [
         ("{", "is not valid JSON"),
-        ('{"methods": 3}', "has no list of methods"),
-        ("{}", "has no list of methods"),
+        ('{"methods": 3}', "methods: Input should be a valid list"),
+        ("{}", "has no methods"),
     ],
 )
 def test_a_broken_mitigation_file_is_named(tmp_path, written, told):

@@ -19,6 +19,7 @@ from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.page import PARTS, page, section
 from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.datasets.files import write_json
+from unmasked.fairness import records
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use", "circle", "rect"}
 ACROSS = ("changes", "perturbations", "annotation", "mitigation")
@@ -122,7 +123,7 @@ def test_every_figure_says_in_words_what_it_shows(read, html):
 
 def test_page_survives_a_round_trip_through_json(found, html, tmp_path):
     write_json(tmp_path / "fairness.json", found)
-    assert page(json.loads((tmp_path / "fairness.json").read_text())) == html
+    assert page(records.read(tmp_path / "fairness.json")) == html
 
 
 def test_parts_whose_results_are_absent_say_how_to_make_them(found):
@@ -134,6 +135,19 @@ def test_parts_whose_results_are_absent_say_how_to_make_them(found):
     assert "source=NAME" in bare["breakdowns"]
     assert "perturbation" in bare["perturbations"]
     assert "unmasked mitigate" in bare["mitigation"]
+
+
+def test_the_rows_that_count_and_fewer_resamples_of_large_groups_are_said(found, read):
+    for name, audit in found["datasets"].items():
+        assert all(f"{name}: {words}" in read["about"] for words in audit["settings"]["rows"])
+    assert "200 bootstrap resamples and" in read["about"]
+    large = copy.deepcopy(found)
+    for audit in large["datasets"].values():
+        audit["settings"]["group_resamples"] = 60
+    assert (
+        "200 bootstrap resamples (60 of each group, as there are many rows) and"
+        in Reader(page(large))["about"]
+    )
 
 
 def test_report_of_an_earlier_audit_without_the_later_figures_is_still_drawn(found):

@@ -14,6 +14,7 @@ import optuna
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 from ucf_fakes import DETECTOR, write_faces
@@ -28,7 +29,6 @@ from unmasked.training.tuning.space import SearchConfig, differences, flat_space
 from unmasked.training.tuning.study import (
     Search,
     _failure,
-    _hold_lock,
     _open_study,
     _work_alone,
     best_trial,
@@ -272,7 +272,7 @@ def test_plots_are_drawn_and_pyplot_is_left_as_it_was(search, trained, tmp_path)
 def test_a_second_process_on_the_same_study_is_refused(search, trained):
     search.out.mkdir()
     with (
-        _hold_lock(search.out / ".tune.lock", 0),
+        FileLock(search.out / ".tune.lock", timeout=0),
         pytest.raises(InputError, match=r"another process is tuning in .*study"),
     ):
         tune(search)

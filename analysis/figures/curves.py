@@ -20,7 +20,8 @@ from unmasked.analysis.figures.display import (
     line_style,
 )
 from unmasked.evaluation.records import Measures, Results
-from unmasked.evaluation.wording import ends, number
+from unmasked.evaluation.wording import ends
+from unmasked.fairness.records import GroupResults, GroupScores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,8 +64,8 @@ class RocDisplay(Display):
     @classmethod
     def from_groups(
         cls,
-        scores: Sequence[Mapping[str, Any]],
-        groups: Sequence[Mapping[str, Any]],
+        scores: Sequence[GroupScores],
+        groups: Sequence[GroupResults],
         colours: Mapping[str, str],
     ) -> RocDisplay:
         """From the ``scores`` of an attribute in an audit: exact at the edges of its histograms.
@@ -84,7 +85,7 @@ class RocDisplay(Display):
             fpr, tpr = (np.append(0, np.cumsum(counts[::-1]) / counts.sum()) for counts in found)
             low, high = ends(entry["auc_ci"])
             curve = {"fpr": fpr, "tpr": tpr, "threshold": edges[group][::-1], "band": NO_BAND}
-            curve |= {"auc": number(entry["auc"]), "low": low, "high": high}
+            curve |= {"auc": entry["auc"], "low": low, "high": high}
             support = entry["support"]
             curves[group] = curve | {"real": support["real_videos"], "fake": support["fake_videos"]}
         return cls(curves, colours=colours)

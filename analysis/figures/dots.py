@@ -29,8 +29,9 @@ from unmasked.analysis.figures.display import (
     new_axes,
     write_beside,
 )
-from unmasked.evaluation.records import Results
+from unmasked.evaluation.records import Measures, Results
 from unmasked.evaluation.wording import NOT_ENOUGH, ends, number, rule_name, value_text
+from unmasked.fairness.records import AuditResults, GroupScores, OperatingPoint
 from unmasked.fairness.verdicts import title
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class ScoreDisplay(Display):
 
     @classmethod
     def from_groups(
-        cls, scores: Sequence[Mapping[str, Any]], threshold: float, colours: Mapping[str, str]
+        cls, scores: Sequence[GroupScores], threshold: float, colours: Mapping[str, str]
     ) -> ScoreDisplay:
         """The ``scores`` of an attribute in an audit."""
         edges = {one["group"]: one["edges"] for one in scores}
@@ -219,7 +220,7 @@ class DotDisplay(Display):
 
     @classmethod
     def from_audit(
-        cls, audit: Mapping[str, Any], rate: str, colours: Mapping[str, Mapping[str, str]] | None = None
+        cls, audit: AuditResults, rate: str, colours: Mapping[str, Mapping[str, str]] | None = None
     ) -> DotDisplay:
         """A rate of every group of an audit beside everybody's.
 
@@ -231,18 +232,18 @@ class DotDisplay(Display):
             colours: attribute -> group -> colour; chosen for an attribute that is absent.
         """
         metric, label, name = GROUP_RATES[rate]
-        overall = number(audit["overall"][rate])
+        everybody: Measures = audit["overall"]
+        overall = everybody[rate]
         dots: list[Dot] = []
         bands = {}
         for attribute, found in audit["attributes"].items():
             chosen = (colours or {}).get(attribute) or group_colours(
                 entry["group"] for entry in found["groups"]
             )
-            dots += [
-                _group_dot(entry, rate, entry["support"][f"{label}_videos"], chosen, title(attribute))
-                for entry in found["groups"]
-            ]
-            floors = [number(test["null_floor"]) for test in found["tests"] if test["metric"] == metric]
+            for entry in found["groups"]:
+                support: Measures = entry["support"]
+                dots.append(_group_dot(entry, rate, support[f"{label}_videos"], chosen, title(attribute)))
+            floors = [test["null_floor"] for test in found["tests"] if test["metric"] == metric]
             if floors and not isnan(floors[0]) and not isnan(overall):
                 # As wide as the gap even where the overall rate is near 0 or 1.
                 left = min(max(0.0, overall - floors[0] / 2), max(0.0, 1.0 - floors[0]))
@@ -253,7 +254,7 @@ class DotDisplay(Display):
 
     @classmethod
     def from_points(
-        cls, points: Sequence[Mapping[str, Any]], attribute: str, rate: str, colours: Mapping[str, str]
+        cls, points: Sequence[OperatingPoint], attribute: str, rate: str, colours: Mapping[str, str]
     ) -> DotDisplay:
         """A rate of an attribute's groups at each of the ``operating_points`` of an audit."""
         _, label, name = GROUP_RATES[rate]
@@ -261,11 +262,9 @@ class DotDisplay(Display):
         expected = {}
         for point in points:
             block = _threshold_name(point)
-            dots += [
-                _group_dot(entry, rate, entry[f"{label}_videos"], colours, block)
-                for entry in point["attributes"][attribute]
-            ]
-            kind, _, share = str(point["rule"]).partition(":")
+            entries: Sequence[Measures] = point["attributes"][attribute]
+            dots += [_group_dot(one, rate, one[f"{label}_videos"], colours, block) for one in entries]
+            kind, _, share = point["rule"].partition(":")
             expected[block] = float(share) if kind == rate else nan
         quantity = f"share of {label} videos, 95 % interval"
         return cls(dots, quantity, expected=expected, n_of="videos", heading=name)
@@ -431,14 +430,14 @@ class TrainingDisplay(Display):
         return self
 
 
-def _group_dot(entry: Mapping[str, Any], rate: str, n: int, colours: Mapping[str, str], block: str) -> Dot:
+def _group_dot(entry: Measures, rate: str, n: int, colours: Mapping[str, str], block: str) -> Dot:
     compared = rate in entry.get("compared", GROUP_RATES)
     colour = colours.get(entry["group"], "#000000")
     value, (low, high) = number(entry[rate]), ends(entry[f"{rate}_ci"])
     return Dot(entry["group"], value, low, high, f"{n:,}", colour, is_compared=compared, block=block)
 
 
-def _threshold_name(point: Mapping[str, Any]) -> str:
+def _threshold_name(point: OperatingPoint) -> str:
     name = rule_name(str(point["rule"]))
     return name if name.startswith("fixed at") else f"{name}: {point['value']:.3g}"
 

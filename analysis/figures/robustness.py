@@ -97,7 +97,7 @@ class RobustnessDisplay(Display):
     @classmethod
     def from_entries(
         cls,
-        entries: Sequence[Mapping[str, Any]],
+        entries: Sequence[Measures],
         title: str,
         sizes: Mapping[str, float],
         colours: Mapping[str, str],

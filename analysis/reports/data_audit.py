@@ -122,6 +122,7 @@ def _shortcuts(audited: Audit, gallery: Gallery) -> Markup:
         dtype=object,
     ).reset_index(drop=True)
     caption = f"Each fact by itself, the most telling first; shortcuts are marked. {IN_BRACKETS}"
+    caption += " After what is usual: the middle half of the files."
     marked = measured["is_shortcut"].reset_index(drop=True)
     return intro + figure + table(frame, caption=caption, highlight=marked)
 

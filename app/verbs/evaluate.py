@@ -168,10 +168,9 @@ def _count_lost(config: Config, detector: Scored, results: Results) -> None:
 def _write_results(folder: Path, results: Results, fitted: Fitted | None, published: list[Published]) -> None:
     """One detector's metrics as JSON, Markdown and LaTeX, and what was fitted."""
     from unmasked.datasets.files import write_json
-    from unmasked.evaluation import records
     from unmasked.evaluation.tables import result_tables
 
-    records.write(results, folder)
+    write_json(folder / "metrics.json", results)
     _write_tables(folder, result_tables(results), published, results["settings"])
     if fitted is not None:
         made_from = {name: results["settings"][name] for name in ("checkpoint", "scores")}
@@ -197,7 +196,7 @@ def _write_collection(
     places: dict[str, str],
 ) -> None:
     """Protocols and seeds over all detectors, and where the results of each lie."""
-    from unmasked.evaluation import records
+    from unmasked.datasets.files import write_json
     from unmasked.evaluation.seeds import seed_table
     from unmasked.evaluation.tables import protocol_tables
 
@@ -227,7 +226,7 @@ def _write_collection(
             "aggregation": first["aggregation"],
         },
     }
-    records.write(results, folder)
+    write_json(folder / "metrics.json", results)
     tables = [*protocol_tables(protocols), *([seed_table(seeds)] if seeds else [])]
     _write_tables(folder, tables, published, None)
 

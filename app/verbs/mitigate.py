@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
@@ -13,6 +13,8 @@ from unmasked.app.verbs.scan import as_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from unmasked.fairness.records import Remedy
 
 METHODS = (
     *("group_thresholds", "capped_group_thresholds", "threshold_optimizer"),
@@ -104,7 +106,7 @@ def run(config: Config) -> None:
         )
         _print_table([COLUMNS, *map(cells, entries)])
     _print_warnings(found["methods"])
-    for name, reason in found["skipped"].items():
+    for name, reason in found.get("skipped", {}).items():
         print_result(f"not judged: {name}: {reason}")
     print_result(f"before and after: {path}")
 
@@ -116,7 +118,7 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
         print_result(f"  {line.rstrip()}")
 
 
-def _print_warnings(entries: Sequence[dict[str, Any]]) -> None:
+def _print_warnings(entries: Sequence[Remedy]) -> None:
     for entry in entries:
         if entry["levelling_down"]:
             print_result(

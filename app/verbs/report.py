@@ -25,8 +25,8 @@ class Config(BaseModel):
 def run(config: Config) -> None:
     """Writes ``report.html``, ``figures/`` and, for one run, ``model_card.md``."""
     from unmasked.analysis.reports.run.collection import write_collection_report
+    from unmasked.analysis.reports.run.folder import is_collection
     from unmasked.analysis.reports.run.page import write_report
-    from unmasked.evaluation.records import is_collection
 
     if is_collection(config.run):
         page = write_collection_report(config.run)

@@ -102,12 +102,12 @@ def auc_within_folds(
 def usual_value(rows: pd.DataFrame, feature: Feature) -> str:
     """What is usual for a feature.
 
-    The commonest category with its share, or the median and middle half.
+    The commonest category with its share, or the median and in brackets the middle half.
 
     >>> usual_value(pd.DataFrame({"format": ["png", "png", "png", "jpg"]}), FEATURES["format"])
     '75 % png'
     >>> usual_value(pd.DataFrame({"size_bytes": [2e6, 3e6, 4e6]}), FEATURES["size_bytes"])
-    '3 MB (2.5 to 3.5)'
+    '3 MB [2.5, 3.5]'
     """
     if rows.empty:
         return "none"
@@ -122,7 +122,7 @@ def usual_value(rows: pd.DataFrame, feature: Feature) -> str:
         unit = f"{letter}{feature.unit}".replace("bytes", "B" if letter else "bytes")
         if "kind" in rows and not (rows["kind"] == "video").any():
             unit = unit.replace("bit/s", "bit/pixel")
-        return f"{middle / step:.3g} {unit} ({low / step:.3g} to {high / step:.3g})"
+        return f"{middle / step:.3g} {unit} [{low / step:.3g}, {high / step:.3g}]"
     counts = values.value_counts()
     return f"{100 * counts.iloc[0] / len(values):.0f} % {counts.index[0]}"
 

@@ -95,6 +95,7 @@ def agreement(
     names = order_groups([*ours[known], *theirs[known]])
     codes = group_codes(ours[known].to_numpy(), names), group_codes(theirs[known].to_numpy(), names)
     size, videos = len(names), int(known.sum())
+    # The confusion table row by row; a resample of videos is one multinomial draw of its cells.
     cells = np.bincount(codes[0] * size + codes[1], minlength=size * size)
     drawn = np.random.default_rng(random_state).multinomial(videos, cells / videos, size=n_boot)
     share, kappa = _agreement_rates(cells.reshape(1, size, size))
@@ -207,6 +208,7 @@ def _kinds(audit: Audit, attribute: str, names: Sequence[str]) -> Kinds:
     rows, groups = rows_of(audit)
     codes = group_codes(groups[attribute].to_numpy(), names)
     kept = codes >= 0
+    # (group, cluster), then (group, kind of outcome), as one number each: equal people are counted, not kept.
     clusters = int(rows.cluster.max()) + 1
     pairs, unit = np.unique(codes[kept] * clusters + rows.cluster[kept], return_inverse=True)
     counted = count_rows(rows.label[kept], rows.score[kept], audit.settings.threshold)

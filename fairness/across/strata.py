@@ -102,6 +102,7 @@ def _split_in_thirds(
         return
     # Edges are values that occur; those on an edge belong below it.
     edges = np.quantile(number[known], [1 / 3, 2 / 3], method="inverted_cdf")
+    # Thirds 0, 1, 2; where values are tied a third may be empty, and codes are numbered anew below.
     codes = np.where(known, np.searchsorted(edges, number, side="left"), -1)
     present = np.unique(codes[known])
     if len(present) < 2:
@@ -170,6 +171,7 @@ def _level(
         undefined = float("nan")
         nothing = {"gap": undefined, "gap_ci": [undefined, undefined], "p_value": undefined}
         return found | nothing | {"worst_group": None, "groups": {}}
+    # Groups 0 and 3 of four are kept: theirs become codes 0 and 1.
     member = needed & np.isin(codes, kept)
     group = np.searchsorted(kept, codes[member])
     decisions = Decisions(rows.label[member], rows.cluster[member], group)
@@ -208,6 +210,7 @@ def _test(
 ) -> dict[str, object]:
     """The test of every pair of groups among the units of the level, and who is worst of all."""
     # A person is one unit in each group; only videos of disagreeing annotation are several.
+    # Unit 7 of 100 in group 2 is 207, so that 207 // 100 is its group.
     size = int(rows.unit.max()) + 1
     pairs, unit = np.unique(rows.group * size + rows.unit, return_inverse=True)
     counts = sum_by(count_rows(rows.label, score, settings.threshold), unit.reshape(-1), len(pairs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
@@ -11,15 +11,17 @@ import pandas as pd
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.metrics import METRICS
+from unmasked.evaluation.records import Measures
 from unmasked.fairness.across.changes import paired_change, paired_gap_change
 from unmasked.fairness.groups import UNKNOWN
 from unmasked.fairness.mitigation.folds import Fold
 from unmasked.fairness.mitigation.rules import MIN_CLUSTERS, Rule
+from unmasked.fairness.records import BeforeAfter, Doubts, LevellingDown, Outcome
 from unmasked.fairness.statistics.metrics import BLOCK, needs, rates
 from unmasked.fairness.statistics.resampling import bootstrap_weights, gap, strata
 
 SHOWN = ("fpr", "tpr", "balanced_accuracy")
-UTILITY = "balanced_accuracy"
+UTILITY: Final = "balanced_accuracy"
 # Draws that stand for one row of a randomised rule: expectations are exact to half of 1 / draws.
 DRAWS = 500
 # Resamples of curves: only their variance is used.
@@ -49,8 +51,8 @@ class Comparison:
 
 def before_after(
     before: Rule, after: Rule, fold: Fold, how: Comparison, *, rescored: np.ndarray | None = None
-) -> dict[str, Any]:
-    """The agreed entry of ``mitigation.json`` for one mitigation, as far as the rows tell.
+) -> BeforeAfter:
+    """The entry of ``mitigation.json`` for one mitigation, as far as the rows tell.
 
     Args:
         before, after: two rules.
@@ -70,7 +72,7 @@ def before_after(
     compared = _compared_groups(fold, how)
     then, now = (_outcome(fold, each, compared, how.metric) for each in called)
     rows, decisions, thresholds = _draw_decisions(fold, *called)
-    shared: dict[str, Any] = {"n_boot": how.n_boot, "random_state": how.random_state}
+    shared: Any = {"n_boot": how.n_boot, "random_state": how.random_state}
     shared |= dict(zip(("threshold_a", "threshold_b"), thresholds, strict=True))
     label, group, unit = (values[rows] for values in (fold.label, fold.group, fold.unit))
     moved = paired_gap_change(label, *decisions, group, unit, metric=how.metric, compared=compared, **shared)
@@ -78,8 +80,8 @@ def before_after(
     price, price_ci = tpr_at_same_fpr(fold, called[1], how.random_state)
     return {
         "metric": how.metric,
-        "before": then | before.to_dict(),
-        "after": now | after.to_dict(),
+        "before": cast(Outcome, {**then, **before.to_dict()}),
+        "after": cast(Outcome, {**now, **after.to_dict()}),
         "gap_change": now["gap"] - then["gap"],
         "gap_change_ci": list(moved.interval),
         "utility": UTILITY,
@@ -98,7 +100,7 @@ def before_after(
     }
 
 
-def group_doubts(after: Rule, fold: Fold, how: Comparison) -> dict[str, Any]:
+def group_doubts(after: Rule, fold: Fold, how: Comparison) -> Doubts:
     """What a rule that needs groups does where they are not known, or wrong for some.
 
     Returns:
@@ -126,7 +128,7 @@ def group_doubts(after: Rule, fold: Fold, how: Comparison) -> dict[str, Any]:
     }
 
 
-def levelling_down(before: dict[str, Any], after: dict[str, Any], metric: str) -> dict[str, Any]:
+def levelling_down(before: Outcome, after: Outcome, metric: str) -> LevellingDown:
     """Whether a gap shrank by making the better-off worse while the worse-off gained nothing.
 
     Args:
@@ -138,7 +140,8 @@ def levelling_down(before: dict[str, Any], after: dict[str, Any], metric: str) -
         better.
     """
     sign = 1.0 if METRICS[metric].higher_is_better in (True, None) else -1.0
-    value = [{each["group"]: each[metric] for each in found["groups"]} for found in (before, after)]
+    groups: list[list[Measures]] = [[*found["groups"]] for found in (before, after)]
+    value = [{each["group"]: each[metric] for each in found} for found in groups]
     worst, best = before["worst_group"], before["best_group"]
     if worst is None or best is None:
         return {"levelling_down": False, "worst_group_gain": float("nan"), "best_group_gain": float("nan")}
@@ -200,7 +203,7 @@ def _price(
     return found
 
 
-def _outcome(fold: Fold, called: np.ndarray, compared: list[str], metric: str) -> dict[str, Any]:
+def _outcome(fold: Fold, called: np.ndarray, compared: list[str], metric: str) -> Outcome:
     """Metrics over all rows and by group, as expectations over what is drawn."""
     terms = _confusion(fold.label, called)
     overall = rates(terms.sum(axis=0))
@@ -209,7 +212,7 @@ def _outcome(fold: Fold, called: np.ndarray, compared: list[str], metric: str) -
     ends = [None, None] if len(values) < 2 or not np.ptp(values) > 0 else [values.idxmin(), values.idxmax()]
     worst, best = ends if METRICS[metric].higher_is_better in (True, None) else ends[::-1]
     shown = tuple(dict.fromkeys((*SHOWN, metric)))
-    return {
+    found = {
         "gap": float(gap(values.to_numpy())),
         **{name: float(overall[name]) for name in shown},
         "worst_group": worst,
@@ -225,9 +228,10 @@ def _outcome(fold: Fold, called: np.ndarray, compared: list[str], metric: str) -
             for name in fold.groups
         ],
     }
+    return cast(Outcome, found)
 
 
-def _utility_of_group(outcome: dict[str, Any], group: str | None) -> float:
+def _utility_of_group(outcome: Outcome, group: str | None) -> float:
     """The utility within a group; NaN where there is none."""
     found = [each[UTILITY] for each in outcome["groups"] if each["group"] == group]
     return found[0] if found else float("nan")

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +14,14 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.origin import Origin
+from unmasked.evaluation.records import Measures
 from unmasked.fairness.mitigation.compare import Comparison, before_after, group_doubts
 from unmasked.fairness.mitigation.folds import Fold, folds, match_scores
 from unmasked.fairness.mitigation.group_calibration import fit_group_calibration
 from unmasked.fairness.mitigation.group_thresholds import fit_group_thresholds
 from unmasked.fairness.mitigation.rules import Rule, SingleThreshold, single_threshold
 from unmasked.fairness.mitigation.threshold_optimizer import fit_threshold_optimizer
+from unmasked.fairness.records import MITIGATION, BeforeAfter, Mitigation, Remedy, RemedyHead
 from unmasked.fairness.selection import Level
 
 ONE_RUN = "one training against one: how much two trainings differ by chance is in no interval"
@@ -68,7 +69,7 @@ def mitigate(
     *,
     retrained: Mapping[str, pd.DataFrame] | None = None,
     settings: Settings = Settings(),
-) -> dict[str, Any]:
+) -> Mitigation:
     """What each mitigation does to the gap on every dataset, and what it costs.
 
     Everything is fitted on the source's validation rows and judged on others, the source's test rows and
@@ -84,8 +85,7 @@ def mitigate(
             stands alone in a fit; and how before and after are compared.
 
     Returns:
-        ``methods``: an entry for each attribute, dataset and method. ``skipped``: what could not be
-        judged, with the reason. ``settings``. ``made_from``: see `unmasked.evaluation.origin`.
+        An entry for each attribute, dataset and method; what could not be judged, with the reason.
 
     Raises:
         InputError: a method is unknown, or see `folds.folds`.
@@ -96,7 +96,7 @@ def mitigate(
             f"method {unknown[0]!r} is not known; choose of {', '.join(METHODS)}. New trainings are given as "
             "retrained.NAME=PREDICTIONS"
         )
-    entries: list[dict[str, Any]] = []
+    entries: list[Remedy] = []
     skipped: dict[str, str] = {}
     for attribute in [by] if isinstance(by, str) else by:
         fitted, judged, reasons = folds(
@@ -117,9 +117,9 @@ def mitigate(
     }
 
 
-def write(found: Mapping[str, Any], out: str | os.PathLike[str]) -> Path:
+def write(found: Mitigation, out: str | os.PathLike[str]) -> Path:
     """Writes ``mitigation.json``, ``.csv`` and ``.md``; returns the path of the last."""
-    write_json(Path(out) / "mitigation.json", found)
+    write_json(Path(out) / MITIGATION, found)
     write_frame(table(found), Path(out) / "mitigation.csv")
     path = Path(out) / "mitigation.md"
     write_text(path, markdown(found))
@@ -129,10 +129,11 @@ def write(found: Mapping[str, Any], out: str | os.PathLike[str]) -> Path:
 WHO_PAYS = ("worst_group_gain", "best_group_gain", "worst_group_utility_change", "levelling_down")
 
 
-def table(found: Mapping[str, Any]) -> pd.DataFrame:
+def table(found: Mitigation) -> pd.DataFrame:
     """A row for every entry, in plain numbers; shares, not per cent."""
     rows = []
-    for entry in found["methods"]:
+    entries: list[Measures] = [*found["methods"]]
+    for entry in entries:
         row = {
             name: entry[name] for name in ("attribute", "fitted_on", "applied_to", "name", "kind", "metric")
         }
@@ -147,7 +148,7 @@ def table(found: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def markdown(found: Mitigation) -> str:
     """The results as tables to read, in percentage points, with the warnings under each."""
     parts = ["# Mitigation, before and after\n"]
     heads = dict.fromkeys((entry["attribute"], entry["applied_to"]) for entry in found["methods"])
@@ -165,7 +166,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         lines = [[*COLUMNS], ["---"] * len(COLUMNS), *map(cells, entries)]
         parts += ["\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"]
         parts += [f"- {entry['name']}: {entry['warning']}\n" for entry in entries if entry["warning"]]
-    parts += [f"Not judged: {name}: {reason}\n" for name, reason in found["skipped"].items()]
+    parts += [f"Not judged: {name}: {reason}\n" for name, reason in found.get("skipped", {}).items()]
     return "\n".join(parts)
 
 
@@ -175,7 +176,7 @@ COLUMNS = (
 )
 
 
-def cells(entry: Mapping[str, Any]) -> list[str]:
+def cells(entry: Remedy) -> list[str]:
     """One entry as text, in the order of `COLUMNS`."""
     then, now = entry["before"], entry["after"]
     group = then["worst_group"]
@@ -195,30 +196,28 @@ def cells(entry: Mapping[str, Any]) -> list[str]:
 
 def _post_process(
     name: str, before: SingleThreshold, rule: Rule, fitted: Fold, fold: Fold, settings: Settings
-) -> dict[str, Any]:
+) -> Remedy:
     unseen = [group for group in fold.groups if group not in fitted.groups]
     warnings = list(rule.warnings)
     if unseen:
         warnings.append(f"{', '.join(unseen)} are not in {fitted.name} and get the pooled treatment")
-    entry = _head(name, "post-processing", rule, fitted, fold, warnings)
-    entry |= _add_warnings(entry, before_after(before, rule, fold, settings.comparison))
-    return entry | group_doubts(rule, fold, settings.comparison)
+    head = _head(name, "post-processing", rule, fitted, fold, warnings)
+    found = _add_warnings(head, before_after(before, rule, fold, settings.comparison))
+    return {**found, **group_doubts(rule, fold, settings.comparison)}
 
 
 def _compare_retrained(
     name: str, before: SingleThreshold, other: pd.DataFrame, fitted: Fold, fold: Fold, settings: Settings
-) -> dict[str, Any]:
+) -> Remedy:
     refitted = fitted.with_score(match_scores(fitted, other, settings.level))
     rule = single_threshold(refitted, settings.rule, settings.level)
-    entry = _head(name, "training", rule, fitted, fold, [ONE_RUN, *rule.warnings])
+    head = _head(name, "training", rule, fitted, fold, [ONE_RUN, *rule.warnings])
     rescored = match_scores(fold, other, settings.level)
-    return entry | _add_warnings(
-        entry, before_after(before, rule, fold, settings.comparison, rescored=rescored)
-    )
+    return _add_warnings(head, before_after(before, rule, fold, settings.comparison, rescored=rescored))
 
 
-def _add_warnings(entry: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """What was found, with a warning where the gap shrank at the cost of those it is about, or of all."""
+def _add_warnings(head: RemedyHead, found: BeforeAfter) -> Remedy:
+    """Head and findings, with a warning where the gap shrank at the cost of those it is about, or of all."""
     warnings = []
     paid = found["worst_group_utility_change"]
     if found["no_group_gains_utility"]:
@@ -226,14 +225,12 @@ def _add_warnings(entry: Mapping[str, Any], found: dict[str, Any]) -> dict[str, 
     elif found["gap_change"] < 0 and paid < -1e-9:
         warnings.append(
             f"the gap shrinks, but balanced accuracy among {found['before']['worst_group']}, who were worst "
-            f"off, falls by {-100 * paid:.1f} points on {entry['applied_to']}"
+            f"off, falls by {-100 * paid:.1f} points on {head['applied_to']}"
         )
-    return found | {"warning": "; ".join(filter(None, (*warnings, entry["warning"])))}
+    return {**head, **found, "warning": "; ".join(filter(None, (*warnings, head["warning"])))}
 
 
-def _head(
-    name: str, kind: str, rule: Rule, fitted: Fold, fold: Fold, warnings: Sequence[str]
-) -> dict[str, Any]:
+def _head(name: str, kind: str, rule: Rule, fitted: Fold, fold: Fold, warnings: Sequence[str]) -> RemedyHead:
     return {
         "name": name,
         "kind": kind,
@@ -245,7 +242,7 @@ def _head(
     }
 
 
-def _describe_settings(settings: Settings) -> dict[str, Any]:
+def _describe_settings(settings: Settings) -> dict[str, str | int | float]:
     plain = {name: value for name, value in vars(settings).items() if name != "comparison"}
     return plain | vars(settings.comparison)
 

@@ -39,6 +39,7 @@ def bootstrap_weights(stratum: np.ndarray, n_boot: int, rng: np.random.Generator
     weights = np.zeros((n_boot, len(stratum)))
     for code in np.unique(stratum):
         member = np.flatnonzero(stratum == code)
+        # As many draws as there are units, each unit as likely: how often each is drawn is multinomial.
         weights[:, member] = rng.multinomial(len(member), np.full(len(member), 1 / len(member)), size=n_boot)
     return weights
 
@@ -50,6 +51,8 @@ def permuted_codes(
     size = max(1, BLOCK // max(len(codes), 1))
     members = [np.flatnonzero(stratum == code) for code in np.unique(stratum)]
     for first in range(0, n_perm, size):
+        # A stratum's columns are shuffled within each row: nobody leaves the stratum. Two bytes a code, as
+        # the block is permutations x units.
         block = np.tile(codes.astype(np.int16), (min(size, n_perm - first), 1))
         for member in members:
             block[:, member] = rng.permuted(block[:, member], axis=1)
@@ -93,6 +96,7 @@ def permuted_sums(
     total = np.zeros((n_perm, groups, table.shape[1]))
     for which in np.unique(stratum):
         member = stratum == which
+        # Kinds that the stratum lacks are no rows of its table: kinds 7, 2, 7 become rows 1, 0, 1 of [2, 7].
         present, kind = np.unique(of_unit[member], return_inverse=True)
         sizes, multiplicity = np.bincount(codes[member], minlength=groups), np.bincount(kind)
         # Nanoseconds a permutation: 100 a hypergeometric draw, 12 + 2 J a shuffled unit.
@@ -133,6 +137,8 @@ def random_tables(
         sizes: (n_perm, J) units of each group, summing to the same.
         rng: source of randomness.
     """
+    # Kind by kind: of 5 units of a kind, how many go to the first group is hypergeometric (its free places
+    # among all that are left); of those that remain, how many to the second; the last group has the rest.
     room = sizes.copy()  # units that each group still has to be given
     for units in multiplicity:
         left, beyond = np.full(len(room), units), room.sum(axis=1)

@@ -13,11 +13,9 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -27,6 +25,7 @@ import optuna
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from filelock import FileLock, Timeout
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -112,7 +111,7 @@ def tune(search: Search, *, workers: int = 1, progress: Progress | None = None) 
     """
     search.out.mkdir(parents=True, exist_ok=True)
     try:
-        with _hold_lock(search.out / ".tune.lock", 0):
+        with FileLock(search.out / ".tune.lock", timeout=0):
             study = _open_study(search)
             _begin_again(study)
             if workers == 1:
@@ -126,7 +125,7 @@ def tune(search: Search, *, workers: int = 1, progress: Progress | None = None) 
             stopped.number,
             f"stopped by {name}; finished trials are kept, and the same command goes on from here",
         ) from stopped
-    except sqlite3.OperationalError as error:
+    except Timeout as error:
         raise InputError(
             f"another process is tuning in {search.out}; wait for it, or give another out=…"
         ) from error
@@ -274,7 +273,7 @@ def _work(search: Search, study: optuna.Study, progress: Progress | None) -> Non
     values = _values(search.start)
     distributions = {key: _distribution(drawn, values[key]) for key, drawn in search.space.items()}
     while True:
-        with _hold_lock(search.out / ".draw.lock", LOCK_S):
+        with FileLock(search.out / ".draw.lock", timeout=LOCK_S):
             begun = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
             if len(begun) >= search.settings.trials:
                 return
@@ -406,14 +405,3 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _hold_lock(path: Path, timeout_s: float) -> Iterator[None]:
-    """Holds a lock among processes, which the system takes from one that dies; OperationalError if held."""
-    connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-        yield
-    finally:
-        connection.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
@@ -11,6 +10,7 @@ from unmasked.analysis.html.page import absent_note, aside, code, heading, join_
 from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.groups import COMPARED
 from unmasked.evaluation.wording import gap_text, is_missing, metric_text, percent, points_only, share_text
+from unmasked.fairness.records import Agreement, AnnotationQuality, Conflicts, NoisyGap
 from unmasked.fairness.verdicts import title
 
 INTRO = (
@@ -26,7 +26,7 @@ NOISE = (
 
 def annotation(findings: Findings) -> Markup:
     """Conflicts within videos, agreement of sources, and gaps under label noise, by dataset."""
-    found = findings.whole.get("annotation") or {}
+    found = findings.whole.get("annotation", {})
     if not any(any(part.values()) for part in found.values()):
         return absent_note(
             "The quality of the annotation was not measured.", "Run the audit again to have it measured."
@@ -45,7 +45,7 @@ def annotation(findings: Findings) -> Markup:
     return join_parts(parts)
 
 
-def _dataset(part: Mapping[str, Any]) -> Markup:
+def _dataset(part: AnnotationQuality) -> Markup:
     parts: list[str] = []
     if part.get("conflicts"):
         parts.append(
@@ -64,8 +64,8 @@ def _dataset(part: Mapping[str, Any]) -> Markup:
     return join_parts(parts)
 
 
-def _conflict(one: Mapping[str, Any]) -> dict[str, Any]:
-    pairs = ", ".join(f"{pair} ({count:,})" for pair, count in (one.get("pairs") or {}).items())
+def _conflict(one: Conflicts) -> dict[str, object]:
+    pairs = ", ".join(f"{pair} ({count:,})" for pair, count in one.get("pairs", {}).items())
     return {
         "groups of": title(one["attribute"]),
         "videos": one["videos"],
@@ -75,13 +75,13 @@ def _conflict(one: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _agreement(one: Mapping[str, Any]) -> dict[str, Any]:
+def _agreement(one: Agreement) -> dict[str, object]:
     return {
         "groups of": title(one["attribute"]),
         "videos in both": one["videos"],
         "agree [95\u00a0%]": share_text(one["share"], one.get("share_ci")),
         "kappa [95\u00a0%]": "–" if is_missing(one.get("kappa")) else metric_text(one, "kappa"),
-        "most often confused": _most_confused_pair(one.get("confusion") or {}),
+        "most often confused": _most_confused_pair(one.get("confusion", {})),
     }
 
 
@@ -96,7 +96,7 @@ def _most_confused_pair(confusion: Mapping[str, Mapping[str, int]]) -> str:
     return max(wrong)[1] if wrong else "–"
 
 
-def _disagreement_row(one: Mapping[str, Any]) -> dict[str, Any]:
+def _disagreement_row(one: NoisyGap) -> dict[str, object]:
     return {
         "groups of": title(one["attribute"]),
         "what was compared": COMPARED.get(one["metric"], one["metric"]),
@@ -106,7 +106,7 @@ def _disagreement_row(one: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sensitivity(entries: Sequence[Mapping[str, Any]]) -> Markup:
+def _sensitivity(entries: Sequence[NoisyGap]) -> Markup:
     """Rows are gaps, columns rates of mistakes."""
     noises = sorted({one["noise"] for one in entries})
     rows = []
@@ -124,7 +124,7 @@ def _sensitivity(entries: Sequence[Mapping[str, Any]]) -> Markup:
     )
 
 
-def _spread(entry: Mapping[str, Any] | None) -> str:
+def _spread(entry: NoisyGap | None) -> str:
     if entry is None or is_missing(entry["gap_mean"]):
         return "–"
     return gap_text(entry["gap_mean"], [max(entry["gap_low"], 0), max(entry["gap_high"], 0)])

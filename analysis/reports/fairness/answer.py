@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
@@ -12,12 +11,12 @@ from unmasked.analysis.reports.fairness import groups as tables
 from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.groups import COMPARED, gaps_tested
 from unmasked.analysis.reports.fairness.surprises import surprises
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import (
     capitalise,
     is_missing,
     list_names,
     name_or_dash,
-    number,
     p_text,
     percent,
     points,
@@ -25,6 +24,7 @@ from unmasked.evaluation.wording import (
     units,
 )
 from unmasked.fairness.attrition import LossAudit
+from unmasked.fairness.records import AuditResults, AuditSettings, Test
 from unmasked.fairness.verdicts import CLASSES, ORDER, title
 
 
@@ -48,7 +48,7 @@ def verdicts(findings: Findings) -> Markup:
     return join_parts([*parts, worth(findings), *tests])
 
 
-def lost_groups(audit: Mapping[str, Any], findings: Findings | None = None, name: str = "") -> list[str]:
+def lost_groups(audit: AuditResults, findings: Findings | None = None, name: str = "") -> list[str]:
     """A sentence for each group that surely has fewer of its videos scored than another."""
     if "attrition" not in audit:
         return []
@@ -61,7 +61,7 @@ def _lost_callout(sentences: Sequence[str]) -> Markup:
     return callout("bad", bullets(sentences), title=title) if sentences else Markup("")
 
 
-def answer(audit: Mapping[str, Any]) -> Markup:
+def answer(audit: AuditResults) -> Markup:
     """The short form for one dataset: the verdict in words, then the detector's quality."""
     told = _sentences_with_tests(audit)
     parts: list[str] = [_lost_callout(lost_groups(audit))]
@@ -93,7 +93,7 @@ def worth(findings: Findings) -> Markup:
             rows.append(
                 {
                     "dataset": name,
-                    "AUC, everybody": f"{number(everybody['auc']):.2f}",
+                    "AUC, everybody": f"{everybody['auc']:.2f}",
                     "balanced accuracy, everybody": _value_with_interval(everybody, "balanced_accuracy"),
                     "groups of": title(attribute),
                     "balanced accuracy, worst group": _worst(found["groups"], "balanced_accuracy"),
@@ -166,11 +166,11 @@ def _table(findings: Findings) -> Markup:
     return join_parts(parts)
 
 
-def _worth_in_words(audit: Mapping[str, Any]) -> Markup:
+def _worth_in_words(audit: AuditResults) -> Markup:
     overall, constant = audit["overall"], audit["constant_detector"]["overall"]
     return paragraph(
         "No fairness figure means anything without this one: over everybody, AUC is "
-        f"{number(overall['auc']):.2f}, balanced accuracy {percent(overall['balanced_accuracy'])}, "
+        f"{overall['auc']:.2f}, balanced accuracy {percent(overall['balanced_accuracy'])}, "
         f"{percent(overall['fpr'])} of real videos are called fake and {percent(overall['fnr'])} of fakes "
         f"are missed, at the threshold {audit['settings']['threshold']:.3g}. A detector that calls "
         "everything fake would have no gap at all, and a balanced accuracy of "
@@ -178,7 +178,7 @@ def _worth_in_words(audit: Mapping[str, Any]) -> Markup:
     )
 
 
-def _worst(groups: Sequence[Mapping[str, Any]], metric: str) -> str:
+def _worst(groups: Sequence[Measures], metric: str) -> str:
     """The compared group with the lowest value, with its name, interval and size."""
     compared = [entry for entry in groups if metric in entry["compared"] and not is_missing(entry[metric])]
     if len(compared) < 2:
@@ -187,17 +187,17 @@ def _worst(groups: Sequence[Mapping[str, Any]], metric: str) -> str:
     return f"{worst['group']}: {_value_with_interval(worst, metric)}"
 
 
-def _value_with_interval(entry: Mapping[str, Any], metric: str) -> str:
+def _value_with_interval(entry: Measures, metric: str) -> str:
     return share_text(entry[metric], entry[f"{metric}_ci"])
 
 
-def _sentences_with_tests(audit: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def _sentences_with_tests(audit: AuditResults) -> list[tuple[str, Test]]:
     """(sentence, test); sentences are in the order of `verdicts.ORDER`, stable within."""
     ranked = sorted((test for _, test in gaps_tested(audit)), key=lambda test: ORDER[test["verdict"]])
     return list(zip(audit["verdicts"], ranked, strict=True))
 
 
-def _open_comparisons(tests: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
+def _open_comparisons(tests: Sequence[tuple[str, Test]]) -> Markup:
     """The comparisons that the data cannot settle."""
     rows = [
         {
@@ -206,14 +206,14 @@ def _open_comparisons(tests: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
             "between": f"{name_or_dash(test['worst_group'])} and {name_or_dash(test['best_group'])}",
             "difference (95 % interval), points": tables.difference_text(test),
             "chance alone up to": tables.chance_text(test),
-            "videos needed": f"about {number(test['n_needed']):,.0f} {CLASSES[test['metric']]}",
+            "videos needed": f"about {test['n_needed']:,.0f} {CLASSES[test['metric']]}",
         }
         for attribute, test in tests
     ]
     return record_table(rows, caption="")
 
 
-def _too_few(tests: Sequence[tuple[str, Mapping[str, Any]]], settings: Mapping[str, Any]) -> Markup:
+def _too_few(tests: Sequence[tuple[str, Test]], settings: AuditSettings) -> Markup:
     """Which comparisons lack groups of sufficient size."""
     lines = [
         f"{capitalise(COMPARED[metric])}, between groups of "
@@ -226,9 +226,9 @@ def _too_few(tests: Sequence[tuple[str, Mapping[str, Any]]], settings: Mapping[s
     return bullets(lines)
 
 
-def _verdict_words(test: Mapping[str, Any]) -> str:
+def _verdict_words(test: Test) -> str:
     if test["verdict"] == "inconclusive":
-        return f"inconclusive, needs about {number(test['n_needed']):,.0f} {CLASSES[test['metric']]} videos"
+        return f"inconclusive, needs about {test['n_needed']:,.0f} {CLASSES[test['metric']]} videos"
     return {"equivalent": "about equal"}.get(test["verdict"], str(test["verdict"]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -22,6 +22,7 @@ from unmasked.analysis.html.page import (
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, utility
 from unmasked.analysis.reports.fairness.groups import COMPARED
 from unmasked.evaluation.wording import change_text, gap_text, is_missing, p_text, points, points_only
+from unmasked.fairness.records import AuditResults, GapChange, Stratified, StratumLevel
 from unmasked.fairness.verdicts import title
 
 WORDS = {
@@ -56,8 +57,8 @@ INTRO = (
 )
 
 
-def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
-    strata = audit.get("strata") or []
+def _dataset(audit: AuditResults, findings: Findings) -> Markup:
+    strata = audit.get("strata", [])
     if not strata:
         return Markup("")
     parts: list[str] = [utility(audit)]
@@ -71,7 +72,7 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
     return join_parts(parts)
 
 
-def _matrix(by: str, strata: Sequence[Mapping[str, Any]]) -> Markup:
+def _matrix(by: str, strata: Sequence[Stratified]) -> Markup:
     """Rows are levels, columns what was compared between groups of what."""
     undefined = [one for one in strata if all(is_missing(entry["gap"]) for entry in one["levels"])]
     strata = [one for one in strata if one not in undefined]
@@ -98,7 +99,7 @@ def _matrix(by: str, strata: Sequence[Mapping[str, Any]]) -> Markup:
     return join_parts([heat_table(rows, [name, *columns], caption), note])
 
 
-def _level(entry: Mapping[str, Any] | None) -> Cell:
+def _level(entry: StratumLevel | None) -> Cell:
     if entry is None:
         return Cell("–")
     n = f"{entry['n']:,} videos"
@@ -116,7 +117,7 @@ def _pooled_cell(gap: Any, worst: str | None) -> Cell:
     return Cell(points_only(gap), f"worst: {worst}" if worst else "", gap / WIDEST)
 
 
-def _simpson(one: Mapping[str, Any]) -> str:
+def _simpson(one: Stratified) -> str:
     what = _what(one)
     text = (
         f"By {WORDS.get(one['by'], one['by'])}, {what} between groups of {title(one['attribute'])}: pooled, "
@@ -128,7 +129,7 @@ def _simpson(one: Mapping[str, Any]) -> str:
 
 def _changes(findings: Findings) -> Markup:
     """How each gap moves from the source to each target, and from another detector to this one."""
-    changes = findings.whole.get("changes") or []
+    changes = findings.whole.get("changes", [])
     between = [one for one in changes if one.get("kind", "dataset") == "dataset"]
     detectors = [one for one in changes if one.get("kind") == "detector"]
     parts: list[str] = []
@@ -151,7 +152,7 @@ def _changes(findings: Findings) -> Markup:
     return join_parts(parts)
 
 
-def _table_changes(changes: Sequence[Mapping[str, Any]]) -> Markup:
+def _table_changes(changes: Sequence[GapChange]) -> Markup:
     """A table for each pair, and what could not be compared in both."""
     parts: list[str] = []
     for source, target in dict.fromkeys((one["source"], one["target"]) for one in changes):
@@ -169,7 +170,7 @@ def _table_changes(changes: Sequence[Mapping[str, Any]]) -> Markup:
     return join_parts(parts)
 
 
-def _change(one: Mapping[str, Any]) -> dict[str, Any]:
+def _change(one: GapChange) -> dict[str, str]:
     row = {
         "compared": f"{title(one['attribute'])}: {_what(one)}",
         "gap before, points": points_only(one["gap_source"]),
@@ -179,10 +180,10 @@ def _change(one: Mapping[str, Any]) -> dict[str, Any]:
     return row | {"note": one.get("note") or "–"}
 
 
-def _what(one: Mapping[str, Any]) -> str:
+def _what(one: Stratified | GapChange) -> str:
     return COMPARED.get(one["metric"], one["metric"])
 
 
-def _is_clear(one: Mapping[str, Any]) -> bool:
+def _is_clear(one: GapChange) -> bool:
     low, high = one["change_ci"]
     return not is_missing(low) and (low > 0 or high < 0)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from math import nan
 
 from markupsafe import Markup
 
 from unmasked.analysis.html.page import absent_note, aside, bullets, code, details, join_parts, record_table
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, utility
-from unmasked.evaluation.wording import is_missing, list_names, number
+from unmasked.evaluation.records import Measures
+from unmasked.evaluation.wording import is_missing, list_names
+from unmasked.fairness.records import AuditResults, Bench
 from unmasked.fairness.verdicts import title
 
 BENCH = ("F_DP", "F_MEO", "F_OAE", "F_EO", "F_FPR")
@@ -37,7 +38,7 @@ def compatibility(findings: Findings) -> Markup:
     return join_parts([aside(INTRO), aside(PARITY), by_dataset(findings, lambda _, audit: _dataset(audit))])
 
 
-def _dataset(audit: Mapping[str, Any]) -> Markup:
+def _dataset(audit: AuditResults) -> Markup:
     bench = audit.get("bench")
     if bench:
         benches = join_parts([_bench(bench), _list_dropped_groups(bench), _log_table(bench)])
@@ -47,7 +48,7 @@ def _dataset(audit: Mapping[str, Any]) -> Markup:
     return join_parts([utility(audit), benches, _fairlearn(audit)])
 
 
-def _bench(bench: Mapping[str, Any]) -> Markup:
+def _bench(bench: Bench) -> Markup:
     rows = []
     for attribute, found in bench["attributes"].items():
         rows.append(_bench_row(f"{title(attribute)} ({len(found['groups'])} groups)", found))
@@ -57,10 +58,10 @@ def _bench(bench: Mapping[str, Any]) -> Markup:
     return record_table(rows, caption=caption, formats=dict.fromkeys((*BENCH, "AUC"), ".3f"))
 
 
-def _log_table(bench: Mapping[str, Any]) -> Markup:
+def _log_table(bench: Bench) -> Markup:
     """The same under the names and in the units of the benches' own output, to compare with a log."""
     rows = [
-        {"groups of": title(attribute)} | {name: number(value) for name, value in found["printed"].items()}
+        {"groups of": title(attribute), **found["printed"]}
         for attribute, found in bench["attributes"].items()
         if found.get("printed")
     ]
@@ -75,24 +76,22 @@ def _log_table(bench: Mapping[str, Any]) -> Markup:
     )
 
 
-def _bench_row(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    row = {"groups of": name} | {metric: number(found[metric]) for metric in BENCH}
-    if "auc" in found:
-        row["AUC"] = number(found["auc"])
-    return row
+def _bench_row(name: str, found: Measures) -> dict[str, object]:
+    shown = {metric: found[metric] for metric in BENCH} | ({"AUC": found["auc"]} if "auc" in found else {})
+    return {"groups of": name, **shown}
 
 
-def _list_dropped_groups(bench: Mapping[str, Any]) -> Markup:
+def _list_dropped_groups(bench: Bench) -> Markup:
     items = [
         f"{title(attribute)}, {group}: dropped by these formulas ({reason})"
         for attribute, found in bench["attributes"].items()
-        for group, reason in (found.get("dropped") or {}).items()
+        for group, reason in found.get("dropped", {}).items()
     ]
     return bullets(items) if items else aside("No group was dropped.")
 
 
-def _fairlearn(audit: Mapping[str, Any]) -> Markup:
-    constant = audit["constant_detector"].get("fairlearn") or {}
+def _fairlearn(audit: AuditResults) -> Markup:
+    constant = audit["constant_detector"].get("fairlearn", {})
     rows, undefined = [], []
     for attribute, measures in audit["fairlearn"].items():
         if all(is_missing(measures[name]) for name in FAIRLEARN):
@@ -102,8 +101,8 @@ def _fairlearn(audit: Mapping[str, Any]) -> Markup:
             {
                 "groups of": title(attribute),
                 "measure": _words(name),
-                "this detector": number(measures[name]),
-                "everything called fake": number((constant.get(attribute) or {}).get(name)),
+                "this detector": measures[name],
+                "everything called fake": constant.get(attribute, {}).get(name, nan),
             }
             for name in FAIRLEARN
         ]

@@ -5,9 +5,8 @@ The findings, their colours, and where figures go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from markupsafe import Markup
 
@@ -15,6 +14,7 @@ from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.html.page import details, heading, join_parts
 from unmasked.analysis.reports.gallery import Drawable, Gallery, slug
 from unmasked.evaluation.wording import percent, value_text
+from unmasked.fairness.records import AuditResults, FairnessResults, results_of
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,22 @@ class Findings:
         gallery: takes the figures.
     """
 
-    whole: Mapping[str, Any]
-    audits: dict[str, Mapping[str, Any]]
+    whole: FairnessResults
+    audits: dict[str, AuditResults]
     colours: dict[str, dict[str, str]]
     gallery: Gallery = field(default_factory=Gallery)
 
     @classmethod
-    def of(cls, found: Mapping[str, Any], gallery: Gallery | None = None) -> Findings:
-        """Read from ``{"datasets": …}`` or from one `Audit.to_dict`."""
-        if "datasets" in found:
-            audits = dict(found["datasets"])
-        else:
-            audits = {found["settings"].get("dataset", "these predictions"): found}
+    def of(cls, found: FairnessResults | AuditResults, gallery: Gallery | None = None) -> Findings:
+        """Read from the audits of several datasets or from that of one."""
+        whole = results_of(found)
+        audits = whole["datasets"]
         groups: dict[str, list[str]] = {}
         for audit in audits.values():
             for attribute, part in audit["attributes"].items():
                 groups.setdefault(attribute, []).extend(entry["group"] for entry in part["groups"])
         colours = {name: group_colours(members) for name, members in groups.items()}
-        return cls(found, audits, colours, Gallery() if gallery is None else gallery)
+        return cls(whole, audits, colours, Gallery() if gallery is None else gallery)
 
     @property
     def has_several(self) -> bool:
@@ -65,7 +63,7 @@ class Findings:
         return self.gallery.draw("_".join([names[0], *map(slug, names[1:])]), display, alt)
 
 
-def by_dataset(findings: Findings, body: Callable[[str, Mapping[str, Any]], Markup]) -> Markup:
+def by_dataset(findings: Findings, body: Callable[[str, AuditResults], Markup]) -> Markup:
     """``body(name, audit)`` for each dataset under its name; empty ones are left out."""
     parts = []
     for name, audit in findings.audits.items():
@@ -80,7 +78,7 @@ def fold_away(figures: Markup, too_small: bool) -> Markup:
     return details("The groups are too small to be compared; look anyway", figures) if too_small else figures
 
 
-def utility(audit: Mapping[str, Any]) -> Markup:
+def utility(audit: AuditResults) -> Markup:
     """How good the detector is at all, the line beside every fairness figure."""
     overall, constant = audit["overall"], audit["constant_detector"]["overall"]
     return Markup(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -11,17 +10,18 @@ from markupsafe import Markup
 from unmasked.analysis.html.page import record_table, swatch, table
 from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.evaluation.metrics import METRICS, group_metrics
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import (
     gap_text,
     is_missing,
     name_or_dash,
-    number,
     p_text,
     points_only,
     share_text,
     units,
     value_text,
 )
+from unmasked.fairness.records import AuditResults, Everybody, GroupResults, Spread, Test
 from unmasked.fairness.verdicts import title
 
 ELSEWHERE = ("tpr", "accuracy", "selection_rate")  # of the gaps table
@@ -33,7 +33,7 @@ COMPARED = {"fpr": "real videos called fake", "tpr": "fakes missed"}
 SHOWN_FOR = {"fpr": "fpr", "tpr": "fnr"}
 
 
-def gaps_tested(audit: Mapping[str, Any], verdict: str | None = None) -> list[tuple[str, Mapping[str, Any]]]:
+def gaps_tested(audit: AuditResults, verdict: str | None = None) -> list[tuple[str, Test]]:
     """(attribute, test) of the metrics that are tested, in order; of one verdict if given."""
     return [
         (attribute, test)
@@ -43,18 +43,18 @@ def gaps_tested(audit: Mapping[str, Any], verdict: str | None = None) -> list[tu
     ]
 
 
-def difference_text(test: Mapping[str, Any]) -> str:
+def difference_text(test: Test) -> str:
     """The tested difference in points with its interval; files of 0.1 hold that of the gap."""
     return gap_text(test.get("difference", test["gap"]), [test["ci_low"], test["ci_high"]])
 
 
-def chance_text(test: Mapping[str, Any]) -> str:
+def chance_text(test: Test) -> str:
     """What chance alone does not go beyond, in points, of the same difference."""
     chance = test.get("chance")
     return points_only(test["null_floor"] if is_missing(chance) else chance)
 
 
-def by_group(audit: Mapping[str, Any], findings: Findings, *, short: bool = False) -> Markup:
+def by_group(audit: AuditResults, findings: Findings, *, short: bool = False) -> Markup:
     """For each attribute a table of its groups' rates with intervals.
 
     The worst of a disparity is marked.
@@ -92,7 +92,7 @@ def by_group(audit: Mapping[str, Any], findings: Findings, *, short: bool = Fals
     return Markup("\n").join(parts)
 
 
-def gaps(audit: Mapping[str, Any]) -> Markup:
+def gaps(audit: AuditResults) -> Markup:
     """Every gap with its interval, what chance shows, and the verdict."""
     settings = audit["settings"]
     family = sum(not is_missing(test["p_value"]) for _, test in gaps_tested(audit))
@@ -114,7 +114,7 @@ def gaps(audit: Mapping[str, Any]) -> Markup:
             "a gap never has taken off."
         )
     rows = [
-        _gap_row(attribute, test, found.get("spread") or {}, has_spread)
+        _gap_row(attribute, test, found.get("spread", {}), has_spread)
         for attribute, found in audit["attributes"].items()
         for test in found["tests"]
         if not is_missing(test["gap"]) or test["metric"] in COMPARED
@@ -122,10 +122,8 @@ def gaps(audit: Mapping[str, Any]) -> Markup:
     return Markup("<p>{}</p>{}").format(text, record_table(rows, caption=""))
 
 
-def _gap_row(
-    attribute: str, test: Mapping[str, Any], spread: Mapping[str, Any], has_spread: bool
-) -> dict[str, Any]:
-    needed = number(test["n_needed"])
+def _gap_row(attribute: str, test: Test, spread: Mapping[str, Spread], has_spread: bool) -> dict[str, str]:
+    needed = test["n_needed"]
     row = {
         "attribute": title(attribute),
         "metric": _title(test["metric"]),
@@ -134,10 +132,10 @@ def _gap_row(
         "chance alone": chance_text(test),
     }
     if has_spread:
-        found = spread.get(test["metric"]) or {}
-        limits = found.get("corrected_ci") or [None, None]
-        missing = is_missing(found.get("corrected"))
-        row["spread in points [95\u00a0%]"] = "–" if missing else gap_text(found["corrected"], limits)
+        found = spread.get(test["metric"])
+        known = found is not None and not is_missing(found["corrected"])
+        text = gap_text(found["corrected"], found["corrected_ci"]) if found is not None and known else "–"
+        row["spread in points [95\u00a0%]"] = text
     return row | {
         "p, corrected": p_text(test["p_adjusted"]),
         "verdict": test["verdict"],
@@ -147,7 +145,7 @@ def _gap_row(
     }
 
 
-def cell(entry: Mapping[str, Any], metric: str) -> str:
+def cell(entry: Measures, metric: str) -> str:
     """A value with its interval, rates in per cent."""
     text = share_text if metric in AS_PERCENT else value_text
     return text(entry[metric], entry[f"{metric}_ci"])
@@ -161,7 +159,7 @@ def _title(metric: str) -> str:
     return METRICS[metric].title if metric in METRICS else metric.upper()
 
 
-def _group_cell(entry: Mapping[str, Any], colour: str) -> Markup:
+def _group_cell(entry: GroupResults, colour: str) -> Markup:
     compared = {"fpr", "tpr"} & set(entry["compared"])
     name = swatch(colour, entry["group"])
     return (
@@ -171,7 +169,7 @@ def _group_cell(entry: Mapping[str, Any], colour: str) -> Markup:
     )
 
 
-def _row(name: str | Markup, entry: Mapping[str, Any], shown: list[str]) -> list[Any]:
+def _row(name: str | Markup, entry: GroupResults | Everybody, shown: list[str]) -> list[str]:
     support = entry["support"]
     videos = f"{support['real_videos']:,}\u00a0+\u00a0{support['fake_videos']:,}"
     return [name, videos, *(cell(entry, metric) for metric in shown)]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import bullets, callout, code, join_parts, record_table, table
+from unmasked.analysis.html.page import bullets, callout, code, join_parts, paragraph, record_table, table
 from unmasked.analysis.reports.fairness.findings import Findings
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import points, threshold_origin, units
+from unmasked.fairness.records import AuditResults, AuditSettings
 
 SOFTWARE = ("unmasked", "fairlearn", "numpy", "pandas")
 DECIDED = {
@@ -24,10 +24,6 @@ ROW = "Every row is decided by itself."
 def about(findings: Findings) -> Markup:
     """Detector, weights, data, annotation, threshold, statistics and software."""
     settings = next(iter(findings.audits.values()))["settings"]
-    family = (
-        f"{settings['n_boot']:,} bootstrap resamples and {settings['n_perm']:,} permutations of "
-        f"{units(settings['unit'])}, seed {settings['random_state']}"
-    )
     facts: dict[str, str | Markup] = {"detector": settings.get("detector") or "not recorded"}
     if settings.get("checkpoint"):
         hashed = Markup('<code style="overflow-wrap: anywhere">{}</code>').format(settings["checkpoint"])
@@ -35,14 +31,31 @@ def about(findings: Findings) -> Markup:
     facts |= {
         "decisions": DECIDED.get(settings["level"], ROW),
         "evidence is counted in": f"{units(settings['unit'])}; frames of one video are nearly copies",
-        "statistics": family,
+        "statistics": resampling_text(settings),
         "a gap is about equal": f"where it is surely below {points(settings['margin'])}",
         "software": _software(),
     }
-    if findings.whole.get("made"):
-        facts["made"] = str(findings.whole["made"])
+    if "made" in findings.whole:
+        facts["made"] = findings.whole["made"]
     rows = pd.DataFrame({"what": list(facts), "": list(facts.values())}, dtype=object)
-    return join_parts([table(rows, caption="The audit"), _datasets(findings)])
+    which = [
+        f"{name}: {words}"
+        for name, audit in findings.audits.items()
+        for words in audit["settings"].get("rows", [])
+    ]
+    said = [paragraph("Rows that count:"), bullets(which)] if which else []
+    return join_parts([table(rows, caption="The audit"), _datasets(findings), *said])
+
+
+def resampling_text(settings: AuditSettings) -> str:
+    """How many resamples and permutations there were, and the seed."""
+    n_boot = settings["n_boot"]
+    groups = settings.get("group_resamples", n_boot)
+    fewer = f" ({groups:,} of each group, as there are many rows)" if groups < n_boot else ""
+    return (
+        f"{n_boot:,} bootstrap resamples{fewer} and {settings['n_perm']:,} permutations of "
+        f"{units(settings['unit'])}, seed {settings['random_state']}"
+    )
 
 
 def limits(findings: Findings) -> Markup:
@@ -51,7 +64,7 @@ def limits(findings: Findings) -> Markup:
     return join_parts([skipped_part(findings), caveats(settings), _list_uses()])
 
 
-def caveats(settings: Mapping[str, Any]) -> Markup:
+def caveats(settings: AuditSettings) -> Markup:
     """What the figures do not say."""
     noun = units(settings["unit"])
     source = f" ({settings['annotation']})" if settings.get("annotation") else ""
@@ -72,7 +85,7 @@ def caveats(settings: Mapping[str, Any]) -> Markup:
 
 def skipped_part(findings: Findings) -> Markup:
     """Datasets and attributes that could not be audited, and why."""
-    left_out = findings.whole.get("skipped") or {}
+    left_out = findings.whole.get("skipped", {})
     if not left_out:
         return Markup("")
     return callout("note", bullets([f"{name}: {why}" for name, why in left_out.items()]), title="Not audited")
@@ -110,13 +123,13 @@ def _datasets(findings: Findings) -> Markup:
     return record_table(rows, caption="The material")
 
 
-def _origin(audit: Mapping[str, Any]) -> str:
+def _origin(audit: AuditResults) -> str:
     """How the audit's threshold was chosen and on what, where that was recorded."""
     used = audit["settings"]["threshold"]
     if audit["settings"].get("rule", "given") != "given":
-        point: Mapping[str, Any] = audit["settings"]
+        point: Measures = audit["settings"]
     else:
-        same = [one for one in audit.get("operating_points") or [] if abs(one["value"] - used) < 1e-9]
+        same = [one for one in audit.get("operating_points", []) if abs(one["value"] - used) < 1e-9]
         point = same[0] if same else {}
     return threshold_origin(point or {"rule": "given"})
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from markupsafe import Markup
 
 from unmasked.analysis.html.page import Cell, absent_note, code, heat_table, join_parts, place_side_by_side
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, utility
 from unmasked.analysis.reports.fairness.support import find_crossings, grid
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, share_text
+from unmasked.fairness.records import AuditResults
 from unmasked.fairness.verdicts import title
 
 # The rate in the cells, the class whose videos it counts, the caption.
@@ -38,7 +37,7 @@ def intersections(findings: Findings) -> Markup:
     return join_parts([intro, by_dataset(findings, lambda _, audit: _dataset(audit))])
 
 
-def _dataset(audit: Mapping[str, Any]) -> Markup:
+def _dataset(audit: AuditResults) -> Markup:
     names = find_crossings(audit)
     if not names:
         return Markup("")
@@ -48,14 +47,14 @@ def _dataset(audit: Mapping[str, Any]) -> Markup:
     return join_parts([utility(audit), place_side_by_side(matrices)])
 
 
-def _matrix(audit: Mapping[str, Any], attribute: str, parts: tuple[str, str], rate: str) -> Markup:
+def _matrix(audit: AuditResults, attribute: str, parts: tuple[str, str], rate: str) -> Markup:
     rows, columns, cells = grid(audit["attributes"][attribute]["groups"])
     label, caption = RATES[rate]
     shown = [(row, [_cell(cells.get((row, column)), rate, label) for column in columns]) for row in rows]
     return heat_table(shown, [title(parts[0]), *columns], caption.format(title(attribute)))
 
 
-def _cell(entry: Mapping[str, Any] | None, rate: str, label: str) -> Cell:
+def _cell(entry: Measures | None, rate: str, label: str) -> Cell:
     if entry is None:
         return Cell("nobody", greyed=True)
     support = entry["support"]

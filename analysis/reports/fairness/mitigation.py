@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -20,6 +20,7 @@ from unmasked.analysis.html.page import (
     record_table,
 )
 from unmasked.analysis.reports.fairness.findings import Findings
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import (
     change_text,
     is_missing,
@@ -29,6 +30,7 @@ from unmasked.evaluation.wording import (
     points,
     points_only,
 )
+from unmasked.fairness.records import Outcome, Remedy
 from unmasked.fairness.verdicts import title
 
 NAMES = {
@@ -38,7 +40,6 @@ NAMES = {
     "group_platt": "scores calibrated for each group (Platt)",
     "group_isotonic": "scores calibrated for each group (isotonic)",
 }
-UTILITY = "balanced_accuracy"
 INTRO = (
     "Each remedy was fitted on data other than what it is judged on. In a figure, up is more useful and left "
     "fairer; a remedy is worth having if it goes left without going down. Hollow: it narrows the gap "
@@ -48,15 +49,15 @@ INTRO = (
 
 def mitigation(findings: Findings) -> Markup:
     """Before and after of each remedy, as a figure, a table and warnings."""
-    methods = (findings.whole.get("mitigation") or {}).get("methods") or []
-    if not methods:
+    tried = findings.whole.get("mitigation")
+    if not tried or not tried["methods"]:
         how = Markup(
             "{} tries remedies on this run and writes what they change; then repeat the audit."
         ).format(code("unmasked mitigate"))
         return absent_note("No remedy was tried.", how)
     parts: list[str] = [aside(INTRO)]
-    settings = findings.whole["mitigation"].get("settings") or {}
-    kind = "frames" if settings.get("level") == "frame" else "videos"
+    methods = tried["methods"]
+    kind = "frames" if tried.get("settings", {}).get("level") == "frame" else "videos"
     groups = dict.fromkeys((one["applied_to"], one["attribute"]) for one in methods)
     for applied_to, attribute in groups:
         found = [one for one in methods if (one["applied_to"], one["attribute"]) == (applied_to, attribute)]
@@ -68,7 +69,7 @@ def mitigation(findings: Findings) -> Markup:
     return join_parts(parts)
 
 
-def _warnings(methods: Sequence[Mapping[str, Any]]) -> list[str]:
+def _warnings(methods: Sequence[Remedy]) -> list[str]:
     """Every warning once, with the remedies that it is about."""
     about: dict[str, list[str]] = {}
     for one in methods:
@@ -80,29 +81,28 @@ def _warnings(methods: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{list_names(list(dict.fromkeys(names)))}: {warning}." for warning, names in about.items()]
 
 
-def _figure(methods: Sequence[Mapping[str, Any]], findings: Findings) -> Markup:
-    gap, utility = _gap(methods[0]), _words(methods[0].get("utility", UTILITY))
-    useful = methods[0].get("utility", UTILITY)
+def _figure(methods: Sequence[Remedy], findings: Findings) -> Markup:
+    gap, useful = _gap(methods[0]), methods[0]["utility"]
+    utility = _words(useful)
     names = [f"{place} {_name(one)}" for place, one in enumerate(methods, start=1)]
-    before = methods[0]["before"]
+    before, *after = map(_as_measures, [methods[0]["before"], *(one["after"] for one in methods)])
     if is_missing(before["gap"]) or is_missing(before[useful]):
         return aside("Fewer than two groups are large enough to be compared: no figure of gap against use.")
     display = TradeOffDisplay(
         gap=gap,
         utility=utility,
         methods={
-            name: {"gap": number(one["after"]["gap"]), "utility": number(one["after"][useful])}
-            for name, one in zip(names, methods, strict=True)
+            name: {"gap": one["gap"], "utility": one[useful]} for name, one in zip(names, after, strict=True)
         },
-        before={"gap": number(before["gap"]), "utility": number(before[useful])},
+        before={"gap": before["gap"], "utility": before[useful]},
         bad={name for name, one in zip(names, methods, strict=True) if one["levelling_down"]},
     )
     alt = f"{gap} against {utility}, before and after each remedy, as in the table"
     return findings.draw(("mitigation", methods[0]["attribute"], methods[0]["applied_to"]), display, alt)
 
 
-def _table(methods: Sequence[Mapping[str, Any]], kind: str) -> Markup:
-    useful = methods[0].get("utility", UTILITY)
+def _table(methods: Sequence[Remedy], kind: str) -> Markup:
+    useful = methods[0]["utility"]
     rows = [
         {
             "": str(place),
@@ -124,7 +124,7 @@ def _table(methods: Sequence[Mapping[str, Any]], kind: str) -> Markup:
     return record_table(rows, caption=caption)
 
 
-def _doubts(methods: Sequence[Mapping[str, Any]]) -> Markup:
+def _doubts(methods: Sequence[Remedy]) -> Markup:
     """What is left where the group of a person is not known, or wrong, when the decision is made."""
     rows = [
         {
@@ -144,7 +144,7 @@ def _doubts(methods: Sequence[Mapping[str, Any]]) -> Markup:
     return details("What if the group is not known, or wrong?", join_parts([aside(text), table]))
 
 
-def _price(one: Mapping[str, Any]) -> dict[str, str]:
+def _price(one: Remedy) -> dict[str, str]:
     if "tpr_change_at_same_fpr" not in one:
         return {}
     limits = one["tpr_change_at_same_fpr_ci"]
@@ -153,7 +153,7 @@ def _price(one: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _worst_off(one: Mapping[str, Any]) -> str:
+def _worst_off(one: Remedy) -> str:
     group, gain = one["before"].get("worst_group"), number(one.get("worst_group_gain"))
     if group is None or is_missing(gain):
         return "–"
@@ -163,19 +163,23 @@ def _worst_off(one: Mapping[str, Any]) -> str:
     return f"{group}: {points(abs(gain))} {side}" if gain else f"{group}: as before"
 
 
-def _arrow(one: Mapping[str, Any], metric: str, shown: Callable[[Any], str]) -> str:
-    if is_missing(one["after"].get(metric)):
-        return "–"
-    return f"{shown(one['before'][metric])} → {shown(one['after'][metric])}"
+def _arrow(one: Remedy, metric: str, shown: Callable[[Any], str]) -> str:
+    before, after = _as_measures(one["before"]), _as_measures(one["after"])
+    return "–" if is_missing(after[metric]) else f"{shown(before[metric])} → {shown(after[metric])}"
 
 
-def _gap(one: Mapping[str, Any]) -> str:
-    return f"{str(one.get('metric', 'fpr')).upper()} gap"
+def _as_measures(one: Outcome) -> Measures:
+    """The outcome, to be read by the name of a metric."""
+    return one
+
+
+def _gap(one: Remedy) -> str:
+    return f"{one['metric'].upper()} gap"
 
 
 def _words(metric: str) -> str:
     return {"auc": "AUC"}.get(metric, metric.replace("_", " "))
 
 
-def _name(one: Mapping[str, Any]) -> str:
+def _name(one: Remedy) -> str:
     return NAMES.get(one["name"], str(one["name"]).replace("_", " "))

@@ -8,9 +8,8 @@ trip through JSON.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -22,7 +21,7 @@ from unmasked.analysis.reports.fairness.answer import answer, verdicts
 from unmasked.analysis.reports.fairness.breakdowns import breakdowns
 from unmasked.analysis.reports.fairness.compatibility import compatibility
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset
-from unmasked.analysis.reports.fairness.header import about, caveats, limits, skipped_part
+from unmasked.analysis.reports.fairness.header import about, caveats, limits, resampling_text, skipped_part
 from unmasked.analysis.reports.fairness.intersections import intersections
 from unmasked.analysis.reports.fairness.mitigation import mitigation
 from unmasked.analysis.reports.fairness.perturbations import perturbations
@@ -32,6 +31,7 @@ from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.analysis.reports.fairness.thresholds import thresholds
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.datasets.files import write_text
+from unmasked.fairness.records import AuditResults, AuditSettings, FairnessResults
 
 QUESTION = "For whom does the detector fail, and how sure are we?"
 PAGE = "fairness.html"
@@ -43,7 +43,7 @@ CAPTION = Markup(
 )
 
 
-def write_page(found: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
+def write_page(found: FairnessResults | AuditResults, path: str | os.PathLike[str]) -> Path:
     """Writes the whole report, and its figures with their numbers into ``figures/``.
 
     Returns its path.
@@ -60,7 +60,7 @@ def write_page(found: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def section(found: Mapping[str, Any], gallery: Gallery | None = None) -> Markup:
+def section(found: FairnessResults | AuditResults, gallery: Gallery | None = None) -> Markup:
     """The fairness part of a run's report, an HTML fragment.
 
     Verdict, figures, table by group, limits.
@@ -73,7 +73,7 @@ def section(found: Mapping[str, Any], gallery: Gallery | None = None) -> Markup:
     ).format(PAGE)
     first = next(iter(findings.audits))
 
-    def short(name: str, audit: Mapping[str, Any]) -> Markup:
+    def short(name: str, audit: AuditResults) -> Markup:
         caption = CAPTION if name == first else ""
         return join_parts(
             [
@@ -95,7 +95,7 @@ def section(found: Mapping[str, Any], gallery: Gallery | None = None) -> Markup:
     return join_parts(parts)
 
 
-def page(found: Mapping[str, Any], gallery: Gallery | None = None) -> str:
+def page(found: FairnessResults | AuditResults, gallery: Gallery | None = None) -> str:
     """The whole report as one self-contained page.
 
     Its figures are put into the gallery as well.
@@ -107,13 +107,13 @@ def page(found: Mapping[str, Any], gallery: Gallery | None = None) -> str:
 
 
 def _groups(findings: Findings) -> Markup:
-    def rates(name: str, audit: Mapping[str, Any]) -> Markup:
+    def rates(name: str, audit: AuditResults) -> Markup:
         return join_parts([_figures(name, audit, findings), groups.by_group(audit, findings)])
 
     return join_parts([CAPTION, by_dataset(findings, rates)])
 
 
-def _figures(dataset: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
+def _figures(dataset: str, audit: AuditResults, findings: Findings) -> Markup:
     """The two dot plots."""
     drawn = []
     for rate in ("fpr", "fnr"):
@@ -123,10 +123,10 @@ def _figures(dataset: str, audit: Mapping[str, Any], findings: Findings) -> Mark
     return place_side_by_side(drawn)
 
 
-def _footer(settings: Mapping[str, Any]) -> str:
-    origin = [f"{name} {settings[name]}" for name in ("detector", "checkpoint") if settings.get(name)]
-    origin.append(f"{settings['n_boot']:,} bootstrap resamples, {settings['n_perm']:,} permutations, seed")
-    return f"{', '.join(origin)} {settings['random_state']}. Made by unmasked."
+def _footer(settings: AuditSettings) -> str:
+    given = {"detector": settings.get("detector"), "checkpoint": settings.get("checkpoint")}
+    origin = [f"{name} {value}" for name, value in given.items() if value]
+    return f"{', '.join([*origin, resampling_text(settings)])}. Made by unmasked."
 
 
 # (anchor, heading, what makes it), in reading order; the run's report links to the anchors.

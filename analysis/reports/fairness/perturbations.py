@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
@@ -21,7 +20,9 @@ from unmasked.analysis.html.page import (
 )
 from unmasked.analysis.reports.fairness.findings import Findings, fold_away, utility
 from unmasked.analysis.reports.fairness.groups import COMPARED
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import change_text, points_only, share_text
+from unmasked.fairness.records import PerturbedRate
 from unmasked.fairness.verdicts import title
 
 RATES = {"fpr": "real called fake (FPR)", "tpr": "fakes found (TPR)", "fnr": "fakes missed (FNR)"}
@@ -35,7 +36,7 @@ INTRO = (
 
 def perturbations(findings: Findings) -> Markup:
     """A panel for each perturbation and rate, a line for each group, and the numbers."""
-    entries = findings.whole.get("perturbations") or []
+    entries = findings.whole.get("perturbations", [])
     if not entries:
         return absent_note(
             "No perturbed videos were scored.",
@@ -61,7 +62,7 @@ def perturbations(findings: Findings) -> Markup:
 
 
 def _panels(
-    entries: Sequence[Mapping[str, Any]], findings: Findings, dataset: str, attribute: str
+    entries: Sequence[PerturbedRate], findings: Findings, dataset: str, attribute: str
 ) -> Iterator[Markup]:
     keys = dict.fromkeys((one["perturbation"], one["metric"]) for one in entries)
     for perturbation, metric in keys:
@@ -87,7 +88,7 @@ def _gaps(findings: Findings, dataset: str, attribute: str) -> Markup:
             "gap with it, points": points_only(one["gap"]),
             "change [95\u00a0%]": change_text(one["change"], one["change_ci"]),
         }
-        for one in findings.whole.get("perturbation_gaps") or []
+        for one in findings.whole.get("perturbation_gaps", [])
         if (one["dataset"], one["attribute"]) == (dataset, attribute)
     ]
     if not rows:
@@ -99,11 +100,16 @@ def _gaps(findings: Findings, dataset: str, attribute: str) -> Markup:
 
 
 def _sizes(findings: Findings, dataset: str, attribute: str, label: str) -> dict[str, float]:
-    part = findings.audits.get(dataset, {}).get("attributes", {}).get(attribute, {"groups": []})
-    return {entry["group"]: entry["support"][f"{label}_videos"] for entry in part["groups"]}
+    if dataset not in findings.audits or attribute not in findings.audits[dataset]["attributes"]:
+        return {}
+    supports: dict[str, Measures] = {
+        entry["group"]: entry["support"]
+        for entry in findings.audits[dataset]["attributes"][attribute]["groups"]
+    }
+    return {group: support[f"{label}_videos"] for group, support in supports.items()}
 
 
-def _table(entries: Sequence[Mapping[str, Any]], findings: Findings, attribute: str) -> Markup:
+def _table(entries: Sequence[PerturbedRate], findings: Findings, attribute: str) -> Markup:
     rows = [
         {
             "perturbation": str(one["perturbation"]).replace("_", " "),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from math import nan
 
 from markupsafe import Markup
 
@@ -21,6 +20,7 @@ from unmasked.analysis.html.page import (
 )
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, fold_away, utility
 from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, value_text
+from unmasked.fairness.records import AuditResults, CrossAuc, GroupResults
 from unmasked.fairness.verdicts import title
 
 INTRO = (
@@ -41,7 +41,7 @@ def scores(findings: Findings) -> Markup:
     return join_parts([aside(INTRO), found])
 
 
-def _dataset(name: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
+def _dataset(name: str, audit: AuditResults, findings: Findings) -> Markup:
     parts: list[str] = []
     for attribute, found in audit["attributes"].items():
         colours, drawn = findings.colours.get(attribute, {}), []
@@ -63,7 +63,7 @@ def _dataset(name: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
     return join_parts([utility(audit), *parts]) if parts else Markup("")
 
 
-def _cross(attribute: str, pairs: list[Mapping[str, Any]], groups: list[Mapping[str, Any]]) -> Markup:
+def _cross(attribute: str, pairs: list[CrossAuc], groups: list[GroupResults]) -> Markup:
     """The matrix of AUC between one group's fakes and another's reals; the diagonal is within a group."""
     names = [entry["group"] for entry in groups]
     within = {entry["group"]: (entry["auc"], entry["auc_ci"]) for entry in groups}
@@ -71,7 +71,7 @@ def _cross(attribute: str, pairs: list[Mapping[str, Any]], groups: list[Mapping[
     named = [name for name in names if any(name in pair for pair in across)]
 
     def cell(fakes: str, reals: str) -> Cell:
-        auc, limits = within[fakes] if fakes == reals else across.get((fakes, reals), (None, [None, None]))
+        auc, limits = within[fakes] if fakes == reals else across.get((fakes, reals), (nan, []))
         if is_missing(auc):
             return Cell(NOT_ENOUGH, greyed=True)
         return Cell(value_text(auc, limits), share=2 * (1 - auc))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from markupsafe import Markup
 
 from unmasked.analysis.html.page import Cell, bullets, heat_table, join_parts, paragraph, record_table, swatch
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import list_names, share_text, units
 from unmasked.fairness.attrition import LossAudit
 from unmasked.fairness.groups import CROSS, UNKNOWN, order_groups
+from unmasked.fairness.records import AuditResults, GroupResults
 from unmasked.fairness.verdicts import title
 
 COUNTED = ("real_videos", "fake_videos", "real_frames", "fake_frames")
@@ -28,7 +27,7 @@ def support(findings: Findings) -> Markup:
     return join_parts([paragraph(rule), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
 
 
-def find_crossings(audit: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def find_crossings(audit: AuditResults) -> dict[str, tuple[str, str]]:
     """The attributes that cross others -> (what heads the rows, what heads the columns)."""
     found = {}
     for attribute in audit["attributes"]:
@@ -38,7 +37,9 @@ def find_crossings(audit: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def grid(groups: list[Mapping[str, Any]]) -> tuple[list[str], list[str], dict[tuple[str, str], Any]]:
+def grid(
+    groups: list[GroupResults],
+) -> tuple[list[str], list[str], dict[tuple[str, str], GroupResults]]:
     """Rows, columns and the group in each cell of a crossed attribute; unknown has no cell."""
     cells = {
         (str(entry["group"]).rpartition(CROSS)[0], str(entry["group"]).rpartition(CROSS)[2]): entry
@@ -48,17 +49,17 @@ def grid(groups: list[Mapping[str, Any]]) -> tuple[list[str], list[str], dict[tu
     return list(dict.fromkeys(row for row, _ in cells)), _columns(groups), cells
 
 
-def _columns(groups: list[Mapping[str, Any]]) -> list[str]:
+def _columns(groups: list[GroupResults]) -> list[str]:
     names = [str(entry["group"]) for entry in groups if entry["group"] != UNKNOWN]
     return order_groups([name.rpartition(CROSS)[2] for name in names])
 
 
-def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
+def _dataset(audit: AuditResults, findings: Findings) -> Markup:
     noun = units(audit["settings"]["unit"])
     rows = []
     for attribute, found in audit["attributes"].items():
         for entry in found["groups"]:
-            behind = entry["support"]
+            behind: Measures = entry["support"]
             rows.append(
                 {
                     "groups of": title(attribute),
@@ -72,7 +73,7 @@ def _dataset(audit: Mapping[str, Any], findings: Findings) -> Markup:
     return join_parts([shown, *maps, _left_out_groups(audit), *_without_score(audit, findings)])
 
 
-def _without_score(audit: Mapping[str, Any], findings: Findings) -> list[Markup]:
+def _without_score(audit: AuditResults, findings: Findings) -> list[Markup]:
     """Whose videos have no score: what was found, and a table by group and class; nothing where all have."""
     if "attrition" not in audit:
         return []
@@ -92,7 +93,7 @@ def _without_score(audit: Mapping[str, Any], findings: Findings) -> list[Markup]
     return [heading, bullets(losses.sentences()), record_table(rows, caption="Videos without a score")]
 
 
-def _left_out_groups(audit: Mapping[str, Any]) -> Markup:
+def _left_out_groups(audit: AuditResults) -> Markup:
     """Who no gap rests on, groups with the same reason together."""
     together: dict[tuple[str, str, str], list[str]] = {}
     for attribute, found in audit["attributes"].items():
@@ -108,12 +109,12 @@ def _left_out_groups(audit: Mapping[str, Any]) -> Markup:
     return join_parts([paragraph("Left out of gaps:"), bullets(items)])
 
 
-def _who(groups: list[str], audit: Mapping[str, Any], attribute: str) -> str:
+def _who(groups: list[str], audit: AuditResults, attribute: str) -> str:
     everyone = len(groups) > 1 and len(groups) == len(audit["attributes"][attribute]["groups"])
     return "every group" if everyone else list_names(groups)
 
 
-def _map(attribute: str, parts: tuple[str, str], audit: Mapping[str, Any]) -> Markup:
+def _map(attribute: str, parts: tuple[str, str], audit: AuditResults) -> Markup:
     """Videos of each combination, darker where there are more; hatched below the support that is needed."""
     rows, columns, cells = grid(audit["attributes"][attribute]["groups"])
     most = max(_videos(entry) for entry in cells.values()) or 1
@@ -139,5 +140,5 @@ def _map(attribute: str, parts: tuple[str, str], audit: Mapping[str, Any]) -> Ma
     )
 
 
-def _videos(entry: Mapping[str, Any]) -> int:
-    return int(entry["support"]["real_videos"] + entry["support"]["fake_videos"])
+def _videos(entry: GroupResults) -> int:
+    return entry["support"]["real_videos"] + entry["support"]["fake_videos"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from markupsafe import Markup
 
@@ -11,6 +10,7 @@ from unmasked.analysis.html.page import bullets, join_parts
 from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.groups import COMPARED
 from unmasked.evaluation.wording import fpr_limit, gap_text, is_missing, points, rule_text, share_text
+from unmasked.fairness.records import PerturbedRate
 from unmasked.fairness.verdicts import EVENTS, people, title
 
 PICKED = (
@@ -56,7 +56,7 @@ def _threshold_sentence(findings: Findings) -> str:
     """The group that a threshold meant for a share of false alarms exceeds most, surely."""
     worst: tuple[float, str] = (0.0, "")
     for name, audit in findings.audits.items():
-        for point in audit.get("operating_points") or []:
+        for point in audit.get("operating_points", []):
             limit = fpr_limit(str(point["rule"]))
             if is_missing(limit):
                 continue
@@ -80,7 +80,7 @@ def _tell_pooling(findings: Findings) -> str:
     """The widest difference between what pooling shows and what the levels hold."""
     worst: tuple[float, str] = (0.0, "")
     for name, audit in findings.audits.items():
-        for one in audit.get("strata") or []:
+        for one in audit.get("strata", []):
             if not one["simpson"] or is_missing(one["averaged"]) or is_missing(one["pooled"]["gap"]):
                 continue
             text = (
@@ -95,7 +95,7 @@ def _tell_pooling(findings: Findings) -> str:
 def _change_sentence(findings: Findings) -> str:
     """The gap that surely grows most from the source to a target."""
     worst: tuple[float, str] = (0.0, "")
-    for one in findings.whole.get("changes") or []:
+    for one in findings.whole.get("changes", []):
         if is_missing(one["change_ci"][0]) or one["change_ci"][0] <= 0:
             continue
         text = (
@@ -110,7 +110,7 @@ def _change_sentence(findings: Findings) -> str:
 def _tell_perturbation(findings: Findings) -> str:
     """The group that a perturbation surely hurts most."""
     worst: tuple[float, str] = (0.0, "")
-    for one in findings.whole.get("perturbations") or []:
+    for one in findings.whole.get("perturbations", []):
         harm = _harm(one)
         if harm is None:
             continue
@@ -124,7 +124,7 @@ def _tell_perturbation(findings: Findings) -> str:
     return worst[1]
 
 
-def _harm(one: Mapping[str, Any]) -> float | None:
+def _harm(one: PerturbedRate) -> float | None:
     """By how much a rate got worse, where its interval leaves out zero."""
     low, high = one["change_ci"]
     if one["metric"] not in ("fpr", "fnr", "tpr") or is_missing(one["change"]) or is_missing(low):
@@ -139,9 +139,9 @@ def _harm(one: Mapping[str, Any]) -> float | None:
 def _annotation_sentence(findings: Findings) -> str:
     """How many videos have annotations that contradict themselves, at worst."""
     worst: tuple[float, str] = (0.0, "")
-    for name, part in (findings.whole.get("annotation") or {}).items():
-        for one in part.get("conflicts") or []:
-            if not isinstance(one, Mapping) or not one.get("conflicting") or not one.get("videos"):
+    for name, part in findings.whole.get("annotation", {}).items():
+        for one in part["conflicts"]:
+            if not one["conflicting"] or not one["videos"]:
                 continue
             share = one["conflicting"] / one["videos"]
             text = (
@@ -154,7 +154,8 @@ def _annotation_sentence(findings: Findings) -> str:
 
 def _levelling_sentence(findings: Findings) -> str:
     """Remedies that only make everybody worse off."""
-    methods = (findings.whole.get("mitigation") or {}).get("methods") or []
+    tried = findings.whole.get("mitigation")
+    methods = tried["methods"] if tried else []
     bad = sum(bool(one["levelling_down"]) for one in methods)
     if not bad:
         return ""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from markupsafe import Markup
 
 from unmasked.analysis.figures.curves import RocDisplay
@@ -21,6 +18,7 @@ from unmasked.analysis.html.page import (
 )
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, fold_away, utility
 from unmasked.evaluation.wording import share_text, threshold_text
+from unmasked.fairness.records import AuditResults, OperatingPoint
 from unmasked.fairness.verdicts import title
 
 INTRO = (
@@ -49,8 +47,8 @@ def thresholds(findings: Findings) -> Markup:
     )
 
 
-def _dataset(name: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
-    points = audit.get("operating_points") or []
+def _dataset(name: str, audit: AuditResults, findings: Findings) -> Markup:
+    points = audit.get("operating_points", [])
     if not points:
         return Markup("")
     parts: list[str] = [utility(audit)]
@@ -70,7 +68,7 @@ def _dataset(name: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
     return join_parts([*parts, _rocs(name, audit, findings)])
 
 
-def _table(points: list[Mapping[str, Any]], attribute: str, findings: Findings) -> Markup:
+def _table(points: list[OperatingPoint], attribute: str, findings: Findings) -> Markup:
     rows = []
     for point in points:
         for entry in point["attributes"][attribute]:
@@ -87,7 +85,7 @@ def _table(points: list[Mapping[str, Any]], attribute: str, findings: Findings) 
     return record_table(rows, caption=f"By {title(attribute)}, 95 % intervals")
 
 
-def _rocs(name: str, audit: Mapping[str, Any], findings: Findings) -> Markup:
+def _rocs(name: str, audit: AuditResults, findings: Findings) -> Markup:
     drawn = []
     for attribute, found in audit["attributes"].items():
         if not found.get("scores"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import Any
 
 from unmasked.analysis.html.page import Kind
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.evaluation.records import MatrixRow
 from unmasked.evaluation.wording import count_in_100, ends, interval_in_100, list_names
+from unmasked.fairness.records import AuditResults, Test
 from unmasked.fairness.verdicts import people
 
 SMALL_LOSS = 0.05  # AUC; a loss shown to be smaller is called none
@@ -58,7 +58,7 @@ def answer(run: Run) -> Answer:
     )
 
 
-def disparities(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def disparities(run: Run) -> Iterator[tuple[str, str, Test]]:
     """Dataset, attribute and test of each gap between groups that was shown."""
     for dataset, audit in audits(run).items():
         for attribute, found in audit["attributes"].items():
@@ -178,7 +178,7 @@ def _groups(run: Run) -> tuple[list[str], str]:
         shown = sum(one == dataset for one, _, _ in disparities(run))
         # The audit tells its disparities first.
         for sentence in audit["verdicts"][:shown]:
-            sentences.append(f"{dataset}: {sentence}" if several and dataset else sentence)
+            sentences.append(f"{dataset}: {sentence}" if several else sentence)
     tests = [
         test
         for audit in audits(run).values()
@@ -213,13 +213,10 @@ def _advice(run: Run) -> Iterator[str]:
             f"{worst}, {count_in_100(known[worst])} are called fake."
         )
     for dataset, attribute, test in disparities(run):
-        event = MISSED[test["metric"]].format(people(attribute, test["worst_group"]))
-        where = f" ({dataset})" if dataset else ""
-        yield f"Do not use it as if it worked equally for everyone: {event}{where}."
+        event = MISSED[test["metric"]].format(people(attribute, str(test["worst_group"])))
+        yield f"Do not use it as if it worked equally for everyone: {event} ({dataset})."
 
 
-def audits(run: Run) -> dict[str, Any]:
+def audits(run: Run) -> dict[str, AuditResults]:
     """Each dataset's audit by group; none where the run was not audited."""
-    if run.fairness is None:
-        return {}
-    return run.fairness.get("datasets", {"": run.fairness})
+    return {} if run.fairness is None else run.fairness["datasets"]

@@ -14,10 +14,11 @@ from unmasked.analysis.html.page import Section, fill_template, render_page, tab
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.answer import interval_and_chance
 from unmasked.analysis.reports.run.figures import draw_matrix
+from unmasked.analysis.reports.run.folder import read_collection
 from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, stated_table
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.published import Published, read_published
-from unmasked.evaluation.records import CollectionResults, ProtocolRow, read_collection
+from unmasked.evaluation.records import CollectionResults, ProtocolRow
 from unmasked.evaluation.seeds import seed_table
 from unmasked.evaluation.wording import count_in_100, list_names, threshold_text
 

@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter
 
 from unmasked.analysis.explain.explanation import Explanation, read_explanation
-from unmasked.datasets.documents import parse_json, read_json, restore_nan
+from unmasked.datasets.documents import parse_json, read_json, read_record, restore_nan
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation import records
 from unmasked.evaluation.origin import Origin
 from unmasked.evaluation.predictions import read_predictions
 from unmasked.evaluation.published import Published, read_published
-from unmasked.evaluation.records import Results, Robustness, StoredThreshold
+from unmasked.evaluation.records import CollectionResults, Results, Robustness, StoredThreshold
+from unmasked.fairness import records as fairness
+from unmasked.fairness.records import FairnessResults
 
 logger = logging.getLogger(__name__)
 
 ADVICE = "run the command that wrote it again"
+AGAIN = "run `unmasked evaluate` again"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Run:
     predictions: pd.DataFrame | None
     thresholds: dict[str, StoredThreshold]
     records: list[dict[str, Any]]
-    fairness: dict[str, Any] | None
+    fairness: FairnessResults | None
     explanation: Explanation | None
     card: dict[str, Any]
     config: str
@@ -100,7 +103,7 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
         InputError: the folder or its metrics.json is absent, a file in it is damaged, or the metrics are of
             other scores than the predictions.
     """
-    metrics = records.read(folder)
+    metrics = read_record(_find(folder), TypeAdapter(Results), AGAIN)
     if truth is not None and not truth.is_file():
         raise InputError(
             f"truth {truth} does not exist; give the truth.json of the synthetic corpus, or leave it out"
@@ -123,7 +126,7 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
         predictions=scored,
         thresholds=restore_nan(found["thresholds.json"] or {}).get("thresholds", {}),
         records=[parse_json(line, lines, ADVICE) for line in logged if line.strip()],
-        fairness=found["fairness.json"],
+        fairness=fairness.read(folder / fairness.FILE) if found[fairness.FILE] else None,
         explanation=read_explanation(folder) if found["explain/explain.json"] else None,
         card=found["detector.json"] or {},
         config="" if "config.yaml" in left_out else _text(folder / "config.yaml"),
@@ -175,6 +178,33 @@ ORIGINS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Origin], str]] = {
     "explain/explain.json": (lambda content: Origin.from_dict(content.get("made_from")), "explain"),
     "detector.json": (_origin_of_weights, "predict` with these weights, then `unmasked evaluate"),
 }
+
+
+def is_collection(folder: Path) -> bool:
+    """True if a folder holds the results of several detectors, and not those of one run."""
+    return "detectors" in read_json(_find(folder), AGAIN)
+
+
+def read_collection(folder: Path) -> CollectionResults:
+    """The ``metrics.json`` of a folder of several detectors' predictions.
+
+    Raises:
+        InputError: the folder or its metrics.json is absent, or the file is damaged.
+    """
+    return read_record(_find(folder), TypeAdapter(CollectionResults), AGAIN)
+
+
+def _find(folder: Path) -> Path:
+    path = folder / "metrics.json"
+    if not folder.is_dir():
+        raise InputError(
+            f"run folder {folder} does not exist; give the folder that `unmasked evaluate` wrote to"
+        )
+    if not path.is_file():
+        raise InputError(
+            f"run folder {folder} has no metrics.json; run `unmasked evaluate … out={folder}` first"
+        )
+    return path
 
 
 def _text(path: Path) -> str:
