@@ -23,6 +23,7 @@ from unmasked.evaluation.levels import clusters_of
 Progress = Callable[[str, int, int], None]
 
 SPRITE_PX = 64
+UNLABELLED = "unlabelled"  # in place of a method that nobody knows
 
 
 def explain(
@@ -123,7 +124,8 @@ def _test_crops(faces: pd.DataFrame) -> pd.DataFrame:
     if ok.empty:
         raise InputError("the faces table has no crop with status ok; run `unmasked preprocess` first")
     of_test = ok[ok["split"] == "test"]
-    return (ok if of_test.empty else of_test).reset_index(drop=True)
+    chosen = (ok if of_test.empty else of_test).reset_index(drop=True)
+    return chosen.assign(method=chosen["method"].fillna(UNLABELLED))  # they are shown as a group of their own
 
 
 def _first_crop_of_each_video(rows: pd.DataFrame, config: ExplainConfig) -> pd.DataFrame:
@@ -183,8 +185,9 @@ def _summary(
     purity = {}
     for name, label in (("real or fake", embedded["label"]), ("dataset", embedded["dataset"])):
         if label.nunique() > 1:
-            in_features = neighbour_purity(features, label, clusters=clusters)
-            on_page = neighbour_purity(points, label, clusters=clusters)
+            known = label.notna().to_numpy()
+            in_features = neighbour_purity(features[known], label[known], clusters=clusters[known])
+            on_page = neighbour_purity(points[known], label[known], clusters=clusters[known])
             purity[name] = {
                 "features": in_features.value,
                 "tsne": on_page.value,
