@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unmasked.analysis.explain.config import ExplainConfig
-from unmasked.analysis.explain.embedding import embed, neighbour_purity, usable_perplexity
+from unmasked.analysis.explain.embedding import MINIMUM_POINTS, embed, neighbour_purity, usable_perplexity
 from unmasked.analysis.explain.explanation import Explanation
 from unmasked.analysis.explain.gradcam import CamResult, overlays, to_pixels
 from unmasked.analysis.explain.tensorboard import log_cams, log_embedding, summary_writer
@@ -75,6 +75,9 @@ def explain(
     embedded = _spread_rows(crops, config)
     if features is None:
         skipped["t-SNE"] = "the detector has no features"
+    elif len(embedded) < MINIMUM_POINTS:
+        skipped["t-SNE"] = f"a map needs at least {MINIMUM_POINTS} crops, and there are {len(embedded)}"
+    if "t-SNE" in skipped:
         embedded = embedded.iloc[:0]
     vectors, scores, sprites = [np.empty((0, 0), np.float32)], [np.empty(0)], []
     for batch in _batches(embedded, crops_root, size_px, config.batch_size):
