@@ -138,8 +138,28 @@ def build(config, classes):
         (("import torch\n", "import no_such_package\n"), "imports no_such_package, which is not installed"),
         (("NAME =", "1 / 0\nNAME ="), r"cannot be imported \(ZeroDivisionError"),
         (("return Net()", PHASES), "no weight's name begins with 'trunk.'"),
+        (
+            ("def build", "def phases(model, config):\n    return 3\n\ndef build"),
+            r"phases returned 3; it must",
+        ),
+        (
+            ("def build", OBJECTIVE.format("{'overall': torch.tensor(0.5)}")),
+            r"does not depend on the network's",
+        ),
+        (("nn.Linear(3, out)", "nn.Softmax(1)"), r"has no weights to train; .* gives fit and read"),
+        (
+            ("nn.Linear(3, out)", "nn.Linear(3, out)\n        self.cam_layer = 'head'"),
+            "cam_layer is 'head'; it is",
+        ),
+        (
+            ("(2, 3)))", "(2, 3)))[: 1 if self.training else None]"),
+            r"forward returned \(1, 2\) for 32 images of",
+        ),
     ],
-    ids=["shape", "no network", "vector", "no name", "config", "incomplete", "import", "broken", "phases"],
+    ids=[
+        *("shape", "no network", "vector", "no name", "config", "incomplete", "import", "broken", "phases"),
+        *("no phases", "constant", "no weights", "cam_layer", "training shape"),
+    ],
 )
 def test_a_module_that_breaks_the_contract_is_refused_in_a_sentence(folder, change, message):
     module = f"broken_{abs(hash(change)) % 10**8}.py"  # a name that Python has not cached
@@ -147,6 +167,31 @@ def test_a_module_that_breaks_the_contract_is_refused_in_a_sentence(folder, chan
     done = unmasked("train", f"detector={module}", "out=run")
     assert done.exit_code == 2, done.output
     assert re.search(message, done.stderr.replace("\n", " ")), done.stderr
+    assert not list(folder.glob("run/detector.*"))
+
+
+READER = """
+from unmasked.training.config import DetectorConfig, ModelConfig
+
+NAME = "Reader"
+
+class Config(DetectorConfig):
+    model: ModelConfig = ModelConfig(size_px=16)
+
+def fit(faces, root, config, out):
+    (out / "file.bin").write_bytes(b"1")
+    return out / "file.bin"
+
+def read(path, card):
+    return None
+"""
+
+
+def test_a_detector_without_gradients_that_reads_nothing_callable_is_refused(folder):
+    (folder / "reader_none.py").write_text(READER)
+    done = unmasked("train", "detector=reader_none.py", "out=run")
+    assert done.exit_code == 2, done.output
+    assert "read returned NoneType; it must return a callable" in done.stderr
     assert not list(folder.glob("run/detector.*"))
 
 

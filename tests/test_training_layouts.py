@@ -16,6 +16,7 @@ from layout_trees import AVCELEB, PP_VIDEOS, PREVIEW, TREES, V2_TEST, V2_TRAIN, 
 from preprocessing_fakes import write_video
 from typer.testing import CliRunner
 
+from unmasked.analysis.reports.gallery import Drawing, Gallery
 from unmasked.app.cli import app
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.scan import sources
@@ -275,8 +276,17 @@ def test_ucf_learns_on_layouts_without_pairs_or_with_one_method(work, tmp_path, 
     assert (tmp_path / "detector.safetensors").is_file()
 
 
+def keep_numbers(gallery, name, display, alt, caption=""):
+    """A figure's numbers without its picture, in place of `Gallery.draw`."""
+    drawing = Drawing(name, '<svg viewBox="0 0 1 1"></svg>', display.table(), alt, caption)
+    gallery.drawings[name] = drawing
+    return drawing.html
+
+
 @pytest.mark.slow
-def test_all_layouts_at_once_are_audited_and_reported(work, tmp_path):
+def test_all_layouts_at_once_are_audited_and_reported(work, tmp_path, monkeypatch):
+    # A hundred pictures take minutes to draw; their numbers, and all that is around them, take seconds.
+    monkeypatch.setattr(Gallery, "draw", keep_numbers)
     base, faces = work
     labelled = [name for name in faces["dataset"].unique() if name not in OWN]
     faces[faces["dataset"].isin(labelled)].to_parquet(base / "faces" / "all.parquet")
@@ -348,6 +358,9 @@ def test_files_that_nobody_labelled_are_scored_and_the_scores_written(work, dete
         assert done.exit_code == 2, done.output
         assert f"none of its {crops} rows has a label" in done.stderr
     assert not (tmp_path / "out").exists()
+    unmasked("explain", *given, "perplexity=2", f"out={tmp_path / 'maps'}")
+    pictured = pd.read_parquet(tmp_path / "maps" / "explain" / "pictured.parquet")
+    assert len(pictured) == pictured["video"].nunique() == {"unlabelled": 4, "one_video": 1}[name]
 
 
 @pytest.mark.slow
@@ -369,3 +382,9 @@ def test_rows_without_a_label_are_left_out_beside_others_and_counted(work, tmp_p
     metrics = json.loads((tmp_path / "metrics.json").read_text())["datasets"]["folder"]["n"]
     assert (metrics["real_videos"], metrics["fake_videos"]) == (2, 3)
     unmasked("report", f"run={tmp_path}")
+    # They are explained beside the others, as a group of their own.
+    unmasked("explain", "detector=train_fakes", table, f"checkpoint={tmp_path}", "perplexity=3")
+    pictured = pd.read_parquet(tmp_path / "explain" / "pictured.parquet")
+    assert pictured["method"].value_counts().to_dict() == {"fake": 3, "real": 2, "unlabelled": 1}
+    purity = json.loads((tmp_path / "explain" / "explain.json").read_text())["purity"]
+    assert set(purity) >= {"real or fake"}

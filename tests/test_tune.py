@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
@@ -21,6 +23,7 @@ from ucf_fakes import DETECTOR, write_faces
 
 from unmasked.app.cli import app
 from unmasked.app.config import CONFIGS, load
+from unmasked.app.verbs.tune import Config, _search
 from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.preprocessing.faces import FACES
 from unmasked.training.module import DetectorModule, DivergedError
@@ -333,6 +336,32 @@ def test_a_fault_in_a_worker_is_handed_on_as_its_sentence(search, tmp_path, monk
     assert "cannot be read" in told[0]
     assert _failure(1, told[0]) == told[0]
     assert "ended with code -9" in _failure(-9, None)
+
+
+@pytest.mark.slow
+def test_stopped_by_sigterm_and_called_again_it_finds_what_a_search_without_a_stop_finds(corpus, tmp_path):
+    keys = [
+        *("detector=signal_fakes", f"faces={corpus[0] / 'faces.parquet'}", "trials=4", "startup_trials=2"),
+        *("train.training.batch_images=8", "validations=2", "images=32"),
+        "space.optimiser.lr={low: 1e-4, high: 1e-1, log: true}",
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{Path(__file__).parent}",
+        "UNMASKED_TEST_SIGNAL": f"{int(signal.SIGTERM)}:self:7",  # in the second trial of four steps
+    }
+    command = [sys.executable, "-m", "unmasked.app.cli", "tune", *keys, f"out={tmp_path / 'parts'}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 143, done.stderr
+    sentence = done.stderr.strip().splitlines()[-1]
+    assert "stopped by SIGTERM; finished trials are kept, and the same command goes on" in sentence
+    found = {}
+    for name in ("parts", "whole"):
+        study = tune(_search(load(Config, None, [*keys, f"out={tmp_path / name}"])))
+        finished = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+        found[name] = [(trial.params, trial.value, trial.intermediate_values) for trial in finished]
+    assert len(study.trials) == len(found["whole"]) == 4
+    assert found["parts"] == found["whole"]
 
 
 @pytest.mark.slow

@@ -29,8 +29,15 @@ class Network(nn.Module):
         )
         self.head = nn.Linear(8, 2)
 
+    @property
+    def cam_layer(self) -> nn.Module:
+        return self.trunk[3]
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.trunk(images).mean((2, 3))
+
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.trunk(images).mean((2, 3)))
+        return self.head(self.features(images))
 
 
 def build(config: Config, classes: list[str]) -> nn.Module:

@@ -120,13 +120,19 @@ def read_fitted(detector: Detector, path: Path, card: Card) -> Scorer:
         InputError: it cannot, whatever it raises: the file may be damaged or hostile.
     """
     try:
-        return detector.module.read(path, card)
+        found = detector.module.read(path, card)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"detector {detector.name} cannot read {path} ({type(error).__name__}: {reason}); give the file "
             "that it wrote"
         ) from error
+    if not callable(found):
+        raise InputError(
+            f"detector {detector.name}: read returned {type(found).__name__}; it must return a callable from "
+            "images to logits"
+        )
+    return found
 
 
 def from_card(detector: Detector, card: Card) -> nn.Module:

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unmasked.datasets.errors import InputError
 from unmasked.training.config import TrainedConfig
 
 Losses = dict[str, Tensor]
@@ -107,5 +108,11 @@ class Step:
 
 def cross_entropy(step: Step, config: TrainedConfig) -> Losses:
     """The objective of a detector that gives none: real or fake, and nothing else."""
-    losses = functional.cross_entropy(step.forward(step.images).float(), step.labels, reduction="none")
+    logits = step.forward(step.images)
+    if logits.shape != (len(step.labels), 2):
+        raise InputError(
+            f"forward returned {tuple(logits.shape)} for {len(step.labels)} images of training; it must "
+            "return (N, 2), logits of real and fake"
+        )
+    losses = functional.cross_entropy(logits.float(), step.labels, reduction="none")
     return {"overall": losses.mean() if step.robust is None else step.robust(losses, step.rows)}

@@ -65,6 +65,17 @@ class Detector:
             )
         if any(value.is_meta for value in model.parameters()):
             return model  # only its shapes were asked for
+        if not any(True for _ in model.parameters()):
+            raise InputError(
+                f"detector {self.name}: the network that build returned has no weights to train; a detector "
+                "without gradients gives fit and read in place of build"
+            )
+        layer = getattr(model, "cam_layer", None)
+        if not (layer is None or isinstance(layer, nn.Module)):
+            raise InputError(
+                f"detector {self.name}: cam_layer is {_short(layer)}; it is the layer that Grad-CAM looks "
+                "at, a module of the network"
+            )
         was_training = model.training
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             logits = model.eval()(torch.zeros(2, 3, config.model.size_px, config.model.size_px))
@@ -95,6 +106,11 @@ class Detector:
                     f"detector {self.name}: the loss {name!r} is {_short(loss)}; a loss is one number, such "
                     "as the mean over the batch"
                 )
+        if torch.is_grad_enabled() and not losses["overall"].requires_grad:
+            raise InputError(
+                f"detector {self.name}: the loss 'overall' does not depend on the network's weights, so "
+                "there is nothing to learn from it; compute it from what step.forward returns"
+            )
         return losses
 
 

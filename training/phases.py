@@ -33,6 +33,8 @@ def checked(phases: Sequence[Phase], model: nn.Module, detector: str) -> list[Ph
         InputError: a share or rate is none, a name fits no weight, or a phase trains nothing.
     """
     names = [name for name, _ in model.named_parameters()]
+    if not (isinstance(phases, (list, tuple)) and all(isinstance(phase, Phase) for phase in phases)):
+        raise InputError(f"detector {detector}: phases returned {phases!r}; it must return a list of Phase")
     for phase in phases:
         unknown = [begin for begin in phase.rates if not any(name.startswith(begin) for name in names)]
         if phase.share <= 0 or min(phase.rates.values(), default=0) < 0 or unknown:

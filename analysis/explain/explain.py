@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unmasked.analysis.explain.config import ExplainConfig
-from unmasked.analysis.explain.embedding import embed, neighbour_purity, usable_perplexity
+from unmasked.analysis.explain.embedding import MINIMUM_POINTS, embed, neighbour_purity, usable_perplexity
 from unmasked.analysis.explain.explanation import Explanation
 from unmasked.analysis.explain.gradcam import CamResult, overlays, to_pixels
 from unmasked.analysis.explain.tensorboard import log_cams, log_embedding, summary_writer
@@ -23,6 +23,7 @@ from unmasked.evaluation.levels import clusters_of
 Progress = Callable[[str, int, int], None]
 
 SPRITE_PX = 64
+UNLABELLED = "unlabelled"  # in place of a method that nobody knows
 
 
 def explain(
@@ -77,6 +78,9 @@ def explain(
     embedded = _spread_rows(crops, config)
     if features is None:
         skipped["t-SNE"] = "the detector has no features"
+    elif len(embedded) < MINIMUM_POINTS:
+        skipped["t-SNE"] = f"a map needs at least {MINIMUM_POINTS} crops, and there are {len(embedded)}"
+    if "t-SNE" in skipped:
         embedded = embedded.iloc[:0]
     vectors, scores, sprites = [np.empty((0, 0), np.float32)], [np.empty(0)], []
     for batch in _batches(embedded, crops_root, size_px, config.batch_size):
@@ -141,7 +145,8 @@ def _chosen_crops(faces: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
             )
         return chosen.reset_index(drop=True)
     of_test = ok[ok["split"] == "test"]
-    return (ok if of_test.empty else of_test).reset_index(drop=True)
+    chosen = (ok if of_test.empty else of_test).reset_index(drop=True)
+    return chosen.assign(method=chosen["method"].fillna(UNLABELLED))  # they are shown as a group of their own
 
 
 def _first_crop_of_each_video(rows: pd.DataFrame, config: ExplainConfig) -> pd.DataFrame:
@@ -202,8 +207,9 @@ def _summary(
     purity = {}
     for name, label in (("real or fake", embedded["label"]), ("dataset", embedded["dataset"])):
         if label.nunique() > 1:
-            in_features = neighbour_purity(features, label, clusters=clusters)
-            on_page = neighbour_purity(points, label, clusters=clusters)
+            known = label.notna().to_numpy()
+            in_features = neighbour_purity(features[known], label[known], clusters=clusters[known])
+            on_page = neighbour_purity(points[known], label[known], clusters=clusters[known])
             purity[name] = {
                 "features": in_features.value,
                 "tsne": on_page.value,

@@ -49,9 +49,8 @@ class Explanation:
         several = self.pictured["dataset"].nunique() > 1
         place = {name: position for position, name in enumerate(datasets)}
         ordered = self.pictured.assign(place=self.pictured["dataset"].map(place).fillna(len(place)))
-        for (_, dataset, _, method), part in ordered.groupby(
-            ["place", "dataset", "label", "method"], dropna=False
-        ):
+        by = ["place", "dataset", "label", "method"]
+        for (_, dataset, _, method), part in ordered.groupby(by, dropna=False):
             name = f"{dataset}\n{method}" if several else str(method)
             at = part.index.to_numpy()
             score, blank = part["score"].to_numpy(), part["blank"].to_numpy()

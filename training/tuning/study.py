@@ -220,10 +220,6 @@ def _study(search: Search, *, create: bool = False) -> optuna.Study:
         )
     except (ValueError, RuntimeError, SQLAlchemyError) as error:
         raise InputError(f"{path} is not a study of Optuna ({error}); give another out=…") from error
-    drawn = len(study.get_trials(deepcopy=False))
-    study.sampler = optuna.samplers.TPESampler(
-        seed=settings.seed + drawn, n_startup_trials=settings.startup_trials, constant_liar=True
-    )
     # The first validation comes too early to judge by; Optuna judges from step n_warmup_steps on.
     median = optuna.pruners.MedianPruner(settings.startup_trials, n_warmup_steps=2)
     study.pruner = median if settings.prune else optuna.pruners.NopPruner()
@@ -277,6 +273,12 @@ def _work(search: Search, study: optuna.Study, progress: Progress | None) -> Non
             begun = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
             if len(begun) >= search.settings.trials:
                 return
+            # By the trials before it, failed ones aside: an interrupted search draws what a whole one does.
+            study.sampler = optuna.samplers.TPESampler(
+                seed=search.settings.seed + len(begun),
+                n_startup_trials=search.settings.startup_trials,
+                constant_liar=True,
+            )
             trial = study.ask(distributions)
         _train(search, study, trial)
         if progress:
@@ -372,7 +374,6 @@ def _work_in_processes(
 def _work_alone(search: Search, number: int, workers: int, failures: Any) -> None:
     """Works in a process of its own, with its share of the cores, or on one of the GPUs."""
     _end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; who started this one ends it
     if devices := torch.cuda.device_count():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(devices)))).split(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % devices]
@@ -395,9 +396,9 @@ def _failure(code: int, message: str | None) -> str:
 
 
 def _end_with_parent() -> None:
-    """Ends this process when the one that started it is gone, killed too: no process may go on drawing "
-    "trials."""
+    """Ends this process when the one that started it is gone, killed too: none may go on drawing trials."""
     parent = multiprocessing.parent_process()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent ends this one
 
     def watch() -> None:
         assert parent is not None
