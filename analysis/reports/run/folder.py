@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from unmasked.analysis.explain.explanation import Explanation, read_explanation
+from unmasked.datasets.cards import check_card
 from unmasked.datasets.documents import parse_json, read_json
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.origin import Origin
@@ -126,7 +127,7 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
         records=[parse_json(line, lines, ADVICE) for line in records if line.strip()],
         fairness=found["fairness.json"],
         explanation=read_explanation(folder) if found["explain/explain.json"] else None,
-        card=found["detector.json"] or {},
+        card=check_card(found["detector.json"] or {}, folder / "detector.json"),
         config="" if "config.yaml" in left_out else _text(folder / "config.yaml"),
         environment=_json(folder / "environment.json") or {},
         truth=_json(truth or folder / "truth.json"),
