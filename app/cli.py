@@ -147,6 +147,13 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
     except InputError as error:
         typer.echo(f"unmasked {verb}: {printable(error)}", err=True)
         raise typer.Exit(2) from None
+    except OSError as error:
+        from unmasked.app.outputs import SYSTEM_ERRORS, system_sentence
+
+        if error.errno not in SYSTEM_ERRORS:
+            raise
+        typer.echo(f"unmasked {verb}: {printable(system_sentence(error))}", err=True)
+        raise typer.Exit(2) from None
     except InterruptedBySignal as stopped:
         typer.echo(f"unmasked {verb}: {stopped}", err=True)
         raise typer.Exit(128 + stopped.number) from None
@@ -157,12 +164,14 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
 
 def _load_and_run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) -> None:
     from unmasked.app.config import load, to_yaml
+    from unmasked.app.outputs import check_paths
 
     module = verb_module(verb)
     resolved = load(_config_class(module, config, arguments), config, arguments)
     if dry_run:
         typer.echo(to_yaml(resolved), nl=False)
         return
+    check_paths(resolved)
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )

@@ -8,6 +8,7 @@ file's ``checkpoint``. Where none of them says it, it is not known, and never gu
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,16 +17,18 @@ from typing import Any
 
 import pandas as pd
 
+from unmasked.datasets.cards import check_card
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.tables import column_names
+from unmasked.datasets.tables import SUFFIXES, column_names
 from unmasked.evaluation.origin import NOT_STATED
 from unmasked.evaluation.predictions import NEEDED, read_predictions
 
-SUFFIXES = (".parquet", ".csv")
 STATED = ("trained_on", "held_out")
 MAX_CARD_BYTES = 1 << 20
 EXPLAINED = "explain.json"  # `unmasked explain` leaves it beside its own tables
 LOST_FILE = "unused.csv"  # what a table leaves out, beside it: read with it, and no table of scores
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -252,10 +255,14 @@ def _cards(path: Path, further: Path | None) -> dict[str, dict[str, Any]]:
             continue
         try:
             card = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue  # not every JSON file is ours
-        if isinstance(card, dict) and {"sha256", "architecture"} <= set(card):
-            cards[str(card["sha256"])] = card
+        if not isinstance(card, dict) or not {"sha256", "architecture"} <= set(card):
+            continue
+        try:
+            cards[str(card["sha256"])] = check_card(card, file)
+        except InputError as error:
+            logger.warning("%s; it is not used", error)
     return cards
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from unmasked.datasets.cards import check_card
 from unmasked.datasets.documents import read_json, read_yaml
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.collection import Scored, collect, only_value
@@ -70,7 +71,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         )
     folder = path if path.is_dir() else path.parent
     checkpoint = only_value(scored[0].predictions, "checkpoint")
-    beside = _json(folder / "detector.json")
+    beside = check_card(_json(folder / "detector.json"), folder / "detector.json")
     card = beside if checkpoint and beside.get("sha256") == checkpoint else {}
     # What lies beside a lone file, or beside the card of other weights, may be another run's.
     is_own = bool(card) or (path.is_dir() and not beside)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from unmasked.datasets.errors import printable
 from unmasked.evaluation.attrition import REASONS, read_attrition
 from unmasked.evaluation.metrics import METRICS
 from unmasked.evaluation.records import ProtocolRow, Results, Robustness, Sizes
@@ -41,6 +42,9 @@ LATEX_SIGNS = {
     "–": "--",
 }
 
+# Brackets of an interval and underscores inside a word are text as they are.
+_MARKDOWN = re.compile(r"[\\`*<|$~]|\](?=[(\[:])|!(?=\[)|(?<![^\W_])_|_(?![^\W_])|^[#>]")
+
 # Tables to compute with have a digit more than pages.
 _cell = partial(value_text, places=3)
 _metric = partial(metric_text, places=3)
@@ -58,14 +62,14 @@ class Table:
 
     def markdown(self) -> str:
         """A heading, the table and its notes."""
-        return f"## {self.title}\n\n{self.body()}"
+        return f"## {escape_markdown(self.title)}\n\n{self.body()}"
 
     def body(self) -> str:
         """The table in Markdown and its notes, without a heading."""
         lines = [_pipes(self.head), "|" + " --- |" * len(self.head)]
         lines += [_pipes(row) for row in self.rows]
         for note in self.notes:
-            lines += ["", note]
+            lines += ["", escape_markdown(note)]
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
@@ -98,6 +102,15 @@ def escape_latex(text: str) -> str:
     'FPR at 5 \\% of a\\_b \\& c'
     """
     return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
+
+
+def escape_markdown(text: str) -> str:
+    r"""Text in one line in which Markdown sees no link, picture, HTML, table or emphasis.
+
+    >>> escape_markdown("a_b [0.1, 0.2] | ![x](y) <b> *c*")
+    'a_b [0.1, 0.2] \\| \\![x\\](y) \\<b> \\*c\\*'
+    """
+    return _MARKDOWN.sub(r"\\\g<0>", printable(" ".join(text.split())))
 
 
 def gap_or_reference(row: ProtocolRow) -> str:
@@ -342,7 +355,7 @@ def _videos(n: Sizes | ProtocolRow) -> str:
 
 
 def _pipes(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(map(escape_markdown, cells)) + " |"
 
 
 def _ampersands(cells: Sequence[str]) -> str:

@@ -1,5 +1,7 @@
 """The command line as a user meets it: help, dry run, and one clear sentence for bad input."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -350,3 +352,49 @@ def test_a_signal_ends_a_verb_that_keeps_nothing_with_a_sentence_that_is_true(
         "begins again\n"
     )
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("file", "out=file is a file; give a folder"),
+        ("file/run", "which is a file; give another out="),
+        ('"a\\0b"', "out holds a NUL"),
+        ("o" * 300, "File name too long"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["evaluate", "fairness", "mitigate", "threshold"])
+def test_an_out_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch, verb, out, words):
+    # The work was done first, and then there was a traceback.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(verb_module(verb), "run", lambda config: pytest.fail("the work began"))
+    by = ["by=[gender]"] if verb in ("fairness", "mitigate") else []
+    assert words in refused(verb, "predictions=p.csv", f"out={out}", *by)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", ["scores.json", "scores"])
+def test_predict_is_told_at_once_that_it_cannot_write_such_a_table(out):
+    # It scored for hours first.
+    assert "give a .parquet or .csv file" in refused("predict", "checkpoint=c", f"out={out}")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EFBIG])
+def test_a_full_or_read_only_disk_is_one_sentence(monkeypatch, tmp_path, number):
+    def fail(config):
+        raise OSError(number, os.strerror(number), str(tmp_path / "metrics.json"))
+
+    monkeypatch.setattr(verb_module("evaluate"), "run", fail)
+    sentence = refused("evaluate", "predictions=p.csv", f"out={tmp_path}")
+    assert os.strerror(number) in sentence
+    assert "metrics.json" in sentence
+
+
+def test_an_error_that_is_ours_keeps_its_traceback(monkeypatch, tmp_path):
+    def fail(config):
+        raise FileNotFoundError(errno.ENOENT, "gone", "x")
+
+    monkeypatch.setattr(verb_module("evaluate"), "run", fail)
+    result = unmasked("evaluate", "predictions=p.csv", f"out={tmp_path}")
+    assert isinstance(result.exception, FileNotFoundError)

@@ -13,6 +13,7 @@ from unmasked.analysis.figures.dots import Dot, DotDisplay, ScoreDisplay, Scores
 from unmasked.analysis.figures.matrix import MatrixDisplay
 from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, EmbeddingDisplay, strip
 from unmasked.analysis.figures.robustness import RobustnessDisplay
+from unmasked.analysis.html.pictures import svg_document
 from unmasked.analysis.reports.run.decisions import Realised, display_realised
 from unmasked.evaluation.curves import curves, score_histogram
 from unmasked.evaluation.evaluate import evaluate
@@ -301,3 +302,12 @@ def test_severity_curves_begin_untouched_and_carry_the_interval_of_the_change():
     table = display.table()
     np.testing.assert_allclose(table["fpr_clean"], [0.1, 0.1])
     assert list(table["setting"]) == ["quality 50", "quality 50"]
+
+
+def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(predictions):
+    # A group or dataset called so ended `fairness` and `report` in a traceback of matplotlib's.
+    name = "$x_{$"
+    named = predictions.assign(dataset=predictions["dataset"].replace("Celeb-DF-v2", name))
+    found = evaluate(named, n_boot=0, source="FaceForensics++")
+    for display in (DotDisplay.from_matrix(found), RocDisplay.from_results(curves(named), found)):
+        assert name in svg_document(display.plot().figure_)

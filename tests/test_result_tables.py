@@ -9,7 +9,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_fakes import table_of, write_run
 
+from unmasked.analysis.reports.run.folder import read_run as read_report_run
+from unmasked.analysis.reports.run.page import model_card
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.compare import compare, read_run
 from unmasked.evaluation.evaluate import evaluate
@@ -21,6 +24,7 @@ from unmasked.evaluation.tables import (
     as_markdown,
     compare_tables,
     escape_latex,
+    escape_markdown,
     protocol_tables,
     result_tables,
     robustness_table,
@@ -234,3 +238,24 @@ def test_robustness_shows_changes_with_their_sign():
 )
 def test_what_is_undefined_is_not_enough_data_and_never_a_number(value, interval, shown):
     assert value_text(value, interval, places=3) == shown
+
+
+def test_names_cannot_write_markdown(tmp_path):
+    # A dataset called so put a picture of somebody's server and HTML into metrics.md and the model card.
+    name = "![x](http://a.b/c) <img src=x> | *d*\n# head"
+    table = Table("T " + name, ["data"], [[name]], [name])
+    text = table.markdown()
+    assert len([line for line in text.splitlines() if line]) == 5  # title, head, rule, row, note
+    for line in text.splitlines():
+        assert not re.search(r"(?<!\\)(<img|!\[|\*d|\]\()", line)
+    assert escape_markdown("0.51 [0.40, 0.62] at fpr:0.10, skin_tone_group") == (
+        "0.51 [0.40, 0.62] at fpr:0.10, skin_tone_group"
+    )
+
+
+def test_the_model_card_escapes_every_name(tmp_path):
+    hostile = "![x](http://a.b/c)<script>"
+    table = table_of().assign(detector=hostile)
+    card = model_card(read_report_run(write_run(tmp_path, table, audited=False)))
+    assert card.startswith("# \\![x\\](http://a.b/c)\\<script>\n")
+    assert "| --- |" in card

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from unmasked.datasets.cards import check_card
 from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError, nearest_name
 from unmasked.datasets.files import atomic_path, sha256_of_file, write_json
@@ -360,7 +361,7 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     absent = [name for name in REQUIRED if name not in card]
     if absent:
         raise InputError(f"card {file} lacks {', '.join(absent)}; copy the one that training wrote")
-    return card
+    return check_card(card, file)
 
 
 def _facts(detector: Detector, card: Mapping[str, Any], model: nn.Module | None = None) -> Card:

@@ -5,6 +5,8 @@ Axes that no global list keeps alive, line styles, labels, a legend below.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ LEGEND_LINE = 0.18  # inches
 LEGEND_DROP = 0.55  # inches below the axes, past ticks and label
 SOFT = "#56616c"
 FAINT = "#8a949d"
+NO_FORMULAS: dict[Any, Any] = {"text.parse_math": False}
 CHANCE: dict[str, Any] = {"color": SOFT, "linestyle": "--", "linewidth": 1.0}
 # Dashes tell lines apart that colour alone does not.
 DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (7, 2)))
@@ -31,9 +34,18 @@ MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 
 
 class Display:
-    """What every display shares: where it was drawn."""
+    """What every display shares: where it was drawn, and that names are drawn as they are.
+
+    A group called ``$x_{$`` is text; matplotlib would read a formula, and end.
+    """
 
     ax_: Axes
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Draws whatever a subclass plots without formulas."""
+        super().__init_subclass__(**settings)
+        if plot := cls.__dict__.get("plot"):
+            setattr(cls, "plot", _draw_without_formulas(plot))  # noqa: B010
 
     @property
     def figure_(self) -> Figure:
@@ -41,6 +53,17 @@ class Display:
         figure = self.ax_.get_figure(root=True)
         assert figure is not None
         return figure
+
+
+def _draw_without_formulas(plot: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(plot)
+    def drawn(*arguments: Any, **settings: Any) -> Any:
+        import matplotlib as mpl
+
+        with mpl.rc_context(NO_FORMULAS):
+            return plot(*arguments, **settings)
+
+    return drawn
 
 
 def new_axes(width: float = WIDTH, height: float = HEIGHT) -> Axes:

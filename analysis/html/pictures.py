@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
+from unmasked.analysis.figures.display import NO_FORMULAS
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -21,7 +23,7 @@ def svg_document(figure: Figure) -> str:
     import matplotlib as mpl
 
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "unmasked"}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "unmasked", **NO_FORMULAS}):
         metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=metadata)
     if pyplot := sys.modules.get("matplotlib.pyplot"):

@@ -15,6 +15,7 @@ from unmasked.datasets.files import write_json, write_text
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.origin import Origin
 from unmasked.evaluation.records import Measures
+from unmasked.evaluation.tables import escape_markdown
 from unmasked.fairness.mitigation.compare import Comparison, before_after, group_doubts
 from unmasked.fairness.mitigation.folds import Fold, folds, match_scores
 from unmasked.fairness.mitigation.group_calibration import fit_group_calibration
@@ -160,13 +161,18 @@ def markdown(found: Mitigation) -> str:
         ]
         first = entries[0]
         parts.append(
-            f"## {attribute}, {dataset}\n\nGaps are in {first['metric'].upper()}, fitted on "
-            f"{first['fitted_on']}. All numbers are percentage points; [] is a 95 % interval, paired.\n"
+            f"## {escape_markdown(f'{attribute}, {dataset}')}\n\nGaps are in {first['metric'].upper()}, "
+            f"fitted on {escape_markdown(first['fitted_on'])}. All numbers are percentage points; [] is a "
+            "95 % interval, paired.\n"
         )
         lines = [[*COLUMNS], ["---"] * len(COLUMNS), *map(cells, entries)]
-        parts += ["\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"]
-        parts += [f"- {entry['name']}: {entry['warning']}\n" for entry in entries if entry["warning"]]
-    parts += [f"Not judged: {name}: {reason}\n" for name, reason in found.get("skipped", {}).items()]
+        parts += ["\n".join(f"| {' | '.join(map(escape_markdown, line))} |" for line in lines) + "\n"]
+        warned = (f"{entry['name']}: {entry['warning']}" for entry in entries if entry["warning"])
+        parts += [f"- {escape_markdown(line)}\n" for line in warned]
+    parts += [
+        escape_markdown(f"Not judged: {name}: {reason}") + "\n"
+        for name, reason in found.get("skipped", {}).items()
+    ]
     return "\n".join(parts)
 
 

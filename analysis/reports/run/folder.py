@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from unmasked.analysis.explain.explanation import Explanation, read_explanation
+from unmasked.datasets.cards import check_card
 from unmasked.datasets.documents import parse_json, read_json, read_record, restore_nan
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.origin import Origin
@@ -128,7 +129,7 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
         records=[parse_json(line, lines, ADVICE) for line in logged if line.strip()],
         fairness=fairness.read(folder / fairness.FILE) if found[fairness.FILE] else None,
         explanation=read_explanation(folder) if found["explain/explain.json"] else None,
-        card=found["detector.json"] or {},
+        card=check_card(found["detector.json"] or {}, folder / "detector.json"),
         config="" if "config.yaml" in left_out else _text(folder / "config.yaml"),
         environment=_json(folder / "environment.json") or {},
         truth=_json(truth or folder / "truth.json"),

@@ -34,7 +34,7 @@ from unmasked.analysis.reports.run.results_part import (
 from unmasked.analysis.reports.run.robustness import worst_words
 from unmasked.analysis.reports.run.robustness_part import robustness_part
 from unmasked.datasets.files import write_text
-from unmasked.evaluation.tables import matrix_table
+from unmasked.evaluation.tables import escape_markdown, matrix_table
 from unmasked.evaluation.wording import count_in_100, list_names, threshold_text
 from unmasked.fairness.verdicts import people, title
 
@@ -101,12 +101,18 @@ def page(run: Run, figures: Gallery | None = None) -> str:
 
 def model_card(run: Run) -> str:
     """The model card in Markdown: what the detector is, is not for, and how it was tested."""
-    # Markdown is not HTML: nothing is escaped, and nothing in it is executed.
-    plain = Environment(  # a Markdown file, which no browser runs  # nosec B701
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True
+    # A Markdown file, which no browser runs; every value is escaped for Markdown.
+    plain = Environment(  # nosec B701
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else escape_markdown(str(value)),
     )
     return plain.get_template("model_card.md").render(
-        run=run, answer=answer(run), facts=list(_facts(run)), table=matrix_table(run.metrics).body()
+        run=run,
+        answer=answer(run),
+        facts=list(_facts(run)),
+        table=Markup(matrix_table(run.metrics).body()),  # Markdown already, its cells escaped
     )
 
 

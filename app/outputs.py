@@ -1,0 +1,61 @@
+"""Where a command writes, looked at before it works for hours."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.tables import SUFFIXES
+
+# What the system answers where something cannot be written or read; ENOENT may be our own fault.
+SYSTEM_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
+    *(errno.ENAMETOOLONG, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ELOOP),
+}
+
+
+def check_paths(config: BaseModel) -> None:
+    """Refuses paths that no file can have, and an ``out`` that could not be written in the end.
+
+    An ``out`` whose default is a table is one; one whose default has no suffix is a folder.
+
+    Raises:
+        InputError: a path holds a NUL, or ``out`` cannot be made, cannot be written or is of the wrong kind.
+    """
+    for name in type(config).model_fields:
+        if isinstance(value := getattr(config, name), Path) and "\0" in str(value):
+            raise InputError(f"{name} holds a NUL, which no path can; give another")
+    out = getattr(config, "out", None)
+    if not isinstance(out, Path):
+        return
+    default = type(config).model_fields["out"].default
+    if isinstance(default, Path):
+        if default.suffix in SUFFIXES and out.suffix not in SUFFIXES:
+            raise InputError(f"out={out} has the suffix {out.suffix!r}; give a .parquet or .csv file")
+        if default.suffix and out.is_dir():
+            raise InputError(f"out={out} is a folder; give a file")
+        if not default.suffix and out.exists() and not out.is_dir():
+            raise InputError(f"out={out} is a file; give a folder")
+    _check_writable(out)
+
+
+def _check_writable(out: Path) -> None:
+    place = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if place != out and not place.is_dir():
+        raise InputError(f"out={out} lies below {place}, which is a file; give another out=")
+    if not os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0)):
+        raise InputError(f"out={out} cannot be written ({place} may not be written); give another out=")
+
+
+def system_sentence(error: OSError) -> str:
+    """What a refusal of the system means, and what to do, in one sentence."""
+    name = str(error.filename or "a file")
+    where = name if len(name) <= 120 else f"{name[:60]}…{name[-40:]}"
+    return (
+        f"{where}: {error.strerror}; files that were finished before are whole. Make room, mend the "
+        "permissions or give another path"
+    )
