@@ -163,11 +163,12 @@ def split_of(name: str) -> str | None:
 
     None for no or two splits.
 
-    >>> split_of("Validation"), split_of("training_fake"), split_of("test-train"), split_of("contest")
-    ('val', 'train', None, None)
+    >>> split_of("Validation"), split_of("training_fake"), split_of("tests"), split_of("contest")
+    ('val', 'train', 'test', None)
     """
     whole = lookup(name, "split")
-    found = {whole} if whole else {lookup(word, "split") for word in _words(name)} - {None}
+    words = [*_words(name), *(word.removesuffix("s") for word in _words(name))]
+    found = {whole} if whole else {lookup(word, "split") for word in words} - {None}
     return str(found.pop()) if len(found) == 1 else None
 
 

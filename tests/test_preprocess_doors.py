@@ -356,7 +356,15 @@ def test_who_gave_no_crop_is_counted_by_group(tmp_path):
         "d: 4 files given, 2 with a crop; of 1 fake ones 1 without (1 no_face); "
         "of 3 real ones 1 without (1 no_face)"
     )
-    assert lines[2] == "  without, by gender: female 1 of 2, male 0 of 1, unknown 1 of 1"
+    assert "  without, by gender: female 1 of 2, male 0 of 1, unknown 1 of 1" in lines
+
+
+def test_a_class_of_which_nothing_is_left_is_said_in_a_line_of_its_own():
+    rows = {"dataset": "d", "video": list("abc"), "frame": 0, "label": [0, 0, 1]}
+    faces = pd.DataFrame(rows | {"status": ["ok", "ok", "decode_error"]})
+    lines = lost_lines(videos_of(faces), lost_videos(faces))
+    assert lines[1] == "  NOTE: not one fake of d is with a crop"
+    assert not [line for line in lost_lines(videos_of(faces[:2]), lost_videos(faces[:2])) if "NOTE" in line]
 
 
 def test_classes_have_words():

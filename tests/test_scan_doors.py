@@ -297,6 +297,22 @@ def test_what_a_scan_does_not_use_is_always_listed_by_name_and_class(tmp_path):
         (tmp_path / "d" / "fake" / "b.heic").unlink(missing_ok=True)
 
 
+def test_a_folder_of_archives_is_told_to_be_unpacked(tmp_path):
+    touch(tmp_path / "d" / "images.zip", "x")
+    with pytest.raises(InputError, match=r"no video or image but archives \(images\.zip\); unpack them"):
+        scan(tmp_path / "d")
+
+
+def test_a_split_folder_in_the_plural_is_a_split_and_no_generator(tmp_path):
+    """Fakes in tests/fake were of a method called tests."""
+    for split in ("trains", "tests"):
+        for label in ("real", "fake"):
+            touch(tmp_path / "d" / split / label / "a.jpg", "x")
+    manifest = scan(tmp_path / "d").manifest
+    assert set(manifest["method"]) == {"real", "fake"}
+    assert manifest["split"].value_counts().to_dict() == {"train": 2, "test": 2}
+
+
 # Any set can be trained on
 
 

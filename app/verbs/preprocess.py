@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 FRAME = ("dataset", "video", "compression", "frame")  # what tells sampled frames apart
 UNUSED = "unused.csv"
+# Said where crops are first made in a folder; `unmasked licences` has the whole list.
+LANDMARK_TERMS = (
+    "terms: dlib's 68-point model was trained on iBUG 300-W, whose licence excludes commercial use; "
+    "landmarks=mtcnn aligns faces without it (`unmasked licences`: MTCNN's own terms are not settled)"
+)
 
 
 class Config(PreprocessConfig):
@@ -41,6 +46,9 @@ def run(config: Config) -> None:
     manifest = MANIFEST.read(config.manifest)
     if config.faces == "mask":
         print_result(_masks(manifest, config.manifest))
+    is_first = not (config.out / "recipe.json").exists()
+    if is_first and config.landmarks == "dlib":
+        print_result(LANDMARK_TERMS)
     with Reporter() as reporter:
         faces = preprocess(manifest, config.out, config.settings(), progress=reporter)
     if faces.empty:

@@ -131,7 +131,10 @@ def scan(
     methods = methods.fillna("fake").where(label.notna())
     rows["method"] = methods.mask(label == 0, "real")
     if not method and (several := sorted({name for name in generators.values() if name})):
-        notes.append(f"generators, read from the folders as methods: {first_names(several, 8)}")
+        notes.append(
+            f"generators, read from the folders as methods: {first_names(several, 8)} (folders that are "
+            "datasets of their own are given as root=[…,…])"
+        )
     return as_manifest(rows[~left], dataset or base.resolve().name or "files", base)
 
 
