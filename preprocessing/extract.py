@@ -189,11 +189,12 @@ def _keep(
     suffix = "png" if config.crop_format == "png" else "jpg"
     for frame in sampled:
         present = [number for number, track in enumerate(ranking) if track in frame.cuts]
+        others = 0 if config.faces == "all" else len(frame.cuts) - 1
         for number in present if config.faces == "all" else present[:1]:
             row, encoded = frame.cuts[ranking[number]]
             name = f"{row['frame']:05d}_{number}.{suffix}"
             crops[name] = encoded
-            rows.append({**row, "face": number, "crop": f"{task.folder}/{name}"})
+            rows.append({**row, "face": number, "crop": f"{task.folder}/{name}", "others": others})
         if not present:
             reason = "the mask covers none of the faces" if frame.cuts else None
             rows.append({**frame.nothing, "reason": reason or frame.nothing["reason"]})

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from unmasked.app.progress import Reporter, print_result
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.listing import first_names
 from unmasked.preprocessing.config import PreprocessConfig
 
 if TYPE_CHECKING:
@@ -116,6 +117,13 @@ def summary(faces: pd.DataFrame) -> list[str]:
         share = counts.get("ok", 0) / len(frames)
         shown = f" ({', '.join(others)})" if others else ""
         lines.append(f"{dataset}: a face in {share:.1%} of {len(frames)} sampled frames{shown}")
+        crowded = rows[rows["others"] > 0] if "others" in rows else rows[:0]
+        if len(crowded):
+            files = crowded["video"].drop_duplicates()
+            lines.append(
+                f"  NOTE: other faces were seen in {len(crowded)} frames of {len(files)} files and not kept, "
+                f"up to {crowded['others'].max():.0f} in one ({first_names(files)}); faces=all keeps everybody"
+            )
     return lines
 
 

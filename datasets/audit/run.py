@@ -109,7 +109,7 @@ def audit(
         not_checked.append(
             f"{int(unlabelled.sum())} of {len(unlabelled)} rows have no label and were left out"
         )
-    checked = list(_what_was_checked(manifest, against, duplicates, tested))
+    checked = list(_what_was_checked(manifest, against, duplicates, tested, table))
     return Audit(words.sort_findings(iter(found)), checked, not_checked, shared, duplicates, tested, settings)
 
 
@@ -130,8 +130,8 @@ def file_facts(
     report = progress or (lambda stage, done, total: None)
     headers = read_headers(rows, progress=lambda done, total: report("headers read", done, total))
     table = rows.join(headers.rename(columns={"status": "header"}))
-    measured = ["size_px", "padded"]
-    sizes = [crops[crops["status"] == "ok"].reindex(columns=[*_KEY, *measured]) for crops, _ in faces]
+    measured = ["size_px", "face_in_crop_px", "padded"]
+    sizes = [_sizes(crops[crops["status"] == "ok"])[[*_KEY, *measured]] for crops, _ in faces]
     if sizes:
         median = pd.concat(sizes).groupby(_KEY, dropna=False)[measured].median()
         median["padded"] = (100 * median["padded"]).round()
@@ -141,11 +141,18 @@ def file_facts(
     return table
 
 
+def _sizes(crops: pd.DataFrame) -> pd.DataFrame:
+    """The crops with the face's size in pixels of the crop, where box and matrix are known."""
+    crops = crops.reindex(columns=[*_KEY, "size_px", "padded", "m00", "m10"])
+    return crops.assign(face_in_crop_px=crops["size_px"] * np.hypot(crops["m00"], crops["m10"]))
+
+
 def _what_was_checked(
     manifest: pd.DataFrame,
     against: pd.DataFrame | None,
     duplicates: Duplicates | None,
     tested: pd.DataFrame | None,
+    table: pd.DataFrame | None,
 ) -> Iterator[str]:
     for name, rows in manifest.groupby("dataset", sort=True):
         counts = rows["split"].value_counts()
@@ -158,6 +165,13 @@ def _what_was_checked(
     if tested is not None and len(tested):
         measured = tested[tested["reason"] == ""]
         yield f"{len(measured)} tests of whether a fact about files predicts the label"
+    if table is not None and "face_in_crop_px" in table:
+        for name, rows in table.groupby("dataset", sort=True):
+            if rows["face_in_crop_px"].notna().any():
+                yield (
+                    f"{name}: faces take {rows['face_in_crop_px'].median():.0f} px of their crops, "
+                    f"{rows['padded'].mean():.0f} % of which lies outside the picture"
+                )
 
 
 def _unknown_people(rows: pd.DataFrame) -> Iterator[str]:
