@@ -122,7 +122,8 @@ def summary(faces: pd.DataFrame) -> list[str]:
             files = crowded["video"].drop_duplicates()
             lines.append(
                 f"  NOTE: other faces were seen in {len(crowded)} frames of {len(files)} files and not kept, "
-                f"up to {crowded['others'].max():.0f} in one ({first_names(files)}); faces=all keeps everybody"
+                f"up to {crowded['others'].max():.0f} in one ({first_names(files)}); "
+                "faces=all keeps everybody"
             )
     return lines
 

@@ -89,7 +89,7 @@ def audit(
     against = None if against is None else against[against["label"].notna()].reset_index(drop=True)
     if manifest.empty:
         not_checked = [f"all {len(unlabelled)} rows have no label: files and shortcuts were not looked at"]
-        checked = list(_what_was_checked(everything, None, None, None))
+        checked = list(_what_was_checked(everything, None, None, None, None))
         return Audit(words.sort_findings(iter(found)), checked, not_checked, shared, None, None, settings)
     found += words.file_findings(repeated_files(manifest))
     duplicates = table = tested = None
@@ -103,7 +103,7 @@ def audit(
     not_checked = [
         *_unknown_people(everything),
         *_unread_pictures(duplicates, everything),
-        *_untested_files(table, tested),
+        *_untested_files(table, tested, manifest),
     ]
     if unlabelled.any():
         not_checked.append(
@@ -200,7 +200,9 @@ def _unread_pictures(duplicates: Duplicates | None, rows: pd.DataFrame) -> Itera
         yield f"{duplicates.unknown} face crops belong to no row of the manifest and were left out"
 
 
-def _untested_files(table: pd.DataFrame | None, tested: pd.DataFrame | None) -> Iterator[str]:
+def _untested_files(
+    table: pd.DataFrame | None, tested: pd.DataFrame | None, rows: pd.DataFrame
+) -> Iterator[str]:
     if table is None or tested is None:
         yield "shortcuts were not looked for (shortcuts=false)"
         return
@@ -215,6 +217,10 @@ def _untested_files(table: pd.DataFrame | None, tested: pd.DataFrame | None) -> 
         yield "face size was not tested: it needs faces=…"
     untested = tested[tested["reason"] == NOT_ENOUGH]
     for dataset, part in untested.groupby("dataset", sort=True):
+        if (classes := rows.loc[rows["dataset"] == dataset, "label"].unique()).size == 1:
+            only = ("real", "fake")[int(classes[0])]
+            yield f"{dataset}: all rows are {only}, so that no fact can tell the label; nothing was tested"
+            continue
         is_all = len(part) == (tested["dataset"] == dataset).sum()
         facts = "shortcuts" if is_all else ", ".join(FEATURES[name].title for name in part["feature"])
         yield f"{dataset}: {facts} not tested: {NOT_ENOUGH}"
