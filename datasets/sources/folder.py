@@ -123,8 +123,22 @@ def scan(
             f"no folder is called real or fake: the labels of all {len(paths)} are missing. They can be "
             "scored; a table with the columns path and label (source=table) gives labels"
         )
+        files = paths.str.rpartition("/")[2].str.replace(r"\.[^.]*$", "", regex=True)
+        said = files.map(label_of).notna()
+        if said.any():
+            notes.append(
+                f"NOTE: {int(said.sum())} names of files say real or fake ({first_names(paths[said])}); "
+                "names are not taken for labels: sort the files into folders real/ and fake/, or give a table"
+            )
     _check_links(base, paths, label)
     splits = {name: _split_of_path(name, split) for name in labels}
+    several = [name for name in labels if len({split_of(part) for part in name.split("/")} - {None}) > 1]
+    if several:
+        count = int(folder.isin(several).sum())
+        notes.append(
+            f"NOTE: {count} files lie below folders of two splits ({first_names(several)}): "
+            "the outer one counts"
+        )
     rows = pd.DataFrame({"path": paths, "kind": kinds(paths), "label": label, "split": folder.map(splits)})
     generators = {name: _generator(name) for name in labels}
     methods = folder.map(generators).astype(TEXT) if not method else pd.Series(method, rows.index, TEXT)
