@@ -95,16 +95,18 @@ def load(path: str | PathLike[str], detector: str = "") -> tuple[Scorer, dict[st
     if detector:
         found = find(detector)
         if found.name != name:
+            # Ours are found by name alone; a module of the user's own has to be named.
+            fitting = "leave detector out" if name in known else f"give the module called {name}"
             raise InputError(
-                f"checkpoint {path} holds the architecture {name!r}, and detector={detector} was given; "
-                "leave detector out, or give that detector's checkpoint"
+                f"checkpoint {path} is of the detector {name!r}, and detector={detector} was given; "
+                f"{fitting}, or give a checkpoint of {found.name}"
             )
         return checkpoint.load(found, path)
     if not isinstance(name, str) or name not in known:
         raise InputError(
-            f"checkpoint {path} holds the architecture {name!r}, which is none of ours ({', '.join(known)}); "
-            "a card alone makes us import nothing: if it is a module of your own, give it as well, with "
-            "detector=…"
+            f"checkpoint {path} is of the detector {name!r}, which is none of ours ({', '.join(known)}): "
+            f"if it is a module of your own, give its import path or file too, as detector={name}.py "
+            "(a card alone makes us import nothing)"
         )
     return checkpoint.load(find(name), path)
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError, nearest_name, printable
 from unmasked.datasets.frame_names import frames_as_videos
-from unmasked.datasets.listing import UNSPLIT, Count, first_names
+from unmasked.datasets.listing import UNSPLIT, Count, first_names, walk
 from unmasked.datasets.manifest import MANIFEST, SPLITS
 from unmasked.datasets.sources import folder as folder_source
 from unmasked.datasets.splits import SplitPlan, frozen_split, read
@@ -29,6 +29,7 @@ FOLDER = Path(__file__).parent / "sources"
 # Layouts so general that they are looked for last, in this order.
 GENERAL = ("table", "folder")
 NAME_LETTERS_MAX = 200
+PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 VAL_OF_TRAIN = ": val of train"  # behind a dataset's name, under which such a split is frozen
 
 
@@ -349,6 +350,11 @@ def _locate_source(
         return below[0]
     if "folder" in candidates and folder_source.has_media(root):
         return "folder", root
+    if packed := [name for name in walk(root).files if name.lower().endswith(PACKED)]:
+        raise InputError(
+            f"root {root} holds no video or image but archives ({first_names(packed)}); unpack them and give "
+            "the folder that comes out"
+        )
     layouts = "; ".join(f"{module.NAME}: {module.LAYOUT}" for module in candidates.values())
     raise InputError(f"root {root} is not laid out like a known dataset. Known are {layouts}")
 

@@ -193,23 +193,28 @@ def split_of(name: str) -> str | None:
 
     None for no or two splits.
 
-    >>> split_of("Validation"), split_of("training_fake"), split_of("test-train"), split_of("contest")
-    ('val', 'train', None, None)
+    >>> split_of("Validation"), split_of("training_fake"), split_of("tests"), split_of("contest")
+    ('val', 'train', 'test', None)
     """
     whole = lookup(name, "split")
-    found = {whole} if whole else {lookup(word, "split") for word in _words(name)} - {None}
+    words = [*_words(name), *(word.removesuffix("s") for word in _words(name))]
+    found = {whole} if whole else {lookup(word, "split") for word in words} - {None}
     return str(found.pop()) if len(found) == 1 else None
 
 
 def label_of(name: str) -> int | None:
     """1 where a name says fake, 0 where it says real, None for neither or for both.
 
-    Whole words count, so that ``whichisreal`` says nothing and ``whichisreal_Fake`` says fake.
+    Whole words count, so that ``whichisreal`` says nothing and ``whichisreal_Fake`` says fake. A "not" turns
+    the word behind it round.
 
     >>> label_of("0_real"), label_of("whichisreal_Fake"), label_of("real_vs_fake"), label_of("unreal")
     (0, 1, None, None)
+    >>> label_of("not_real"), label_of("not-real-640"), label_of("non fakes")
+    (1, 1, 0)
     """
-    words = {plain(name), *_words(name), *(word.removesuffix("s") for word in _words(name))}
+    parts = _words(re.sub(r"(?<![a-z])(not?|non)[^a-z]+(?=[a-z])", r"\1", name.lower()))
+    words = {plain(name), *parts, *(word.removesuffix("s") for word in parts)}
     found = {_INDEX["label"][word] for word in words if word in _INDEX["label"] and word not in ANSWERS}
     return int(found.pop()) if len(found) == 1 else None
 

@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int], None]
 CARRIED = ("dataset", "video", "frame", "face", "label", "method", "split", "identity", "compression")
 CROP_COLUMNS = (
     *("time_s", "crop", "detector_score", "size_px", "blur", "status", "reason", "recipe", "root", "kind"),
-    *("source_video", "target_video"),
+    *("source_video", "target_video", "others"),
 )
 STAGE = "scoring crops"
 PERTURBED_STAGE = "scoring perturbed crops"

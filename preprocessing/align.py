@@ -25,6 +25,11 @@ TEMPLATE_PX = np.array(
 TEMPLATE_SIZE_PX = 112
 
 
+def five_points(points: np.ndarray) -> np.ndarray:
+    """(5, 2) the points that a face is aligned by, of the 68, or of the five that there are."""
+    return points if len(points) == len(FIVE_POINTS) else points[list(FIVE_POINTS)]
+
+
 def template(size_px: int = 256, scale: float = 1.3) -> np.ndarray:
     """(5, 2) float64, where the five points lie in a crop of ``size_px`` (x, y).
 

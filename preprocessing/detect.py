@@ -39,19 +39,25 @@ class Detector(Protocol):
         """
 
     def landmarks(self, image: np.ndarray, box: Box) -> np.ndarray:
-        """(68, 2) float64 x, y of the face in ``box``, in the order of the iBUG 300-W annotation."""
+        """(68, 2) float64 x, y of the face in ``box``, in the order of the iBUG 300-W annotation.
+
+        Or (5, 2): two eyes, nose tip, two corners of the mouth.
+        """
 
 
 class DlibDetector:
     """dlib's frontal HOG detector, for faces from 80 px, and its 68-point shape predictor.
 
+    Args:
+        with_points: False leaves the 68-point model alone, whose terms exclude commercial use.
+
     Raises:
         InputError: the 68-point model is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_points: bool = True) -> None:
         self._detector = dlib.get_frontal_face_detector()
-        self._predictor = dlib.shape_predictor(str(landmark_model()))
+        self._predictor = dlib.shape_predictor(str(landmark_model())) if with_points else None
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """The faces in an (H, W, 3) uint8 RGB image from `UNSURE_SCORE` on, best first; 0 is sure."""
@@ -63,6 +69,7 @@ class DlibDetector:
 
     def landmarks(self, image: np.ndarray, box: Box) -> np.ndarray:
         """(68, 2) float64 x, y of the face in ``box``; points may lie outside the image."""
+        assert self._predictor is not None, "built without the 68-point model"
         left, top, right, bottom = (round(side) for side in box)
         shape = self._predictor(image, dlib.rectangle(left, top, right - 1, bottom - 1))
         return np.array([(part.x, part.y) for part in shape.parts()], dtype=np.float64)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from unmasked.datasets.errors import InputError
-from unmasked.preprocessing.align import FIVE_POINTS, cut, padded_share, similarity_matrix, whole_matrix
+from unmasked.preprocessing.align import cut, five_points, padded_share, similarity_matrix, whole_matrix
 from unmasked.preprocessing.choice import Mask, rank_by_mask, rank_by_size
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.detect import Detector, area, side_px
@@ -64,7 +64,7 @@ def make_worker(
         detector: builds the detector; None is the configured one.
     """
     cv2.setNumThreads(1)  # the parallelism is over videos
-    built = detector() if detector else build_detector(config.detector)
+    built = detector() if detector else build_detector(config.detector, config.landmarks)
     return partial(_work, config=config, detector=built)
 
 
@@ -193,11 +193,12 @@ def _keep(
     suffix = "png" if config.crop_format == "png" else "jpg"
     for frame in sampled:
         present = [number for number, track in enumerate(ranking) if track in frame.cuts]
+        others = 0 if config.faces == "all" else len(frame.cuts) - 1
         for number in present if config.faces == "all" else present[:1]:
             row, encoded = frame.cuts[ranking[number]]
             name = f"{row['frame']:05d}_{number}.{suffix}"
             crops[name] = encoded
-            rows.append({**row, "face": number, "crop": f"{task.folder}/{name}"})
+            rows.append({**row, "face": number, "crop": f"{task.folder}/{name}", "others": others})
         if not present:
             reason = "the mask covers none of the faces" if frame.cuts else None
             rows.append({**frame.nothing, "reason": reason or frame.nothing["reason"]})
@@ -207,7 +208,7 @@ def _keep(
 def _crop(frame: Frame, face: Face, config: PreprocessConfig) -> tuple[Row, bytes]:
     """The row of a found face, without its number and its crop's path, and the encoded crop."""
     assert frame.image is not None
-    points = face.points[list(FIVE_POINTS)]
+    points = five_points(face.points)
     matrix = similarity_matrix(points, config.size_px, config.scale)
     crops = "cut" if config.border == "black" else "cut_reflect"
     row, encoded = _read_measurements(frame, matrix, crops, config)
@@ -226,7 +227,7 @@ def _signed_whole(frame: Frame, faces: list[Face], config: PreprocessConfig) -> 
 
 
 def _of_face(face: Face) -> Row:
-    points = face.points[list(FIVE_POINTS)]
+    points = five_points(face.points)
     return {
         **dict(zip(BOX, map(float, face.box), strict=True)),
         **dict(zip(POINTS, points.ravel().tolist(), strict=True)),

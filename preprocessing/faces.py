@@ -61,6 +61,8 @@ FACES = Schema(
         **_measured,
         # Share of the crop that lies outside the picture.
         "padded": Column("number", required=False, nullable=True, minimum=0, maximum=1),
+        # Faces seen in the frame beside the one that was kept; as many as the search for that one meets.
+        "others": Column("number", required=False, nullable=True, minimum=0),
         "crops": Column("text", required=False, nullable=True, allowed=CROPS),
         "conversion": Column("text", required=False, nullable=True),  # of the frame, to show it as players do
         "status": Column("text", allowed=STATUSES),

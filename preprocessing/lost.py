@@ -123,6 +123,9 @@ def lost_lines(videos: pd.DataFrame, lost: pd.DataFrame, *, what: str = "with a 
             for class_, rows in without.groupby("class", sort=True)
         ]
         lines.append("; ".join([line, *parts]))
+        if classes.size > 1:
+            gone = [word for word in classes.index if (without["class"] == word).sum() == classes[word]]
+            lines += [f"  NOTE: not one {word} of {dataset} is {what}" for word in gone]
         if len(without):
             lines += [f"  the first of them: {first_names(without['video'])}", *_group_lines(given, without)]
     return lines

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from unmasked.datasets.errors import InputError
-from unmasked.preprocessing.align import FIVE_POINTS, similarity_matrix, warp
+from unmasked.preprocessing.align import five_points, similarity_matrix, warp
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.detect import Detector, DlibDetector, largest_face
 from unmasked.preprocessing.tracking import Face, Tracker
@@ -48,7 +48,7 @@ def published_faces(
     if face is None:
         return []
     points = detector.landmarks(image, face.box)
-    crop = warp(image, similarity_matrix(points[list(FIVE_POINTS)], size_px, scale), size_px)
+    crop = warp(image, similarity_matrix(five_points(points), size_px, scale), size_px)
     if not detector.detect_doubled(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)):
         return []
     return [Face(0, face.box, face.score, points)]

@@ -87,7 +87,10 @@ def _check_table(manifest: pd.DataFrame, path: Path) -> None:
     """
     if not path.is_file():
         return
-    there = FACES.read(path)[["dataset", "video", "compression"]].drop_duplicates()
+    try:
+        there = FACES.read(path)[["dataset", "video", "compression"]].drop_duplicates()
+    except InputError:
+        return  # damaged, so that there is nothing to lose
     gone = there[~is_among(there, manifest)]
     if len(gone):
         raise InputError(

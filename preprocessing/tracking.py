@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from unmasked.preprocessing.align import FIVE_POINTS, similarity_matrix, template
+from unmasked.preprocessing.align import five_points, similarity_matrix, template
 from unmasked.preprocessing.detect import Box, Detection, Detector, area, find_faces, overlap, side_px
 
 # Side of a face in the image that it is searched in: the detectors see faces from 80 px, and cost grows with
@@ -169,11 +169,11 @@ def is_plausible(points: np.ndarray, shape: tuple[int, int]) -> bool:
     Most of them in the frame, the five near the template once aligned.
 
     Args:
-        points: (68, 2) x, y in frame pixels.
+        points: (68, 2) or (5, 2) x, y in frame pixels.
         shape: height and width of the frame.
     """
     inside = ((points >= 0) & (points < shape[::-1])).all(axis=1)
-    five = points[list(FIVE_POINTS)]
+    five = five_points(points)
     if inside.mean() < 0.5 or np.ptp(five, axis=0).max() == 0:
         return False
     matrix = similarity_matrix(five)

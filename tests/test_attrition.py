@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from preprocessing_fakes import SquareDetector, square_frame
 from report_fakes import UNSEEN, Reader, table_of, write_run
 from scipy import stats
 
@@ -18,10 +21,13 @@ from unmasked.app.verbs import fairness as fairness_verb
 from unmasked.app.verbs import predict as predict_verb
 from unmasked.datasets.errors import InputError, printable
 from unmasked.datasets.files import write_json
+from unmasked.datasets.scan import scan
 from unmasked.evaluation.attrition import Attrition, add_attrition, attrition, find_lost, lines
 from unmasked.evaluation.predictions import PREDICTIONS, evaluated_rows
 from unmasked.fairness.attrition import audit_losses
 from unmasked.fairness.settings import Settings
+from unmasked.preprocessing.config import PreprocessConfig
+from unmasked.preprocessing.extract import Task, extract
 from unmasked.preprocessing.faces import FACES, STATUSES
 from unmasked.preprocessing.lost import LOST, lost_videos, unused_path, videos_of
 
@@ -265,3 +271,67 @@ def test_fairness_shows_whose_videos_have_no_score(tmp_path, capsys):
 
 def test_a_space_that_does_not_break_is_printed_as_one():
     assert printable("60\N{NO-BREAK SPACE}%") == "60\N{NO-BREAK SPACE}%"
+
+
+CONTENTS = {
+    "face.png": "a face",
+    "blank.png": "no face",
+    "empty.png": "zero bytes",
+    "words.jpg": "text",
+    "phone.heic": "not read",
+    "notes.txt": "a note",
+}
+
+
+def write_file(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if content in ("a face", "no face"):
+        image = square_frame(0) if content == "a face" else np.full((64, 64, 3), 40, np.uint8)
+        Image.fromarray(image).save(path, format="PNG")
+    else:
+        path.write_text("" if content == "zero bytes" else content)
+
+
+def faces_in_process(manifest: pd.DataFrame) -> pd.DataFrame:
+    """What `preprocess` makes of a manifest, without worker processes."""
+    config, rows = PreprocessConfig(size_px=64), []
+    for row in manifest.to_dict("records"):
+        task = Task(row["root"], row["path"], row["kind"], f"crops/{row['video']}", "", "", "auto")
+        found, _ = extract(task, config, SquareDetector())
+        kept = {name: row[name] for name in ("dataset", "video", "kind", "label", "method", "split")}
+        rows += [kept | one for one in found]
+    return FACES.validate(pd.DataFrame(rows))
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    tree=st.lists(
+        st.tuples(
+            st.sampled_from(["real", "fake", "more"]), st.sampled_from(sorted(CONTENTS)), st.integers(0, 3)
+        ),
+        unique=True,
+        max_size=14,
+    ),
+    scored=st.integers(0, 2**16 - 1),
+)
+def test_from_files_to_scores_every_count_adds_up_to_what_was_given(tree, scored, tmp_path_factory):
+    root = tmp_path_factory.mktemp("tree")
+    for label in ("real", "fake"):
+        write_file(root / label / "kept.png", "a face")
+    for label, name, number in tree:
+        write_file(root / label / f"{number}{name}", CONTENTS[name])
+    result = scan(root)
+    given_files = sum(path.is_file() for path in root.rglob("*"))
+    assert given_files == len(result.manifest) + len(result.unused.rows)
+    faces = faces_in_process(result.manifest)
+    videos, lost = videos_of(faces), lost_videos(faces)
+    assert len(videos) == len(result.manifest)
+    assert videos["has_crop"].sum() + len(lost) == len(videos)
+    # A detector that scores some of the crops, of either class the one that is always there.
+    chosen = [name for place, name in enumerate(videos["video"]) if scored >> place & 1 or "kept" in name]
+    scores = scores_of(faces[faces["video"].isin(chosen)])
+    found = attrition(scores, lost_videos(faces, scored=scores), n_boot=0)[str(faces["dataset"][0])]
+    assert (found.given, found.scored) == (len(result.manifest), scores["video"].nunique())
+    for word, part in found.classes.items():
+        assert part.given == (result.manifest["label"] == (word == "fake")).sum()
+        assert part.given == part.scored + sum(part.reasons.values())

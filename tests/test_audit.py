@@ -178,3 +178,14 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path):
     assert result.exit_code == 2
     assert "has no faces.parquet" in result.stderr
     assert unmasked("audit", f"manifest={tmp_path / 'none.csv'}").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("label", "sentence"),
+    [(None, "all 6 rows have no label"), (0, "Set: all rows are real, so that no fact can tell the label")],
+)
+def test_one_class_and_no_label_at_all_are_said_and_no_error(label, sentence, tmp_path):
+    manifest = people(2, np.random.default_rng(0)).assign(label=label, root=str(tmp_path))
+    manifest = MANIFEST.validate(manifest.assign(method="real" if label == 0 else None))
+    audited = audit(manifest, settings=QUICK.model_copy(update={"duplicates": False}))
+    assert any(sentence in line for line in audited.not_checked)

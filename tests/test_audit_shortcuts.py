@@ -8,7 +8,9 @@ from audit_corpus import face, people
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from unmasked.datasets.audit.findings import DO
 from unmasked.datasets.audit.headers import read_headers
+from unmasked.datasets.audit.run import _sizes
 from unmasked.datasets.audit.shortcuts import FEATURES, POOLED, auc_within_folds, shortcuts
 
 
@@ -27,6 +29,7 @@ def facts(seed, count=120):
         size_bytes=np.exp(15 + of_person + generator.normal(0, 0.5, len(table))),
         frames=generator.integers(200, 600, len(table)),
         face_size_px=150 + 20 * of_person + generator.normal(0, 20, len(table)),
+        face_in_crop_px=160 + generator.normal(0, 10, len(table)),
         padded=generator.integers(0, 20, len(table)),
     )
 
@@ -154,3 +157,15 @@ def test_headers_say_what_was_written(tmp_path):
     ]
     assert found["bit_rate"].iloc[0] == pytest.approx(8 * (tmp_path / "a.mp4").stat().st_size / 0.4, rel=0.01)
     assert found["size_bytes"].iloc[2] == sum(path.stat().st_size for path in (tmp_path / "seq").iterdir())
+
+
+def test_every_feature_has_an_advice():
+    """`audit` ended with a KeyError where the empty part of crops was the first shortcut."""
+    assert set(FEATURES) <= set(DO)
+
+
+def test_the_face_in_its_crop_is_measured_from_box_and_matrix():
+    crops = {"dataset": "D", "video": "a", "compression": None, "status": "ok", "size_px": 100.0}
+    table = pd.DataFrame([crops | {"m00": 0.6, "m10": 0.8, "padded": 0.1}, crops])
+    assert _sizes(table)["face_in_crop_px"].round(6).tolist()[0] == 100.0
+    assert _sizes(table)["face_in_crop_px"].isna().tolist() == [False, True]

@@ -248,7 +248,7 @@ def test_a_checkpoint_of_another_detector_is_refused(folder):
     (folder / "tiny_two.py").write_text(TINY)
     done = unmasked("train", "detector=tiny_one.py", "training.epochs=1", "out=run")
     assert done.exit_code == 0, done.output
-    with pytest.raises(InputError, match=r"architecture 'tiny_one', and detector=tiny_two\.py was given"):
+    with pytest.raises(InputError, match=r"detector 'tiny_one', and detector=tiny_two\.py was given"):
         load(folder / "run", "tiny_two.py")
     with pytest.raises(InputError, match=r"architecture 'tiny_one', and detector=ucf was given"):
         load(folder / "run", "ucf")

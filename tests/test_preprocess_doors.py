@@ -23,6 +23,8 @@ from unmasked.datasets.images import fit_to_size
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.preprocessing.align import cut, padded_share, similarity_matrix, template, warp, whole_matrix
 from unmasked.preprocessing.config import PreprocessConfig, crops_of
+from unmasked.preprocessing.detect import Detection
+from unmasked.preprocessing.extract import Task, extract
 from unmasked.preprocessing.faces import MATRIX, STATUSES
 from unmasked.preprocessing.lost import LOST, class_of, lost_lines, lost_videos, videos_of
 from unmasked.preprocessing.parts import safe_folders
@@ -356,7 +358,41 @@ def test_who_gave_no_crop_is_counted_by_group(tmp_path):
         "d: 4 files given, 2 with a crop; of 1 fake ones 1 without (1 no_face); "
         "of 3 real ones 1 without (1 no_face)"
     )
-    assert lines[2] == "  without, by gender: female 1 of 2, male 0 of 1, unknown 1 of 1"
+    assert "  without, by gender: female 1 of 2, male 0 of 1, unknown 1 of 1" in lines
+
+
+class TwoSquares(SquareDetector):
+    """Sees the square, and a smaller face in its corner."""
+
+    def detect(self, image):
+        found = super().detect(image)
+        left, top, *_ = found[0].box if found else (0, 0)
+        return [*found, Detection((left - 30, top - 18, left - 14, top - 2), 1.0)] if found else []
+
+
+def test_faces_that_are_seen_and_not_kept_are_said(tmp_path):
+    """Two of three people in a picture were left out without a word."""
+    task = Task(str(tmp_path), "a.png", "image", "crops/a", "")
+    image = np.full((96, 128, 3), 60, np.uint8)
+    image[40:72, 70:102] = 255
+    save(tmp_path / "a.png", image)
+    rows, _ = extract(task, CONFIG, TwoSquares())
+    assert [row["others"] for row in rows] == [1]
+    rows, _ = extract(task, CONFIG.model_copy(update={"faces": "all"}), TwoSquares())
+    assert [row["others"] for row in rows] == [0, 0]
+    faces = pd.DataFrame({"dataset": "d", "video": ["a", "b"], "frame": 0, "status": "ok", "others": [3, 0]})
+    assert command.summary(faces)[1] == (
+        "  NOTE: other faces were seen in 1 frames of 1 files and not kept, up to 3 in one (a); "
+        "faces=all keeps everybody"
+    )
+
+
+def test_a_class_of_which_nothing_is_left_is_said_in_a_line_of_its_own():
+    rows = {"dataset": "d", "video": list("abc"), "frame": 0, "label": [0, 0, 1]}
+    faces = pd.DataFrame(rows | {"status": ["ok", "ok", "decode_error"]})
+    lines = lost_lines(videos_of(faces), lost_videos(faces))
+    assert lines[1] == "  NOTE: not one fake of d is with a crop"
+    assert not [line for line in lost_lines(videos_of(faces[:2]), lost_videos(faces[:2])) if "NOTE" in line]
 
 
 def test_classes_have_words():

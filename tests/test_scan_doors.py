@@ -297,6 +297,39 @@ def test_what_a_scan_does_not_use_is_always_listed_by_name_and_class(tmp_path):
         (tmp_path / "d" / "fake" / "b.heic").unlink(missing_ok=True)
 
 
+def test_a_folder_of_archives_is_told_to_be_unpacked(tmp_path):
+    touch(tmp_path / "d" / "images.zip", "x")
+    with pytest.raises(InputError, match=r"no video or image but archives \(images\.zip\); unpack them"):
+        scan(tmp_path / "d")
+
+
+def test_a_not_before_a_label_turns_it_round(tmp_path):
+    """not_real was left out, and not_real_640 was read as real."""
+    for name in ("not_real_640", "real"):
+        touch(tmp_path / "d" / name / "a.jpg", "x")
+    labels = scan(tmp_path / "d").manifest.set_index("video")["label"].to_dict()
+    assert labels == {"not_real_640/a": 1, "real/a": 0}
+
+
+def test_names_that_say_a_label_and_two_splits_in_one_path_are_said(tmp_path):
+    for name in ("real_1.jpg", "fake_1.jpg"):
+        touch(tmp_path / "names" / name, "x")
+    assert said(scan(tmp_path / "names"), "NOTE: 2 names of files say real or fake")
+    for label in ("real", "fake"):
+        touch(tmp_path / "splits" / "train" / "test" / label / "a.jpg", "x")
+    assert said(scan(tmp_path / "splits"), "NOTE: 2 files lie below folders of two splits")
+
+
+def test_a_split_folder_in_the_plural_is_a_split_and_no_generator(tmp_path):
+    """Fakes in tests/fake were of a method called tests."""
+    for split in ("trains", "tests"):
+        for label in ("real", "fake"):
+            touch(tmp_path / "d" / split / label / "a.jpg", "x")
+    manifest = scan(tmp_path / "d").manifest
+    assert set(manifest["method"]) == {"real", "fake"}
+    assert manifest["split"].value_counts().to_dict() == {"train": 2, "test": 2}
+
+
 # Any set can be trained on
 
 

@@ -30,6 +30,9 @@ class Config(ExplainConfig):
 
 def run(config: Config) -> None:
     """Draws the pictures, keeps them as files and shows them in TensorBoard."""
+    from unmasked.app.run import SCORED, check_inputs
+
+    check_inputs(SCORED, checkpoint=config.checkpoint, faces=config.faces)
     from unmasked.analysis.explain.explain import explain, log_explanation
     from unmasked.analysis.explain.explanation import write_explanation
     from unmasked.app.detectors import load

@@ -54,6 +54,9 @@ class Config(BaseModel):
 
 def run(config: Config) -> None:
     """Scores the crops and writes the table."""
+    from unmasked.app.run import SCORED, check_inputs
+
+    check_inputs(SCORED, checkpoint=config.checkpoint, faces=config.faces)
     from unmasked.app.detectors import load
     from unmasked.datasets.errors import InputError
     from unmasked.evaluation.predict import predict

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from unmasked.app.progress import Reporter, print_result
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.listing import first_names
 from unmasked.preprocessing.config import PreprocessConfig
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 FRAME = ("dataset", "video", "compression", "frame")  # what tells sampled frames apart
 UNUSED = "unused.csv"
+# Said where crops are first made in a folder; `unmasked licences` has the whole list.
+LANDMARK_TERMS = (
+    "terms: dlib's 68-point model was trained on iBUG 300-W, whose licence excludes commercial use; "
+    "landmarks=mtcnn aligns faces without it (`unmasked licences`: MTCNN's own terms are not settled)"
+)
 
 
 class Config(PreprocessConfig):
@@ -41,6 +47,9 @@ def run(config: Config) -> None:
     manifest = MANIFEST.read(config.manifest)
     if config.faces == "mask":
         print_result(_masks(manifest, config.manifest))
+    is_first = not (config.out / "recipe.json").exists()
+    if is_first and config.landmarks == "dlib":
+        print_result(LANDMARK_TERMS)
     with Reporter() as reporter:
         faces = preprocess(manifest, config.out, config.settings(), progress=reporter)
     if faces.empty:
@@ -108,6 +117,14 @@ def summary(faces: pd.DataFrame) -> list[str]:
         share = counts.get("ok", 0) / len(frames)
         shown = f" ({', '.join(others)})" if others else ""
         lines.append(f"{dataset}: a face in {share:.1%} of {len(frames)} sampled frames{shown}")
+        crowded = rows[rows["others"] > 0] if "others" in rows else rows[:0]
+        if len(crowded):
+            files = crowded["video"].drop_duplicates()
+            lines.append(
+                f"  NOTE: other faces were seen in {len(crowded)} frames of {len(files)} files and not kept, "
+                f"up to {crowded['others'].max():.0f} in one ({first_names(files)}); "
+                "faces=all keeps everybody"
+            )
     return lines
 
 

@@ -46,6 +46,9 @@ DO = {  # of shortcuts by feature, then by kind
     "size_bytes": "Look at format, codec, resolution and length, which make up the size, and even them out.",
     "frames": "Sample the same number of frames from every video; the length itself then shows no more.",
     "face_size": "Sample so that faces of each size come from both classes, and report by face size.",
+    "face_in_crop": "Make the crops of both classes in one way (crops=, scale=): detectors react to the size "
+    "of the face in its crop.",
+    "padded": "Make the crops of both classes in one way (crops=, border=), then it tells nothing.",
     "identity": "Split by person; where the split is official, say beside results that people are shared.",
     "video": "Keep all that was made of one original in one split.",
     "file": "Remove it from one of the splits.",

@@ -89,7 +89,7 @@ def audit(
     against = None if against is None else against[against["label"].notna()].reset_index(drop=True)
     if manifest.empty:
         not_checked = [f"all {len(unlabelled)} rows have no label: files and shortcuts were not looked at"]
-        checked = list(_what_was_checked(everything, None, None, None))
+        checked = list(_what_was_checked(everything, None, None, None, None))
         return Audit(words.sort_findings(iter(found)), checked, not_checked, shared, None, None, settings)
     found += words.file_findings(repeated_files(manifest))
     duplicates = table = tested = None
@@ -103,13 +103,13 @@ def audit(
     not_checked = [
         *_unknown_people(everything),
         *_unread_pictures(duplicates, everything),
-        *_untested_files(table, tested),
+        *_untested_files(table, tested, manifest),
     ]
     if unlabelled.any():
         not_checked.append(
             f"{int(unlabelled.sum())} of {len(unlabelled)} rows have no label and were left out"
         )
-    checked = list(_what_was_checked(manifest, against, duplicates, tested))
+    checked = list(_what_was_checked(manifest, against, duplicates, tested, table))
     return Audit(words.sort_findings(iter(found)), checked, not_checked, shared, duplicates, tested, settings)
 
 
@@ -130,8 +130,8 @@ def file_facts(
     report = progress or (lambda stage, done, total: None)
     headers = read_headers(rows, progress=lambda done, total: report("headers read", done, total))
     table = rows.join(headers.rename(columns={"status": "header"}))
-    measured = ["size_px", "padded"]
-    sizes = [crops[crops["status"] == "ok"].reindex(columns=[*_KEY, *measured]) for crops, _ in faces]
+    measured = ["size_px", "face_in_crop_px", "padded"]
+    sizes = [_sizes(crops[crops["status"] == "ok"])[[*_KEY, *measured]] for crops, _ in faces]
     if sizes:
         median = pd.concat(sizes).groupby(_KEY, dropna=False)[measured].median()
         median["padded"] = (100 * median["padded"]).round()
@@ -141,11 +141,18 @@ def file_facts(
     return table
 
 
+def _sizes(crops: pd.DataFrame) -> pd.DataFrame:
+    """The crops with the face's size in pixels of the crop, where box and matrix are known."""
+    crops = crops.reindex(columns=[*_KEY, "size_px", "padded", "m00", "m10"])
+    return crops.assign(face_in_crop_px=crops["size_px"] * np.hypot(crops["m00"], crops["m10"]))
+
+
 def _what_was_checked(
     manifest: pd.DataFrame,
     against: pd.DataFrame | None,
     duplicates: Duplicates | None,
     tested: pd.DataFrame | None,
+    table: pd.DataFrame | None,
 ) -> Iterator[str]:
     for name, rows in manifest.groupby("dataset", sort=True):
         counts = rows["split"].value_counts()
@@ -158,6 +165,13 @@ def _what_was_checked(
     if tested is not None and len(tested):
         measured = tested[tested["reason"] == ""]
         yield f"{len(measured)} tests of whether a fact about files predicts the label"
+    if table is not None and "face_in_crop_px" in table:
+        for name, rows in table.groupby("dataset", sort=True):
+            if rows["face_in_crop_px"].notna().any():
+                yield (
+                    f"{name}: faces take {rows['face_in_crop_px'].median():.0f} px of their crops, "
+                    f"{rows['padded'].mean():.0f} % of which lies outside the picture"
+                )
 
 
 def _unknown_people(rows: pd.DataFrame) -> Iterator[str]:
@@ -186,7 +200,9 @@ def _unread_pictures(duplicates: Duplicates | None, rows: pd.DataFrame) -> Itera
         yield f"{duplicates.unknown} face crops belong to no row of the manifest and were left out"
 
 
-def _untested_files(table: pd.DataFrame | None, tested: pd.DataFrame | None) -> Iterator[str]:
+def _untested_files(
+    table: pd.DataFrame | None, tested: pd.DataFrame | None, rows: pd.DataFrame
+) -> Iterator[str]:
     if table is None or tested is None:
         yield "shortcuts were not looked for (shortcuts=false)"
         return
@@ -201,6 +217,10 @@ def _untested_files(table: pd.DataFrame | None, tested: pd.DataFrame | None) -> 
         yield "face size was not tested: it needs faces=…"
     untested = tested[tested["reason"] == NOT_ENOUGH]
     for dataset, part in untested.groupby("dataset", sort=True):
+        if (classes := rows.loc[rows["dataset"] == dataset, "label"].unique()).size == 1:
+            only = ("real", "fake")[int(classes[0])]
+            yield f"{dataset}: all rows are {only}, so that no fact can tell the label; nothing was tested"
+            continue
         is_all = len(part) == (tested["dataset"] == dataset).sum()
         facts = "shortcuts" if is_all else ", ".join(FEATURES[name].title for name in part["feature"])
         yield f"{dataset}: {facts} not tested: {NOT_ENOUGH}"

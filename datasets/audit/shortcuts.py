@@ -53,6 +53,7 @@ FEATURES = {
     "size_bytes": Feature("file size", ("size_bytes",), "bytes"),
     "frames": Feature("frame count", ("frames",), "frames"),
     "face_size": Feature("face size", ("face_size_px",), "px"),
+    "face_in_crop": Feature("face size in its crop", ("face_in_crop_px",), "px"),
     "padded": Feature("crop outside the picture", ("padded",), "%"),
 }
 

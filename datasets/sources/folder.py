@@ -123,15 +123,32 @@ def scan(
             f"no folder is called real or fake: the labels of all {len(paths)} are missing. They can be "
             "scored; a table with the columns path and label (source=table) gives labels"
         )
+        files = paths.str.rpartition("/")[2].str.replace(r"\.[^.]*$", "", regex=True)
+        said = files.map(label_of).notna()
+        if said.any():
+            notes.append(
+                f"NOTE: {int(said.sum())} names of files say real or fake ({first_names(paths[said])}); "
+                "names are not taken for labels: sort the files into folders real/ and fake/, or give a table"
+            )
     _check_links(base, paths, label)
     splits = {name: _split_of_path(name, split) for name in labels}
+    several = [name for name in labels if len({split_of(part) for part in name.split("/")} - {None}) > 1]
+    if several:
+        count = int(folder.isin(several).sum())
+        notes.append(
+            f"NOTE: {count} files lie below folders of two splits ({first_names(several)}): "
+            "the outer one counts"
+        )
     rows = pd.DataFrame({"path": paths, "kind": kinds(paths), "label": label, "split": folder.map(splits)})
     generators = {name: _generator(name) for name in labels}
     methods = folder.map(generators).astype(TEXT) if not method else pd.Series(method, rows.index, TEXT)
     methods = methods.fillna("fake").where(label.notna())
     rows["method"] = methods.mask(label == 0, "real")
     if not method and (several := sorted({name for name in generators.values() if name})):
-        notes.append(f"generators, read from the folders as methods: {first_names(several, 8)}")
+        notes.append(
+            f"generators, read from the folders as methods: {first_names(several, 8)} (folders that are "
+            "datasets of their own are given as root=[…,…])"
+        )
     return as_manifest(rows[~left], dataset or base.resolve().name or "files", base)
 
 

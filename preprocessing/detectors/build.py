@@ -7,13 +7,24 @@ import importlib
 from unmasked.preprocessing.detect import Detector, DlibDetector
 
 
-def build_detector(name: str) -> Detector:
+def build_detector(name: str, landmarks: str = "dlib") -> Detector:
     """The detector called ``name``: hog, mmod or mtcnn.
+
+    Args:
+        name: of the detector.
+        landmarks: dlib's 68 points, or mtcnn: its five, without the 68-point model.
 
     Raises:
         InputError: what it needs is not installed.
     """
+    with_points = landmarks == "dlib"
     if name == "hog":
-        return DlibDetector()
-    module = importlib.import_module(f"unmasked.preprocessing.detectors.{name}")
-    return module.build()
+        found: Detector = DlibDetector(with_points=with_points)
+    else:
+        module = importlib.import_module(f"unmasked.preprocessing.detectors.{name}")
+        found = module.build(with_points=with_points)
+    if with_points:
+        return found
+    from unmasked.preprocessing.detectors.mtcnn import FivePoints
+
+    return FivePoints(found)

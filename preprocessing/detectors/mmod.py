@@ -20,9 +20,9 @@ class MmodDetector:
         InputError: the weights or the 68-point model are not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_points: bool = True) -> None:
         self._network = dlib.cnn_face_detection_model_v1(str(model_file(WEIGHTS_FILE)))
-        self._dlib = DlibDetector()
+        self._dlib = DlibDetector(with_points=with_points)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """The faces in an (H, W, 3) uint8 RGB image; 0 is the lowest score."""
@@ -39,6 +39,6 @@ class MmodDetector:
         return self._dlib.landmarks(image, box)
 
 
-def build() -> Detector:
+def build(*, with_points: bool = True) -> Detector:
     """The detector, its weights loaded."""
-    return MmodDetector()
+    return MmodDetector(with_points=with_points)

@@ -8,12 +8,14 @@ run by OpenCV. The package is located, not imported: its code needs modules that
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from unmasked.datasets.errors import InputError
+from unmasked.preprocessing.align import similarity_matrix
 from unmasked.preprocessing.detect import Box, Detection, Detector, DlibDetector
 
 FACE_MIN_PX = 20
@@ -21,7 +23,7 @@ PYRAMID_STEP = 0.709  # about 1/sqrt(2): half the area
 CELL_PX, STRIDE_PX = 12, 2  # what one output of the first network sees, and how far the next one is
 THRESHOLDS = (0.6, 0.7, 0.7)  # P(face) after each network
 # Networks by file: side of their input, and all their outputs, for OpenCV 5 gives all or none: first the
-# shift of the box, last P(not face) and P(face), between them five points that are not used.
+# shift of the box, last P(not face) and P(face), between them five points, see `FivePoints`.
 NETWORKS = {
     "pnet": (CELL_PX, ("conv2d_4", "softmax")),
     "rnet": (24, ("dense_2", "softmax_1")),
@@ -30,6 +32,11 @@ NETWORKS = {
 # MTCNN's boxes are tall, from the hairline to the chin; the 68-point model was trained on dlib's HOG boxes.
 # Side and centre of those, in heights of MTCNN's: medians over 73 photographs and film stills of faces.
 HOG_SIDE, HOG_CENTRE_X, HOG_CENTRE_Y = 0.83, -0.04, 0.045
+
+
+# How far dlib's five points lie from MTCNN's once those are aligned, in pixels of a crop of 256: medians over
+# 138 photographs of faces. The published crops are aligned by points beside the eyes' and mouth's corners.
+FROM_MTCNN_PX = np.array([(-9.0, -6.4), (-0.6, -6.6), (-4.5, -6.0), (7.0, -8.6), (-16.5, 4.6)])
 
 
 class MtcnnDetector:
@@ -41,9 +48,9 @@ class MtcnnDetector:
         InputError: the weights or the 68-point model are not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_points: bool = True) -> None:
         self._networks = {name: cv2.dnn.readNetFromONNX(str(weights_file(name))) for name in NETWORKS}
-        self._dlib = DlibDetector()
+        self._dlib = DlibDetector(with_points=with_points)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """The faces in an (H, W, 3) uint8 RGB image; the score is P(face) - 0.7."""
@@ -104,10 +111,45 @@ class MtcnnDetector:
     def _run(self, name: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(shift, P) of a network for (N, H, W, 3) uint8 RGB."""
         # (N, H, W, 3) -> (N, W, H, 3): the networks were trained on transposed images.
-        network, (_, outputs) = self._networks[name], NETWORKS[name]
-        network.setInput(((images.astype(np.float32) - 127.5) / 128).transpose(0, 2, 1, 3).copy())
-        shift, *_, chance = network.forward(list(outputs))
+        shift, *_, chance = _forward(self._networks[name], name, images)
         return shift, chance
+
+
+class FivePoints:
+    """Another detector's faces with the five points of MTCNN's last network.
+
+    They are moved to where dlib's would be, so that crops are like the published ones; the 68-point model is
+    not needed.
+
+    Raises:
+        InputError: the weights are not installed.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._network = cv2.dnn.readNetFromONNX(str(weights_file("onet")))
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """The other detector's faces."""
+        return self._detector.detect(image)
+
+    def landmarks(self, image: np.ndarray, box: Box) -> np.ndarray:
+        """(5, 2) float64 x, y, in the order of `unmasked.preprocessing.align.FIVE_POINTS`."""
+        square = _from_hog(box)
+        points = np.zeros((5, 2))
+        for _ in range(2):  # first to find where MTCNN itself would draw the box, then the points
+            square = np.trunc(_square_boxes(square[None]))[0]
+            cut = _cut(image, square[None], NETWORKS["onet"][0])
+            shift, relative, _chance = _forward(self._network, "onet", cut)
+            side = square[2:] - square[:2] + 1
+            # (10,) five x, then five y, in parts of the side -> (5, 2)
+            points = relative[0].reshape(2, 5).T * side + square[:2] - 1
+            square = _shift_boxes(square[None], shift)[0]
+        if np.ptp(points, axis=0).max() == 0:
+            return points
+        matrix = similarity_matrix(points)
+        aligned = points @ matrix[:, :2].T + matrix[:, 2] + FROM_MTCNN_PX
+        return (aligned - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
 
 
 def weights_file(name: str) -> Path:
@@ -193,6 +235,21 @@ def _as_hog(box: np.ndarray) -> Box:
     return float(x - half), float(y - half), float(x + half), float(y + half)
 
 
-def build() -> Detector:
+def _from_hog(box: Box) -> np.ndarray:
+    """The square that MTCNN draws around a face for which dlib's HOG draws ``box``; see `_as_hog`."""
+    height = (box[2] - box[0] + box[3] - box[1]) / 2 / HOG_SIDE
+    x = (box[0] + box[2]) / 2 - HOG_CENTRE_X * height
+    y = (box[1] + box[3]) / 2 - HOG_CENTRE_Y * height
+    return np.array([x - height / 2, y - height / 2, x + height / 2, y + height / 2])
+
+
+def _forward(network: cv2.dnn.Net, name: str, images: np.ndarray) -> Sequence[np.ndarray]:
+    """All outputs of a network for (N, H, W, 3) uint8 RGB."""
+    # (N, H, W, 3) -> (N, W, H, 3): the networks were trained on transposed images.
+    network.setInput(((images.astype(np.float32) - 127.5) / 128).transpose(0, 2, 1, 3).copy())
+    return network.forward(list(NETWORKS[name][1]))
+
+
+def build(*, with_points: bool = True) -> Detector:
     """The detector, its weights loaded."""
-    return MtcnnDetector()
+    return MtcnnDetector(with_points=with_points)
