@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import ReadAs, read_scores
+from unmasked.app.verbs.reading import OneScore, ReadAs, print_rows, read_scores
 from unmasked.app.verbs.scan import Names
 
 if TYPE_CHECKING:
     from unmasked.evaluation.collection import Scored
     from unmasked.evaluation.fitted import Fitted
+    from unmasked.evaluation.metrics import Aggregation
     from unmasked.evaluation.published import Published
     from unmasked.evaluation.tables import Table
     from unmasked.evaluation.thresholds import Threshold
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 Stated = str | dict[str, str]
 
 
-class Config(ReadAs):
+class Config(OneScore, ReadAs):
     """Which predictions are evaluated, and at which threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,24 +71,35 @@ def run(config: Config) -> None:
     """Evaluates every detector on every dataset, writes the results and prints the matrix."""
     from unmasked.evaluation.collection import Stated as Said
     from unmasked.evaluation.collection import collect
+    from unmasked.evaluation.coverage import coverage_rows, coverage_sentences
     from unmasked.evaluation.protocols import check_names, load_protocols, run_protocols
     from unmasked.evaluation.published import load_published
+    from unmasked.evaluation.row_counts import RowCount, left_out_rows
     from unmasked.evaluation.seeds import seed_rows
 
     protocols = load_protocols(config.protocols or ())
     published = load_published(config.published or ())
     said = Said(source=config.source, held_out=config.held_out, selection=config.selection)
-    scored, notes = collect(config.predictions, said, cards=config.out, read=partial(read_scores, config))
+    count = RowCount()
+    notes: list[str] = []
+    scored, others = collect(
+        config.predictions, said, cards=config.out, read=partial(read_scores, config, count=count)
+    )
     check_names(protocols, scored)
-    for note in notes:
+    for note in others:
         print_result(f"  not predictions: {note}")
     fitted = {detector.name: _read_or_fit(config, detector) for detector in scored}
     found = {
         detector.name: _evaluate_detector(config, detector, fitted[detector.name]) for detector in scored
     }
+    for detector in scored:
+        count.leave_out(left_out_rows(detector.predictions))
+        notes += found[detector.name]["settings"]["rows"]
+    print_rows(count, notes)
     points = {name: one.threshold for name, one in fitted.items() if one is not None}
     is_several, places = len(scored) > 1, folder_names([detector.name for detector in scored])
-    rows = run_protocols(scored, protocols, thresholds=points, n_boot=config.n_boot, seed=config.seed)
+    asked_of = [_with_worst_faces(detector, config.aggregation) for detector in scored]
+    rows = run_protocols(asked_of, protocols, thresholds=points, n_boot=config.n_boot, seed=config.seed)
     for detector in scored:
         own = [row for row in rows if row["detector"] == detector.name]
         results = {**found[detector.name], "protocols": own}
@@ -96,10 +109,13 @@ def run(config: Config) -> None:
         _store_in_card(config.out, fitted[scored[0].name], scored[0])
         _print_matrix(found[scored[0].name])
     else:
-        seeds = seed_rows(scored, thresholds=points, n_boot=config.n_boot, seed=config.seed)
-        asked = {"protocols": rows, "seeds": seeds}
+        seeds = seed_rows(asked_of, thresholds=points, n_boot=config.n_boot, seed=config.seed)
+        coverage = coverage_rows(asked_of, n_boot=config.n_boot, seed=config.seed)
+        asked = {"protocols": rows, "seeds": seeds, "coverage": coverage}
         _write_collection(config.out, scored, found, asked, published, places)
         _print_protocols(rows)
+        for line in coverage_sentences(coverage):
+            print_result(line)
     print_result(
         f"all metrics with intervals: {config.out / 'metrics.json'}; as tables: {config.out / 'metrics.md'}"
     )
@@ -115,8 +131,17 @@ def _read_or_fit(config: Config, detector: Scored) -> Fitted | None:
     val = predictions[predictions["split"] == "val"] if "split" in predictions else predictions.iloc[:0]
     # A source that the user names must have these rows; one that only a card names need not be here.
     if source and config.rules and len(val) and (config.source or source in set(val["dataset"])):
-        return fit_on_source(predictions, config.rules, dataset=source)
+        return fit_on_source(predictions, config.rules, dataset=source, aggregation=config.aggregation)
     return Fitted.from_dict(detector.card) if detector.card.get("threshold") else None
+
+
+def _with_worst_faces(detector: Scored, aggregation: Aggregation) -> Scored:
+    """The detector with the rows whose mean is the score of a video under the aggregation."""
+    from unmasked.evaluation.metrics import rows_of_worst_face
+
+    if aggregation == "mean":
+        return detector
+    return replace(detector, predictions=rows_of_worst_face(detector.predictions))
 
 
 def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) -> dict[str, Any]:
@@ -131,6 +156,7 @@ def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) 
         n_boot=config.n_boot,
         seed=config.seed,
         source=detector.training.source,
+        aggregation=config.aggregation,
         selection_rule=detector.training.selection_rule,
     )
 
@@ -167,6 +193,7 @@ def _write_collection(
 ) -> None:
     """Protocols and seeds over all detectors, and where the results of each lie."""
     from unmasked.datasets.files import write_json
+    from unmasked.evaluation.coverage import coverage_table
     from unmasked.evaluation.seeds import seed_table
     from unmasked.evaluation.tables import protocol_tables
 
@@ -188,6 +215,7 @@ def _write_collection(
     write_json(folder / "metrics.json", {"detectors": detectors, **asked, "settings": settings})
     tables = protocol_tables(asked["protocols"])
     tables += [seed_table(asked["seeds"])] if asked["seeds"] else []
+    tables += [coverage_table(asked["coverage"])] if asked["coverage"] else []
     _write_tables(folder, tables, published, {})
 
 
@@ -244,9 +272,21 @@ def _print_matrix(results: dict[str, Any]) -> None:
             f"  {row['test']:<{width}}  {value:<20} "
             f"({n['real_videos']} real and {n['fake_videos']} fake videos)"
         )
+        _print_rates_of_one_class(results["datasets"][row["test"]], results["settings"]["threshold"]["value"])
         said = results["datasets"][row["test"]]["reading"]
         if said and not said.startswith("better"):
             print_result(f"  {'':<{width}}  {said}")
+
+
+def _print_rates_of_one_class(block: dict[str, Any], threshold: float) -> None:
+    """Prints how many videos are called fake where a dataset has one class, and so no AUC."""
+    from unmasked.evaluation.wording import share_text
+
+    for name, count, words in (("fpr", "fake_videos", "real"), ("tpr", "real_videos", "fake")):
+        if block["n"][count] == 0:
+            value, (low, high) = block["video"][name], block["video"][f"{name}_ci"]
+            said = share_text(value, (low, high))
+            print_result(f"    {words} videos called fake at score > {threshold:.4g}: {said}")
 
 
 def _print_protocols(rows: list[dict[str, Any]]) -> None:
