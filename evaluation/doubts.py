@@ -17,19 +17,11 @@ def doubts(predictions: pd.DataFrame) -> list[str]:
 
 
 def _on_classes(predictions: pd.DataFrame) -> list[str]:
-    """Tables of one class, which have no ranking, and datasets of one class each."""
-    fake = predictions.groupby("dataset", observed=True)["label"].agg(["min", "max"])
-    if (fake["min"] != fake["max"]).any():
+    """Tables of one class, which have no ranking."""
+    if predictions["label"].nunique() != 1:
         return []
-    if fake["min"].nunique() == 1:
-        which, rate = (("reals", "FPR"), ("fakes", "TPR"))[int(fake["min"].iloc[0])]
-        return [
-            f"only {which}: {rate} is measured; AUC and all that compares both classes need the other one"
-        ]
-    return [
-        "no dataset holds both reals and fakes, and AUC needs both within a dataset "
-        f"({', '.join(fake.index)}); give them one dataset name if they belong together"
-    ]
+    which, rate = (("reals", "FPR"), ("fakes", "TPR"))[int(predictions["label"].iloc[0])]
+    return [f"only {which}: {rate} is measured; AUC and all that compares both classes need the other one"]
 
 
 def _on_rows(predictions: pd.DataFrame) -> list[str]:

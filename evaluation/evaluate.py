@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from unmasked.datasets.errors import InputError
 from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.calibration import Calibration
 from unmasked.evaluation.counts import Array
@@ -73,11 +74,12 @@ def evaluate(
         selection_rule: how the checkpoint was chosen, in words; it belongs under every number.
 
     Raises:
-        InputError: the table is not valid, or holds several detectors.
+        InputError: the table is not valid, holds several detectors, or datasets of one class each.
     """
     predictions = validate_predictions(predictions)
     rows, notes = evaluated_rows(predictions)
     check_one_detector(rows)
+    _check_classes(rows)
     if isinstance(threshold, (int, float)):
         threshold = Threshold.from_dict({"value": threshold, "rule": "given", "level": "any"})
     applied = Applied(threshold, thresholds or {}, calibrations or {}, band, aggregation, n_boot)
@@ -108,6 +110,16 @@ def evaluate(
         predictions, applied.operating_point, n_boot=n_boot, seed=seed, aggregation=aggregation
     )
     return {**results, "robustness": drift} if drift else results
+
+
+def _check_classes(rows: pd.DataFrame) -> None:
+    held = rows.groupby("dataset")["label"].nunique()
+    if held.max() < 2 and rows["label"].nunique() == 2:
+        raise InputError(
+            "no dataset of the predictions table holds both reals (label 0) and fakes (label 1), and AUC needs "
+            f"both within a dataset; it has {', '.join(map(str, held.index))}. Give them one dataset name if "
+            "they belong together"
+        )
 
 
 def _matrix(

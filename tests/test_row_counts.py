@@ -76,6 +76,13 @@ QUICK = settings(
 )
 
 
+@pytest.fixture
+def no_page(monkeypatch):
+    """Fairness without its page, which takes seconds and counts nothing."""
+    page = "unmasked.analysis.reports.fairness.page.write_page"
+    monkeypatch.setattr(page, lambda found, out: out / "fairness.html")
+
+
 @QUICK
 @given(tables())
 def test_every_row_is_used_or_named_by_evaluate_and_threshold(tmp_path, table):
@@ -96,7 +103,7 @@ def test_every_row_is_used_or_named_by_evaluate_and_threshold(tmp_path, table):
 
 @settings(parent=QUICK, max_examples=2)
 @given(tables())
-def test_every_row_is_used_or_named_by_fairness_and_compare(tmp_path, table):
+def test_every_row_is_used_or_named_by_fairness_and_compare(tmp_path, no_page, table):
     path = tmp_path / "scores.csv"
     table.to_csv(path, index=False)
     used = usable_rows(table)
@@ -157,7 +164,7 @@ def test_video_of_one_fake_face_among_two_is_called_fake_by_its_worst_face(tmp_p
     assert metrics["settings"]["aggregation"] == "worst_face"
 
 
-def test_fairness_counts_the_worst_face_and_says_so(tmp_path):
+def test_fairness_counts_the_worst_face_and_says_so(tmp_path, no_page):
     table = faces(80).assign(
         gender=lambda t: np.where(t["video"].str[1:].astype(int) % 4 < 2, "female", "male")
     )
