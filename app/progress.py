@@ -66,5 +66,6 @@ def print_result(text: str) -> None:
 
     Names in it cannot command the terminal.
     """
-    sys.stdout.write("\n".join(map(printable, text.split("\n"))) + "\n")
+    # A space that does not break is one all the same, and not to be shown as \\xa0.
+    sys.stdout.write("\n".join(map(printable, text.replace("\xa0", " ").split("\n"))) + "\n")
     sys.stdout.flush()

@@ -48,6 +48,7 @@ MARKUP = (
 )
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SAMPLED = 100  # records that tell the separator
+TITLES_MAX = 10  # lines of titles before the header
 CELL_CHARACTERS_MAX = 131_072  # a longer cell is a quotation mark that was never closed
 
 # Cells that say nothing. None and NA may be words (no glasses; North America): see `read_csv`.
@@ -71,7 +72,8 @@ class Dialect:
 
     encoding: str
     separator: str
-    skipped: int  # lines before the header: blank ones, and Excel's ``sep=;``
+    skipped: int  # lines before the header: blank ones, titles, comments, and Excel's ``sep=;``
+    shown: int  # those of them that a spreadsheet shows as rows
     header: tuple[str, ...]  # its fields as they stand there
 
 
@@ -98,6 +100,7 @@ def read_csv(path: Path, text: Iterable[str] = (), readings: list[Reading] | Non
     types = {name: TEXT for raw in dialect.header if raw.strip() in wanted for name in (raw, raw.lstrip())}
     table = _parse_json(path, dialect, dtype=types, na_values=list(BLANK))
     table = table.rename(columns=lambda name: unescaped(str(name).strip()))
+    table.index += dialect.shown
     table = _without_empty_rows(table, said)
     for name in dict.fromkeys(table.columns):
         if (table.columns == name).sum() > 1:
@@ -186,14 +189,20 @@ def csv_dialect(path: Path, readings: list[Reading]) -> Dialect:
         except UnicodeError as error:
             raise InputError(f"table {path} is not {encoding} text; save it as UTF-8") from error
     skipped = next((number for number, line in enumerate(first) if line.strip()), 0)
-    separator = ""
+    separator, hidden = "", 0
     if skipped < len(first) and (stated := _SEP_LINE.match(first[skipped].lstrip("\ufeff"))):
         separator = stated["sign"]
-        skipped += 1
+        skipped, hidden = skipped + 1, 1
         skipped += next((number for number, line in enumerate(first[skipped:]) if line.strip()), 0)
         readings.append(
             Reading("the line sep=", f"columns are parted by {SEPARATORS.get(separator, separator)}")
         )
+    titles = _title_lines(first[skipped:], [separator] if separator else list(SEPARATORS))
+    if titles:
+        readings.append(
+            Reading("lines before the header", f"left out: {titles} ({first[skipped].strip()[:40]!r}, …)")
+        )
+        skipped += titles
     records = {sign: _records(first[skipped:], sign) for sign in ([separator] if separator else SEPARATORS)}
     if not separator:
         separator = max(records, key=lambda sign: (*_fit(records[sign]), sign == ","))
@@ -204,7 +213,24 @@ def csv_dialect(path: Path, readings: list[Reading]) -> Dialect:
     header = next(iter(records[separator]), [])
     if not header:
         raise InputError(f"table {path} cannot be read: it is empty; give a file with a header line and rows")
-    return Dialect(encoding, separator, skipped, tuple(header))
+    return Dialect(encoding, separator, skipped, skipped - hidden if titles else 0, tuple(header))
+
+
+def _title_lines(lines: list[str], separators: list[str]) -> int:
+    """How many lines stand before the header: comments (#), and titles with one cell before wider records."""
+    count = 0
+    while count < len(lines) and (lines[count].startswith("#") or not lines[count].strip()):
+        count += 1
+    comments = count
+    for count in range(comments, min(comments + TITLES_MAX, len(lines))):
+        if '"' in lines[count]:
+            break  # a quoted cell may run over lines
+        filled = {sign: [cell for cell in lines[count].split(sign) if cell.strip()] for sign in separators}
+        if not lines[count].strip() or all(len(cells) < 2 for cells in filled.values()):
+            continue
+        # A header is as wide as what follows it.
+        return count
+    return comments
 
 
 def _parse_json(
@@ -238,7 +264,7 @@ def _without_empty_rows(table: pd.DataFrame, said: list[Reading]) -> pd.DataFram
         return table
     kept = table[~empty].copy()
     # Blank rows at the end are no news; those between others may be.
-    if len(kept) and (between := int(empty[: kept.index[-1]].sum())):
+    if len(kept) and (between := int(empty.loc[: kept.index[-1]].sum())):
         said.append(Reading("rows without any value", f"left out: {between}"))
     for name in kept.columns[[pd.api.types.is_float_dtype(dtype) for dtype in kept.dtypes]]:
         column = kept[name]

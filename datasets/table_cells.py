@@ -26,6 +26,11 @@ from unmasked.datasets.vocabulary import (
     unsaid,
 )
 
+PERCENT_MIN = 10.0  # a column that goes no higher may be marks out of ten, or decimals gone wrong
+# Why a video has no score, in the column of scores.
+FAILED = (
+    r"fail|error|no[ _]?face|not[ _]found|time[d]?[ _-]?out|skipped|corrupt|unreadable|unavailable|exception"
+)
 PERCENT_SHARE = 0.5  # of scores above 1, from which on a column of 0 to 100 is surely percent
 
 
@@ -119,7 +124,8 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
         listed = "; ".join(
             f"{_short(_word(value))!r} in {door.rows(values == value)}" for value in strange[:5]
         )
-        more = " A number for each method belongs in a column of its own, method" if len(strange) > 1 else ""
+        is_class = len(strange) > 1 or (words[0] and not any(map(str.isdigit, _word(strange[0]))))
+        more = " A number or name for each method belongs in a column of its own, method" if is_class else ""
         door.problems.append(
             f"column {values.name!r} holds {listed}: allowed are 1 (fake), 0 (real) or words for them.{more}"
         )
@@ -153,6 +159,14 @@ def _scores(values: pd.Series, door: Door, score_as: str) -> pd.Series:
         has_sign = text.str.endswith("%").fillna(False).astype(bool)
         bare = text.str.rstrip("% ").str.replace(",", ".", regex=False)
         numbers = pd.to_numeric(bare, errors="coerce").astype("float64")
+        failed = text.notna() & numbers.isna() & text.str.contains(FAILED, case=False).fillna(False)
+        if failed.any() and numbers.notna().any():
+            door.readings.append(
+                Reading(
+                    f"column {values.name!r}", f"no score: {text[failed].iloc[0]} ({int(failed.sum())} rows)"
+                )
+            )
+            text = text.mask(failed)
         if (wrong := text.notna() & numbers.isna()).any():
             door.problems.append(
                 f"column {values.name!r} holds {text[wrong].iloc[0]!r} and the like in {door.rows(wrong)}; a "
@@ -163,6 +177,8 @@ def _scores(values: pd.Series, door: Door, score_as: str) -> pd.Series:
     outside = (numbers < 0) | (numbers > 100) | np.isinf(numbers)
     if outside.any():
         looks = " (logits? apply a sigmoid, 1 / (1 + exp(-x)))" if (numbers < 0).any() else ""
+        if set(numbers[outside]) == {-1.0}:
+            looks = "; where -1 marks videos without a score, leave the cell empty"
         if np.isinf(numbers).any():
             looks = "; leave out rows that could not be scored"
         door.problems.append(
@@ -184,6 +200,12 @@ def _scores(values: pd.Series, door: Door, score_as: str) -> pd.Series:
                 f"column {values.name!r} is above 1 in {door.rows(above)} ({int(above.sum())} of "
                 f"{len(known)} rows), and a share of 1 elsewhere: score_as=percent reads all as percent; "
                 "else correct the rows"
+            )
+            return numbers
+        if known.max() <= PERCENT_MIN:
+            door.problems.append(
+                f"column {values.name!r} goes from {known.min():g} to {known.max():g}: neither shares of 1 "
+                "nor, it seems, percent; score_as=percent reads it as percent, else write shares of 1"
             )
             return numbers
         is_percent = True

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from unmasked.datasets.csv_files import TEXT
@@ -26,6 +27,11 @@ from unmasked.datasets.tables import read_frame
 from unmasked.datasets.vocabulary import ASKS_IF_REAL, Reading, plain, unify_spellings
 
 HEADER_ROWS = 2  # the index 0 is the spreadsheet's row 2
+TOTALS_MAX = 5  # rows at the end that may be totals
+TOTALS = (
+    *("total", "totals", "sum", "average", "avg", "mean", "median", "std", "overall", "grandtotal", "gesamt"),
+    *("summe", "mittelwert", "durchschnitt", "somme", "moyenne"),
+)
 GROUPS_MAX = 1000  # a column of more words holds names, which are left as they are
 
 ScoreOf = Literal["fake", "real", "predicted"]
@@ -82,6 +88,7 @@ def read_table(
     if one_means is None and plain(called.get("label", "")) in ASKS_IF_REAL:
         one_means = "real"
         door.readings.append(Reading(f"column {called['label']!r}", "1 and true mean real there"))
+    table, left_before = _without_totals(table, roles, called)
     kept = pd.Series(True, table.index)
     reasons = pd.Series("", table.index)
     for name, role in roles.items():
@@ -108,9 +115,11 @@ def read_table(
         table.insert(0, "dataset", pd.Series(path.stem, table.index, TEXT))
         door.readings.append(Reading("no column dataset", f"all rows are of one, called {path.stem}"))
     left = pd.DataFrame({"row": table.index[~kept], "reason": reasons[~kept].to_numpy()})
+    left = pd.concat([*left_before, *([left] if len(left) or not left_before else [])], ignore_index=True)
     for reason, rows in left.groupby("reason"):
         listed = first_names(map(str, rows["row"]), 5)
-        door.readings.append(Reading(f"rows with {reason}", f"left out: {len(rows)} (row {listed})"))
+        which = f"rows with {reason}" if str(reason).startswith("no ") else f"rows {reason}"
+        door.readings.append(Reading(which, f"left out: {len(rows)} (row {listed})"))
     if not kept.any() and not door.problems:
         door.problems.append("no row is left")
     if door.problems:
@@ -134,7 +143,7 @@ def _named_columns(
     """The table with its columns called by their roles, and what the file calls them."""
     present = [str(name) for name in table.columns]
     known = {plain(name) for role, rule in roles.items() for name in (role, *rule.names)}
-    if not columns and known.isdisjoint(map(plain, present)):
+    if not columns and known.isdisjoint(plain(name.rpartition(".")[2]) for name in present):
         door.problems.append(
             f"no column is known; does the file begin with a header line such as "
             f"{','.join(role for role, rule in roles.items() if rule.required)}? Its first line is "
@@ -153,9 +162,11 @@ def _named_columns(
     for role, rule in roles.items():
         if role in columns:
             continue
-        free = {plain(name): name for name in reversed(present) if name not in taken.values()}
+        left = [name for name in reversed(present) if name not in taken.values()]
+        # JSON turned into CSV calls a score result.score.
+        free = {plain(name.rpartition(".")[2]): name for name in left} | {plain(name): name for name in left}
         usual = [free[plain(name)] for name in dict.fromkeys((role, *rule.names)) if plain(name) in free]
-        fitting = [name for name in usual if _fits(table, name, role, roles, [*taken, *columns], free)]
+        fitting = [name for name in usual if _fits(table, name, role, roles, {**columns, **taken}, free)]
         if fitting:
             taken[role] = fitting[0]
         elif rule.required:
@@ -175,7 +186,7 @@ def _fits(
     name: str,
     role: str,
     roles: Mapping[str, Role],
-    taken: list[str],
+    taken: Mapping[str, str],
     free: Mapping[str, str],
 ) -> bool:
     """True if a column of a usual name holds what the role is for."""
@@ -183,7 +194,15 @@ def _fits(
     if not isinstance(column, pd.Series):
         return True
     if plain(name) == plain(role):
-        return role != "predicted" or is_decision(column)
+        # A label of many numbers is a score under the name of a label.
+        is_score = role == "label" and pd.api.types.is_float_dtype(column) and column.nunique() > 10
+        return not is_score and (role != "predicted" or is_decision(column))
+    if role == "detector":
+        # The model may also be that of the fakes; here it tells the rows of one video apart.
+        video = taken.get("video", "")
+        return video in table and bool(
+            table.duplicated(video).any() and not table.duplicated([video, name]).any()
+        )
     if plain(name) in map(plain, roles) and not (plain(name) == "predicted" and not is_decision(column)):
         return False  # the name of another role
     kind = roles[role].kind
@@ -203,13 +222,16 @@ def _absent_column(role: str, rule: Role, table: pd.DataFrame, present: list[str
     others = f"{role} or {', '.join(rule.names[:4])}"
     meant = did_you_mean(role, present)
     more = ""
-    if role == "label" and (answers := [name for name in present if plain(name) in _ANSWERS]):
+    numbers = table["label"] if "label" in present else None
+    if role in ("label", "score") and isinstance(numbers, pd.Series) and pd.api.types.is_float_dtype(numbers):
+        more = ". 'label' holds numbers as scores are: columns={score: label} reads it so"
+    elif role == "label" and (answers := [name for name in present if plain(name) in _ANSWERS]):
         more = f". {answers[0]!r} seems to be what a detector answered, which is not the truth"
     if role == "score" and (answers := [name for name in present if plain(name) in _ANSWERS]):
         more = f". {answers[0]!r} holds decisions: a decision is no score, give the probability behind it"
     return (
         f"no column is called {others}; there are {', '.join(present)}: columns={{{role}: …}} names it"
-        f"{meant}{more}"
+        f"{more or meant}"
     )
 
 
@@ -230,6 +252,27 @@ def _without_repeated(table: pd.DataFrame, taken: Mapping[str, str], door: Door)
             table = table.drop(columns=twins)
             door.readings.append(Reading(f"column {name!r}", f"is there {count} times, alike"))
     return table.loc[:, ~table.columns.duplicated()]
+
+
+def _without_totals(
+    table: pd.DataFrame, roles: Mapping[str, Role], called: Mapping[str, str]
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """The table without rows that are of no video, and these: totals at its end, and repeated headers."""
+    first = next((name for name, role in roles.items() if role.empty == "refuse"), "")
+    if first not in table or pd.api.types.is_numeric_dtype(table[first]):
+        return table, []
+    is_header = (table[first] == called.get(first, first)).fillna(False).to_numpy(bool)
+    is_total = np.zeros(len(table), dtype=bool)
+    for position in range(len(table) - 1, max(0, len(table) - 1 - TOTALS_MAX), -1):
+        if plain(table[first].iloc[position]).rstrip(":.") not in TOTALS:
+            break
+        is_total[position] = True
+    left = [
+        pd.DataFrame({"row": table.index[marked], "reason": reason})
+        for reason, marked in (("of totals", is_total), ("that repeat the header", is_header))
+        if marked.any()
+    ]
+    return (table[~(is_total | is_header)].copy() if left else table), left
 
 
 def _check_evidence(

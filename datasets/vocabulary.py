@@ -247,6 +247,15 @@ def unsaid(values: pd.Series) -> pd.Series:
     return said.fillna(True).astype(bool) if values.notna().any() else pd.Series(True, values.index)
 
 
+def is_not_told(word: object) -> bool:
+    """True if a cell says that a group is not known; None and NA may be groups.
+
+    >>> [is_not_told(word) for word in ("?", "Prefer not to say", "n/a", "None", "NA")]
+    [True, True, True, False, False]
+    """
+    return plain(word) in _NOT_TOLD
+
+
 def unify_spellings(values: pd.Series, readings: list[Reading]) -> pd.Series:
     """The words of a column; those that differ in case or spaces alone become one.
 
@@ -258,7 +267,7 @@ def unify_spellings(values: pd.Series, readings: list[Reading]) -> pd.Series:
     """
     counted = values.value_counts()
     stripped = {value: str(value).strip() for value in counted.index}
-    not_told = [value for value, word in stripped.items() if plain(word) in _NOT_TOLD]
+    not_told = [value for value, word in stripped.items() if is_not_told(word)]
     weight: dict[str, int] = {}
     for value, word in stripped.items():
         weight[word] = weight.get(word, 0) + int(counted[value])

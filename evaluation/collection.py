@@ -20,6 +20,7 @@ import pandas as pd
 from unmasked.datasets.cards import check_card
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import SUFFIXES, column_names
+from unmasked.datasets.vocabulary import canonical_dataset
 from unmasked.evaluation.origin import NOT_STATED
 from unmasked.evaluation.predictions import NEEDED, read_predictions
 
@@ -173,7 +174,7 @@ def _part(
     card = cards.get(checkpoint, {})
     training = _training(card)
     values = {name: only_value(predictions, name, file) for name in STATED}
-    source = stated.of("source", names) or values["trained_on"]
+    source = _known_names(stated.of("source", names) or values["trained_on"], predictions)
     held_out = stated.of("held_out", names) or values["held_out"]
     training = Training(
         datasets=_split_names(source) or training.datasets,
@@ -185,6 +186,16 @@ def _part(
     )
     name = detector or (file.stem if file.stem != "predictions" else file.resolve().parent.name)
     return Scored(name, detector or name, predictions, (_relative_name(file, root),), training, card)
+
+
+def _known_names(source: str, predictions: pd.DataFrame) -> str:
+    """The datasets trained on as the predictions call them: FF++ is FaceForensics++."""
+    tested = set(predictions["dataset"].unique())
+    called = {canonical_dataset(str(name)): str(name) for name in tested}
+    names = [
+        name if name in tested else called.get(canonical_dataset(name), name) for name in _split_names(source)
+    ]
+    return " + ".join(names)
 
 
 def _names(file: Path, root: Path) -> list[str]:

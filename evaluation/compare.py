@@ -8,7 +8,7 @@ or a predictions file alone. What neither folder says is named as unknown.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from unmasked.evaluation.levels import HALF
 from unmasked.evaluation.metrics import METRICS, Aggregation
 from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.paired import Level, paired_difference
-from unmasked.evaluation.predictions import evaluated_rows
+from unmasked.evaluation.predictions import evaluated_rows, read_predictions
 from unmasked.evaluation.protocols import by_condition
 from unmasked.evaluation.thresholds import Threshold
 
@@ -55,14 +55,18 @@ class Run:
         return self.threshold or HALF
 
 
-def read_run(path: str | os.PathLike[str]) -> Run:
+def read_run(path: str | os.PathLike[str], *, read: Callable[[Path], pd.DataFrame] = read_predictions) -> Run:
     """A run from its folder or its predictions file.
+
+    Args:
+        path: of the folder or the file.
+        read: gives the predictions in a file.
 
     Raises:
         InputError: there are no predictions, or those of several detectors.
     """
     path = Path(path)
-    scored, _ = collect(path)
+    scored, _ = collect(path, read=read)
     if len(scored) > 1:
         held = ", ".join(f"{one.files[0]} ({one.name})" for one in scored[:4])
         raise InputError(

@@ -11,13 +11,17 @@ GROUPS_MAX = 50  # a column of more words describes no groups
 
 
 def doubts(predictions: pd.DataFrame) -> list[str]:
-    """Sentences on what the rows of a predictions table may be other than they seem, each with a way out."""
-    return [
-        *_on_rows(predictions),
-        *_on_faces(predictions),
-        *_on_conditions(predictions),
-        *_on_scores(predictions),
-    ]
+    """What rows may be other than they seem, a sentence each with the way out."""
+    looks = (_on_classes, _on_rows, _on_faces, _on_conditions, _on_scores)
+    return [sentence for look in looks for sentence in look(predictions)]
+
+
+def _on_classes(predictions: pd.DataFrame) -> list[str]:
+    """Tables of one class, which have no ranking."""
+    if predictions["label"].nunique() != 1:
+        return []
+    which, rate = (("reals", "FPR"), ("fakes", "TPR"))[int(predictions["label"].iloc[0])]
+    return [f"only {which}: {rate} is measured; AUC and all that compares both classes need the other one"]
 
 
 def _on_rows(predictions: pd.DataFrame) -> list[str]:
@@ -93,7 +97,7 @@ def _on_conditions(predictions: pd.DataFrame) -> list[str]:
         if len(found) > 1 and counted > videos:
             notes.append(
                 f"{name}: {len(found)} compressions ({', '.join(found)}) are pooled: {videos} videos count "
-                f"{counted} times, once at each; protocols gives each its own number"
+                f"{counted} times, once at each; metrics.md gives each its own number"
             )
     return notes
 

@@ -58,7 +58,7 @@ def evaluate(
         selection_rule: how the checkpoint was chosen, in words; it belongs under every number.
 
     Raises:
-        InputError: the table is not valid, holds several detectors, or no dataset has both classes.
+        InputError: the table is not valid, holds several detectors, or datasets of one class each.
     """
     predictions = validate_predictions(predictions)
     rows, notes = evaluated_rows(predictions)
@@ -106,19 +106,12 @@ def evaluate(
 
 def _check_classes(rows: pd.DataFrame) -> None:
     held = rows.groupby("dataset")["label"].nunique()
-    if held.max() >= 2:
-        return
-    which = "fakes" if rows["label"].iloc[0] == 1 else "reals"
-    if rows["label"].nunique() == 1:
+    if held.max() < 2 and rows["label"].nunique() == 2:
         raise InputError(
-            f"the predictions table holds only {which}; AUC needs both reals (label 0) and fakes (label 1). "
-            "Add the scores of the other class"
+            "no dataset of the predictions table holds both reals (label 0) and fakes (label 1), and AUC "
+            f"needs both within a dataset; it has {', '.join(map(str, held.index))}. Give them one dataset "
+            "name if they belong together"
         )
-    raise InputError(
-        "no dataset of the predictions table holds both reals (label 0) and fakes (label 1), and AUC needs "
-        f"both within a dataset; it has {', '.join(map(str, held.index))}. Give them one dataset name if "
-        "they belong together"
-    )
 
 
 def _matrix(

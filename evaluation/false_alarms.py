@@ -93,6 +93,7 @@ def limit_false_alarms(
     n_units = len(np.unique(codes[label == 0]))
     needed = math.ceil(math.log(1 - CONFIDENCE) / math.log(1 - fpr_max))
     rule = f"fpr:{fpr_max:g}"
+    _check_scores(label, score, fpr_max)
     if guaranteed:
         if n_units < needed:
             raise InputError(
@@ -123,8 +124,12 @@ def limit_false_alarms(
 def sentence(found: FalseAlarmLimit) -> str:
     """What someone who decides has to know, in words."""
     n, unit = found.threshold.n_real, found.unit
+    n_called = round(found.threshold.fpr * n) + round(
+        _zero_if_nan(found.threshold.tpr) * found.threshold.n_fake
+    )
+    never = "" if n_called else " None of these videos is: it calls nothing fake, and finds no fake."
     parts = [
-        f"Call a video fake when its score is above {found.threshold.value:.4g}.",
+        f"Call a video fake when its score is above {found.threshold.value:.4g}.{never}",
         f"On videos that the threshold was not fitted on, {_in_100(found.fpr, found.fpr_ci)} real videos are "
         "called fake",
     ]
@@ -150,6 +155,26 @@ def sentence(found: FalseAlarmLimit) -> str:
         )
     parts.append("On other material it can be higher; check it there on real videos of your own.")
     return " ".join(parts)
+
+
+def _check_scores(label: NDArray[np.int64], score: NDArray[np.float64], fpr_max: float) -> None:
+    """Raises InputError where no threshold can keep the limit and still call anything fake."""
+    distinct = np.unique(score)
+    if len(distinct) == 1:
+        raise InputError(
+            f"every video scores {distinct[0]:.4g}: whatever the threshold, all are called fake or none; "
+            "give the scores of a detector that tells videos apart"
+        )
+    if len(distinct) == 2 and (share := float((score[label == 0] == distinct[1]).mean())) > fpr_max:
+        raise InputError(
+            f"the scores are decisions, {distinct[0]:g} or {distinct[1]:g}, and {share:.1%} of the real "
+            f"videos are called fake by them, more than the {fpr_max:.1%} asked for; a threshold that keeps "
+            "it would call nothing fake. Give the probabilities behind the decisions, or allow more: max_fpr"
+        )
+
+
+def _zero_if_nan(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
 
 
 def _units(videos: pd.DataFrame) -> tuple[str, NDArray[np.int64]]:
@@ -240,5 +265,14 @@ def _noun(unit: str, count: int) -> str:
 
 def _in_100(value: float, interval: tuple[float, float]) -> str:
     low, high = interval
-    between = "" if math.isnan(low) else f" [{100 * low:.2g}, {100 * high:.2g}]"
-    return f"{100 * value:.2g}{between} of 100"
+    between = "" if math.isnan(low) else f" [{_hundredths(low)}, {_hundredths(high)}]"
+    return f"{_hundredths(value)}{between} of 100"
+
+
+def _hundredths(value: float) -> str:
+    """Two digits, 100 included.
+
+    >>> _hundredths(0.0123), _hundredths(0.963), _hundredths(1.0)
+    ('1.2', '96', '100')
+    """
+    return f"{100 * value:.2g}" if value < 0.095 else f"{100 * value:.0f}"

@@ -14,6 +14,7 @@ from unmasked.evaluation import delong, metrics
 from unmasked.evaluation.abstention import Band, abstention
 from unmasked.evaluation.calibration import Calibration, calibration_effects, reliability
 from unmasked.evaluation.counts import Array
+from unmasked.evaluation.doubts import videos_with_several_faces
 from unmasked.evaluation.intervals import (
     Sample,
     intervals,
@@ -180,6 +181,8 @@ def _aggregations(rows: pd.DataFrame, n_boot: int, seed: list[int]) -> dict[str,
     """The AUC of videos under each way from frame scores to a video score."""
     found: dict[str, Numbers] = {}
     for how in get_args(Aggregation):
+        if how == "worst_face" and not videos_with_several_faces(rows):
+            continue
         sample = sample_of(video_scores(rows, how))
         interval = intervals(sample, n_boot=n_boot, seed=np.random.default_rng(seed), only=("auc",))["auc"]
         found[how] = {"auc": metrics.auc(sample.label, sample.score), "auc_ci": list(interval)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, Confusion, ratio
 
-Aggregation = Literal["mean", "median", "top_k_mean"]
+Aggregation = Literal["mean", "median", "top_k_mean", "worst_face"]
 TOP_K = 5
 # What belongs to one crop and says nothing about its video.
 CROP_COLUMNS = ("frame", "face", "time_s", "crop", "score")
@@ -433,15 +433,18 @@ def video_scores(predictions: pd.DataFrame, how: Aggregation = "mean", top_k: in
     Args:
         predictions: rows of scored crops. A video is a (dataset, video), at one compression where that
             is given; all its faces and frames count alike.
-        how: mean, median, or the mean of the ``top_k`` highest scores (all, where there are fewer).
+        how: mean, median, or the mean of the ``top_k`` highest scores (all, where there are fewer); or
+            worst_face, the highest of the means of its faces: one fake face among others is found.
         top_k: how many scores count under ``top_k_mean``.
 
     Returns:
         Columns dataset, video, label, score, frames, and every other column (group columns, method,
         identity, …) with the video's first known value; those of a single crop are left out.
     """
-    if how not in ("mean", "median", "top_k_mean"):
-        raise InputError(f"video score {how!r} is not known; choose mean, median or top_k_mean")
+    if how not in get_args(Aggregation):
+        raise InputError(f"video score {how!r} is not known; choose {', '.join(get_args(Aggregation))}")
+    if how == "worst_face":
+        predictions, how = rows_of_worst_face(predictions), "mean"
     keys = [name for name in ("dataset", "video", "compression") if name in predictions]
     others = [name for name in predictions if name not in (*keys, *CROP_COLUMNS)]
     grouped = predictions.groupby(keys, sort=False, dropna=False, observed=True)
@@ -457,6 +460,24 @@ def video_scores(predictions: pd.DataFrame, how: Aggregation = "mean", top_k: in
     first = ["dataset", "video", "label", "score", "frames"]
     videos = videos.reset_index()
     return videos[first + [name for name in videos if name not in first]]
+
+
+def rows_of_worst_face(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each video's face that seems most fake: the one with the highest mean score.
+
+    A face is a track, as preprocessing numbers them: the same person in all frames. Of equal means the first
+    face counts. Under each perturbation, and by each detector, the face is chosen anew. A table without a
+    column face is returned as it is.
+    """
+    if "face" not in predictions or predictions["face"].nunique() < 2:
+        return predictions
+    names = ("dataset", "video", "compression", "detector", "perturbation", "severity")
+    video = predictions.groupby([name for name in names if name in predictions], dropna=False, observed=True)
+    code, face = video.ngroup(), predictions["face"]
+    mean = predictions["score"].groupby([code, face]).transform("mean")
+    is_worst = mean == mean.groupby(code).transform("max")
+    chosen = face.where(is_worst).groupby(code).transform("first")  # of equal means the first
+    return predictions[face == chosen]
 
 
 def mean_without_rounding_error(mean: pd.Series, lowest: pd.Series, highest: pd.Series) -> pd.Series:

@@ -41,6 +41,11 @@ PREDICTIONS = Schema(
     },
 )
 NEEDED = tuple(name for name, column in PREDICTIONS.columns.items() if column.required)
+# Columns that some command reads, groups of people aside.
+KNOWN = (
+    *(*PREDICTIONS.columns, "time_s", "trained_on", "held_out", "predicted", "annotation", "size_px", "blur"),
+    *("source_video", "target_video", "path", "gender", "age", "skin_tone", "skin_tone_group", "race"),
+)
 # What tells the scores of one crop apart.
 REPEATED_BY = (
     *("dataset", "video", "compression", "frame", "face"),
@@ -140,7 +145,7 @@ def evaluated_rows(predictions: pd.DataFrame, *, perturbed: bool = False) -> tup
         )
     if moved.any() and not perturbed:
         notes.append(f"{int(moved.sum())} rows of perturbed crops are left out")
-    kept, said = _of_test_split(predictions, ~moved)
+    kept, said = choose_test_split(predictions, ~moved)
     if not (kept & ~moved).any():
         raise InputError(
             f"no row is of the test split or without a split: {'; '.join(said[1:])}. Scores of rows that a "
@@ -152,7 +157,7 @@ def evaluated_rows(predictions: pd.DataFrame, *, perturbed: bool = False) -> tup
     return predictions[kept].reset_index(drop=True), [*notes, *said, *doubts(clean)]
 
 
-def _of_test_split(table: pd.DataFrame, clean: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], list[str]]:
+def choose_test_split(table: pd.DataFrame, clean: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], list[str]]:
     """(N,) whether the split of a row counts, and in words what was left out of the ``clean`` rows."""
     if "split" not in table or table["split"].isna().all():
         return np.ones(len(table), dtype=bool), ["no row has a split: all rows are evaluated"]

@@ -291,6 +291,7 @@ class CollectionResults(TypedDict):
     detectors: dict[str, DetectorEntry]
     protocols: list[ProtocolRow]
     seeds: NotRequired[list[SeedRow]]
+    coverage: NotRequired[list[dict[str, object]]]  # `coverage.coverage_rows`
     settings: Settings
 
 

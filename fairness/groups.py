@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError, did_you_mean
+from unmasked.datasets.vocabulary import is_not_told
 
 UNKNOWN = "unknown"
 CROSS = " × "
@@ -23,9 +24,6 @@ MAX_GROUPS = 50
 MAX_CROSSINGS = 10
 SKIN_TONE = "skin_tone"
 SKIN_TONE_GROUP = "skin_tone_group"
-
-# Values that mean "nobody said"; compared without case.
-MISSING = ("", "unknown", "nan", "none", "n/a", "na", "<na>")
 
 # Monk scale 1-10 in the three groups of Heldreth et al. 2024 (ACM JRC), which AI-Face uses as well.
 MONK_BINS = (0, 3, 6, 10)
@@ -211,7 +209,7 @@ def group_names(values: pd.Series) -> pd.Series:
     if pd.api.types.is_float_dtype(named) and (named == named.round()).all():
         named = named.astype("Int64")
     text = named.astype(object).astype(str).str.strip()
-    text = text.mask(text.str.lower().isin(MISSING), UNKNOWN)
+    text = text.mask(text.map(is_not_told).astype(bool), UNKNOWN)
     # The last name is for code -1, which is a missing value.
     names = np.array([*text, UNKNOWN], dtype=object)
     return pd.Series(names[codes], index=values.index, name=values.name, dtype=object)

@@ -115,9 +115,7 @@ def audit_datasets(
                 skipped[f"{dataset}: {column.name}"] = reason
             else:
                 usable.append(name)
-        if table["label"].nunique() < 2:
-            skipped[str(dataset)] = "it has one class only; an audit needs real and fake videos"
-        elif usable:
+        if usable:
             threshold = thresholds[dataset] if isinstance(thresholds, Mapping) else thresholds
             audits[str(dataset)] = audit_predictions(
                 predictions,

@@ -201,9 +201,21 @@ def test_a_dataset_with_one_real_video_has_numbers_but_no_intervals(predictions)
     assert "an interval needs two of each" in block["reason"]
 
 
-def test_a_table_of_one_class_is_refused(predictions):
-    with pytest.raises(InputError, match="holds only fakes; AUC needs both"):
-        evaluate(predictions[predictions["label"] == 1])
+@pytest.mark.parametrize(("label", "rate"), [(0, "fpr"), (1, "tpr")])
+def test_a_table_of_one_class_has_the_rate_of_that_class_and_no_auc(predictions, label, rate):
+    """A set of reals alone is what false alarms are measured on; it was refused."""
+    rows = predictions[predictions["label"] == label]
+    found = evaluate(rows, n_boot=50)
+    for name, of_dataset in rows.groupby("dataset"):
+        video = found["datasets"][name]["video"]
+        scores = of_dataset.groupby("video")["score"].mean()
+        assert video[rate] == pytest.approx((scores > 0.5).mean())
+        assert not np.isnan(video[f"{rate}_ci"]).any()
+        assert np.isnan([video["auc"], video[("tpr", "fpr")[label]]]).all()
+    assert any(note.startswith(f"only {('reals', 'fakes')[label]}") for note in found["settings"]["rows"])
+
+
+def test_datasets_of_one_class_each_are_refused(predictions):
     apart = predictions[(predictions["dataset"] == "Wild") == (predictions["label"] == 1)]
     with pytest.raises(InputError, match="within a dataset; it has Celeb-DF, FF\\+\\+, Wild"):
         evaluate(apart)

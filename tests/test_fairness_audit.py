@@ -522,8 +522,6 @@ def test_dictionary_and_long_table_hold_the_same_numbers(frames, tmp_path):
         ({"y_score": [0.1, 1.9, 0.2, 0.8]}, "between 0 and 1"),
         ({"y_score": [0.1, np.nan, 0.2, 0.8]}, "between 0 and 1"),
         ({"y_true": [0, 2, 0, 1]}, "allowed are 0"),
-        ({"y_true": [1, 1, 1, 1]}, "only fakes"),
-        ({"y_true": [0, 0, 0, 0]}, "only reals"),
         ({"clusters": ["a"]}, "clusters has 1 values"),
         ({"clusters": ["a", None, "b", "c"]}, "missing in row 1"),
         ({"clusters": ["a", "b", "a", "c"]}, "cluster 'a' is in 2 groups"),
@@ -630,10 +628,13 @@ def test_each_dataset_is_audited_at_its_threshold_and_others_are_given_a_reason(
         audit_datasets(bare, ["gender"], **FAST)
 
 
-def test_dataset_of_one_class_is_skipped_with_a_reason(frames):
+def test_dataset_of_reals_alone_is_audited_for_false_alarms(frames):
     reals = frames[frames["label"] == 0].assign(dataset="reals")
-    _, skipped = audit_datasets(pd.concat([frames, reals], ignore_index=True), ["gender"], **FAST)
-    assert "one class only" in skipped["reals"]
+    audits, skipped = audit_datasets(pd.concat([frames, reals], ignore_index=True), ["gender"], **FAST)
+    assert not skipped
+    alone, both = (audits[name].by_group.loc["gender"] for name in ("reals", "corpus"))
+    assert alone["fpr"].tolist() == both["fpr"].tolist()
+    assert alone["tpr"].isna().all()
 
 
 def test_unknown_level_is_refused(frames):

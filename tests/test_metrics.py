@@ -250,7 +250,7 @@ def test_one_video_at_two_compressions_is_two_videos():
 
 
 def test_an_unknown_way_to_a_video_score_is_refused():
-    with pytest.raises(InputError, match="choose mean, median or top_k_mean"):
+    with pytest.raises(InputError, match="choose mean, median, top_k_mean, worst_face"):
         metrics.video_scores(frames(), "max")
 
 

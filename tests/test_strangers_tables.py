@@ -214,3 +214,103 @@ def test_cells_that_tell_no_group_are_unknown_and_none_and_na_stay_words(tmp_pat
     assert set(predictions["eyewear"].dropna()) == {"glasses", "None", "NA"}
     assert predictions["eyewear"].isna().sum() == 25
     assert re.search(r"not told, as unknown: .*Prefer not to say \(5\)", said)
+
+
+LABEL = np.arange(40) % 2
+WORDS = np.array(["REAL", "FAKE"])[LABEL]
+SCORE = clips()["score"].to_numpy()
+COMMA = [str(score).replace(".", ",") for score in SCORE]
+HEADER = "file,label,score"
+
+
+def lines(*columns, by=",") -> str:
+    """A row for each clip."""
+    rows = zip([f"clip{i}.mp4" for i in range(40)], *columns, strict=True)
+    return "".join(by.join(map(str, row)) + "\n" for row in rows)
+
+
+PLAIN = lines(LABEL, SCORE)
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        (
+            "Auswertung;;\nStand 12.03.2026;;\nFile;Label;Score\n" + lines(WORDS, COMMA, by=";"),
+            "left out: 2",
+        ),
+        (f"# detector X\n# March\n{HEADER}\n{PLAIN}", "lines before the header"),
+        (f"Results of X\n\n{HEADER}\n{PLAIN}", "lines before the header"),
+        (f"{HEADER}\n{PLAIN}Total,20,{SCORE.sum()}\n", "rows of totals: left out: 1 (row 42)"),
+        (f"{HEADER}\n{PLAIN}Average,,{SCORE.mean()}\nTotal,20,17.5\n", "rows of totals: left out: 2"),
+        (
+            "file;is_fake;score\n" + lines(["WAHR" if x else "FALSCH" for x in LABEL], COMMA, by=";"),
+            "WAHR: fake",
+        ),
+        (f"file,label,score,score\n{lines(LABEL, SCORE, SCORE)}", "is there 2 times, alike"),
+        (
+            "file.name,ground_truth.label,result.fake_probability,result.verdict\n"
+            + lines(WORDS, SCORE, np.where(SCORE > 0.5, "FAKE", "REAL")),
+            "column 'result.fake_probability': score",
+        ),
+        (f"{HEADER}\n{PLAIN}{HEADER}\n", "rows that repeat the header: left out: 1"),
+        (f"file,model,label,score\n{lines(['x'] * 40, LABEL, SCORE)}", ""),
+    ],
+    ids=["titles", "comments", "title", "total", "totals", "WAHR", "twice", "json", "header", "model"],
+)
+def test_what_spreadsheets_and_vendors_put_around_a_table_is_left_out_and_said(tmp_path, text, how):
+    predictions, said = read(tmp_path, text)
+    assert predictions["video"].tolist() == clips()["video"].tolist()
+    assert predictions["label"].tolist() == LABEL.tolist()
+    assert predictions["score"].tolist() == pytest.approx(SCORE.tolist())
+    assert how in said
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (f"id,label\n{lines(SCORE)}", r"'label' holds numbers as scores are: columns=\{score: label\}"),
+        (f"{HEADER}\n{lines(LABEL, SCORE + 1)}", r"goes from 1.\d+ to 1.\d+: neither shares of 1 nor"),
+        (f"{HEADER}\n{lines(LABEL, 10 * SCORE)}", r"score_as=percent reads it as percent, else write shares"),
+        (f"{HEADER}\n{lines(LABEL, np.where(LABEL, SCORE, -1))}", "where -1 marks videos without a score"),
+        (f"file,label,logit\n{lines(LABEL, SCORE - 0.5)}", "logits. apply a sigmoid"),
+        (
+            f"file,class,score\n{lines(np.where(np.arange(40) % 4 == 3, 'faceswap', WORDS), SCORE)}",
+            "'faceswap' in row 5.*A number or name for each method belongs in a column of its own",
+        ),
+        (f"{HEADER},score\n{lines(LABEL, SCORE, 1 - SCORE)}", "column 'score' 2 times; keep one"),
+    ],
+)
+def test_what_cannot_be_settled_is_refused_with_what_to_do(tmp_path, text, sentence):
+    with pytest.raises(InputError, match=sentence):
+        read(tmp_path, text)
+
+
+def test_a_kaggle_submission_beside_the_truth_is_read_as_it_is_told(tmp_path):
+    text = f"filename,label,target\n{lines(SCORE, LABEL)}"
+    with pytest.raises(InputError, match=r"columns=\{score: label\}"):
+        read(tmp_path, text)
+    predictions, _ = read(tmp_path, text, columns={"score": "label", "label": "target"})
+    assert predictions["score"].tolist() == SCORE.tolist()
+    assert predictions["label"].tolist() == LABEL.tolist()
+
+
+def test_reasons_in_the_column_of_scores_are_videos_without_a_score(tmp_path):
+    text = f"{HEADER}\n{lines(LABEL, ['no face found' if i % 9 == 0 else s for i, s in enumerate(SCORE)])}"
+    predictions, said = read(tmp_path, text)
+    assert len(predictions) == 35
+    assert "no score: no face found (5 rows)" in said
+
+
+def test_a_model_that_tells_the_rows_of_a_video_apart_is_the_detector(tmp_path):
+    """Scores of two detectors below one another were averaged as frames."""
+    table = pd.concat([clips().assign(model=name) for name in ("xception", "ucf")])
+    assert set(read(tmp_path, table)[0]["detector"]) == {"xception", "ucf"}
+    generators = clips().assign(model=np.where(LABEL == 1, "StyleGAN2", "camera"))
+    assert "model" in read(tmp_path, generators)[0]
+
+
+def test_rows_below_title_lines_have_the_numbers_that_a_spreadsheet_shows(tmp_path):
+    text = f"Results of X\nMarch\n{HEADER}\n{PLAIN}b.mp4,maybe,0.5\n"
+    with pytest.raises(InputError, match="'maybe' in row 44"):
+        read(tmp_path, text)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
+from unmasked.app.verbs.reading import OneScore, ReadAs, join_default_datasets, print_rows, read_scores
 
 
-class Config(BaseModel):
+class Config(OneScore, ReadAs):
     """Which two runs are compared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,15 +30,28 @@ def run(config: Config) -> None:
     """Compares on the videos that both scored, writes the results and prints them."""
     from unmasked.datasets.files import write_json, write_text
     from unmasked.evaluation.compare import compare, read_run
+    from unmasked.evaluation.row_counts import RowCount, left_out_rows
     from unmasked.evaluation.tables import as_latex, as_markdown, compare_tables
 
+    counts = RowCount(), RowCount()
+    runs = [
+        read_run(path, read=partial(read_scores, config, count=count))
+        for path, count in zip((config.a, config.b), counts, strict=True)
+    ]
+    if config.a.is_file() and config.b.is_file():
+        tables = join_default_datasets((config.a, config.b), [run.rows for run in runs])
+        runs = [replace(run, rows=rows) for run, rows in zip(runs, tables, strict=True)]
     results = compare(
-        read_run(config.a), read_run(config.b), level=config.level, n_boot=config.n_boot, seed=config.seed
+        *runs, level=config.level, aggregation=config.aggregation, n_boot=config.n_boot, seed=config.seed
     )
     tables = compare_tables(results)
     write_json(config.out / "compare.json", results)
     write_text(config.out / "compare.md", as_markdown(tables))
     write_text(config.out / "compare.tex", as_latex(tables))
+    for side, run, count in zip("ab", runs, counts, strict=True):
+        print_result(f"{side}: {run.name} ({run.scored.detector})")
+        count.leave_out(left_out_rows(run.scored.predictions))
+        print_rows(count, run.notes)
     _print(results)
     print_result(f"all of it: {config.out / 'compare.md'}, with numbers in {config.out / 'compare.json'}")
 
@@ -44,8 +60,6 @@ def _print(results: dict[str, Any]) -> None:
     from unmasked.evaluation.metrics import METRICS
     from unmasked.evaluation.wording import value_text
 
-    for side in ("a", "b"):
-        print_result(f"{side}: {results[side]['name']} ({results[side]['detector']})")
     for name, block in results["datasets"].items():
         print_result(f"{name}, {block['n']['shared_videos']} videos that both scored, a minus b:")
         for key, found in block["metrics"].items():

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import Beside, ReadAs, read_scores
+from unmasked.app.verbs.reading import Beside, OneScore, ReadAs, print_rows, read_scores
 from unmasked.app.verbs.scan import Names
 
 if TYPE_CHECKING:
     from unmasked.evaluation.collection import Scored
     from unmasked.evaluation.fitted import Fitted
+    from unmasked.evaluation.metrics import Aggregation
     from unmasked.evaluation.published import Published
-    from unmasked.evaluation.records import CollectionResults, ProtocolRow, Results, SeedRow, Settings
+    from unmasked.evaluation.records import (
+        CollectionResults,
+        DatasetResults,
+        ProtocolRow,
+        Results,
+        SeedRow,
+        Settings,
+    )
     from unmasked.evaluation.tables import Table
 
 
 Stated = str | dict[str, str]
 
 
-class Config(ReadAs, Beside):
+class Config(OneScore, ReadAs, Beside):
     """Which predictions are evaluated, and at which threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +43,7 @@ class Config(ReadAs, Beside):
         "of such files, each of one detector"
     )
     out: Path = Field(
-        None,
+        cast(Path, None),  # `Beside` puts a folder there
         description="folder for metrics.json, metrics.md, metrics.tex and thresholds.json; that of the "
         "predictions if not given",
     )
@@ -76,26 +85,37 @@ def run(config: Config) -> None:
     """Evaluates every detector on every dataset, writes the results and prints the matrix."""
     from unmasked.evaluation.collection import Stated as Said
     from unmasked.evaluation.collection import collect
+    from unmasked.evaluation.coverage import coverage_rows, coverage_sentences
     from unmasked.evaluation.protocols import check_names, load_protocols, run_protocols
     from unmasked.evaluation.published import load_published
+    from unmasked.evaluation.row_counts import RowCount, left_out_rows
     from unmasked.evaluation.seeds import seed_rows
 
     protocols = load_protocols(config.protocols or ())
     published = load_published(config.published or ())
     said = Said(source=config.source, held_out=config.held_out, selection=config.selection)
-    scored, notes = collect(config.predictions, said, cards=config.out, read=partial(read_scores, config))
+    count = RowCount()
+    notes: list[str] = []
+    scored, others = collect(
+        config.predictions, said, cards=config.out, read=partial(read_scores, config, count=count)
+    )
     check_names(protocols, scored)
-    for note in notes:
+    for note in others:
         print_result(f"  not predictions: {note}")
     fitted = {detector.name: _read_or_fit(config, detector) for detector in scored}
     found = {
         detector.name: _evaluate_detector(config, detector, fitted[detector.name]) for detector in scored
     }
     for detector in scored:
+        count.leave_out(left_out_rows(detector.predictions))
+        notes += found[detector.name]["settings"]["rows"]
+    print_rows(count, notes)
+    for detector in scored:
         _count_lost(config, detector, found[detector.name])
     points = {name: one.threshold for name, one in fitted.items() if one is not None}
     is_several, places = len(scored) > 1, folder_names([detector.name for detector in scored])
-    rows = run_protocols(scored, protocols, thresholds=points, n_boot=config.n_boot, seed=config.seed)
+    asked_of = [_with_worst_faces(detector, config.aggregation) for detector in scored]
+    rows = run_protocols(asked_of, protocols, thresholds=points, n_boot=config.n_boot, seed=config.seed)
     for detector in scored:
         results = found[detector.name]
         results["protocols"] = [row for row in rows if row["detector"] == detector.name]
@@ -105,9 +125,12 @@ def run(config: Config) -> None:
         _store_in_card(config.out, fitted[scored[0].name], scored[0])
         _print_matrix(found[scored[0].name])
     else:
-        seeds = seed_rows(scored, thresholds=points, n_boot=config.n_boot, seed=config.seed)
-        _write_collection(config.out, scored, found, rows, seeds, published, places)
+        seeds = seed_rows(asked_of, thresholds=points, n_boot=config.n_boot, seed=config.seed)
+        coverage = coverage_rows(asked_of, n_boot=config.n_boot, seed=config.seed)
+        _write_collection(config.out, scored, found, rows, seeds, coverage, published, places)
         _print_protocols(rows)
+        for line in coverage_sentences(coverage):
+            print_result(line)
     print_result(
         f"all metrics with intervals: {config.out / 'metrics.json'}; as tables: {config.out / 'metrics.md'}"
     )
@@ -123,8 +146,17 @@ def _read_or_fit(config: Config, detector: Scored) -> Fitted | None:
     val = predictions[predictions["split"] == "val"] if "split" in predictions else predictions.iloc[:0]
     # A source that the user names must have these rows; one that only a card names need not be here.
     if source and config.rules and len(val) and (config.source or source in set(val["dataset"])):
-        return fit_on_source(predictions, config.rules, dataset=source)
+        return fit_on_source(predictions, config.rules, dataset=source, aggregation=config.aggregation)
     return Fitted.from_dict(detector.card) if detector.card.get("threshold") else None
+
+
+def _with_worst_faces(detector: Scored, aggregation: Aggregation) -> Scored:
+    """The detector with the rows whose mean is the score of a video under the aggregation."""
+    from unmasked.evaluation.metrics import rows_of_worst_face
+
+    if aggregation == "mean":
+        return detector
+    return replace(detector, predictions=rows_of_worst_face(detector.predictions))
 
 
 def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) -> Results:
@@ -139,6 +171,7 @@ def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) 
         n_boot=config.n_boot,
         seed=config.seed,
         source=detector.training.source,
+        aggregation=config.aggregation,
         selection_rule=detector.training.selection_rule,
     )
 
@@ -192,11 +225,13 @@ def _write_collection(
     found: dict[str, Results],
     protocols: list[ProtocolRow],
     seeds: list[SeedRow],
+    coverage: list[dict[str, object]],
     published: list[Published],
     places: dict[str, str],
 ) -> None:
     """Protocols and seeds over all detectors, and where the results of each lie."""
     from unmasked.datasets.files import write_json
+    from unmasked.evaluation.coverage import coverage_table
     from unmasked.evaluation.seeds import seed_table
     from unmasked.evaluation.tables import protocol_tables
 
@@ -217,6 +252,7 @@ def _write_collection(
         },
         "protocols": protocols,
         "seeds": seeds,
+        "coverage": coverage,
         "settings": {
             "n_boot": first["n_boot"],
             "seed": first["seed"],
@@ -228,6 +264,7 @@ def _write_collection(
     }
     write_json(folder / "metrics.json", results)
     tables = [*protocol_tables(protocols), *([seed_table(seeds)] if seeds else [])]
+    tables += [coverage_table(coverage)] if coverage else []
     _write_tables(folder, tables, published, None)
 
 
@@ -277,9 +314,25 @@ def _print_matrix(results: Results) -> None:
             f"  {row['test']:<{width}}  {value:<20} "
             f"({n['real_videos']} real and {n['fake_videos']} fake videos)"
         )
-        said = results["datasets"][row["test"]].get("reading", "")
+        block = results["datasets"][row["test"]]
+        _print_rates_of_one_class(block, results["settings"]["threshold"]["value"])
+        said = block.get("reading", "")
         if said and not said.startswith("better"):
             print_result(f"  {'':<{width}}  {said}")
+
+
+def _print_rates_of_one_class(block: DatasetResults, threshold: float) -> None:
+    """Prints how many videos are called fake where a dataset has one class, and so no AUC."""
+    from unmasked.evaluation.wording import share_text
+
+    video, reals, fakes = block["video"], block["n"]["real_videos"], block["n"]["fake_videos"]
+    for words, missing, value, limits in (
+        ("real", fakes, video["fpr"], video["fpr_ci"]),
+        ("fake", reals, video["tpr"], video["tpr_ci"]),
+    ):
+        if missing == 0:
+            said = share_text(value, limits)
+            print_result(f"    {words} videos called fake at score > {threshold:.4g}: {said}")
 
 
 def _print_protocols(rows: list[ProtocolRow]) -> None:

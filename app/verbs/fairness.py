@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import Beside, ReadAs, read_scores
+from unmasked.app.verbs.reading import (
+    Beside,
+    OneScore,
+    ReadAs,
+    join_default_datasets,
+    print_rows,
+    read_scores,
+)
 from unmasked.app.verbs.scan import (
     AnnotationFiles,
     Codebooks,
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
     from unmasked.fairness.result import Audit
 
 
-class Config(ReadAs, Beside):
+class Config(OneScore, ReadAs, Beside):
     """Whose error rates are compared, at which threshold, and how surely."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +51,7 @@ class Config(ReadAs, Beside):
         description="attributes, alone or crossed: [gender,skin_tone_group,'gender × skin_tone_group']"
     )
     out: Path = Field(
-        None,
+        cast(Path, None),  # `Beside` puts a folder there
         description="folder for fairness.json, fairness.html, by_group.csv and other tables; that of the "
         "predictions if not given",
     )
@@ -99,17 +107,25 @@ class Config(ReadAs, Beside):
 def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
     from unmasked.analysis.reports.fairness.page import write_page
+    from unmasked.evaluation.metrics import rows_of_worst_face
+    from unmasked.evaluation.row_counts import RowCount
     from unmasked.fairness.across.run import Beside, compare_across, source_of
     from unmasked.fairness.run import write
     from unmasked.fairness.selection import rows_of_one
 
-    predictions = read_scores(config, config.predictions)
+    count = RowCount()
+    used = {part.strip() for name in config.by for part in re.split(r"[*×]", name)}
+    predictions = read_scores(config, config.predictions, count=count, used=used)
     if config.annotations:
         predictions = join_annotations(
             predictions, config.annotations, config.codebook, policy=config.policy, report=config.join_report
         )
     if config.faces is not None:
         predictions = _add_qualities(predictions, config.faces)
+    if config.aggregation == "worst_face":
+        given = len(predictions)
+        predictions = rows_of_worst_face(predictions)
+        count.leave_out({"of faces other than the worst of their video": given - len(predictions)})
     audited = rows_of_one(predictions, detector=config.detector) if config.detector else predictions
     thresholds = _thresholds(config, audited)
     losses = _losses(config, predictions)
@@ -134,6 +150,8 @@ def run(config: Config) -> None:
         more["mitigation"] = mitigation
     more["made"] = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     page = write_page(write(audits, skipped, config.out, more=more), config.out)
+    count.leave_out(_unaudited_rows(predictions, audits, config.detector or None))
+    print_rows(count, [note for audit in audits.values() for note in audit.origin.get("rows", ())])
     for line in lines(audits, skipped, more, losses):
         print_result(line)
     print_result(f"fairness report: {page}; its figures with their numbers: {page.parent / 'figures'}")
@@ -147,10 +165,11 @@ def lines(
 
     found = []
     for name, audit in audits.items():
-        found += [f"{name}:", *(f"  rows: {words}" for words in audit.origin.get("rows", ()))]
+        found.append(f"{name}:")
         if name in losses:
             found += [f"  {sentence}" for sentence in losses[name].sentences()]
         found += [f"  {sentence}" for sentence in audit.verdicts]
+        found += _uncompared_groups(audit)
         found += [
             f"  by {entry['by'].replace('_', ' ')}, {entry['attribute']}: {entry['note']}"
             for entry in more["datasets"][name]["strata"]
@@ -166,6 +185,40 @@ def lines(
             )
     found += [f"not audited: {name}: {reason}" for name, reason in skipped.items()]
     return found
+
+
+def _uncompared_groups(audit: Audit) -> list[str]:
+    """The groups that are in no comparison, by attribute, and how much is known of nobody."""
+    from unmasked.fairness.groups import UNKNOWN
+
+    found = []
+    support = audit.support
+    for attribute in support.index.get_level_values(0).unique():
+        videos = support.loc[attribute][["real_videos", "fake_videos"]].sum(axis=1)
+        compared = audit.in_gap.loc[attribute].any(axis=1)
+        small = [
+            f"{group} ({videos[group]})" for group in videos.index if group != UNKNOWN and not compared[group]
+        ]
+        parts = [f"too few to compare: {', '.join(small)} videos"] if small else []
+        if UNKNOWN in videos.index and videos[UNKNOWN]:
+            parts.append(f"unknown: {videos[UNKNOWN]} of {videos.sum()} videos")
+        if parts:
+            found.append(f"  {attribute}: {'; '.join(parts)}")
+    return found
+
+
+def _unaudited_rows(
+    predictions: pd.DataFrame, audits: dict[str, Audit], detector: str | None
+) -> dict[str, int]:
+    """How many rows no audit is of, by reason."""
+    from unmasked.evaluation.row_counts import left_out_rows
+    from unmasked.fairness.selection import rows_of_one
+
+    ours = rows_of_one(predictions, detector=detector)
+    counted = {"of other detectors": len(predictions) - len(ours)} | left_out_rows(ours)
+    audited = sum(int(audit.selection.table["frames"].sum()) for audit in audits.values() if audit.selection)
+    rest = len(predictions) - sum(counted.values()) - audited
+    return counted | {"of datasets that are not audited": rest}
 
 
 def _losses(config: Config, predictions: pd.DataFrame) -> dict[str, LossAudit]:
@@ -253,7 +306,6 @@ def _audit_other_detector(
     config: Config, predictions: pd.DataFrame, threshold: Threshold, audits: dict[str, Audit]
 ) -> tuple[dict[str, Audit], str]:
     """The audits of the other detector on the same videos, and its name; none where none is asked for."""
-    from unmasked.evaluation.predictions import read_predictions
     from unmasked.evaluation.thresholds import Threshold
     from unmasked.fairness.across.detectors import replace_scores
     from unmasked.fairness.selection import rows_of_one
@@ -265,7 +317,8 @@ def _audit_other_detector(
     ours = rows_of_one(predictions, detector=config.detector or None) if config.detector else predictions
     name = config.against
     if Path(name).suffix in (".parquet", ".csv"):
-        other = read_predictions(name)
+        other = read_scores(config, Path(name))
+        ours, other = join_default_datasets((config.predictions, Path(name)), (ours, other))
         named = other["detector"].dropna().unique() if "detector" in other else []
         name = str(named[0]) if len(named) == 1 else Path(name).stem
     else:
@@ -282,10 +335,13 @@ def _add_qualities(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
     Raises:
         InputError: the faces are not those of the predictions.
     """
+    from unmasked.datasets.vocabulary import canonical_dataset
     from unmasked.fairness.selection import CROP, QUALITIES
     from unmasked.preprocessing.faces import FACES
 
     faces = FACES.read(path)
+    # The predictions' datasets are read by their published names.
+    faces["dataset"] = faces["dataset"].map(canonical_dataset)
     keys = [name for name in CROP if name in predictions and name in faces and faces[name].notna().any()]
     if not {"frame", "face"} <= set(keys):
         print_result(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
@@ -33,7 +33,7 @@ class Config(Beside):
     )
     by: Names = Field(description="attributes, alone or crossed, each mitigated by itself: [skin_tone_group]")
     out: Path = Field(
-        None,
+        cast(Path, None),  # `Beside` puts a folder there
         description="folder for mitigation.json, mitigation.csv and mitigation.md; that of the predictions "
         "if not given",
     )

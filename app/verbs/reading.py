@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from unmasked.app.progress import print_result
 from unmasked.app.verbs.scan import AgeGroups, print_readings
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from unmasked.datasets.vocabulary import Reading
+    from unmasked.evaluation.row_counts import RowCount
 
 
 class ReadAs(BaseModel):
@@ -49,19 +52,69 @@ class Beside(BaseModel):
         return values | {"out": Path(given) if Path(given).is_dir() else Path(given).parent}
 
 
-def read_scores(config: ReadAs, path: Path) -> pd.DataFrame:
-    """The predictions in a file, read as the keys say; prints what was taken for granted."""
-    from unmasked.evaluation.predictions import read_predictions
+class OneScore(BaseModel):
+    """How the scores of a video's crops become its one score."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    aggregation: Literal["mean", "worst_face"] = Field(
+        "mean",
+        description="score of a video: the mean over all its crops, or over those of the face with the "
+        "highest mean, so that one fake face among others is found; the same where a frame shows one face",
+    )
+
+
+def read_scores(
+    config: ReadAs, path: Path, *, count: RowCount | None = None, used: Collection[str] = ()
+) -> pd.DataFrame:
+    """The predictions in a file, read as the keys say; prints what was taken for granted.
+
+    Args:
+        config: the keys.
+        path: of the file.
+        count: gets the rows given, and those that were left out.
+        used: columns that the command uses beside those of every table of scores.
+    """
+    from unmasked.datasets.vocabulary import Reading
+    from unmasked.evaluation.predictions import KNOWN, read_predictions
 
     readings: list[Reading] = []
+    left_out: dict[str, int] = {}
     predictions = read_predictions(
         path,
         readings,
+        left_out,
         columns=config.columns,
         one_means=config.one_means,
         score_of=config.score_of,
         age_groups=config.age_groups,
         score_as=None if config.score_as == "auto" else config.score_as,
     )
+    if count is not None:
+        count.given += len(predictions) + sum(left_out.values())
+        count.leave_out(left_out)
+    others = [str(name) for name in predictions.columns if name not in {*KNOWN, *used}]
+    if others:
+        readings.append(Reading("columns that no number uses", ", ".join(others)))
     print_readings(readings)
     return predictions
+
+
+def join_default_datasets(paths: Sequence[Path], tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The tables as one dataset, where none has a column for it and each was called like its file."""
+    names = [path.stem for path in paths]
+    if not all(set(table["dataset"]) == {name} for name, table in zip(names, tables, strict=True)):
+        return list(tables)
+    if len(set(names)) > 1:
+        print_result(f"no table has a column dataset: {', '.join(names)} are taken for one, {names[0]}")
+    return [table.assign(dataset=names[0]) for table in tables]
+
+
+def print_rows(count: RowCount, notes: Iterable[str] = ()) -> None:
+    """Prints how many rows were used, what became of the others, and what is doubtful about them."""
+    print_result(f"rows: {count.text()}")
+    for note in dict.fromkeys(notes):
+        # What the counts say already.
+        is_said = note.startswith(("no row has a split", "rows of the test split are evaluated"))
+        if not is_said and "are evaluated; left out: " not in note and "perturbed crops are left" not in note:
+            print_result(f"  {note}")

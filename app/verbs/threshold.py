@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import ReadAs, read_scores
+from unmasked.app.verbs.reading import OneScore, ReadAs, print_rows, read_scores
 from unmasked.datasets.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from unmasked.evaluation.row_counts import RowCount
 
-class Config(ReadAs):
+
+class Config(OneScore, ReadAs):
     """How many real videos may be called fake, and on whose scores that is settled."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,46 +36,59 @@ class Config(ReadAs):
 def run(config: Config) -> None:
     """Fits the threshold, stores it and prints one sentence for who decides."""
     from unmasked.datasets.files import write_json
+    from unmasked.evaluation.doubts import doubts
     from unmasked.evaluation.false_alarms import limit_false_alarms, sentence
     from unmasked.evaluation.fitted import Fitted
     from unmasked.evaluation.metrics import video_scores
     from unmasked.evaluation.origin import Origin
+    from unmasked.evaluation.row_counts import RowCount
 
-    rows, words = _rows(read_scores(config, config.predictions), config)
+    count = RowCount()
+    rows, words = _rows(read_scores(config, config.predictions, count=count), config, count)
     found = limit_false_alarms(
-        video_scores(rows), config.max_fpr, guaranteed=config.guaranteed, fitted_on=words, seed=config.seed
+        video_scores(rows, config.aggregation),
+        config.max_fpr,
+        guaranteed=config.guaranteed,
+        fitted_on=words,
+        seed=config.seed,
     )
     stored = Fitted(found.threshold, {found.threshold.rule: found.threshold}).to_dict()
     stored["made_from"] = Origin.of(rows.drop(columns="split", errors="ignore")).to_dict()
     path = config.out / "thresholds.json"
     write_json(path, stored | {"limit": found.to_dict() | {"sentence": sentence(found)}})
+    print_rows(count, doubts(rows))
     print_result(sentence(found))
     print_result(
         f"threshold: {path}; give it to `unmasked evaluate` and `unmasked fairness` as thresholds={path}"
     )
 
 
-def _rows(predictions: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, str]:
+def _rows(predictions: pd.DataFrame, config: Config, count: RowCount) -> tuple[pd.DataFrame, str]:
     """The rows that the threshold is fitted on, and which they are in words.
 
     Raises:
         InputError: several datasets and none chosen, or no row of the dataset or split.
     """
+    from unmasked.datasets.vocabulary import canonical_dataset
     from unmasked.evaluation.levels import check_one_detector
     from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
+    from unmasked.evaluation.row_counts import left_out_rows
 
     clean = predictions[~is_perturbed(predictions)]
     names = sorted(clean["dataset"].unique())
-    if config.dataset and config.dataset not in names:
+    dataset = canonical_dataset(config.dataset)
+    if dataset and dataset not in names:
         raise InputError(
             f"dataset {config.dataset!r} is not in the predictions; they have {', '.join(names)}"
         )
-    if not config.dataset and len(names) > 1:
+    if not dataset and len(names) > 1:
         raise InputError(
             f"the predictions hold several datasets ({', '.join(names)}); choose whose real videos the "
             f"limit is for: dataset={names[0]!r}"
         )
-    dataset = config.dataset or names[0]
+    dataset = dataset or names[0]
+    count.leave_out({"of perturbed crops": len(predictions) - len(clean)})
+    count.leave_out({"of other datasets": int((clean["dataset"] != dataset).sum())})
     clean = clean[clean["dataset"] == dataset]
     splits = set(clean["split"].dropna()) if "split" in clean else set()
     split = config.split or ("val" if "val" in splits else "")
@@ -82,7 +97,13 @@ def _rows(predictions: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, str]
             f"no row of {dataset} belongs to the split {split!r}; it has "
             f"{', '.join(sorted(splits)) or 'no splits: leave split out'}"
         )
-    rows = clean[clean["split"] == split] if split else evaluated_rows(clean)[0]
+    if split:
+        rows = clean[clean["split"] == split]
+        count.leave_out({"of other splits": len(clean) - len(rows)})
+    else:
+        rows = evaluated_rows(clean)[0]
+        count.leave_out(left_out_rows(clean))
     check_one_detector(rows)
     which = split or ("test" if "test" in splits else "all")
-    return rows, f"{dataset}, {which} videos, cross-fitted"
+    worst = ", by the worst face" if config.aggregation == "worst_face" else ""
+    return rows, f"{dataset}, {which} videos, cross-fitted{worst}"
