@@ -79,7 +79,7 @@ def path_labels(paths: pd.Series) -> pd.Series:
 
 
 def name_labels(paths: pd.Series) -> pd.Series:
-    """(N,) what the files' own names say (``fake_clip0.mp4``): 1 = fake, 0 = real, NaN for nothing.
+    """(N,) what the files' names say (``fake_clip0.mp4``): 1 fake, 0 real, NaN nothing.
 
     Nothing is said where few names have such a word: a film may be called ``real_talk.mp4``.
     """

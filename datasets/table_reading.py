@@ -166,7 +166,7 @@ def _named_columns(
         # JSON turned into CSV calls a score result.score.
         free = {plain(name.rpartition(".")[2]): name for name in left} | {plain(name): name for name in left}
         usual = [free[plain(name)] for name in dict.fromkeys((role, *rule.names)) if plain(name) in free]
-        fitting = [name for name in usual if _fits(table, name, role, roles, {**columns, **taken}, free)]
+        fitting = [name for name in usual if _is_fit(table, name, role, roles, {**columns, **taken}, free)]
         if fitting:
             taken[role] = fitting[0]
         elif rule.required:
@@ -181,7 +181,7 @@ def _named_columns(
     return table, taken
 
 
-def _fits(
+def _is_fit(
     table: pd.DataFrame,
     name: str,
     role: str,

@@ -195,7 +195,7 @@ class Bench(TypedDict):
 
 
 class GroupAtThreshold(TypedDict):
-    """FPR and TPR of a group at a threshold; ``compared`` names those it has enough support for."""
+    """FPR and TPR of a group at a threshold; ``compared``: enough support for these."""
 
     group: str
     fpr: float
@@ -291,7 +291,7 @@ class AuditResults(TypedDict):
 
 
 class GapChange(TypedDict):
-    """A gap on a target beside that on a source: kind "dataset", or "detector" on the same videos."""
+    """A gap on a target beside that on a source; kind is "dataset" or "detector"."""
 
     kind: NotRequired[str]
     attribute: str
@@ -438,7 +438,9 @@ class RemedyHead(TypedDict):
 
 
 class LevellingDown(TypedDict):
-    """Whether a gap shrank at the cost of the better-off alone: see `mitigation.compare.levelling_down`."""
+    """Whether a gap shrank at the cost of the better-off alone.
+
+    See `mitigation.compare.levelling_down`."""
 
     levelling_down: bool
     worst_group_gain: NotRequired[float]
@@ -520,7 +522,7 @@ class FairnessResults(AcrossDatasets):
 
 
 def read(path: str | os.PathLike[str]) -> FairnessResults:
-    """The audits in a ``fairness.json``; of a single `Audit.to_json`, as of a file with that one.
+    """The audits in a ``fairness.json``, or the single one that `Audit.to_json` wrote.
 
     Raises:
         InputError: the file is absent or damaged.

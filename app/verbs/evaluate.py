@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unmasked.evaluation.records import (
         CollectionResults,
         DatasetResults,
+        Measures,
         ProtocolRow,
         Results,
         SeedRow,
@@ -325,7 +326,8 @@ def _print_rates_of_one_class(block: DatasetResults, threshold: float) -> None:
     """Prints how many videos are called fake where a dataset has one class, and so no AUC."""
     from unmasked.evaluation.wording import share_text
 
-    video, reals, fakes = block["video"], block["n"]["real_videos"], block["n"]["fake_videos"]
+    video: Measures = block["video"]
+    reals, fakes = block["n"]["real_videos"], block["n"]["fake_videos"]
     for words, missing, value, limits in (
         ("real", fakes, video["fpr"], video["fpr_ci"]),
         ("fake", reals, video["tpr"], video["tpr_ci"]),

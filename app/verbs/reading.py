@@ -40,7 +40,7 @@ class ReadAs(BaseModel):
 
 
 class Beside(BaseModel):
-    """Results lie beside the predictions that they are made of, unless another folder is given."""
+    """Results lie beside their predictions, unless another folder is given."""
 
     @model_validator(mode="before")
     @classmethod
@@ -101,7 +101,7 @@ def read_scores(
 
 
 def join_default_datasets(paths: Sequence[Path], tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
-    """The tables as one dataset, where none has a column for it and each was called like its file."""
+    """The tables as one dataset, where each was called like its file."""
     names = [path.stem for path in paths]
     if not all(set(table["dataset"]) == {name} for name, table in zip(names, tables, strict=True)):
         return list(tables)
@@ -111,7 +111,7 @@ def join_default_datasets(paths: Sequence[Path], tables: Sequence[pd.DataFrame])
 
 
 def print_rows(count: RowCount, notes: Iterable[str] = ()) -> None:
-    """Prints how many rows were used, what became of the others, and what is doubtful about them."""
+    """Prints how many rows were used, and what became of the others."""
     print_result(f"rows: {count.text()}")
     for note in dict.fromkeys(notes):
         # What the counts say already.

@@ -61,7 +61,7 @@ def compare(
 def judge_tests(
     tests: pd.DataFrame, pair_tests: Sequence[PairTest | None], settings: Settings
 ) -> pd.DataFrame:
-    """Tests with Holm's correction over all of them, and the intervals and verdicts that follow.
+    """Tests corrected for all of them (Holm), with intervals and verdicts that follow.
 
     Args:
         tests: a row for every attribute and metric, as `compare` describes them.

@@ -1,4 +1,4 @@
-"""Which groups differ in a rate: every pair's difference in standard errors, against shuffled groups.
+"""Which groups differ in a rate: every pair in standard errors, against chance.
 
 A gap, the largest rate minus the smallest, has the noise of the smallest group: eleven people of a third
 group hide a difference between hundreds of women and men. Here each pair is measured by its own standard
@@ -70,7 +70,9 @@ class PairTest:
         return int(high), int(low)
 
     def critical(self, level: float) -> float:
-        """The z above which a pair's p-value is below ``level``; infinite with too few permutations."""
+        """The z above which a pair's p-value is below ``level``.
+
+        Infinite with too few permutations."""
         allowed = int(np.ceil(level * (1 + len(self.null)))) - 2
         return float(self.null[allowed]) if 0 <= allowed < len(self.null) else np.inf
 
@@ -87,7 +89,7 @@ class PairTest:
         return min(float(lower), estimate), max(float(upper), estimate)
 
     def chance(self, high: int, low: int, critical: float) -> float:
-        """The difference of two groups whose z is ``critical``: what chance alone does not go beyond.
+        """The difference of two groups at z = ``critical``: chance does not go beyond.
 
         As far from 0 as the estimate is where their z are equal: above chance and significant are the same.
         """
@@ -109,7 +111,13 @@ def compare_pairs(
     shuffled_share: np.ndarray,
     shuffled_weight: np.ndarray,
 ) -> PairTest:
-    """The test of all pairs, from rates and weights of groups as they are, (J,), and shuffled, (B, J)."""
+    """The test of all pairs, from the groups as they are and shuffled.
+
+    Args:
+        names: of the groups.
+        share, weight: (J,) see `PairTest`.
+        shuffled_share, shuffled_weight: (B, J) the same in each permutation.
+    """
     first, second = np.triu_indices(len(share), 1)
     observed = np.abs(_z(share, weight, first, second))
     order = np.argsort(-observed, kind="stable")

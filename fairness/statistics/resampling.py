@@ -227,7 +227,9 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def holm_levels(p_values: np.ndarray, level: float = 0.05) -> np.ndarray:
-    """The level that each p-value of a family is held against in Holm's steps; NaN is no part of it.
+    """The level that each p-value is held against in Holm's steps.
+
+    NaN is no part of the family.
 
     A p-value is below its level exactly where its adjusted one is below ``level``.
 

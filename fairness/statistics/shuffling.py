@@ -80,7 +80,9 @@ def permute_class(
     settings: Settings,
     rng: np.random.Generator,
 ) -> tuple[dict[str, np.ndarray], PairTest]:
-    """Permuted rates of one class, and the test of its pairs: of rates that weigh units by their precision.
+    """Permuted rates of one class, and the test of its pairs of groups.
+
+    The test is of rates that weigh units by their precision.
 
     A rate counts every frame alike, and a video of thirty frames says little more than one of one frame.
     Weighing videos by what they say leaves the level of the test exact and finds more.
