@@ -33,7 +33,7 @@ class Config(ReadAs, Beside):
         description="a .parquet or .csv with dataset, video, label (1 = fake), score = P(fake); or a folder "
         "of such files, each of one detector"
     )
-    out: Path = Field(
+    out: Path = Field(  # type: ignore[assignment]  # None until `Beside` has filled it
         None,
         description="folder for metrics.json, metrics.md, metrics.tex and thresholds.json; that of the "
         "predictions if not given",

@@ -39,7 +39,7 @@ class Config(ReadAs, Beside):
     by: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         description="attributes, alone or crossed: [gender,skin_tone_group,'gender × skin_tone_group']"
     )
-    out: Path = Field(
+    out: Path = Field(  # type: ignore[assignment]  # None until `Beside` has filled it
         None,
         description="folder for fairness.json, fairness.html, by_group.csv and other tables; that of the "
         "predictions if not given",

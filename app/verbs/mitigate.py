@@ -30,7 +30,7 @@ class Config(Beside):
         description="a .parquet or .csv with dataset, video, split, label, score and group columns"
     )
     by: Names = Field(description="attributes, alone or crossed, each mitigated by itself: [skin_tone_group]")
-    out: Path = Field(
+    out: Path = Field(  # type: ignore[assignment]  # None until `Beside` has filled it
         None,
         description="folder for mitigation.json, mitigation.csv and mitigation.md; that of the predictions "
         "if not given",

@@ -36,7 +36,7 @@ class ReadAs(BaseModel):
 
 
 class Beside(BaseModel):
-    """Results lie beside the predictions that they are made of, unless another folder is given."""
+    """Results lie beside the predictions that they are made of, unless `out` is given."""
 
     @model_validator(mode="before")
     @classmethod
