@@ -15,7 +15,7 @@ from unmasked.training.config import TrainingConfig
 
 def is_first_process() -> bool:
     """True if this is the process that speaks and writes for all that a launcher started."""
-    return rank_zero_only.rank == 0
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def placement(settings: TrainingConfig, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:

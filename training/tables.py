@@ -118,13 +118,13 @@ def training_tables(faces: pd.DataFrame, config: DetectorConfig) -> TrainingTabl
     if config.data.val_from_train and not is_oracle and not (crops["split"] == "val").any():
         crops, held_out = _with_val_from_train(crops, config)
     train = _rows_of_split(crops, "train", config.data.frames_per_video)
-    is_blended = isinstance(config, TrainedConfig) and config.data.fakes != "dataset"
-    if is_blended:
-        train = _add_self_blended(train, only=config.data.fakes == "self_blended")
+    fakes = config.data.fakes if isinstance(config, TrainedConfig) else "dataset"
+    if fakes != "dataset":
+        train = _add_self_blended(train, only=fakes == "self_blended")
     _check_both_labels("train", train)
     val = _rows_of_split(crops, selects, config.data.val_frames_per_video)
     # Selection sees the data set's own fakes; self-blended ones stand in where it has none.
-    if is_blended and not (val["label"] == 1).any():
+    if fakes != "dataset" and not (val["label"] == 1).any():
         val = _add_self_blended(val, only=True)
     _check_both_labels(selects, val)
     if config.shuffle_labels:

@@ -49,7 +49,7 @@ MAY_CHANGE = (
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Follows the detector's name in the card, and so in predictions, metrics, tables, figures and reports.
 ORACLE = " (oracle selection)"
-UNFINISHED = "unfinished"  # a file beside the state while a training runs, and after it was stopped
+UNFINISHED = ".unfinished"  # a file in a run's folder while its training runs, and after it was stopped
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def train(
         if (initialise := detector.part("initialise")) and not resume:
             initialise(module.model, config)
         with _explain_full_disk(Path(out), last):
-            unfinished = last.with_name(UNFINISHED)
+            unfinished = Path(out) / UNFINISHED
             if trainer.is_global_zero:
                 write_text(unfinished, "")
             trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
@@ -151,7 +151,7 @@ def check_nothing_is_lost(out: Path) -> None:
     Of several processes the first one looks: it also says in the folder that a training has begun.
     """
     last = Path(out) / "checkpoints" / "last.ckpt"
-    if not (is_first_process() and last.is_file() and last.with_name(UNFINISHED).is_file()):
+    if not (is_first_process() and last.is_file() and (Path(out) / UNFINISHED).is_file()):
         return
     step = int(torch.load(last, map_location="meta", weights_only=True)["global_step"])
     raise InputError(
