@@ -131,9 +131,10 @@ def confusion_terms(label: NDArray[np.int64], score: Array, threshold: float | A
 
 
 def probability_terms(label: NDArray[np.int64], score: Array) -> Iterator[Array]:
-    """Rows (N,): 1, squared error, log loss, and for each bin label - score of the scores in it, else 0.
+    """Rows (N,): 1, squared error, log loss, and for each bin of the score its errors.
 
-    One after the other: 18 rows of two million scores at once would take 300 MB.
+    That is label - score where the score is in the bin, else 0. One row after the other: all 18 of two
+    million scores at once would take 300 MB.
     """
     yield np.ones(len(score))
     yield (score - label) ** 2

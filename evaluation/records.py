@@ -1,4 +1,4 @@
-"""What ``metrics.json`` holds: the records that `evaluate` makes, files keep and pages read.
+"""What ``metrics.json`` holds: records that `evaluate` makes and pages read.
 
 A record is a dictionary whose keys are declared here, so it is what the file holds, key by key, and the type
 checker knows it; `documents.read_record` checks a file against it. Undefined is NaN in memory and null in the

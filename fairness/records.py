@@ -191,7 +191,7 @@ class Bench(TypedDict):
 
 
 class GroupAtThreshold(TypedDict):
-    """FPR and TPR of a group at a threshold; ``compared`` names those it has enough support for."""
+    """FPR and TPR of a group at a threshold; ``compared``: those with enough support."""
 
     group: str
     fpr: float
@@ -286,7 +286,7 @@ class AuditResults(TypedDict):
 
 
 class GapChange(TypedDict):
-    """A gap on a target beside that on a source: kind "dataset", or "detector" on the same videos."""
+    """A gap on a target beside that on a source, which ``kind`` says: dataset or detector."""
 
     kind: NotRequired[str]
     attribute: str
@@ -433,7 +433,7 @@ class RemedyHead(TypedDict):
 
 
 class LevellingDown(TypedDict):
-    """Whether a gap shrank at the cost of the better-off alone: see `mitigation.compare.levelling_down`."""
+    """Whether a gap shrank at the cost of the better-off alone, and what both ends gain."""
 
     levelling_down: bool
     worst_group_gain: NotRequired[float]
@@ -513,7 +513,7 @@ class FairnessResults(AcrossDatasets):
 
 
 def read(path: str | os.PathLike[str]) -> FairnessResults:
-    """The audits in a ``fairness.json``; of a single `Audit.to_json`, as of a file with that one.
+    """The audits in a ``fairness.json``; a single `Audit.to_json` is read as one dataset's.
 
     Raises:
         InputError: the file is absent or damaged.
