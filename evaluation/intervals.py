@@ -11,8 +11,9 @@ percentiles of its resamples.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,14 @@ class Sample:
 
     def has_class(self, which: int) -> NDArray[np.bool_]:
         """(C,) True where a cluster has rows of class ``which``."""
-        return np.bincount(self.cluster[self.label == which], minlength=self.clusters) > 0
+        return self._classes[which]
+
+    @cached_property
+    def _classes(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        real, fake = (
+            np.bincount(self.cluster[self.label == which], minlength=self.clusters) > 0 for which in (0, 1)
+        )
+        return real, fake
 
     def clusters_by_class(self) -> tuple[int, int]:
         """How many clusters hold reals, and how many hold fakes."""
@@ -558,7 +566,7 @@ def _coarsen(sample: Sample, shares: Array) -> Array:
     return np.searchsorted(np.unique(np.concatenate(edges)), sample.score).astype(np.float64)
 
 
-def _sum_table(sample: Sample, terms: Array | sparse.csr_array) -> sparse.csr_array:
+def _sum_table(sample: Sample, terms: Iterable[Array] | sparse.csr_array) -> sparse.csr_array:
     """(K, N) terms of rows -> (K, C) sums over the rows of each cluster.
 
     Sparse although small: the product with a block of weights then stays in this thread, where BLAS would
@@ -567,5 +575,6 @@ def _sum_table(sample: Sample, terms: Array | sparse.csr_array) -> sparse.csr_ar
     if sparse.issparse(terms):
         of_cluster = (np.ones(len(sample.cluster)), (np.arange(len(sample.cluster)), sample.cluster))
         return (terms @ sparse.coo_array(of_cluster, shape=(len(sample.cluster), sample.clusters))).tocsr()
-    sums = [np.bincount(sample.cluster, weights=term, minlength=sample.clusters) for term in terms]
-    return sparse.csr_array(np.stack(sums))
+    sums = (np.bincount(sample.cluster, weights=term, minlength=sample.clusters) for term in terms)
+    # Row by row, as most of what is summed is 0 and need not be held.
+    return sparse.vstack([sparse.csr_array(row[None]) for row in sums], format="csr")

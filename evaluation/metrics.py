@@ -98,7 +98,7 @@ def all_metrics(
     counted: dict[Kind, Callable[[], tuple[Any, ...]]] = {
         "ranking": lambda: counts.curve(label, score)[1:],
         "threshold": lambda: (Confusion(*counts.confusion_terms(label, score, threshold).sum(axis=1)),),
-        "probability": lambda: (counts.probability_terms(label, score).sum(axis=1),),
+        "probability": lambda: (np.array([row.sum() for row in counts.probability_terms(label, score)]),),
     }
     kinds = {METRICS[name].kind for name in names if METRICS[name].vectorised}
     values = from_counts(names, {kind: counted[kind]() for kind in kinds})

@@ -83,7 +83,7 @@ def load_published(names: Sequence[str | Path]) -> list[Published]:
 
 
 def read_published(folder: Path) -> list[Published]:
-    """What others report, as `unmasked evaluate` put it into a folder; [] for nothing."""
+    """What others report, as `unmasked evaluate` put it beside the results in a folder."""
     path = folder / "published.json"
     stated = read_json(path, "run `unmasked evaluate` again").get("published") if path.is_file() else []
     return [Published.model_validate(fields) for fields in stated or []]

@@ -195,7 +195,7 @@ class Bench(TypedDict):
 
 
 class GroupAtThreshold(TypedDict):
-    """FPR and TPR of a group at a threshold; ``compared``: enough support for these."""
+    """FPR and TPR of a group at a threshold; ``compared``: those with enough support."""
 
     group: str
     fpr: float
@@ -291,7 +291,7 @@ class AuditResults(TypedDict):
 
 
 class GapChange(TypedDict):
-    """A gap on a target beside that on a source; kind is "dataset" or "detector"."""
+    """A gap on a target beside that on a source, which ``kind`` says: dataset or detector."""
 
     kind: NotRequired[str]
     attribute: str
@@ -438,9 +438,7 @@ class RemedyHead(TypedDict):
 
 
 class LevellingDown(TypedDict):
-    """Whether a gap shrank at the cost of the better-off alone.
-
-    See `mitigation.compare.levelling_down`."""
+    """Whether a gap shrank at the cost of the better-off alone, and what both ends gain."""
 
     levelling_down: bool
     worst_group_gain: NotRequired[float]
@@ -522,7 +520,7 @@ class FairnessResults(AcrossDatasets):
 
 
 def read(path: str | os.PathLike[str]) -> FairnessResults:
-    """The audits in a ``fairness.json``, or the single one that `Audit.to_json` wrote.
+    """The audits in a ``fairness.json``; a single `Audit.to_json` is read as one dataset's.
 
     Raises:
         InputError: the file is absent or damaged.

@@ -19,6 +19,7 @@ from unmasked.evaluation.fitted import fit_on_source
 from unmasked.evaluation.metrics import METRICS, group_metrics
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import records as fairness
+from unmasked.fairness.across import operating_points as across_thresholds
 from unmasked.fairness.across.run import Beside, compare_across
 from unmasked.fairness.run import audit_datasets, fairness_record
 
@@ -37,10 +38,14 @@ def results(table):
 
 
 @pytest.fixture(scope="module")
-def audited(table):
-    audits, skipped = audit_datasets(table, ["skin_tone_group"], n_boot=20, n_perm=20, min_samples=20)
+def audits(table):
+    return audit_datasets(table, ["skin_tone_group"], n_boot=20, n_perm=20, min_samples=20)[0]
+
+
+@pytest.fixture(scope="module")
+def audited(table, audits):
     beside = Beside(thresholds=[Threshold(0.6, "eer")])
-    return fairness_record(audits, skipped, compare_across(table, audits, beside))
+    return fairness_record(audits, {}, compare_across(table, audits, beside))
 
 
 def test_results_are_read_back_as_they_were_written(results, tmp_path):
@@ -117,6 +122,16 @@ def test_audits_are_read_back_as_they_were_written(audited, tmp_path):
     assert both[0] == both[1]
     tests = again["datasets"]["A"]["attributes"]["skin_tone_group"]["tests"]
     assert all(test["worst_group"] is None or isinstance(test["worst_group"], str) for test in tests)
+
+
+def test_the_audits_own_threshold_is_not_measured_again(audits, monkeypatch):
+    monkeypatch.setattr(across_thresholds, "estimates", None)
+    audit = audits["A"]
+    (point,) = across_thresholds.operating_points(audit, [Threshold(audit.settings.threshold, "given")])
+    for one in point["attributes"]["skin_tone_group"]:
+        place = ("skin_tone_group", one["group"])
+        assert one["fpr"] == audit.by_group.loc[place, "fpr"]
+        assert one["tpr_ci"] == [limits.loc[place, "tpr"] for limits in audit.by_group_ci]
 
 
 def test_the_file_of_a_single_audit_is_read_as_that_of_one_dataset(audited, tmp_path):

@@ -13,7 +13,7 @@ from unmasked.evaluation.intervals import Sample, weighted_metrics
 from unmasked.evaluation.metrics import METRICS, group_metrics
 from unmasked.evaluation.records import Measures
 from unmasked.fairness.records import ConstantDetector, Spread
-from unmasked.fairness.statistics.metrics import needs
+from unmasked.fairness.statistics.metrics import needs, rates
 from unmasked.fairness.statistics.pairs import PairTest
 from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, holm_levels, units_needed
 from unmasked.fairness.statistics.slices import Settings, Slice
@@ -28,6 +28,7 @@ TEST_COLUMNS = (
 )
 ALPHA = 0.05
 FAIRLEARN = ("demographic_parity", "equal_opportunity", "equalized_odds")
+RATES = ("selection_rate", "tpr", "fpr")  # that they are made of
 
 
 def gap_metrics() -> list[str]:
@@ -188,32 +189,21 @@ def _fairlearn_of_constant(one: Slice) -> dict[str, float]:
 def fairlearn_measures(one: Slice) -> dict[str, float]:
     """fairlearn's disparities among the groups with enough of both classes.
 
-    NaN with fewer than two.
-    One `MetricFrame` of weighted outcomes gives what fairlearn's six functions would, each of which builds
-    its own from all rows.
+    NaN with fewer than two. From counts that are there: fairlearn's six functions would each go through all
+    rows again, group by group, for the same numbers (a test compares them).
     """
-    from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate, true_positive_rate
-
     kept = one.in_gap["auc"].to_numpy()
     if kept.sum() < 2:
         return {f"{name}_{kind}": float("nan") for name in FAIRLEARN for kind in ("difference", "ratio")}
-    counts = one.counts[kept]
-    group, outcome = np.nonzero(counts)
-    functions = {"selected": selection_rate, "tpr": true_positive_rate, "fpr": false_positive_rate}
-    weight = {"sample_weight": counts[group, outcome]}
-    frame = MetricFrame(
-        metrics=functions,
-        y_true=outcome // 2,
-        y_pred=outcome % 2,
-        sensitive_features=one.values.index[kept].to_numpy()[group],
-        sample_params=dict.fromkeys(functions, weight),
-    )
-    difference, quotient = frame.difference(), frame.ratio()
+    values = rates(one.counts[kept])
+    least, most = ({name: float(end(values[name])) for name in RATES} for end in (np.min, np.max))
+    difference = {name: most[name] - least[name] for name in RATES}
+    quotient = {name: least[name] / most[name] if most[name] else float("nan") for name in RATES}
     return {
-        "demographic_parity_difference": float(difference["selected"]),
-        "demographic_parity_ratio": float(quotient["selected"]),
-        "equal_opportunity_difference": float(difference["tpr"]),
-        "equal_opportunity_ratio": float(quotient["tpr"]),
-        "equalized_odds_difference": float(max(difference["tpr"], difference["fpr"])),
-        "equalized_odds_ratio": float(min(quotient["tpr"], quotient["fpr"])),
+        "demographic_parity_difference": difference["selection_rate"],
+        "demographic_parity_ratio": quotient["selection_rate"],
+        "equal_opportunity_difference": difference["tpr"],
+        "equal_opportunity_ratio": quotient["tpr"],
+        "equalized_odds_difference": max(difference["tpr"], difference["fpr"]),
+        "equalized_odds_ratio": min(quotient["tpr"], quotient["fpr"]),
     }

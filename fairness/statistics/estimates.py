@@ -83,10 +83,9 @@ def estimates(
     size = {name: np.empty((2, groups), dtype=np.int64) for name in metrics}
     for code, member in enumerate(_members(decisions.group, groups)):
         label = decisions.label[member]
-        units, unit = np.unique(decisions.unit[member], return_inverse=True)
+        unit, units = number_units(decisions.unit[member])
         samples = [
-            Sample(label, np.asarray(score, dtype=np.float64)[member], unit.reshape(-1), len(units))
-            for score in scores
+            Sample(label, np.asarray(score, dtype=np.float64)[member], unit, units) for score in scores
         ]
         cuts = [cut[member] if isinstance(cut, np.ndarray) and cut.ndim else cut for cut in thresholds]
         found = resample_together(samples, cuts, n_boot=n_boot, seed=rng, only=metrics)
@@ -111,6 +110,19 @@ def generator(settings: Settings, name: str) -> np.random.Generator:
 def group_codes(groups: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """(N,) position of each row's group among the names, -1 where it is none of them."""
     return pd.Index(list(names), dtype=object).get_indexer(np.asarray(groups, dtype=object)).astype(np.int64)
+
+
+def number_units(codes: np.ndarray) -> tuple[np.ndarray, int]:
+    """(N,) whole numbers numbered anew from 0, in their order, and how many there are.
+
+    As `np.unique` has it, without sorting: of 7, 2, 7 the numbers 2 and 7 are present, and are first and
+    second.
+
+    >>> number_units(np.array([7, 2, 7]))
+    (array([1, 0, 1]), 2)
+    """
+    present = np.bincount(codes) > 0
+    return (np.cumsum(present) - 1)[codes], int(np.count_nonzero(present))
 
 
 def classes(metric: str) -> list[int]:

@@ -14,7 +14,7 @@ from unmasked.evaluation.wording import units
 from unmasked.fairness.groups import UNKNOWN, order_groups
 from unmasked.fairness.records import CrossAuc, Excluded
 from unmasked.fairness.settings import Settings
-from unmasked.fairness.statistics.estimates import Decisions, Estimates, estimates, generator
+from unmasked.fairness.statistics.estimates import Decisions, Estimates, estimates, generator, number_units
 from unmasked.fairness.statistics.metrics import BOTH, count_units, needs, sum_by
 from unmasked.fairness.statistics.score_tables import Levels, cross_auc, cut, exact_cross_auc
 from unmasked.fairness.statistics.shuffling import Shuffled, shuffle
@@ -233,8 +233,7 @@ def _drawn_cells(
     rows: Rows, member: np.ndarray, levels: Levels, settings: Settings, rng: np.random.Generator
 ) -> np.ndarray:
     """(n_boot, cells) rows of one group on each level of the score, real and fake, in each resample."""
-    units, unit = np.unique(rows.cluster[member], return_inverse=True)
-    sample = Sample(rows.label[member], rows.score[member], unit.reshape(-1), len(units))
+    sample = Sample(rows.label[member], rows.score[member], *number_units(rows.cluster[member]))
     cell = levels.cell[member]
     shape = (2 * levels.size, len(cell))
     at = sparse.coo_array((np.ones(len(cell)), (cell, np.arange(len(cell)))), shape=shape).tocsr()
