@@ -39,7 +39,7 @@ def only_training_in(out: Path) -> Iterator[None]:
     """
     from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-    if rank_zero_only.rank:
+    if getattr(rank_zero_only, "rank", 0):
         yield
         return
     out.mkdir(parents=True, exist_ok=True)
