@@ -48,7 +48,7 @@ def compare(folder: Path, kills: int, videos: int, seed: int) -> bool:
     whole_s = time.monotonic() - started_s
     print(f"uninterrupted: {videos} videos in {whole_s:.1f} s, {len(digests(whole))} files")
     killed, rng, landed = folder / "killed", np.random.default_rng(seed), 0
-    is_equal = True
+    is_equal, is_well_ended = True, True
     while landed < kills:
         if (killed / "faces.parquet").exists():  # got through before its moment came: once more from nothing
             is_equal &= ends_equal(manifest, killed, whole)
@@ -68,7 +68,7 @@ def compare(folder: Path, kills: int, videos: int, seed: int) -> bool:
             is_right = process.returncode in ENDS[number] and ("Traceback" not in said)
             if process.returncode == 143:
                 is_right &= said.rstrip().endswith("the same command goes on from here")
-            is_equal &= is_right
+            is_well_ended &= is_right
             print(
                 f"{landed:2d} {number.name}: exit code {process.returncode}{'' if is_right else ' WRONG'}, "
                 f"{parts(killed) - before} videos more, {parts(killed)} of {videos} done",
@@ -78,9 +78,10 @@ def compare(folder: Path, kills: int, videos: int, seed: int) -> bool:
                 print(said)
     is_equal &= ends_equal(manifest, killed, whole)
     print(
-        f"{kills} kills, resumed: tables and crops {'identical' if is_equal else 'DIFFERENT'} byte for byte"
+        f"{kills} kills, resumed: tables and crops {'identical' if is_equal else 'DIFFERENT'} byte for byte; "
+        f"exit codes and sentences {'right' if is_well_ended else 'WRONG'}"
     )
-    return is_equal
+    return is_equal and is_well_ended
 
 
 def parts(folder: Path) -> int:

@@ -48,17 +48,26 @@ def open_video(path: str | os.PathLike[str] | BinaryIO) -> Iterator[InputContain
     stream = open_regular(path) if isinstance(path, (str, os.PathLike)) else path
     with stream:
         try:
-            container = av.open(
-                _Nameless(stream),
-                "r",
-                metadata_errors="replace",
-                container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},
-                io_open=_refuse_second_file,
-            )
-        except av.error.ArgumentError as error:
-            raise RefusedFormat("not a video format that is read here, such as mp4, mkv or avi") from error
-        with container:
-            yield container
+            with _open(stream) as container:
+                yield container
+        except av.FFmpegError as error:
+            if isinstance(error, (OSError, ValueError)):
+                raise
+            # "Not yet implemented" and the like, which are neither.
+            raise RefusedFormat(f"FFmpeg cannot read it ({error.strerror})") from error
+
+
+def _open(stream: BinaryIO) -> InputContainer:
+    try:
+        return av.open(
+            _Nameless(stream),
+            "r",
+            metadata_errors="replace",
+            container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},
+            io_open=_refuse_second_file,
+        )
+    except av.error.ArgumentError as error:
+        raise RefusedFormat("not a video format that is read here, such as mp4, mkv or avi") from error
 
 
 def main_stream(streams: Sequence[VideoStream]) -> VideoStream | None:

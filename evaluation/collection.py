@@ -133,11 +133,19 @@ def collect(
 def _prediction_files(path: Path) -> tuple[list[Path], list[str]]:
     if not path.is_dir():
         return [path], []
-    tables = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    found = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    # A hidden one is what a process left that was killed while it wrote.
+    tables = sorted(file for file in found if not file.name.startswith("."))
     tables = [file for file in tables if not _is_beside_scores(file)]
     files, notes = [], []
     for file in tables:
-        absent = [name for name in NEEDED if name not in column_names(file)]
+        try:
+            absent = [name for name in NEEDED if name not in column_names(file)]
+        except InputError as error:
+            if file.stem == "predictions":  # one of ours, which must not be left out
+                raise
+            notes.append(f"{file.relative_to(path)}: {error}")
+            continue
         if not absent:
             files.append(file)
         else:

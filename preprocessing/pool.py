@@ -217,7 +217,7 @@ def _serve(connection: Connection, make_work: Callable[[], Callable[[T], R]]) ->
     with suppress(OSError, AttributeError):
         os.setpgid(0, 0)  # so that it can be killed with whatever it has started
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, BrokenPipeError):
+    with suppress(EOFError, ConnectionError):  # the parent is gone
         try:
             work = make_work()
         except InputError as error:

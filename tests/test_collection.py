@@ -149,3 +149,20 @@ def test_a_broken_file_in_a_folder_is_not_passed_over(tmp_path):
     (tmp_path / "y.csv").write_bytes(b"PK\x03\x04" + bytes(60))
     with pytest.raises(InputError, match=r"y\.csv is no CSV but a ZIP archive"):
         collect(tmp_path)
+
+
+def test_leftovers_of_a_kill_and_foreign_tables_do_not_stop_a_folder(tmp_path):
+    # Each of them made `evaluate predictions=FOLDER` refuse all of it.
+    (tmp_path / "a").mkdir()
+    table = {"dataset": "A", "video": ["a", "b"], "label": [0, 1], "score": [0.1, 0.9]}
+    pd.DataFrame(table).to_parquet(tmp_path / "a/predictions.parquet")
+    (tmp_path / "a/.predictions-abcd1234.parquet").write_bytes(b"")
+    foreign = {"empty.csv": b"", "notes.csv": b"PK\x03\x04", "x.parquet": b"PAR1"}
+    for name, content in foreign.items():
+        (tmp_path / name).write_bytes(content)
+    found, notes = collect(tmp_path)
+    assert len(found) == 1
+    assert sorted(note.split(":")[0] for note in notes) == sorted(foreign)
+    (tmp_path / "a/predictions.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"predictions\.parquet cannot be read"):
+        collect(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from unmasked.datasets.files import atomic_path, write_json
 from unmasked.datasets.tables import read_frame, write_frame
 
 FOLDER = "explain"  # inside a run's folder
+# What zipfile, zlib and NumPy raise on damaged archives; RuntimeError: it says that it is encrypted.
+DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def read_explanation(run: Path) -> Explanation | None:
             maps = arrays["maps"].astype(np.float32) / 255
             pictures, overlays = arrays["pictures"], arrays["overlays"]
         summary = json.loads((folder / "explain.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except DAMAGED as error:
         raise InputError(f"{folder} is damaged ({error}); run `unmasked explain` again") from error
     pictured = read_frame(folder / "pictured.parquet")
     embedded = read_frame(folder / "embedding.parquet")

@@ -107,13 +107,20 @@ class Gallery:
         write_json(folder / INDEX, index)
 
 
+SLUG_CHARACTERS_MAX = 60  # names of files end at 255 bytes, and several slugs may stand in one
+
+
 def slug(name: str) -> str:
     """A name as part of a file's name.
 
     >>> slug("FaceForensics++, c23")
     'FaceForensics-c23'
     """
-    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "unnamed"
+    plain = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "unnamed"
+    if len(plain) <= SLUG_CHARACTERS_MAX:
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{plain[: SLUG_CHARACTERS_MAX - 9]}-{digest}"
 
 
 def _read_index(path: Path) -> dict[str, dict[str, str]]:

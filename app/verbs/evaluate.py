@@ -295,7 +295,7 @@ def folder_names(names: list[str]) -> dict[str, str]:
     """
     folders: dict[str, str] = {}
     for name in names:
-        plain = re.sub(r"[^A-Za-z0-9._+]+", "-", name).strip("-.") or "detector"
+        plain = re.sub(r"[^A-Za-z0-9._+]+", "-", name).strip("-.")[:100] or "detector"
         twins = sum(
             re.fullmatch(rf"{re.escape(plain)}(-\d+)?", other, re.I) is not None for other in folders.values()
         )
