@@ -25,7 +25,7 @@ from typing import IO, Any
 from unmasked.datasets.errors import InputError
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".avif")
 
 MEMBER_BYTES_MAX = 64 << 20  # one image
 MEMBERS_MAX = 200_000

@@ -205,10 +205,16 @@ def lost_of_splits(lost: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_faces(faces: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
-    """The lost videos of a faces table, of the splits and datasets that were to be scored."""
-    if "split" in predictions and (splits := set(predictions["split"].dropna())):
-        faces = faces[faces["split"].isin(splits)]
-    return lost_videos(faces, scored=predictions)
+    """The lost videos of a faces table, of the splits and datasets that were to be scored.
+
+    These are those of the scored videos. A dataset that has crops and no score at all was not given to the
+    detector; one without a crop could not be.
+    """
+    scored = is_among(faces, predictions)
+    lost = lost_videos(faces[faces["split"].isin(faces.loc[scored, "split"].unique())], scored=predictions)
+    asked = set(faces.loc[scored, "dataset"])
+    with_crop = set(faces.loc[faces["status"] == "ok", "dataset"])
+    return lost[lost["dataset"].isin(asked) | ~lost["dataset"].isin(with_crop)].reset_index(drop=True)
 
 
 def _videos(rows: pd.DataFrame) -> pd.DataFrame:

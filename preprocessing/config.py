@@ -49,7 +49,10 @@ _PACKAGES = {
     "pillow": ("pillow",),
 }
 
-
+LANDMARK_TERMS = (
+    "dlib's 68-point model was trained on iBUG 300-W, whose licence excludes commercial use; landmarks=mtcnn "
+    "aligns faces without it (`unmasked licences`: MTCNN's own terms are not settled)"
+)
 # Datasets whose pictures are face crops already, as published numbers use them (Zi et al., ACM MM 2020).
 CROPPED_DATASETS = ("WildDeepfake",)
 
@@ -156,6 +159,11 @@ def recipe(config: PreprocessConfig, detector: str = "") -> dict[str, Any]:
     if config.landmarks == "mtcnn" and not detector:
         named = named.replace("68 points", "MTCNN's five points")
     return {"procedure": PROCEDURE, "detector": named, **settings, "versions": versions}
+
+
+def terms_of(recipe: dict[str, Any]) -> str:
+    """The terms of a model behind a recipe's crops that exclude a use; "" for none."""
+    return LANDMARK_TERMS if "68 points" in recipe["detector"] else ""
 
 
 def crops_of(dataset: str, config: PreprocessConfig) -> str:

@@ -20,7 +20,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.datasets.locks import folder_lock
 from unmasked.preprocessing.claims import Claim
-from unmasked.preprocessing.config import recipe_hash
+from unmasked.preprocessing.config import recipe_hash, terms_of
 from unmasked.preprocessing.faces import FRAME_MAX, STATUSES
 
 FOLDER_CHARACTERS_MAX = 400  # paths end at 4,096 bytes on Linux
@@ -303,7 +303,7 @@ def _write_or_compare(out: Path, recipe: dict[str, Any]) -> None:
                 f"out={out} holds {foreign[0]} but no recipe.json, so that preprocess has not made it and "
                 "nothing in it is touched; give a new or empty folder"
             )
-        write_json(path, recipe)
+        write_json(path, recipe | ({"terms": terms} if (terms := terms_of(recipe)) else {}))
         return
     there = None
     with suppress(ValueError, RecursionError):
@@ -313,6 +313,7 @@ def _write_or_compare(out: Path, recipe: dict[str, Any]) -> None:
             f"{path} is damaged, so that nobody can say how the crops beside it were made; give another "
             "out=, or delete the folder"
         )
+    there.pop("terms", None)  # what a reader must know, and no setting
     if there != recipe:
         raise InputError(
             f"{out} holds crops made with other settings ({_differences(there, recipe)}); give another "

@@ -139,6 +139,17 @@ def test_only_videos_of_the_splits_that_are_evaluated_count():
     assert attrition(scores_of(faces), lost, n_boot=0)["D"].given == 15
 
 
+def test_videos_that_nobody_meant_to_score_are_not_lost(tmp_path):
+    """Training videos of the same table, and a dataset that this detector was not given."""
+    faces = faces_of(FIFTEEN)
+    train = faces_of([("t", 0, "ok"), ("u", 1, "no_face")]).assign(split="train")
+    other = faces_of([("o", 0, "ok"), ("p", 1, "no_face")]).assign(dataset="Other")
+    FACES.write(pd.concat([faces, train, other]), tmp_path / "faces.parquet")
+    for scores in (scores_of(faces), scores_of(faces).drop(columns="split")):
+        lost, _ = find_lost(tmp_path / "p.csv", scores, tmp_path / "faces.parquet")
+        assert sorted(lost["video"]) == ["f0", "f1", "f2", "r0", "r1", "r2"]
+
+
 def test_a_dataset_of_which_nothing_is_scored_is_named(tmp_path, capsys):
     faces = faces_of(FIFTEEN)
     gone = faces_of([("x", 0, "no_face"), ("y", 1, "missing_file")]).assign(dataset="E")

@@ -22,7 +22,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.images import fit_to_size
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.preprocessing.align import cut, padded_share, similarity_matrix, template, warp, whole_matrix
-from unmasked.preprocessing.config import PreprocessConfig, crops_of
+from unmasked.preprocessing.config import PreprocessConfig, crops_of, recipe, recipe_hash, terms_of
 from unmasked.preprocessing.detect import Detection
 from unmasked.preprocessing.extract import Task, extract
 from unmasked.preprocessing.faces import MATRIX, STATUSES
@@ -397,3 +397,17 @@ def test_a_class_of_which_nothing_is_left_is_said_in_a_line_of_its_own():
 
 def test_classes_have_words():
     assert [class_of(label) for label in (0, 1, np.nan, None)] == ["real", "fake", "unlabelled", "unlabelled"]
+
+
+def test_terms_that_exclude_a_use_are_said_where_crops_are_first_made_and_in_the_recipe(tmp_path, capsys):
+    save(tmp_path / "a.png", square_frame(0))
+    MANIFEST.write(manifest_of(tmp_path, ["a.png"], kind="image"), tmp_path / "m.parquet")
+    config = command.Config(manifest=tmp_path / "m.parquet", out=tmp_path / "out", workers=1)
+    for count in (1, 0):  # said once
+        with pytest.raises(InputError):
+            command.run(config)
+        assert capsys.readouterr().out.count("terms: dlib's 68-point model") == count
+    assert "iBUG 300-W" in json.loads((tmp_path / "out" / "recipe.json").read_text())["terms"]
+    without = recipe(PreprocessConfig(landmarks="mtcnn"))
+    assert not terms_of(without)
+    assert recipe_hash(without) != recipe_hash(recipe(PreprocessConfig()))

@@ -6,11 +6,13 @@ import os
 import socket
 import tarfile
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layout_trees import TREES, archive, celeb_df, dfdc, faceforensics, faceforensics_flat, touch, uadfv
+from PIL import Image
 
 from unmasked.app.verbs import scan as scan_verb
 from unmasked.datasets import archives
@@ -19,6 +21,7 @@ from unmasked.datasets.audit.run import audit
 from unmasked.datasets.audit.settings import AuditSettings
 from unmasked.datasets.errors import InputError, printable
 from unmasked.datasets.frame_names import frames_as_videos, tell_methods_apart, video_stems
+from unmasked.datasets.images import decode_image
 from unmasked.datasets.listing import NOT_A_FILE, NOT_UTF8, REACHED_TWICE
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.scan import Splitting, scan
@@ -251,12 +254,22 @@ def test_the_counts_add_up_in_every_layout(name, tmp_path):
 def test_suffixes_that_are_not_read_are_named_by_class(tmp_path):
     for label in ("real", "fake"):
         touch(tmp_path / label / "a.jpg", "x")
-        for suffix in ("heic", "jfif", "tiff", "wmv", "png.part"):
+        for suffix in ("heic", "heif", "tiff", "wmv", "png.part"):
             touch(tmp_path / label / f"b.{suffix}", "x")
     line = said(scan(tmp_path), "are not")[0]
     assert "of 12 files and the like, 2 are used and 10 are not" in line
     assert "2 .heic (not read)" in line
     assert "5 in fake and 5 in real" in line
+
+
+def test_pictures_that_the_door_decodes_are_read_under_their_suffixes(tmp_path):
+    """AVIF and JFIF files were decoded, and yet named as not read."""
+    for label, suffix in (("real", "jfif"), ("real", "avif"), ("fake", "png")):
+        path = tmp_path / label / f"a.{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), (90, 40, 20)).save(path, format={"jfif": "JPEG"}.get(suffix))
+        assert np.abs(decode_image(path.read_bytes()).pixels[0, 0].astype(int) - (90, 40, 20)).max() < 9
+    assert sorted(scan(tmp_path).manifest["kind"]) == ["image"] * 3
 
 
 def test_folders_beside_the_one_that_is_read_are_named(tmp_path):

@@ -10,18 +10,13 @@ from pydantic import Field
 from unmasked.app.progress import Reporter, print_result
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import first_names
-from unmasked.preprocessing.config import PreprocessConfig
+from unmasked.preprocessing.config import LANDMARK_TERMS, PreprocessConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FRAME = ("dataset", "video", "compression", "frame")  # what tells sampled frames apart
 UNUSED = "unused.csv"
-# Said where crops are first made in a folder; `unmasked licences` has the whole list.
-LANDMARK_TERMS = (
-    "terms: dlib's 68-point model was trained on iBUG 300-W, whose licence excludes commercial use; "
-    "landmarks=mtcnn aligns faces without it (`unmasked licences`: MTCNN's own terms are not settled)"
-)
 
 
 class Config(PreprocessConfig):
@@ -49,7 +44,7 @@ def run(config: Config) -> None:
         print_result(_masks(manifest, config.manifest))
     is_first = not (config.out / "recipe.json").exists()
     if is_first and config.landmarks == "dlib":
-        print_result(LANDMARK_TERMS)
+        print_result(f"terms: {LANDMARK_TERMS}")
     with Reporter() as reporter:
         faces = preprocess(manifest, config.out, config.settings(), progress=reporter)
     if faces.empty:
