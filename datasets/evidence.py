@@ -85,7 +85,7 @@ def name_labels(paths: pd.Series) -> pd.Series:
     """
     names = paths.dropna().unique()
     sample = names[:: max(1, len(names) // SAMPLED)]
-    if np.mean([_label_of_file(name) is not None for name in sample] or [0]) < NAMED_MIN:
+    if np.mean([_label_of_file(name) is not None for name in sample] or [False]) < NAMED_MIN:
         return pd.Series(np.nan, index=paths.index)
     return map_distinct(paths, _label_of_file).astype("float64")
 

@@ -116,9 +116,9 @@ def _check_classes(rows: pd.DataFrame) -> None:
     held = rows.groupby("dataset")["label"].nunique()
     if held.max() < 2 and rows["label"].nunique() == 2:
         raise InputError(
-            "no dataset of the predictions table holds both reals (label 0) and fakes (label 1), and AUC needs "
-            f"both within a dataset; it has {', '.join(map(str, held.index))}. Give them one dataset name if "
-            "they belong together"
+            "no dataset of the predictions table holds both reals (label 0) and fakes (label 1), and AUC "
+            f"needs both within a dataset; it has {', '.join(map(str, held.index))}. Give them one dataset "
+            "name if they belong together"
         )
 
 

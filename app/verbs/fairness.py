@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import OneScore, ReadAs, join_default_datasets, print_rows, read_scores
+from unmasked.app.verbs.reading import OneScore, ReadAs, print_rows, read_scores
 from unmasked.app.verbs.scan import (
     AnnotationFiles,
     Codebooks,
@@ -252,6 +252,7 @@ def _audit_other_detector(
     config: Config, predictions: pd.DataFrame, threshold: Threshold, audits: dict[str, Audit]
 ) -> dict[str, Any]:
     """The audits of the other detector on the same videos, and its name."""
+    from unmasked.evaluation.collection import join_default_datasets
     from unmasked.evaluation.thresholds import Threshold
     from unmasked.fairness.across.detectors import replace_scores
     from unmasked.fairness.selection import rows_of_one
@@ -264,7 +265,8 @@ def _audit_other_detector(
     name = config.against
     if Path(name).suffix in (".parquet", ".csv"):
         other = read_scores(config, Path(name))
-        ours, other = join_default_datasets((config.predictions, Path(name)), (ours, other))
+        paths = config.predictions, Path(name)
+        ours, other = join_default_datasets(paths, (ours, other), config.predictions.stem)
         named = other["detector"].dropna().unique() if "detector" in other else []
         name = str(named[0]) if len(named) == 1 else Path(name).stem
     else:
