@@ -170,11 +170,16 @@ def _unescaped_cells(column: pd.Series) -> pd.Series:
 
 def csv_header(path: Path) -> list[str]:
     """The fields of a CSV file's header as they stand there; errors as in `read_csv`."""
-    return [unescaped(name) for name in csv_dialect(path, []).header]
+    return [unescaped(name) for name in csv_dialect(path, [], whole=False).header]
 
 
-def csv_dialect(path: Path, readings: list[Reading]) -> Dialect:
+def csv_dialect(path: Path, readings: list[Reading], *, whole: bool = True) -> Dialect:
     """How a CSV file is written; what is unusual about it is added to the readings.
+
+    Args:
+        path: of the file.
+        readings: as of `read_csv`.
+        whole: look at the coding of all its text, not of its beginning alone.
 
     Raises:
         InputError: the file is empty, or is no text.
@@ -182,7 +187,7 @@ def csv_dialect(path: Path, readings: list[Reading]) -> Dialect:
     with open(path, "rb") as stream:
         start = stream.read(4096)
     _check_bytes(path, start)
-    encoding = _encoding(path, start)
+    encoding = _encoding(path, start, whole)
     with open(path, encoding=encoding, newline="", errors="strict") as lines:
         try:
             first = list(islice(lines, SAMPLED * 3))
@@ -302,7 +307,7 @@ def _say(path: Path, said: list[Reading], readings: list[Reading] | None) -> Non
         logger.warning("table %s: %s", path, "; ".join(f"{what}: {how}" for what, how in said))
 
 
-def _encoding(path: Path, start: bytes) -> str:
+def _encoding(path: Path, start: bytes, whole: bool) -> str:
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if b"\x00" in start[:64]:
@@ -317,6 +322,8 @@ def _encoding(path: Path, start: bytes) -> str:
                     is_text = False
             if not is_text and _CONTROL.search(block):
                 raise InputError(f"table {path} is not UTF-8 text, nor any other; give a .csv file")
+            if not whole:
+                return "utf-8-sig" if is_text else "cp1252"
     try:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:

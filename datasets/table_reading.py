@@ -9,7 +9,7 @@ spreadsheet shows. What columns are called is in `table_roles`, how cells are re
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -126,6 +126,13 @@ def read_table(
         listed = "; ".join(f"({number}) {problem}" for number, problem in enumerate(door.problems, 1))
         raise InputError(f"table {path} cannot be used as it is: {listed}")
     return TableRead(table if kept.all() else table[kept].copy(), door.readings, left)
+
+
+def holds_scores(names: Collection[str]) -> bool:
+    """True if columns of these names seem to be a table of scores, whatever they are called."""
+    found = {plain(name.rpartition(".")[2]) for name in names} | {plain(name) for name in names}
+    needed = [{plain(name) for name in (role, *SCORES[role].names)} for role in ("video", "label", "score")]
+    return all(not usual.isdisjoint(found) for usual in needed)
 
 
 def _texts(roles: Mapping[str, Role], columns: Mapping[str, str]) -> set[str]:

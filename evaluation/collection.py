@@ -19,6 +19,7 @@ import pandas as pd
 
 from unmasked.datasets.cards import check_card
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.table_reading import holds_scores
 from unmasked.datasets.tables import SUFFIXES, column_names
 from unmasked.datasets.vocabulary import canonical_dataset
 from unmasked.evaluation.origin import NOT_STATED
@@ -122,7 +123,8 @@ def collect(
     path, stated = Path(path), stated or Stated()
     files, notes = _prediction_files(path)
     known = _cards(path, cards)
-    parts = [_part(file, read(file), path, stated, known) for file in files]
+    tables = join_default_datasets(files, [read(file) for file in files], path.name)
+    parts = [_part(file, table, path, stated, known) for file, table in zip(files, tables, strict=True)]
     stated.check(
         name for file, part in zip(files, parts, strict=True) for name in (*_names(file, path), part.detector)
     )
@@ -136,20 +138,26 @@ def _prediction_files(path: Path) -> tuple[list[Path], list[str]]:
     found = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     # A hidden one is what a process left that was killed while it wrote.
     tables = sorted(file for file in found if not file.name.startswith("."))
-    tables = [file for file in tables if not _is_beside_scores(file)]
-    files, notes = [], []
+    notes, names = [], {}
     for file in tables:
+        if _is_beside_scores(file):
+            continue
         try:
-            absent = [name for name in NEEDED if name not in column_names(file)]
+            names[file] = column_names(file)
         except InputError as error:
             if file.stem == "predictions":  # one of ours, which must not be left out
                 raise
             notes.append(f"{file.relative_to(path)}: {error}")
-            continue
-        if not absent:
-            files.append(file)
-        else:
-            notes.append(f"{file.relative_to(path)}: no column {', '.join(absent)}")
+    absent = {file: [name for name in NEEDED if name not in names[file]] for file in names}
+    # Where no table is called as ours are, those of strangers are read.
+    files = [file for file in names if not absent[file]] or [
+        file for file in names if holds_scores(names[file])
+    ]
+    notes += [
+        f"{file.relative_to(path)}: no column {', '.join(absent[file])}"
+        for file in names
+        if file not in files
+    ]
     if files:
         return files, notes
     if not tables:
@@ -194,6 +202,16 @@ def _part(
     )
     name = detector or (file.stem if file.stem != "predictions" else file.resolve().parent.name)
     return Scored(name, detector or name, predictions, (_relative_name(file, root),), training, card)
+
+
+def join_default_datasets(
+    paths: Sequence[Path], tables: Sequence[pd.DataFrame], name: str
+) -> list[pd.DataFrame]:
+    """The tables as one dataset of that name, where each has none but the name of its file."""
+    is_default = [set(table["dataset"]) == {path.stem} for path, table in zip(paths, tables, strict=True)]
+    if len(tables) < 2 or not all(is_default):
+        return list(tables)
+    return [table.assign(dataset=name) for table in tables]
 
 
 def _known_names(source: str, predictions: pd.DataFrame) -> str:

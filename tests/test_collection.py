@@ -130,7 +130,7 @@ def test_a_source_stated_of_no_file_is_refused(tmp_path):
 def test_a_folder_without_predictions_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds no \.parquet or \.csv file"):
         collect(tmp_path)
-    put(tmp_path, "x.csv", predictions().rename(columns={"score": "prob"}))
+    put(tmp_path, "x.csv", predictions().rename(columns={"score": "length"}))
     with pytest.raises(InputError, match=r"none of the 1 tables .* \(x.csv: no column score\); rename"):
         collect(tmp_path)
 

@@ -232,6 +232,11 @@ def test_compare_reads_a_strangers_tables_by_the_same_keys(tmp_path):
     for name, low in (("a", 0.1), ("b", 0.2)):
         table.assign(p=np.linspace(low, low + 0.7, 20)).to_csv(tmp_path / f"{name}.csv", index=False)
     files = (f"a={tmp_path / 'a.csv'}", f"b={tmp_path / 'b.csv'}")
-    text = said("compare", *files, "columns={score: p}", "n_boot=20", f"out={tmp_path}")
-    assert "no table has a column dataset: a, b are taken for one, a" in text
+    text = said("compare", *files, "columns={score: p}", "n_boot=20", f"out={tmp_path / 'o'}")
     assert "a, 20 videos that both scored" in text
+    # A folder of such tables is one dataset, called like the folder, and two detectors.
+    for name in ("a", "b"):
+        pd.read_csv(tmp_path / f"{name}.csv").rename(columns={"p": "prob"}).to_csv(tmp_path / f"{name}.csv")
+    found, _ = collect(tmp_path)
+    assert [one.name for one in found] == ["a", "b"]
+    assert {name for one in found for name in one.predictions["dataset"]} == {tmp_path.name}

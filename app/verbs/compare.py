@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import OneScore, ReadAs, join_default_datasets, print_rows, read_scores
+from unmasked.app.verbs.reading import OneScore, ReadAs, print_rows, read_scores
 
 
 class Config(OneScore, ReadAs):
@@ -29,6 +29,7 @@ class Config(OneScore, ReadAs):
 def run(config: Config) -> None:
     """Compares on the videos that both scored, writes the results and prints them."""
     from unmasked.datasets.files import write_json, write_text
+    from unmasked.evaluation.collection import join_default_datasets
     from unmasked.evaluation.compare import compare, read_run
     from unmasked.evaluation.row_counts import RowCount, left_out_rows
     from unmasked.evaluation.tables import as_latex, as_markdown, compare_tables
@@ -39,7 +40,7 @@ def run(config: Config) -> None:
         for path, count in zip((config.a, config.b), counts, strict=True)
     ]
     if config.a.is_file() and config.b.is_file():
-        tables = join_default_datasets((config.a, config.b), [run.rows for run in runs])
+        tables = join_default_datasets((config.a, config.b), [run.rows for run in runs], config.a.stem)
         runs = [replace(run, rows=rows) for run, rows in zip(runs, tables, strict=True)]
     results = compare(
         *runs, level=config.level, aggregation=config.aggregation, n_boot=config.n_boot, seed=config.seed

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import (
-    Beside,
-    OneScore,
-    ReadAs,
-    join_default_datasets,
-    print_rows,
-    read_scores,
-)
+from unmasked.app.verbs.reading import Beside, OneScore, ReadAs, print_rows, read_scores
 from unmasked.app.verbs.scan import (
     AnnotationFiles,
     Codebooks,
@@ -168,7 +161,8 @@ def lines(
         found.append(f"{name}:")
         if name in losses:
             found += [f"  {sentence}" for sentence in losses[name].sentences()]
-        found += [f"  {sentence}" for sentence in audit.verdicts]
+        absent = _words_of_absent_class(audit)
+        found += [f"  {sentence}" for sentence in audit.verdicts if not absent or absent not in sentence]
         found += _uncompared_groups(audit)
         found += [
             f"  by {entry['by'].replace('_', ' ')}, {entry['attribute']}: {entry['note']}"
@@ -185,6 +179,13 @@ def lines(
             )
     found += [f"not audited: {name}: {reason}" for name, reason in skipped.items()]
     return found
+
+
+def _words_of_absent_class(audit: Audit) -> str:
+    """What verdicts call the error of the class that has no row, "" where both have some."""
+    if audit.selection is None or len(present := set(audit.selection.rows.label)) > 1:
+        return ""
+    return "how often fakes are missed" if present == {0} else "how often real videos are called fake"
 
 
 def _uncompared_groups(audit: Audit) -> list[str]:
@@ -306,6 +307,7 @@ def _audit_other_detector(
     config: Config, predictions: pd.DataFrame, threshold: Threshold, audits: dict[str, Audit]
 ) -> tuple[dict[str, Audit], str]:
     """The audits of the other detector on the same videos, and its name; none where none is asked for."""
+    from unmasked.evaluation.collection import join_default_datasets
     from unmasked.evaluation.thresholds import Threshold
     from unmasked.fairness.across.detectors import replace_scores
     from unmasked.fairness.selection import rows_of_one
@@ -318,7 +320,8 @@ def _audit_other_detector(
     name = config.against
     if Path(name).suffix in (".parquet", ".csv"):
         other = read_scores(config, Path(name))
-        ours, other = join_default_datasets((config.predictions, Path(name)), (ours, other))
+        paths = config.predictions, Path(name)
+        ours, other = join_default_datasets(paths, (ours, other), config.predictions.stem)
         named = other["detector"].dropna().unique() if "detector" in other else []
         name = str(named[0]) if len(named) == 1 else Path(name).stem
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -98,16 +98,6 @@ def read_scores(
         readings.append(Reading("columns that no number uses", ", ".join(others)))
     print_readings(readings)
     return predictions
-
-
-def join_default_datasets(paths: Sequence[Path], tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
-    """The tables as one dataset, where each was called like its file."""
-    names = [path.stem for path in paths]
-    if not all(set(table["dataset"]) == {name} for name, table in zip(names, tables, strict=True)):
-        return list(tables)
-    if len(set(names)) > 1:
-        print_result(f"no table has a column dataset: {', '.join(names)} are taken for one, {names[0]}")
-    return [table.assign(dataset=names[0]) for table in tables]
 
 
 def print_rows(count: RowCount, notes: Iterable[str] = ()) -> None:
