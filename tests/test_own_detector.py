@@ -250,7 +250,7 @@ def test_a_checkpoint_of_another_detector_is_refused(folder):
     assert done.exit_code == 0, done.output
     with pytest.raises(InputError, match=r"detector 'tiny_one', and detector=tiny_two\.py was given"):
         load(folder / "run", "tiny_two.py")
-    with pytest.raises(InputError, match=r"architecture 'tiny_one', and detector=ucf was given"):
+    with pytest.raises(InputError, match=r"detector=ucf was given; give the module called tiny_one"):
         load(folder / "run", "ucf")
 
 
