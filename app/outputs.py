@@ -19,7 +19,7 @@ SYSTEM_ERRORS = {
 
 
 def check_paths(config: BaseModel) -> None:
-    """Refuses paths that no file can have, and an ``out`` that could not be written in the end.
+    """Refuses paths that no file can have, and an ``out`` that cannot be written.
 
     An ``out`` whose default is a table is one; one whose default has no suffix is a folder.
 

@@ -1,4 +1,7 @@
-"""What SIGTERM (scancel, docker stop, timeout) and Ctrl-C do to a command: a sentence, 143 or 130."""
+"""What SIGTERM and Ctrl-C do to a command: a sentence, exit code 143 or 130.
+
+SIGTERM comes from scancel, docker stop and timeout.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Locks among processes, which the operating system frees when their process ends, however it ends."""
+"""Locks among processes.
+
+The operating system frees a lock when its process ends, however it ends.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def folder_lock(folder: Path, name: str = LOCK) -> Iterator[bool]:
 
 
 def try_lock(path: Path) -> FileLock | None:
-    """The lock of a path, held from here on until its ``release()``; None if another process holds it."""
+    """The lock of a path, held until its ``release()``; None if another process holds it."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -54,7 +54,7 @@ class Origin:
         return {"checkpoint": self.checkpoint or NOT_STATED, "scores": dict(self.scores)}
 
     def difference(self, other: Origin) -> str:
-        """Why results of the other do not belong beside those of this one, in words; "" if they do.
+        """Why results of the other do not belong beside these, in words; "" if they do.
 
         >>> Origin("1" * 64).difference(Origin("2" * 64))
         'it is of the weights 22222222…, not of 11111111…'
@@ -70,7 +70,7 @@ class Origin:
 
 
 def scores_digest(rows: pd.DataFrame) -> str:
-    """Hex SHA-256 of the labels and scores of a dataset's rows, in whatever order and file they are.
+    """Hex SHA-256 of the labels and scores of a dataset's rows, in whatever order.
 
     Columns of groups are left out: scores with and without annotations are the same scores.
     """
