@@ -1,6 +1,7 @@
 """What SIGTERM and Ctrl-C do to a command: a sentence, exit code 143 or 130.
 
-scancel, docker stop and timeout send SIGTERM."""
+SIGTERM comes from scancel, docker stop and timeout.
+"""
 
 from __future__ import annotations
 

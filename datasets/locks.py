@@ -1,4 +1,7 @@
-"""Locks among processes; the operating system frees them when a process ends."""
+"""Locks among processes.
+
+The operating system frees a lock when its process ends, however it ends.
+"""
 
 from __future__ import annotations
 

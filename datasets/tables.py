@@ -160,11 +160,10 @@ def write_frame(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 
 
 def rows_digest(table: pd.DataFrame, *, text: Iterable[str], numbers: Iterable[str]) -> str:
-    """Hex SHA-256 of what some columns hold, whatever the order of the rows.
+    """Hex SHA-256 of what stands in some columns.
 
-    A Parquet file and a CSV of the same table have the same.
-
-    Columns that are absent or empty are left out. Numbers are compared to nine decimals, which a CSV keeps.
+    The order of the rows and the kind of file make no difference. Columns that are absent or empty are left
+    out. Numbers are compared to nine decimals, which a CSV keeps.
     """
     parts = {}
     for name in text:

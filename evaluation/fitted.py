@@ -62,10 +62,13 @@ class Fitted:
                 "the thresholds.json that `unmasked evaluate` wrote"
             )
         band = fields.get("abstention")
+        by_rule, by_kind = (fields.get(name) or {} for name in ("thresholds", "calibrations"))
+        if not isinstance(by_rule, Mapping) or not isinstance(by_kind, Mapping):
+            raise InputError("thresholds and calibrations are stored by name, and here they have none")
         return cls(
             Threshold.from_dict(fields["threshold"]),
-            {rule: Threshold.from_dict(point) for rule, point in (fields.get("thresholds") or {}).items()},
-            {kind: Calibration.from_dict(one) for kind, one in (fields.get("calibrations") or {}).items()},
+            {rule: Threshold.from_dict(point) for rule, point in by_rule.items()},
+            {kind: Calibration.from_dict(one) for kind, one in by_kind.items()},
             Band.from_dict(band) if band else None,
         )
 

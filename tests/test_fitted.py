@@ -155,6 +155,15 @@ def test_what_holds_no_threshold_is_refused_with_its_path(tmp_path, content):
         read_fitted(tmp_path / "absent.json")
 
 
+@pytest.mark.parametrize("name", ["thresholds", "calibrations"])
+def test_a_list_in_place_of_thresholds_by_name_is_refused(tmp_path, name):
+    # Fuzzing found it: a traceback.
+    path = tmp_path / "thresholds.json"
+    path.write_text(json.dumps({"threshold": {"value": 0.5}, name: [1]}))
+    with pytest.raises(InputError, match="stored by name"):
+        read_fitted(path)
+
+
 def test_a_split_of_one_class_gives_the_thresholds_that_need_no_other(predictions):
     reals = predictions[(predictions["label"] == 0) & (predictions["split"] == "val")]
     found = fit_on_source(reals, ["fpr:0.10"], dataset="A")

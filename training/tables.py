@@ -85,9 +85,7 @@ class TrainingTables:
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of the crops that are trained and selected on.
-
-        As the faces table describes them."""
+        """Hex SHA-256 of the crops of training and selection, as the faces table has them."""
         parts = (rows_digest(rows, text=_DESCRIBED, numbers=_MEASURED) for rows in (self.train, self.val))
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 

@@ -142,7 +142,7 @@ def curves_part(run: Run, figures: Gallery) -> Markup:
 
 
 def fairness_part(run: Run, figures: Gallery) -> Markup:
-    """The audit by group, apart if it is at another threshold than the metrics."""
+    """The audit by group; at another threshold than the metrics under its own heading."""
     if "fairness.json" in run.left_out:
         return Markup("<p>The audit in this folder is not shown: {}.</p>").format(
             run.left_out["fairness.json"]
