@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.frame_names import tell_methods_apart
 from unmasked.datasets.table_reading import read_table
-from unmasked.datasets.table_roles import FILE
+from unmasked.datasets.table_roles import DATASET, FILE, SCORES, Role
 from unmasked.datasets.tables import Column, Schema
 from unmasked.datasets.vocabulary import Reading, map_distinct, plain
 from unmasked.evaluation.doubts import doubts
@@ -41,6 +41,8 @@ PREDICTIONS = Schema(
     },
 )
 NEEDED = tuple(name for name, column in PREDICTIONS.columns.items() if column.required)
+# Datasets keep the names that they have in other tables of the same run.
+ROLES = {**SCORES, "dataset": Role("text", DATASET.names)}
 # Columns that some command reads, groups of people aside.
 KNOWN = (
     *(*PREDICTIONS.columns, "time_s", "trained_on", "held_out", "predicted", "annotation", "size_px", "blur"),
@@ -74,7 +76,7 @@ def read_predictions(
     Raises:
         InputError: what could not be settled, all of it in one message; or no row has a label.
     """
-    found = read_table(path, **{name: value for name, value in how.items() if value})
+    found = read_table(path, ROLES, **{name: value for name, value in how.items() if value})
     said = found.readings
     counted = {str(reason): int(count) for reason, count in found.left_out["reason"].value_counts().items()}
     table = found.frame

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from unmasked.evaluation.coverage import coverage_rows
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.false_alarms import limit_false_alarms, sentence
 from unmasked.evaluation.metrics import auc, rows_of_worst_face, video_scores
+from unmasked.fairness.run import write as write_numbers
 
 
 def said(*arguments: object) -> str:
@@ -78,9 +80,15 @@ QUICK = settings(
 
 @pytest.fixture
 def no_page(monkeypatch):
-    """Fairness without its page, which takes seconds and counts nothing."""
-    page = "unmasked.analysis.reports.fairness.page.write_page"
-    monkeypatch.setattr(page, lambda found, out: out / "fairness.html")
+    """Fairness without its page and what lies beside the audit: they take seconds, and count nothing."""
+    more = {"datasets": {name: {"strata": []} for name in ("scores", "s", "D")}, "changes": []}
+    for name, found in (
+        ("analysis.reports.fairness.page.write_page", Path("fairness.html")),
+        ("fairness.across.run.compare_across", more),
+    ):
+        monkeypatch.setattr(f"unmasked.{name}", lambda *args, found=found, **how: found)
+    write = "unmasked.fairness.run.write"
+    monkeypatch.setattr(write, lambda audits, skipped, out, more: write_numbers(audits, skipped, out))
 
 
 @QUICK

@@ -338,13 +338,10 @@ def _add_qualities(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
     Raises:
         InputError: the faces are not those of the predictions.
     """
-    from unmasked.datasets.vocabulary import canonical_dataset
     from unmasked.fairness.selection import CROP, QUALITIES
     from unmasked.preprocessing.faces import FACES
 
     faces = FACES.read(path)
-    # The predictions' datasets are read by their published names.
-    faces["dataset"] = faces["dataset"].map(canonical_dataset)
     keys = [name for name in CROP if name in predictions and name in faces and faces[name].notna().any()]
     if not {"frame", "face"} <= set(keys):
         print_result(

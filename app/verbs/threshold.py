@@ -76,8 +76,9 @@ def _rows(predictions: pd.DataFrame, config: Config, count: RowCount) -> tuple[p
 
     clean = predictions[~is_perturbed(predictions)]
     names = sorted(clean["dataset"].unique())
-    dataset = canonical_dataset(config.dataset)
-    if dataset and dataset not in names:
+    known = {canonical_dataset(str(name)): name for name in names}
+    dataset = config.dataset if config.dataset in names else known.get(canonical_dataset(config.dataset), "")
+    if config.dataset and not dataset:
         raise InputError(
             f"dataset {config.dataset!r} is not in the predictions; they have {', '.join(names)}"
         )
