@@ -33,6 +33,8 @@ def check_paths(config: BaseModel) -> None:
     if not isinstance(out, Path):
         return
     default = type(config).model_fields["out"].default
+    if default is None:
+        default = Path()  # the folder of what was given
     if isinstance(default, Path):
         if default.suffix in SUFFIXES and out.suffix not in SUFFIXES:
             raise InputError(f"out={out} has the suffix {out.suffix!r}; give a .parquet or .csv file")

@@ -49,6 +49,6 @@ def left_out_rows(predictions: pd.DataFrame) -> dict[str, int]:
     lost = ~moved & ~np.asarray(kept)
     if lost.any():
         split = predictions.loc[lost, "split"].map(lambda name: f"of split {name}", na_action="ignore")
-        by_split = split.fillna("without a split").value_counts()
+        by_split = split.astype(object).fillna("without a split").value_counts()
         counted |= {str(name): int(by_split[name]) for name in sorted(by_split.index)}
     return counted

@@ -235,7 +235,7 @@ def test_a_group_whose_faces_are_not_found_is_not_treated_equally():
     for of in ("real", "fake"):
         test = tests["gender", of]
         assert (test.verdict, test.worst_group, test.best_group) == ("disparity", "female", "male")
-        assert test.gap == pytest.approx(0.58)
+        assert test.difference == pytest.approx(0.58)
     assert tests["class", ""].verdict == "inconclusive"
     assert "Real videos of women have no score in 60" in found.disparities[0]
 
