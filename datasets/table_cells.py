@@ -15,6 +15,7 @@ from unmasked.datasets.table_roles import RoleKind
 from unmasked.datasets.vocabulary import (
     ANSWERS,
     BOOLEANS,
+    LIFETIME,
     Reading,
     canonical_dataset,
     group_ages,
@@ -230,6 +231,9 @@ def _ages(values: pd.Series, door: Door, age_groups: tuple[float, ...]) -> pd.Se
             door.readings.append(
                 Reading("age", f"years, in groups from {', '.join(f'{b:g}' for b in age_groups)}")
             )
+            if (odd := numbers.notna() & ~numbers.between(*LIFETIME)).any():
+                found = ", ".join(f"{number:g}" for number in numbers[odd].unique()[:3])
+                door.readings.append(Reading("age", f"{found}: no age of a person, taken as unknown"))
             return group_ages(numbers, age_groups).astype(TEXT)
         door.readings.append(Reading("age", "years as they are; age_groups=[18,30,50] makes groups of them"))
         return numbers

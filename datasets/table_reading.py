@@ -84,6 +84,9 @@ def read_table(
     if table.empty:
         raise InputError(f"table {path} has no row; it has the columns {', '.join(map(str, table.columns))}")
     table.index += HEADER_ROWS
+    if nested := [name for name in table if _is_nested(table[name])]:
+        door.readings.append(Reading("columns of lists", f"{', '.join(map(str, nested))}: not used"))
+        table = table.drop(columns=nested)
     table, called = _named_columns(table, roles, columns or {}, door)
     if one_means is None and plain(called.get("label", "")) in ASKS_IF_REAL:
         one_means = "real"
@@ -126,6 +129,13 @@ def read_table(
         listed = "; ".join(f"({number}) {problem}" for number, problem in enumerate(door.problems, 1))
         raise InputError(f"table {path} cannot be used as it is: {listed}")
     return TableRead(table if kept.all() else table[kept].copy(), door.readings, left)
+
+
+def _is_nested(column: pd.Series) -> bool:
+    """True if cells of a Parquet column are lists, arrays or records."""
+    if column.dtype != object:
+        return False
+    return bool(column.map(lambda cell: isinstance(cell, (list, tuple, set, dict, np.ndarray))).any())
 
 
 def holds_scores(names: Collection[str]) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.extensions import take
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, printable
 
 Kind = Literal["split", "label", "gender", "age", "compression", "dataset"]
 
@@ -266,7 +266,8 @@ def unify_spellings(values: pd.Series, readings: list[Reading]) -> pd.Series:
     ['glasses', 'glasses', 'glasses', 'None']
     """
     counted = values.value_counts()
-    stripped = {value: str(value).strip() for value in counted.index}
+    # Control characters would reach pages and terminals.
+    stripped = {value: printable(str(value).strip()) for value in counted.index}
     not_told = [value for value, word in stripped.items() if is_not_told(word)]
     weight: dict[str, int] = {}
     for value, word in stripped.items():
@@ -289,10 +290,13 @@ def unify_spellings(values: pd.Series, readings: list[Reading]) -> pd.Series:
     return map_distinct(values, mapping.get) if changed or not_told else values
 
 
+LIFETIME = (0, 120)  # years
+
+
 def group_ages(years: pd.Series, bounds: tuple[float, ...]) -> pd.Series:
     """The group of each number of years, by the first years of the groups.
 
-    Missing stays missing.
+    Missing stays missing, and what is no age of a person (below 0, above 120) becomes so.
 
     >>> list(group_ages(pd.Series([17, 30, 49.5, 50, float("nan")]), (30, 50)))
     ['under 30', '30 to 49', '30 to 49', '50 and over', nan]
@@ -305,4 +309,5 @@ def group_ages(years: pd.Series, bounds: tuple[float, ...]) -> pd.Series:
     first, last = f"under {bounds[0]:g}", f"{bounds[-1]:g} and over"
     between = [f"{low:g} to {high - 1:g}" for low, high in pairwise(bounds)]
     edges = [float("-inf"), *bounds, float("inf")]
+    years = years.where(years.between(*LIFETIME))
     return pd.cut(years.astype("float64"), edges, right=False, labels=[first, *between, last]).astype(object)

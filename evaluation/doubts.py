@@ -7,6 +7,7 @@ import pandas as pd
 
 from unmasked.datasets.frame_names import frames_as_videos
 
+SCORES_APART = 0.3  # of rows that nothing tells apart: more than frames of one video usually are
 GROUPS_MAX = 50  # a column of more words describes no groups
 
 
@@ -53,7 +54,15 @@ def _on_rows(predictions: pd.DataFrame) -> list[str]:
         and 1 < predictions[name].nunique() <= GROUPS_MAX
         and (rows[name].nunique() > 1).any()
     ]
-    more = f"; they disagree in {', '.join(unlike)}: are they several videos of one name?" if unlike else ""
+    more = ""
+    if unlike:
+        more = (
+            f"; they disagree in {', '.join(unlike)}: if that tells videos or detectors apart, give each video "
+            "a name of its own (or a column dataset), or each detector's rows in a file of their own"
+        )
+    apart = float((rows["score"].max() - rows["score"].min()).max())
+    if apart > SCORES_APART:
+        more = f" although their scores are up to {apart:.2g} apart{more}"
     notes.append(
         f"{int((size > 1).sum())} of {len(size)} videos have several rows and there is no column frame: "
         f"these are averaged as frames of one video{more}"

@@ -314,3 +314,41 @@ def test_rows_below_title_lines_have_the_numbers_that_a_spreadsheet_shows(tmp_pa
     text = f"Results of X\nMarch\n{HEADER}\n{PLAIN}b.mp4,maybe,0.5\n"
     with pytest.raises(InputError, match="'maybe' in row 44"):
         read(tmp_path, text)
+
+
+def test_ages_that_nobody_has_are_unknown_and_said(tmp_path):
+    """999 was in the group 50 and over, and -1 in the youngest."""
+    table = clips().assign(age=np.resize([25, 40, 61], 40))
+    table.loc[[3, 7], "age"] = [999, -1]
+    predictions, said = read(tmp_path, table, age_groups=(30, 50))
+    assert predictions["age"].isna().sum() == 2
+    assert "age: 999, -1: no age of a person, taken as unknown" in said
+
+
+def test_columns_of_lists_are_named_and_not_used(tmp_path):
+    """They ended in a traceback."""
+    table = clips().assign(box=[np.array([1.0, 2.0])] * 40, tags=[["a"]] * 40)
+    predictions, said = read(tmp_path, table, "scores.parquet")
+    assert len(predictions) == 40
+    assert "columns of lists: box, tags: not used" in said
+
+
+def test_control_characters_in_the_name_of_a_group_are_shown(tmp_path):
+    """They reached pages, tables and the terminal as they are."""
+    table = clips().assign(skin=np.resize(["\x1b[31mRED\x1b[0m", "light"], 40))
+    predictions, _ = read(tmp_path, table, "scores.parquet")
+    assert set(predictions["skin"]) == {"\\x1b[31mRED\\x1b[0m", "light"}
+
+
+def test_rows_of_one_name_whose_scores_disagree_are_not_averaged_without_a_word():
+    """Two corpora with the same names, or a video scored again, were frames of one video."""
+    from unmasked.evaluation.doubts import doubts
+
+    table = clips().assign(dataset="own")
+    again = table.head(8).assign(score=0.95)
+    [note] = [one for one in doubts(pd.concat([table, again], ignore_index=True)) if "averaged" in one]
+    assert "although their scores are up to 0." in note
+    vendor = pd.concat([table.assign(vendor="A"), table.assign(vendor="B")], ignore_index=True)
+    [note] = [one for one in doubts(vendor) if "averaged" in one]
+    assert "they disagree in vendor: if that tells videos or detectors apart" in note
+    assert "although" not in note

@@ -125,6 +125,7 @@ def test_words_that_differ_in_case_alone_become_one_and_none_is_a_word():
 
 def test_ages_become_the_groups_that_were_asked_for_and_others_are_refused():
     years = pd.Series([0, 29.9, 30, 49, 50, 99])
+    assert group_ages(pd.Series([-1.0, 121.0, 999.0]), (30, 50)).isna().all()  # no age of a person
     assert list(group_ages(years, (30, 50))) == [*["under 30"] * 2, *["30 to 49"] * 2, *["50 and over"] * 2]
     for bounds in ((), (50, 30), (0, 10)):
         with pytest.raises(InputError, match=r"give the first year of each group"):
