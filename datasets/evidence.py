@@ -66,8 +66,8 @@ def path_labels(paths: pd.Series) -> pd.Series:
 
     Folders that all the paths begin with say nothing (``deepfake_datasets/…``).
     """
-    distinct = pd.Series(paths.dropna().unique(), dtype=object).astype(str)
-    folders = distinct.str.replace("\\", "/", regex=False).str.rpartition("/")[0].unique()
+    distinct = map(str, paths.dropna().unique())
+    folders = list(dict.fromkeys(path.replace("\\", "/").rpartition("/")[0] for path in distinct))
     parts = [name.split("/") for name in folders]
     first: list[str] = min(parts, default=[])
     last: list[str] = max(parts, default=[])  # what these two share, all share
@@ -79,7 +79,7 @@ def path_labels(paths: pd.Series) -> pd.Series:
 
 
 def name_labels(paths: pd.Series) -> pd.Series:
-    """(N,) what the files' own names say (``fake_clip0.mp4``): 1 = fake, 0 = real, NaN for nothing.
+    """(N,) what names as ``fake_clip0.mp4`` say: 1 = fake, 0 = real, NaN for nothing.
 
     Nothing is said where few names have such a word: a film may be called ``real_talk.mp4``.
     """

@@ -128,7 +128,7 @@ def read_table(
     return TableRead(table if kept.all() else table[kept].copy(), door.readings, left)
 
 
-def holds_scores(names: Collection[str]) -> bool:
+def has_scores(names: Collection[str]) -> bool:
     """True if columns of these names seem to be a table of scores, whatever they are called."""
     found = {plain(name.rpartition(".")[2]) for name in names} | {plain(name) for name in names}
     needed = [{plain(name) for name in (role, *SCORES[role].names)} for role in ("video", "label", "score")]
@@ -173,7 +173,9 @@ def _named_columns(
         # JSON turned into CSV calls a score result.score.
         free = {plain(name.rpartition(".")[2]): name for name in left} | {plain(name): name for name in left}
         usual = [free[plain(name)] for name in dict.fromkeys((role, *rule.names)) if plain(name) in free]
-        fitting = [name for name in usual if _fits(table, name, role, roles, {**columns, **taken}, free)]
+        fitting = [
+            name for name in usual if _is_fitting(table, name, role, roles, {**columns, **taken}, free)
+        ]
         if fitting:
             taken[role] = fitting[0]
         elif rule.required:
@@ -188,7 +190,7 @@ def _named_columns(
     return table, taken
 
 
-def _fits(
+def _is_fitting(
     table: pd.DataFrame,
     name: str,
     role: str,

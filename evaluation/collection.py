@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.table_reading import holds_scores
+from unmasked.datasets.table_reading import has_scores
 from unmasked.datasets.tables import column_names
 from unmasked.datasets.vocabulary import canonical_dataset
 from unmasked.evaluation.predictions import NEEDED, read_predictions
@@ -135,7 +135,7 @@ def _prediction_files(path: Path) -> tuple[list[Path], list[str]]:
     absent = {file: [name for name in NEEDED if name not in names[file]] for file in tables}
     # Where no table is called as ours are, those of strangers are read.
     files = [file for file in tables if not absent[file]] or [
-        file for file in tables if holds_scores(names[file])
+        file for file in tables if has_scores(names[file])
     ]
     notes = [
         f"{file.relative_to(path)}: no column {', '.join(absent[file])}"

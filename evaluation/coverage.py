@@ -23,7 +23,7 @@ TITLE = "On the videos that all detectors scored"
 
 
 def coverage_rows(scored: Sequence[Scored], *, n_boot: int = 2000, seed: int = 0) -> list[dict[str, Any]]:
-    """A row for each detector and each dataset that several detectors scored, not all the same videos.
+    """A row for each detector and each dataset whose videos not all detectors scored.
 
     Each has dataset, detector, videos (that it scored), common (that all of them scored), auc, auc_ci (of the
     common videos; NaN where these have one class).

@@ -74,7 +74,7 @@ def _on_faces(predictions: pd.DataFrame) -> list[str]:
 
 
 def videos_with_several_faces(predictions: pd.DataFrame) -> int:
-    """How many videos have rows of several faces in one frame (in any frame, where no column says which)."""
+    """How many videos have several faces in a frame; at all, where no column says which."""
     if "face" not in predictions or predictions["face"].nunique() < 2:
         return 0
     others = ("compression", "frame", "detector", "perturbation", "severity")

@@ -149,7 +149,7 @@ def evaluated_rows(predictions: pd.DataFrame, *, perturbed: bool = False) -> tup
 
 
 def choose_test_split(table: pd.DataFrame, clean: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], list[str]]:
-    """(N,) whether the split of a row counts, and in words what was left out of the ``clean`` rows."""
+    """(N,) whether a row's split counts, and in words what of the ``clean`` rows does not."""
     if "split" not in table or table["split"].isna().all():
         return np.ones(len(table), dtype=bool), ["no row has a split: all rows are evaluated"]
     split = table["split"].astype(object).where(table["split"].notna(), "")

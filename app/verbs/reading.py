@@ -89,7 +89,7 @@ def read_scores(
 
 
 def print_rows(count: RowCount, notes: Iterable[str] = ()) -> None:
-    """Prints how many rows were used, what became of the others, and what is doubtful about them."""
+    """Prints how many rows were used, what became of the others, and what is in doubt."""
     print_result(f"rows: {count.text()}")
     for note in dict.fromkeys(notes):
         # What the counts say already.
