@@ -66,8 +66,8 @@ def path_labels(paths: pd.Series) -> pd.Series:
 
     Folders that all the paths begin with say nothing (``deepfake_datasets/…``).
     """
-    distinct = pd.Series(paths.dropna().unique(), dtype=object).astype(str)
-    folders = distinct.str.replace("\\", "/", regex=False).str.rpartition("/")[0].unique()
+    distinct = map(str, paths.dropna().unique())
+    folders = list(dict.fromkeys(path.replace("\\", "/").rpartition("/")[0] for path in distinct))
     parts = [name.split("/") for name in folders]
     first: list[str] = min(parts, default=[])
     last: list[str] = max(parts, default=[])  # what these two share, all share

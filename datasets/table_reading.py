@@ -138,7 +138,7 @@ def _is_nested(column: pd.Series) -> bool:
     return bool(column.map(lambda cell: isinstance(cell, (list, tuple, set, dict, np.ndarray))).any())
 
 
-def holds_scores(names: Collection[str]) -> bool:
+def has_scores(names: Collection[str]) -> bool:
     """True if columns of these names seem to be a table of scores, whatever they are called."""
     found = {plain(name.rpartition(".")[2]) for name in names} | {plain(name) for name in names}
     needed = [{plain(name) for name in (role, *SCORES[role].names)} for role in ("video", "label", "score")]

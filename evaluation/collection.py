@@ -19,7 +19,7 @@ import pandas as pd
 
 from unmasked.datasets.cards import check_card
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.table_reading import holds_scores
+from unmasked.datasets.table_reading import has_scores
 from unmasked.datasets.tables import SUFFIXES, column_names
 from unmasked.datasets.vocabulary import canonical_dataset
 from unmasked.evaluation.origin import NOT_STATED
@@ -151,7 +151,7 @@ def _prediction_files(path: Path) -> tuple[list[Path], list[str]]:
     absent = {file: [name for name in NEEDED if name not in names[file]] for file in names}
     # Where no table is called as ours are, those of strangers are read.
     files = [file for file in names if not absent[file]] or [
-        file for file in names if holds_scores(names[file])
+        file for file in names if has_scores(names[file])
     ]
     notes += [
         f"{file.relative_to(path)}: no column {', '.join(absent[file])}"

@@ -57,8 +57,8 @@ def _on_rows(predictions: pd.DataFrame) -> list[str]:
     more = ""
     if unlike:
         more = (
-            f"; they disagree in {', '.join(unlike)}: if that tells videos or detectors apart, give each video "
-            "a name of its own (or a column dataset), or each detector's rows in a file of their own"
+            f"; they disagree in {', '.join(unlike)}: if that tells videos or detectors apart, give each "
+            "video a name of its own (or a column dataset), or each detector's rows in a file of their own"
         )
     apart = float((rows["score"].max() - rows["score"].min()).max())
     if apart > SCORES_APART:
@@ -83,9 +83,7 @@ def _on_faces(predictions: pd.DataFrame) -> list[str]:
 
 
 def videos_with_several_faces(predictions: pd.DataFrame) -> int:
-    """How many videos have rows of several faces in one frame.
-
-    In any frame, where no column says which."""
+    """How many videos have several faces in a frame; at all, where no column says which."""
     if "face" not in predictions or predictions["face"].nunique() < 2:
         return 0
     others = ("compression", "frame", "detector", "perturbation", "severity")

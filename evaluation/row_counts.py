@@ -48,7 +48,7 @@ def left_out_rows(predictions: pd.DataFrame) -> dict[str, int]:
     counted = {"of perturbed crops": int(moved.sum())} if moved.any() else {}
     lost = ~moved & ~np.asarray(kept)
     if lost.any():
-        split = predictions.loc[lost, "split"].map(lambda name: f"of split {name}", na_action="ignore")
-        by_split = split.astype(object).fillna("without a split").value_counts()
-        counted |= {str(name): int(by_split[name]) for name in sorted(by_split.index)}
+        by_split = predictions.loc[lost, "split"].value_counts()
+        counted |= {f"of split {name}": int(by_split[name]) for name in sorted(by_split.index)}
+        counted["without a split"] = int(lost.sum() - by_split.sum())
     return counted
