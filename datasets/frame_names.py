@@ -46,7 +46,12 @@ def frames_as_videos(names: pd.Series) -> str | None:
     in_folder_alone = stems == names.str.rpartition("/")[0]
     size = stems.map(stems.value_counts())
     folders = stems[in_folder_alone].nunique()
-    several_folders = in_folder_alone & (folders > 8)
+    # vid0/0000.jpg, vid1/0000.jpg: folders that are numbered themselves.
+    last = stems.str.rpartition("/")[2]
+    word = last.str.replace(r"\d+", "", regex=True)
+    numbered = word.where(word != last)
+    is_series = numbered.map(last.groupby(numbered).nunique()).fillna(0) >= 2
+    several_folders = in_folder_alone & ((folders > 8) | is_series)
     is_frame = (size >= PER_VIDEO_MIN) & (~in_folder_alone | several_folders)
     if is_frame.mean() < 0.8 or stems[is_frame].nunique() < 2:
         return None

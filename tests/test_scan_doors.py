@@ -139,6 +139,10 @@ def test_frames_are_noticed_and_numbered_portraits_are_not():
         [f"/data/ff/{video:03d}/{frame:04d}.png" for video in range(20) for frame in range(5)]
     )
     assert "100 of 100 names look like frames of 20 videos" in frames_as_videos(folders)
+    few = pd.Series(
+        [f"{label}/vid{v}/{n:04d}.jpg" for label in ("real", "fake") for v in (0, 1) for n in range(3)]
+    )
+    assert "12 of 12 names look like frames of 4 videos" in frames_as_videos(few)
     portraits = pd.Series([f"{label}/{n:05d}.jpg" for label in ("real", "fake") for n in range(50)])
     assert frames_as_videos(portraits) is None
     assert frames_as_videos(pd.Series([f"{a:03d}_{a + 1:03d}" for a in range(50)])) is None
@@ -421,6 +425,22 @@ def test_generators_side_by_side_are_all_read_as_methods(tmp_path):
     touch(tmp_path / "train" / "progan" / "1_fake" / "a.png", "x")
     touch(tmp_path / "train" / "progan" / "0_real" / "a.png", "x")
     assert scan(tmp_path).manifest.groupby("split").size().to_dict() == {"test": 6, "train": 2}
+
+
+def test_generators_below_the_fake_folder_are_read_as_methods_and_people_are_not(tmp_path):
+    """All fakes were of a method called fake, and train asked for fakes of another method."""
+    for place in ("fake/flux", "fake/gan", "real"):
+        for n in range(2):
+            touch(tmp_path / "a" / "Train" / place / f"{n}.png", "x")
+    result = scan(tmp_path / "a")
+    assert result.manifest.groupby("method").size().to_dict() == {"flux": 2, "gan": 2, "real": 2}
+    assert said(result, "generators, read from the folders as methods: flux, gan")
+    for place in ("fake/anna", "fake/ben", "real/anna", "real/ben", "fake/vid0"):
+        touch(tmp_path / "b" / place / "0.png", "x")
+    assert set(scan(tmp_path / "b").manifest["method"]) == {"real", "fake"}
+    for place in ("fake/vid0", "fake/vid1", "real/x"):
+        touch(tmp_path / "c" / place / "0.png", "x")
+    assert set(scan(tmp_path / "c").manifest["method"]) == {"real", "fake"}
 
 
 def test_celeb_df_plus_plus_keeps_methods_of_one_name_apart(tmp_path):

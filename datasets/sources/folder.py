@@ -7,6 +7,7 @@ The shapes of many public sets (140k real and fake faces, deepfake-and-real-imag
     <root>/{train,val,test}/{real,fake}/…       Validation, valid, dev are val; the order of the two is free
     <root>/{training_real,training_fake}/…      (Yonsei's real and fake faces)
     <root>/[split/]<generator>/[…/]{0_real,1_fake}/…    the folder below the split is the fakes' method
+    <root>/[split/]fake/<generator>/…           the folder below fake is, where it is not numbered
     <root>/…                                    neither: labels are missing, and that is said
 
 `unmasked.datasets.scan` finds all of these under folders that hold one folder each, too
@@ -20,6 +21,7 @@ in neither, or in both, are left out and reported.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +45,7 @@ from unmasked.datasets.vocabulary import label_of, split_of
 NAME = "folder"
 PAPER = ""
 LICENCE = "your own"
+GENERATORS_MAX = 20  # more folders below fake/ are of people or videos
 REQUEST = ""
 LAYOUT = "folders real/ and fake/, optionally in train/, val/ and test/ or in a folder for each generator"
 OFFICIAL: dict[str, int] = {}
@@ -141,6 +144,8 @@ def scan(
         )
     rows = pd.DataFrame({"path": paths, "kind": kinds(paths), "label": label, "split": folder.map(splits)})
     generators = {name: _generator(name) for name in labels}
+    if not any(generators.values()):
+        generators = _generators_below(labels)
     methods = folder.map(generators).astype(TEXT) if not method else pd.Series(method, rows.index, TEXT)
     methods = methods.fillna("fake").where(label.notna())
     rows["method"] = methods.mask(label == 0, "real")
@@ -193,6 +198,24 @@ def _generator(folder: str) -> str | None:
         if not split_of(part):
             above.append(part)
     return None
+
+
+def _generators_below(labels: dict[str, int | None]) -> dict[str, str | None]:
+    """By folder, the one below fake/ that tells a generator: ``fake/stylegan/1.png`` is of stylegan.
+
+    None for all where such folders are of people or videos: the reals have them too, or they are numbered.
+    """
+    below: dict[str, str | None] = {}
+    for folder in labels:
+        parts = folder.split("/")
+        place = next((i for i, part in enumerate(parts) if label_of(part) is not None), len(parts))
+        below[folder] = next((part for part in parts[place + 1 :] if not split_of(part)), None)
+    of_fakes = {name for folder, name in below.items() if labels[folder] == 1 and name}
+    of_reals = {name for folder, name in below.items() if labels[folder] == 0 and name}
+    words = {re.sub(r"\d+", "", name).strip("_- ") for name in of_fakes}
+    is_told = 2 <= len(of_fakes) <= GENERATORS_MAX and not of_fakes & of_reals
+    is_told = is_told and len(words) == len(of_fakes) and "" not in words
+    return {folder: name if is_told and labels[folder] == 1 else None for folder, name in below.items()}
 
 
 def _check_links(root: Path, paths: pd.Series, label: pd.Series) -> None:
