@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -186,7 +187,12 @@ for _name, _help in VERBS.items():
 
 def main() -> None:
     """Entry point of the command ``unmasked``."""
-    app(prog_name="unmasked")
+    try:
+        app(prog_name="unmasked")
+    finally:
+        # Python's own end is left: a signal must not give finished work the exit code of a stopped one.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from PIL import Image
 from unmasked.datasets.errors import InputError
 
 MEMORY_BYTES = 2 << 30  # beyond what the process has after one intact input at each door
-TIME_S = 20
+TIME_S = 60
 REPOSITORY = Path(__file__).parents[1]
 
 Content = Any

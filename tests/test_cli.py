@@ -396,3 +396,12 @@ def test_an_error_that_is_ours_keeps_its_traceback(monkeypatch, tmp_path):
     monkeypatch.setattr(verb_module("evaluate"), "run", fail)
     result = unmasked("evaluate", "predictions=p.csv", f"out={tmp_path}")
     assert isinstance(result.exception, FileNotFoundError)
+
+
+def test_a_signal_that_comes_when_all_is_done_changes_nothing():
+    # Python's own end takes a moment, in which SIGTERM gave finished work the exit code of a stopped one.
+    command = [sys.executable, "-m", "unmasked.app.cli", "licences"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.read()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
