@@ -494,7 +494,8 @@ def test_a_stopped_training_is_not_begun_again_unless_that_is_said(corpus, tmp_p
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert CliRunner().invoke(app, [*given, "resume=true"]).exit_code == 0
     resumed = (tmp_path / "detector.safetensors").read_bytes()
-    assert CliRunner().invoke(app, given).exit_code == 0  # a finished one may be done again
+    again = CliRunner().invoke(app, given)  # a finished one may be done again, and that is said
+    assert (again.exit_code, f"the detector in {tmp_path} is replaced" in again.output) == (0, True)
     assert (tmp_path / "detector.safetensors").read_bytes() == resumed
     with monkeypatch.context() as patched:
         patched.setattr(

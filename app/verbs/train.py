@@ -76,6 +76,11 @@ def run(config: Any) -> None:
     with only_training_in(config.out), stopped_by_signals(advice), Reporter() as reporter:
         if not (config.resume or config.restart):
             check_nothing_is_lost(config.out)
+            if is_first_process() and any(config.out.glob("detector.s*")):  # safetensors or skops
+                print_result(
+                    f"  the detector in {config.out} is replaced; predictions and metrics that lie there are "
+                    "of the old one"
+                )
         if (start := detector.part("start")) and is_first_process():
             reporter.say(f"  {start(settings)}")
         if detector.has_gradients:
