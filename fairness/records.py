@@ -287,7 +287,7 @@ class AuditResults(TypedDict):
     control: NotRequired[Control]
     operating_points: NotRequired[list[OperatingPoint]]  # as the next, where asked across
     strata: NotRequired[list[Stratified]]
-    attrition: NotRequired[dict[str, object]]  # `fairness.attrition.LossAudit`
+    attrition: NotRequired[dict[str, object]]  # `fairness.across.attrition.LossAudit`
 
 
 class GapChange(TypedDict):
@@ -502,7 +502,7 @@ class AcrossDataset(TypedDict):
 
     operating_points: list[OperatingPoint]
     strata: list[Stratified]
-    attrition: NotRequired[dict[str, object]]  # `fairness.attrition.LossAudit`
+    attrition: NotRequired[dict[str, object]]  # `fairness.across.attrition.LossAudit`
 
 
 class Across(AcrossDatasets):

@@ -24,7 +24,7 @@ from unmasked.datasets.files import write_json
 from unmasked.datasets.scan import scan
 from unmasked.evaluation.attrition import Attrition, add_attrition, attrition, find_lost, lines
 from unmasked.evaluation.predictions import PREDICTIONS, evaluated_rows
-from unmasked.fairness.attrition import audit_losses
+from unmasked.fairness.across.attrition import audit_losses
 from unmasked.fairness.settings import Settings
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.extract import Task, extract

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from unmasked.evaluation.thresholds import Threshold
-    from unmasked.fairness.attrition import LossAudit
+    from unmasked.fairness.across.attrition import LossAudit
     from unmasked.fairness.records import Across, Mitigation
     from unmasked.fairness.result import Audit
 
@@ -226,7 +226,7 @@ def _losses(config: Config, predictions: pd.DataFrame) -> dict[str, LossAudit]:
     """Whose videos have no score, by dataset, where a faces table or `predict` says it."""
     from unmasked.datasets.demographics import join_files
     from unmasked.evaluation.attrition import find_lost
-    from unmasked.fairness.attrition import audit_losses
+    from unmasked.fairness.across.attrition import audit_losses
     from unmasked.fairness.selection import rows_of_one
     from unmasked.fairness.settings import Settings
 

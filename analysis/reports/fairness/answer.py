@@ -23,7 +23,7 @@ from unmasked.evaluation.wording import (
     share_text,
     units,
 )
-from unmasked.fairness.attrition import LossAudit
+from unmasked.fairness.across.attrition import LossAudit
 from unmasked.fairness.records import AuditResults, AuditSettings, Test
 from unmasked.fairness.verdicts import CLASSES, ORDER, title
 

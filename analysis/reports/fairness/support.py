@@ -8,7 +8,7 @@ from unmasked.analysis.html.page import Cell, bullets, heat_table, join_parts, p
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset
 from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import list_names, share_text, units
-from unmasked.fairness.attrition import LossAudit
+from unmasked.fairness.across.attrition import LossAudit
 from unmasked.fairness.groups import CROSS, UNKNOWN, order_groups
 from unmasked.fairness.records import AuditResults, GroupResults
 from unmasked.fairness.verdicts import title
