@@ -33,7 +33,7 @@ def check_paths(config: BaseModel) -> None:
     if not isinstance(out, Path):
         return
     default = type(config).model_fields["out"].default
-    if default is None:
+    if default is None and getattr(config, "writes_folder", False):
         default = Path()  # the folder of what was given
     if isinstance(default, Path):
         if default.suffix in SUFFIXES and out.suffix not in SUFFIXES:

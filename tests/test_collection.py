@@ -144,10 +144,10 @@ def test_a_file_of_several_detectors_is_refused(tmp_path, column):
         collect(path)
 
 
-def test_a_broken_file_in_a_folder_is_not_passed_over(tmp_path):
+def test_a_broken_file_of_ours_in_a_folder_is_not_passed_over(tmp_path):
     put(tmp_path, "x.csv", predictions())
-    (tmp_path / "y.csv").write_bytes(b"PK\x03\x04" + bytes(60))
-    with pytest.raises(InputError, match=r"y\.csv is no CSV but a ZIP archive"):
+    (tmp_path / "predictions.csv").write_bytes(b"PK\x03\x04" + bytes(60))
+    with pytest.raises(InputError, match=r"predictions\.csv is no CSV but a ZIP archive"):
         collect(tmp_path)
 
 

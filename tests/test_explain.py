@@ -207,7 +207,7 @@ def test_too_few_crops_for_a_tsne_leave_the_maps_that_are_made(corpus, tmp_path)
     (tmp_path / "explain").mkdir()
     (tmp_path / "explain" / "tsne.png").write_bytes(b"of an earlier run")
     found = explained((faces[faces["video"].isin(["real/0", "Mask/0"])].iloc[:5], root))
-    assert "at least 8 rows" in found.summary["skipped"]["t-SNE"]
+    assert "at least 8 crops" in found.summary["skipped"]["t-SNE"]
     assert len(found.pictured) > 0
     folder = write_explanation(found, tmp_path)
     log_explanation(found, tmp_path / "tensorboard")
@@ -230,7 +230,7 @@ def test_crops_whose_label_nobody_knows_are_shown_as_a_kind(corpus, tmp_path):
     faces, root = corpus
     unknown = faces.assign(label=float("nan"), method=None)
     found = explained((unknown, root))
-    assert set(found.pictured["method"]) == {"label unknown"}
+    assert set(found.pictured["method"]) == {"unlabelled"}
     assert [path.name for path in sorted(write_explanation(found, tmp_path).glob("*.png"))] == [
         "cam.png",
         "tsne.png",

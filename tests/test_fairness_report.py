@@ -38,7 +38,7 @@ def test_page_opens_with_the_disparity_in_words(biased):
     assert "A disparity was found" in text
     assert "Fakes of dark-skinned people are missed" in text
     assert text.index("A disparity was found") < text.rindex("How every gap was tested")
-    assert "An unbiased detector would show a gap of up to" in text
+    assert "An unbiased detector would show a difference of up to" in text
 
 
 def test_page_without_a_disparity_claims_no_equality(unbiased):

@@ -352,3 +352,13 @@ def test_rows_of_one_name_whose_scores_disagree_are_not_averaged_without_a_word(
     [note] = [one for one in doubts(vendor) if "averaged" in one]
     assert "they disagree in vendor: if that tells videos or detectors apart" in note
     assert "although" not in note
+
+
+def test_labels_of_our_own_predictions_are_not_doubted_for_the_names_of_their_files(tmp_path):
+    """DF40's inversions of real videos are fakes below a folder Celeb-real."""
+    names = [f"e4e/Celeb-real/{n}.jpg" if n % 2 else f"faces/{n}.jpg" for n in range(20)]
+    table = pd.DataFrame({"video": names, "label": [n % 2 for n in range(20)], "score": 0.5})
+    with pytest.raises(InputError, match="the label says fake and video says real"):
+        read(tmp_path, table)
+    predictions, _ = read(tmp_path, table.assign(checkpoint="0a" * 32))
+    assert predictions["label"].sum() == 10

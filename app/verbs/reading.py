@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -41,6 +41,8 @@ class ReadAs(BaseModel):
 
 class Beside(BaseModel):
     """Results lie beside their predictions, unless another folder is given."""
+
+    writes_folder: ClassVar[bool] = True
 
     @model_validator(mode="before")
     @classmethod
