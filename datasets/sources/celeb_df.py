@@ -17,6 +17,7 @@ Counts are those of the README of the release; version 1 has the same layout (se
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -114,21 +115,40 @@ def read_test_list(root: Path) -> dict[str, int]:
     """The official test videos: ``<folder>/<name>`` without suffix -> label, 1 = fake.
 
     Raises:
+        InputError: see `listed_videos`.
+    """
+    listed = listed_videos(root, REQUEST, {name.lower(): name for name in FOLDERS}, str.lower)
+    return {
+        f"{folder}/{video.rsplit('/', 1)[-1].rsplit('.', 1)[0]}": label for folder, video, label in listed
+    }
+
+
+def listed_videos(
+    root: Path, request: str, folders: Mapping[str, str], spelling: Callable[[str], str] = str
+) -> Iterator[tuple[str, str, int]]:
+    """(folder as published, path below it, label with 1 = fake) of each line of the test list.
+
+    Args:
+        root: the folder with the list.
+        request: where it is to be had.
+        folders: those that may be in the list, by how `spelling` spells them.
+        spelling: of a folder in the list.
+
+    Raises:
         InputError: the list is absent, has another form, or gives a folder the wrong label.
     """
     path = root / TEST_LIST
     if not path.is_file():
         raise InputError(
             f"{root} has no {TEST_LIST}, so that training and test videos cannot be told apart; it comes "
-            f"with the videos, from {REQUEST}"
+            f"with the videos, from {request}"
         )
-    listed: dict[str, int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
         if not line.strip():
             continue
         stated, _, name = line.strip().partition(" ")
         folder, _, video = name.strip().replace("\\", "/").partition("/")
-        canonical = {known.lower(): known for known in FOLDERS}.get(folder.lower())
+        canonical = folders.get(spelling(folder))
         if stated not in ("0", "1") or canonical is None or not video:
             raise InputError(f"{path} line {number} is {line!r}; it must be like '1 YouTube-real/00170.mp4'")
         label = 1 - int(stated)  # 1 means real in this list
@@ -137,8 +157,7 @@ def read_test_list(root: Path) -> dict[str, int]:
                 f"{path} line {number} calls {name} {'fake' if label else 'real'}, which its folder "
                 "contradicts; in this list 1 means real and 0 fake: restore the original file"
             )
-        listed[f"{canonical}/{video.rsplit('/', 1)[-1].rsplit('.', 1)[0]}"] = label
-    return listed
+        yield canonical, video, label
 
 
 def folders(manifest: pd.DataFrame) -> pd.Series:

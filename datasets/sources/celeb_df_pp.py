@@ -95,28 +95,10 @@ def read_test_list(root: Path) -> dict[str, int]:
     Raises:
         InputError: the list is absent, has another form, or gives a folder the wrong label.
     """
-    path = root / celeb_df.TEST_LIST
-    if not path.is_file():
-        raise InputError(
-            f"{root} has no {celeb_df.TEST_LIST}, so that training and test videos cannot be told apart; it "
-            f"comes with the videos, from {REQUEST}"
-        )
-    listed: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
-        if not line.strip():
-            continue
-        stated, _, name = line.strip().replace("\\", "/").partition(" ")
-        folder = name.strip().split("/")[0]
-        if stated not in ("0", "1") or folder not in celeb_df.FOLDERS:
-            raise InputError(f"{path} line {number} is {line!r}; it must be like '1 YouTube-real/00170.mp4'")
-        label = 1 - int(stated)  # 1 means real in this list
-        if label != celeb_df.FOLDERS[folder]:
-            raise InputError(
-                f"{path} line {number} calls {name} {'fake' if label else 'real'}, which its folder "
-                "contradicts; in this list 1 means real and 0 fake: restore the original file"
-            )
-        listed[_key(pd.Series([name.strip()], dtype=TEXT)).iloc[0]] = label
-    return listed
+    as_published = {name: name for name in celeb_df.FOLDERS}
+    listed = list(celeb_df.listed_videos(root, REQUEST, as_published))
+    keys = _key(pd.Series([f"{folder}/{video}" for folder, video, _ in listed], dtype=TEXT))
+    return dict(zip(keys, (label for _, _, label in listed), strict=True))
 
 
 def _key(paths: pd.Series) -> pd.Series:
