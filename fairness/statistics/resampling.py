@@ -194,21 +194,6 @@ def gap(values: np.ndarray) -> np.ndarray:
     return np.where(enough, np.subtract(high, low, where=enough, out=np.zeros_like(high)), np.nan)
 
 
-def permutation_p(observed: float, null: np.ndarray) -> float:
-    """(1 + number of permuted gaps at least as large) / (1 + number of permutations).
-
-    NaN if undefined.
-
-    >>> permutation_p(0.5, np.array([0.1, 0.5, 0.2]))
-    0.5
-    """
-    null = null[~np.isnan(null)]
-    if np.isnan(observed) or not len(null):
-        return float("nan")
-    # Equal gaps may differ in the last bit, as they are summed in another order.
-    return float((1 + (null >= observed - 1e-12).sum()) / (1 + len(null)))
-
-
 def holm(p_values: np.ndarray) -> np.ndarray:
     """p-values adjusted for the size of their family (Holm 1979, step-down).
 
