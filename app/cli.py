@@ -165,7 +165,7 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
 
 def _load_and_run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) -> None:
     from unmasked.app.config import load, to_yaml
-    from unmasked.app.outputs import check_paths
+    from unmasked.app.outputs import check_paths, only_one_writes
 
     module = verb_module(verb)
     resolved = load(_config_class(module, config, arguments), config, arguments)
@@ -176,7 +176,8 @@ def _load_and_run(verb: str, config: Path | None, arguments: list[str], dry_run:
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    module.run(resolved)
+    with only_one_writes(verb, resolved):
+        module.run(resolved)
 
 
 for _name, _help in VERBS.items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -15,6 +17,13 @@ from unmasked.datasets.tables import SUFFIXES
 SYSTEM_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
     *(errno.ENAMETOOLONG, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ELOOP),
+}
+
+
+# The key with the folder that a verb fills with files that belong together.
+FILLS = {
+    **dict.fromkeys(("evaluate", "fairness", "mitigate", "compare", "audit", "threshold", "explain"), "out"),
+    **{"import-checkpoint": "out", "demo": "out", "report": "run"},
 }
 
 
@@ -43,6 +52,22 @@ def check_paths(config: BaseModel) -> None:
         if not default.suffix and out.exists() and not out.is_dir():
             raise InputError(f"out={out} is a file; give a folder")
     _check_writable(out)
+
+
+@contextmanager
+def only_one_writes(verb: str, config: BaseModel) -> Iterator[None]:
+    """Holds the lock of the folder that a verb fills with several files: see `only_one_in`.
+
+    A table is written whole. `preprocess`, `train` and `tune` know how to share a folder, and lock it
+    themselves.
+    """
+    from unmasked.app.run import only_one_in
+
+    folder = getattr(config, FILLS.get(verb, ""), None)
+    # A run that is reported on is not made.
+    has_lock = isinstance(folder, Path) and (FILLS[verb] == "out" or folder.is_dir())
+    with only_one_in(folder, verb) if has_lock else nullcontext():
+        yield
 
 
 def _check_writable(out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ SCORED = {
     "checkpoint": "give the detector.safetensors that `unmasked train` wrote",
     "faces": "give the faces.parquet that `unmasked preprocess` wrote",
 }
+logger = logging.getLogger(__name__)
+
 PACKAGES = (
     *("unmasked", "torch", "torchvision", "pytorch-lightning", "dlib-bin", "av", "opencv-python-headless"),
     *("numpy", "pandas", "scikit-learn", "skops", "fairlearn", "timm", "grad-cam", "openTSNE", "anny"),
@@ -50,28 +53,33 @@ def record(out: Path, config: BaseModel) -> None:
 
 
 @contextmanager
-def only_training_in(out: Path) -> Iterator[None]:
-    """Holds the lock of a run's folder, so that two trainings cannot mix their files.
+def only_one_in(out: Path, verb: str) -> Iterator[None]:
+    """Holds the lock of a verb in a folder, so that two runs of it cannot mix files.
 
-    Of the processes of one training the first holds it.
+    Different verbs write different files, and may run side by side.
 
     Raises:
-        InputError: another training is at work there.
+        InputError: another run of the verb is at work there.
     """
-    from unmasked.training.launch import is_first_process
-
-    if not is_first_process():
+    was_there = out.is_dir()
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f".{verb}.lock"
+    try:
+        lock = try_lock(path)
+    except NotImplementedError:
+        logger.warning("no locks on the file system of %s: start each command only once", out)
         yield
         return
-    out.mkdir(parents=True, exist_ok=True)
-    lock = try_lock(out / ".train.lock")
     if lock is None:
         raise InputError(
-            f"another training writes into out={out}; wait until it has ended, or give another out="
+            f"another `unmasked {verb}` writes into {out}; wait until it has ended, or give another folder"
         )
     try:
         yield
     finally:
+        if not was_there and [*out.iterdir()] == [path]:  # nothing was written: no folder is left
+            path.unlink()
+            out.rmdir()
         lock.release()
 
 

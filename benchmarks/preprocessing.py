@@ -26,8 +26,9 @@ import cv2
 import dlib
 import numpy as np
 import pandas as pd
+from kills import Preprocessing
+from kills import compare as compare_killed
 from preprocessing_damage import report as report_damaged
-from preprocessing_kills import compare as compare_killed
 
 from unmasked.datasets.synthetic.config import SyntheticConfig
 from unmasked.datasets.synthetic.corpus import write_corpus
@@ -90,12 +91,17 @@ def main() -> None:
         "real": lambda: real(sorted(options.videos.rglob("*")), options.limit, out),
         "workers": lambda: workers(out),
         "scale": lambda: scale(out, options.most),
-        "kills": lambda: compare_killed(fresh(out / "kills"), kills=20, videos=40, seed=0),
+        "kills": lambda: kills(fresh(out / "kills")),
         "damage": lambda: report_damaged(fresh(out / "damage"), [], count=300, seed=0),
     }
     for section in sections:
         print(f"\n== {section}", flush=True)
         works[section]()
+
+
+def kills(folder: Path) -> None:
+    """Twenty signals over a run that goes on."""
+    compare_killed(Preprocessing(folder, seed=0), folder, kills=20, seed=0)
 
 
 def fresh(folder: Path) -> Path:

@@ -20,7 +20,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pandas as pd
-from preprocessing_kills import write_videos
+from kills import write_videos
 
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.run import preprocess

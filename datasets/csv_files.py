@@ -128,7 +128,7 @@ def read_csv_as_text(path: Path) -> pd.DataFrame:
     return table
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> None:
+def write_csv(table: pd.DataFrame, path: Path | io.StringIO) -> None:
     """Writes a table as CSV.
 
     Cells that a spreadsheet would run as a formula get an apostrophe in front.
@@ -147,6 +147,13 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
         if mapping:
             written.isetitem(position, column.map(lambda value, of=mapping: of.get(value, value)))
     written.to_csv(path, index=False)
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """What `write_csv` writes."""
+    stream = io.StringIO()
+    write_csv(table, stream)
+    return stream.getvalue()
 
 
 def unescaped(text: str) -> str:

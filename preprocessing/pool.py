@@ -11,8 +11,9 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -68,7 +69,8 @@ def run_tasks(
         while waiting or any(worker.is_busy for worker in pool):
             open_tasks = len(waiting) + sum(worker.is_busy for worker in pool)
             while len(pool) < min(workers, open_tasks):
-                pool.append(Worker(make_work, budget))
+                with _signals_held_back():
+                    pool.append(Worker(make_work, budget))
             for worker in pool:
                 if worker.is_idle and waiting:
                     worker.give(waiting.popleft())
@@ -180,6 +182,31 @@ class Worker(Generic[T, R]):
                 'below `if __name__ == "__main__":`'
             )
         return None if task is None else Outcome(task, None, status, reason)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Keeps SIGTERM and SIGINT back until the end of the block.
+
+    A worker that is ended, or whose parent is, while it reads what it shall do prints Python's traceback.
+    It inherits the mask, so that a signal to all processes of a job passes it too.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # where it is started in the block, it undoes the mask
+    numbers, kept = (signal.SIGTERM, signal.SIGINT), []
+    # Both: the mask is of this thread alone, and another one of the process may get the signal.
+    before = {number: signal.signal(number, lambda number, _: kept.append(number)) for number in numbers}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in kept[:1]:
+            signal.raise_signal(number)
 
 
 def wait_for(pool: Sequence[Worker[T, R]]) -> list[Worker[T, R]]:

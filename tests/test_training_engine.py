@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from ucf_fakes import DETECTOR, narrow_config, write_faces
 
 from unmasked.app.cli import app
-from unmasked.app.run import only_training_in
+from unmasked.app.run import only_one_in
 from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.datasets.samplers import BalancedSampler, NaturalSampler, WholeBatches
 from unmasked.preprocessing.faces import FACES
@@ -293,12 +293,12 @@ def test_a_training_is_not_resumed_on_a_table_of_other_people_labels_or_pixels(c
 
 def test_two_trainings_do_not_write_into_one_folder(corpus, tmp_path):
     FACES.write(corpus[1], tmp_path / "faces.parquet")
-    with only_training_in(tmp_path / "run"):
+    with only_one_in(tmp_path / "run", "train"):
         answer = CliRunner().invoke(
             app, ["train", f"faces={tmp_path / 'faces.parquet'}", f"out={tmp_path / 'run'}"]
         )
     assert answer.exit_code == 2
-    assert "another training writes into out=" in " ".join(answer.output.split())
+    assert "another `unmasked train` writes into" in " ".join(answer.output.split())
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".train.lock"]
 
 

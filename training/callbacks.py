@@ -14,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from unmasked.datasets.errors import InterruptedBySignal
-from unmasked.datasets.files import atomic_path, write_text
+from unmasked.datasets.files import atomic_path, sync_file, write_text
 from unmasked.training import checkpoint
 from unmasked.training.module import METRIC_PREFIX, DetectorModule
 
@@ -150,6 +150,7 @@ class KeepLast(pl.Callback):
             beside = self.path.with_name(f".{self.path.name}")
             trainer.save_checkpoint(beside)
             if trainer.is_global_zero:
+                sync_file(beside)
                 beside.replace(self.path)
             self.written_step = trainer.global_step
             return

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from unmasked.datasets.cards import check_card
 from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError, nearest_name
-from unmasked.datasets.files import atomic_path, sha256_of_file, write_json
+from unmasked.datasets.files import atomic_path, sha256_of_file, sync_file, write_json
 from unmasked.training.detector import Scorer
 from unmasked.training.handle import Detector
 
@@ -79,6 +79,7 @@ def save_fitted(detector: Detector, file: Path, folder: Path, card: Mapping[str,
     """
     path = folder / f"detector{file.suffix}"
     complete = {**_facts(detector, card), "file": path.name, "sha256": sha256_of_file(file)}
+    sync_file(file)
     write_json(path.with_suffix(".json"), complete)
     os.replace(file, path)
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -57,6 +58,7 @@ class Detector:
         Raises:
             InputError: it gives something else than two logits an image.
         """
+        self._check_takes("build", self.module.build, config, classes)
         model = self.module.build(config, classes)
         if not isinstance(model, nn.Module):
             raise InputError(
@@ -88,13 +90,31 @@ class Detector:
             )
         return model
 
+    def _check_takes(self, name: str, function: Any, *arguments: Any) -> None:
+        """Raises InputError where a function of the module cannot be called as the contract says.
+
+        What the function itself raises is the module's own, and keeps its traceback.
+        """
+        try:
+            inspect.signature(function).bind(*arguments)
+        except TypeError as error:
+            raise InputError(
+                f"detector {self.name}: {name}{_signature(function)} cannot be called with the "
+                f"{len(arguments)} arguments of the contract ({error}); docs/own_detector.md shows how it is "
+                "written"
+            ) from error
+        except ValueError:  # written in C: it shows no signature
+            return
+
     def objective(self, step: Step, config: TrainedConfig) -> Losses:
         """The losses of a batch.
 
         Raises:
             InputError: they are not numbers by name, "overall" first.
         """
-        losses = self.part("objective", cross_entropy)(step, config)
+        objective = self.part("objective", cross_entropy)
+        self._check_takes("objective", objective, step, config)
+        losses = objective(step, config)
         if not isinstance(losses, dict) or next(iter(losses), None) != "overall":
             raise InputError(
                 f"detector {self.name}: objective returned {_short(losses)}; it must return losses by name, "
@@ -112,6 +132,10 @@ class Detector:
                 "there is nothing to learn from it; compute it from what step.forward returns"
             )
         return losses
+
+
+def _signature(function: Any) -> str:
+    return str(inspect.signature(function)) if callable(function) else f" = {_short(function)}"
 
 
 def _short(value: Any) -> str:

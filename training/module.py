@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 METRIC_PREFIX = {"source": "val", "oracle": "oracle"}  # what selects is seen in every metric's name
 PATHS_SHOWN = 8
+MARK = "unmasked"  # in a state, the version that wrote it; 0.1 wrote none
 ALL = Phase(1.0, {"": 1.0})
 
 
@@ -270,6 +272,7 @@ class DetectorModule(pl.LightningModule):
         """Adds the configuration, for an equal resume, and what is not validated yet."""
         self.check_finite()
         checkpoint["config"] = self.config.model_dump_json()
+        checkpoint[MARK] = version("unmasked")
         checkpoint["since_validation"] = {"totals": self._totals, "batches": self._batches}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ from unmasked.training.config import DetectorConfig, TrainedConfig
 from unmasked.training.data import TrainingData
 from unmasked.training.handle import Detector
 from unmasked.training.launch import is_first_process, placement
-from unmasked.training.module import METRIC_PREFIX, DetectorModule
+from unmasked.training.module import MARK, METRIC_PREFIX, DetectorModule
 from unmasked.training.tables import TrainingTables, training_tables
 
 # What a resumed training may change: how long it goes on, and how it is carried out.
@@ -146,16 +146,22 @@ def train(
 
 
 def check_nothing_is_lost(out: Path) -> None:
-    """Raises InputError where a training that was stopped left a state to go on from.
+    """Raises InputError where a stopped training left, or may have left, a state.
 
     Of several processes the first one looks: it also says in the folder that a training has begun.
     """
     last = Path(out) / "checkpoints" / "last.ckpt"
-    if not (is_first_process() and last.is_file() and (Path(out) / UNFINISHED).is_file()):
+    if not (is_first_process() and last.is_file()):
         return
-    step = int(torch.load(last, map_location="meta", weights_only=True)["global_step"])
+    state = torch.load(last, map_location="meta", weights_only=True)
+    if (Path(out) / UNFINISHED).is_file():
+        what = "of a training that was stopped"
+    elif MARK not in state:
+        what = "of a training by an earlier version, which does not say whether it was finished"
+    else:
+        return
     raise InputError(
-        f"{last} is the state of a training that was stopped, after step {step}; go on with resume=true, or "
+        f"{last} is the state {what}, after step {int(state['global_step'])}; go on with resume=true, or "
         "begin again with restart=true or in another out=…"
     )
 

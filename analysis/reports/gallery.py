@@ -17,6 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.html.pictures import place_svg, svg_document
+from unmasked.datasets.csv_files import csv_text
 from unmasked.datasets.files import write_json, write_text
 
 INDEX = "index.json"
@@ -92,7 +93,7 @@ class Gallery:
         files = {}
         for name, drawing in self.drawings.items():
             files[f"{name}.svg"] = drawing.document
-            files[f"{name}.csv"] = drawing.table.to_csv(index=False)
+            files[f"{name}.csv"] = csv_text(drawing.table)
         index = _read_index(folder / INDEX)
         before = index.pop(page, {})
         kept = {*files, *(name for written in index.values() for name in written)}

@@ -28,6 +28,7 @@ class Config(BaseModel):
     )
     faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
     out: Path = Field(Path("predictions.parquet"), description="the predictions, .parquet or .csv")
+    overwrite: bool = Field(False, description="replace an `out` of other weights or other videos")
     splits: tuple[str, ...] = Field(("val", "test"), description="splits to score")
     batch_size: int = Field(64, ge=1, description="images at a time")
     device: str = Field("auto", description="auto, cpu, cuda, …")
@@ -72,6 +73,8 @@ def run(config: Config) -> None:
             f"splits {', '.join(config.splits)} have no rows in {config.faces}; it has {found}. "
             "Choose with splits=[…]"
         )
+    if not config.overwrite:
+        _check_out(config.out, card["sha256"], chosen)
     with Reporter() as reporter:
         predictions = predict(
             model,
@@ -113,6 +116,32 @@ def _write_lost(faces: pd.DataFrame, chosen: pd.DataFrame, config: Config) -> No
         print_result(f"videos of other splits, not scored: {listed}")
     if len(lost):
         print_result(f"videos without a score, by name: {unused_path(config.out)}")
+
+
+def _check_out(out: Path, checkpoint: str, chosen: pd.DataFrame) -> None:
+    """Refuses to write over a table that is not of these weights and of some of these videos.
+
+    Raises:
+        InputError: it would be lost.
+    """
+    from unmasked.datasets.errors import InputError
+    from unmasked.datasets.loading import VIDEO
+    from unmasked.datasets.tables import read_frame
+    from unmasked.preprocessing.lost import is_among
+
+    if not out.exists():
+        return
+    try:
+        there = read_frame(out, text=(*VIDEO, "checkpoint"))
+        made_by = set(there["checkpoint"].unique())
+        is_known = is_among(there[[name for name in VIDEO if name in there]], chosen)
+    except (InputError, KeyError):
+        what = "is no table of scores that `unmasked predict` wrote"
+    else:
+        if made_by == {checkpoint} and is_known.all():
+            return
+        what = "holds scores of other weights" if made_by != {checkpoint} else "holds scores of other videos"
+    raise InputError(f"out={out} {what}, and they would be lost; give another out=, or overwrite=true")
 
 
 def perturbations_to_score(config: Config) -> Perturbed | None:

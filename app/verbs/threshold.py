@@ -14,6 +14,7 @@ from unmasked.datasets.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from unmasked.evaluation.origin import Origin
     from unmasked.evaluation.row_counts import RowCount
 
 
@@ -30,6 +31,7 @@ class Config(OneScore, ReadAs):
     dataset: str = Field("", description="which one, where the table holds several")
     split: str = Field("", description="whose rows; val where there are any, else what `evaluate` would use")
     out: Path = Field(Path("runs/threshold"), description="folder for thresholds.json")
+    overwrite: bool = Field(False, description="replace thresholds in `out` that are of other scores")
     seed: int = Field(0, ge=0, description="seed of the folds that check the threshold")
 
 
@@ -53,14 +55,33 @@ def run(config: Config) -> None:
         seed=config.seed,
     )
     stored = Fitted(found.threshold, {found.threshold.rule: found.threshold}).to_dict()
-    stored["made_from"] = Origin.of(rows.drop(columns="split", errors="ignore")).to_dict()
+    origin = Origin.of(rows.drop(columns="split", errors="ignore"))
+    stored["made_from"] = origin.to_dict()
     path = config.out / "thresholds.json"
+    if path.exists() and not config.overwrite:
+        _check_replaced(path, origin)
     write_json(path, stored | {"limit": found.to_dict() | {"sentence": sentence(found)}})
     print_rows(count, doubts(rows))
     print_result(sentence(found))
     print_result(
         f"threshold: {path}; give it to `unmasked evaluate` and `unmasked fairness` as thresholds={path}"
     )
+
+
+def _check_replaced(path: Path, origin: Origin) -> None:
+    """Refuses to write over thresholds of other scores.
+
+    Raises:
+        InputError: they would be lost, or the file is none of ours.
+    """
+    from unmasked.datasets.documents import read_json
+    from unmasked.evaluation.origin import Origin
+
+    advice = "give another out=, or overwrite=true"
+    there = Origin.from_dict(read_json(path, advice).get("made_from"))
+    unlike = origin.difference(there)
+    if unlike or set(there.scores) != set(origin.scores):
+        raise InputError(f"{path} would be lost: {unlike or 'it is of another dataset'}; {advice}")
 
 
 def _rows(predictions: pd.DataFrame, config: Config, count: RowCount) -> tuple[pd.DataFrame, str]:

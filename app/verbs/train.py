@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +58,7 @@ Config = config_of(DEFAULT)
 def run(config: Any) -> None:
     """Trains, keeps the checkpoint that is best on source validation, and says where it is."""
     from unmasked.app.detectors import find
-    from unmasked.app.run import only_training_in, record
+    from unmasked.app.run import only_one_in, record
     from unmasked.app.signals import stopped_by_signals
     from unmasked.app.training import progress_callback, training_faces
     from unmasked.training.fit import fit
@@ -73,7 +74,9 @@ def run(config: Any) -> None:
         )
     where = (faces, config.faces.parent, settings, config.out)
     advice = "no step was trained that could be kept; begin again with the same command"
-    with only_training_in(config.out), stopped_by_signals(advice), Reporter() as reporter:
+    # Of the processes of one training the first holds the lock.
+    lock = only_one_in(config.out, "train") if is_first_process() else nullcontext()
+    with lock, stopped_by_signals(advice), Reporter() as reporter:
         if not (config.resume or config.restart):
             check_nothing_is_lost(config.out)
             if is_first_process() and any(config.out.glob("detector.s*")):  # safetensors or skops

@@ -83,14 +83,14 @@ def _search(config: Config) -> Search:
 def _report(config: Config, search: Search, study: optuna.Study) -> None:
     from omegaconf import OmegaConf
 
-    from unmasked.datasets.files import atomic_path, write_text
+    from unmasked.datasets.files import write_text
+    from unmasked.datasets.tables import write_frame
     from unmasked.training.tuning.plots import write_plots
     from unmasked.training.tuning.space import differences
     from unmasked.training.tuning.study import best_trial, start_trial, trials_table
 
     table = trials_table(study)
-    with atomic_path(config.out / "trials.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    write_frame(table, config.out / "trials.csv")
     best, start = best_trial(study), start_trial(study)
     began = "not finished" if start is None or start.value is None else f"{start.value:.4f}"
     found = f"{config.objective} on source validation: start {began}, best {best.value:.4f}"
