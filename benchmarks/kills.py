@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,7 +43,7 @@ class Work(ABC):
 
     @abstractmethod
     def start(self, out: Path) -> subprocess.Popen[bytes]:
-        """The command in a process group of its own; it goes on where ``out`` says it was."""
+        """The command in a process of its own; it goes on where ``out`` says it was."""
 
     @abstractmethod
     def kept(self, out: Path) -> int:
@@ -145,7 +146,7 @@ class Training(Work):
 
 
 class LaunchedTraining(Training):
-    """The same in two processes of torchrun, which is told with them, as SLURM and a terminal do it."""
+    """The same in two processes of torchrun, which hands on a signal that they have got already."""
 
     ends: ClassVar = {**ENDS, signal.SIGTERM: (1, 0, -signal.SIGTERM)}  # torchrun's own
 
@@ -226,7 +227,9 @@ def compare(work: Work, folder: Path, *, kills: int, seed: int) -> bool:
         except subprocess.TimeoutExpired:
             landed += 1
             number = (signal.SIGKILL, signal.SIGTERM)[landed % 2]
-            os.killpg(process.pid, number)
+            for one in family(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(one, number)
             said = process.communicate()[1].decode()
             wrong = work.faults(number, process.returncode, said)
             is_well_ended &= not wrong
@@ -252,13 +255,20 @@ def compare(work: Work, folder: Path, *, kills: int, seed: int) -> bool:
     return is_equal and is_well_ended
 
 
+def family(process: int) -> list[int]:
+    """A process and all that it has started, as a scheduler or a machine that is lost ends them."""
+    children = Path(f"/proc/{process}/task/{process}/children")
+    with suppress(OSError):
+        return [process, *(one for child in children.read_text().split() for one in family(int(child)))]
+    return [process]
+
+
 def launch(*arguments: str, command: list[str] | None = None, codes: str = "") -> subprocess.Popen[bytes]:
-    """A command in a process group of its own."""
+    """A command in a process of its own."""
     return subprocess.Popen(
         [*(command or COMMAND), *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        start_new_session=True,
         env={**os.environ, "CODES": codes},
     )
 

@@ -1,0 +1,184 @@
+"""Commands over hostile files, below strace: which programs, sockets and files they ask the system for.
+
+    python tests/system_calls.py [VERB …]
+
+Asserts nothing; prints a JSON object by verb. A program other than Python's own, a socket that is no pipe
+between processes of this machine, or a path outside the folder that is written, made, renamed or removed is
+a finding.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from report_fakes import SOURCE, scored
+from test_image_door import write_hostile
+from train_fakes import SMALL, Network, small_config
+from ucf_fakes import write_faces
+
+from unmasked.evaluation.predictions import PREDICTIONS
+from unmasked.preprocessing.faces import FACES
+from unmasked.training import checkpoint
+
+TESTS = Path(__file__).parent
+CALLS = (
+    *("execve", "execveat", "open", "openat", "openat2", "creat", "connect", "bind", "sendto", "sendmsg"),
+    *("socket", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir"),
+    *("link", "linkat", "symlink", "symlinkat", "truncate", "mknod", "mknodat"),
+)
+CHANGES = ("creat", "rename", "unlink", "mkdir", "rmdir", "link", "symlink", "truncate", "mknod")
+# Not files: what the system offers every process.
+DEVICES = ("/dev/null", "/dev/tty", "/dev/shm/")
+NASTY_CROPS = ("/etc/passwd", "../../../../../../../../dev/zero", "pipe.png", "link.png", "a\0b", "n" * 3000)
+# NVIDIA's cuda.pathfinder starts it when torch is imported, whatever is read: ctypes looks for libdl.
+LDCONFIG = '["/sbin/ldconfig", "-p"]'
+VERBS = ("scan", "audit", "preprocess", "predict", "evaluate", "fairness")
+
+
+def has_strace() -> bool:
+    """True if strace is installed and may trace here."""
+    command = ["strace", "-f", "-o", os.devnull, "-e", "trace=execve", sys.executable, "-c", ""]
+    return shutil.which("strace") is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
+def write_inputs(folder: Path, port: int) -> None:
+    """A dataset with hostile files, faces tables with hostile crops, scores with hostile names."""
+    data = folder / "data"
+    write_hostile(folder / "hostile", port)
+    for name in ("real", "fake"):
+        shutil.copytree(folder / "hostile", data / name)
+    os.mkfifo(data / "fake" / "pipe.mp4")
+    (data / "fake" / "zero.png").symlink_to("/dev/zero")
+    (data / "fake" / "passwd.png").symlink_to("/etc/passwd")
+    faces = FACES.validate(write_faces(folder, {"test": 2}, frames=1))
+    FACES.write(faces, folder / "faces.parquet")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "link.png").symlink_to("/etc/passwd")
+    for number, crop in enumerate(NASTY_CROPS):
+        table = faces.copy()
+        table.loc[0, "crop"] = crop
+        table.to_parquet(folder / f"faces{number}.parquet")
+    torch.manual_seed(0)
+    card = {
+        "method_classes": ["real", "fake"],
+        "size_px": 32,
+        "config": small_config().model_dump(mode="json"),
+    }
+    checkpoint.save(SMALL, Network(), folder / "detector.safetensors", card)
+    table = scored(SOURCE, "test", 2.0)
+    names = ["=cmd|' /C calc'!A0", "\x1b[31m", "<script src=http://127.0.0.1/x>", "../../etc/passwd"]
+    table["gender"] = [names[number % 4] for number in range(len(table))]
+    PREDICTIONS.write(table.assign(dataset="http://127.0.0.1/x"), folder / "scores.csv")
+
+
+def commands(verb: str) -> list[list[str]]:
+    """The command lines of a verb, in order."""
+    given = {
+        "scan": ["root=data", "source=folder", "out=out/manifest.parquet"],
+        "audit": ["manifest=out/manifest.parquet", "out=out/audit"],
+        "preprocess": ["manifest=out/manifest.parquet", "out=out/faces", "workers=2", "frames_per_video=2"],
+        "evaluate": ["predictions=scores.csv", "out=out/run", "n_boot=50"],
+        "fairness": ["predictions=scores.csv", "by=[gender]", "out=out/run", "n_boot=100", "n_perm=100"],
+    }
+    if verb != "predict":
+        return [[verb, *given[verb]]]
+    scoring = [
+        verb,
+        f"detector={TESTS / 'train_fakes.py'}",
+        "checkpoint=detector.safetensors",
+        "splits=[test]",
+    ]
+    tables = ["faces.parquet", *(f"faces{number}.parquet" for number in range(len(NASTY_CROPS)))]
+    return [[*scoring, f"faces={name}", f"out=out/{name}"] for name in tables]
+
+
+def trace(folder: Path, verb: str) -> dict[str, Any]:
+    """What the commands of a verb asked the system for, and how they ended."""
+    log, result = folder / "strace.txt", {"commands": [], "calls": 0, "programs": [], "findings": []}
+    (folder / "out" / "tmp").mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH", ""), str(TESTS)]))
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(folder / "out" / "tmp")}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "MPLCONFIGDIR": str(folder / "out" / "tmp")}
+    for arguments in commands(verb):
+        command = [
+            "strace",
+            "-f",
+            "-qq",
+            "-y",
+            "-s",
+            "4096",
+            "-e",
+            f"trace={','.join(CALLS)}",
+            "-o",
+            str(log),
+        ]
+        command += [sys.executable, "-m", "unmasked.app.cli", *arguments]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        result["commands"].append({"code": done.returncode, "end": done.stderr.strip()[-300:]})
+        if "Traceback" in done.stderr:
+            result["findings"].append(f"traceback: {done.stderr[-1000:]}")
+        lines = log.read_text(errors="replace").splitlines()
+        result["calls"] += len(lines)
+        for line in lines:
+            _judge(line, folder, result)
+    result["programs"] = sorted(set(result["programs"]))
+    result["findings"] = sorted(set(result["findings"]))
+    return result
+
+
+def _judge(line: str, folder: Path, result: dict[str, Any]) -> None:
+    call = re.match(r"\d+ +(\w+)\((.*)\) += (-?\d+)", line)
+    if call is None or call[3].startswith("-"):  # another line, or a call that the system refused
+        return
+    name, arguments = call[1], call[2]
+    # A path is taken from the folder that stands before it: AT_FDCWD</here>, "name".
+    found = re.findall(r'(?:<([^>"]*)>, )?"((?:[^"\\]|\\.)*)"', arguments)
+    paths = [os.path.realpath(Path(base or folder, text)) for base, text in found]
+    if name.startswith("execve"):
+        result["programs"].append(paths[0])
+        if paths[0] != os.path.realpath(sys.executable) and LDCONFIG not in arguments:
+            result["findings"].append(line[:300])
+    elif name in ("socket", "connect", "bind", "sendto", "sendmsg"):
+        if "AF_UNIX" not in arguments and name in ("socket", "connect", "bind"):
+            result["findings"].append(line[:300])
+    elif name.startswith(CHANGES) or re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", arguments):
+        outside = [path for path in paths if not path.startswith((str(folder / "out") + os.sep, *DEVICES))]
+        if [path for path in outside if path != str(folder / "out")]:
+            result["findings"].append(line[:300])
+
+
+def run(verbs: tuple[str, ...] = VERBS) -> dict[str, Any]:
+    """What each verb did; a server that nobody may call listens meanwhile."""
+    with tempfile.TemporaryDirectory() as place, socket.create_server(("127.0.0.1", 0)) as server:
+        folder = Path(place).resolve()
+        server.setblocking(False)
+        write_inputs(folder, server.getsockname()[1])
+        before = _contents(folder)
+        found = {verb: trace(folder, verb) for verb in verbs}
+        (folder / "strace.txt").unlink()
+        try:
+            server.accept()
+            found["server"] = "was called"
+        except BlockingIOError:
+            found["server"] = "was not called"
+        found["inputs"] = "as before" if _contents(folder) == before else "CHANGED"
+    return found
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    inputs = [path for path in folder.rglob("*") if (folder / "out") not in (path, *path.parents)]
+    return {str(path): path.read_bytes() for path in inputs if path.is_file() and not path.is_symlink()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(tuple(sys.argv[1:]) or VERBS), indent=1))
