@@ -1,6 +1,6 @@
 """Changed inputs at every door where files of strangers come in, in a process that is watched.
 
-    python tests/fuzz_doors.py COUNT [SEED [DOOR …]]
+    python tests/fuzz_doors.py [--verbs] COUNT [SEED [DOOR …]]
 
 Hypothesis draws the changes: of bytes in an encoded file, of values in a JSON object or a table. Each door
 may raise what its documentation says. Whatever else it raises, a program that starts, a socket, a file
@@ -22,7 +22,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -396,6 +396,103 @@ def _torch_doors(folder: Path) -> dict[str, Door]:
     }
 
 
+def verb_doors(folder: Path) -> dict[str, Door]:
+    """Whole commands, one of whose inputs is changed; slower than the doors that they are made of."""
+    from report_fakes import SOURCE, UNSEEN, scored, write_run
+
+    from unmasked.analysis.reports.run.page import write_report
+    from unmasked.app.verbs import compare, fairness, join, mitigate, threshold
+    from unmasked.evaluation.predictions import PREDICTIONS
+
+    parts = ((SOURCE, "val"), (SOURCE, "test"), (UNSEEN, "test"))
+    table = pd.concat([scored(name, split, 2.0, people=6) for name, split in parts])
+    table = table[table["frame"] < 2].drop(columns="checkpoint")
+    PREDICTIONS.write(table, folder / "intact.csv")
+    PREDICTIONS.write(table.assign(dataset="other " + table["dataset"]), folder / "other.csv")
+    out, run = folder / "verb", folder / "run"
+    write_run(run, table)
+    by = {"by": ["skin_tone_group"], "n_boot": 100}
+    mitigate.run(_config(mitigate, predictions=folder / "intact.csv", out=run, **by))
+    stored = {path.name: json.loads(path.read_text()) for path in sorted(run.glob("*.json"))}
+    stored["detector.json"] = CARD
+
+    def of_verb(verb: Any, key: str, **more: Any) -> Door:
+        def read(path: Path) -> None:
+            given = [path, folder / "other.csv"] if key == "tables" else path
+            verb.run(_config(verb, **{key: given}, **more))
+
+        return Door(read, ".csv", [as_rows(table)], changes=changed_table)
+
+    def of_file(name: str) -> Door:
+        def read(path: Path) -> None:
+            kept = (run / name).read_bytes() if (run / name).is_file() else None
+            path.replace(run / name)
+            try:
+                write_report(run)
+            finally:
+                (run / name).unlink()
+                if kept is not None:
+                    (run / name).write_bytes(kept)
+
+        return Door(read, ".json", [stored[name]], changes=changed_object)
+
+    found = {
+        "threshold": of_verb(threshold, "predictions", dataset=SOURCE, out=out, overwrite=True, max_fpr=0.2),
+        "compare": of_verb(compare, "a", b=folder / "intact.csv", out=out, n_boot=20),
+        "join": of_verb(join, "tables", out=out / "joined.csv"),
+        "fairness": of_verb(fairness, "predictions", out=out, n_perm=100, **by),
+        "mitigate": of_verb(mitigate, "predictions", out=out, **by),
+    }
+    return found | {f"report {name}": of_file(name) for name in stored} | _weight_doors(folder)
+
+
+def _weight_doors(folder: Path) -> dict[str, Door]:
+    import torch
+    from ucf_fakes import DETECTOR, narrow_config, save
+
+    from unmasked.app.verbs import export_checkpoint, import_checkpoint
+    from unmasked.training.tuning.space import SearchConfig, flat_space
+    from unmasked.training.tuning.study import Search, _open_study
+
+    config = narrow_config()
+    model, place = DETECTOR.build(config, ["real", "fake"]), folder / "stored"
+    card = {"method_classes": ["real", "fake"], "size_px": 64, "config": config.model_dump(mode="json")}
+    weights = save(model, place / "detector.safetensors", card).read_bytes()
+    settings = {"model": {"width": config.model.width}, "size_px": 64, "out": folder / "imported"}
+    settings["classes"] = ["real", "fake"]
+    flat = io.BytesIO()
+    torch.save(model.state_dict(), flat)
+
+    def import_file(path: Path) -> None:
+        import_checkpoint.run(_config(import_checkpoint, file=path, **settings))
+
+    def export_file(path: Path) -> None:
+        path.replace(place / "detector.safetensors")
+        export_checkpoint.run(_config(export_checkpoint, checkpoint=place, out=folder / "flat.pth"))
+
+    space = flat_space({"optimiser": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}}, config)
+    search = Search(pd.DataFrame(), folder, config, space, SearchConfig(trials=1), folder / "study", DETECTOR)
+    search.out.mkdir()
+    _open_study(search)
+    database = next(search.out.glob("*.db"))
+    study = database.read_bytes()
+
+    def open_study(path: Path) -> None:
+        path.replace(database)
+        _open_study(search)
+
+    return {
+        "import .pth": Door(import_file, ".pth", [flat.getvalue()]),
+        "import .safetensors": Door(import_file, ".safetensors", [weights]),
+        "export": Door(export_file, ".safetensors", [weights]),
+        "study.db": Door(open_study, ".db", [study]),
+    }
+
+
+def _config(verb: Any, **given: Any) -> Any:
+    return verb.Config.model_validate(given)
+
+
 # The watch
 
 STARTS = (
@@ -493,9 +590,22 @@ def fuzz(door: Door, count: int, number: int, folder: Path, watch: Watch) -> dic
 
 
 def run(
-    count: int, number: int = 0, names: list[str] | None = None, *, with_torch: bool = True
+    count: int,
+    number: int = 0,
+    names: list[str] | None = None,
+    *,
+    with_torch: bool = True,
+    with_verbs: bool = False,
 ) -> dict[str, Any]:
-    """The results of every door (or of those named), and the memory they took."""
+    """The results of every door (or of those named), and the memory they took.
+
+    Args:
+        count: changed inputs a door.
+        number: seed.
+        names: of the doors; None is all.
+        with_torch: the doors of weights too.
+        with_verbs: whole commands in place of the doors of single files.
+    """
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     np.seterr(all="ignore")
@@ -507,7 +617,7 @@ def run(
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         os.environ["TMPDIR"] = tempfile.tempdir = place
-        known = doors(folder, with_torch=with_torch)
+        known = verb_doors(folder) if with_verbs else doors(folder, with_torch=with_torch)
         watch = Watch(folder)
         for name, door in known.items():  # what is imported late is imported now
             content = door.examples[0]
@@ -530,13 +640,9 @@ def run(
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1:]
-    flags = [word for word in asked if word == "--no-torch"]
-    asked = [word for word in asked if word != "--no-torch"]
-    print(
-        json.dumps(
-            run(
-                int(asked[0]), int(asked[1]) if len(asked) > 1 else 0, asked[2:] or None, with_torch=not flags
-            )
-        )
-    )
+    flags = {word for word in sys.argv[1:] if word in ("--no-torch", "--verbs")}
+    asked = [word for word in sys.argv[1:] if word not in flags]
+    count, number, names = int(asked[0]), int(asked[1]) if len(asked) > 1 else 0, asked[2:] or None
+    with redirect_stdout(io.StringIO()):  # what commands print
+        found = run(count, number, names, with_torch="--no-torch" not in flags, with_verbs="--verbs" in flags)
+    print(json.dumps(found))

@@ -40,8 +40,9 @@ CHANGES = ("creat", "rename", "unlink", "mkdir", "rmdir", "link", "symlink", "tr
 # Not files: what the system offers every process.
 DEVICES = ("/dev/null", "/dev/tty", "/dev/shm/")
 NASTY_CROPS = ("/etc/passwd", "../../../../../../../../dev/zero", "pipe.png", "link.png", "a\0b", "n" * 3000)
-# NVIDIA's cuda.pathfinder starts it when torch is imported, whatever is read: ctypes looks for libdl.
-LDCONFIG = '["/sbin/ldconfig", "-p"]'
+# What libraries start by themselves, whatever is read. NVIDIA's cuda.pathfinder looks for libdl when torch is
+# imported; Matplotlib lists the system's fonts once a machine, when it has no cache.
+STARTED = ('["/sbin/ldconfig", "-p"]', '["fc-list", "--help"]', '["fc-list", "--format=%{file}')
 VERBS = ("scan", "audit", "preprocess", "predict", "evaluate", "fairness")
 
 
@@ -77,7 +78,7 @@ def write_inputs(folder: Path, port: int) -> None:
     checkpoint.save(SMALL, Network(), folder / "detector.safetensors", card)
     table = scored(SOURCE, "test", 2.0)
     names = ["=cmd|' /C calc'!A0", "\x1b[31m", "<script src=http://127.0.0.1/x>", "../../etc/passwd"]
-    table["gender"] = [names[number % 4] for number in range(len(table))]
+    table["gender"] = table["identity"].map(lambda person: names[len(person) % 2 + 2 * (person[-1] < "5")])
     PREDICTIONS.write(table.assign(dataset="http://127.0.0.1/x"), folder / "scores.csv")
 
 
@@ -146,7 +147,8 @@ def _judge(line: str, folder: Path, result: dict[str, Any]) -> None:
     paths = [os.path.realpath(Path(base or folder, text)) for base, text in found]
     if name.startswith("execve"):
         result["programs"].append(paths[0])
-        if paths[0] != os.path.realpath(sys.executable) and LDCONFIG not in arguments:
+        is_expected = any(words in arguments for words in STARTED)
+        if paths[0] != os.path.realpath(sys.executable) and not is_expected:
             result["findings"].append(line[:300])
     elif name in ("socket", "connect", "bind", "sendto", "sendmsg"):
         if "AF_UNIX" not in arguments and name in ("socket", "connect", "bind"):
