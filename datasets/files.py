@@ -32,6 +32,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         sync_file(temporary)
         temporary.replace(target)
+    except OSError as error:
+        error.filename = error.filename or str(target)  # writers often do not say which file they could not
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

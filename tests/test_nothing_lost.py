@@ -14,12 +14,14 @@ import train_fakes
 from report_fakes import SOURCE, UNSEEN, scored
 from typer.testing import CliRunner
 
+from unmasked.analysis.html.pictures import svg_document
 from unmasked.app.cli import app
 from unmasked.app.outputs import FILLS
 from unmasked.app.run import only_one_in
 from unmasked.app.verbs import predict as predict_verb
 from unmasked.datasets.csv_files import csv_text
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import atomic_path
 from unmasked.evaluation.predictions import PREDICTIONS
 from unmasked.preprocessing import pool
 from unmasked.training.detector import Step
@@ -200,3 +202,23 @@ def test_signals_are_handled_as_before_once_a_worker_has_started():
         assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert signal.getsignal(signal.SIGTERM) == before
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_names_in_letters_that_matplotlib_lacks_are_silent_and_stay_text():
+    # A warning for each letter and figure; warnings are errors here.
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.add_subplot().set_title("测试 नमस्ते \N{PILE OF POO}")
+    assert "测试 नमस्ते \N{PILE OF POO}" in svg_document(figure)
+
+
+def test_a_disk_that_is_full_is_said_with_the_file_and_leaves_nothing(tmp_path):
+    # "a file: No space left on device", for writers do not name theirs.
+    with (
+        pytest.raises(OSError, match=r"No space left.*table\.csv"),
+        atomic_path(tmp_path / "table.csv") as path,
+    ):
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ import html
 import io
 import re
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,10 @@ def svg_document(figure: Figure) -> str:
     import matplotlib as mpl
 
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "unmasked", **NO_FORMULAS}):
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "unmasked", **NO_FORMULAS}
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # Only to measure them: the browser has the letters that Matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=metadata)
     if pyplot := sys.modules.get("matplotlib.pyplot"):
