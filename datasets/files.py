@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+FULL_BYTES = 1 << 16  # a disk with less room is full
 
 
 @contextmanager
@@ -34,6 +38,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     except OSError as error:
         error.filename = error.filename or str(target)  # writers often do not say which file they could not
+        raise
+    except Exception as error:
+        # Writers in Rust and C++ have errors of their own for a disk that is full.
+        if "os error 28" in str(error) or (
+            isinstance(error, RuntimeError) and shutil.disk_usage(target.parent).free < FULL_BYTES
+        ):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

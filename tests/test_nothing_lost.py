@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -213,12 +214,25 @@ def test_names_in_letters_that_matplotlib_lacks_are_silent_and_stay_text():
     assert "测试 नमस्ते \N{PILE OF POO}" in svg_document(figure)
 
 
-def test_a_disk_that_is_full_is_said_with_the_file_and_leaves_nothing(tmp_path):
-    # "a file: No space left on device", for writers do not name theirs.
-    with (
-        pytest.raises(OSError, match=r"No space left.*table\.csv"),
-        atomic_path(tmp_path / "table.csv") as path,
-    ):
-        path.write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        ),  # safetensors
+        RuntimeError("unexpected pos 64 vs 0"),  # torch
+    ],
+)
+def test_a_disk_that_is_full_is_said_with_the_file_and_leaves_nothing(tmp_path, monkeypatch, error):
+    # "a file: No space left on device", or a traceback: writers do not name theirs, or have their own errors.
+    def write() -> None:
+        with atomic_path(tmp_path / "weights.pth") as path:
+            path.write_text("half")
+            raise error
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: types.SimpleNamespace(free=0))
+    with pytest.raises(OSError, match=r"No space left.*weights\.pth") as raised:
+        write()
+    assert raised.value.errno == errno.ENOSPC
     assert not list(tmp_path.iterdir())
