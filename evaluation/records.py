@@ -295,6 +295,42 @@ class CollectionResults(TypedDict):
     settings: Settings
 
 
+class EnsembleAgainst(TypedDict):
+    """The ensemble (a) minus a member or the plain mean (b): see `paired.paired_difference`."""
+
+    name: str
+    metrics: dict[str, dict[str, Any]]
+    readings: dict[str, str]
+
+
+class EnsembleDataset(TypedDict):
+    """An ensemble on one dataset."""
+
+    videos: int
+    real_videos: int
+    fake_videos: int
+    against: list[EnsembleAgainst]
+
+
+@KEPT
+class EnsembleResults(TypedDict):
+    """``ensemble.json``: see `ensemble_tables.make_ensemble`."""
+
+    rule: str
+    method: str
+    members: list[str]
+    weights: Annotated[list[float] | None, NULL]
+    thresholds: list[float]
+    fitted_on: str
+    datasets: dict[str, EnsembleDataset]
+    dropped: dict[str, int]  # by member: rows of others that it lacks
+    ties: int
+    rows: int
+    notes: list[str]
+    n_boot: int
+    seed: int
+
+
 def interleave(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]]) -> Numbers:
     """A block of metrics: each value, then its interval.
 
