@@ -31,7 +31,7 @@ from unmasked.evaluation.ensembles import (
 )
 from unmasked.evaluation.fitted import calibration_rows, threshold_beside
 from unmasked.evaluation.intervals import CONFIDENCE
-from unmasked.evaluation.levels import clusters_of
+from unmasked.evaluation.levels import clusters_of, named_by_dataset
 from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.paired import paired_difference
 from unmasked.evaluation.predictions import (
@@ -230,12 +230,7 @@ class _FittingRows:
     @property
     def cluster(self) -> np.ndarray:
         """(N,) whose row it is; people of two datasets are two people."""
-        of = self.rows["dataset"].astype(str) + "\n"
-        named = self.rows.assign(video=of + self.rows["video"].astype(str))
-        if "identity" in named:
-            known = named["identity"].notna()
-            named["identity"] = (of + named["identity"].astype(object).astype(str)).where(known)
-        return clusters_of(named)
+        return clusters_of(named_by_dataset(self.rows))
 
     @property
     def unit(self) -> str:

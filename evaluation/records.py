@@ -168,6 +168,17 @@ class MatrixRow(TypedDict):
     paired: bool
 
 
+class CrossAucRow(TypedDict):
+    """Reals of one dataset against fakes of one: see `cross_auc.cross_auc`."""
+
+    reals: str
+    fakes: str
+    auc: float
+    auc_ci: Interval
+    real_videos: int
+    fake_videos: int
+
+
 class Robustness(TypedDict):
     """One dataset under one perturbation: see `perturbing.drift.robustness`."""
 
@@ -267,6 +278,7 @@ class Results(TypedDict):
     datasets: dict[str, DatasetResults]
     matrix: list[MatrixRow]
     settings: Settings
+    cross_auc: NotRequired[list[CrossAucRow]]  # where there are several datasets
     robustness: NotRequired[list[Robustness]]  # where the table has perturbed rows
     protocols: NotRequired[list[ProtocolRow]]
     unscored: NotRequired[dict[str, dict[str, object]]]  # datasets without any score
@@ -292,6 +304,7 @@ class CollectionResults(TypedDict):
     protocols: list[ProtocolRow]
     seeds: NotRequired[list[SeedRow]]
     coverage: NotRequired[list[dict[str, object]]]  # `coverage.coverage_rows`
+    cross_auc: NotRequired[dict[str, list[CrossAucRow]]]  # by detector
     settings: Settings
 
 

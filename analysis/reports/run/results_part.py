@@ -23,7 +23,13 @@ from unmasked.analysis.reports.fairness.page import section
 from unmasked.analysis.reports.gallery import Gallery, slug
 from unmasked.analysis.reports.run.answer import audits
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, sizes
+from unmasked.analysis.reports.run.protocols import (
+    crossed_part,
+    other_protocols,
+    pair_table,
+    published_part,
+    sizes,
+)
 from unmasked.evaluation.attrition import read_attrition
 from unmasked.evaluation.metrics import METRICS
 from unmasked.evaluation.wording import (
@@ -56,6 +62,7 @@ def datasets_part(run: Run, figures: Gallery) -> Markup:
         if drawn := figures.html(f"methods_{slug(name)}"):
             parts += [heading(3, f"{name}, by manipulation method"), drawn]
     parts += other_protocols(run.metrics.get("protocols", []))
+    parts += crossed_part({"": run.metrics.get("cross_auc", [])}, run.metrics["settings"])
     return Markup("").join([*parts, published_part(run.published, run.metrics["settings"])])
 
 
