@@ -266,7 +266,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}.")
-        else:
+        elif not str(key).endswith("_digests"):  # of thousands of videos: a digest of all stands beside them
             yield f"{prefix}{key}", value
 
 

@@ -30,8 +30,8 @@ def cross_auc(
 ) -> list[CrossAucRow]:
     """The video AUC of each dataset's reals against each dataset's fakes.
 
-    Empty for one dataset. A pair of one dataset with itself is the AUC of `evaluate`, and has its interval. A pair without reals or
-    without fakes is left out.
+    Empty for one dataset. A pair of one dataset with itself is the AUC of `evaluate`, and has its interval.
+    A pair without reals or without fakes is left out.
 
     Args:
         rows: that are evaluated (see `predictions.evaluated_rows`), of one detector.
@@ -77,8 +77,9 @@ def against_others(
 ) -> dict[str, dict[str, Any]]:
     """By group the AUC of its fakes against the reals of all others.
 
-    ``{"auc", "auc_ci", "n"}``. Below the AUC within the group where its scores lie lower than those of others: at a threshold for all,
-    its fakes are missed. Rows of group None or NaN are of no group, and no reals of others.
+    ``{"auc", "auc_ci", "n"}``. Below the AUC within the group where its scores lie lower than
+    those of others: at a threshold for all, its fakes are missed. Rows of group None or NaN are of no group,
+    and no reals of others.
 
     Args:
         label: (N,) 0 = real, 1 = fake.

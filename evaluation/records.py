@@ -179,6 +179,16 @@ class CrossAucRow(TypedDict):
     fake_videos: int
 
 
+class ContaminationRow(TypedDict):
+    """What of a test set a detector has seen: see `contamination.contamination`."""
+
+    test: str
+    trained: str  # known, possible, unknown or none
+    selected: str
+    videos: int
+    why: list[str]
+
+
 class Robustness(TypedDict):
     """One dataset under one perturbation: see `perturbing.drift.robustness`."""
 
@@ -278,6 +288,7 @@ class Results(TypedDict):
     datasets: dict[str, DatasetResults]
     matrix: list[MatrixRow]
     settings: Settings
+    contamination: NotRequired[list[ContaminationRow]]
     cross_auc: NotRequired[list[CrossAucRow]]  # where there are several datasets
     robustness: NotRequired[list[Robustness]]  # where the table has perturbed rows
     protocols: NotRequired[list[ProtocolRow]]
@@ -305,6 +316,7 @@ class CollectionResults(TypedDict):
     seeds: NotRequired[list[SeedRow]]
     coverage: NotRequired[list[dict[str, object]]]  # `coverage.coverage_rows`
     cross_auc: NotRequired[dict[str, list[CrossAucRow]]]  # by detector
+    contamination: NotRequired[dict[str, list[ContaminationRow]]]  # by detector
     settings: Settings
 
 

@@ -16,6 +16,7 @@ from unmasked.analysis.reports.run.answer import interval_and_chance
 from unmasked.analysis.reports.run.figures import draw_matrix
 from unmasked.analysis.reports.run.folder import read_collection
 from unmasked.analysis.reports.run.protocols import (
+    contamination_part,
     crossed_part,
     other_protocols,
     pair_table,
@@ -95,6 +96,7 @@ def _falls(pairs: Sequence[ProtocolRow]) -> Iterator[str]:
 
 def _others(metrics: CollectionResults, published: Sequence[Published]) -> Markup:
     parts = list(other_protocols(metrics["protocols"]))
+    parts += contamination_part(metrics.get("contamination", {}))
     parts += crossed_part(metrics.get("cross_auc", {}), metrics["settings"])
     if metrics.get("seeds"):
         parts.append(stated_table(seed_table(metrics["seeds"])))
