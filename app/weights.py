@@ -1,4 +1,4 @@
-"""Weights from elsewhere: a Hugging Face repository, an address, a folder or a file, checked by their hash.
+"""Weights from elsewhere: a hub, an address, a folder or a file, checked by their hash.
 
 A download goes into a folder of its own, which is gone when the command ends; whatever is not the file that
 was pinned is never read.
