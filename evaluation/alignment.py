@@ -65,7 +65,9 @@ def align(tables: Mapping[str, pd.DataFrame], missing: Missing = "error") -> Ali
     complete = np.bincount(code) == len(names)
     first_row = np.unique(code, return_index=True)[1]  # by code: where a row is named first
     if not complete.any():
-        raise InputError(f"the members share no row: {_held_text(tables)}; score the same crops with each")
+        raise InputError(
+            f"the members share no row: {_unshared_text(tables, keyed)}; score the same crops with each"
+        )
     total = len(complete)
     dropped = {name: total - len(part) for name, part in zip(names, parts, strict=True) if len(part) < total}
     if dropped and missing == "error":
@@ -138,9 +140,13 @@ def _check_distinct(
     row = frame[twice].iloc[0]
     absent = [key for key in WHERE_ALL_HAVE if key not in keys]
     lacking = {key: [other for other, table in tables.items() if key not in table] for key in absent}
-    who = "; ".join(f"{', '.join(others)} has no column {key}" for key, others in lacking.items() if others)
+    who = "; ".join(
+        f"{', '.join(others)} has no column {key}"
+        for key, others in lacking.items()
+        if 0 < len(others) < len(tables)
+    )
     raise InputError(
-        f"{name} has several rows of {_row_text(row)} that cannot be matched with those of the others"
+        f"{name} has several rows of {_row_text(row)} that nothing tells apart where members are matched"
         f"{f' ({who})' if who else ''}: tell rows apart in a column frame, in all tables alike, or take the "
         "mean of each video by level=video"
     )
@@ -183,11 +189,24 @@ def _row_text(row: pd.Series) -> str:
     return f"{row['dataset']}/{row['video']}{f', frame {frame}' if has_frame else ''}"
 
 
-def _held_text(tables: Mapping[str, pd.DataFrame]) -> str:
+def _unshared_text(tables: Mapping[str, pd.DataFrame], keyed: Mapping[str, pd.DataFrame]) -> str:
+    """What each member scored; of equal videos, what of their rows is unlike."""
+    videos = [set(zip(frame["dataset"], frame["video"], strict=True)) for frame in keyed.values()]
+    if set.intersection(*videos):
+        unlike = []
+        for key in next(iter(keyed.values())).columns:
+            held = {name: frame[key].drop_duplicates().head(3).tolist() for name, frame in keyed.items()}
+            if key not in ("dataset", "video") and len({tuple(values) for values in held.values()}) > 1:
+                listed = "; ".join(f"{name}: {_values_text(values)}" for name, values in held.items())
+                unlike.append(f"{key} ({listed})")
+        return f"they have equal videos of unlike {', '.join(unlike) or 'frames'}"
     parts = []
     for name, table in tables.items():
-        held = ", ".join(map(str, sorted(table["dataset"].unique())[:3]))
-        parts.append(
-            f"{name} scored {table['video'].nunique()} videos of {held} (as {table['video'].iloc[0]})"
-        )
+        held_in = ", ".join(map(str, sorted(table["dataset"].unique())[:3]))
+        count, example = table["video"].nunique(), table["video"].iloc[0]
+        parts.append(f"{name} scored {count} videos of {held_in} (as {example})")
     return ", ".join(parts)
+
+
+def _values_text(values: Sequence[object]) -> str:
+    return ", ".join("none" if value in ("", -1) else str(value) for value in values)

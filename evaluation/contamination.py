@@ -75,10 +75,9 @@ def contaminated_sentences(detector: str, rows: Sequence[ContaminationRow]) -> l
 
 def _row(detector: Scored, test: str, rows: pd.DataFrame) -> ContaminationRow:
     members = detector.card.get("members")
-    if isinstance(members, list) and members:
-        parts = [
-            (str(one.get("name")), _of_member(one, test, rows)) for one in members if isinstance(one, Mapping)
-        ]
+    stated = [one for one in members if isinstance(one, Mapping)] if isinstance(members, list) else []
+    if stated:
+        parts = [(str(one.get("name")), _of_member(one, test, rows)) for one in stated]
         own = [_fitted_answer(detector.card, test, rows)]
         trained = _worst([(name, found[0]) for name, found in parts])
         selected = _worst([*((name, found[1]) for name, found in parts), *own])

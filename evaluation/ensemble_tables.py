@@ -164,7 +164,7 @@ def make_ensemble(
         rule, fitted_on = made.rule, str(stored.get("fitted_on", ""))
         values = made.score(scores)
     elif rule.method in FITTED:
-        chosen = _fitting_rows(rows, scores, settings, fit_on)
+        chosen = _fitting_rows(members, rows, scores, settings, fit_on)
         notes += chosen.notes
         fitted_on = chosen.words
         made = fit(rule, chosen.scores, chosen.rows["label"], fitted_on)
@@ -239,10 +239,15 @@ class _FittingRows:
 
 
 def _fitting_rows(
-    rows: pd.DataFrame, scores: np.ndarray, settings: Settings, fit_on: Sequence[Member]
+    members: Sequence[Member],
+    rows: pd.DataFrame,
+    scores: np.ndarray,
+    settings: Settings,
+    fit_on: Sequence[Member],
 ) -> _FittingRows:
     evaluated = evaluated_rows(rows.assign(score=scores.mean(axis=1)))[0]
     if fit_on:
+        _check_same_members(members, fit_on)
         aligned = align(_tables(fit_on, settings.level), settings.missing)
         clean = ~is_perturbed(aligned.rows).to_numpy()
         found = _FittingRows(
@@ -281,6 +286,22 @@ def _fitting_rows(
             "datasets are too good"
         )
     return found
+
+
+def _check_same_members(members: Sequence[Member], fit_on: Sequence[Member]) -> None:
+    if len(fit_on) != len(members):
+        raise InputError(
+            f"fit_on has {len(fit_on)} members and predictions {len(members)}; give the scores of the same "
+            "detectors in the same order"
+        )
+    for one, other in zip(members, fit_on, strict=True):
+        for what in ("checkpoint", "detector"):
+            given, wanted = (only_value(part.scored.predictions, what) for part in (other, one))
+            if given and wanted and given != wanted:
+                raise InputError(
+                    f"fit_on has scores of {given[:40]} where predictions have those of {wanted[:40]}; give "
+                    "the same detectors in the same order"
+                )
 
 
 def _check_apart(fitting: pd.DataFrame, evaluated: pd.DataFrame) -> None:

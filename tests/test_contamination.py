@@ -115,6 +115,12 @@ def test_digests_of_damaged_cards_are_no_digests():
         assert answer(table(), made)[0] == "possible"
 
 
+@pytest.mark.parametrize("members", [3, "abc", [], [1, None], {"a": 1}, [{}], [{"trained_on": 3}]])
+def test_damaged_members_are_no_members(members):
+    made = card(None, None, ["FaceForensics++"]) | {"members": members}
+    assert answer(table(), made)[0] in ("possible", "unknown")
+
+
 def test_sentences_name_only_what_is_known():
     made = card(table(), None, ["FaceForensics++"])
     scored = Scored("x", "x", pd.concat([table(), table("DFDC")]), (), Training(("FaceForensics++",)), made)

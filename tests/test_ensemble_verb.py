@@ -156,6 +156,9 @@ def test_scores_to_fit_on_may_lie_in_tables_of_their_own(tables):
     listed = ",".join(str(tables / f"{name}_val.csv") for name in MEMBERS)
     code, output = run(tables, "method=weighted", f"fit_on=[{listed}]")
     assert code == 0, output
+    assert "fit_on has 2 members and predictions 3" in refused_after(
+        tables, f"fit_on=[{','.join(listed.split(',')[:2])}]"
+    )
     test = ",".join(str(tables / f"{name}.csv") for name in MEMBERS)
     assert "fit_on holds 96 rows of the test split" in refused_after(tables, f"fit_on=[{test}]")
     for name in MEMBERS:

@@ -241,6 +241,17 @@ def test_tables_that_share_no_row_say_what_each_scored():
 
 
 @pytest.mark.parametrize(
+    ("column", "values"), [("compression", ("c23", "c40")), ("frame", (0, 1)), ("perturbation", ("", "jpeg"))]
+)
+def test_equal_videos_without_a_shared_row_say_what_is_unlike(column, values):
+    """ "share no row: one scored 3 videos of A, other scored 3 videos of A" said nothing."""
+    one, other = (table(**{column: value}) for value in values)
+    told = [str(value) or "none" for value in values]
+    with pytest.raises(InputError, match=rf"unlike {column} \(one: {told[0]}; other: {told[1]}\)"):
+        align({"one": one, "other": other})
+
+
+@pytest.mark.parametrize(
     ("fact", "values"),
     [("label", [0, 0, 1]), ("split", ["val", "test", "test"]), ("identity", ["x", "y", "z"])],
 )
