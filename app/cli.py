@@ -39,6 +39,7 @@ VERBS = {
     "import-checkpoint": "Read weights from elsewhere (.pth) into a detector, without running their code.",
     "export-checkpoint": "Write a detector's weights as a flat file (.pth) for other tools.",
     "predict": "Score every face crop with a trained detector.",
+    "ensemble": "Put the scores of several detectors together into those of their ensemble.",
     "evaluate": "Compute metrics with intervals and the cross-dataset matrix from predictions.",
     "threshold": "Find the threshold that keeps false alarms within a limit, and say what it costs.",
     "compare": "Compare two runs on the same videos, and say what is unlike between them.",

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.vocabulary import canonical_dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COMPRESSION = re.compile(r"c\d+|raw")
 
 
 class _Stated(BaseModel):
@@ -18,6 +26,8 @@ class _Stated(BaseModel):
 
 class _Split(_Stated):
     videos_by_method: dict[str, int] | None = None
+    video_digests: list[str] | None = None
+    identity_digests: list[str] | None = None
 
 
 class _TrainingData(_Stated):
@@ -59,3 +69,27 @@ def check_card(card: Mapping[str, Any], file: object) -> dict[str, Any]:
             f"card {file} is damaged ({where}: {first['msg']}); copy the one that training wrote"
         ) from error
     return dict(card)
+
+
+def name_digests(rows: pd.DataFrame, what: Literal["video", "identity"]) -> set[str]:
+    """Short SHA-256 of the names of videos or people, each within its dataset.
+
+    A compression in a video's path is left out: the same video at another one has the same digest.
+
+    Args:
+        rows: with dataset and the column ``what``; missing names have no digest.
+        what: the column.
+    """
+    if what not in rows:
+        return set()
+    known = rows.loc[rows[what].notna(), ["dataset", what]].drop_duplicates()
+    return {
+        hashlib.sha256(f"{canonical_dataset(str(dataset))}\n{_plain_name(str(name))}".encode()).hexdigest()[
+            :12
+        ]
+        for dataset, name in known.itertuples(index=False, name=None)
+    }
+
+
+def _plain_name(name: str) -> str:
+    return "/".join(part for part in name.split("/") if not _COMPRESSION.fullmatch(part))

@@ -19,10 +19,11 @@ from unmasked.datasets.cards import check_card
 from unmasked.datasets.documents import read_json, read_yaml
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.collection import Scored, collect, only_value
+from unmasked.evaluation.fitted import threshold_beside
 from unmasked.evaluation.intervals import CONFIDENCE
 from unmasked.evaluation.levels import HALF
 from unmasked.evaluation.metrics import METRICS, Aggregation
-from unmasked.evaluation.origin import NOT_STATED, Origin
+from unmasked.evaluation.origin import NOT_STATED
 from unmasked.evaluation.paired import Level, paired_difference
 from unmasked.evaluation.predictions import evaluated_rows, read_predictions
 from unmasked.evaluation.protocols import by_condition
@@ -79,18 +80,13 @@ def read_run(path: str | os.PathLike[str], *, read: Callable[[Path], pd.DataFram
     card = beside if checkpoint and beside.get("sha256") == checkpoint else {}
     # What lies beside a lone file, or beside the card of other weights, may be another run's.
     is_own = bool(card) or (path.is_dir() and not beside)
-    thresholds = _json(folder / "thresholds.json") if bool(card) or path.is_dir() else {}
-    made_from = thresholds.get("made_from")
-    if made_from and Origin.of(scored[0].predictions).difference(Origin.from_dict(made_from)):
-        thresholds = {}
-    stored = thresholds.get("threshold")
     rows, notes = evaluated_rows(scored[0].predictions)
     return Run(
         name=path.name if path.is_dir() else path.stem,
         scored=scored[0],
         rows=rows,
         notes=notes,
-        threshold=Threshold.from_dict(stored) if stored else None,
+        threshold=threshold_beside(folder, scored[0].predictions, is_own=bool(card) or path.is_dir()),
         card=card,
         config=_yaml(folder / "config.yaml") if is_own else {},
         environment=_json(folder / "environment.json") if is_own else {},
@@ -270,7 +266,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}.")
-        else:
+        elif not str(key).endswith("_digests"):  # of thousands of videos: a digest of all stands beside them
             yield f"{prefix}{key}", value
 
 

@@ -16,6 +16,7 @@ from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.calibration import Calibration
 from unmasked.evaluation.collection import only_value
 from unmasked.evaluation.counts import Array
+from unmasked.evaluation.cross_auc import cross_auc
 from unmasked.evaluation.intervals import CONFIDENCE, difference_interval
 from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numbers
 from unmasked.evaluation.metrics import TOP_K, Aggregation
@@ -97,6 +98,8 @@ def evaluate(
         "scores": dict(origin.scores),
     }
     results: Results = {"datasets": blocks, "matrix": _matrix(blocks, draws, source), "settings": settings}
+    if crossed := cross_auc(rows, aggregation=aggregation, n_boot=n_boot, seed=seed):
+        results["cross_auc"] = crossed
     if drift := robustness(
         predictions, applied.operating_point, n_boot=n_boot, seed=seed, aggregation=aggregation
     ):

@@ -177,6 +177,24 @@ def read_fitted(path: str | os.PathLike[str], predictions: pd.DataFrame | None =
         raise InputError(f"thresholds file {path} cannot be used ({error}); {advice}") from error
 
 
+def threshold_beside(folder: Path, predictions: pd.DataFrame, *, is_own: bool = False) -> Threshold | None:
+    """The operating point in a folder's ``thresholds.json``; None if it is of other scores.
+
+    Args:
+        folder: of the predictions.
+        predictions: what the threshold is to be applied to.
+        is_own: take one that does not say of which scores it is, as nothing else lies in the folder.
+    """
+    path = folder / "thresholds.json"
+    stored = read_json(path, "write it again, or move it away") if path.is_file() else {}
+    made_from = stored.get("made_from")
+    if made_from and Origin.of(predictions).difference(Origin.from_dict(made_from)):
+        return None
+    if not stored.get("threshold") or not (made_from or is_own):
+        return None
+    return Threshold.from_dict(stored["threshold"])
+
+
 def _check_weights(
     path: str | os.PathLike[str], fields: Mapping[str, Any], predictions: pd.DataFrame | None
 ) -> None:

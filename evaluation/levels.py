@@ -121,6 +121,16 @@ def clusters_of(rows: pd.DataFrame) -> np.ndarray:
     return np.where(identity >= 0, identity, len(names) + video)
 
 
+def named_by_dataset(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with their dataset in the names: "7" of two sets is two people."""
+    of = rows["dataset"].astype(str) + "\n"
+    named = rows.assign(video=of + rows["video"].astype(str))
+    if "identity" not in named:
+        return named
+    known = named["identity"].notna()
+    return named.assign(identity=(of + named["identity"].astype(object).astype(str)).where(known))
+
+
 def sizes(videos: pd.DataFrame) -> Sizes:
     """How many frames, videos of each class, identities and clusters there are."""
     fake = int(videos["label"].sum())

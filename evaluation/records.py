@@ -168,6 +168,27 @@ class MatrixRow(TypedDict):
     paired: bool
 
 
+class CrossAucRow(TypedDict):
+    """Reals of one dataset against fakes of one: see `cross_auc.cross_auc`."""
+
+    reals: str
+    fakes: str
+    auc: float
+    auc_ci: Interval
+    real_videos: int
+    fake_videos: int
+
+
+class ContaminationRow(TypedDict):
+    """What of a test set a detector has seen: see `contamination.contamination`."""
+
+    test: str
+    trained: str  # known, possible, unknown or none
+    selected: str
+    videos: int
+    why: list[str]
+
+
 class Robustness(TypedDict):
     """One dataset under one perturbation: see `perturbing.drift.robustness`."""
 
@@ -267,6 +288,8 @@ class Results(TypedDict):
     datasets: dict[str, DatasetResults]
     matrix: list[MatrixRow]
     settings: Settings
+    contamination: NotRequired[list[ContaminationRow]]
+    cross_auc: NotRequired[list[CrossAucRow]]  # where there are several datasets
     robustness: NotRequired[list[Robustness]]  # where the table has perturbed rows
     protocols: NotRequired[list[ProtocolRow]]
     unscored: NotRequired[dict[str, dict[str, object]]]  # datasets without any score
@@ -292,7 +315,45 @@ class CollectionResults(TypedDict):
     protocols: list[ProtocolRow]
     seeds: NotRequired[list[SeedRow]]
     coverage: NotRequired[list[dict[str, object]]]  # `coverage.coverage_rows`
+    cross_auc: NotRequired[dict[str, list[CrossAucRow]]]  # by detector
+    contamination: NotRequired[dict[str, list[ContaminationRow]]]  # by detector
     settings: Settings
+
+
+class EnsembleAgainst(TypedDict):
+    """The ensemble (a) minus a member or the plain mean (b): see `paired.paired_difference`."""
+
+    name: str
+    metrics: dict[str, dict[str, Any]]
+    readings: dict[str, str]
+
+
+class EnsembleDataset(TypedDict):
+    """An ensemble on one dataset."""
+
+    videos: int
+    real_videos: int
+    fake_videos: int
+    against: list[EnsembleAgainst]
+
+
+@KEPT
+class EnsembleResults(TypedDict):
+    """``ensemble.json``: see `ensemble_tables.make_ensemble`."""
+
+    rule: str
+    method: str
+    members: list[str]
+    weights: Annotated[list[float] | None, NULL]
+    thresholds: list[float]
+    fitted_on: str
+    datasets: dict[str, EnsembleDataset]
+    dropped: dict[str, int]  # by member: rows of others that it lacks
+    ties: int
+    rows: int
+    notes: list[str]
+    n_boot: int
+    seed: int
 
 
 def interleave(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]]) -> Numbers:

@@ -51,6 +51,8 @@ def test_number_of_method_classes_comes_from_the_data(corpus):
     # The published code counts data sets, and fails on FaceForensics++ as one of them.
     tables = training_tables(corpus[1], config())
     assert tables.methods == ["real", *METHODS]
+    digests = tables.summary()["train"]["video_digests"]
+    assert len(digests) == len(set(digests)) == tables.summary()["train"]["videos"]
     assert tables.summary()["train"]["videos_by_method"] == {"real": 20, "Deepfakes": 20, "Face2Face": 20}
 
 

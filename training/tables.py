@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.blending import BLENDED, self_blended_rows
+from unmasked.datasets.cards import name_digests
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import VIDEO, method_classes, sample_evenly, usable_rows
 from unmasked.datasets.samplers import KIND
@@ -72,6 +73,7 @@ class TrainingTables:
                 "videos_by_method": {
                     str(method): int(count) for method, count in videos["method"].value_counts().items()
                 },
+                **_digests(videos),
             }
         return {
             "datasets": sorted(both["dataset"].unique()),
@@ -90,9 +92,20 @@ class TrainingTables:
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
+def _digests(videos: pd.DataFrame) -> dict[str, list[str]]:
+    """Whose videos they are, so that a test set can be compared; nothing where there are too many."""
+    if len(videos) > DIGESTS_MAX:
+        return {}
+    found = {"video_digests": sorted(name_digests(videos, "video"))}
+    people = sorted(name_digests(videos, "identity"))
+    return found | ({"identity_digests": people} if people else {})
+
+
 # What tells one faces table from another: whose crops, with which labels, of which pixels.
 _DESCRIBED = ("dataset", "video", "compression", "method", "split", "crop", "recipe")
 _MEASURED = ("frame", "face", "label", "size_px", "blur")
+# A card is read by every evaluation: it names no more videos than this, 15 bytes each.
+DIGESTS_MAX = 5000
 
 
 def training_tables(faces: pd.DataFrame, config: DetectorConfig) -> TrainingTables:

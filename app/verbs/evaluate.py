@@ -86,6 +86,7 @@ def run(config: Config) -> None:
     """Evaluates every detector on every dataset, writes the results and prints the matrix."""
     from unmasked.evaluation.collection import Stated as Said
     from unmasked.evaluation.collection import collect
+    from unmasked.evaluation.contamination import contaminated_sentences, contamination
     from unmasked.evaluation.coverage import coverage_rows, coverage_sentences
     from unmasked.evaluation.protocols import check_names, load_protocols, run_protocols
     from unmasked.evaluation.published import load_published
@@ -120,17 +121,22 @@ def run(config: Config) -> None:
     for detector in scored:
         results = found[detector.name]
         results["protocols"] = [row for row in rows if row["detector"] == detector.name]
+        results["contamination"] = contamination(detector)
         place = config.out / places[detector.name] if is_several else config.out
         _write_results(place, results, fitted[detector.name], [] if is_several else published)
     if not is_several:
         _store_in_card(config.out, fitted[scored[0].name], scored[0])
         _print_matrix(found[scored[0].name])
+        _print_lowest_pair(found[scored[0].name])
     else:
         seeds = seed_rows(asked_of, thresholds=points, n_boot=config.n_boot, seed=config.seed)
         coverage = coverage_rows(asked_of, n_boot=config.n_boot, seed=config.seed)
         _write_collection(config.out, scored, found, rows, seeds, coverage, published, places)
         _print_protocols(rows)
         for line in coverage_sentences(coverage):
+            print_result(line)
+    for detector in scored:
+        for line in contaminated_sentences(detector.name, found[detector.name]["contamination"]):
             print_result(line)
     print_result(
         f"all metrics with intervals: {config.out / 'metrics.json'}; as tables: {config.out / 'metrics.md'}"
@@ -202,10 +208,14 @@ def _count_lost(config: Config, detector: Scored, results: Results) -> None:
 def _write_results(folder: Path, results: Results, fitted: Fitted | None, published: list[Published]) -> None:
     """One detector's metrics as JSON, Markdown and LaTeX, and what was fitted."""
     from unmasked.datasets.files import write_json
+    from unmasked.evaluation.contamination import contamination_table
+    from unmasked.evaluation.cross_auc import cross_auc_tables
     from unmasked.evaluation.tables import result_tables
 
     write_json(folder / "metrics.json", results)
-    _write_tables(folder, result_tables(results), published, results["settings"])
+    crossed = cross_auc_tables({"": results.get("cross_auc", [])}, results["settings"]["n_boot"])
+    seen = contamination_table({"": results["contamination"]})
+    _write_tables(folder, [*result_tables(results), *crossed, seen], published, results["settings"])
     if fitted is not None:
         made_from = {name: results["settings"][name] for name in ("checkpoint", "scores")}
         write_json(folder / "thresholds.json", fitted.to_dict() | {"made_from": made_from})
@@ -232,12 +242,16 @@ def _write_collection(
 ) -> None:
     """Protocols and seeds over all detectors, and where the results of each lie."""
     from unmasked.datasets.files import write_json
+    from unmasked.evaluation.contamination import contamination_table
     from unmasked.evaluation.coverage import coverage_table
+    from unmasked.evaluation.cross_auc import cross_auc_tables
     from unmasked.evaluation.seeds import seed_table
     from unmasked.evaluation.tables import protocol_tables
 
     settings = {detector.name: found[detector.name]["settings"] for detector in scored}
     first = settings[scored[0].name]
+    crossed = {name: one["cross_auc"] for name, one in found.items() if "cross_auc" in one}
+    seen = {name: one["contamination"] for name, one in found.items()}
     results: CollectionResults = {
         "detectors": {
             detector.name: {
@@ -254,6 +268,8 @@ def _write_collection(
         "protocols": protocols,
         "seeds": seeds,
         "coverage": coverage,
+        "cross_auc": crossed,
+        "contamination": seen,
         "settings": {
             "n_boot": first["n_boot"],
             "seed": first["seed"],
@@ -266,6 +282,7 @@ def _write_collection(
     write_json(folder / "metrics.json", results)
     tables = [*protocol_tables(protocols), *([seed_table(seeds)] if seeds else [])]
     tables += [coverage_table(coverage)] if coverage else []
+    tables += [*cross_auc_tables(crossed, first["n_boot"]), contamination_table(seen)]
     _write_tables(folder, tables, published, None)
 
 
@@ -320,6 +337,13 @@ def _print_matrix(results: Results) -> None:
         said = block.get("reading", "")
         if said and not said.startswith("better"):
             print_result(f"  {'':<{width}}  {said}")
+
+
+def _print_lowest_pair(results: Results) -> None:
+    from unmasked.evaluation.cross_auc import lowest_pair
+
+    if said := lowest_pair(results.get("cross_auc", [])):
+        print_result(said)
 
 
 def _print_rates_of_one_class(block: DatasetResults, threshold: float) -> None:

@@ -15,7 +15,14 @@ from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.answer import interval_and_chance
 from unmasked.analysis.reports.run.figures import draw_matrix
 from unmasked.analysis.reports.run.folder import read_collection
-from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, stated_table
+from unmasked.analysis.reports.run.protocols import (
+    contamination_part,
+    crossed_part,
+    other_protocols,
+    pair_table,
+    published_part,
+    stated_table,
+)
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.published import Published, read_published
 from unmasked.evaluation.records import CollectionResults, ProtocolRow
@@ -89,6 +96,8 @@ def _falls(pairs: Sequence[ProtocolRow]) -> Iterator[str]:
 
 def _others(metrics: CollectionResults, published: Sequence[Published]) -> Markup:
     parts = list(other_protocols(metrics["protocols"]))
+    parts += contamination_part(metrics.get("contamination", {}))
+    parts += crossed_part(metrics.get("cross_auc", {}), metrics["settings"])
     if metrics.get("seeds"):
         parts.append(stated_table(seed_table(metrics["seeds"])))
     return Markup("").join([*parts, published_part(published, metrics["settings"])])

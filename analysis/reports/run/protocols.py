@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 
 import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.html.page import table
+from unmasked.evaluation.contamination import contamination_table
+from unmasked.evaluation.cross_auc import cross_auc_tables
 from unmasked.evaluation.published import HEADING, Published, published_table
-from unmasked.evaluation.records import ProtocolRow, Settings, Sizes
+from unmasked.evaluation.records import ContaminationRow, CrossAucRow, ProtocolRow, Settings, Sizes
 from unmasked.evaluation.tables import Table
 from unmasked.evaluation.wording import IN_BRACKETS, metric_text
 
@@ -51,6 +53,20 @@ def other_protocols(rows: Sequence[ProtocolRow]) -> Iterator[Markup]:
         if chosen := [row for row in rows if row["protocol"] == protocol]:
             yield Markup("<h3>{}</h3>").format(title)
             yield pair_table(chosen, f"Lost: {chosen[0]['gap_is']}.")
+
+
+def crossed_part(rows: Mapping[str, Sequence[CrossAucRow]], settings: Settings) -> Iterator[Markup]:
+    """A heading and the matrix of reals against fakes of each dataset, by detector."""
+    for stated in cross_auc_tables(rows, settings["n_boot"]):
+        yield Markup("<h3>Reals of one dataset against fakes of another</h3>")
+        yield stated_table(stated)
+
+
+def contamination_part(rows: Mapping[str, Sequence[ContaminationRow]]) -> Iterator[Markup]:
+    """A heading and what of each test set the detectors have seen; nothing in older results."""
+    if any(rows.values()):
+        yield Markup("<h3>Are these videos new to it?</h3>")
+        yield stated_table(contamination_table(rows))
 
 
 def published_part(published: Sequence[Published], settings: Settings) -> Markup:

@@ -23,7 +23,14 @@ from unmasked.analysis.reports.fairness.page import section
 from unmasked.analysis.reports.gallery import Gallery, slug
 from unmasked.analysis.reports.run.answer import audits
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.analysis.reports.run.protocols import other_protocols, pair_table, published_part, sizes
+from unmasked.analysis.reports.run.protocols import (
+    contamination_part,
+    crossed_part,
+    other_protocols,
+    pair_table,
+    published_part,
+    sizes,
+)
 from unmasked.evaluation.attrition import read_attrition
 from unmasked.evaluation.metrics import METRICS
 from unmasked.evaluation.wording import (
@@ -56,6 +63,8 @@ def datasets_part(run: Run, figures: Gallery) -> Markup:
         if drawn := figures.html(f"methods_{slug(name)}"):
             parts += [heading(3, f"{name}, by manipulation method"), drawn]
     parts += other_protocols(run.metrics.get("protocols", []))
+    parts += contamination_part({"": run.metrics.get("contamination", [])})
+    parts += crossed_part({"": run.metrics.get("cross_auc", [])}, run.metrics["settings"])
     return Markup("").join([*parts, published_part(run.published, run.metrics["settings"])])
 
 

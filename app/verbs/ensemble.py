@@ -1,0 +1,131 @@
+"""``unmasked ensemble``: predictions of several detectors -> those of their ensemble."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from unmasked.app.progress import print_result
+from unmasked.app.verbs.reading import ReadAs, read_scores
+from unmasked.app.verbs.scan import as_list
+
+if TYPE_CHECKING:
+    from unmasked.evaluation.ensemble_tables import Made
+    from unmasked.evaluation.records import EnsembleResults
+
+Paths = Annotated[tuple[Path, ...], BeforeValidator(as_list)]
+
+
+def _as_texts(value: Any) -> Any:
+    """A number among file names is read as a number, and kept as text here."""
+    listed = as_list(value)
+    return [str(one) for one in listed] if isinstance(listed, (list, tuple)) else listed
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]
+
+
+class Config(ReadAs):
+    """Whose scores are put together, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    predictions: Paths = Field(
+        description="tables of scores or runs' folders, one a member: predictions=[A,B,C]; or one folder of "
+        "several"
+    )
+    out: Path = Field(
+        Path("runs/ensemble"),
+        description="folder for predictions.parquet, detector.json (the card), ensemble.json, ensemble.md",
+    )
+    method: Literal["mean", "majority", "weighted", "stacking"] = Field(
+        "mean", description="weighted and stacking are fitted, on validation rows"
+    )
+    scale: Literal["probability", "logit"] = Field("probability", description="of what a mean is taken")
+    weights: Literal["simplex", "inverse"] = Field(
+        "simplex",
+        description="of method=weighted: of least log loss (simplex), or 1 / log loss of each (inverse)",
+    )
+    meta: Literal["logistic", "mlp"] = Field("logistic", description="of method=stacking, on logits")
+    thresholds: Texts = Field(
+        (),
+        description="of method=majority: a number, thresholds.json or card a member; what is stored with "
+        "each if not given",
+    )
+    missing: Literal["error", "drop"] = Field(
+        "error", description="what becomes of a row that a member lacks; nothing is ever filled in"
+    )
+    level: Literal["row", "video"] = Field(
+        "row", description="put single rows together, or the mean scores of videos"
+    )
+    fit_on: Paths = Field(
+        (), description="the members' scores to fit on, in the same order; else rows of the split val"
+    )
+    source: str = Field("", description="dataset whose val rows are fitted on, where several have such rows")
+    stored: Path | None = Field(
+        None, description="detector.json of an ensemble of the same members, to be applied as it is"
+    )
+    n_boot: int = Field(2000, ge=0, description="bootstrap resamples behind each interval")
+    seed: int = Field(0, ge=0, description="seed of the folds, of the MLP and of the resampling")
+
+
+def run(config: Config) -> None:
+    """Writes the ensemble's predictions and card, and prints it beside its members."""
+    from unmasked.datasets.documents import read_json
+    from unmasked.evaluation.ensemble_tables import Settings, make_ensemble, read_members
+    from unmasked.evaluation.ensembles import Rule
+
+    read = partial(read_scores, config)
+    rule = Rule(config.method, config.scale, config.weights, config.meta, config.seed)
+    advice = "give the detector.json that `unmasked ensemble` wrote"
+    stored = read_json(config.stored, advice, what="card") if config.stored else None
+    members = read_members(config.predictions, config.thresholds, read=read)
+    settings = Settings(
+        rule, config.missing, config.level, config.source, n_boot=config.n_boot, seed=config.seed
+    )
+    fit_on = read_members(config.fit_on, read=read) if config.fit_on else []
+    made = make_ensemble(members, settings, fit_on=fit_on, stored=stored)
+    _write(config.out, made)
+    _print(made.results)
+    print_result(f"scores: {config.out / 'predictions.parquet'}; differences: {config.out / 'ensemble.md'}")
+
+
+def _write(out: Path, made: Made) -> None:
+    from unmasked.datasets.files import write_json, write_text
+    from unmasked.evaluation.ensemble_tables import ensemble_table
+    from unmasked.evaluation.predictions import PREDICTIONS
+    from unmasked.evaluation.tables import as_latex, as_markdown
+
+    PREDICTIONS.write(made.predictions, out / "predictions.parquet")
+    write_json(out / "detector.json", made.card)
+    write_json(out / "ensemble.json", made.results)
+    table = ensemble_table(made.results)
+    write_text(out / "ensemble.md", as_markdown([table]))
+    write_text(out / "ensemble.tex", as_latex([table]))
+
+
+def _print(results: EnsembleResults) -> None:
+    from unmasked.evaluation.wording import value_text
+
+    print_result(f"{results['rule']} of {', '.join(results['members'])}: {results['rows']} rows")
+    for name, count in results["dropped"].items():
+        print_result(f"  {name} lacks {count} rows that others have: left out of all")
+    if results["weights"]:
+        listed = zip(results["members"], results["weights"], strict=True)
+        print_result(f"  weights: {', '.join(f'{name} {weight:.3f}' for name, weight in listed)}")
+    for note in results["notes"]:
+        print_result(f"  {note}")
+    for name, block in results["datasets"].items():
+        first = block["against"][0]["metrics"]["auc"]
+        value = value_text(first["a"], first["a_ci"], places=3)
+        print_result(f"{name}, {block['videos']} videos: video AUC {value}")
+        for one in block["against"]:
+            auc = one["metrics"]["auc"]
+            difference = value_text(auc["difference"], auc["difference_ci"], places=3, plus=True)
+            print_result(
+                f"  against {one['name']} ({value_text(auc['b'], places=3)}): {difference}  "
+                f"{one['readings']['auc']}"
+            )

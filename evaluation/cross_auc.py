@@ -1,0 +1,181 @@
+"""Cross-AUC: reals of one dataset against fakes of another, for every ordered pair.
+
+An AUC within each dataset is blind to a shift of all its scores; a threshold is not. Where the scores of one
+dataset lie higher than those of another, its reals outrank the other's fakes. After Luo et al.
+(arXiv 2604.21478). Another measure of that name (arXiv 2606.19184) is a mean over domains and is not this.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from unmasked.evaluation.intervals import CONFIDENCE, Sample, intervals
+from unmasked.evaluation.levels import named_by_dataset, sample_of
+from unmasked.evaluation.metrics import Aggregation, auc, video_scores
+from unmasked.evaluation.records import CrossAucRow
+from unmasked.evaluation.tables import Table
+from unmasked.evaluation.wording import value_text
+
+TITLE = "Cross-AUC: reals of each dataset against fakes of each"
+
+
+def cross_auc(
+    rows: pd.DataFrame, *, aggregation: Aggregation = "mean", n_boot: int = 2000, seed: int = 0
+) -> list[CrossAucRow]:
+    """The video AUC of each dataset's reals against each dataset's fakes.
+
+    Empty for one dataset. A pair of one dataset with itself is the AUC of `evaluate`, and has its interval.
+    A pair without reals or without fakes is left out.
+
+    Args:
+        rows: that are evaluated (see `predictions.evaluated_rows`), of one detector.
+        aggregation: how frame scores become a video score.
+        n_boot, seed: of the resampling; people are resampled whole, videos where nobody is known.
+    """
+    videos = video_scores(rows, aggregation)
+    parts = {str(name): part for name, part in videos.groupby("dataset", sort=True, observed=True)}
+    if len(parts) < 2:
+        return []
+    reals = {name: part[part["label"] == 0] for name, part in parts.items()}
+    fakes = {name: part[part["label"] == 1] for name, part in parts.items()}
+    found: list[CrossAucRow] = []
+    for one, real in reals.items():
+        for other, fake in fakes.items():
+            if real.empty or fake.empty:
+                continue
+            both = pd.concat([real, fake]) if one != other else parts[one]
+            # A pair of its own seed: the same resamples whatever other datasets there are.
+            codes = [zlib.crc32(name.encode()) for name in dict.fromkeys((one, other))]
+            value, ends = _auc_with_interval(both, n_boot, [seed, *codes])
+            found.append(
+                {
+                    "reals": one,
+                    "fakes": other,
+                    "auc": value,
+                    "auc_ci": list(ends),
+                    "real_videos": len(real),
+                    "fake_videos": len(fake),
+                }
+            )
+    return found
+
+
+def against_others(
+    label: ArrayLike,
+    score: ArrayLike,
+    group: ArrayLike,
+    cluster: ArrayLike,
+    *,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """By group the AUC of its fakes against the reals of all others.
+
+    ``{"auc", "auc_ci", "n"}``. Below the AUC within the group where its scores lie lower than
+    those of others: at a threshold for all, its fakes are missed. Rows of group None or NaN are of no group,
+    and no reals of others.
+
+    Args:
+        label: (N,) 0 = real, 1 = fake.
+        score: (N,) P(fake).
+        group: (N,) names.
+        cluster: (N,) whose row it is; resampled whole.
+        n_boot, seed: of the resampling.
+    """
+    table = pd.DataFrame({"label": label, "score": score, "cluster": cluster})
+    names = pd.Series(np.asarray(group, dtype=object))
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted(names.dropna().unique(), key=str):
+        own = (names == name).to_numpy()
+        fake = own & (table["label"] == 1).to_numpy()
+        real = ~own & names.notna().to_numpy() & (table["label"] == 0).to_numpy()
+        chosen = table[fake | real]
+        sample = Sample.of(chosen["label"], chosen["score"], chosen["cluster"])
+        ends = _interval(sample, n_boot, [seed, zlib.crc32(str(name).encode())])
+        found[str(name)] = {
+            "auc": auc(sample.label, sample.score),
+            "auc_ci": list(ends),
+            "n": {"fakes": int(fake.sum()), "reals": int(real.sum())},
+        }
+    return found
+
+
+def lowest_pair(rows: Sequence[CrossAucRow]) -> str:
+    """The pair of two datasets that is told apart worst, in words; "" if there is none."""
+    apart = [row for row in rows if row["reals"] != row["fakes"]]
+    if not apart:
+        return ""
+    row = min(apart, key=lambda one: one["auc"])
+    within = {one["reals"]: one["auc"] for one in rows if one["reals"] == one["fakes"]}
+    beside = ", ".join(
+        f"{name} {value_text(within[name], places=3)}"
+        for name in (row["reals"], row["fakes"])
+        if name in within
+    )
+    return (
+        f"Cross-AUC, lowest: reals of {row['reals']} against fakes of {row['fakes']} "
+        f"{value_text(row['auc'], row['auc_ci'], places=3)}{f' (within: {beside})' if beside else ''}"
+    )
+
+
+def cross_auc_tables(rows: Mapping[str, Sequence[CrossAucRow]], n_boot: int) -> list[Table]:
+    """The matrix as a table: a row for the reals of each dataset, a column for fakes.
+
+    Args:
+        rows: of `cross_auc`, by detector; with one detector its name is not shown.
+        n_boot: how often was resampled.
+    """
+    if not any(rows.values()):
+        return []
+    columns = list(dict.fromkeys(row["fakes"] for found in rows.values() for row in found))
+    cells = [
+        ([name] if len(rows) > 1 else []) + line
+        for name, found in rows.items()
+        for line in _lines(found, columns)
+    ]
+    notes = [f"{name}: {said}." if len(rows) > 1 else f"{said}." for name, said in _said(rows)]
+    notes.append(
+        f"Video AUC. In brackets: {CONFIDENCE:.0%} interval, {n_boot} resamples of the identity where known, "
+        "else video. * within a dataset. A value far below those within says that the scores of the two "
+        "datasets lie at different heights: one threshold does not serve both."
+    )
+    head = [*(["detector"] if len(rows) > 1 else []), "reals of", *(f"fakes of {name}" for name in columns)]
+    return [Table(TITLE, head, cells, notes, label="cross-auc")]
+
+
+def _lines(found: Sequence[CrossAucRow], columns: Sequence[str]) -> Iterator[list[str]]:
+    by_pair = {(row["reals"], row["fakes"]): row for row in found}
+    for real in dict.fromkeys(row["reals"] for row in found):
+        line = [real]
+        for fake in columns:
+            row = by_pair.get((real, fake))
+            text = value_text(row["auc"], row["auc_ci"], places=3) if row else "–"
+            line.append(f"{text} *" if real == fake and row else text)
+        yield line
+
+
+def _said(rows: Mapping[str, Sequence[CrossAucRow]]) -> Iterator[tuple[str, str]]:
+    for name, found in rows.items():
+        if said := lowest_pair(found):
+            yield name, said
+
+
+def _auc_with_interval(
+    videos: pd.DataFrame, n_boot: int, seed: list[int]
+) -> tuple[float, tuple[float, float]]:
+    # Of one dataset exactly as `evaluate` does it: its interval is the same.
+    is_one = videos["dataset"].nunique() == 1
+    sample = sample_of(videos if is_one else named_by_dataset(videos))
+    return auc(sample.label, sample.score), _interval(sample, n_boot, seed)
+
+
+def _interval(sample: Sample, n_boot: int, seed: list[int]) -> tuple[float, float]:
+    if len(np.unique(sample.label)) < 2:
+        return float("nan"), float("nan")
+    return intervals(sample, n_boot=n_boot, seed=np.random.default_rng(seed), only=("auc",))["auc"]
