@@ -13,6 +13,7 @@ from typing import Any
 
 NOT_ENOUGH = "not enough data"
 IN_BRACKETS = "In brackets: 95 % interval."  # below a table whose cells have intervals
+ONE = {"identity": "person", "video": "video", "cluster": "cluster"}
 NOUNS = {"identity": "people", "video": "videos", "cluster": "clusters"}
 # rule -> its long and its short form; rules with a number, as fpr:0.10, are worded in `rule_text`.
 RULES = {
@@ -30,6 +31,15 @@ def units(unit: str) -> str:
     'people'
     """
     return NOUNS[unit]
+
+
+def count_text(count: int, unit: str) -> str:
+    """How many of what is resampled.
+
+    >>> count_text(1, "identity"), count_text(0, "identity")
+    ('1 person', '0 people')
+    """
+    return f"{count:,} {ONE[unit] if count == 1 else NOUNS[unit]}"
 
 
 def number(value: Any) -> float:

@@ -144,3 +144,23 @@ def test_figure_draws_small_groups_hollow(unbiased):
 
 def test_groups_nobody_prepared_a_phrase_for_are_still_named():
     assert people("region", "north") == "people of region “north”"
+
+
+def test_a_note_that_names_its_dataset_is_not_given_the_name_again_and_one_person_is_a_person():
+    test = corpus(2, people=12).assign(dataset="A", split="test")
+    test.loc[test["identity"] == "p0", "gender"] = "other"
+    val = test.assign(video="v" + test["video"], split="val")
+    audits, _ = audit_datasets(pd.concat([test, val]), BY, **FAST)
+    text = text_of(page({"datasets": {name: one.to_dict() for name, one in audits.items()}}))
+    assert "A: its" in text
+    assert "A: A:" not in text
+    assert "(1 person with" in text
+    assert "1 people" not in text
+
+
+def test_what_was_not_tested_is_said_once_in_its_row():
+    found = audit_predictions(corpus(2, people=12), BY, **FAST).to_dict()
+    rows = re.findall(r"<tr>.*?</tr>", page(found), flags=re.DOTALL)
+    untested = [row for row in rows if "gender: " in row and "not enough data" in row]
+    assert untested
+    assert all(row.count("not enough data") == 1 for row in untested)

@@ -156,6 +156,23 @@ def test_row_without_a_value_says_so(results):
     assert "not enough data" in [text.get_text() for text in display.ax_.texts]
 
 
+def test_numbers_of_intervals_across_the_whole_axis_do_not_lie_on_the_names():
+    rows = [Dot("WildDeepfake", 0.5, 0.0, 1.0), Dot("A", 0.4, 0.05, 0.9), Dot("B", 0.2, 0.1, 0.3)]
+    display = DotDisplay(rows, "video AUC").plot()
+    figure = display.figure_
+    figure.draw_without_rendering()
+    names = [label.get_window_extent() for label in display.ax_.get_yticklabels()]
+    numbers = [text.get_window_extent() for text in display.ax_.texts]
+    assert [text.get_text() for text in display.ax_.texts] == ["0.50", "0.40", "0.20"]
+    assert not any(name.overlaps(number) for name in names for number in numbers)
+
+
+def test_a_training_of_one_validation_has_its_step_on_the_axis_and_no_part_of_a_step():
+    display = TrainingDisplay({"val/video_auc": [(4, 0.6)]}, "AUC", position="step").plot()
+    low, high = display.ax_.get_xlim()
+    assert [tick for tick in display.ax_.get_xticks() if low <= tick <= high] == [4]
+
+
 def test_value_without_an_interval_is_a_point_alone():
     display = DotDisplay([Dot("A", 0.5), Dot("B", 1.0, 0.9, 1.0)], "share").plot()
     assert len(display.points_) == 2

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
 
@@ -167,6 +169,23 @@ def test_a_missing_anny_is_named_and_leaves_nothing_behind(tmp_path, monkeypatch
         load_head.cache_clear()
     assert list((tmp_path / "cache").iterdir()) == []
     assert head_module.BAKE_VERSION >= 1
+
+
+def test_of_processes_that_find_no_head_one_bakes_and_the_others_wait(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNMASKED_CACHE_DIR", str(tmp_path))
+    stored, baked = head_module._cache_dir() / f"head-v{head_module.BAKE_VERSION}.npz", []
+    fields = {name: np.array([]) for name in head_module.Head.__dataclass_fields__}
+
+    def bake(path):
+        baked.append(path)
+        time.sleep(0.2)  # the others come meanwhile
+        np.savez(path, **fields)
+
+    monkeypatch.setattr(head_module, "_bake", bake)
+    with ThreadPoolExecutor(3) as pool:
+        heads = list(pool.map(lambda _: load_head.__wrapped__(), range(3)))
+    assert baked == [stored]
+    assert len(heads) == 3
 
 
 # Motion

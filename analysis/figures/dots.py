@@ -341,12 +341,15 @@ class DotDisplay(Display):
         self.points_.append(point)
         if self.n_of:
             return
-        # Beside the interval, on the side that has room.
-        right = (dot.value if isnan(dot.high) else dot.high) < 0.85
-        x = (dot.high if right else dot.low) if not isnan(dot.low) else dot.value
-        offset, side = ((7, 0), "left") if right else ((-7, 0), "right")
+        # Beside the interval, on the side that has room; above the dot where neither has.
+        low, high = (dot.value, dot.value) if isnan(dot.low) else (dot.low, dot.high)
+        x, offset, place = dot.value, (0, 5), {"ha": "center", "va": "bottom"}
+        if high < 0.85:
+            x, offset, place = high, (7, 0), {"ha": "left", "va": "center"}
+        elif low > 0.15:
+            x, offset, place = low, (-7, 0), {"ha": "right", "va": "center"}
         self.ax_.annotate(
-            f"{dot.value:.2f}", (x, row), offset, textcoords="offset points", ha=side, va="center", fontsize=9
+            f"{dot.value:.2f}", (x, row), offset, textcoords="offset points", fontsize=9, **place
         )
 
     def _label(self, rows: list[tuple[float, str, bool]], last: float) -> None:
@@ -424,7 +427,7 @@ class TrainingDisplay(Display):
         if self.limits:
             self.ax_.set_ylim(*self.limits)
         self.ax_.set(xlabel=self.position, ylabel=self.quantity)
-        self.ax_.locator_params(axis="x", integer=True)
+        self.ax_.locator_params(axis="x", integer=True, min_n_ticks=1)
         if self.series:
             self.ax_.legend(fontsize=8, frameon=False)
         return self

@@ -22,6 +22,7 @@ import numpy as np
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
+from unmasked.datasets.locks import folder_lock
 
 logger = logging.getLogger(__name__)
 
@@ -94,15 +95,18 @@ def load_head() -> Head:
     """The head, loaded once a process; baked first where the cache has none (about a minute).
 
     The cache is `$UNMASKED_CACHE_DIR`, else `$XDG_CACHE_HOME/unmasked`, else `~/.cache/unmasked`. Baking
-    takes 2.4 GB of memory. Two processes that find the cache empty both bake, each in a private folder, and
-    either's file takes its place whole: never wrong, but wasteful; call this before starting workers.
+    takes 2.4 GB of memory. Of processes that find the cache empty, one bakes and the others wait for it.
 
     Raises:
         InputError: anny is not installed and the cache is empty.
     """
     path = _cache_dir() / f"head-v{BAKE_VERSION}.npz"
     if not path.exists():
-        _bake(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _import_anny()
+        with folder_lock(path.parent):
+            if not path.exists():  # else another process has baked it while this one waited
+                _bake(path)
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files}
     for name in ("action_names", "change_names"):
@@ -133,7 +137,6 @@ def _phenotype_weights(phenotype: Mapping[str, float], mask: np.ndarray) -> np.n
 
 def _bake(path: Path) -> None:
     logger.info("preparing the head model, about a minute the first time: %s", path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     model = _build_model(path.parent)
     shapes = _viewer_axes(model.blendshapes.numpy()) / _UNIT_M
     kinds, names = np.array([label.split(":") for label in model.blendshape_labels]).T
@@ -157,14 +160,9 @@ def _bake(path: Path) -> None:
 
 
 def _build_model(folder: Path) -> Any:
-    try:
-        import anny
-        from anny.paths import get_anny_cache_path, set_anny_cache_path
-    except ImportError as error:
-        raise InputError(
-            f"synthetic people need the package anny, which cannot be imported ({error}); "
-            "install it with: pip install 'unmasked[demo]'"
-        ) from error
+    anny = _import_anny()
+    from anny.paths import get_anny_cache_path, set_anny_cache_path
+
     before = get_anny_cache_path()
     # anny writes its cache in place, so two first loads at once would read each other's half-written files.
     with tempfile.TemporaryDirectory(prefix=".anny-", dir=folder) as private:
@@ -180,6 +178,18 @@ def _build_model(folder: Path) -> Any:
             )
         finally:
             set_anny_cache_path(before)
+
+
+def _import_anny() -> Any:
+    """The package, or what to install."""
+    try:
+        import anny
+    except ImportError as error:
+        raise InputError(
+            f"synthetic people need the package anny, which cannot be imported ({error}); "
+            "install it with: pip install 'unmasked[demo]'"
+        ) from error
+    return anny
 
 
 def _parts(model: Any) -> np.ndarray:

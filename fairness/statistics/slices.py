@@ -10,7 +10,7 @@ from scipy import sparse
 
 from unmasked.evaluation.intervals import Sample, metric_interval, resampled_sums
 from unmasked.evaluation.metrics import group_metrics
-from unmasked.evaluation.wording import units
+from unmasked.evaluation.wording import count_text
 from unmasked.fairness.groups import UNKNOWN, order_groups
 from unmasked.fairness.records import CrossAuc, Excluded
 from unmasked.fairness.settings import Settings
@@ -161,7 +161,6 @@ def _has_enough(support: pd.DataFrame, settings: Settings) -> pd.DataFrame:
 
 def _excluded_groups(support: pd.DataFrame, settings: Settings) -> list[Excluded]:
     """Which group is left out of which gaps, and why, in words."""
-    noun = units(settings.unit)
     found: list[Excluded] = []
     for group, row in support.iterrows():
         if group == UNKNOWN:
@@ -173,7 +172,8 @@ def _excluded_groups(support: pd.DataFrame, settings: Settings) -> list[Excluded
             count, frames = row[f"{name}_clusters"], row[f"{name}_frames"]
             reasons = []
             if count < settings.min_clusters:
-                reasons.append(f"{count} {noun} with {name} material, {settings.min_clusters} needed")
+                few = count_text(int(count), settings.unit)
+                reasons.append(f"{few} with {name} material, {settings.min_clusters} needed")
             if frames < settings.min_samples:
                 reasons.append(f"{frames} {name} frames, {settings.min_samples} needed")
             if frames == 0:

@@ -44,8 +44,12 @@ def gaps_tested(audit: AuditResults, verdict: str | None = None) -> list[tuple[s
 
 
 def difference_text(test: Test) -> str:
-    """The tested difference in points with its interval; files of 0.1 hold that of the gap."""
-    return gap_text(test.get("difference", test["gap"]), [test["ci_low"], test["ci_high"]])
+    """The tested difference in points with its interval; files of 0.1 hold that of the gap.
+
+    A dash where nothing was tested: the verdict beside it says why.
+    """
+    difference = test.get("difference", test["gap"])
+    return "–" if is_missing(difference) else gap_text(difference, [test["ci_low"], test["ci_high"]])
 
 
 def chance_text(test: Test) -> str:

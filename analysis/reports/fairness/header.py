@@ -39,7 +39,7 @@ def about(findings: Findings) -> Markup:
         facts["made"] = findings.whole["made"]
     rows = pd.DataFrame({"what": list(facts), "": list(facts.values())}, dtype=object)
     which = [
-        f"{name}: {words}"
+        words if words.startswith(name) else f"{name}: {words}"
         for name, audit in findings.audits.items()
         for words in audit["settings"].get("rows", [])
     ]
