@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from unmasked.datasets.documents import first_line, read_yaml
@@ -21,6 +22,8 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 NAMED_BY_KEYS = ("annotations", "augment", "licences", "perturbations", "protocols", "published")
 # A reference to another key; everything else that begins with ${ could call a function of OmegaConf's.
 REFERENCE = re.compile(r"\$\{[\w.\[\]-]+\}")
+
+LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -82,7 +85,16 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
             field.get_default(call_default_factory=True) if not field.is_required() else PydanticUndefined
         )
         shown = "required" if default is PydanticUndefined else _value_text(default)
-        yield f"{prefix}{name}", _type_name(annotation), shown, field.description or ""
+        kind = " ".join([_type_name(annotation), *_limits(field)])
+        yield f"{prefix}{name}", kind, shown, field.description or ""
+
+
+def _limits(field: FieldInfo) -> Iterator[str]:
+    """What a number must not fall below or exceed, as ``>= 100``."""
+    for limit in field.metadata:
+        for name, sign in LIMITS.items():
+            if hasattr(limit, name):
+                yield f"{sign} {getattr(limit, name):g}"
 
 
 def _read_yaml(file: Path | None) -> DictConfig:

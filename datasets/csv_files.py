@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.file_kinds import kind_of_bytes
 from unmasked.datasets.vocabulary import Reading, plain
 
 logger = logging.getLogger(__name__)
@@ -30,22 +31,14 @@ logger = logging.getLogger(__name__)
 # The text type of pandas 3 (missing is NaN), named so that pandas 2.3 uses it as well.
 TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
 
-# How files begin that are no text: bytes, and what they are.
-SIGNATURES = (
+# What to do with files that are no text, by how they begin; what they are is in `file_kinds`.
+ADVICE = (
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook; unpack it, or export the sheet as CSV"),
-    (b"\x1f\x8b", "compressed with gzip; unpack it"),
     (b"PAR1", "a Parquet file; give it the suffix .parquet"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook; export the sheet as CSV"),
-    (b"%PDF", "a PDF; give the table as CSV"),
-    (b"\x89HDF", "an HDF5 file; write the table as CSV or Parquet"),
-    (b"\x93NUMPY", "a NumPy array; write the table as CSV or Parquet"),
     (b"\x80", "a pickle, which was not opened since that can run code; write the table as CSV or Parquet"),
 )
-MARKUP = (
-    (b"<", "a web page or XML; perhaps a login page was downloaded in its place. Download it again"),
-    (b"{", "JSON; write the table as CSV or Parquet"),
-    (b"[", "JSON; write the table as CSV or Parquet"),
-)
+WRITE_IT = "write the table as CSV or Parquet"
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SAMPLED = 100  # records that tell the separator
 TITLES_MAX = 10  # lines of titles before the header
@@ -362,16 +355,14 @@ def _fit(records: list[list[str]]) -> tuple[float, int]:
 def _check_bytes(path: Path, start: bytes) -> None:
     if not start.strip(b"\xef\xbb\xbf\r\n\t "):
         raise InputError(f"table {path} cannot be read: it is empty; give a file with a header line and rows")
-    for signature, kind in SIGNATURES:
+    for signature, kind in ADVICE:
         if start.startswith(signature):
             raise InputError(f"table {path} is no CSV but {kind}")
+    if kind := kind_of_bytes(start):
+        raise InputError(f"table {path} is no CSV but {kind}{'' if ';' in kind else f'; {WRITE_IT}'}")
     is_utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if b"\x00" in start[:64] and not is_utf16 and not 0.3 < start.count(b"\x00") / len(start) < 0.7:
         raise InputError(f"table {path} is no text (it holds NUL bytes); give a .csv file")
-    visible = start.lstrip(b"\xef\xbb\xbf\r\n\t ")
-    for sign, kind in MARKUP:
-        if visible.startswith(sign):
-            raise InputError(f"table {path} is no CSV but {kind}")
 
 
 def _fault(path: Path, dialect: Dialect, error: Exception) -> str:

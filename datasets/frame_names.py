@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from unmasked.datasets.listing import first_names
+from unmasked.datasets.listing import VIDEO_SUFFIXES, first_names
 
 # A frame's number stands last, behind the video's name or the folder of the video.
 _FRAME = (
     r"^(?P<stem>.*?)[/_\-. ]*(?:(?:frame|img|image|f)[_\-. ]*)?(?P<number>[0-9]{1,9})(?:\.[A-Za-z0-9]{2,5})?$"
 )
+CLASSES_MAX = 8  # more stems or folders without numbers are videos, not classes or methods
 PER_VIDEO_MIN = 2.0  # names for each stem, on average, from which on they look like frames
 
 
@@ -39,11 +40,17 @@ def frames_as_videos(names: pd.Series) -> str | None:
         names: of rows that count as a video or image each.
     """
     names = names.drop_duplicates().astype(str)
+    # A file that is a video is no frame of one.
+    names = names[~names.str.lower().str.endswith(VIDEO_SUFFIXES)]
     if len(names) < 4:
         return None
     stems = video_stems(names)
+    folder = names.str.rpartition("/")[0]
+    # Deepfakes/clip_001, FaceSwap/clip_001: the same word in every folder names no video.
+    if (folder != "").all() and stems.str.rpartition("/")[2].where(stems != folder, "").nunique() == 1:
+        stems = folder
     # real/00001.jpg, real/00002.jpg: a folder of pictures that have numbers for names.
-    in_folder_alone = stems == names.str.rpartition("/")[0]
+    in_folder_alone = stems == folder
     size = stems.map(stems.value_counts())
     folders = stems[in_folder_alone].nunique()
     # vid0/0000.jpg, vid1/0000.jpg: folders that are numbered themselves.
@@ -51,8 +58,10 @@ def frames_as_videos(names: pd.Series) -> str | None:
     word = last.str.replace(r"\d+", "", regex=True)
     numbered = word.where(word != last)
     is_series = numbered.map(last.groupby(numbered).nunique()).fillna(0) >= 2
-    several_folders = in_folder_alone & ((folders > 8) | is_series)
-    is_frame = (size >= PER_VIDEO_MIN) & (~in_folder_alone | several_folders)
+    several_folders = in_folder_alone & ((folders > CLASSES_MAX) | is_series)
+    # real_001, fake_001: a few words that are not numbered name classes or methods.
+    is_class = ~in_folder_alone & ~is_series & (stems[~in_folder_alone].nunique() <= CLASSES_MAX)
+    is_frame = (size >= PER_VIDEO_MIN) & (~in_folder_alone | several_folders) & ~is_class
     if is_frame.mean() < 0.8 or stems[is_frame].nunique() < 2:
         return None
     return (

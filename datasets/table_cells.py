@@ -27,6 +27,7 @@ from unmasked.datasets.vocabulary import (
     unsaid,
 )
 
+PERCENT_MAX = 100.0
 PERCENT_MIN = 10.0  # a column that goes no higher may be marks out of ten, or decimals gone wrong
 # Why a video has no score, in the column of scores.
 FAILED = (
@@ -110,8 +111,13 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
     meant = {
         word: label for yes, no in BOOLEANS.items() if yes in booleans for word, label in ((yes, 1), (no, 0))
     }
+    is_pair = _other_than_one(distinct) is not None
     for value in distinct:
         word = _word(value)
+        if is_pair and one_means is not None:
+            found[value] = int((word == "1") == (one_means == "fake"))
+            words[found[value]].append(word)
+            continue
         # "-1" is not "1": some lists mean real by it, and some fake.
         label = meant.get(plain(word), None if word.startswith("-") else lookup(word, "label"))
         if label is None:
@@ -121,12 +127,23 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
         is_answer = plain(word) in meant or (plain(word) in ANSWERS and plain(word) != "falsch")
         found[value] = 1 - int(label) if one_means == "real" and is_answer else int(label)
         words[found[value]].append(word)
-    if strange:
+    if strange and is_pair:
+        other = _word(_other_than_one(distinct))
+        door.problems.append(
+            f"column {values.name!r} holds 1 and {other}, which do not say what is fake: one_means=fake "
+            f"takes 1 as fake and {other} as real, one_means=real the other way round"
+        )
+    elif strange:
         listed = "; ".join(
             f"{_short(_word(value))!r} in {door.rows(values == value)}" for value in strange[:5]
         )
         is_class = len(strange) > 1 or (words[0] and not any(map(str.isdigit, _word(strange[0]))))
-        more = " A number or name for each method belongs in a column of its own, method" if is_class else ""
+        more = (
+            " Write real or 0, fake or 1, and leave empty what nobody knows. A number or name for each method"
+            " belongs in a column of its own, method"
+            if is_class or any(map(str.isdigit, _word(strange[0])))
+            else ""
+        )
         door.problems.append(
             f"column {values.name!r} holds {listed}: allowed are 1 (fake), 0 (real) or words for them.{more}"
         )
@@ -142,8 +159,22 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
     return result
 
 
+def _other_than_one(distinct: np.ndarray) -> object | None:
+    """The other of two numbers of which one is 1, where it is not 0: 1 and 2, or 1 and -1; else None."""
+    words = {word: value for value in distinct if (word := _word(value)) not in ("", "1")}
+    other = next(iter(words), "0")
+    number = other.removesuffix(".0").removeprefix("-")
+    is_pair = len(words) == 1 and len(distinct) == 2 and number.isdigit() and number != "0"
+    return words[other] if is_pair else None
+
+
 def _short(word: str, length: int = 40) -> str:
     return word if len(word) <= length else f"{word[:length]}…"
+
+
+def _next_round(number: float) -> float:
+    """The lowest of 255 and the powers of ten that a number does not exceed."""
+    return next((limit for limit in (255.0, 1e3, 1e4, 1e5, 1e6) if number <= limit), number)
 
 
 def _score_advice(words: pd.Series) -> str:
@@ -175,13 +206,24 @@ def _scores(values: pd.Series, door: Door, score_as: str) -> pd.Series:
             )
             return numbers
     known = numbers.dropna()
-    outside = (numbers < 0) | (numbers > 100) | np.isinf(numbers)
+    if score_as == "logit":
+        door.readings.append(
+            Reading(f"column {values.name!r}", "logits, through the sigmoid 1 / (1 + exp(-x))")
+        )
+        with np.errstate(over="ignore"):
+            return 1 / (1 + np.exp(-numbers))
+    outside = (numbers < 0) | (numbers > PERCENT_MAX) | np.isinf(numbers)
     if outside.any():
-        looks = " (logits? apply a sigmoid, 1 / (1 + exp(-x)))" if (numbers < 0).any() else ""
+        finite = known[~np.isinf(known)]
+        looks = (
+            f"; divide by the highest score that the detector can give ({_next_round(known.max()):g}?)"
+            if known.max() > PERCENT_MAX and (known >= 0).all()
+            else "; if these are logits, score_as=logit applies the sigmoid to them"
+        )
         if set(numbers[outside]) == {-1.0}:
             looks = "; where -1 marks videos without a score, leave the cell empty"
-        if np.isinf(numbers).any():
-            looks = "; leave out rows that could not be scored"
+        if np.isinf(numbers).any() and ((finite >= 0) & (finite <= 1)).all():
+            looks = "; leave the cell empty where a file could not be scored"
         door.problems.append(
             f"column {values.name!r} holds {numbers[outside].iloc[0]:g} in {door.rows(outside)}; a score is "
             f"P(fake), from 0 to 1, or percent{looks}"

@@ -32,6 +32,8 @@ TOTALS = (
     *("total", "totals", "sum", "average", "avg", "mean", "median", "std", "overall", "grandtotal", "gesamt"),
     *("summe", "mittelwert", "durchschnitt", "somme", "moyenne"),
 )
+NAMES_MIN = 4  # a column of more words, none of them for real or fake, holds no labels
+ROUNDED = r"\d[.,]?\d*[eE]\+\d+"  # 9.0E+15, as spreadsheets show long numbers
 GROUPS_MAX = 1000  # a column of more words holds names, which are left as they are
 
 ScoreOf = Literal["fake", "real", "predicted"]
@@ -54,7 +56,7 @@ def read_table(
     *,
     columns: Mapping[str, str] | None = None,
     one_means: Literal["fake", "real"] | None = None,
-    score_as: Literal["auto", "share", "percent"] = "auto",
+    score_as: Literal["auto", "share", "percent", "logit"] = "auto",
     score_of: ScoreOf | None = None,
     age_groups: tuple[float, ...] = (),
 ) -> TableRead:
@@ -65,8 +67,9 @@ def read_table(
         roles: what is looked for, by the name that it gets.
         columns: role -> the file's own name for it, where the usual names do not fit.
         one_means: what the number 1 means as a label. Where it is not said, 1 is fake, but for a column
-            whose name asks "is it real?"; words and paths that say otherwise are a problem.
-        score_as: whether scores are shares of 1 or percent; ``auto`` looks.
+            whose name asks "is it real?"; words and paths that say otherwise are a problem, and so is a
+            number other than 0 beside it (1 and 2, 1 and -1).
+        score_as: whether scores are shares of 1, percent or logits; ``auto`` looks, and never takes logits.
         score_of: whether a score is P(fake), P(real), or the probability of what the column ``predicted``
             says; the latter two are turned round.
         age_groups: the first years of groups that ages become; empty leaves ages as they are.
@@ -92,10 +95,11 @@ def read_table(
         one_means = "real"
         door.readings.append(Reading(f"column {called['label']!r}", "1 and true mean real there"))
     table, left_before = _without_totals(table, roles, called)
+    unreadable = _unreadable_columns(table, door)
     kept = pd.Series(True, table.index)
     reasons = pd.Series("", table.index)
     for name, role in roles.items():
-        if name not in table:
+        if name not in table or name in unreadable:
             continue
         table[name] = convert_cells(
             table[name], role.kind, door, one_means=one_means, score_as=score_as, age_groups=age_groups
@@ -242,6 +246,11 @@ def _absent_column(role: str, rule: Role, table: pd.DataFrame, present: list[str
     numbers = table["label"] if "label" in present else None
     if role in ("label", "score") and isinstance(numbers, pd.Series) and pd.api.types.is_float_dtype(numbers):
         more = ". 'label' holds numbers as scores are: columns={score: label} reads it so"
+        if "score" in present and isinstance(table["score"], pd.Series) and is_decision(table["score"]):
+            more = (
+                ". 'label' holds numbers as scores are, and 'score' labels: "
+                "columns={score: label, label: score} reads them so"
+            )
     elif role == "label" and (answers := [name for name in present if plain(name) in _ANSWERS]):
         more = f". {answers[0]!r} seems to be what a detector answered, which is not the truth"
     if role == "score" and (answers := [name for name in present if plain(name) in _ANSWERS]):
@@ -276,12 +285,17 @@ def _without_totals(
 ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
     """The table without rows that are of no video, and these: totals at its end, and repeated headers."""
     first = next((name for name, role in roles.items() if role.empty == "refuse"), "")
-    if first not in table or pd.api.types.is_numeric_dtype(table[first]):
+    if first not in table:
         return table, []
-    is_header = (table[first] == called.get(first, first)).fillna(False).to_numpy(bool)
+    is_header = (table[first].astype(object) == called.get(first, first)).fillna(False).to_numpy(bool)
     is_total = np.zeros(len(table), dtype=bool)
     for position in range(len(table) - 1, max(0, len(table) - 1 - TOTALS_MAX), -1):
-        if plain(table[first].iloc[position]).rstrip(":.") not in TOTALS:
+        row = table.iloc[position]
+        # "Total" may stand in any cell of a row without a name; or the row has numbers alone.
+        is_named, known = pd.notna(row[first]), row.dropna()
+        words = [row[first]] if is_named else [cell for cell in known if isinstance(cell, str)]
+        is_sum = any(plain(word).rstrip(":.") in TOTALS for word in words)
+        if not is_sum and (is_named or words or "label" not in row or pd.notna(row["label"])):
             break
         is_total[position] = True
     left = [
@@ -290,6 +304,29 @@ def _without_totals(
         if marked.any()
     ]
     return (table[~(is_total | is_header)].copy() if left else table), left
+
+
+def _unreadable_columns(table: pd.DataFrame, door: Door) -> set[str]:
+    """Columns whose cells are of another column, or have lost what they said; each is a problem."""
+    found: set[str] = set()
+    video, label = table.get("video"), table.get("label")
+    if video is None:
+        return found
+    if label is not None and is_decision(video) and not is_decision(label) and label.nunique() > NAMES_MIN:
+        door.problems.append(
+            f"column 'label' holds names ({first_names(label.dropna().astype(str), 1)}) and 'video' labels ("
+            f"{first_names(video.dropna().astype(str).unique(), 2)}): if they are swapped, "
+            "columns={video: label, label: video} reads them so"
+        )
+        found |= {"video", "label"}
+    lost = video.astype(TEXT).str.fullmatch(ROUNDED).fillna(False).astype(bool)
+    if lost.any():
+        door.problems.append(
+            f"column 'video' holds numbers that a spreadsheet has rounded, such as {video[lost].iloc[0]} in "
+            f"{door.rows(lost)}: several files may have become one name. Export the table again with that "
+            "column as text"
+        )
+    return found
 
 
 def _check_evidence(

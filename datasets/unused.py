@@ -14,6 +14,7 @@ import pandas as pd
 
 from unmasked.datasets.archives import IMAGE_SUFFIXES, is_image, split_sequence_path
 from unmasked.datasets.errors import printable
+from unmasked.datasets.file_kinds import kind_of_file
 from unmasked.datasets.listing import VIDEO_SUFFIXES, first_names, walk
 from unmasked.datasets.vocabulary import label_of
 
@@ -83,21 +84,32 @@ def unused_files(root: Path, manifest: pd.DataFrame) -> Unused:
         if path in files or (is_image(path) and (path.rpartition("/")[0] or ".") in folders):
             used += 1
         else:
-            rows.append((path, _reason(path)))
+            rows.append((path, _reason(path, root)))
     given = len(found.files) + len(found.hidden) + len(found.refused)
     # A name that is not UTF-8 can be shown, and not be put into a table as it is.
     shown = [(printable(path), reason) for path, reason in rows]
     return Unused(given, used, pd.DataFrame(shown, columns=list(COLUMNS)))
 
 
-def _reason(path: str) -> str:
+def _reason(path: str, root: Path) -> str:
     name = path.rpartition("/")[2].lower()
     suffix = os.path.splitext(name)[1]
     if name.endswith((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)):
         return NO_PLACE
+    if not suffix and (kind := _media_kind(root / path)):
+        return f"{kind} without a suffix (not read)"
     if suffix in LISTS or not suffix:
         return LIST
     return f"{suffix} (not read)" if len(suffix) <= 12 else "of an unknown suffix"
+
+
+def _media_kind(file: Path) -> str:
+    """What a file without a suffix is, where that is a picture or video; else ""."""
+    try:
+        kind = kind_of_file(file) if file.is_file() else ""
+    except OSError:  # it may not be read; that it is not used is what counts here
+        return ""
+    return kind if kind.rpartition(" ")[2] in ("picture", "video") else ""
 
 
 def label_word(path: str) -> str | None:

@@ -38,11 +38,14 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 LABELS: Mapping[int, tuple[str, ...]] = {
     0: (
         *("0", "real", "genuine", "authentic", "pristine", "original", "bonafide", "unmanipulated"),
-        *("nonfake", "notfake", "false", "no", "echt"),
+        *("nonfake", "notfake", "false", "no", "echt", "authentisch", "unverändert"),
+        *("authentique", "auténtico", "autêntico", "autentico"),
     ),
     1: (
         *("1", "fake", "manipulated", "deepfake", "synthetic", "generated", "altered", "forged", "forgery"),
         *("spoof", "spoofed", "tampered", "aigenerated", "notreal", "true", "yes", "falsch"),
+        *("fälschung", "gefälscht", "manipuliert", "kigeneriert", "falsifié", "truqué", "généréparia"),
+        *("manipulado", "falsificado", "manipolato", "contraffatto"),
     ),
 }
 # Words that speak of "is it fake?": as a name of a folder they say nothing.

@@ -84,8 +84,9 @@ def read_predictions(
         if missing == len(table):
             raise InputError(
                 f"predictions table {path}: none of its {missing} rows has a label, so there is nothing to "
-                "compare the scores with; write 1 (fake) or 0 (real) into the column 'label' where that is "
-                "known"
+                "compare the scores with: they are all that can be had, and `unmasked predict` sums them up "
+                "in a row for each file (….by_file.csv). Where it is known, write 1 (fake) or 0 (real) into "
+                "the column 'label'"
             )
         table = table[table["label"].notna()]
         said.append(Reading("rows without a label", f"left out: {missing} of {missing + len(table)}"))

@@ -26,9 +26,9 @@ def reading(sample: Sample, numbers: Measures, threshold: float) -> str:
     if sample.score.min() == sample.score.max():
         return f"a constant detector: every video scores {sample.score[0]:.4g}, so it tells none apart"
     if auc in (0.0, 1.0):
-        return _no_error_text(auc, (low, high), numbers["accuracy"], threshold)
+        return _no_error_text(sample, auc, (low, high), numbers["accuracy"], threshold)
     if np.isnan(low):
-        return f"AUC {auc:.3f} without an interval, as there are too few videos: chance is not ruled out"
+        return f"AUC {auc:.3f} without an interval, as {_too_few(sample)}: chance is not ruled out"
     if low <= 0.5 <= high:
         return f"not told from chance: the interval of its AUC, {limits}, holds 0.5"
     if high < 0.5:
@@ -36,11 +36,28 @@ def reading(sample: Sample, numbers: Measures, threshold: float) -> str:
     return f"better than chance: the interval of its AUC lies above 0.5: {limits}"
 
 
-def _no_error_text(auc: float, interval: tuple[float, float], accuracy: float, threshold: float) -> str:
+def _no_error_text(
+    sample: Sample, auc: float, interval: tuple[float, float], accuracy: float, threshold: float
+) -> str:
     low, high = interval
+    order = "every fake scores above every real" if auc == 1.0 else "every real scores above every fake"
+    look = "" if auc == 1.0 else f"; {LOOK}"
+    if np.isnan(low):
+        return f"{order}, but {_too_few(sample)}: chance is not ruled out{look}"
+    if low <= 0.5 <= high:
+        real, fake = np.bincount(sample.label, minlength=2)
+        return f"{order}, but of {real} real and {fake} fake videos: chance is not ruled out{look}"
     if auc == 0.0:
-        most = "" if np.isnan(high) else f"; with so many videos, an AUC of up to {high:.3f} is possible"
-        return f"a reversed detector: every real scores above every fake{most}; {LOOK}"
-    least = "" if np.isnan(low) else f"; with so many videos, an AUC of down to {low:.3f} is possible"
+        return (
+            f"a reversed detector: {order}; with so many videos, an AUC of up to {high:.3f} is possible{look}"
+        )
     cut = "" if accuracy == 1.0 else f"; yet accuracy at score > {threshold:.4g} is {accuracy:.3f}"
-    return f"a perfect ranking: every fake scores above every real{least}{cut}"
+    return f"a perfect ranking: {order}; with so many videos, an AUC of down to {low:.3f} is possible{cut}"
+
+
+def _too_few(sample: Sample) -> str:
+    """Why there is no interval: fewer than two people or videos of a class."""
+    if sample.clusters == 1 and len(sample.label) > 1:
+        return "all videos are of one person"
+    real, fake = sample.clusters_by_class()
+    return f"there are {real} real and {fake} fake to resample (people or videos), and two of each are needed"

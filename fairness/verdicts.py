@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from unmasked.evaluation.wording import capitalise, interval_in_100, percent, points, units
+from unmasked.evaluation.wording import capitalise, interval_in_100, is_missing, percent, points, units
 from unmasked.fairness.groups import CROSS, SKIN_TONE_GROUP
 from unmasked.fairness.statistics.slices import Settings
 
@@ -98,7 +98,7 @@ def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setti
 
 def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
     metric, margin = test["metric"], points(settings.margin)
-    if test["worst_group"] is None:
+    if is_missing(test["worst_group"]):
         found = "the rates are equal"
     else:
         pair = " and ".join(people(test["attribute"], test[end]) for end in ("worst_group", "best_group"))

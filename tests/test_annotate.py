@@ -94,6 +94,17 @@ def test_annotate_writes_over_no_file_that_it_reads_and_leaves_every_cell_as_it_
     assert written[3] == "A,v3,0,0.12345678901234567890,013,EU,1_000,True,male,,,,plain columns"
 
 
+@pytest.mark.parametrize("name", ["filename", "file_name", "image_path", "File Path"])
+def test_annotations_may_call_their_files_as_tables_of_scores_do(tmp_path, name):
+    """A column filename was "described by no code book"."""
+    table = touch(tmp_path / "p.csv", "filename,label,score\na.mp4,1,0.5\nb.mp4,0,0.1\n")
+    mine = touch(tmp_path / "mine.csv", f"{name},gender\na.mp4,f\nb.mp4,m\n")
+    code, said = unmasked(
+        "fairness", f"predictions={table}", f"annotations={mine}", "by=[gender]", "n_boot=100"
+    )
+    assert "2 of 2 rows annotated" in said, (code, said)
+
+
 def test_scores_and_groups_by_file_name_join_whatever_stands_behind_the_point(tmp_path):
     """upload_0000.mp4 in both files did not join."""
     table = touch(tmp_path / "p.csv", "dataset,video,label,score\nu,upload_0000.mp4,1,0.5\nu,v1.0002,0,0.1\n")

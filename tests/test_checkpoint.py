@@ -15,7 +15,7 @@ from ucf_fakes import load, save
 from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sha256_of_file
-from unmasked.training.checkpoint import misfits, update_card, write_state_dict
+from unmasked.training.checkpoint import misfits, read_state_dict, update_card, write_state_dict
 from unmasked.ucf.model import UCF
 from unmasked.ucf.published import class_names, read_published
 
@@ -109,11 +109,48 @@ def test_a_damaged_card_is_refused(stored, text):
         load(stored)
 
 
-@pytest.mark.parametrize("content", [b"", b"something else", b"\x10\0\0\0\0\0\0\0{}"])
-def test_what_is_not_safetensors_is_refused(stored, content):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no checkpoint: it is empty"),
+        (b"something else", "no checkpoint: it is text"),
+        (b"\x10\0\0\0\0\0\0\0{}", "not an intact safetensors file"),
+    ],
+)
+def test_what_is_not_safetensors_is_refused(stored, content, said):
     stored.write_bytes(content)
-    with pytest.raises(InputError, match="not an intact safetensors file"):
+    with pytest.raises(InputError, match=said):
         load(stored)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0a", "a Git LFS pointer.*git lfs pull"),
+        (b"<!DOCTYPE html><html>", "a web page.*Download it again"),
+        (b"PAR1\x15\x04", "a Parquet file"),
+        (b"video,label,score\na,1,0.5\n", "text"),
+        (b"\xff\xd8\xff\xe0", "a JPEG picture"),
+    ],
+)
+def test_another_kind_of_file_is_called_what_it_is_and_no_pickle(tmp_path, content, said):
+    """A pointer of Git LFS and a web page were "a pickle that holds more than tensors"."""
+    file = tmp_path / "ucf.pth"
+    file.write_bytes(content)
+    for read in (read_published, load):
+        with pytest.raises(
+            InputError, match=f"is no checkpoint: it is {said}.*Give the detector.safetensors"
+        ):
+            read(file)
+
+
+def test_a_state_dict_in_another_wrapping_is_read_or_its_keys_are_named(tmp_path):
+    weight = {"a": torch.ones(2)}
+    torch.save({"model_state_dict": weight, "epoch": 3}, tmp_path / "a.pth")
+    assert list(read_state_dict(tmp_path / "a.pth")) == ["a"]
+    torch.save({"net": weight, "epoch": 3}, tmp_path / "b.pth")
+    with pytest.raises(InputError, match="holds no state dict; it has net, epoch"):
+        read_state_dict(tmp_path / "b.pth")
 
 
 def test_a_truncated_checkpoint_is_refused(stored):
@@ -300,7 +337,8 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path, value):
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no archive", b"something else"])
 def test_a_file_that_is_not_pytorchs_is_refused(tmp_path, content):
     (tmp_path / "ucf.pth").write_bytes(content)
-    with pytest.raises(InputError, match=r"checkpoint .*ucf\.pth is (not an intact PyTorch file|a pickle)"):
+    said = r"checkpoint .*ucf\.pth is (not an intact PyTorch file|a pickle|no checkpoint: it is (empty|text))"
+    with pytest.raises(InputError, match=said):
         read_published(tmp_path / "ucf.pth")
 
 

@@ -58,6 +58,16 @@ def test_help_imports_nothing_heavy():
         assert verb in result.stdout
 
 
+def test_help_says_the_least_and_the_most_that_a_number_may_be():
+    """n_boot=5 was refused by a limit that --help did not name."""
+    from unmasked.app.config import keys
+    from unmasked.app.verbs.fairness import Config
+
+    kinds = {key: kind for key, kind, _, _ in keys(Config)}
+    assert kinds["n_boot"] == "int >= 100"
+    assert kinds["out"] == "path"
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_each_verb_lists_every_key_with_a_meaning(verb):
     from unmasked.app.cli import verb_module
@@ -142,7 +152,7 @@ def test_checkpoint_of_another_architecture(tmp_path):
     ("frame", "words"),
     [
         (predictions().drop(columns="label"), "no column is called label"),
-        (predictions(score=np.linspace(-3, 3, 12)), "apply a sigmoid"),
+        (predictions(score=np.linspace(-3, 3, 12)), "score_as=logit applies the sigmoid"),
         (predictions(score=np.nan), "no row is left"),
         (predictions(label=2), "allowed are 1 (fake), 0 (real)"),
         (predictions(video="same"), "both real and fake"),

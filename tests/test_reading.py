@@ -98,12 +98,32 @@ def test_a_reversed_detector_is_called_reversed():
 def test_too_few_videos_do_not_rule_out_chance():
     table = corpus(videos=3)
     words, _ = read(table.assign(score=0.5 - 0.1 * table["label"]))
-    assert words.endswith(
-        "every real scores above every fake; look whether score is P(fake) and label 1 is fake"
+    assert words == (
+        "every real scores above every fake, but there are 2 real and 1 fake to resample (people or videos), "
+        "and two of each are needed: chance is not ruled out; look whether score is P(fake) and label 1 is "
+        "fake"
     )
     scores = {"v000": 0.2, "v001": 0.5, "v002": 0.7}
     words, _ = read(table.assign(score=table["video"].map(scores)))
-    assert words == "AUC 0.500 without an interval, as there are too few videos: chance is not ruled out"
+    assert words.startswith("AUC 0.500 without an interval, as there are 2 real and 1 fake to resample")
+
+
+@pytest.mark.parametrize(("turned", "order"), [(1, "every fake"), (-1, "every real")])
+def test_no_verdict_comes_from_a_ranking_without_an_error_of_few_videos(turned, order):
+    """ "a reversed detector" and "a perfect ranking" were said of two videos of each class."""
+    few, many = corpus(videos=6), corpus(videos=40)
+    words, block = read(few.assign(score=0.5 + 0.4 * turned * (few["label"] - 0.5)))
+    assert words.startswith(f"{order} scores above every")
+    assert "but of 3 real and 3 fake videos: chance is not ruled out" in words
+    low, high = block["video"]["auc_ci"]
+    assert low <= 0.5 <= high
+    words, _ = read(many.assign(score=0.5 + 0.4 * turned * (many["label"] - 0.5)))
+    assert words.startswith(("a perfect ranking", "a reversed detector"))
+
+
+def test_one_person_is_not_called_too_few_videos():
+    words, _ = read(corpus().assign(identity="bob"))
+    assert words.endswith("without an interval, as all videos are of one person: chance is not ruled out")
 
 
 def test_a_dataset_of_one_class_has_a_reason_and_no_reading():

@@ -26,6 +26,7 @@ from unmasked.datasets.listing import NOT_A_FILE, NOT_UTF8, REACHED_TWICE
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.scan import Splitting, scan
 from unmasked.datasets.splits import SplitPlan
+from unmasked.datasets.unused import unused_files
 
 
 def said(result, part):
@@ -720,3 +721,40 @@ def test_one_name_in_four_methods_is_four_videos():
         "names of videos that several methods have, read as a video for each method: 3 ("
     )
     assert tell_methods_apart(table.drop(columns="method"))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("trian", "is 'train' meant"), ("tets", "is 'test' meant"), ("holdout", "val or test, whichever it is")],
+)
+def test_a_folder_that_is_nearly_a_split_is_no_generator(tmp_path, name, said):
+    for split in (name, "test"):
+        for word in ("real", "fake"):
+            touch(tmp_path / split / word / "a.jpg")
+    with pytest.raises(InputError, match=f"folder '{name}' lies beside 'test', which is a split.*{said}"):
+        scan(tmp_path)
+
+
+def test_generators_beside_a_split_that_are_like_none_are_read(tmp_path):
+    for split in ("vae", "biggan", "test"):
+        for word in ("real", "fake"):
+            touch(tmp_path / split / word / "a.jpg")
+    assert set(scan(tmp_path).manifest["method"]) >= {"vae", "biggan"}
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"\xff\xd8\xff\xe0", "a JPEG picture"),
+        (b"\0\0\0\x18ftypisom", "an MP4 or MOV video"),
+        (b"RIFF\0\0\0\0WEBP", "a WebP picture"),
+    ],
+)
+def test_a_picture_without_a_suffix_is_no_note(tmp_path, start, kind):
+    for word in ("real", "fake"):
+        touch(tmp_path / word / "a.jpg")
+    (tmp_path / "fake" / "IMG_0001").write_bytes(start)
+    touch(tmp_path / "LICENSE", "text")
+    found = unused_files(tmp_path, scan(tmp_path).manifest)
+    assert f"1 {kind} without a suffix (not read); 1 in fake" in found.sentences()[0]
+    assert found.rows.set_index("path")["reason"]["LICENSE"] == "a list or note"

@@ -273,7 +273,7 @@ def test_what_spreadsheets_and_vendors_put_around_a_table_is_left_out_and_said(t
         (f"{HEADER}\n{lines(LABEL, SCORE + 1)}", r"goes from 1.\d+ to 1.\d+: neither shares of 1 nor"),
         (f"{HEADER}\n{lines(LABEL, 10 * SCORE)}", r"score_as=percent reads it as percent, else write shares"),
         (f"{HEADER}\n{lines(LABEL, np.where(LABEL, SCORE, -1))}", "where -1 marks videos without a score"),
-        (f"file,label,logit\n{lines(LABEL, SCORE - 0.5)}", "logits. apply a sigmoid"),
+        (f"file,label,logit\n{lines(LABEL, SCORE - 0.5)}", "score_as=logit applies the sigmoid"),
         (
             f"file,class,score\n{lines(np.where(np.arange(40) % 4 == 3, 'faceswap', WORDS), SCORE)}",
             "'faceswap' in row 5.*A number or name for each method belongs in a column of its own",
@@ -362,3 +362,95 @@ def test_labels_of_our_own_predictions_are_not_doubted_for_the_names_of_their_fi
         read(tmp_path, table)
     predictions, _ = read(tmp_path, table.assign(checkpoint="0a" * 32))
     assert predictions["label"].sum() == 10
+
+
+@pytest.mark.parametrize("last", [",Total,0.5", ",40,Total", ",,42.3", "Total,40,0.5"])
+def test_a_row_of_totals_without_a_name_is_left_out_and_said(tmp_path, last):
+    predictions, said = read(tmp_path, f"{HEADER}\n{PLAIN}{last}\n")
+    assert len(predictions) == 40
+    assert predictions["label"].tolist() == LABEL.tolist()
+    assert "rows of totals: left out: 1 (row 42)" in said
+
+
+@pytest.mark.parametrize(("other", "fake"), [(2, 1), (-1, 1)])
+def test_one_and_another_number_as_labels_are_settled_by_one_means(tmp_path, other, fake):
+    table = clips().assign(label=np.where(LABEL == 1, fake, other))
+    with pytest.raises(
+        InputError, match=f"holds 1 and {other}, which do not say what is fake: one_means=fake"
+    ):
+        read(tmp_path, table)
+    assert read(tmp_path, table, one_means="fake")[0]["label"].tolist() == LABEL.tolist()
+    assert read(tmp_path, table, one_means="real")[0]["label"].tolist() == (1 - LABEL).tolist()
+    three = clips().assign(label=np.arange(40) % 3)
+    with pytest.raises(InputError, match=r"'2' in row 4.*leave empty what nobody knows.*own, method"):
+        read(tmp_path, three)
+
+
+def test_logits_are_read_where_that_is_said_and_infinite_ones_are_certain(tmp_path):
+    logits = np.log(SCORE / (1 - SCORE))
+    logits[:2] = [-np.inf, np.inf]
+    table = clips().assign(score=logits)
+    with pytest.raises(InputError, match="score_as=logit applies the sigmoid"):
+        read(tmp_path, table)
+    found = read(tmp_path, table, score_as="logit")[0]["score"]
+    assert found.tolist() == pytest.approx([0.0, 1.0, *SCORE[2:]])
+
+
+@pytest.mark.parametrize(("top", "said"), [(1000, "1000"), (255, "255")])
+def test_scores_up_to_a_thousand_are_told_what_to_divide_by(tmp_path, top, said):
+    with pytest.raises(InputError, match=rf"divide by the highest score .*\({said}\?\)"):
+        read(tmp_path, clips().assign(score=(SCORE * top).round()))
+
+
+def test_swapped_columns_are_told_with_the_key_that_reads_them(tmp_path):
+    swapped = clips().rename(columns={"video": "label", "label": "video"})
+    with pytest.raises(InputError, match=r"columns=\{video: label, label: video\} reads them so"):
+        read(tmp_path, swapped)
+    back = read(tmp_path, swapped, columns={"video": "label", "label": "video"})[0]
+    assert back["label"].tolist() == LABEL.tolist()
+    scores = clips().rename(columns={"score": "label", "label": "score"})
+    with pytest.raises(InputError, match=r"columns=\{score: label, label: score\} reads them so"):
+        read(tmp_path, scores)
+
+
+@pytest.mark.parametrize("mark", [".", ","])
+def test_names_that_a_spreadsheet_has_rounded_are_refused(tmp_path, mark):
+    table = clips().assign(video=f"9{mark}0E+15")
+    with pytest.raises(InputError, match=r"a spreadsheet has rounded, such as 9.0E\+15.*as text"):
+        read(tmp_path, table)
+
+
+@pytest.mark.parametrize(
+    ("real", "fake"),
+    [
+        ("echt", "Fälschung"),
+        ("Original", "KI-generiert"),
+        ("authentique", "truqué"),
+        ("AUTHENTISCH", "Gefälscht"),
+    ],
+)
+def test_labels_in_words_of_other_languages_are_read(tmp_path, real, fake):
+    predictions, said = read(tmp_path, clips().assign(label=np.where(LABEL == 1, fake, real)))
+    assert predictions["label"].tolist() == LABEL.tolist()
+    assert f"{fake}: fake" in said
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{method}/clip_{n:03d}" for method in ("youtube", "Deepfakes", "FaceSwap") for n in range(20)],
+        [f"{word}_{n:03d}.png" for word in ("portrait", "studio") for n in range(20)],
+        [f"v{clip}_{n:03d}.mp4" for clip in range(9) for n in range(5)],
+    ],
+    ids=["ids that methods share", "two words", "files that are videos"],
+)
+def test_numbered_names_are_not_taken_for_frames(tmp_path, names):
+    table = pd.DataFrame({"video": names, "label": np.arange(len(names)) % 2, "score": 0.5})
+    assert "look like frames" not in notes(read(tmp_path, table)[0])
+
+
+def test_columns_may_be_named_without_a_space_behind_the_colon():
+    from unmasked.app.verbs.evaluate import Config
+
+    config = Config.model_validate({"predictions": "a.csv", "columns": {"video:file": None, "score": "p"}})
+    assert config.columns == {"video": "file", "score": "p"}

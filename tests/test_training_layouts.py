@@ -348,6 +348,10 @@ def test_files_that_nobody_labelled_are_scored_and_the_scores_written(work, dete
     given = ("detector=train_fakes", f"faces={faces_of(work, name)}", f"checkpoint={detector}")
     said = unmasked("predict", *given, f"out={scores}")
     assert f"{crops} of them are of files that nobody labelled" in said
+    by_file = pd.read_csv(next(tmp_path.rglob("*.by_file.csv")))
+    assert len(by_file) == {"unlabelled": 4, "one_video": 1}[name]
+    assert by_file["crops"].sum() == crops
+    assert by_file["score"].between(0, 1).all()
     table = pd.read_parquet(scores)
     assert len(table) == crops
     assert table["label"].isna().all()

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from unmasked.datasets.cards import check_card
 from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError, nearest_name
+from unmasked.datasets.file_kinds import kind_of_file
 from unmasked.datasets.files import atomic_path, sha256_of_file, sync_file, write_json
 from unmasked.training.detector import Scorer
 from unmasked.training.handle import Detector
@@ -41,7 +42,7 @@ PREPROCESSING = {
 LICENCE = "Code: MIT. The weights are also bound by the terms of the data they were trained on."
 PICKLES = (b"PK\x03\x04", b"\x80")  # torch's archive, and a bare pickle
 REQUIRED = ("architecture", "method_classes", "size_px", "sha256")
-WRAPPERS = ("state_dict", "model")
+WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIX = "module."
 
 Card = dict[str, Any]
@@ -267,7 +268,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"checkpoint {path} is not an intact safetensors file ({reason}); copy it again or train again"
+            _other_kind(path)
+            or f"checkpoint {path} is not an intact safetensors file ({reason}); copy it again or train again"
         ) from error
 
 
@@ -285,12 +287,11 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(_refusal(path, str(error))) from error
+        raise InputError(_other_kind(path) or _refusal(path, str(error))) from error
     except Exception as error:  # whatever damaged bytes make torch's reader raise
         reason = str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
-        raise InputError(
-            f"checkpoint {path} is not an intact PyTorch file ({reason}); copy it again"
-        ) from error
+        said = f"checkpoint {path} is not an intact PyTorch file ({reason}); copy it again"
+        raise InputError(_other_kind(path) or said) from error
     return _flatten_state(stored, path)
 
 
@@ -356,7 +357,9 @@ def read_card(path: str | os.PathLike[str]) -> Card:
         if not path.is_file():
             raise InputError(f"checkpoint {path} does not exist; give the {NAME} that `unmasked train` wrote")
         raise InputError(
-            f"checkpoint {path} has no card {file.name} beside it; training writes both, copy both"
+            _other_kind(path)
+            or f"checkpoint {path} has no card {file.name} beside it; training writes both, copy both. "
+            "Weights from elsewhere get one by `unmasked import-checkpoint file=…`"
         )
     card = read_json(file, "copy the one that training wrote", what="card")
     absent = [name for name in REQUIRED if name not in card]
@@ -406,7 +409,21 @@ def _check_hash(path: Path, card: Card) -> None:
         )
 
 
+def _other_kind(path: Path) -> str:
+    """What a file is that is no checkpoint at all, and what to give; "" where it may be a damaged one."""
+    kind = kind_of_file(path) if path.is_file() else ""
+    if not kind or kind == "a ZIP archive":  # as `torch.save` writes it
+        return ""
+    return (
+        f"checkpoint {path} is no checkpoint: it is {kind}. Give the {NAME} that `unmasked train` or "
+        "`unmasked import-checkpoint` wrote, or to the latter a .pth file of weights"
+    )
+
+
 def _refusal(path: Path, reason: str) -> str:
+    with open(path, "rb") as stream:
+        if not stream.read(9).startswith((*PICKLES, b"PK")):
+            return f"checkpoint {path} is no PyTorch file, or a damaged one; give a .pth file"
     named = re.search(r"(?:GLOBAL|class|function) ([\w.]+)", reason)
     what = f"calls {named[1]}" if named else "holds more than tensors"
     return (
@@ -424,5 +441,6 @@ def _flatten_state(stored: Any, path: Path) -> dict[str, Tensor]:
         or not stored
         or not all(isinstance(value, Tensor) for value in stored.values())
     ):
-        raise InputError(f"checkpoint {path} holds no state dict; give a .pth file of named tensors")
+        keys = f"; it has {', '.join(map(str, list(stored)[:8]))}" if isinstance(stored, dict) else ""
+        raise InputError(f"checkpoint {path} holds no state dict{keys}. Give a .pth file of named tensors")
     return {str(name).removeprefix(PREFIX): value for name, value in stored.items()}

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from unmasked.training.handle import Detector
 
 
+MISFITS_SHOWN = 20  # weights of another network differ in hundreds of names
+
+
 class Config(BaseModel):
     """Which file to read, and what it does not say about itself."""
 
@@ -127,8 +130,11 @@ def _import_network(
     classes = list(config.classes) or ["real", "fake"]
     shaped, stated = detector.part("from_weights"), detector.part("weights_card")
     model = shaped(weights, settings) if shaped else detector.build(settings, classes)
-    for misfit in misfits(model.state_dict(), weights):
+    found = misfits(model.state_dict(), weights)
+    for misfit in found[:MISFITS_SHOWN]:
         print_result(f"  {misfit}")
+    if len(found) > MISFITS_SHOWN:
+        print_result(f"  and {len(found) - MISFITS_SHOWN} more")
     stated_by_model = detector.part("card")
     card = {"method_classes": classes, **(stated_by_model(model) if stated_by_model else {})}
     what = described(detector, card)

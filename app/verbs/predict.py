@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -95,8 +96,26 @@ def run(config: Config) -> None:
     if unlabelled := int(predictions["label"].isna().sum()):
         print_result(
             f"{unlabelled} of them are of files that nobody labelled: `unmasked evaluate` and its like leave "
-            "them out"
+            f"them out; a row for each file: {_write_by_file(predictions, card, config.out)}"
         )
+
+
+def _write_by_file(predictions: pd.DataFrame, card: Mapping[str, Any], out: Path) -> Path:
+    """Writes the mean score of each unlabelled file, and whether it exceeds the card's threshold."""
+    from unmasked.datasets.csv_files import write_csv
+    from unmasked.datasets.files import atomic_path
+    from unmasked.evaluation.metrics import video_scores
+    from unmasked.evaluation.predictions import is_perturbed
+
+    rows = predictions[predictions["label"].isna() & ~is_perturbed(predictions)]
+    files = video_scores(rows)[["dataset", "video", "frames", "score"]]
+    threshold = card.get("threshold")
+    if threshold:
+        files["called_fake"] = files["score"] > threshold["value"]
+    path = out.with_suffix(".by_file.csv")
+    with atomic_path(path) as temporary:
+        write_csv(files.rename(columns={"frames": "crops"}), temporary)
+    return path
 
 
 def _write_lost(faces: pd.DataFrame, chosen: pd.DataFrame, config: Config) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.scan import AgeGroups, print_readings
@@ -29,14 +29,23 @@ class ReadAs(BaseModel):
     one_means: Literal["fake", "real"] | None = Field(
         None, description="what the label 1 means, where paths or words contradict it"
     )
-    score_as: Literal["auto", "share", "percent"] = Field(
-        "auto", description="whether scores are shares of 1 or percent"
+    score_as: Literal["auto", "share", "percent", "logit"] = Field(
+        "auto", description="whether scores are shares of 1, percent, or logits, which go through a sigmoid"
     )
     score_of: Literal["fake", "real", "predicted"] | None = Field(
         None,
         description="whether a score is P(fake), P(real), or the probability of what a column predicted says",
     )
     age_groups: AgeGroups = ()
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _columns_without_spaces(cls, value: Any) -> Any:
+        """``{video:file}``, which is a name alone in YAML, as ``{video: file}``."""
+        if not isinstance(value, dict):
+            return value
+        pairs = [str(key).split(":", 1) if name is None else (key, name) for key, name in value.items()]
+        return dict(pairs) if all(len(pair) == 2 for pair in pairs) else value
 
 
 class Beside(BaseModel):

@@ -28,7 +28,7 @@ from pathlib import Path
 import pandas as pd
 
 from unmasked.datasets.archives import IMAGE_SUFFIXES
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, nearest_name
 from unmasked.datasets.listing import (
     VIDEO_SUFFIXES,
     Count,
@@ -40,11 +40,14 @@ from unmasked.datasets.listing import (
 )
 from unmasked.datasets.manifest import SPLITS
 from unmasked.datasets.tables import TEXT
-from unmasked.datasets.vocabulary import label_of, split_of
+from unmasked.datasets.vocabulary import label_of, plain, split_of
 
 NAME = "folder"
 PAPER = ""
 LICENCE = "your own"
+# Names of folders that one letter or two turn into something else.
+SPLIT_FOLDERS = ("train", "training", "test", "testing", "valid", "validation")
+HELD_OUT = ("holdout", "heldout", "eval", "evaluation", "unseen", "hidden")
 GENERATORS_MAX = 20  # more folders below fake/ are of people or videos
 REQUEST = ""
 LAYOUT = "folders real/ and fake/, optionally in train/, val/ and test/ or in a folder for each generator"
@@ -134,6 +137,7 @@ def scan(
                 "names are not taken for labels: sort the files into folders real/ and fake/, or give a table"
             )
     _check_links(base, paths, label)
+    _check_split_folders(list(labels))
     splits = {name: _split_of_path(name, split) for name in labels}
     several = [name for name in labels if len({split_of(part) for part in name.split("/")} - {None}) > 1]
     if several:
@@ -216,6 +220,33 @@ def _generators_below(labels: dict[str, int | None]) -> dict[str, str | None]:
     is_told = 2 <= len(of_fakes) <= GENERATORS_MAX and not of_fakes & of_reals
     is_told = is_told and len(words) == len(of_fakes) and "" not in words
     return {folder: name if is_told and labels[folder] == 1 else None for folder, name in below.items()}
+
+
+def _check_split_folders(folders: list[str]) -> None:
+    """Refuses a folder beside one of a split whose own name is nearly a split's, or means one without saying.
+
+    ``trian`` beside ``test`` would be the name of a generator.
+
+    Raises:
+        InputError: it names the folder and the split that may be meant.
+    """
+    beside: dict[str, set[str]] = {}
+    for folder in folders:
+        above = ""
+        for part in folder.split("/"):
+            beside.setdefault(above, set()).add(part)
+            above = f"{above}/{part}"
+    for names in beside.values():
+        known = sorted(name for name in names if split_of(name))
+        for name in sorted(names - {*known}) if known else []:
+            near = nearest_name(plain(name), SPLIT_FOLDERS, cutoff=0.75)
+            if near is None and plain(name) not in HELD_OUT:
+                continue
+            meant = f"is {near!r} meant? Rename it" if near else "rename it to val or test, whichever it is"
+            raise InputError(
+                f"the folder {name!r} lies beside {known[0]!r}, which is a split, and is none itself: {meant}"
+                ", or give each folder as a root of its own with split=…"
+            )
 
 
 def _check_links(root: Path, paths: pd.Series, label: pd.Series) -> None:

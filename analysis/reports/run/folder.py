@@ -203,7 +203,8 @@ def _find(folder: Path) -> Path:
         )
     if not path.is_file():
         raise InputError(
-            f"run folder {folder} has no metrics.json; run `unmasked evaluate … out={folder}` first"
+            f"run folder {folder} has no metrics.json; run `unmasked evaluate … out={folder}` first. "
+            "Files that nobody labelled have no report: the scores that `unmasked predict` wrote are all"
         )
     return path
 
