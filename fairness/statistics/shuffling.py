@@ -53,22 +53,44 @@ def shuffle(
         if len(kept) < 2:
             gaps |= dict.fromkeys(names, np.zeros(0))
             continue
-        # A metric of one class is shuffled among the units that hold it.
-        columns = [column for name in classes for column in COLUMNS_OF[name]]
-        member = np.isin(of_unit, kept) & (counts[:, columns].sum(axis=1) > 0)
-        codes, stratum = np.searchsorted(kept, of_unit[member]), strata(counts[member])
         if len(classes) == 1:
             compared = [str(name) for name in in_gap.index[kept]]
-            shuffled, tests[TESTED_OF[classes[0]]] = permute_class(
-                counts[member], codes, stratum, columns, compared, settings, rng
+            shuffled, tests[TESTED_OF[classes[0]]] = compare_class(
+                counts, of_unit, kept, compared, classes[0], settings, rng
             )
         else:
+            member = np.isin(of_unit, kept)
+            codes, stratum = np.searchsorted(kept, of_unit[member]), strata(counts[member])
             shuffled = permuted_rates(counts[member], codes, settings.n_perm, rng)
             inside = member[unit]
             place = (np.cumsum(member) - 1)[unit[inside]]
             shuffled |= _permuted_scores(levels.cell[inside], place, codes, stratum, levels, settings, rng)
         gaps |= {name: gap(shuffled[name]) if name in shuffled else np.zeros(0) for name in names}
     return Shuffled(gaps, tests)
+
+
+def compare_class(
+    counts: np.ndarray,
+    of_unit: np.ndarray,
+    kept: np.ndarray,
+    names: list[str],
+    kind: str,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> tuple[dict[str, np.ndarray], PairTest]:
+    """`permute_class` of the compared groups, among the units that hold the class.
+
+    Args:
+        counts: (C, 4) outcomes of each unit.
+        of_unit: (C,) group of each unit.
+        kept: codes of the compared groups, in order; their ``names``.
+        kind: real or fake.
+        settings, rng: see `shuffle`.
+    """
+    columns = list(COLUMNS_OF[kind])
+    member = np.isin(of_unit, kept) & (counts[:, columns].sum(axis=1) > 0)
+    codes = np.searchsorted(kept, of_unit[member])
+    return permute_class(counts[member], codes, strata(counts[member]), columns, names, settings, rng)
 
 
 def permute_class(
