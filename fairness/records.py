@@ -98,6 +98,7 @@ class Test(TypedDict):
     null_mean: NotRequired[float]
     difference: NotRequired[float]  # files of 0.1 tested the gap itself
     chance: NotRequired[float]
+    detectable: NotRequired[float]
     videos: NotRequired[int]
     p_value: float
     p_adjusted: float
@@ -337,6 +338,14 @@ class PerturbedGap(TypedDict):
     change: float
     change_ci: Interval
     note: str
+    # Of the pair of groups whose rates changed most unlike, absent where fewer than two are compared:
+    difference: NotRequired[float]  # change of the one that is hit harder, minus that of the other
+    difference_ci: NotRequired[Interval]
+    changes: NotRequired[list[float]]  # of the rates of worst_group and best_group
+    chance: NotRequired[float]
+    p_adjusted: NotRequired[float]  # Holm's, over all perturbations of the dataset
+    worst_group: NotRequired[Group]
+    best_group: NotRequired[Group]
 
 
 class Conflicts(TypedDict):

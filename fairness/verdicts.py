@@ -108,9 +108,24 @@ def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Se
         )
     return (
         f"Between groups of {title(test['attribute'])} no difference was shown in how often "
-        f"{EVENTS[metric].format('')} ({found}). That is not proof of equality: "
+        f"{EVENTS[metric].format('')} ({found}). {detectable_sentence(test['detectable'])} That is not proof "
+        f"of equality: "
         f"to show that no two groups are {margin} apart would take about {test['n_needed']:,.0f} "
         f"{CLASSES[metric]} videos."
+    )
+
+
+def detectable_sentence(difference: float) -> str:
+    """How large a difference a study of this size finds, and so what one without a finding may hide.
+
+    >>> detectable_sentence(0.12)
+    'A difference of 12 points would be found in 80 of 100 studies of this size, a smaller one in fewer.'
+    """
+    if is_missing(difference):
+        return "In a study of this size even the largest difference would often not be found."
+    return (
+        f"A difference of {points(difference)} would be found in 80 of 100 studies of this size, a smaller "
+        "one in fewer."
     )
 
 

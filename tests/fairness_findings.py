@@ -163,6 +163,28 @@ def across():
         for metric in ("fpr", "tpr")
         for place, group in enumerate(("light", "medium", "dark"))
     ]
+    perturbation_gaps = [
+        {
+            "dataset": "Celeb-DF-v2",
+            "perturbation": "blur",
+            "severity": 5,
+            "attribute": "skin_tone_group",
+            "metric": metric,
+            "gap_clean": 0.1,
+            "gap": 0.4,
+            "change": 0.3,
+            "change_ci": [0.1, 0.5],
+            "note": "",
+            "difference": 0.3,
+            "difference_ci": [0.05, 0.5],
+            "changes": [0.5, 0.2],
+            "chance": 0.2,
+            "p_adjusted": p_adjusted,
+            "worst_group": "dark",
+            "best_group": "light",
+        }
+        for metric, p_adjusted in (("fpr", 0.01), ("tpr", 0.6))
+    ]
     annotation = {
         "FaceForensics++": {
             "conflicts": [{"attribute": "gender", "videos": 180, "conflicting": 4}],
@@ -184,6 +206,7 @@ def across():
     return {
         "changes": changes,
         "perturbations": perturbations,
+        "perturbation_gaps": perturbation_gaps,
         "annotation": annotation,
         "mitigation": mitigation(),
     }

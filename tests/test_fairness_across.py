@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import permutation_test
 from test_fairness_audit import corpus
 from typer.testing import CliRunner
 
@@ -15,6 +16,8 @@ from unmasked.fairness.across.perturbed import perturbations
 from unmasked.fairness.across.run import Beside, compare_across, source_of
 from unmasked.fairness.run import audit_datasets, audit_predictions, fairness_record
 from unmasked.fairness.selection import select
+from unmasked.fairness.settings import Settings
+from unmasked.fairness.statistics.shuffling import compare_changes
 
 FAST = {"n_boot": 100, "n_perm": 100}
 QUICK = ["n_boot=100", "n_perm=100"]
@@ -77,6 +80,39 @@ def test_damage_to_one_group_is_seen_in_its_rates_and_in_the_gap(perturbed, clea
     row = grown[(3, "skin_tone_group", "fpr")]
     assert row["change_ci"][0] > 0
     assert row["change"] == pytest.approx(row["gap"] - row["gap_clean"])
+
+
+def test_what_happens_to_everybody_is_no_groups_finding(perturbed, clean_audit):
+    _, gaps = perturbations(perturbed, clean_audit, dataset="corpus")
+    found = {(row["severity"], row["attribute"], row["metric"]): row for row in gaps}
+    row = found[(3, "skin_tone_group", "fpr")]
+    assert row["worst_group"] == "dark"
+    assert row["p_adjusted"] < 0.05
+    assert 0 < row["difference_ci"][0] < row["difference"] <= row["difference_ci"][1]
+    assert row["chance"] < row["difference"]
+    clean = perturbed[perturbed["perturbation"].isna()]
+    noisy = clean.assign(perturbation="noise", severity=1, score=damaged(clean, 0.6))
+    table = pd.concat([clean, noisy], ignore_index=True)
+    by_group, gaps = perturbations(table, clean_audit, dataset="corpus")
+    assert all(row["change"] > 0.5 for row in by_group if row["metric"] == "fpr")
+    assert all(row["p_adjusted"] > 0.05 for row in gaps)
+
+
+def test_changes_are_as_significant_as_scipys_permutation_test_has_them():
+    rng = np.random.default_rng(0)
+    change = np.array([1, 1, 0, 1, 1, 0, 0, -1, 0, 0, 1, 0])
+    codes = np.repeat([0, 1], 6)
+    settings = Settings(n_perm=20_000)
+    test = compare_changes(np.ones(12, dtype=int), change, codes, ["a", "b"], settings, rng)
+    exact = permutation_test(
+        (change[:6], change[6:]),
+        lambda a, b, axis: np.abs(a.mean(axis) - b.mean(axis)),
+        vectorized=True,
+        n_resamples=np.inf,
+        alternative="greater",
+    )
+    assert test.p_value == pytest.approx(exact.pvalue, abs=0.012)
+    assert 2 * (test.share[0] - test.share[1]) == pytest.approx(change[:6].mean() - change[6:].mean())
 
 
 def test_damage_to_crops_that_nobody_scored_clean_is_left_out(perturbed, clean_audit, caplog):

@@ -22,7 +22,7 @@ from unmasked.datasets.files import write_json
 from unmasked.fairness import records
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use", "circle", "rect"}
-ACROSS = ("changes", "perturbations", "annotation", "mitigation")
+ACROSS = ("changes", "perturbations", "perturbation_gaps", "annotation", "mitigation")
 ADDED = ("bench", "operating_points", "strata")
 
 
@@ -243,6 +243,20 @@ def test_nothing_stands_out_where_no_interval_leaves_out_zero(found):
     calm = without(found, *ACROSS, *ADDED)
     calm["changes"] = [{**one, "change_ci": [-0.1, 0.6]} for one in found["changes"]]
     assert surprises(Findings.of(calm)) == ""
+
+
+def test_a_perturbation_is_told_of_a_group_only_where_another_is_hit_less(found):
+    """Noise that made reals of everybody fake was told as a finding about women."""
+    told = str(surprises(Findings.of(found)))
+    assert "blur at severity 5 changes how often real videos of dark-skinned people are called fake" in told
+    assert "by +50 points, and of light-skinned people by +20:" in told
+    assert "30 points more (95 % interval [5, 50], p = 0.01" in told
+    everybody = copy.deepcopy(found)
+    for one in everybody["perturbation_gaps"]:
+        one["p_adjusted"] = 0.5
+    assert "blur at severity" not in str(surprises(Findings.of(everybody)))
+    old = without(found, "perturbation_gaps")
+    assert "blur at severity" not in str(surprises(Findings.of(old)))
 
 
 def test_a_group_has_one_colour_in_tables_and_figures(found, html):

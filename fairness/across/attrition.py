@@ -22,7 +22,7 @@ from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.settings import Settings
 from unmasked.fairness.statistics.comparisons import judge_tests
 from unmasked.fairness.statistics.slices import Rows
-from unmasked.fairness.verdicts import people, title
+from unmasked.fairness.verdicts import detectable_sentence, people, title
 from unmasked.preprocessing.lost import KEY, class_of
 
 CLASS = "class"  # the attribute of the test of reals against fakes
@@ -60,6 +60,7 @@ class LossTest(BaseModel):
     difference: Number
     difference_ci: tuple[Number, Number]
     chance: Number
+    detectable: Number = float("nan")
     p_adjusted: Number
     verdict: str
     worst_group: Name
@@ -110,7 +111,8 @@ class LossAudit(BaseModel):
             if test.verdict == "equivalent":
                 return f"{capitalise(what)} of {among} have no score {shown} ({gap})"
             return (
-                f"Between {among} {shown} often {what} have no score ({gap}); that is not proof of equality"
+                f"Between {among} {shown} often {what} have no score ({gap}). "
+                f"{detectable_sentence(test.detectable)} That is not proof of equality"
             )
         worst, best = (self._share(test, group) for group in (test.worst_group, test.best_group))
         if test.attribute == CLASS:
@@ -256,6 +258,7 @@ def _loss_test(row: dict) -> LossTest:
         difference=row["difference"],
         difference_ci=(row["ci_low"], row["ci_high"]),
         chance=row["chance"],
+        detectable=row["detectable"],
         p_adjusted=row["p_adjusted"],
         verdict=row["verdict"],
         worst_group=worst,

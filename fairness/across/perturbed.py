@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from unmasked.fairness.groups import UNKNOWN
 from unmasked.fairness.records import PerturbedGap, PerturbedRate
 from unmasked.fairness.result import Audit
 from unmasked.fairness.selection import CROP, Selection, rows_of_one, select
+from unmasked.fairness.settings import Settings
 from unmasked.fairness.statistics.differences import (
     Change,
     paired_gap_difference,
@@ -27,12 +29,17 @@ from unmasked.fairness.statistics.differences import (
     undefined_change,
 )
 from unmasked.fairness.statistics.estimates import Decisions, Estimates, estimates, generator, group_codes
+from unmasked.fairness.statistics.pairs import PairTest
+from unmasked.fairness.statistics.resampling import holm, holm_levels
+from unmasked.fairness.statistics.shuffling import compare_changes
 
 logger = logging.getLogger(__name__)
 
 RATES = ("fpr", "tpr")
 # The severity of a perturbation that has none.
 ONE = 1
+# Permutations for each test of the family, so that Holm's correction leaves room for a finding.
+PERMUTATIONS = 40
 
 
 def perturbations(
@@ -52,7 +59,11 @@ def perturbations(
     attributes = list(audit.support.index.unique(0))
     by_group: list[PerturbedRate] = []
     gaps: list[PerturbedGap] = []
-    for (name, severity), perturbed in _conditions(table):
+    tests: list[PairTest | None] = []
+    conditions = _conditions(table)
+    family = len(conditions) * len(attributes) * len(RATES)
+    settings = replace(audit.settings, n_perm=max(audit.settings.n_perm, PERMUTATIONS * family))
+    for (name, severity), perturbed in conditions:
         where = {"dataset": dataset, "perturbation": name, "severity": severity}
         try:
             selection, score = _pair_rows(table, perturbed, attributes, audit)
@@ -64,7 +75,50 @@ def perturbations(
             entries, entries_of_gaps = _condition(selection, score, audit, attribute)
             by_group += [cast(PerturbedRate, place | entry) for entry in entries]
             gaps += [cast(PerturbedGap, place | entry) for entry in entries_of_gaps]
+            tests += [_test_changes(selection, score, audit, attribute, metric, settings) for metric in RATES]
+    _add_differences(gaps, tests)
     return by_group, gaps
+
+
+def _test_changes(
+    selection: Selection, score: np.ndarray, audit: Audit, attribute: str, metric: str, settings: Settings
+) -> PairTest | None:
+    """The test of which groups a perturbation hits harder; None where fewer than two are compared."""
+    rows, label = selection.rows, RATES.index(metric)
+    enough = audit.in_gap.loc[attribute][metric]
+    names = [str(name) for name in enough.index[enough]]
+    group = group_codes(selection.groups[attribute].to_numpy(), names)
+    member = (rows.label == label) & (group >= 0)
+    present, codes = np.unique(group[member], return_inverse=True)
+    if len(present) < 2:
+        return None
+    threshold = audit.settings.threshold
+    turned = (score > threshold).astype(np.int64) - (rows.score > threshold)
+    unit, pairs = pd.factorize(codes * (int(rows.cluster.max()) + 1) + rows.cluster[member])
+    total, change = np.bincount(unit), np.bincount(unit, weights=turned[member]).astype(np.int64)
+    of_unit = pairs // (int(rows.cluster.max()) + 1)
+    rng = generator(settings, attribute)
+    return compare_changes(total, change, of_unit, [names[code] for code in present], settings, rng)
+
+
+def _add_differences(gaps: list[PerturbedGap], tests: Sequence[PairTest | None]) -> None:
+    """Adds to each gap the pair of groups whose rates changed most unlike, corrected for all tests."""
+    p_values = np.array([np.nan if test is None else test.p_value for test in tests])
+    levels, adjusted = holm_levels(p_values), holm(p_values)
+    for entry, test, level, p_value in zip(gaps, tests, levels, adjusted, strict=True):
+        if test is None:
+            continue
+        high, low = test.widest
+        critical = test.critical(float(level))
+        changes = {test.names[place]: float(2 * test.share[place] - 1) for place in (high, low)}
+        difference = changes[test.names[high]] - changes[test.names[low]]
+        ends = (test.names[high], test.names[low]) if difference > 0 else (None, None)
+        entry["difference"], entry["p_adjusted"] = difference, float(p_value)
+        entry["difference_ci"] = [2 * limit for limit in test.limits(high, low, critical)]
+        entry["chance"] = 2 * test.chance(high, low, critical)
+        # A fall of the TPR is the harm.
+        entry["worst_group"], entry["best_group"] = ends if entry["metric"] == "fpr" else ends[::-1]
+        entry["changes"] = [changes[end] for end in (entry["worst_group"], entry["best_group"]) if end]
 
 
 def _conditions(table: pd.DataFrame) -> list[tuple[tuple[str, int], pd.DataFrame]]:

@@ -23,7 +23,7 @@ from unmasked.fairness.statistics.spread import between_group_spread
 TESTED = ("fpr", "tpr")
 TEST_COLUMNS = (
     *("attribute", "metric", "videos", "gap", "null_floor", "null_mean"),
-    *("difference", "ci_low", "ci_high", "chance", "p_value", "p_adjusted"),
+    *("difference", "ci_low", "ci_high", "chance", "detectable", "p_value", "p_adjusted"),
     *("verdict", "worst_group", "best_group", "n_needed", "equivalence_high", "constant_gap", "utility"),
 )
 ALPHA = 0.05
@@ -94,6 +94,7 @@ def _describe(one: Slice, metric: str, settings: Settings) -> dict[str, object]:
     row["null_floor"] = float(np.quantile(null, 0.95)) if len(null) else np.nan
     row["null_mean"] = float(np.mean(null)) if len(null) else np.nan
     row |= {"difference": observed, "ci_low": low, "ci_high": high, "chance": np.nan}
+    row["detectable"] = np.nan
     row["equivalence_high"] = gap_interval(values, at, confidence=0.9)[1]
     videos = sum(int(one.support[f"{name}_videos"].to_numpy()[kept].sum()) for name in needs(metric))
     row |= {"videos": videos, "n_needed": units_needed(observed, high, videos, settings.margin)}
@@ -121,6 +122,7 @@ def _test(pairs: PairTest, level: float, row: pd.Series, settings: Settings) -> 
         "ci_low": limits[0],
         "ci_high": limits[1],
         "chance": pairs.chance(high, low, critical),
+        "detectable": pairs.detectable(high, low, critical),
         "worst_group": worst,
         "best_group": best,
         "equivalence_high": max(upper, float(row["equivalence_high"])),

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from scipy.special import ndtri
 
 # Two sums of the same numbers in another order differ in the last bits.
 TIE = 1e-9
@@ -93,7 +94,7 @@ class PairTest:
 
         As far from 0 as the estimate is where their z are equal: above chance and significant are the same.
         """
-        common = np.average(self.angle[[high, low]], weights=self.error[[high, low]] ** -2)
+        common = self._common_angle(high, low)
 
         def apart(z: float) -> float:
             up, down = _moves(self.error[high], self.error[low], z)
@@ -102,6 +103,21 @@ class PairTest:
         estimate, told = float(self.share[high] - self.share[low]), apart(float(self.z[high, low]))
         scale = estimate / told if told > 0 and estimate > 0 else 1.0
         return min(1.0, apart(critical) * scale)
+
+    def detectable(self, high: int, low: int, critical: float, power: float = 0.8) -> float:
+        """The difference of two groups that so large a share of studies like this one find.
+
+        One group is taken to have the rate that both have together, the other a rate above or below it:
+        the larger of the two differences. NaN where no rate is far enough away.
+        """
+        common = self._common_angle(high, low)
+        needed = (critical + ndtri(power)) * float(np.hypot(self.error[high], self.error[low]))
+        others = [angle for angle in (common - needed, common + needed) if 0 <= angle <= np.pi / 2]
+        return max((abs(_rate(angle) - _rate(float(common))) for angle in others), default=np.nan)
+
+    def _common_angle(self, high: int, low: int) -> float:
+        """The angle of both groups together."""
+        return float(np.average(self.angle[[high, low]], weights=self.error[[high, low]] ** -2))
 
 
 def compare_pairs(

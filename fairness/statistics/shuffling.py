@@ -53,22 +53,44 @@ def shuffle(
         if len(kept) < 2:
             gaps |= dict.fromkeys(names, np.zeros(0))
             continue
-        # A metric of one class is shuffled among the units that hold it.
-        columns = [column for name in classes for column in COLUMNS_OF[name]]
-        member = np.isin(of_unit, kept) & (counts[:, columns].sum(axis=1) > 0)
-        codes, stratum = np.searchsorted(kept, of_unit[member]), strata(counts[member])
         if len(classes) == 1:
             compared = [str(name) for name in in_gap.index[kept]]
-            shuffled, tests[TESTED_OF[classes[0]]] = permute_class(
-                counts[member], codes, stratum, columns, compared, settings, rng
+            shuffled, tests[TESTED_OF[classes[0]]] = compare_class(
+                counts, of_unit, kept, compared, classes[0], settings, rng
             )
         else:
+            member = np.isin(of_unit, kept)
+            codes, stratum = np.searchsorted(kept, of_unit[member]), strata(counts[member])
             shuffled = permuted_rates(counts[member], codes, settings.n_perm, rng)
             inside = member[unit]
             place = (np.cumsum(member) - 1)[unit[inside]]
             shuffled |= _permuted_scores(levels.cell[inside], place, codes, stratum, levels, settings, rng)
         gaps |= {name: gap(shuffled[name]) if name in shuffled else np.zeros(0) for name in names}
     return Shuffled(gaps, tests)
+
+
+def compare_class(
+    counts: np.ndarray,
+    of_unit: np.ndarray,
+    kept: np.ndarray,
+    names: list[str],
+    kind: str,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> tuple[dict[str, np.ndarray], PairTest]:
+    """`permute_class` of the compared groups, among the units that hold the class.
+
+    Args:
+        counts: (C, 4) outcomes of each unit.
+        of_unit: (C,) group of each unit.
+        kept: codes of the compared groups, in order; their ``names``.
+        kind: real or fake.
+        settings, rng: see `shuffle`.
+    """
+    columns = list(COLUMNS_OF[kind])
+    member = np.isin(of_unit, kept) & (counts[:, columns].sum(axis=1) > 0)
+    codes = np.searchsorted(kept, of_unit[member])
+    return permute_class(counts[member], codes, strata(counts[member]), columns, names, settings, rng)
 
 
 def permute_class(
@@ -91,13 +113,62 @@ def permute_class(
     right, called_fake = rows[:, columns].T  # tn and fp, or fn and tp
     total = right + called_fake
     weight = precision_weights(total[of_unit], called_fake[of_unit])
+    sums, test = _permute_shares(
+        rows, called_fake / total, weight, of_unit, codes, stratum, names, settings, rng
+    )
+    return rates(sums), test
+
+
+def compare_changes(
+    total: np.ndarray,
+    change: np.ndarray,
+    codes: np.ndarray,
+    names: list[str],
+    settings: Settings,
+    rng: np.random.Generator,
+) -> PairTest:
+    """The test of which groups' rates changed unlike: differences of differences, every pair of groups.
+
+    A change lies in [-1, 1] and is tested as the share (1 + change) / 2, so the differences of shares, and
+    their limits, are half of those of changes. What happens to all groups alike is no difference.
+
+    Args:
+        total: (C,) rows of each unit.
+        change: (C,) rows called fake after, minus before.
+        codes: (C,) group of each unit, 0 … J-1, every one of them present.
+        names: of the groups.
+        settings, rng: see `shuffle`.
+    """
+    rows, of_unit = kinds(np.stack([total, total + change], axis=1))
+    weight = precision_weights(total, np.abs(change))
+    stratum = np.zeros(len(total))
+    share = rows[:, 1] / rows[:, 0] / 2
+    return _permute_shares(rows, share, weight, of_unit, codes, stratum, names, settings, rng)[1]
+
+
+def _permute_shares(
+    rows: np.ndarray,
+    share: np.ndarray,
+    weight: np.ndarray,
+    of_unit: np.ndarray,
+    codes: np.ndarray,
+    stratum: np.ndarray,
+    names: list[str],
+    settings: Settings,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, PairTest]:
+    """Permuted sums of ``rows`` by group (n_perm, J, K), and the test of the groups' weighed shares.
+
+    ``rows`` (R, K) and ``share`` (R,) are of kinds of units; ``of_unit`` (C,) is the kind of each unit, and
+    ``weight`` (C,), equal for units of a kind, what it counts.
+    """
     of_kind = np.zeros(len(rows))
     of_kind[of_unit] = weight
-    table = np.column_stack([rows, of_kind, of_kind * called_fake / total])
+    table = np.column_stack([rows, of_kind, of_kind * share])
     sums = permuted_sums(table, of_unit, codes, stratum, settings.n_perm, rng)
-    held, called = (np.bincount(codes, weights=column) for column in (of_kind[of_unit], table[of_unit, -1]))
-    test = compare_pairs(names, called / held, held, sums[..., 5] / sums[..., 4], sums[..., 4])
-    return rates(sums[..., :4]), test
+    held, called = (np.bincount(codes, weights=column) for column in (weight, table[of_unit, -1]))
+    test = compare_pairs(names, called / held, held, sums[..., -1] / sums[..., -2], sums[..., -2])
+    return sums[..., :-2], test
 
 
 def _permuted_scores(

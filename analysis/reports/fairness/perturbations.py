@@ -22,7 +22,8 @@ from unmasked.analysis.reports.fairness.findings import Findings, fold_away, uti
 from unmasked.analysis.reports.fairness.groups import COMPARED
 from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import change_text, points_only, share_text
-from unmasked.fairness.records import PerturbedRate
+from unmasked.fairness.records import PerturbedGap, PerturbedRate
+from unmasked.fairness.statistics.comparisons import ALPHA
 from unmasked.fairness.verdicts import title
 
 RATES = {"fpr": "real called fake (FPR)", "tpr": "fakes found (TPR)", "fnr": "fakes missed (FNR)"}
@@ -87,6 +88,7 @@ def _gaps(findings: Findings, dataset: str, attribute: str) -> Markup:
             "gap without it, points": points_only(one["gap_clean"]),
             "gap with it, points": points_only(one["gap"]),
             "change [95\u00a0%]": change_text(one["change"], one["change_ci"]),
+            "hit harder": _hit_harder(one),
         }
         for one in findings.whole.get("perturbation_gaps", [])
         if (one["dataset"], one["attribute"]) == (dataset, attribute)
@@ -97,6 +99,14 @@ def _gaps(findings: Findings, dataset: str, attribute: str) -> Markup:
     return details(
         f"How the gaps between groups of {title(attribute)} change", record_table(rows, caption=caption)
     )
+
+
+def _hit_harder(one: PerturbedGap) -> str:
+    """Which group's rate got worse by more than another's, if that was shown."""
+    if not one.get("p_adjusted", 1.0) < ALPHA or one["worst_group"] is None:
+        return "not shown"
+    more = change_text(one["difference"], one["difference_ci"])
+    return f"{one['worst_group']}, than {one['best_group']}: {more}"
 
 
 def _sizes(findings: Findings, dataset: str, attribute: str, label: str) -> dict[str, float]:

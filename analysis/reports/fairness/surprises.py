@@ -9,13 +9,23 @@ from markupsafe import Markup
 from unmasked.analysis.html.page import bullets, join_parts
 from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.groups import COMPARED
-from unmasked.evaluation.wording import fpr_limit, gap_text, is_missing, points, rule_text, share_text
-from unmasked.fairness.records import PerturbedRate
+from unmasked.evaluation.wording import (
+    change_text,
+    fpr_limit,
+    gap_text,
+    interval_in_100,
+    is_missing,
+    p_text,
+    points,
+    rule_text,
+    share_text,
+)
+from unmasked.fairness.statistics.comparisons import ALPHA
 from unmasked.fairness.verdicts import EVENTS, people, title
 
 PICKED = (
-    "The worst of each part of the fairness report, picked from many figures and not corrected for that: "
-    "reasons to look closer, not findings."
+    "The worst of each part of the fairness report, picked from many figures and not corrected for that "
+    "unless it says so: reasons to look closer, not findings."
 )
 
 
@@ -108,32 +118,26 @@ def _change_sentence(findings: Findings) -> str:
 
 
 def _tell_perturbation(findings: Findings) -> str:
-    """The group that a perturbation surely hurts most."""
+    """The group that a perturbation hits harder than another, by the widest difference that was shown.
+
+    What a perturbation does to everybody is no finding about a group.
+    """
     worst: tuple[float, str] = (0.0, "")
-    for one in findings.whole.get("perturbations", []):
-        harm = _harm(one)
-        if harm is None:
+    for one in findings.whole.get("perturbation_gaps", []):
+        if not one.get("p_adjusted", 1.0) < ALPHA or one["worst_group"] is None:
             continue
-        event = EVENTS["fpr" if one["metric"] == "fpr" else "tpr"]
-        who = people(one["attribute"], one["group"])
+        harm = 1 if one["metric"] == "fpr" else -1  # fewer fakes found is the harm
+        raised, other = (change_text(harm * change) for change in one["changes"])
+        hit, spared = (people(one["attribute"], str(one[end])) for end in ("worst_group", "best_group"))
         text = (
             f"On {one['dataset']}, {str(one['perturbation']).replace('_', ' ')} at severity "
-            f"{one['severity']:g} makes it {points(harm)} more frequent that {event.format(f' of {who}')}."
+            f"{one['severity']:g} changes how often {EVENTS[one['metric']].format(f' of {hit}')} by {raised} "
+            f"points, and of {spared} by {other}: {points(one['difference'])} more "
+            f"({interval_in_100(one['difference_ci'])}, p = {p_text(one['p_adjusted'])}, corrected for all "
+            "perturbations)."
         )
-        worst = max(worst, (harm, text))
+        worst = max(worst, (one["difference"], text))
     return worst[1]
-
-
-def _harm(one: PerturbedRate) -> float | None:
-    """By how much a rate got worse, where its interval leaves out zero."""
-    low, high = one["change_ci"]
-    if one["metric"] not in ("fpr", "fnr", "tpr") or is_missing(one["change"]) or is_missing(low):
-        return None
-    if one["metric"] == "tpr":
-        low, high = -high, -low
-    change = -one["change"] if one["metric"] == "tpr" else one["change"]
-    known = one["group"] != "unknown" and one.get("compared", True)
-    return float(change) if known and low > 0 else None
 
 
 def _annotation_sentence(findings: Findings) -> str:
