@@ -41,7 +41,7 @@ PREPROCESSING = {
 LICENCE = "Code: MIT. The weights are also bound by the terms of the data they were trained on."
 PICKLES = (b"PK\x03\x04", b"\x80")  # torch's archive, and a bare pickle
 REQUIRED = ("architecture", "method_classes", "size_px", "sha256")
-WRAPPERS = ("state_dict", "model")
+WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIX = "module."
 
 Card = dict[str, Any]
@@ -273,7 +273,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a ``.pth`` file by name, on the CPU.
 
-    The state dict may be wrapped in ``state_dict`` or ``model``, and its names may begin with ``module.``.
+    The state dict may be wrapped in ``state_dict``, ``model_state_dict`` or ``model``, and its names may
+    begin with ``module.``.
 
     Raises:
         InputError: the file is absent, or holds anything that would run code, or no state dict.
