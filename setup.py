@@ -9,7 +9,17 @@ from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
 
-LAYERS = ["datasets", "preprocessing", "evaluation", "fairness", "analysis", "training", "ucf", "app"]
+LAYERS = [
+    "datasets",
+    "preprocessing",
+    "evaluation",
+    "fairness",
+    "analysis",
+    "training",
+    "ucf",
+    "baselines",
+    "app",
+]
 
 setup(
     name="unmasked",

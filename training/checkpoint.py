@@ -276,7 +276,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a ``.pth`` file by name, on the CPU.
 
-    The state dict may be wrapped in ``state_dict`` or ``model``, and its names may begin with ``module.``.
+    The state dict may be wrapped in ``state_dict``, ``model_state_dict`` or ``model``, and its names may
+    begin with ``module.``.
 
     Raises:
         InputError: the file is absent, or holds anything that would run code, or no state dict.

@@ -1,0 +1,160 @@
+"""Handcrafted features are those of scikit-image and OpenCV; the classifiers on them learn, and are files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from skops import io
+from typer.testing import CliRunner
+from ucf_fakes import write_faces
+
+from unmasked.app.cli import app
+from unmasked.app.detectors import find, load
+from unmasked.baselines import handcrafted
+from unmasked.baselines.handcrafted import BLOCKS, Config, Scorer, features, grey_image, vectors, widths
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.loading import read_whole
+from unmasked.preprocessing.faces import FACES
+from unmasked.training import checkpoint
+from unmasked.training.fit import fit
+
+IMAGES = ("noise", "constant", "ramp", "blocks", "waves", "disc")
+TOLERANCE = {"lbp": 0, "hog": 2e-7, "glcm": 1e-9, "dct": 1e-5, "colour": 0, "gradient": 1e-9}
+FAST = {"model": {"size_px": 64, "blocks": ["lbp", "colour"], "components": 5, "trees": 20}}
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    root = tmp_path_factory.mktemp("squares")
+    table = FACES.validate(write_faces(root, {"train": 6, "val": 4, "test": 4}, frames=2))
+    FACES.write(table, root / "faces.parquet")
+    return root, table
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_features_of_made_images_are_those_of_the_libraries(shared, name):
+    stored = np.load(shared / "reference" / "features_reference_synthetic.npz")
+    image = stored[f"image_{name}"]
+    np.testing.assert_array_equal(grey_image(image), stored[f"gray128_{name}"])
+    for block, values in features(image[None]).items():
+        np.testing.assert_allclose(
+            values[0], stored[f"{block}_{name}"], rtol=0, atol=TOLERANCE[block], err_msg=block
+        )
+
+
+def test_features_of_photographs_of_any_size_are_those_of_the_libraries(shared):
+    stored = np.load(shared / "reference" / "features_reference_real.npz")
+    keys = [key for key in stored.files if "|" in key]
+    assert len(keys) == 24
+    for key in keys:
+        block, path = key.split("|")
+        values = features(read_whole(shared / "faces" / path)[None], [block])[block][0]
+        np.testing.assert_allclose(values, stored[key], rtol=0, atol=TOLERANCE[block], err_msg=key)
+
+
+def test_an_image_has_the_same_features_whatever_images_are_beside_it():
+    """Sobel's filter once smoothed across the images of a batch."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), dtype=np.uint8)
+    together = vectors(images, BLOCKS)
+    assert together.shape == (3, widths(BLOCKS)["gradient"].stop) == (3, 2987)
+    np.testing.assert_array_equal(together, np.vstack([vectors(image[None], BLOCKS) for image in images]))
+
+
+def test_twelve_cooccurrence_features_are_copies_and_no_others():
+    image = np.random.default_rng(1).integers(0, 256, (1, 128, 128, 3), dtype=np.uint8)
+    values = features(image, ["glcm"])["glcm"].reshape(6, 3, 4)
+    np.testing.assert_array_equal(values[:, 0, [1, 3]], values[:, 1, [1, 3]])
+    assert len(np.unique(values.round(12))) == 60
+
+
+def test_cached_features_are_found_by_pixels_and_recipe(tmp_path, monkeypatch):
+    images = np.random.default_rng(2).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    first = vectors(images, ["lbp", "colour"], str(tmp_path))
+    assert len(list(tmp_path.rglob("*.npy"))) == 3
+    monkeypatch.setattr(handcrafted, "features", lambda *_: pytest.fail("computed again"))
+    np.testing.assert_array_equal(vectors(images[::-1], ["lbp", "colour"], str(tmp_path)), first[::-1])
+    with pytest.raises(pytest.fail.Exception, match="computed again"):
+        vectors(images, ["lbp"], str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((2, 8, 8), np.uint8), np.zeros((1, 8, 8, 3)), np.zeros((0, 8, 8, 3), np.uint8)]
+)
+def test_what_is_no_batch_of_images_is_refused(images):
+    with pytest.raises(InputError, match="uint8 images"):
+        features(images)
+
+
+@pytest.mark.parametrize("classifier", ["svc", "forest"])
+def test_a_classifier_goes_through_the_commands(faces, tmp_path, classifier):
+    root, _ = faces
+    run = tmp_path / "run"
+    options = [f"faces={root}/faces.parquet", f"out={run}", f"model.classifier={classifier}"]
+    options += ["model.size_px=64", "model.blocks=[lbp,colour]", "model.components=5", "model.trees=20"]
+    done = CliRunner().invoke(app, ["train", "detector=handcrafted", *options, f"cache={tmp_path}/cache"])
+    assert done.exit_code == 0, done.output
+    assert list((tmp_path / "cache").rglob("*.npy"))
+    card = json.loads((run / "detector.json").read_text())
+    assert (card["architecture"], card["file"]) == ("handcrafted", "detector.skops")
+    out = tmp_path / "predictions.parquet"
+    arguments = ["predict", f"checkpoint={run}", f"faces={root}/faces.parquet", f"out={out}"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    scorer, _ = load(run)
+    images = torch.rand(4, 3, 64, 64) * 2 - 1
+    probability = torch.softmax(scorer(images), dim=1)[:, 1]
+    expected = scorer.probability(scorer.features(images).numpy())
+    np.testing.assert_allclose(probability, expected, atol=1e-6)
+
+
+def test_a_file_that_would_run_code_is_not_read(faces, tmp_path):
+    """skops lists types it does not know; ours may hold none."""
+    io.dump({"blocks": ["lbp"], "model": Scorer.__new__(Scorer)}, tmp_path / "hostile.skops")
+    with pytest.raises(InputError, match=r"cannot read .*Untrusted"):
+        checkpoint.read_fitted(find("handcrafted"), tmp_path / "hostile.skops", {})
+    io.dump({"blocks": ["lbp"], "model": [1]}, tmp_path / "other.skops")
+    with pytest.raises(InputError, match="holds no classifier"):
+        checkpoint.read_fitted(find("handcrafted"), tmp_path / "other.skops", {})
+
+
+def test_a_tree_that_leads_outside_itself_is_not_followed():
+    """A file's tree is numbers that scikit-learn follows unchecked: to any place in memory."""
+    x = np.random.default_rng(0).normal(size=(40, 10))
+    forest = make_pipeline(RandomForestClassifier(2, random_state=0)).fit(x, x[:, 3] > 0)
+    handcrafted._check_trees(forest, 10)
+    with pytest.raises(InputError, match="other features"):
+        handcrafted._check_trees(forest, 9)
+    forest[-1].estimators_[1].tree_.children_left[0] = 10**6
+    with pytest.raises(InputError, match="damaged"):
+        handcrafted._check_trees(forest, 10)
+
+
+def test_an_svc_of_hours_is_refused_before_any_feature_is_computed(faces, tmp_path, monkeypatch):
+    root, table = faces
+    monkeypatch.setattr(handcrafted, "vectors_of_files", lambda *_: pytest.fail("computed"))
+    config = Config.model_validate({"model": {**FAST["model"], "max_hours": 1e-9}})
+    with pytest.raises(InputError, match=r"would take about .*model\.max_crops"):
+        fit(table, root, config, tmp_path, detector=find("handcrafted"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_capped_is_spread_over_videos_and_said(faces, caplog):
+    _, table = faces
+    kept = handcrafted._spread(table, table["video"].nunique())
+    assert kept["video"].nunique() == table["video"].nunique()
+    assert "model.max_crops" in caplog.text
+
+
+def test_people_are_not_in_two_folds_and_too_few_are_refused():
+    label = np.repeat([0, 1, 0, 1, 0, 1, 0, 1], 4)
+    people = np.repeat(np.arange(8), 4)
+    folds = handcrafted._folds(label, people, 0)
+    assert sorted(np.concatenate([held for _, held in folds])) == list(range(32))
+    assert all(not set(people[one]) & set(people[other]) for one, other in folds)
+    with pytest.raises(InputError, match="too few people"):
+        handcrafted._folds(label[:8], people[:8], 0)
