@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, with_config
+from pydantic import BeforeValidator, ConfigDict, Field, with_config
 from typing_extensions import NotRequired, TypedDict
 
-Interval: TypeAlias = list[float]
+Interval: TypeAlias = Annotated[list[float], Field(min_length=2, max_length=2)]  # low, high
 Numbers: TypeAlias = dict[str, float | Interval]  # metric -> value, <metric>_ci -> interval
 Measures: TypeAlias = Mapping[str, Any]  # any record, read by the name of a metric
 # null is no number here, but nothing: `read_record` made it NaN.

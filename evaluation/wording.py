@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isnan, nan
 from typing import Any
 
+from unmasked.datasets.errors import InputError
+
 NOT_ENOUGH = "not enough data"
 IN_BRACKETS = "In brackets: 95 % interval."  # below a table whose cells have intervals
 ONE = {"identity": "person", "video": "video", "cluster": "cluster", "frame": "frame"}
@@ -49,8 +51,14 @@ def number(value: Any) -> float:
 
 def ends(interval: Sequence[Any] | None) -> tuple[float, float]:
     """Both ends of an interval; NaN where there is none."""
-    low, high = interval if interval is not None and len(interval) else (nan, nan)
-    return number(low), number(high)
+    if interval is None or len(interval) == 0:
+        return nan, nan
+    if len(interval) != 2:
+        raise InputError(
+            f"an interval has two ends, not {len(interval)}: {list(interval)}; "
+            "the file of results was damaged, make it again"
+        )
+    return number(interval[0]), number(interval[1])
 
 
 def is_missing(value: Any) -> bool:

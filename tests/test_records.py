@@ -18,6 +18,7 @@ from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.fitted import fit_on_source
 from unmasked.evaluation.metrics import METRICS, group_metrics
 from unmasked.evaluation.thresholds import Threshold
+from unmasked.evaluation.wording import interval_text
 from unmasked.fairness import records as fairness
 from unmasked.fairness.across import operating_points as across_thresholds
 from unmasked.fairness.across.run import Beside, compare_across
@@ -168,6 +169,7 @@ def test_files_of_0_1_are_read_without_the_keys_that_came_later(results, audited
         (("datasets", "A", "n", "videos"), "many", "datasets.A.n.videos: Input should be a valid integer"),
         (("matrix",), {}, "matrix: Input should be a valid list"),
         (("settings", "rows"), 3, "settings.rows: Input should be a valid list"),
+        (("datasets", "A", "video", "auc_ci"), [0.5], "datasets.A.video.auc_ci: List should have at least 2"),
     ],
 )
 def test_a_file_whose_key_holds_something_else_is_named_with_the_key(results, tmp_path, place, value, told):
@@ -179,6 +181,11 @@ def test_a_file_whose_key_holds_something_else_is_named_with_the_key(results, tm
     with pytest.raises(InputError, match=r"run `unmasked evaluate` again") as refused:
         read_run(tmp_path)
     assert told in str(refused.value)
+
+
+def test_an_interval_of_one_number_is_refused_where_no_record_declares_it():
+    with pytest.raises(InputError, match="two ends, not 1"):
+        interval_text([0.3], "{:.2f}".format)
 
 
 def test_what_a_file_lacks_is_said_at_once(tmp_path):
