@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -65,8 +65,10 @@ def only_one_writes(verb: str, config: BaseModel) -> Iterator[None]:
 
     folder = getattr(config, FILLS.get(verb, ""), None)
     # A run that is reported on is not made.
-    has_lock = isinstance(folder, Path) and (FILLS[verb] == "out" or folder.is_dir())
-    with only_one_in(folder, verb) if has_lock else nullcontext():
+    if not isinstance(folder, Path) or not (FILLS[verb] == "out" or folder.is_dir()):
+        yield
+        return
+    with only_one_in(folder, verb):
         yield
 
 

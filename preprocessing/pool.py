@@ -205,8 +205,8 @@ def _signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in kept[:1]:
-            signal.raise_signal(number)
+        if kept:
+            signal.raise_signal(kept[0])
 
 
 def wait_for(pool: Sequence[Worker[T, R]]) -> list[Worker[T, R]]:

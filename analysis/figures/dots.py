@@ -345,14 +345,15 @@ class DotDisplay(Display):
             return
         # Beside the interval, on the side that has room; above the dot where neither has.
         low, high = (dot.value, dot.value) if isnan(dot.low) else (dot.low, dot.high)
-        x, offset, place = dot.value, (0, 5), {"ha": "center", "va": "bottom"}
+        x, offset, sides = dot.value, (0, 5), ("center", "bottom")
         if high < 0.85:
-            x, offset, place = high, (7, 0), {"ha": "left", "va": "center"}
+            x, offset, sides = high, (7, 0), ("left", "center")
         elif low > 0.15:
-            x, offset, place = low, (-7, 0), {"ha": "right", "va": "center"}
-        self.ax_.annotate(
-            f"{dot.value:.2f}", (x, row), offset, textcoords="offset points", fontsize=9, **place
+            x, offset, sides = low, (-7, 0), ("right", "center")
+        label = self.ax_.annotate(
+            f"{dot.value:.2f}", (x, row), offset, textcoords="offset points", fontsize=9
         )
+        label.set(ha=sides[0], va=sides[1])
 
     def _label(self, rows: list[tuple[float, str, bool]], last: float) -> None:
         if not isnan(self.chance):

@@ -44,8 +44,8 @@ class ReadAs(BaseModel):
         """``{video:file}``, which is a name alone in YAML, as ``{video: file}``."""
         if not isinstance(value, dict):
             return value
-        pairs = [str(key).split(":", 1) if name is None else (key, name) for key, name in value.items()]
-        return dict(pairs) if all(len(pair) == 2 for pair in pairs) else value
+        pairs = [(*str(key).split(":", 1),) if name is None else (key, name) for key, name in value.items()]
+        return {pair[0]: pair[1] for pair in pairs} if all(len(pair) == 2 for pair in pairs) else value
 
 
 class Beside(BaseModel):
