@@ -69,7 +69,6 @@ setup(
         "jinja2>=3.1",
         "matplotlib>=3.9",
         "optuna>=4.2",
-        "filelock>=3.12",
     ],
     extras_require={
         "demo": ["anny>=0.6.2"],
