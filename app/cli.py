@@ -44,6 +44,7 @@ VERBS = {
     "threshold": "Find the threshold that keeps false alarms within a limit, and say what it costs.",
     "compare": "Compare two runs on the same videos, and say what is unlike between them.",
     "fairness": "Compare error rates between demographic groups, with tests that hold.",
+    "plan": "Say how many people it takes to find a difference between groups, or what a table can find.",
     "mitigate": "Try to close a gap between groups: before and after, what it costs, and who pays.",
     "explain": "Draw Grad-CAM overlays and the t-SNE map of a detector's features.",
     "report": "Put a run folder together into one self-contained HTML page.",

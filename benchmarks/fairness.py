@@ -1,7 +1,7 @@
 """The audit's tests on real group and cluster sizes, and the cost of a million rows.
 
     python benchmarks/fairness.py margins=group_margins.csv [runs=400] [power_runs=200] [perms=500]
-                                  [boots=200] [rows=1646545] [parts=alarms,power,small,nasty,rare,scale]
+                                  [boots=200] [rows=1646545] [parts=alarms,power,small,nasty,rare,plan,scale]
 
 ``margins`` is a CSV of frames per test video and group (dataset, video, label, gender, race, frames); a
 video whose frames disagree gets the group of most of them, and keeps all its frames. Simulated detectors
@@ -18,7 +18,8 @@ variance of the pool, so it does better where the smaller group is worse, and wo
 ``small``: two groups of 30 and of 50 videos a class, drawn from
 each dataset, without and with the gap. ``nasty``: false alarms on designs that break tests: rare groups, 70
 groups, a giant cluster, correlation 0.8, FPR 0.01, reals of one person, unknowns, sparse crossings. ``rare``:
-power with and without a rare third group. ``scale``: the table of AI-Face's size, with its three attributes,
+power with and without a rare third group. ``plan``: the power that `unmasked plan` promises against
+simulated audits. ``scale``: the table of AI-Face's size, with its three attributes,
 their pairs and their triple, and fairlearn's bootstrap on it.
 """
 
@@ -37,6 +38,7 @@ from scipy.stats import norm
 
 from unmasked.fairness.audit import audit
 from unmasked.fairness.groups import cross
+from unmasked.fairness.planning import Study, people_needed
 from unmasked.fairness.statistics.comparisons import compare, constant_detector
 from unmasked.fairness.statistics.pairs import PairTest
 from unmasked.fairness.statistics.score_tables import cut
@@ -53,7 +55,7 @@ DEFAULTS = {
     "perms": "500",
     "boots": "200",
     "rows": "1646545",
-    "parts": "alarms,power,small,nasty,rare,scale",
+    "parts": "alarms,power,small,nasty,rare,plan,scale",
 }
 
 
@@ -82,6 +84,8 @@ def main() -> None:
         nasty(settings, counts["runs"])
     if "rare" in parts:
         rare(settings, counts["power_runs"])
+    if "plan" in parts:
+        plans(counts["power_runs"])
     if "scale" in parts:
         scale(counts["rows"])
 
@@ -393,6 +397,52 @@ def rare(settings: Settings, runs: int) -> None:
                 found += ("gender", "fpr") in rejected(tests) and pair == ("female", "male")
             print(f"{found / runs:{11 if others == 10 else 8}.1%}", end="", flush=True)
         print()
+
+
+def plans(runs: int) -> None:
+    """Power that `unmasked plan` promises, and how often whole families of tests find the difference."""
+    print(f"\nPlanned power against {runs} simulated audits of that size (one standard error)")
+    print(f"{'groups':22}{'rate':>6}{'gap':>6}{'videos':>8}{'ICC':>5}{'tests':>6}{'people':>8}", end="")
+    print(f"{'planned':>9}{'found':>15}{'CPU s':>7}")
+    two, three, rare_one = (0.5, 0.5), (0.4, 0.4, 0.2), (0.1, 0.45, 0.45)
+    for shares, rate, gap, each, correlation, tests, power in (
+        *(
+            (two, 0.1, 0.1, 1, 0.5, 2, 0.8),
+            (two, 0.1, 0.1, 1, 0.5, 6, 0.9),
+            (two, 0.01, 0.02, 1, 0.5, 2, 0.8),
+        ),
+        *(
+            (two, 0.5, 0.1, 1, 0.5, 2, 0.8),
+            (two, 0.15, 0.15, 5, 0.5, 2, 0.8),
+            (two, 0.15, 0.15, 5, 0.1, 6, 0.8),
+        ),
+        *((three, 0.1, 0.1, 1, 0.5, 2, 0.8), (three, 0.1, 0.3, 1, 0.5, 6, 0.8)),
+        *((rare_one, 0.1, 0.15, 1, 0.5, 2, 0.8), (rare_one, 0.3, 0.2, 3, 0.8, 2, 0.6)),
+        *(((0.3, 0.7), 0.05, 0.1, 10, 0.5, 2, 0.9), ((0.7, 0.3), 0.05, 0.1, 2, 0.5, 2, 0.5)),
+    ):
+        start, rng = time.process_time(), np.random.default_rng(6)
+        names = [f"g{place}" for place in range(len(shares))]
+        study = Study(gap, rate, dict(zip(names, shares, strict=True)), each, correlation, tests)
+        need = people_needed(study, "g0", power=power, studies=600)
+        gender = np.repeat(names, study.sizes(int(need.people)))
+        person = pd.DataFrame({"gender": gender, "person": np.arange(len(gender)), "frames": 1})
+        found = 0
+        for _ in range(runs):
+            person["race"] = "all" if tests == 2 else rng.choice(["r0", "r1"], len(person))
+            videos = person.loc[person.index.repeat(each)]
+            fakes = videos.assign(label=1, person=videos["person"] + len(person))
+            both = pd.concat([videos.assign(label=0), fakes], ignore_index=True)
+            worse = (both["label"] == 0) & (both["gender"] == "g0")
+            chance = np.where(both["label"] == 1, TPR, rate + gap * worse)
+            settings = Settings(n_perm=1000, min_samples=1)
+            outcome = simulate_tests(both, chance, settings, rng, correlation if each > 1 else 0.0)
+            test = outcome["gender", "fpr"]
+            found += ("gender", "fpr") in rejected(outcome) and test.names[test.widest[0]] == "g0"
+        share = found / runs
+        print(f"{' '.join(f'{one:g}' for one in shares):22}{rate:6}{gap:6}{each:8}{correlation:5}", end="")
+        print(f"{len(outcome):6}{need.people:8,.0f}{need.power:9.1%}", end="")
+        print(f"{share:8.1%} ({np.sqrt(share * (1 - share) / runs):.1%})", end="")
+        print(f"{time.process_time() - start:7.0f}", flush=True)
 
 
 # A million rows

@@ -157,25 +157,38 @@ def precision_weights(rows: np.ndarray, events: np.ndarray) -> np.ndarray:
 
     A unit of n rows whose intra-class correlation is r has a share of variance proportional to
     r + (1 - r) / n: thirty frames of a video weigh thirty times one frame if they are unrelated, and as
-    much if they are copies. r is the analysis-of-variance estimate over all units, clipped to [0, 1], and at
-    least 1 / (1 + the number of units with an event, or without one): a thousand frames of ten videos
-    without any event do not say that frames are unrelated.
+    much if they are copies.
 
     >>> precision_weights(np.array([10, 10, 1, 1]), np.array([0, 10, 0, 1])).tolist()
     [1.0, 1.0, 1.0, 1.0]
+    """
+    rows = rows.astype(np.float64)
+    if rows.sum() == len(rows):
+        return np.ones(len(rows))
+    correlation = intraclass_correlation(rows, events)
+    return 1 / (correlation + (1 - correlation) / rows)
+
+
+def intraclass_correlation(rows: np.ndarray, events: np.ndarray) -> float:
+    """How much alike rows of one unit are: 0 unrelated, 1 copies.
+
+    The analysis-of-variance estimate over all units, clipped to [0, 1], and at least 1 / (1 + the number of
+    units with an event, or without one): a thousand frames of ten videos without any event do not say that
+    frames are unrelated. Some unit has several rows.
+
+    Args:
+        rows: (C,) of each unit.
+        events: (C,) how many of them have the event.
     """
     rows, events = rows.astype(np.float64), events.astype(np.float64)
     units, total = len(rows), rows.sum()
     share = events / rows
     between = (rows * (share - events.sum() / total) ** 2).sum() / max(units - 1, 1)
-    if total == units:
-        return np.ones(units)
     within = (events * (1 - share)).sum() / (total - units)
     size = (total - (rows**2).sum() / total) / max(units - 1, 1)
     signal = (between - within) / size
-    correlation = np.clip(signal / (signal + within), 0, 1) if signal > 0 else 0.0
-    correlation = max(correlation, 1 / (1 + min((events > 0).sum(), (events < rows).sum())))
-    return 1 / (correlation + (1 - correlation) / rows)
+    correlation = float(np.clip(signal / (signal + within), 0, 1)) if signal > 0 else 0.0
+    return max(correlation, 1 / (1 + min((events > 0).sum(), (events < rows).sum())))
 
 
 def gap(values: np.ndarray) -> np.ndarray:
