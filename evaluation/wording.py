@@ -13,8 +13,8 @@ from typing import Any
 
 NOT_ENOUGH = "not enough data"
 IN_BRACKETS = "In brackets: 95 % interval."  # below a table whose cells have intervals
-ONE = {"identity": "person", "video": "video", "cluster": "cluster"}
-NOUNS = {"identity": "people", "video": "videos", "cluster": "clusters"}
+ONE = {"identity": "person", "video": "video", "cluster": "cluster", "frame": "frame"}
+NOUNS = {"identity": "people", "video": "videos", "cluster": "clusters", "frame": "frames"}
 # rule -> its long and its short form; rules with a number, as fpr:0.10, are worded in `rule_text`.
 RULES = {
     "eer": ("errors of both kinds equal", "errors equal"),
@@ -34,7 +34,7 @@ def units(unit: str) -> str:
 
 
 def count_text(count: int, unit: str) -> str:
-    """How many of what is resampled.
+    """How many people, videos, clusters or frames.
 
     >>> count_text(1, "identity"), count_text(0, "identity")
     ('1 person', '0 people')

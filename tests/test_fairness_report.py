@@ -164,3 +164,15 @@ def test_what_was_not_tested_is_said_once_in_its_row():
     untested = [row for row in rows if "gender: " in row and "not enough data" in row]
     assert untested
     assert all(row.count("not enough data") == 1 for row in untested)
+
+
+def test_a_long_name_of_a_group_leaves_the_axes_their_room_and_breaks_in_tables():
+    long = "a group whose name is a whole sentence, as forms of some clinics have it, and then some more"
+    table = corpus(2).assign(dataset="A")
+    table["gender"] = table["gender"].where(table["gender"] != "male", long)
+    text = page(audit_predictions(table, BY, **FAST).to_dict())  # a warning of collapsed axes is an error
+    drawn = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
+    assert any("a group whose…me more" in figure for figure in drawn)
+    assert not any(f">{long}</text>" in figure for figure in drawn)
+    cell = re.search(rf'<span style="([^"]*)"><span[^>]*></span>{long}', text)
+    assert "nowrap" not in cell.group(1)

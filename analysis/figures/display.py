@@ -99,7 +99,7 @@ def legend_below(axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     named: dict[str, Any] = {}
     for handle, label in zip(handles, labels, strict=True):
-        named.setdefault(label, handle)
+        named.setdefault(shorten_name(label, 64), handle)
     axes.legend(
         named.values(),
         named.keys(),
@@ -110,6 +110,18 @@ def legend_below(axes: Axes) -> None:
         frameon=False,
         borderaxespad=0,
     )
+
+
+def shorten_name(name: str, longest: int = 32) -> str:
+    """A name that leaves the axes their room: its middle is left out where it is too long.
+
+    >>> shorten_name("real videos called fake", 12)
+    'real vi…fake'
+    """
+    if len(name) <= longest:
+        return name
+    end = longest // 3
+    return f"{name[: longest - end - 1].rstrip()}…{name[-end:].lstrip()}"
 
 
 def line_style(colour: str, position: int) -> dict[str, Any]:

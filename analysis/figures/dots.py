@@ -27,6 +27,7 @@ from unmasked.analysis.figures.display import (
     legend_below,
     line_style,
     new_axes,
+    shorten_name,
     write_beside,
 )
 from unmasked.evaluation.records import Measures, Results
@@ -132,7 +133,7 @@ class ScoreDisplay(Display):
         self.ax_.set(xlim=(0, 1), ylim=(-0.02 * room, room * len(self.rows)), xlabel="score, P(fake)")
         if several:
             places = [foot + 0.25 * room for foot in feet]
-            self.ax_.set_yticks(places, [row.name for row in self.rows], fontsize=9)
+            self.ax_.set_yticks(places, [shorten_name(row.name) for row in self.rows], fontsize=9)
             self.ax_.tick_params(axis="y", length=0)
             write_beside(self.ax_, room * (len(self.rows) + 0.08), "real + fake")
         else:
@@ -303,7 +304,8 @@ class DotDisplay(Display):
                 rows.append((line, dot.block, True))
                 self._draw_block(dot.block, line)
             line += 1.0
-            text = f"{dot.label}\n{dot.n}" if dot.n and not self.n_of else dot.label
+            name = shorten_name(dot.label, 22 if self.n_of else 32)  # narrow figures stand side by side
+            text = f"{name}\n{dot.n}" if dot.n and not self.n_of else name
             rows.append((line, text, False))
             self._draw(line, dot, dot.colour or colours[dot.label])
         self._label(rows, line)
@@ -343,7 +345,8 @@ class DotDisplay(Display):
             return
         # Beside the interval, on the side that has room; above the dot where neither has.
         low, high = (dot.value, dot.value) if isnan(dot.low) else (dot.low, dot.high)
-        x, offset, place = dot.value, (0, 5), {"ha": "center", "va": "bottom"}
+        place: dict[str, Any] = {"ha": "center", "va": "bottom"}
+        x, offset = dot.value, (0, 5)
         if high < 0.85:
             x, offset, place = high, (7, 0), {"ha": "left", "va": "center"}
         elif low > 0.15:

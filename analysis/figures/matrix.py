@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pandas as pd
 
-from unmasked.analysis.figures.display import Display, new_axes
+from unmasked.analysis.figures.display import Display, new_axes, shorten_name
 from unmasked.evaluation.records import CollectionResults, ProtocolRow, Results
 from unmasked.evaluation.wording import NOT_ENOUGH, ends, value_text
 
@@ -104,8 +104,8 @@ class MatrixDisplay(Display):
         self.frames_: list[Artist] = []
         for cell in self.cells:
             self._draw(cell, rows.index(cell.row), columns.index(cell.column))
-        self.ax_.set_xticks(range(len(columns)), columns, fontsize=9)
-        self.ax_.set_yticks(range(len(rows)), rows, fontsize=9)
+        self.ax_.set_xticks(range(len(columns)), [shorten_name(name, 24) for name in columns], fontsize=9)
+        self.ax_.set_yticks(range(len(rows)), [shorten_name(name) for name in rows], fontsize=9)
         self.ax_.set(xlabel="tested on", ylabel="trained on")
         self.ax_.tick_params(length=0)
         self.ax_.grid(visible=False)

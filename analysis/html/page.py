@@ -27,6 +27,7 @@ HATCHED = "background: repeating-linear-gradient(135deg, #f1f3f5 0 6px, #e2e6ea 
 # Vermillion over white, light enough for black letters at its darkest.
 TINT = (213, 94, 0)
 DARKEST = 0.55
+NAME_CHARACTERS_MAX = 32  # of a group's name on one line; a longer one would push columns off the page
 INTERVAL = re.compile(r"\[[−+]?\d[\d.]*, [−+]?\d[\d.]*\]")
 
 Format = str | Callable[[Any], str]
@@ -262,7 +263,9 @@ def swatch(colour: str, text: str | Markup) -> Markup:
         '<span aria-hidden="true" style="display: inline-block; width: .7em; height: .7em; '
         'margin-right: .4em; background: {}"></span>'
     ).format(colour)
-    return Markup('<span style="white-space: nowrap">{}{}</span>').format(square, text)
+    is_short = len(escape(text).striptags()) <= NAME_CHARACTERS_MAX
+    style = "white-space: nowrap" if is_short else "display: inline-block; min-width: 12em"
+    return Markup('<span style="{}">{}{}</span>').format(style, square, text)
 
 
 def mark_intervals(text: str) -> Markup:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from unmasked.analysis.html.page import Cell, bullets, heat_table, join_parts, paragraph, record_table, swatch
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset
 from unmasked.evaluation.records import Measures
-from unmasked.evaluation.wording import list_names, share_text, units
+from unmasked.evaluation.wording import count_text, list_names, share_text, units
 from unmasked.fairness.across.attrition import LossAudit
 from unmasked.fairness.groups import CROSS, UNKNOWN, order_groups
 from unmasked.fairness.records import AuditResults, GroupResults
@@ -19,9 +19,10 @@ COUNTED = ("real_videos", "fake_videos", "real_frames", "fake_frames")
 def support(findings: Findings) -> Markup:
     """The part on support: a rule, then by dataset a table, combinations, who was left out."""
     settings = next(iter(findings.audits.values()))["settings"]
+    people = count_text(settings["min_clusters"], settings["unit"])
+    frames = count_text(settings["min_samples"], "frame")
     rule = (
-        "A group is compared on real videos, or on fakes, where it has at least "
-        f"{settings['min_clusters']} {units(settings['unit'])} and {settings['min_samples']:,} frames of "
+        f"A group is compared on real videos, or on fakes, where it has at least {people} and {frames} of "
         "that class. Smaller groups are listed with their intervals but no gap rests on them."
     )
     return join_parts([paragraph(rule), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
