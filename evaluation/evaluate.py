@@ -22,7 +22,7 @@ from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numb
 from unmasked.evaluation.metrics import TOP_K, Aggregation
 from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.perturbing.drift import robustness
-from unmasked.evaluation.predictions import evaluated_rows, validate_predictions
+from unmasked.evaluation.predictions import evaluated_rows, noun_of, validate_predictions
 from unmasked.evaluation.records import DatasetResults, MatrixRow, Results, Settings
 from unmasked.evaluation.thresholds import Threshold
 
@@ -97,6 +97,8 @@ def evaluate(
         "checkpoint": origin.checkpoint or NOT_STATED,
         "scores": dict(origin.scores),
     }
+    if (noun := noun_of(rows)) != "video":
+        settings["noun"] = noun
     results: Results = {"datasets": blocks, "matrix": _matrix(blocks, draws, source), "settings": settings}
     if crossed := cross_auc(rows, aggregation=aggregation, n_boot=n_boot, seed=seed):
         results["cross_auc"] = crossed

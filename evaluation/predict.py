@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 # What the predictions keep of a faces table; any other column is of the crop, not of who is shown.
 CARRIED = ("dataset", "video", "frame", "face", "label", "method", "split", "identity", "compression")
 CROP_COLUMNS = (
-    *("crop", "detector_score", "size_px", "blur", "status", "reason", "recipe", "root", "kind"),
+    *("crop", "detector_score", "size_px", "blur", "status", "reason", "recipe", "root"),
     *("source_video", "target_video", "others"),
 )
 STAGE = "scoring crops"

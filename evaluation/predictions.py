@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from unmasked.datasets.archives import IMAGE_SUFFIXES
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.frame_names import tell_methods_apart
 from unmasked.datasets.table_reading import read_table
@@ -46,8 +47,19 @@ ROLES = {**SCORES, "dataset": Role("text", DATASET.names)}
 # Columns that some command reads, groups of people aside.
 KNOWN = (
     *(*PREDICTIONS.columns, "time_s", "trained_on", "held_out", "predicted", "annotation", "size_px", "blur"),
-    *("source_video", "target_video", "path", "gender", "age", "skin_tone", "skin_tone_group", "race"),
+    *(
+        "source_video",
+        "target_video",
+        "path",
+        "kind",
+        "gender",
+        "age",
+        "skin_tone",
+        "skin_tone_group",
+        "race",
+    ),
 )
+PICTURES = (*IMAGE_SUFFIXES, ".heic", ".heif", ".tif", ".tiff", ".gif")
 # What tells the scores of one crop apart.
 REPEATED_BY = (
     *("dataset", "video", "compression", "frame", "face"),
@@ -124,6 +136,23 @@ def validate_predictions(table: pd.DataFrame, origin: str = "") -> pd.DataFrame:
     _check_labels(predictions, where)
     _check_repeats(predictions, where)
     return predictions
+
+
+def noun_of(predictions: pd.DataFrame) -> str:
+    """What was scored, for sentences (`wording.name_files`): video, picture, or file where it is both.
+
+    Told by the column ``kind`` of our own tables, else by the suffixes of the names; a table that says
+    neither is of videos, as is one with several frames of a name.
+    """
+    if "kind" in predictions and predictions["kind"].notna().all():
+        kinds = set(predictions["kind"].unique())
+        return "picture" if kinds == {"image"} else "file" if "image" in kinds else "video"
+    names = pd.Series(predictions["video"].unique()).astype(str).str.lower()
+    pictures = float(names.str.endswith(PICTURES).mean()) if len(names) else 0.0
+    has_frames = "frame" in predictions and predictions.duplicated(["dataset", "video"]).any()
+    if has_frames or not pictures:
+        return "video"
+    return "picture" if pictures == 1 else "file"
 
 
 def evaluated_rows(predictions: pd.DataFrame, *, perturbed: bool = False) -> tuple[pd.DataFrame, list[str]]:

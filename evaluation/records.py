@@ -274,6 +274,7 @@ class Settings(TypedDict):
     aggregation: str
     top_k: NotRequired[int]
     rows: NotRequired[list[str]]  # which count, and what was left out
+    noun: NotRequired[str]  # what was scored, where that is not videos: picture, file
     source: NotRequired[str]
     selection_rule: NotRequired[str]
     detector: NotRequired[str]

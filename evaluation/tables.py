@@ -169,11 +169,18 @@ def metrics_table(results: Results) -> Table:
     return Table("Every metric", ["metric", *blocks], rows, [note], label="metrics")
 
 
+def has_frames(results: Results) -> bool:
+    """True if some video has several scores, so that those of its frames are told from its own."""
+    return any(block["n"]["frames"] > block["n"]["videos"] for block in results["datasets"].values())
+
+
 def matrix_table(results: Results) -> Table:
     """The cross-dataset matrix of `evaluate`, with what its numbers rest on below it."""
     settings = results["settings"]
     head = ["trained on", "tested on", "real + fake videos", "video AUC", "gap to source"]
-    head += ["frame AUC", "video AP", "video EER", "accuracy", "FPR", "TPR"]
+    is_of_frames = has_frames(results)
+    head += ["frame AUC"] if is_of_frames else []
+    head += ["video AP", "video EER", "accuracy", "FPR", "TPR"]
     rows = []
     for row in results["matrix"]:
         block = results["datasets"][row["test"]]
@@ -181,14 +188,15 @@ def matrix_table(results: Results) -> Table:
         cells = [row["train"], row["test"], _videos(block["n"]), _cell(row["auc"], row["ci"])]
         is_source = row["test"] == row["train"]
         cells += ["reference" if is_source else _cell(row["gap_to_source"], row["gap_ci"], plus=True)]
-        cells += [_metric(block["frame"], "auc")]
+        cells += [_metric(block["frame"], "auc")] if is_of_frames else []
         rows.append([*cells, *(_metric(video, key) for key in ("ap", "eer", "accuracy", "fpr", "tpr"))])
     threshold = settings["threshold"]
+    pooled = f"Video score: {settings['aggregation']} of its frames. " if is_of_frames else ""
     note = (
         f"In brackets: {settings['confidence']:.0%} interval, {settings['n_boot']} resamples of the "
         f"{settings['unit']}. Accuracy, FPR and TPR at score > {threshold_text(threshold)}. "
         f"Checkpoint selection: {settings['selection_rule']}. "
-        f"Video score: {settings['aggregation']} of its frames. Gap: {settings['gap']}."
+        f"{pooled}Gap: {settings['gap']}."
     )
     said = [
         f"{name}: {block['reading']}." for name, block in results["datasets"].items() if block.get("reading")

@@ -7,7 +7,8 @@ An interval is ``[low, high]`` behind its value, in the unit of the value: ``0.9
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isnan, nan
 from typing import Any
 
@@ -24,6 +25,39 @@ RULES = {
     "fixed": ("fixed at 0.5, as the benchmarks do", "fixed at 0.5"),
     "given": ("given by hand", "given"),
 }
+
+
+FILES = ("video", "picture", "file")
+# Parts of a page in which no word is ours: tags, styles, scripts, figures' names, what is typed.
+_MARKUP = r"<(style|script|code)\b.*?</\1>|<[^>]*>"
+
+
+def name_files(text: str, noun: str, keep: Collection[str] = ()) -> str:
+    """The text, or a page, with its word for what was scored.
+
+    All sentences here say "video"; where pictures or files of both kinds were scored, this is the one place
+    that says so.
+
+    Args:
+        text: sentences, Markdown or HTML.
+        noun: one of `FILES`.
+        keep: names of others, such as datasets, which stay as they are.
+
+    >>> name_files("Videos of A; video_set: 3 videos", "picture", ["video_set"])
+    'Pictures of A; video_set: 3 pictures'
+    >>> name_files('<b class="video">a video</b>', "file")
+    '<b class="video">a file</b>'
+    """
+    if noun == "video":
+        return text
+    kept = [re.escape(name) for name in keep if "video" in name.lower()]
+    pattern = re.compile("|".join([_MARKUP, *kept, r"(?P<word>\b[Vv]ideo(?=s?\b))"]), re.DOTALL)
+
+    def renamed(match: re.Match[str]) -> str:
+        word = match["word"]
+        return match[0] if word is None else noun.capitalize() if word == "Video" else noun
+
+    return pattern.sub(renamed, text)
 
 
 def units(unit: str) -> str:

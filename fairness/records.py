@@ -31,6 +31,7 @@ class Origin(TypedDict, total=False):
     scores: str  # `evaluation.origin.scores_digest` of the evaluated rows
     annotation: str
     rows: list[str]  # which count, and what was left out
+    noun: str  # what was scored, where that is not videos: picture, file
     rule: str  # of the threshold, and what it was fitted on
     fitted_on: str
     crossings: list[str]

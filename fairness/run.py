@@ -13,7 +13,7 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.origin import scores_digest
-from unmasked.evaluation.predictions import evaluated_rows
+from unmasked.evaluation.predictions import evaluated_rows, noun_of
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import long_tables, records
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
@@ -68,6 +68,8 @@ def audit_predictions(
     evaluated, _ = evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector))
     origin = _origin(selection.table, selection.notes)
     origin["scores"] = scores_digest(evaluated)
+    if (noun := noun_of(evaluated)) != "video":
+        origin["noun"] = noun
     if isinstance(threshold, Threshold):
         origin |= {"rule": threshold.rule, "fitted_on": threshold.fitted_on}
     return audit_rows(selection.rows, selection.groups, settings, origin, selection)

@@ -69,7 +69,8 @@ def test_predictions_carry_keys_annotations_and_group_columns_but_nothing_of_the
     assert predictions["identity"].tolist() == ["p0", "p0", "p1", "p1", "p2"]
     assert (predictions["detector"] == "mean").all()
     assert (predictions["checkpoint"] == "abc").all()
-    assert not {"crop", "status", "size_px", "box_left", "m00", "kind"} & set(predictions)
+    assert not {"crop", "status", "size_px", "box_left", "m00"} & set(predictions)
+    assert set(predictions["kind"]) == {"video"}  # what was scored: sentences name it
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])

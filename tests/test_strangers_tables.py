@@ -7,9 +7,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.predictions import evaluated_rows, read_predictions
+from unmasked.evaluation.predictions import evaluated_rows, noun_of, read_predictions
+from unmasked.evaluation.wording import name_files
 
 
 def read(tmp_path, table: pd.DataFrame | str, name="scores.csv", **how):
@@ -454,3 +457,77 @@ def test_columns_may_be_named_without_a_space_behind_the_colon():
 
     config = Config.model_validate({"predictions": "a.csv", "columns": {"video:file": None, "score": "p"}})
     assert config.columns == {"video": "file", "score": "p"}
+
+
+def said_about(table: pd.DataFrame, folder) -> dict[str, str]:
+    """What the terminal and every text file say of a table, without tags: name -> words."""
+    folder.mkdir()
+    table.to_csv(folder / "scores.csv", index=False)
+    given, out = f"predictions={folder / 'scores.csv'}", f"out={folder / 'out'}"
+    threshold = f"thresholds={folder / 'out' / 'thresholds.json'}"
+    said = {}
+    for verb, *keys in (
+        ("threshold", given, out, "max_fpr=0.05"),
+        ("evaluate", given, out, threshold, "n_boot=20"),
+        ("fairness", given, out, threshold, "by=gender", "n_boot=100", "n_perm=100"),
+        ("report", f"run={folder / 'out'}"),
+    ):
+        result = CliRunner().invoke(app, [verb, *keys])
+        assert result.exit_code == 0, result.output + repr(result.exception)
+        # The table of how it was read names our column video.
+        lines = [line for line in result.output.splitlines() if not line.startswith("  column ")]
+        said[verb] = "\n".join(lines).replace(str(folder), "")
+    for name in ("metrics.md", "metrics.tex", "model_card.md", "report.html", "fairness.html"):
+        page = (folder / "out" / name).read_text()
+        page = re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.DOTALL)
+        said[name] = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    return said
+
+
+def test_pages_and_terminal_name_what_was_scored_elsewhere(tmp_path):
+    """A table of pictures got "videos", "frames", "faces cut out" and "annotated by a machine"."""
+    table = clips(120).assign(gender=np.where(np.arange(120) // 2 % 2, "male", "female"))
+    pictures = table.assign(video=[f"IMG_{i}.jpg" for i in range(120)]).rename(columns={"video": "file"})
+    wrong = re.compile(r"(?i)videos?\b|\bframes?\b|\bcut out\b|\bcrops?\b|\bmachine\b")
+    said = said_about(pictures, tmp_path / "pictures")
+    assert {name: found for name, text in said.items() if (found := wrong.findall(text))} == {}
+    assert all("picture" in said[name].lower() for name in said if name != "report")
+    assert "made elsewhere" in said["report.html"]
+
+    said = said_about(table, tmp_path / "videos")
+    assert all("video" in said[name].lower() for name in said if name != "report")
+    assert not any("picture AUC" in text or "real pictures" in text for text in said.values())
+    assert "cut out:" not in said["report.html"]
+
+    # Of our own `predict`: several frames a video, weights known, and the words as they were.
+    ours = pd.concat([table.assign(frame=i, kind="video", checkpoint="ab" * 32) for i in range(2)])
+    said = said_about(ours.assign(face=0, dataset="Set", method=""), tmp_path / "ours")
+    assert "cut out: 240 crops" in said["report.html"]
+    assert "of its frames" in said["metrics.md"]
+    assert "frame AUC" in said["report.html"]
+    assert "real frames" in said["fairness.html"]
+    assert "aligned crop of a face" in said["model_card.md"]
+
+
+@pytest.mark.parametrize(
+    ("names", "kinds", "noun"),
+    [
+        (["a.mp4", "b.mov"], None, "video"),
+        (["a", "b"], None, "video"),
+        (["a.JPG", "b.heic"], None, "picture"),
+        (["a.jpg", "b.mp4"], None, "file"),
+        (["a", "b"], ["image", "image"], "picture"),
+        (["a", "b"], ["image", "video"], "file"),
+        (["a.jpg", "b.jpg"], ["sequence", "sequence"], "video"),
+        (["a.jpg", "a.jpg"], None, "video"),  # two rows of a name: frames
+    ],
+)
+def test_what_was_scored_is_told_by_kind_else_by_suffix(names, kinds, noun):
+    table = pd.DataFrame({"dataset": "A", "video": names, "frame": [0, 1]})
+    assert noun_of(table if kinds is None else table.assign(kind=kinds)) == noun
+
+
+def test_names_of_others_keep_their_word():
+    assert (
+        name_files("Videos of Real video set", "picture", ["Real video set"]) == "Pictures of Real video set"
+    )

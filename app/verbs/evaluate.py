@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -92,6 +93,7 @@ def run(config: Config) -> None:
     from unmasked.evaluation.published import load_published
     from unmasked.evaluation.row_counts import RowCount, left_out_rows
     from unmasked.evaluation.seeds import seed_rows
+    from unmasked.evaluation.wording import name_files
 
     protocols = load_protocols(config.protocols or ())
     published = load_published(config.published or ())
@@ -111,7 +113,9 @@ def run(config: Config) -> None:
     for detector in scored:
         count.leave_out(left_out_rows(detector.predictions))
         notes += found[detector.name]["settings"]["rows"]
-    print_rows(count, notes)
+    noun = _noun(found)
+    print_rows(count, notes, noun)
+    keep = _names(found)
     for detector in scored:
         _count_lost(config, detector, found[detector.name])
     points = {name: one.threshold for name, one in fitted.items() if one is not None}
@@ -134,10 +138,10 @@ def run(config: Config) -> None:
         _write_collection(config.out, scored, found, rows, seeds, coverage, published, places)
         _print_protocols(rows)
         for line in coverage_sentences(coverage):
-            print_result(line)
+            print_result(name_files(line, noun, keep))
     for detector in scored:
         for line in contaminated_sentences(detector.name, found[detector.name]["contamination"]):
-            print_result(line)
+            print_result(name_files(line, noun, keep))
     print_result(
         f"all metrics with intervals: {config.out / 'metrics.json'}; as tables: {config.out / 'metrics.md'}"
     )
@@ -189,6 +193,7 @@ def _count_lost(config: Config, detector: Scored, results: Results) -> None:
 
     from unmasked.evaluation.attrition import add_attrition, attrition, find_lost, lines
     from unmasked.evaluation.predictions import evaluated_rows
+    from unmasked.evaluation.wording import name_files
 
     folder = config.predictions if config.predictions.is_dir() else config.predictions.parent
     parts = [find_lost(folder / file, detector.predictions, config.faces) for file in detector.files]
@@ -202,7 +207,7 @@ def _count_lost(config: Config, detector: Scored, results: Results) -> None:
     counted = attrition(rows, lost, origin=known[0][1], n_boot=config.n_boot, seed=config.seed)
     add_attrition(results, counted)
     for line in lines(counted):
-        print_result(line)
+        print_result(name_files(line, results["settings"].get("noun", "video"), counted))
 
 
 def _write_results(folder: Path, results: Results, fitted: Fitted | None, published: list[Published]) -> None:
@@ -215,7 +220,8 @@ def _write_results(folder: Path, results: Results, fitted: Fitted | None, publis
     write_json(folder / "metrics.json", results)
     crossed = cross_auc_tables({"": results.get("cross_auc", [])}, results["settings"]["n_boot"])
     seen = contamination_table({"": results["contamination"]})
-    _write_tables(folder, [*result_tables(results), *crossed, seen], published, results["settings"])
+    tables = [*result_tables(results), *crossed, seen]
+    _write_tables(folder, tables, published, results["settings"], {"": results})
     if fitted is not None:
         made_from = {name: results["settings"][name] for name in ("checkpoint", "scores")}
         write_json(folder / "thresholds.json", fitted.to_dict() | {"made_from": made_from})
@@ -279,29 +285,50 @@ def _write_collection(
             "aggregation": first["aggregation"],
         },
     }
+    if (noun := _noun(found)) != "video":
+        results["settings"]["noun"] = noun
     write_json(folder / "metrics.json", results)
     tables = [*protocol_tables(protocols), *([seed_table(seeds)] if seeds else [])]
     tables += [coverage_table(coverage)] if coverage else []
     tables += [*cross_auc_tables(crossed, first["n_boot"]), contamination_table(seen)]
-    _write_tables(folder, tables, published, None)
+    _write_tables(folder, tables, published, None, found)
 
 
 def _write_tables(
-    folder: Path, tables: list[Table], published: list[Published], settings: Settings | None
+    folder: Path,
+    tables: list[Table],
+    published: list[Published],
+    settings: Settings | None,
+    found: Mapping[str, Results],
 ) -> None:
+    """The tables as Markdown and LaTeX; ``found`` are the results they show, by detector."""
     from unmasked.datasets.files import write_json, write_text
     from unmasked.evaluation.published import published_table
     from unmasked.evaluation.tables import as_latex, as_markdown
+    from unmasked.evaluation.wording import name_files
 
+    noun = _noun(found)
+    names = _names(found)
     tables = [*tables, *(published_table(one, settings) for one in published)]
-    write_text(folder / "metrics.md", as_markdown(tables))
-    write_text(folder / "metrics.tex", as_latex(tables))
+    write_text(folder / "metrics.md", name_files(as_markdown(tables), noun, names))
+    write_text(folder / "metrics.tex", name_files(as_latex(tables), noun, names))
     # In a file of its own, for the report: never among what was measured, nor left from an earlier run.
     if published:
         stated = [one.model_dump(mode="json") for one in published]
         write_json(folder / "published.json", {"published": stated})
     else:
         (folder / "published.json").unlink(missing_ok=True)
+
+
+def _noun(found: Mapping[str, Results]) -> str:
+    """What all detectors scored: video, picture, or file where it is both."""
+    nouns = {results["settings"].get("noun", "video") for results in found.values()}
+    return nouns.pop() if len(nouns) == 1 else "file"
+
+
+def _names(found: Mapping[str, Results]) -> list[str]:
+    """The names of detectors and datasets, which no sentence may change."""
+    return [*found, *dict.fromkeys(name for results in found.values() for name in results["datasets"])]
 
 
 def folder_names(names: list[str]) -> dict[str, str]:
@@ -321,22 +348,23 @@ def folder_names(names: list[str]) -> dict[str, str]:
 
 
 def _print_matrix(results: Results) -> None:
-    from unmasked.evaluation.wording import value_text
+    from unmasked.evaluation.wording import name_files, value_text
 
-    print_result("video AUC with 95 % interval:")
+    noun = results["settings"].get("noun", "video")
+    print_result(f"{noun} AUC with 95 % interval:")
     width = max(len(row["test"]) for row in results["matrix"])
     for row in results["matrix"]:
         n = results["datasets"][row["test"]]["n"]
         value = value_text(row["auc"], row["ci"], places=3)
         print_result(
             f"  {row['test']:<{width}}  {value:<20} "
-            f"({n['real_videos']} real and {n['fake_videos']} fake videos)"
+            f"({n['real_videos']} real and {n['fake_videos']} fake {noun}s)"
         )
         block = results["datasets"][row["test"]]
-        _print_rates_of_one_class(block, results["settings"]["threshold"]["value"])
+        _print_rates_of_one_class(block, results["settings"]["threshold"]["value"], noun)
         said = block.get("reading", "")
         if said and not said.startswith("better"):
-            print_result(f"  {'':<{width}}  {said}")
+            print_result(f"  {'':<{width}}  {name_files(said, noun)}")
 
 
 def _print_lowest_pair(results: Results) -> None:
@@ -346,8 +374,8 @@ def _print_lowest_pair(results: Results) -> None:
         print_result(said)
 
 
-def _print_rates_of_one_class(block: DatasetResults, threshold: float) -> None:
-    """Prints how many videos are called fake where a dataset has one class, and so no AUC."""
+def _print_rates_of_one_class(block: DatasetResults, threshold: float, noun: str) -> None:
+    """Prints how many files are called fake where a dataset has one class, and so no AUC."""
     from unmasked.evaluation.wording import share_text
 
     video: Measures = block["video"]
@@ -358,7 +386,7 @@ def _print_rates_of_one_class(block: DatasetResults, threshold: float) -> None:
     ):
         if missing == 0:
             said = share_text(value, limits)
-            print_result(f"    {words} videos called fake at score > {threshold:.4g}: {said}")
+            print_result(f"    {words} {noun}s called fake at score > {threshold:.4g}: {said}")
 
 
 def _print_protocols(rows: list[ProtocolRow]) -> None:

@@ -101,7 +101,9 @@ def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
     from unmasked.analysis.reports.fairness.page import write_page
     from unmasked.evaluation.metrics import rows_of_worst_face
+    from unmasked.evaluation.predictions import noun_of
     from unmasked.evaluation.row_counts import RowCount
+    from unmasked.evaluation.wording import name_files
     from unmasked.fairness.across.run import Beside, compare_across, source_of
     from unmasked.fairness.run import write
     from unmasked.fairness.selection import rows_of_one
@@ -144,9 +146,10 @@ def run(config: Config) -> None:
     more["made"] = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     page = write_page(write(audits, skipped, config.out, more=more), config.out)
     count.leave_out(_unaudited_rows(predictions, audits, config.detector or None))
-    print_rows(count, [note for audit in audits.values() for note in audit.origin.get("rows", ())])
+    noun = noun_of(audited)
+    print_rows(count, [note for audit in audits.values() for note in audit.origin.get("rows", ())], noun)
     for line in lines(audits, skipped, more, losses):
-        print_result(line)
+        print_result(name_files(line, noun, [*audits, *config.by]))
     print_result(f"fairness report: {page}; its figures with their numbers: {page.parent / 'figures'}")
 
 

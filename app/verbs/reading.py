@@ -111,11 +111,13 @@ def read_scores(
     return predictions
 
 
-def print_rows(count: RowCount, notes: Iterable[str] = ()) -> None:
-    """Prints how many rows were used, and what became of the others."""
+def print_rows(count: RowCount, notes: Iterable[str] = (), noun: str = "video") -> None:
+    """Prints how many rows were used, and what became of the others; ``noun`` as in `name_files`."""
+    from unmasked.evaluation.wording import name_files
+
     print_result(f"rows: {count.text()}")
     for note in dict.fromkeys(notes):
         # What the counts say already.
         is_said = note.startswith(("no row has a split", "rows of the test split are evaluated"))
         if not is_said and "are evaluated; left out: " not in note and "perturbed crops are left" not in note:
-            print_result(f"  {note}")
+            print_result(f"  {name_files(note, noun)}")

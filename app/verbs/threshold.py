@@ -43,7 +43,9 @@ def run(config: Config) -> None:
     from unmasked.evaluation.fitted import Fitted
     from unmasked.evaluation.metrics import video_scores
     from unmasked.evaluation.origin import Origin
+    from unmasked.evaluation.predictions import noun_of
     from unmasked.evaluation.row_counts import RowCount
+    from unmasked.evaluation.wording import name_files
 
     count = RowCount()
     rows, words = _rows(read_scores(config, config.predictions, count=count), config, count)
@@ -54,15 +56,17 @@ def run(config: Config) -> None:
         fitted_on=words,
         seed=config.seed,
     )
+    noun = noun_of(rows)
+    said = name_files(sentence(found), noun, rows["dataset"].unique())
     stored = Fitted(found.threshold, {found.threshold.rule: found.threshold}).to_dict()
     origin = Origin.of(rows.drop(columns="split", errors="ignore"))
     stored["made_from"] = origin.to_dict()
     path = config.out / "thresholds.json"
     if path.exists() and not config.overwrite:
         _check_replaced(path, origin)
-    write_json(path, stored | {"limit": found.to_dict() | {"sentence": sentence(found)}})
-    print_rows(count, doubts(rows))
-    print_result(sentence(found))
+    write_json(path, stored | {"limit": found.to_dict() | {"sentence": said}})
+    print_rows(count, doubts(rows), noun)
+    print_result(said)
     print_result(
         f"threshold: {path}; give it to `unmasked evaluate` and `unmasked fairness` as thresholds={path}"
     )

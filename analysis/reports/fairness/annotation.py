@@ -14,8 +14,8 @@ from unmasked.fairness.records import Agreement, AnnotationQuality, Conflicts, N
 from unmasked.fairness.verdicts import title
 
 INTRO = (
-    "Groups come from annotations, most of them made by a machine. A mistaken annotation mixes groups, so it "
-    "mostly hides differences."
+    "Groups are what the table or its annotation says. A mistaken annotation mixes groups, so it mostly "
+    "hides differences."
 )
 NOISE = (
     "What each gap would look like with more mistakes: labels were exchanged at random at the rate given, "
@@ -100,7 +100,7 @@ def _disagreement_row(one: NoisyGap) -> dict[str, object]:
     return {
         "groups of": title(one["attribute"]),
         "what was compared": COMPARED.get(one["metric"], one["metric"]),
-        "as annotated": points_only(one["gap"]),
+        "as given": points_only(one["gap"]),
         "people under another group": percent(one["noise"]),
         "then": _spread(one),
     }
@@ -116,7 +116,7 @@ def _sensitivity(entries: Sequence[NoisyGap]) -> Markup:
         }
         row = {"groups of": title(attribute), "what was compared": COMPARED.get(metric, metric)}
         if "gap" in next(iter(found.values())):
-            row["as annotated"] = points_only(next(iter(found.values()))["gap"])
+            row["as given"] = points_only(next(iter(found.values()))["gap"])
         rows.append(row | {f"{percent(noise)} mistaken": _spread(found.get(noise)) for noise in noises})
     return record_table(
         rows,

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.html.page import details, heading, join_parts
 from unmasked.analysis.reports.gallery import Drawable, Gallery, slug
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import percent, value_text
 from unmasked.fairness.records import AuditResults, FairnessResults, results_of
 
@@ -61,6 +62,12 @@ class Findings:
     def draw(self, names: tuple[str, ...], display: Drawable, alt: str) -> Markup:
         """The figure in the page; in the gallery it is named by its kind, its dataset and so on."""
         return self.gallery.draw("_".join([names[0], *map(slug, names[1:])]), display, alt)
+
+
+def has_one_score_each(audit: AuditResults) -> bool:
+    """True if every video has one score, so that nothing is said of its frames."""
+    counts: Measures = audit["overall"]["support"]
+    return all(counts[f"{which}_frames"] == counts[f"{which}_videos"] for which in ("real", "fake"))
 
 
 def by_dataset(findings: Findings, body: Callable[[str, AuditResults], Markup]) -> Markup:

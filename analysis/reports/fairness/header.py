@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterable
 
 import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.html.page import bullets, callout, code, join_parts, paragraph, record_table, table
-from unmasked.analysis.reports.fairness.findings import Findings
+from unmasked.analysis.reports.fairness.findings import Findings, has_one_score_each
 from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import points, threshold_origin, units
 from unmasked.fairness.records import AuditResults, AuditSettings
@@ -28,9 +29,11 @@ def about(findings: Findings) -> Markup:
     if settings.get("checkpoint"):
         hashed = Markup('<code style="overflow-wrap: anywhere">{}</code>').format(settings["checkpoint"])
         facts["weights (sha256)"] = hashed
+    is_single = all(map(has_one_score_each, findings.audits.values()))
     facts |= {
-        "decisions": DECIDED.get(settings["level"], ROW),
-        "evidence is counted in": f"{units(settings['unit'])}; frames of one video are nearly copies",
+        "decisions": _decisions(findings.audits.values()),
+        "evidence is counted in": units(settings["unit"])
+        + ("" if is_single else "; frames of one video are nearly copies"),
         "statistics": resampling_text(settings),
         "a gap is about equal": f"where it is surely below {points(settings['margin'])}",
         "software": _software(),
@@ -47,6 +50,14 @@ def about(findings: Findings) -> Markup:
     return join_parts([table(rows, caption="The audit"), _datasets(findings), *said])
 
 
+def _decisions(audits: Iterable[AuditResults]) -> str:
+    audits = list(audits)
+    level = audits[0]["settings"]["level"]
+    if level == "video" and all(map(has_one_score_each, audits)):
+        return "Each video is decided once, by its one score."
+    return DECIDED.get(level, ROW)
+
+
 def resampling_text(settings: AuditSettings) -> str:
     """How many resamples and permutations there were, and the seed."""
     n_boot = settings["n_boot"]
@@ -60,21 +71,22 @@ def resampling_text(settings: AuditSettings) -> str:
 
 def limits(findings: Findings) -> Markup:
     """What was skipped, what the figures do not say, and what they are for."""
-    settings = next(iter(findings.audits.values()))["settings"]
-    return join_parts([skipped_part(findings), caveats(settings), _list_uses()])
+    first = next(iter(findings.audits.values()))
+    return join_parts([skipped_part(findings), caveats(first), _list_uses()])
 
 
-def caveats(settings: AuditSettings) -> Markup:
+def caveats(audit: AuditResults) -> Markup:
     """What the figures do not say."""
+    settings = audit["settings"]
     noun = units(settings["unit"])
-    source = f" ({settings['annotation']})" if settings.get("annotation") else ""
+    copies = f"Frames of one video are nearly copies, so {noun} are what was counted as evidence."
+    source = f"annotation ({settings['annotation']})" if settings.get("annotation") else "table"
     return bullets(
         [
-            f"Groups are what the annotation says{source}; it may be wrong, and errors in it mostly hide "
-            "differences.",
-            f"{DECIDED.get(settings['level'], ROW)} All figures hold for the threshold "
+            f"Groups are what the {source} says; it may be wrong, and errors in it mostly hide differences.",
+            f"{_decisions([audit])} All figures hold for the threshold "
             f"{settings['threshold']:.3g}, and for the manipulations, cameras and compression in this data.",
-            f"Frames of one video are nearly copies, so {noun} are what was counted as evidence.",
+            *([] if has_one_score_each(audit) else [copies]),
             "No difference shown is not the same as no difference. Only “about equal” says that a gap larger "
             f"than {points(settings['margin'])} is unlikely.",
             "A difference says that something is wrong, not why: light, resolution, age of the camera or the "

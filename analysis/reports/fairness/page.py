@@ -31,6 +31,7 @@ from unmasked.analysis.reports.fairness.surprises import surprises
 from unmasked.analysis.reports.fairness.thresholds import thresholds
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.datasets.files import write_text
+from unmasked.evaluation.wording import name_files
 from unmasked.fairness.records import AuditResults, AuditSettings, FairnessResults
 
 QUESTION = "For whom does the detector fail, and how sure are we?"
@@ -90,7 +91,7 @@ def section(found: FairnessResults | AuditResults, gallery: Gallery | None = Non
         surprises(findings, PAGE),
         more,
         heading(3, "What this does not say"),
-        caveats(findings.audits[first]["settings"]),
+        caveats(findings.audits[first]),
     ]
     return join_parts(parts)
 
@@ -103,7 +104,8 @@ def page(found: FairnessResults | AuditResults, gallery: Gallery | None = None) 
     findings = Findings.of(found, gallery)
     sections = [Section(name, title, body(findings)) for name, title, body in PARTS]
     settings = next(iter(findings.audits.values()))["settings"]
-    return render_page("Fairness audit", sections, subtitle=QUESTION, footer=_footer(settings))
+    text = render_page("Fairness audit", sections, subtitle=QUESTION, footer=_footer(settings))
+    return name_files(text, settings.get("noun", "video"), [*findings.audits, settings.get("detector", "")])
 
 
 def _groups(findings: Findings) -> Markup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from unmasked.analysis.html.page import Cell, bullets, heat_table, join_parts, paragraph, record_table, swatch
-from unmasked.analysis.reports.fairness.findings import Findings, by_dataset
+from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, has_one_score_each
 from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import count_text, list_names, share_text, units
 from unmasked.fairness.across.attrition import LossAudit
@@ -13,16 +13,23 @@ from unmasked.fairness.groups import CROSS, UNKNOWN, order_groups
 from unmasked.fairness.records import AuditResults, GroupResults
 from unmasked.fairness.verdicts import title
 
-COUNTED = ("real_videos", "fake_videos", "real_frames", "fake_frames")
+COUNTED = ("real_videos", "fake_videos")
+COUNTED_FRAMES = ("real_frames", "fake_frames")
 
 
 def support(findings: Findings) -> Markup:
     """The part on support: a rule, then by dataset a table, combinations, who was left out."""
     settings = next(iter(findings.audits.values()))["settings"]
     people = count_text(settings["min_clusters"], settings["unit"])
-    frames = count_text(settings["min_samples"], "frame")
+    is_single = all(has_one_score_each(audit) for audit in findings.audits.values())
+    samples = settings["min_samples"]
+    frames = (
+        f" and {count_text(samples, 'video' if is_single else 'frame')}"
+        if samples > 1 or not is_single
+        else ""
+    )
     rule = (
-        f"A group is compared on real videos, or on fakes, where it has at least {people} and {frames} of "
+        f"A group is compared on real videos, or on fakes, where it has at least {people}{frames} of "
         "that class. Smaller groups are listed with their intervals but no gap rests on them."
     )
     return join_parts([paragraph(rule), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])
@@ -57,6 +64,7 @@ def _columns(groups: list[GroupResults]) -> list[str]:
 
 def _dataset(audit: AuditResults, findings: Findings) -> Markup:
     noun = units(audit["settings"]["unit"])
+    counted = COUNTED if has_one_score_each(audit) else (*COUNTED, *COUNTED_FRAMES)
     rows = []
     for attribute, found in audit["attributes"].items():
         for entry in found["groups"]:
@@ -66,7 +74,7 @@ def _dataset(audit: AuditResults, findings: Findings) -> Markup:
                     "groups of": title(attribute),
                     "group": swatch(findings.colour(attribute, entry["group"]), entry["group"]),
                     noun: behind["clusters"],
-                    **{name.replace("_", " "): behind[name] for name in COUNTED},
+                    **{name.replace("_", " "): behind[name] for name in counted},
                 }
             )
     maps = [_map(attribute, parts, audit) for attribute, parts in find_crossings(audit).items()]

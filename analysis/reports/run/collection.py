@@ -27,7 +27,7 @@ from unmasked.datasets.files import write_text
 from unmasked.evaluation.published import Published, read_published
 from unmasked.evaluation.records import CollectionResults, ProtocolRow
 from unmasked.evaluation.seeds import seed_table
-from unmasked.evaluation.wording import count_in_100, list_names, threshold_text
+from unmasked.evaluation.wording import count_in_100, list_names, name_files, threshold_text
 
 PAGE = "report.html"
 
@@ -52,17 +52,20 @@ def collection_page(metrics: CollectionResults, figures: Gallery, published: Seq
     """One page: the matrix, what falls, other protocols, and links to each detector's page."""
     pairs = cross_dataset(metrics)
     names = list(metrics["detectors"])
+    noun = metrics["settings"].get("noun", "video")
     sections = [
         Section("answer", "Does any of them hold up on data it never saw?", _answer(pairs, figures)),
         Section("protocols", "Other questions", _others(metrics, published)),
         Section("detectors", "The detectors", _detectors(metrics)),
-        Section("glossary", "Words", fill_template("glossary.html")),
+        Section("glossary", "Words", fill_template("glossary.html", noun=noun)),
     ]
-    return render_page(
+    text = render_page(
         f"{len(names)} detectors: which holds up on data it never saw?",
         [section for section in sections if section.html],
         subtitle=f"Report on {list_names(names)}",
     )
+    datasets = [name for row in metrics["protocols"] for name in (row["train"], row["test"])]
+    return name_files(text, noun, [*names, *dict.fromkeys(datasets)])
 
 
 def _answer(pairs: Sequence[ProtocolRow], figures: Gallery) -> Markup:

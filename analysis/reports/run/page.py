@@ -34,8 +34,9 @@ from unmasked.analysis.reports.run.results_part import (
 from unmasked.analysis.reports.run.robustness import worst_words
 from unmasked.analysis.reports.run.robustness_part import robustness_part
 from unmasked.datasets.files import write_text
-from unmasked.evaluation.tables import escape_markdown, matrix_table
-from unmasked.evaluation.wording import count_in_100, list_names, threshold_text
+from unmasked.evaluation.origin import NOT_STATED
+from unmasked.evaluation.tables import escape_markdown, has_frames, matrix_table
+from unmasked.evaluation.wording import count_in_100, list_names, name_files, threshold_text
 from unmasked.fairness.verdicts import people, title
 
 PAGE = "report.html"
@@ -75,6 +76,7 @@ def page(run: Run, figures: Gallery | None = None) -> str:
     explanations.
     """
     figures = draw_figures(run) if figures is None else figures
+    noun = run.metrics["settings"].get("noun", "video")
     sections = [
         Section("answer", "The question and the answer", _answer(run)),
         Section("done", "What was done", _what_was_done(run, figures)),
@@ -88,15 +90,16 @@ def page(run: Run, figures: Gallery | None = None) -> str:
         Section("explanations", "What does it look at?", explanations_part(run, figures)),
         Section("limits", "What this report cannot say", _limits(run)),
         Section("settings", "Detector, configuration and environment", _settings(run)),
-        Section("glossary", "Words", fill_template("glossary.html")),
+        Section("glossary", "Words", fill_template("glossary.html", noun=noun)),
     ]
     kind = "on a synthetic corpus" if run.truth is not None else f"on {list_names(run.datasets)}"
-    return render_page(
+    text = render_page(
         f"{run.detector}: does it hold up, and for whom does it fail?",
         sections,
         subtitle=f"Report on a deepfake detector, tested {kind}",
         footer=f"Made by unmasked {_version()} from the run folder “{run.folder.resolve().name}”.",
     )
+    return name_files(text, noun, [*run.datasets, run.detector])
 
 
 def model_card(run: Run) -> str:
@@ -108,12 +111,19 @@ def model_card(run: Run) -> str:
         trim_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else escape_markdown(str(value)),
     )
-    return plain.get_template("model_card.md").render(
+    text = plain.get_template("model_card.md").render(
         run=run,
         answer=answer(run),
         facts=list(_facts(run)),
         table=Markup(matrix_table(run.metrics).body()),  # Markdown, its cells escaped  # nosec B704
+        is_ours=_is_ours(run),
     )
+    return name_files(text, run.metrics["settings"].get("noun", "video"), [*run.datasets, run.detector])
+
+
+def _is_ours(run: Run) -> bool:
+    """True if the scores are of our own `predict`, which cuts faces out; not of a table made elsewhere."""
+    return bool(run.card) or run.metrics["settings"].get("checkpoint", NOT_STATED) != NOT_STATED
 
 
 def _answer(run: Run) -> Markup:
@@ -178,6 +188,8 @@ def _what_was_done(run: Run, figures: Gallery) -> Markup:
         held_out=run.is_held_out,
         unseen=list_names([name for name in run.datasets if name != run.source]),
         aggregation=settings["aggregation"].replace("_", " "),
+        is_ours=_is_ours(run),
+        is_single=not has_frames(run.metrics),
         selection=selection,
         n_boot=f"{settings['n_boot']:,}",
         attributes=list_names(list(dict.fromkeys(attributes))),

@@ -33,6 +33,7 @@ from unmasked.analysis.reports.run.protocols import (
 )
 from unmasked.evaluation.attrition import read_attrition
 from unmasked.evaluation.metrics import METRICS
+from unmasked.evaluation.tables import has_frames
 from unmasked.evaluation.wording import (
     IN_BRACKETS,
     list_names,
@@ -80,7 +81,8 @@ def _matrix(run: Run) -> Markup:
         if run.source is not None:
             lost = value_text(entry["gap_to_source"], entry["gap_ci"])
             row[f"lost since {run.source}"] = "–" if name == run.source else lost
-        row["frame AUC"] = metric_text(block["frame"], "auc")
+        if has_frames(run.metrics):
+            row["frame AUC"] = metric_text(block["frame"], "auc")
         rows.append(row | {title: metric_text(block["video"], key) for key, title in SHOWN.items()})
     trained = f"Trained on {run.source}" if run.source else "What it was trained on is not stated"
     # As objects: pandas would make plain text of finished HTML.
@@ -127,7 +129,9 @@ def _aggregations(run: Run) -> Markup:
     """Video AUC under each way of making one score of many frames."""
     rows = []
     for name in run.datasets:
-        if found := run.metrics["datasets"][name].get("aggregations"):
+        block = run.metrics["datasets"][name]
+        # Of one frame each, all ways give the same.
+        if (found := block.get("aggregations")) and block["n"]["frames"] > block["n"]["videos"]:
             scores = {AGGREGATIONS.get(how, how): metric_text(one, "auc") for how, one in found.items()}
             rows.append({"tested on": name} | scores)
     if not rows:
