@@ -1,4 +1,4 @@
-"""How many people a study needs to find a difference between groups, and what a table can find.
+"""How many people it takes to find a difference, and what a table can find.
 
 Studies are simulated and tested as an audit tests them, at several sizes; the share of them that names the
 group that is worse off rises with the root of the size as a normal distribution does, and the size where it
@@ -113,7 +113,7 @@ class Need:
 def people_needed(
     study: Study, worse: str, *, power: float = 0.8, studies: int = 400, random_state: int = 0
 ) -> Need:
-    """How many people it takes to find that ``worse`` is worse off, in so large a share of studies.
+    """How many people it takes to find that ``worse`` is worse off.
 
     Args:
         study: what is looked for.

@@ -116,7 +116,7 @@ def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Se
 
 
 def detectable_sentence(difference: float) -> str:
-    """How large a difference a study of this size finds: what one without a finding may hide.
+    """How large a difference a study of this size finds, and so what it may hide.
 
     >>> detectable_sentence(0.12)
     'A difference of 12 points would be found in 80 of 100 studies of this size, a smaller one in fewer.'

@@ -1,4 +1,4 @@
-"""``unmasked plan``: a difference between groups -> how many people a study needs to find it."""
+"""``unmasked plan``: a difference between groups -> people that it takes to find it."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def compare_changes(
     settings: Settings,
     rng: np.random.Generator,
 ) -> PairTest:
-    """The test of which groups' rates changed unlike: differences of changes, every pair.
+    """The test of which groups' rates changed unlike: differences of differences.
 
     A change lies in [-1, 1] and is tested as the share (1 + change) / 2, so the differences of shares, and
     their limits, are half of those of changes. What happens to all groups alike is no difference.
