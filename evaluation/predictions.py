@@ -139,7 +139,7 @@ def validate_predictions(table: pd.DataFrame, origin: str = "") -> pd.DataFrame:
 
 
 def noun_of(predictions: pd.DataFrame) -> str:
-    """What was scored, for sentences (`wording.name_files`): video, picture, or file where it is both.
+    """What was scored, for `name_files`: video, picture, or file where both.
 
     Told by the column ``kind`` of our own tables, else by the suffixes of the names; a table that says
     neither is of videos, as is one with several frames of a name.

@@ -170,7 +170,7 @@ def metrics_table(results: Results) -> Table:
 
 
 def has_frames(results: Results) -> bool:
-    """True if some video has several scores, so that those of its frames are told from its own."""
+    """True if some video has several scores, those of its frames."""
     return any(block["n"]["frames"] > block["n"]["videos"] for block in results["datasets"].values())
 
 

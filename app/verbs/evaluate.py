@@ -136,7 +136,7 @@ def run(config: Config) -> None:
         seeds = seed_rows(asked_of, thresholds=points, n_boot=config.n_boot, seed=config.seed)
         coverage = coverage_rows(asked_of, n_boot=config.n_boot, seed=config.seed)
         _write_collection(config.out, scored, found, rows, seeds, coverage, published, places)
-        _print_protocols(rows)
+        _print_protocols(rows, noun)
         for line in coverage_sentences(coverage):
             print_result(name_files(line, noun, keep))
     for detector in scored:
@@ -389,13 +389,14 @@ def _print_rates_of_one_class(block: DatasetResults, threshold: float, noun: str
             print_result(f"    {words} {noun}s called fake at score > {threshold:.4g}: {said}")
 
 
-def _print_protocols(rows: list[ProtocolRow]) -> None:
+def _print_protocols(rows: list[ProtocolRow], noun: str) -> None:
     from unmasked.evaluation.tables import gap_or_reference
-    from unmasked.evaluation.wording import metric_text
+    from unmasked.evaluation.wording import metric_text, name_files
 
     for protocol in dict.fromkeys(row["protocol"] for row in rows):
         asked = [row for row in rows if row["protocol"] == protocol]
-        print_result(f"{asked[0]['title']}: {asked[0]['level']} AUC with 95 % interval, and gap")
+        level = name_files(asked[0]["level"], noun)
+        print_result(f"{asked[0]['title']}: {level} AUC with 95 % interval, and gap")
         names = [(row["detector"], row["train"], row["test"]) for row in asked]
         width = [max(map(len, column)) for column in zip(*names, strict=True)]
         for row, named in zip(asked, names, strict=True):

@@ -112,7 +112,7 @@ def read_scores(
 
 
 def print_rows(count: RowCount, notes: Iterable[str] = (), noun: str = "video") -> None:
-    """Prints how many rows were used, and what became of the others; ``noun`` as in `name_files`."""
+    """Prints how many rows were used; ``noun`` as in `name_files`."""
     from unmasked.evaluation.wording import name_files
 
     print_result(f"rows: {count.text()}")
