@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -214,7 +215,7 @@ def detectable_differences(audit: Audit, power: float = 0.8) -> pd.DataFrame:
     for attribute, metric, test in keys:
         if test is None or metric not in TESTED:
             continue
-        for high, low in zip(*np.triu_indices(len(test.names), 1), strict=True):
+        for high, low in combinations(range(len(test.names)), 2):
             found.append(
                 {
                     "attribute": attribute,

@@ -21,7 +21,7 @@ from unmasked.evaluation.wording import is_missing
 from unmasked.fairness.planning import Need
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
+    from matplotlib.container import Container
     from matplotlib.axes import Axes
 
 
@@ -46,7 +46,7 @@ class PowerDisplay(Display):
     def plot(self, ax: Axes | None = None) -> PowerDisplay:
         """Draws the simulated studies with their standard errors, and the wanted power."""
         self.ax_ = ax or axes_above_legend(len(self.needs))
-        self.lines_: list[Artist] = []
+        self.lines_: list[Container] = []
         colours = group_colours([need.worse for need in self.needs])
         for place, need in enumerate(self.needs):
             told = "not found" if is_missing(need.people) else f"{need.people:,.0f} people"
