@@ -21,8 +21,8 @@ from unmasked.evaluation.wording import is_missing
 from unmasked.fairness.planning import Need
 
 if TYPE_CHECKING:
-    from matplotlib.container import Container
     from matplotlib.axes import Axes
+    from matplotlib.container import Container
 
 
 @dataclass
