@@ -244,6 +244,17 @@ def test_a_constant_member_is_named_and_changes_no_ranking(tables):
     assert found[0]["metrics"]["auc"]["difference"] == 0
 
 
+def test_members_of_one_class_are_scored_and_said_to_have_no_auc(tables):
+    for name in "AB":
+        found = read_frame(tables / f"{name}.csv")
+        write_frame(found[found["label"] == 1], tables / f"{name}.csv")
+    code, output = run(tables, members="AB")
+    assert code == 0, output
+    assert "dataset CDF, 0 real and 12 fake videos evaluated: one class alone has no AUC" in output
+    assert "not enough data" not in output
+    assert len(read_frame(tables / "out/predictions.parquet")) == 72
+
+
 def test_the_ensemble_knows_what_its_members_were_trained_on(tables):
     for name, trained in (("A", "FF"), ("B", "FF + DFDC")):
         write_frame(read_frame(tables / f"{name}.csv").assign(trained_on=trained), tables / f"{name}.csv")

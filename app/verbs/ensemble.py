@@ -119,9 +119,13 @@ def _print(results: EnsembleResults) -> None:
     for note in results["notes"]:
         print_result(f"  {note}")
     for name, block in results["datasets"].items():
+        counts = f"{block['real_videos']} real and {block['fake_videos']} fake videos evaluated"
+        if not (block["real_videos"] and block["fake_videos"]):
+            print_result(f"dataset {name}, {counts}: one class alone has no AUC; the scores were written")
+            continue
         first = block["against"][0]["metrics"]["auc"]
         value = value_text(first["a"], first["a_ci"], places=3)
-        print_result(f"{name}, {block['videos']} videos: video AUC {value}")
+        print_result(f"dataset {name}, {counts}: video AUC {value}")
         for one in block["against"]:
             auc = one["metrics"]["auc"]
             difference = value_text(auc["difference"], auc["difference_ci"], places=3, plus=True)
