@@ -232,10 +232,14 @@ def _is_shown(bias: float, drawn: Array) -> bool:
 
 
 def _logit_interval(value: float, drawn: Array, clusters: int, confidence: float) -> tuple[float, float]:
-    """Student's interval of log(value / (1 - value)), carried back to [0, 1]."""
+    """Student's interval of log(value / (1 - value)), carried back to [0, 1].
+
+    Its standard error is that of the value times the slope of the logit, 1 / (value * (1 - value)): logits of
+    the resamples would have none where some of them are 1.
+    """
     if not len(drawn) or np.isnan(drawn).mean() > 0.1:
         return float("nan"), float("nan")
-    spread = np.nanstd(special.logit(np.clip(drawn, 1e-4, 1 - 1e-4))) * np.sqrt(clusters / (clusters - 1))
+    spread = np.nanstd(drawn) / (value * (1 - value)) * np.sqrt(clusters / (clusters - 1))
     reach = special.stdtrit(clusters - 1, (1 + confidence) / 2) * spread
     low, high = special.expit(special.logit(value) + reach * np.array([-1, 1]))
     return float(low), float(high)

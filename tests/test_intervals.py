@@ -239,3 +239,12 @@ def test_auc_of_people_who_hold_reals_and_fakes_has_an_interval_around_it_that_h
         assert low <= metrics.auc(sample.label, sample.score) <= high
         held += low <= truth <= high
     assert held >= 53  # of 30 people as alike, 38 before
+
+
+def test_one_error_among_thirty_three_does_not_make_the_ap_unknown():
+    score = np.r_[np.linspace(0.05, 0.4, 15), 0.62, np.linspace(0.6, 0.95, 17)]
+    sample = Sample.of(np.r_[np.zeros(16), np.ones(17)], score, np.arange(33))
+    value = average_precision_score(sample.label, sample.score)
+    low, high = intervals(sample, n_boot=500, seed=0)["ap"]
+    assert value > 0.97
+    assert 0.7 < low < value < high < 1
