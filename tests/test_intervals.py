@@ -242,7 +242,7 @@ def test_auc_of_people_who_hold_reals_and_fakes_has_an_interval_around_it_that_h
 
 
 def test_one_error_among_thirty_three_does_not_make_the_ap_unknown():
-    score = np.r_[np.linspace(0.05, 0.4, 15), 0.62, np.linspace(0.6, 0.95, 17)]
+    score = np.r_[np.linspace(0.05, 0.4, 15), 0.7, np.linspace(0.6, 0.95, 17)]
     sample = Sample.of(np.r_[np.zeros(16), np.ones(17)], score, np.arange(33))
     value = average_precision_score(sample.label, sample.score)
     low, high = intervals(sample, n_boot=500, seed=0)["ap"]
