@@ -104,6 +104,6 @@ def test_every_key_is_listed_with_type_and_default():
     assert list(keys(Study)) == [
         ("name", "str", "required", "what to call it"),
         ("seed", "int", "0", ""),
-        ("optimiser.learning_rate", "float", "0.0002", "step size"),
+        ("optimiser.learning_rate", "float > 0", "0.0002", "step size"),
         ("optimiser.betas", "[float, float]", "[0.9,0.999]", ""),
     ]

@@ -101,7 +101,7 @@ def test_every_row_is_used_or_named_by_evaluate_and_threshold(tmp_path, table):
     ((given_rows, used_rows, left_out),) = counted(text)
     assert (given_rows, used_rows) == (len(table), used)
     assert given_rows == used_rows + sum(left_out.values())
-    text = said("threshold", f"predictions={path}", f"out={tmp_path}", "max_fpr=0.5")
+    text = said("threshold", f"predictions={path}", f"out={tmp_path}", "max_fpr=0.5", "overwrite=true")
     ((given_rows, used_rows, left_out),) = counted(text)
     assert given_rows == len(table) == used_rows + sum(left_out.values())
     val = (table["split"] == "Val") & table["label"].isin([0, 1])

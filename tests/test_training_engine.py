@@ -297,9 +297,10 @@ def test_two_trainings_do_not_write_into_one_folder(corpus, tmp_path):
         answer = CliRunner().invoke(
             app, ["train", f"faces={tmp_path / 'faces.parquet'}", f"out={tmp_path / 'run'}"]
         )
-    assert answer.exit_code == 2
-    assert "another `unmasked train` writes into" in " ".join(answer.output.split())
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [".train.lock"]
+        assert answer.exit_code == 2
+        assert "another `unmasked train` writes into" in " ".join(answer.output.split())
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".train.lock"]
+    assert not (tmp_path / "run").exists()  # nothing was written
 
 
 def test_a_run_that_fails_in_its_first_validation_leaves_no_finished_detector(corpus, tmp_path, monkeypatch):
