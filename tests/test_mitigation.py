@@ -430,6 +430,16 @@ def test_price_at_the_same_fpr_is_zero_for_another_threshold_of_the_same_scores(
     assert tpr_at_same_fpr(fold, better)[0] > 0.5
 
 
+def test_a_price_of_few_units_stays_a_difference_of_shares():
+    rng = np.random.default_rng(0)
+    for seed in range(6):
+        fold = fold_of(sizes=(2, 2, 2), seed=seed)
+        if len(set(fold.label)) < 2:
+            continue
+        price, (low, high) = tpr_at_same_fpr(fold, rng.integers(0, 2, len(fold.label)).astype(float))
+        assert -1 <= low <= price <= high <= 1
+
+
 def test_a_wrong_or_hidden_group_brings_the_gap_back():
     fold, other = fold_of(), fold_of(seed=3)
     before = single_threshold(fold, "fpr:0.10")

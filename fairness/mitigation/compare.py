@@ -161,7 +161,8 @@ def tpr_at_same_fpr(
 
     A mitigation that accuses fewer people finds fewer fakes; this is what is left of its price when one
     threshold for all, moved to accuse as many, is the alternative. The ROC curve between two of its points
-    is what drawing between two thresholds reaches. The interval is from a bootstrap's standard error.
+    is what drawing between two thresholds reaches. The interval is from a bootstrap's standard error, within
+    [-1, 1], as a difference of two shares is.
 
     Args:
         fold: rows with the scores before.
@@ -182,7 +183,7 @@ def tpr_at_same_fpr(
         for _ in range(-(-CURVES // block))
     ]
     half = 1.96 * float(np.nanstd(np.concatenate(drawn)))
-    return float(value), (float(value - half), float(value + half))
+    return float(value), (max(-1.0, float(value - half)), min(1.0, float(value + half)))
 
 
 def _price(
