@@ -18,9 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unmasked.datasets.errors import InputError, nearest_name
-from unmasked.training.checkpoint import describe, misfits, read_safetensors, read_state_dict
-from unmasked.training.config import CropConfig, ModelConfig
-from unmasked.training.detector import About, Phase
+from unmasked.training.checkpoint import describe, misfits, read_weights
+from unmasked.training.config import CropConfig, TransferConfig
+from unmasked.training.detector import About, Phase, head_first
 
 NAME = "Backbone"
 ABOUT = About(
@@ -44,14 +44,11 @@ CONVERTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrai
 OPTIONAL = ".num_batches_tracked"
 
 
-class Model(ModelConfig):
+class Model(TransferConfig):
     """The network and what it starts from."""
 
     backbone: str = Field("mobilenetv2_100", description="A name of timm's, such as resnet50")
     size_px: int = Field(224, ge=32, le=1024, description="Side of the input; take the one of the weights")
-    weights: str = Field(
-        "", description="A local .pth or .safetensors file to start from; random weights if not given"
-    )
     mean: tuple[float, float, float] | None = Field(
         None, description="Mean that the weights want, of 0..1; timm's for the backbone if not given"
     )
@@ -59,10 +56,6 @@ class Model(ModelConfig):
         None, description="Standard deviation that the weights want; timm's if not given"
     )
     dropout: float = Field(0.2, ge=0, lt=1, description="Share of the features zeroed in training")
-    head_share: float = Field(
-        0.5, ge=0, lt=1, description="Share of all steps that train the head alone; needs weights"
-    )
-    trunk_rate: float = Field(0.1, ge=0, description="Rate of the trunk afterwards, in multiples of lr")
 
 
 class Config(CropConfig):
@@ -176,8 +169,7 @@ def initialise(model: Network, config: Config) -> None:
     path = config.model.weights
     if not path:
         return
-    stored = read_safetensors(Path(path)) if path.endswith(".safetensors") else read_state_dict(path)
-    given = _fitting(model.trunk, config.model.backbone, stored)
+    given = _fitting(model.trunk, config.model.backbone, read_weights(path))
     wanted = model.trunk.state_dict()
     found = [
         one for one in misfits(wanted, given) if one.given is not None or not one.name.endswith(OPTIONAL)
@@ -218,8 +210,4 @@ def _without_classifier(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor
 
 def phases(model: nn.Module, config: Config) -> list[Phase]:
     """First the head alone where the trunk starts from weights, then all."""
-    settings = config.model
-    if not settings.weights:
-        return [Phase(1.0, {"": 1.0})]
-    tuned = Phase(1 - settings.head_share, {"": settings.trunk_rate, "head.": 1.0})
-    return [Phase(settings.head_share, {"head.": 1.0}), tuned] if settings.head_share else [tuned]
+    return head_first(config.model, "head.")

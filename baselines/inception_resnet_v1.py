@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmasked.datasets.errors import InputError
-from unmasked.training.checkpoint import describe, misfits, read_safetensors, read_state_dict
-from unmasked.training.config import CropConfig, ModelConfig
-from unmasked.training.detector import About, Phase
+from unmasked.training.checkpoint import describe, misfits, read_weights
+from unmasked.training.config import CropConfig, TransferConfig
+from unmasked.training.detector import About, Phase, head_first
 
 NAME = "Inception-ResNet-v1"
 ABOUT = About(
@@ -31,7 +31,7 @@ SMALLEST_PX = 75
 HEAD = "logits."
 
 
-class Model(ModelConfig):
+class Model(TransferConfig):
     """The network and what it starts from."""
 
     size_px: int = Field(160, ge=SMALLEST_PX, le=1024, description="Side of the input; weights want 160")
@@ -40,9 +40,8 @@ class Model(ModelConfig):
     )
     dropout: float = Field(0.6, ge=0, lt=1, description="Share of the features zeroed in training")
     head_share: float = Field(
-        0.2, ge=0, lt=1, description="Share of all steps that train the head alone; 0 if there are no weights"
+        0.2, ge=0, lt=1, description="Share of all steps that train the head alone; needs weights"
     )
-    trunk_rate: float = Field(0.1, ge=0, description="Rate of the trunk afterwards, in multiples of lr")
 
 
 class Config(CropConfig):
@@ -218,21 +217,10 @@ def initialise(model: InceptionResnetV1, config: Config) -> None:
     model.load_state_dict(given, strict=False)
 
 
-def read_weights(path: str) -> dict[str, Tensor]:
-    """The tensors of a .pt, .pth or .safetensors file by name; no code of it is run."""
-    if path.endswith(".safetensors"):
-        return read_safetensors(Path(path))
-    return read_state_dict(path)
-
-
 def _trunk(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in weights.items() if not name.startswith(HEAD)}
 
 
 def phases(model: nn.Module, config: Config) -> list[Phase]:
     """First the head alone where the trunk starts from weights, then all."""
-    settings = config.model
-    if not settings.weights:
-        return [Phase(1.0, {"": 1.0})]
-    tuned = Phase(1 - settings.head_share, {"": settings.trunk_rate, HEAD: 1.0})
-    return [Phase(settings.head_share, {HEAD: 1.0}), tuned] if settings.head_share else [tuned]
+    return head_first(config.model, HEAD)

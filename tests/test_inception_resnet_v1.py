@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import zlib
 
 import numpy as np
 import pytest
 import torch
+from reference_weights import fill_by_name
 
 from unmasked.app.detectors import find
 from unmasked.baselines.inception_resnet_v1 import WHITENING, Config, InceptionResnetV1, initialise, phases
@@ -18,23 +18,7 @@ from unmasked.training.checkpoint import read_state_dict
 @pytest.fixture(scope="module")
 def network():
     """Weights are filled by name, as in the reference."""
-    model = InceptionResnetV1()
-    for name, value in model.state_dict().items():
-        random, shape = np.random.default_rng([20261, zlib.crc32(name.encode())]), tuple(value.shape)
-        if name.endswith("num_batches_tracked"):
-            filled = np.zeros(shape)
-        elif name.endswith("running_var"):
-            filled = 1 + 0.1 * abs(random.standard_normal(shape))
-        elif name.endswith("running_mean"):
-            filled = 0.1 * random.standard_normal(shape)
-        elif len(shape) >= 2:
-            filled = random.standard_normal(shape) * np.sqrt(1.6 / np.prod(shape[1:]))
-        elif name.endswith("weight"):
-            filled = 0.8 * (1 + 0.1 * random.standard_normal(shape))
-        else:
-            filled = 0.1 * random.standard_normal(shape)
-        value.copy_(torch.from_numpy(np.asarray(filled)))
-    return model.eval()
+    return fill_by_name(InceptionResnetV1(), 20261)
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from reference_weights import fill_by_name
 
 from unmasked.ucf.config import LossConfig
 from unmasked.ucf.losses import Orders, ucf_losses
@@ -43,28 +43,6 @@ ORDERS = {
 }
 
 
-def filled_by_rule(model: UCF) -> UCF:
-    state = {}
-    for name, value in model.state_dict().items():
-        shape = tuple(value.shape)
-        r = np.random.default_rng([20231, zlib.crc32(name.encode())])
-        if name.endswith("num_batches_tracked"):
-            filled = np.zeros(shape)
-        elif name.endswith("running_var"):
-            filled = 1 + 0.1 * np.abs(r.standard_normal(shape))
-        elif name.endswith("running_mean"):
-            filled = 0.1 * r.standard_normal(shape)
-        elif len(shape) >= 2:
-            filled = r.standard_normal(shape) * np.sqrt(1.6 / np.prod(shape[1:]))
-        elif name.endswith("weight"):
-            filled = 0.8 * (1 + 0.1 * r.standard_normal(shape))
-        else:
-            filled = 0.1 * r.standard_normal(shape)
-        state[name] = torch.tensor(filled).to(value.dtype).reshape(shape)
-    model.load_state_dict(state)
-    return model.eval()
-
-
 def relative_error(ours: torch.Tensor | float, theirs: np.ndarray) -> float:
     ours = np.asarray(ours.detach() if isinstance(ours, torch.Tensor) else ours, dtype=np.float64)
     assert ours.shape == theirs.shape
@@ -79,7 +57,7 @@ def reference() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def published() -> UCF:
-    return filled_by_rule(UCF())
+    return fill_by_name(UCF(), 20231)
 
 
 @pytest.fixture(scope="module")

@@ -273,6 +273,15 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` or ``.pth`` file by name; no code of it is run.
+
+    See `read_safetensors` and `read_state_dict`.
+    """
+    path = Path(path)
+    return read_safetensors(path) if path.suffix == ".safetensors" else read_state_dict(path)
+
+
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a ``.pth`` file by name, on the CPU.
 

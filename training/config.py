@@ -30,6 +30,18 @@ class ModelConfig(Frozen):
     channels_last: bool = Field(True, description="Memory layout (N, H, W, C), which convolutions prefer")
 
 
+class TransferConfig(ModelConfig):
+    """A network whose trunk may start from weights: see `detector.head_first`."""
+
+    weights: str = Field(
+        "", description="A local .pth or .safetensors file to start from; random weights if not given"
+    )
+    head_share: float = Field(
+        0.5, ge=0, lt=1, description="Share of all steps that train the head alone; needs weights"
+    )
+    trunk_rate: float = Field(0.1, ge=0, description="Rate of the trunk afterwards, in multiples of lr")
+
+
 class LossConfig(Frozen):
     """What makes one number of the losses of a batch's images."""
 

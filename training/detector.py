@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmasked.datasets.errors import InputError
-from unmasked.training.config import TrainedConfig
+from unmasked.training.config import TrainedConfig, TransferConfig
 
 Losses = dict[str, Tensor]
 Scorer = Callable[[Tensor], Tensor]
@@ -79,6 +79,17 @@ class Phase:
 
     share: float
     rates: Mapping[str, float]
+
+
+def head_first(settings: TransferConfig, head: str) -> list[Phase]:
+    """First the head alone where the trunk starts from weights, then all.
+
+    ``head`` is the beginning of the names of the head's weights.
+    """
+    if not settings.weights:
+        return [Phase(1.0, {"": 1.0})]
+    tuned = Phase(1 - settings.head_share, {"": settings.trunk_rate, head: 1.0})
+    return [Phase(settings.head_share, {head: 1.0}), tuned] if settings.head_share else [tuned]
 
 
 @dataclass(frozen=True)

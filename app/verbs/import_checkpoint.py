@@ -120,13 +120,11 @@ def _import_network(
         fill,
         imported_card,
         misfits,
-        read_safetensors,
-        read_state_dict,
+        read_weights,
         save,
     )
 
-    read = read_safetensors if file.suffix == ".safetensors" else read_state_dict
-    weights = read(file)
+    weights = read_weights(file)
     classes = list(config.classes) or ["real", "fake"]
     shaped, stated = detector.part("from_weights"), detector.part("weights_card")
     model = shaped(weights, settings) if shaped else detector.build(settings, classes)
