@@ -56,7 +56,7 @@ def test_page_stands_alone_and_reads_without_javascript(biased):
     assert html.count("<!DOCTYPE html>") == 1
 
 
-def test_page_survives_a_round_trip_through_json(biased, unbiased, tmp_path):
+def test_page_survives_a_round_trip_through_json(biased, unbiased, tmp_path, unsaved_figures):
     from unmasked.datasets.files import write_json
 
     for number, found in enumerate((biased, unbiased)):
@@ -99,7 +99,7 @@ def test_undefined_values_are_shown_as_not_enough_data():
     assert "not enough data" in text_of(page(found))
 
 
-def test_several_datasets_are_summed_up_first_and_skipped_ones_named(tmp_path):
+def test_several_datasets_are_summed_up_first_and_skipped_ones_named(tmp_path, unsaved_figures):
     first = corpus(0, tpr_dark=0.5)
     second = corpus(4).assign(dataset="second")
     third = corpus(5).assign(dataset="third", gender=None, skin_tone_group=None)

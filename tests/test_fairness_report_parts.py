@@ -99,7 +99,7 @@ def test_page_is_well_formed_with_headings_in_order_and_ids_used_once(read):
     assert len(read.ids) == len(set(read.ids))
 
 
-def test_page_of_one_dataset_has_headings_in_order_and_names_no_dataset_twice(found):
+def test_page_of_one_dataset_has_headings_in_order_and_names_no_dataset_twice(found, unsaved_figures):
     name, audit = next(iter(found["datasets"].items()))
     read = Reader(page(audit))
     assert list(read.text) == [part for part, _, _ in PARTS]
@@ -126,7 +126,7 @@ def test_page_survives_a_round_trip_through_json(found, html, tmp_path):
     assert page(records.read(tmp_path / "fairness.json")) == html
 
 
-def test_parts_whose_results_are_absent_say_how_to_make_them(found):
+def test_parts_whose_results_are_absent_say_how_to_make_them(found, unsaved_figures):
     bare = Reader(page(without(found, *ACROSS, *ADDED)))
     assert list(bare.text) == [name for name, _, _ in PARTS]
     assert "Only one threshold was audited" in bare["thresholds"]
@@ -137,7 +137,7 @@ def test_parts_whose_results_are_absent_say_how_to_make_them(found):
     assert "unmasked mitigate" in bare["mitigation"]
 
 
-def test_the_rows_that_count_and_fewer_resamples_of_large_groups_are_said(found, read):
+def test_the_rows_that_count_and_fewer_resamples_of_large_groups_are_said(found, read, unsaved_figures):
     for name, audit in found["datasets"].items():
         assert all(f"{name}: {words}" in read["about"] for words in audit["settings"]["rows"])
     assert "200 bootstrap resamples and" in read["about"]
@@ -150,7 +150,7 @@ def test_the_rows_that_count_and_fewer_resamples_of_large_groups_are_said(found,
     )
 
 
-def test_report_of_an_earlier_audit_without_the_later_figures_is_still_drawn(found):
+def test_report_of_an_earlier_audit_without_the_later_figures_is_still_drawn(found, unsaved_figures):
     old = json.loads(json.dumps(without(found, *ACROSS, *ADDED), default=float))
     for audit in old["datasets"].values():
         del audit["overall"]["ece"]
@@ -220,7 +220,7 @@ def test_mitigation_tells_price_levelling_down_and_lots(read):
     assert "with no group known" in text
 
 
-def test_mitigation_without_groups_to_compare_has_a_table_and_no_figure(found):
+def test_mitigation_without_groups_to_compare_has_a_table_and_no_figure(found, unsaved_figures):
     unknown = copy.deepcopy(found)
     for one in unknown["mitigation"]["methods"]:
         one["before"] |= {"gap": float("nan")}

@@ -145,7 +145,7 @@ def test_every_kind_of_group_figure_is_written(folders):
     assert kinds >= {"group_robustness_jpeg_fpr_skin_tone_group", "mitigation_skin_tone_group"}
 
 
-def test_csv_of_group_figures_holds_the_numbers_of_the_audit(tmp_path):
+def test_csv_of_group_figures_holds_the_numbers_of_the_audit(tmp_path, unsaved_figures):
     found = complete()
     write_page(found, tmp_path)
     read = lambda name: pd.read_csv(tmp_path / "figures" / f"{name}.csv")  # noqa: E731
@@ -228,7 +228,7 @@ def test_a_damaged_index_removes_nothing_and_is_written_anew(tmp_path, text, cap
     assert "cannot be read" in caplog.text
 
 
-def test_the_page_of_a_run_and_its_audit_share_one_folder(tmp_path):
+def test_the_page_of_a_run_and_its_audit_share_one_folder(tmp_path, unsaved_figures):
     run = write_run(tmp_path, table_of(fainter=("dark",)))
     found = json.loads((run / "fairness.json").read_text())
     write_page(found, run)

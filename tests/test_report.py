@@ -119,7 +119,7 @@ def test_planted_group_is_named_as_the_one_that_is_failed(complete_page):
     assert "Fakes of dark-skinned people are missed" in found["fairness"]
 
 
-def test_without_a_disparity_no_group_is_named(tmp_path):
+def test_without_a_disparity_no_group_is_named(tmp_path, unsaved_figures):
     run = read_run(write_run(tmp_path, table_of()))
     found = answer(run)
     assert found.groups == []
@@ -193,7 +193,7 @@ def test_rare_fakes_make_most_alarms_false(complete, complete_page):
     assert expected in Reader(complete_page)["limits"]
 
 
-def test_undefined_numbers_are_said_to_be(tmp_path):
+def test_undefined_numbers_are_said_to_be(tmp_path, unsaved_figures):
     table = table_of()
     one_class = table[(table["dataset"] == UNSEEN) & (table["label"] == 1)].assign(dataset="WildDeepfake")
     folder = write_run(tmp_path, pd.concat([table, one_class], ignore_index=True), audited=False)
@@ -205,7 +205,7 @@ def test_undefined_numbers_are_said_to_be(tmp_path):
     assert not re.search(r"(?<![a-z])nan(?![a-z])", " ".join(found.sections.values()), re.IGNORECASE)
 
 
-def test_unknown_source_claims_nothing_about_unseen_data(tmp_path):
+def test_unknown_source_claims_nothing_about_unseen_data(tmp_path, unsaved_figures):
     run = read_run(write_run(tmp_path, table_of(), audited=False, source=None))
     found = answer(run)
     assert found.kind == "note"
@@ -213,7 +213,7 @@ def test_unknown_source_claims_nothing_about_unseen_data(tmp_path):
     assert "is not stated" in Reader(page(run))["done"]
 
 
-def test_predictions_without_a_split_are_not_called_held_out(tmp_path):
+def test_predictions_without_a_split_are_not_called_held_out(tmp_path, unsaved_figures):
     table = table_of().query("split == 'test'").drop(columns="split")
     run = read_run(write_run(tmp_path, table, audited=False))
     assert "test split" not in answer(run).ranking[0]

@@ -484,7 +484,7 @@ def said_about(table: pd.DataFrame, folder) -> dict[str, str]:
     return said
 
 
-def test_pages_and_terminal_name_what_was_scored_elsewhere(tmp_path):
+def test_pages_and_terminal_name_what_was_scored_elsewhere(tmp_path, unsaved_figures):
     """A table of pictures got "videos", "frames", "faces cut out" and "annotated by a machine"."""
     table = clips(120).assign(gender=np.where(np.arange(120) // 2 % 2, "male", "female"))
     pictures = table.assign(video=[f"IMG_{i}.jpg" for i in range(120)]).rename(columns={"video": "file"})

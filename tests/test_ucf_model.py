@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
@@ -55,18 +54,24 @@ def reference() -> dict[str, np.ndarray]:
         return dict(stored)
 
 
-@pytest.fixture(scope="module")
-def published() -> UCF:
-    return fill_by_name(UCF(), 20231)
-
-
-@pytest.fixture(scope="module")
-def exact(published, images) -> UCF:
-    """The same network in double precision; its encoders run once, since both cases see the same images."""
-    model, images = copy.deepcopy(published).double(), images.double()
+def run_encoders_once(model: UCF, images: torch.Tensor) -> UCF:
+    """Every test sees the same images, and encoders are most of the time."""
     for encoder in (model.encoder_f, model.encoder_c):
         maps = encoder(images)
         encoder.forward = lambda given, maps=maps: maps if given is images else pytest.fail("other images")
+    return model
+
+
+@pytest.fixture(scope="module")
+def published(images) -> UCF:
+    with torch.no_grad():
+        return run_encoders_once(fill_by_name(UCF(), 20231), images)
+
+
+@pytest.fixture(scope="module")
+def exact(images) -> UCF:
+    """The same network in double precision."""
+    model = run_encoders_once(fill_by_name(UCF(), 20231).double(), images := images.double())
     model.images = images
     return model
 
