@@ -7,7 +7,6 @@ dataset lie higher than those of another, its reals outrank the other's fakes. A
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from unmasked.evaluation.intervals import CONFIDENCE, Sample, intervals
+from unmasked.evaluation.intervals import CONFIDENCE, Sample, intervals, seed_by_name
 from unmasked.evaluation.levels import named_by_dataset, sample_of
 from unmasked.evaluation.metrics import Aggregation, auc, video_scores
 from unmasked.evaluation.records import CrossAucRow
@@ -51,8 +50,8 @@ def cross_auc(
                 continue
             both = pd.concat([real, fake]) if one != other else parts[one]
             # A pair of its own seed: the same resamples whatever other datasets there are.
-            codes = [zlib.crc32(name.encode()) for name in dict.fromkeys((one, other))]
-            value, ends = _auc_with_interval(both, n_boot, [seed, *codes])
+            of_pair = seed_by_name(seed, *dict.fromkeys((one, other)))
+            value, ends = _auc_with_interval(both, n_boot, of_pair)
             found.append(
                 {
                     "reals": one,
@@ -97,7 +96,7 @@ def against_others(
         real = ~own & names.notna().to_numpy() & (table["label"] == 0).to_numpy()
         chosen = table[fake | real]
         sample = Sample.of(chosen["label"], chosen["score"], chosen["cluster"])
-        ends = _interval(sample, n_boot, [seed, zlib.crc32(str(name).encode())])
+        ends = _interval(sample, n_boot, seed_by_name(seed, name))
         found[str(name)] = {
             "auc": auc(sample.label, sample.score),
             "auc_ci": list(ends),

@@ -7,7 +7,6 @@ is read at the threshold that was fitted before, and compared with the same crop
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import cast
@@ -25,6 +24,7 @@ from unmasked.evaluation.intervals import (
     intervals_of,
     percentile_interval,
     resample,
+    seed_by_name,
 )
 from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import Aggregation, video_scores
@@ -75,7 +75,7 @@ def robustness(
         name, where = split_label(label)
         before, after = _samples(clean, perturbed, aggregation)
         # As in `evaluate`: the same resamples with or without the other datasets.
-        rng_seed = [seed, zlib.crc32(dataset.encode())]
+        rng_seed = seed_by_name(seed, dataset)
         key = (dataset, before.score.tobytes(), before.label.tobytes(), before.cluster.tobytes())
         if key not in drawn:
             drawn = {key: _draws(before, cut, n_boot, rng_seed)}
