@@ -75,7 +75,7 @@ def evaluate(
         # Seeded by name: the same resamples with or without the other datasets.
         found = dataset_numbers(of_dataset, applied, seed_by_name(seed, name))
         blocks[str(name)], draws[str(name)] = found
-    origin = Origin.of(rows)
+    origin = Origin.of_rows(rows)
     settings: Settings = {
         "threshold": applied.operating_point.to_dict(),
         "decision": "fake when score > threshold",
