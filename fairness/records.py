@@ -562,3 +562,11 @@ def write(found: FairnessResults, folder: str | os.PathLike[str]) -> None:
 @cache
 def _kinds() -> tuple[TypeAdapter[FairnessResults], TypeAdapter[AuditResults], TypeAdapter[Mitigation]]:
     return TypeAdapter(FairnessResults), TypeAdapter(AuditResults), TypeAdapter(Mitigation)
+
+
+def by_question(found: Mitigation) -> dict[tuple[str, str], list[Remedy]]:
+    """The entries of each attribute and dataset."""
+    grouped: dict[tuple[str, str], list[Remedy]] = {}
+    for entry in found["methods"]:
+        grouped.setdefault((entry["attribute"], entry["applied_to"]), []).append(entry)
+    return grouped
