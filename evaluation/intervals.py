@@ -310,7 +310,7 @@ def wilson_interval(
 def bounded_interval(
     values: Array, clusters: int, minimum: float = 0.0, maximum: float = 1.0
 ) -> tuple[float, float]:
-    """`percentile_interval`, or the exact interval of so many clusters where no resample differs.
+    """`percentile_interval`; where no resample differs, the exact one of so many clusters.
 
     Where all clusters say the same (no error was made; three of four rows are right in each of four people),
     the bootstrap would claim certainty. The interval is then that of a share of n independent clusters

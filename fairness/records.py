@@ -73,7 +73,9 @@ class Everybody(TypedDict):
 
     support: Support
     auc: float
+    auc_ci: NotRequired[Interval]
     balanced_accuracy: float
+    balanced_accuracy_ci: NotRequired[Interval]
     fpr: float
     fnr: float
 

@@ -15,7 +15,8 @@ from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.origin import scores_digest
 from unmasked.evaluation.predictions import evaluated_rows, noun_of
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.fairness import long_tables, records
+from unmasked.fairness import records
+from unmasked.fairness.across import long_tables
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
 from unmasked.fairness.inputs import operating_point
 from unmasked.fairness.records import Across, FairnessResults, Origin

@@ -16,13 +16,13 @@ from unmasked.evaluation.wording import (
     capitalise,
     is_missing,
     list_names,
+    metric_text,
     name_or_dash,
     p_text,
     percent,
     points,
     share_text,
     units,
-    value_text,
 )
 from unmasked.fairness.across.attrition import LossAudit
 from unmasked.fairness.records import AuditResults, AuditSettings, Test
@@ -94,7 +94,7 @@ def worth(findings: Findings) -> Markup:
             rows.append(
                 {
                     "dataset": name,
-                    "AUC, everybody": value_text(everybody["auc"], everybody["auc_ci"]),
+                    "AUC, everybody": metric_text(everybody, "auc"),
                     "balanced accuracy, everybody": _value_with_interval(everybody, "balanced_accuracy"),
                     "groups of": title(attribute),
                     "balanced accuracy, worst group": _worst(found["groups"], "balanced_accuracy"),
@@ -171,7 +171,7 @@ def _worth_in_words(audit: AuditResults) -> Markup:
     overall, constant = audit["overall"], audit["constant_detector"]["overall"]
     return paragraph(
         "No fairness figure means anything without this one: over everybody, AUC is "
-        f"{value_text(overall['auc'], overall['auc_ci'])}, balanced accuracy "
+        f"{metric_text(overall, 'auc')}, balanced accuracy "
         f"{_value_with_interval(overall, 'balanced_accuracy')}, "
         f"{percent(overall['fpr'])} of real videos are called fake and {percent(overall['fnr'])} of fakes "
         f"are missed, at the threshold {audit['settings']['threshold']:.3f}. A detector that calls "
