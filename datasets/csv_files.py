@@ -42,7 +42,6 @@ WRITE_IT = "write the table as CSV or Parquet"
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SAMPLED = 100  # records that tell the separator
 TITLES_MAX = 10  # lines of titles before the header
-CELL_CHARACTERS_MAX = 131_072  # a longer cell is a quotation mark that was never closed
 
 # Cells that say nothing. None and NA may be words (no glasses; North America): see `read_csv`.
 BLANK = (

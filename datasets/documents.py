@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from io import StringIO
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,15 +29,18 @@ def read_json(path: str | os.PathLike[str], advice: str, *, what: str = "") -> d
         InputError: the file is absent, is not JSON, or holds something else than an object.
     """
     file = f"{what} {path}".strip()
+    return parse_json(_read_text(path, file, advice), file, advice)
+
+
+def _read_text(path: str | os.PathLike[str], file: str, advice: str) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InputError(f"{file} does not exist; {advice}") from error
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); {advice}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not valid JSON ({error}); {advice}") from error
-    return parse_json(text, file, advice)
+        raise InputError(f"{file} is no text in UTF-8 ({error}); {advice}") from error
 
 
 def parse_json(text: str, file: object, advice: str) -> dict[str, Any]:
@@ -109,9 +113,9 @@ def read_yaml(path: str | os.PathLike[str], advice: str = "correct it", *, what:
 
     file = f"{what} {path}".strip()
     try:
-        value = OmegaConf.to_container(OmegaConf.load(Path(path)))
-    except FileNotFoundError as error:
-        raise InputError(f"{file} does not exist; {advice}") from error
+        value = OmegaConf.to_container(OmegaConf.load(StringIO(_read_text(path, file, advice))))
+    except InputError:
+        raise
     except (OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file} cannot be read: {first_line(error)}; {advice}") from error
     except Exception as error:  # PyYAML's errors are no ValueError, and PyYAML is not ours to import

@@ -7,7 +7,6 @@ dataset lie higher than those of another, its reals outrank the other's fakes. A
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,12 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from unmasked.evaluation.intervals import CONFIDENCE, Sample, intervals
+from unmasked.evaluation.intervals import Sample, intervals, seed_by_name
 from unmasked.evaluation.levels import named_by_dataset, sample_of
 from unmasked.evaluation.metrics import Aggregation, auc, video_scores
 from unmasked.evaluation.records import CrossAucRow
 from unmasked.evaluation.tables import Table
-from unmasked.evaluation.wording import value_text
+from unmasked.evaluation.wording import brackets_note, value_text
 
 TITLE = "Cross-AUC: reals of each dataset against fakes of each"
 
@@ -51,8 +50,8 @@ def cross_auc(
                 continue
             both = pd.concat([real, fake]) if one != other else parts[one]
             # A pair of its own seed: the same resamples whatever other datasets there are.
-            codes = [zlib.crc32(name.encode()) for name in dict.fromkeys((one, other))]
-            value, ends = _auc_with_interval(both, n_boot, [seed, *codes])
+            of_pair = seed_by_name(seed, *dict.fromkeys((one, other)))
+            value, ends = _auc_with_interval(both, n_boot, of_pair)
             found.append(
                 {
                     "reals": one,
@@ -97,7 +96,7 @@ def against_others(
         real = ~own & names.notna().to_numpy() & (table["label"] == 0).to_numpy()
         chosen = table[fake | real]
         sample = Sample.of(chosen["label"], chosen["score"], chosen["cluster"])
-        ends = _interval(sample, n_boot, [seed, zlib.crc32(str(name).encode())])
+        ends = _interval(sample, n_boot, seed_by_name(seed, name))
         found[str(name)] = {
             "auc": auc(sample.label, sample.score),
             "auc_ci": list(ends),
@@ -106,7 +105,7 @@ def against_others(
     return found
 
 
-def lowest_pair(rows: Sequence[CrossAucRow]) -> str:
+def lowest_pair(rows: Sequence[CrossAucRow], places: int = 3) -> str:
     """The pair of two datasets that is told apart worst, in words; "" if there is none."""
     apart = [row for row in rows if row["reals"] != row["fakes"]]
     if not apart:
@@ -114,22 +113,25 @@ def lowest_pair(rows: Sequence[CrossAucRow]) -> str:
     row = min(apart, key=lambda one: one["auc"])
     within = {one["reals"]: one["auc"] for one in rows if one["reals"] == one["fakes"]}
     beside = ", ".join(
-        f"{name} {value_text(within[name], places=3)}"
+        f"{name} {value_text(within[name], places=places)}"
         for name in (row["reals"], row["fakes"])
         if name in within
     )
     return (
         f"Cross-AUC, lowest: reals of {row['reals']} against fakes of {row['fakes']} "
-        f"{value_text(row['auc'], row['auc_ci'], places=3)}{f' (within: {beside})' if beside else ''}"
+        f"{value_text(row['auc'], row['auc_ci'], places=places)}{f' (within: {beside})' if beside else ''}"
     )
 
 
-def cross_auc_tables(rows: Mapping[str, Sequence[CrossAucRow]], n_boot: int) -> list[Table]:
+def cross_auc_tables(
+    rows: Mapping[str, Sequence[CrossAucRow]], n_boot: int, *, places: int = 3
+) -> list[Table]:
     """The matrix as a table: a row for the reals of each dataset, a column for fakes.
 
     Args:
         rows: of `cross_auc`, by detector; with one detector its name is not shown.
         n_boot: how often was resampled.
+        places: digits behind the point.
     """
     if not any(rows.values()):
         return []
@@ -137,32 +139,31 @@ def cross_auc_tables(rows: Mapping[str, Sequence[CrossAucRow]], n_boot: int) -> 
     cells = [
         ([name] if len(rows) > 1 else []) + line
         for name, found in rows.items()
-        for line in _lines(found, columns)
+        for line in _lines(found, columns, places)
     ]
-    notes = [f"{name}: {said}." if len(rows) > 1 else f"{said}." for name, said in _said(rows)]
+    notes = [f"{name}: {said}." if len(rows) > 1 else f"{said}." for name, said in _said(rows, places)]
     notes.append(
-        f"Video AUC. In brackets: {CONFIDENCE:.0%} interval, {n_boot} resamples of the identity where known, "
-        "else video. * within a dataset. A value far below those within says that the scores of the two "
-        "datasets lie at different heights: one threshold does not serve both."
+        f"Video AUC. {brackets_note(n_boot)}. * within a dataset. A value far below those within says that "
+        "the scores of the two datasets lie at different heights: one threshold does not serve both."
     )
     head = [*(["detector"] if len(rows) > 1 else []), "reals of", *(f"fakes of {name}" for name in columns)]
     return [Table(TITLE, head, cells, notes, label="cross-auc")]
 
 
-def _lines(found: Sequence[CrossAucRow], columns: Sequence[str]) -> Iterator[list[str]]:
+def _lines(found: Sequence[CrossAucRow], columns: Sequence[str], places: int) -> Iterator[list[str]]:
     by_pair = {(row["reals"], row["fakes"]): row for row in found}
     for real in dict.fromkeys(row["reals"] for row in found):
         line = [real]
         for fake in columns:
             row = by_pair.get((real, fake))
-            text = value_text(row["auc"], row["auc_ci"], places=3) if row else "–"
+            text = value_text(row["auc"], row["auc_ci"], places=places) if row else "–"
             line.append(f"{text} *" if real == fake and row else text)
         yield line
 
 
-def _said(rows: Mapping[str, Sequence[CrossAucRow]]) -> Iterator[tuple[str, str]]:
+def _said(rows: Mapping[str, Sequence[CrossAucRow]], places: int) -> Iterator[tuple[str, str]]:
     for name, found in rows.items():
-        if said := lowest_pair(found):
+        if said := lowest_pair(found, places):
             yield name, said
 
 

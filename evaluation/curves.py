@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, ratio
-from unmasked.evaluation.intervals import Sample, bounded_interval, resampled_sums
+from unmasked.evaluation.intervals import Sample, bounded_interval, resampled_sums, seed_by_name
 from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.predictions import evaluated_rows, validate_predictions
@@ -41,7 +40,7 @@ def curves(predictions: pd.DataFrame, *, n_boot: int = 0, seed: int = 0) -> dict
         videos = video_scores(part)
         found[str(name)] = {"frame": _curves(part), "video": _curves(videos)}
         if n_boot:
-            rng = np.random.default_rng([seed, zlib.crc32(str(name).encode())])
+            rng = np.random.default_rng(seed_by_name(seed, name))
             sample = Sample.of(videos["label"], videos["score"], clusters_of(videos))
             found[str(name)]["video"]["band"] = roc_band(sample, n_boot=n_boot, seed=rng)
     return found

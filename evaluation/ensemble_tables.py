@@ -30,7 +30,6 @@ from unmasked.evaluation.ensembles import (
     out_of_fold,
 )
 from unmasked.evaluation.fitted import calibration_rows, threshold_beside
-from unmasked.evaluation.intervals import CONFIDENCE
 from unmasked.evaluation.levels import clusters_of, named_by_dataset
 from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.paired import paired_difference
@@ -44,7 +43,7 @@ from unmasked.evaluation.protocols import by_condition
 from unmasked.evaluation.records import EnsembleAgainst, EnsembleResults
 from unmasked.evaluation.tables import Table
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.evaluation.wording import value_text
+from unmasked.evaluation.wording import brackets_note, value_text
 
 ARCHITECTURE = "ensemble"  # in a card, beside the names of networks
 COMPARED = ("auc", "ap", "eer")
@@ -211,8 +210,8 @@ def ensemble_table(results: EnsembleResults) -> Table:
     facts += [f"Fitted on {results['fitted_on']}."] if results["fitted_on"] else []
     facts += [f"{note[:1].upper()}{note[1:]}." for note in results["notes"]]
     facts.append(
-        "Difference: ensemble minus the other, paired on the same videos. In brackets: "
-        f"{CONFIDENCE:.0%} interval, {results['n_boot']} resamples of the identity where known, else video."
+        "Difference: ensemble minus the other, paired on the same videos. "
+        f"{brackets_note(results['n_boot'])}."
     )
     return Table("The ensemble beside its members", head, lines, facts, label="ensemble")
 

@@ -5,7 +5,6 @@ By dataset, level and method.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +16,7 @@ from unmasked.evaluation.calibration import Calibration
 from unmasked.evaluation.collection import only_value
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.cross_auc import cross_auc
-from unmasked.evaluation.intervals import CONFIDENCE, difference_interval
+from unmasked.evaluation.intervals import CONFIDENCE, difference_interval, seed_by_name
 from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numbers
 from unmasked.evaluation.metrics import TOP_K, Aggregation
 from unmasked.evaluation.origin import NOT_STATED, Origin
@@ -74,9 +73,9 @@ def evaluate(
     draws: dict[str, Array] = {}
     for name, of_dataset in rows.groupby("dataset", sort=True):
         # Seeded by name: the same resamples with or without the other datasets.
-        rng_seed = [seed, zlib.crc32(str(name).encode())]
-        blocks[str(name)], draws[str(name)] = dataset_numbers(of_dataset, applied, rng_seed)
-    origin = Origin.of(rows)
+        found = dataset_numbers(of_dataset, applied, seed_by_name(seed, name))
+        blocks[str(name)], draws[str(name)] = found
+    origin = Origin.of_rows(rows)
     settings: Settings = {
         "threshold": applied.operating_point.to_dict(),
         "decision": "fake when score > threshold",

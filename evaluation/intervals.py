@@ -11,6 +11,7 @@ percentiles of its resamples.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,8 @@ CONFIDENCE = 0.95
 MAX_LEVELS = 4096
 # How many effective errors the prior of `wilson_interval` is worth.
 PRIOR_EVENTS = 2.0
+# Resamples that differ by less are equal but for rounding.
+NO_SPREAD = 1e-12
 # From so many clusters on, those of one row are drawn by kind where that leaves a quarter: see `_merged`.
 MANY_CLUSTERS = 5_000
 # Numbers in the largest array of a block of resamples: 16 MB.
@@ -69,6 +72,14 @@ class Sample:
     def clusters_by_class(self) -> tuple[int, int]:
         """How many clusters hold reals, and how many hold fakes."""
         return int(self.has_class(0).sum()), int(self.has_class(1).sum())
+
+
+def seed_by_name(seed: int, *names: str) -> list[int]:
+    """The seed of a dataset's resamples, or of whatever else has that name.
+
+    The same in every command, and whatever others are in the table.
+    """
+    return [seed, *(zlib.crc32(str(name).encode("utf-8")) for name in names)]
 
 
 def resample(
@@ -239,6 +250,8 @@ def _logit_interval(value: float, drawn: Array, clusters: int, confidence: float
     """
     if not len(drawn) or np.isnan(drawn).mean() > 0.1:
         return float("nan"), float("nan")
+    if np.nanstd(drawn) < NO_SPREAD:
+        return bounded_interval(drawn, clusters)
     spread = np.nanstd(drawn) / (value * (1 - value)) * np.sqrt(clusters / (clusters - 1))
     reach = special.stdtrit(clusters - 1, (1 + confidence) / 2) * spread
     low, high = special.expit(special.logit(value) + reach * np.array([-1, 1]))
@@ -297,23 +310,29 @@ def wilson_interval(
 def bounded_interval(
     values: Array, clusters: int, minimum: float = 0.0, maximum: float = 1.0
 ) -> tuple[float, float]:
-    """`percentile_interval`, with the no-error bound where all values equal a finite limit.
+    """`percentile_interval`; where no resample differs, the exact one of so many clusters.
 
-    Where every resample sits on the metric's limit (no error was made), the bootstrap would claim
-    certainty: the other end is then the bound for that many clusters without an error, 0.025^(1/n) from
-    the opposite limit (Clopper and Pearson 1934). Of an AUC n is the smaller class: for an AUC of 1, n pairs
-    of clusters are all in order with a probability of AUC^n at most.
+    Where all clusters say the same (no error was made; three of four rows are right in each of four people),
+    the bootstrap would claim certainty. The interval is then that of a share of n independent clusters
+    (Clopper and Pearson 1934), which no mean of n values within these limits spreads more than: without an
+    error 0.025^(1/n) from the opposite limit. Of an AUC n is the smaller class: for an AUC of 1, n pairs of
+    clusters are all in order with a probability of AUC^n at most.
 
     >>> low, high = bounded_interval(np.zeros(100), 12)
     >>> low, round(high, 4)
     (0.0, 0.2646)
+    >>> low, high = bounded_interval(np.full(100, 0.75), 4)
+    >>> round(low, 3), round(high, 3)
+    (0.194, 0.994)
     """
     low, high = percentile_interval(values, clusters=clusters)
     reach = maximum - minimum
-    if low != high or not np.isfinite(reach):
+    if not high - low < NO_SPREAD or not np.isfinite(reach):
         return low, high
-    surest = ((1 - CONFIDENCE) / 2) ** (1 / clusters) * reach
-    return (minimum + surest if low == maximum else low), (maximum - surest if low == minimum else high)
+    hits, tail = np.clip((low - minimum) / reach, 0, 1) * clusters, (1 - CONFIDENCE) / 2
+    least = special.betaincinv(hits, clusters - hits + 1, tail) if hits > 0 else 0.0
+    most = special.betaincinv(hits + 1, clusters - hits, 1 - tail) if hits < clusters else 1.0
+    return float(minimum + least * reach), float(minimum + most * reach)
 
 
 def difference_interval(

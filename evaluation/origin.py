@@ -32,7 +32,11 @@ class Origin:
     @classmethod
     def of(cls, predictions: pd.DataFrame) -> Origin:
         """The origin of whatever is computed from a predictions table of one detector."""
-        rows, _ = evaluated_rows(predictions)
+        return cls.of_rows(evaluated_rows(predictions)[0])
+
+    @classmethod
+    def of_rows(cls, rows: pd.DataFrame) -> Origin:
+        """The origin of numbers of these very rows."""
         made_by = rows["checkpoint"].dropna().unique() if "checkpoint" in rows else []
         digests = {
             str(name): scores_digest(part) for name, part in rows.groupby("dataset", sort=True, observed=True)

@@ -21,9 +21,12 @@ from unmasked.evaluation.intervals import (
     behind,
     difference_interval,
     drawn_mean,
+    intervals,
     intervals_of,
     resample_together,
+    seed_by_name,
 )
+from unmasked.evaluation.levels import sample_of
 from unmasked.evaluation.metrics import METRICS, Aggregation, video_scores
 
 Level = Literal["frame", "video"]
@@ -86,6 +89,9 @@ def paired_difference(
         _side(samples[part], values[part], drawn[part], [seed, number])
         for number, part in enumerate((slice(first), slice(first, None)))
     ]
+    for side, table, cut, run in zip(sides, (scored[0], scored[-1]), thresholds, runs, strict=True):
+        if len(run) == 1:
+            side["ci"] = _own_intervals(table, cut, only, n_boot, seed)
     return {
         "metrics": {name: _difference(sides, name, _has_same_scores(samples)) for name in only},
         "paired": bool(len(shared)),
@@ -134,6 +140,8 @@ def across_seeds(
     ]
     side = _side(samples, values, drawn, [seed, 0])
     several = len(samples) > 1
+    if not several:
+        side["ci"] = _own_intervals(scored[0], cuts[0], only, n_boot, seed)
     found = {}
     for name in only:
         each = [value[name] for value in values]
@@ -231,6 +239,17 @@ def _side(
     }
     mean = {name: float(np.mean([value[name] for value in values])) for name in drawn[0]}
     return {"sample": samples[0], "value": mean, "draws": draws, "ci": intervals_of(samples[0], mean, draws)}
+
+
+def _own_intervals(
+    rows: pd.DataFrame, cut: float, only: Collection[str], n_boot: int, seed: int
+) -> dict[str, tuple[float, float]]:
+    """The intervals that `evaluate` gives these frames or videos, by metric.
+
+    Resamples of two runs are drawn together, in other strata: their differences alone are of those.
+    """
+    named = seed_by_name(seed, *rows["dataset"].unique())
+    return intervals(sample_of(rows), cut, n_boot=n_boot, seed=np.random.default_rng(named), only=only)
 
 
 def _difference(sides: Sequence[dict[str, Any]], name: str, identical: bool) -> dict[str, Any]:

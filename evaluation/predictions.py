@@ -18,6 +18,7 @@ from unmasked.datasets.table_roles import DATASET, FILE, SCORES, Role
 from unmasked.datasets.tables import Column, Schema
 from unmasked.datasets.vocabulary import Reading, map_distinct, plain
 from unmasked.evaluation.doubts import doubts
+from unmasked.preprocessing.faces import FACES
 
 logger = logging.getLogger(__name__)
 
@@ -44,20 +45,10 @@ PREDICTIONS = Schema(
 NEEDED = tuple(name for name, column in PREDICTIONS.columns.items() if column.required)
 # Datasets keep the names that they have in other tables of the same run.
 ROLES = {**SCORES, "dataset": Role("text", DATASET.names)}
-# Columns that some command reads, groups of people aside.
+# Columns that our own tables have, or that some command reads.
 KNOWN = (
-    *(*PREDICTIONS.columns, "time_s", "trained_on", "held_out", "predicted", "annotation", "size_px", "blur"),
-    *(
-        "source_video",
-        "target_video",
-        "path",
-        "kind",
-        "gender",
-        "age",
-        "skin_tone",
-        "skin_tone_group",
-        "race",
-    ),
+    *(*PREDICTIONS.columns, *FACES.columns, "path", "trained_on", "held_out", "predicted", "annotation"),
+    *("gender", "age", "skin_tone", "skin_tone_group", "race"),
 )
 PICTURES = (*IMAGE_SUFFIXES, ".heic", ".heif", ".tif", ".tiff", ".gif")
 # What tells the scores of one crop apart.

@@ -14,7 +14,6 @@ A gap above 0 is a loss. Intervals draw what both numbers share, the reals or wh
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -27,7 +26,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.evaluation import metrics
 from unmasked.evaluation.collection import Scored
 from unmasked.evaluation.counts import Array
-from unmasked.evaluation.intervals import Sample, difference_interval, intervals_of, resample
+from unmasked.evaluation.intervals import Sample, difference_interval, intervals_of, resample, seed_by_name
 from unmasked.evaluation.levels import HALF, sample_of
 from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.paired import paired_difference
@@ -302,7 +301,7 @@ class _Asked:
         videos = video_scores(rows, self.protocol.aggregation)
         sample = sample_of(videos if self.protocol.level == "video" else rows)
         cut = (self.threshold or HALF).value
-        seed = np.random.default_rng([self.seed, zlib.crc32(str(rows["dataset"].iloc[0]).encode())])
+        seed = np.random.default_rng(seed_by_name(self.seed, rows["dataset"].iloc[0]))
         draws = resample(sample, cut, n_boot=self.n_boot, seed=seed, only=("auc", *RATES))
         values = metrics.all_metrics(sample.label, sample.score, cut, ("auc", *RATES))
         return _Measured(

@@ -55,18 +55,18 @@ def seed_rows(
     return rows
 
 
-def seed_table(rows: Sequence[SeedRow]) -> Table:
-    """The rows of `seed_rows` as a table."""
+def seed_table(rows: Sequence[SeedRow], places: int = 3) -> Table:
+    """The rows of `seed_rows` as a table, with so many digits behind the point."""
     with_rates = any("fpr" in row for row in rows)
     head = ["detector", "seeds", "trained on", "tested on", "videos", "video AUC, mean", "sd between seeds"]
     head += ["lowest", "highest", *(["FPR", "TPR"] if with_rates else [])]
     cells = []
     for row in rows:
         line = [row["detector"], str(row["seeds"]), row["train"], row["test"], str(row["videos"])]
-        line += [value_text(row["auc"], row["auc_ci"], places=3), f"{row['auc_sd']:.3f}"]
-        line += [f"{choose(row['auc_each']):.3f}" for choose in (min, max)]
+        line += [value_text(row["auc"], row["auc_ci"], places=places), f"{row['auc_sd']:.3f}"]
+        line += [f"{choose(row['auc_each']):.{places}f}" for choose in (min, max)]
         if with_rates:
-            line += [metric_text(row, key, places=3) for key in RATES]
+            line += [metric_text(row, key, places=places) for key in RATES]
         cells.append(line)
     rules = "; ".join(dict.fromkeys(row["selection_rule"] for row in rows))
     note = (

@@ -16,7 +16,14 @@ from unmasked.datasets.errors import printable
 from unmasked.evaluation.attrition import REASONS, read_attrition
 from unmasked.evaluation.metrics import METRICS
 from unmasked.evaluation.records import ProtocolRow, Results, Robustness, Sizes
-from unmasked.evaluation.wording import metric_text, rule_name, share_text, threshold_text, value_text
+from unmasked.evaluation.wording import (
+    brackets_note,
+    metric_text,
+    rule_name,
+    share_text,
+    threshold_text,
+    value_text,
+)
 
 LATEX_HEAD = "% \\input this file; the preamble needs \\usepackage{booktabs} and \\usepackage{graphicx}.\n"
 LATEX_SIGNS = {
@@ -193,8 +200,8 @@ def matrix_table(results: Results) -> Table:
     threshold = settings["threshold"]
     pooled = f"Video score: {settings['aggregation']} of its frames. " if is_of_frames else ""
     note = (
-        f"In brackets: {settings['confidence']:.0%} interval, {settings['n_boot']} resamples of the "
-        f"{settings['unit']}. Accuracy, FPR and TPR at score > {threshold_text(threshold)}. "
+        f"{brackets_note(settings['n_boot'], settings['unit'])}. "
+        f"Accuracy, FPR and TPR at score > {threshold_text(threshold)}. "
         f"Checkpoint selection: {settings['selection_rule']}. "
         f"{pooled}Gap: {settings['gap']}."
     )
@@ -326,8 +333,8 @@ def compare_tables(results: Mapping[str, Any]) -> list[Table]:
     ]
     notes = [f"{side}: {results[side]['name']}, {_describe_side(results[side])}." for side in "ab"]
     notes.append(
-        f"Difference: {settings['difference']}. In brackets: {settings['confidence']:.0%} interval, "
-        f"{settings['n_boot']} resamples of the {settings['unit']}; level: {settings['level']}."
+        f"Difference: {settings['difference']}. {brackets_note(settings['n_boot'], settings['unit'])}; "
+        f"level: {settings['level']}."
     )
     head = ["dataset", "videos in both", "metric", "a", "b", "a − b", "reading"]
     title = f"{names['a']} and {names['b']} on the same videos"

@@ -15,7 +15,7 @@ from typing import Any
 from unmasked.datasets.errors import InputError
 
 NOT_ENOUGH = "not enough data"
-IN_BRACKETS = "In brackets: 95 % interval."  # below a table whose cells have intervals
+IN_BRACKETS = "In brackets: 95\N{NO-BREAK SPACE}% interval."  # below a table whose cells have intervals
 ONE = {"identity": "person", "video": "video", "cluster": "cluster", "frame": "frame"}
 NOUNS = {"identity": "people", "video": "videos", "cluster": "clusters", "frame": "frames"}
 # rule -> its long and its short form; rules with a number, as fpr:0.10, are worded in `rule_text`.
@@ -108,6 +108,15 @@ def interval_text(interval: Sequence[Any] | None, form: Callable[[float], str]) 
     """
     low, high = ends(interval)
     return "" if isnan(low) or isnan(high) else f"[{form(low)}, {form(high)}]"
+
+
+def brackets_note(resamples: int, unit: str = "identity where known, else video") -> str:
+    """What the brackets of a table are, and what was resampled how often.
+
+    >>> brackets_note(2000, "video").replace(chr(160), " ")
+    'In brackets: 95 % interval, 2,000 resamples of the video'
+    """
+    return f"{IN_BRACKETS[:-1]}, {resamples:,} resamples of the {unit}"
 
 
 def interval_in_100(interval: Sequence[Any] | None) -> str:

@@ -73,7 +73,9 @@ class Everybody(TypedDict):
 
     support: Support
     auc: float
+    auc_ci: NotRequired[Interval]
     balanced_accuracy: float
+    balanced_accuracy_ci: NotRequired[Interval]
     fpr: float
     fnr: float
 
@@ -562,3 +564,11 @@ def write(found: FairnessResults, folder: str | os.PathLike[str]) -> None:
 @cache
 def _kinds() -> tuple[TypeAdapter[FairnessResults], TypeAdapter[AuditResults], TypeAdapter[Mitigation]]:
     return TypeAdapter(FairnessResults), TypeAdapter(AuditResults), TypeAdapter(Mitigation)
+
+
+def by_question(found: Mitigation) -> dict[tuple[str, str], list[Remedy]]:
+    """The entries of each attribute and dataset."""
+    grouped: dict[tuple[str, str], list[Remedy]] = {}
+    for entry in found["methods"]:
+        grouped.setdefault((entry["attribute"], entry["applied_to"]), []).append(entry)
+    return grouped

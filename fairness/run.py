@@ -15,12 +15,13 @@ from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.origin import scores_digest
 from unmasked.evaluation.predictions import evaluated_rows, noun_of
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.fairness import long_tables, records
+from unmasked.fairness import records
+from unmasked.fairness.across import long_tables
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
 from unmasked.fairness.inputs import operating_point
 from unmasked.fairness.records import Across, FairnessResults, Origin
 from unmasked.fairness.result import Audit, audit_rows
-from unmasked.fairness.selection import Level, rows_of_one, select
+from unmasked.fairness.selection import Level, rows_of_one, select_from
 from unmasked.fairness.settings import fewest_samples
 from unmasked.fairness.statistics.slices import Settings
 
@@ -56,7 +57,8 @@ def audit_predictions(
         InputError: several datasets or detectors and none chosen, a video in two groups of an attribute,
             and whatever `audit` refuses.
     """
-    selection = select(predictions, by, level=level, dataset=dataset, detector=detector)
+    evaluated, notes = evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector))
+    selection = select_from(evaluated, notes, by, level=level)
     value, rule = operating_point(threshold)
     settings = Settings(
         threshold=value,
@@ -65,7 +67,6 @@ def audit_predictions(
         level=level,
         **{"min_samples": fewest_samples(single=selection.single)} | statistics,
     )
-    evaluated, _ = evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector))
     origin = _origin(selection.table, selection.notes)
     origin["scores"] = scores_digest(evaluated)
     if (noun := noun_of(evaluated)) != "video":

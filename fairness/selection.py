@@ -62,9 +62,17 @@ def select(
         InputError: several datasets or detectors and none chosen, a video in two groups of an attribute,
             rows that cannot be audited.
     """
+    return select_from(
+        *evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector)), by, level=level
+    )
+
+
+def select_from(
+    table: pd.DataFrame, notes: list[str], by: Sequence[str], *, level: Level = "video"
+) -> Selection:
+    """`select` of rows that `evaluated_rows` gave, with what it said."""
     if level not in ("video", "frame"):
         raise InputError(f"level {level!r} is not known; choose video or frame")
-    table, notes = evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector))
     groups = group_columns(table, by)
     if told := [name for name in groups if name in OUTCOMES]:
         raise InputError(

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.compare import compare, read_run, reading
+from unmasked.evaluation.evaluate import evaluate
 
 VIDEOS = 120
 
@@ -73,6 +74,18 @@ def test_differences_are_those_of_scikit_learn_and_their_intervals_know_the_pair
     assert auc["a_ci"][0] < auc["b_ci"][1]
     assert found["readings"]["auc"] == "a is better"
     assert found["n"]["shared_videos"] == VIDEOS
+
+
+def test_each_side_has_the_interval_that_evaluate_gives_it(files):
+    # Some people are known: resamples of both runs together were drawn in another order.
+    identity = [f"p{number // 8}" if number < 60 else None for number in range(VIDEOS)]
+    runs = [files(predictions(effect, identity=identity), f"{effect}.csv") for effect in (2.0, 1.0)]
+    block = compare(*runs, n_boot=200)["datasets"]["A"]["metrics"]
+    for side, one in zip("ab", runs, strict=True):
+        expected = evaluate(one.scored.predictions, n_boot=200)["datasets"]["A"]["video"]
+        for name in ("auc", "ap", "eer", "fpr", "tpr"):
+            assert block[name][side] == expected[name]
+            assert block[name][f"{side}_ci"] == expected[f"{name}_ci"]
 
 
 def test_a_run_compared_with_itself_is_equal(files):

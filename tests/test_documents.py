@@ -20,7 +20,7 @@ def test_json_is_what_was_written(tmp_path):
     [
         (b"{", "is not valid JSON"),
         (b"", "is not valid JSON"),
-        (b"\xff\xfe{}", "is not valid JSON"),
+        (b"\xff\xfe{}", "is no text in UTF-8"),
         (b"[" * 100_000, "is not valid JSON"),
         (b"[]", "holds no JSON object"),
         (b"null", "holds no JSON object"),

@@ -13,6 +13,7 @@ from unmasked.app.cli import app
 from unmasked.datasets.tables import read_frame, write_frame
 from unmasked.evaluation.collection import collect
 from unmasked.evaluation.compare import compare, read_run
+from unmasked.evaluation.evaluate import evaluate
 
 RUNNER = CliRunner()
 MEMBERS = {"A": 1.6, "B": 1.2, "C": 0.3}  # how far fakes are from reals
@@ -83,6 +84,8 @@ def test_the_difference_to_a_member_is_that_of_compare(tables):
     own = next(one for one in found if one["name"] == "B")["metrics"]["auc"]
     for key in ("a", "b", "difference"):
         assert own[key] == pytest.approx(wanted["metrics"]["auc"][key])
+    alone = evaluate(read_run(tables / "out").scored.predictions, n_boot=50)["datasets"]["CDF"]["video"]
+    assert own["a_ci"] == alone["auc_ci"]
 
 
 def test_test_rows_are_scored_by_what_val_rows_taught_and_nothing_else(tables):

@@ -6,7 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student_t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -14,6 +16,7 @@ from unmasked.evaluation import intervals as module
 from unmasked.evaluation import metrics
 from unmasked.evaluation.intervals import (
     Sample,
+    bounded_interval,
     intervals,
     intervals_of,
     percentile_interval,
@@ -136,10 +139,32 @@ def test_a_detector_without_an_error_is_not_certain():
     assert found["tpr"] == pytest.approx((0.025 ** (1 / 30), 1.0))
 
 
-def test_a_constant_detector_has_chance_for_certain():
+def test_a_constant_detector_is_at_chance_as_surely_as_its_clusters_are_many():
     found = intervals(Sample.of([0, 1] * 20, np.full(40, 0.3), np.arange(40)), n_boot=100)
-    assert found["auc"] == (0.5, 0.5)
+    expected = binomtest(10, 20).proportion_ci(method="exact")
+    assert found["auc"] == pytest.approx((expected.low, expected.high))
     assert np.isnan(found["precision"]).all()
+
+
+def test_four_people_who_are_all_told_alike_do_not_prove_a_rate_of_three_in_four():
+    # Each person: a real called real, a fake found and a fake missed; [75, 75] before.
+    label, score = np.tile([0, 1, 1], 4), np.tile([0.2, 0.9, 0.1], 4)
+    found = intervals(Sample.of(label, score, np.arange(12) // 3), n_boot=200)
+    expected = binomtest(3, 4).proportion_ci(method="exact")
+    assert found["balanced_accuracy"] == pytest.approx((expected.low, expected.high))
+    for name, (low, high) in found.items():
+        assert high - low > 0.3 or name == "log_loss", name
+        assert METRICS[name].minimum <= low < high <= METRICS[name].maximum or name == "log_loss", name
+
+
+@given(st.integers(2, 200), st.floats(0, 1), st.sampled_from([(0.0, 1.0), (-1.0, 1.0)]))
+def test_an_interval_without_spread_holds_its_value_and_narrows_with_more_clusters(clusters, share, bounds):
+    value = bounds[0] + share * (bounds[1] - bounds[0])
+    low, high = bounded_interval(np.full(9, value), clusters, *bounds)
+    assert bounds[0] <= low <= value + 1e-9
+    assert value - 1e-9 <= high <= bounds[1]
+    more = bounded_interval(np.full(9, value), 2 * clusters, *bounds)
+    assert 0 < more[1] - more[0] < high - low
 
 
 def test_shuffled_labels_hold_chance_in_their_interval():

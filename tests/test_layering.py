@@ -2,6 +2,7 @@
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,25 @@ def test_imports_point_down_only(path):
             )
         assert first not in LAYERS, f"{path} imports {name!r}; write unmasked.{name}"
         assert first not in HEAVY.get(layer, set()), f"{layer} must run without {first}, which {path} imports"
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    """Imports inside functions count; `graphlib` raises CycleError with the circle."""
+    modules = {f"unmasked.{'.'.join(path.relative_to(ROOT).with_suffix('').parts)}": path for path in FILES}
+    arrows: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        checks = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+        for_types = {
+            id(inner) for node in checks if "TYPE_CHECKING" in ast.dump(node.test) for inner in ast.walk(node)
+        }
+        froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        named = {
+            (node.module, alias.name) for node in froms if id(node) not in for_types for alias in node.names
+        }
+        arrows[name] = {f"{module}.{one}" for module, one in named} | {str(module) for module, _ in named}
+    order = TopologicalSorter({name: found & modules.keys() for name, found in arrows.items()})
+    assert len(list(order.static_order())) == len(modules)
 
 
 def test_layers_carry_no_init_file():

@@ -13,6 +13,7 @@ from unmasked.analysis.figures.colours import PALETTE, group_colour, group_colou
 from unmasked.analysis.html.page import (
     Section,
     callout,
+    mark_intervals,
     render_page,
     table,
 )
@@ -189,3 +190,19 @@ def test_groups_keep_their_colour_and_differ_from_each_other():
     assert list(together) == [*names, "real", "fake"]
     assert group_colours(reversed(names)) == group_colours(names)
     assert len(group_colours([str(number) for number in range(20)])) == 20
+
+
+def test_an_interval_stays_on_one_line_in_a_sentence_and_only_there():
+    drawn = Markup('<svg aria-label="[0.1, 0.2]"><text>[0.1, 0.2]</text></svg>')
+    cell = Markup('<td title="[0.1, 0.2]">{}</td>').format(mark_intervals("0.1 [0.1, 0.2]"))
+    body = drawn + cell + Markup("<p>0.15 [0.1, 0.2], p = 0.02</p>")
+    text = render_page("T", [Section("one", "One", body)])
+    assert str(drawn) + str(cell) in text
+    kept = ('<span class="line">[0.1, 0.2]</span>', '<span class="line">p = 0.02</span>')
+    assert "<p>0.15 {}, {}</p>".format(*kept) in text
+
+
+def test_sixteen_groups_have_sixteen_colours():
+    """The ninth group had the colour of another."""
+    names = [f"region {number}" for number in range(16)]
+    assert len(set(group_colours(names).values())) == 16

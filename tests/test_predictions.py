@@ -8,9 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from unmasked.app.verbs.reading import ReadAs, read_scores
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import write_frame
-from unmasked.evaluation.predictions import evaluated_rows, read_predictions, validate_predictions
+from unmasked.evaluation.predictions import (
+    PREDICTIONS,
+    evaluated_rows,
+    read_predictions,
+    validate_predictions,
+)
+from unmasked.preprocessing.faces import FACES
 
 
 def outsider() -> pd.DataFrame:
@@ -296,3 +303,13 @@ def test_perturbed_crops_are_left_out_and_alone_are_refused():
     assert "1 rows of perturbed crops" in notes[0]
     with pytest.raises(InputError, match="every prediction is of a perturbed crop"):
         evaluated_rows(table[table["perturbation"] == "jpeg"])
+
+
+def test_no_column_that_our_own_crops_bring_is_called_unused(capsys, tmp_path):
+    """`evaluate` of our own tables said that no number uses padded, crops and conversion."""
+    faces = {name: None for name in FACES.columns if name not in PREDICTIONS.columns}
+    rows = {"dataset": "A", "video": ["a", "b"], "label": [0, 1], "score": [0.2, 0.8]}
+    pd.DataFrame(rows).assign(**faces, mine=1).to_csv(tmp_path / "p.csv", index=False)
+    read_scores(ReadAs(), tmp_path / "p.csv")
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.endswith("columns that no number uses mine")

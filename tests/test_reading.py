@@ -63,7 +63,8 @@ def test_a_constant_detector_is_called_constant(score):
     assert words == f"a constant detector: every video scores {score:g}, so it tells none apart"
     for level in ("frame", "video"):
         assert block[level]["auc"] == block[level]["eer"] == 0.5
-        assert block[level]["auc_ci"] == [0.5, 0.5]
+        # So many videos do not prove that the next one scores alike: exact, and not [0.5, 0.5].
+        assert block[level]["auc_ci"] == pytest.approx([0.338, 0.662], abs=1e-3)
         assert np.isnan(block[level]["mcc"])
     assert block["bench"]["auc"] == 0.5
 

@@ -10,8 +10,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from unmasked.analysis.reports.run.robustness import drift_words, find_hidden_drift
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.perturbing.drift import reading, robustness
+from unmasked.evaluation.perturbing.drift import robustness
 from unmasked.evaluation.predictions import validate_predictions
 from unmasked.evaluation.thresholds import Threshold
 
@@ -182,17 +183,17 @@ def test_a_rate_that_no_video_moves_is_not_claimed_to_stand_still_for_certain():
     assert record["fpr_change_ci"] == pytest.approx([-(1 - 0.025**0.1), 1 - 0.025**0.1])
 
 
-def test_reading_names_the_drift_that_auc_hides():
+def test_the_drift_that_auc_hides_is_found_and_named():
     rows = table(videos=60)
     moved = rows["perturbation"].notna()
     rows.loc[moved, "score"] = np.clip(rows.loc[~moved, "score"].to_numpy() + 0.3, 0, 1)
     records = robustness(rows, CUT, n_boot=200)
-    assert "AUC hides the drift in 1 of 1 comparisons; most for jpeg severity 3 on D" in reading(records)
-    assert f"FPR at the stored threshold {records[0]['fpr_clean']:.3f} to {records[0]['fpr']:.3f}" in reading(
-        records
-    )
+    (record, rate), *_ = find_hidden_drift(records)
+    assert (record["perturbation"], record["severity"], record["dataset"], rate) == ("jpeg", 3, "D", "fpr")
+    before, after = (f"{100 * record[name]:.0f}" for name in ("fpr_clean", "fpr"))
+    assert f"{after} of 100 real videos are called fake, before it were {before}" in drift_words(record, rate)
 
 
-def test_reading_says_where_auc_hides_nothing():
-    assert reading([]) == ""
-    assert reading(robustness(table(shift=0), CUT, n_boot=100)).startswith("AUC hides the drift nowhere")
+def test_no_drift_is_found_where_auc_hides_nothing():
+    assert find_hidden_drift([]) == []
+    assert find_hidden_drift(robustness(table(shift=0), CUT, n_boot=100)) == []

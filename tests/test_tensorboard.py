@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from ucf_fakes import train, write_faces
@@ -11,7 +10,6 @@ from ucf_fakes import train, write_faces
 from unmasked.analysis.explain.tensorboard import (
     log_cams,
     log_embedding,
-    log_figures,
     log_grid,
     log_hyperparameters,
     log_scores,
@@ -74,14 +72,6 @@ def test_single_column_of_metadata_is_written(tmp_path):
     (labels,) = tmp_path.rglob("metadata.tsv")
     assert labels.read_text().split() == ["real", "fake", "real", "fake"]
     assert not list(tmp_path.rglob("sprite.png"))
-
-
-def test_figures_are_images(tmp_path):
-    figure = Figure()
-    figure.add_subplot().plot([0, 1])
-    with summary_writer(tmp_path) as writer:
-        log_figures(writer, {"roc": figure})
-    assert read(tmp_path).Tags()["images"] == ["roc"]
 
 
 # Scores

@@ -157,14 +157,6 @@ def from_card(detector: Detector, card: Card) -> nn.Module:
         ) from error
 
 
-def update_card(path: str | os.PathLike[str], **changes: Any) -> dict[str, Any]:
-    """Replaces entries of a stored card, thresholds for instance, and returns it."""
-    path = weights_path(path)
-    card = {**read_card(path), **changes}
-    write_json(path.with_suffix(".json"), card)
-    return card
-
-
 @dataclass(frozen=True)
 class Misfit:
     """A weight that a model and a file do not share.

@@ -20,7 +20,7 @@ from unmasked.analysis.figures.calibration import CalibrationDisplay
 from unmasked.evaluation.metrics import brier_score, expected_calibration_error
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 SPRITE_PX = 32  # the projector draws all pictures from one sheet, at most 8192 px wide
 SPRITE_SHEET_PX = 8192
@@ -80,12 +80,6 @@ def log_embedding(
         tag=tag,
         global_step=step,
     )
-
-
-def log_figures(writer: SummaryWriter, figures: Mapping[str, Figure], *, step: int = 0) -> None:
-    """Figures under their names in the images tab; the figures are closed."""
-    for name, figure in figures.items():
-        writer.add_figure(name, figure, global_step=step)
 
 
 def log_scores(

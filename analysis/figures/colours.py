@@ -16,6 +16,8 @@ PALETTE = {
     "black": "#000000",
     "yellow": "#F0E442",
 }
+# From the ninth name on: Paul Tol's "muted" and "bright" colours (2021), those unlike the ones above.
+MORE = ("#332288", "#882255", "#999933", "#AA4499", "#117733", "#CC6677", "#BBBBBB", "#661100")
 _FIXED = {
     "real": "blue",
     "fake": "vermillion",
@@ -63,7 +65,7 @@ def group_colour(name: str) -> str:
 
 
 def group_colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each of the names shown together, distinct up to eight.
+    """A colour for each of the names shown together, distinct up to sixteen.
 
     Known names keep theirs; the others move to the next free colour, in alphabetical order.
     """
@@ -71,6 +73,6 @@ def group_colours(names: Iterable[str]) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for name in sorted(ordered, key=lambda name: (name not in _FIXED, name)):
         wanted = group_colour(name)
-        free = [colour for colour in PALETTE.values() if colour not in chosen.values()]
+        free = [colour for colour in (*PALETTE.values(), *MORE) if colour not in chosen.values()]
         chosen[name] = wanted if wanted in free or not free else free[0]
     return {name: chosen[name] for name in ordered}

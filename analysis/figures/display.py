@@ -145,7 +145,10 @@ def write_beside(axes: Axes, line: float, text: str) -> None:
     axes.annotate(text, (1, line), xytext=(34, 0), ha="right", va="center", fontsize=8, color=SOFT, **place)
 
 
-def label_as_percent(axis: Axis, label: str) -> None:
-    """Names an axis of shares and gives it five ticks from 0 to 100 %."""
-    axis.set_ticks(np.linspace(0, 1, 5), ["0", "25", "50", "75", "100 %"], fontsize=8)
+def label_as_percent(axis: Axis, label: str, end: float = 1.0) -> None:
+    """Names an axis of shares from 0 to ``end`` and gives it ticks in per cent, at most six."""
+    step = next(step for step in (0.05, 0.1, 0.25) if end <= 5 * step)
+    ticks = np.arange(0, end + 1e-9, step)
+    names = [f"{100 * tick:.0f}" for tick in ticks]
+    axis.set_ticks(ticks, [*names[:-1], f"{names[-1]} %"], fontsize=8)
     axis.set_label_text(label, fontsize=8.5)

@@ -369,8 +369,7 @@ class DotDisplay(Display):
             self.ax_.spines["left"].set_visible(False)
             self.ax_.tick_params(length=0)
             self.ax_.set_title(self.heading, fontsize=10, loc="left", pad=16, fontweight="bold")
-            if self.end == 1:
-                label_as_percent(self.ax_.xaxis, self.quantity)
+            label_as_percent(self.ax_.xaxis, self.quantity, self.end)
         self.ax_.grid(visible=False, axis="y")
 
 
@@ -445,7 +444,7 @@ def _group_dot(entry: Measures, rate: str, n: int, colours: Mapping[str, str], b
 
 def _threshold_name(point: OperatingPoint) -> str:
     name = rule_name(str(point["rule"]))
-    return name if name.startswith("fixed at") else f"{name}: {point['value']:.3g}"
+    return name if name.startswith("fixed at") else f"{name}: {point['value']:.3f}"
 
 
 def _shares(counts: Sequence[float]) -> np.ndarray:

@@ -29,6 +29,12 @@ TINT = (213, 94, 0)
 DARKEST = 0.55
 NAME_CHARACTERS_MAX = 32  # of a group's name on one line; a longer one would push columns off the page
 INTERVAL = re.compile(r"\[[−+]?\d[\d.]*, [−+]?\d[\d.]*\]")
+# What is kept on one line, and the parts of a page in which nothing is looked for.
+UNBROKEN = re.compile(
+    rf'<(svg|style|code)\b.*?</\1>|<span class="interval">[^<]*|<[^>]*>|'
+    rf"(?P<kept>{INTERVAL.pattern}|\bp = [\d.]+)",
+    re.DOTALL,
+)
 
 Format = str | Callable[[Any], str]
 Kind = Literal["good", "warning", "bad", "note"]
@@ -61,7 +67,8 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
         raise ValueError(f"the section id {twice[0]!r} is given twice; every section needs its own anchor")
     style = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))  # our own style sheet  # nosec B704
     page = environment().get_template("page.html")
-    return page.render(title=title, sections=sections, subtitle=subtitle, footer=footer, style=style)
+    text = page.render(title=title, sections=sections, subtitle=subtitle, footer=footer, style=style)
+    return UNBROKEN.sub(_keep_together, text)
 
 
 @cache
@@ -273,6 +280,11 @@ def mark_intervals(text: str) -> Markup:
     return Markup(  # escaped before  # nosec B704
         INTERVAL.sub(r'<span class="interval">\g<0></span>', str(escape(text)))
     )
+
+
+def _keep_together(match: re.Match[str]) -> str:
+    kept = match["kept"]
+    return f'<span class="line">{kept}</span>' if kept else match[0]
 
 
 def _is_numeric(values: pd.Series, chosen: Format | None) -> bool:

@@ -69,6 +69,7 @@ def run(config: Config) -> None:
     from unmasked.evaluation.predictions import read_predictions
     from unmasked.fairness.mitigation.compare import Comparison
     from unmasked.fairness.mitigation.run import COLUMNS, Settings, cells, mitigate, write
+    from unmasked.fairness.records import by_question
 
     settings = Settings(
         source=config.source,
@@ -93,13 +94,7 @@ def run(config: Config) -> None:
         settings=settings,
     )
     path = write(found, config.out)
-    heads = dict.fromkeys((entry["attribute"], entry["applied_to"]) for entry in found["methods"])
-    for attribute, dataset in heads:
-        entries = [
-            entry
-            for entry in found["methods"]
-            if (entry["attribute"], entry["applied_to"]) == (attribute, dataset)
-        ]
+    for (attribute, dataset), entries in by_question(found).items():
         print_result(
             f"{config.metric.upper()} gap by {attribute}, {dataset}, in percentage points [95 % interval]; "
             f"fitted on {entries[0]['fitted_on']}:"

@@ -59,7 +59,7 @@ def run(config: Config) -> None:
     noun = noun_of(rows)
     said = name_files(sentence(found), noun, rows["dataset"].unique())
     stored = Fitted(found.threshold, {found.threshold.rule: found.threshold}).to_dict()
-    origin = Origin.of(rows.drop(columns="split", errors="ignore"))
+    origin = Origin.of_rows(rows)
     stored["made_from"] = origin.to_dict()
     path = config.out / "thresholds.json"
     if path.exists() and not config.overwrite:

@@ -7,8 +7,7 @@ is read at the threshold that was fitted before, and compared with the same crop
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import cast
 
@@ -25,6 +24,7 @@ from unmasked.evaluation.intervals import (
     intervals_of,
     percentile_interval,
     resample,
+    seed_by_name,
 )
 from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import Aggregation, video_scores
@@ -75,7 +75,7 @@ def robustness(
         name, where = split_label(label)
         before, after = _samples(clean, perturbed, aggregation)
         # As in `evaluate`: the same resamples with or without the other datasets.
-        rng_seed = [seed, zlib.crc32(dataset.encode())]
+        rng_seed = seed_by_name(seed, dataset)
         key = (dataset, before.score.tobytes(), before.label.tobytes(), before.cluster.tobytes())
         if key not in drawn:
             drawn = {key: _draws(before, cut, n_boot, rng_seed)}
@@ -95,32 +95,6 @@ def robustness(
         }
         records.append(cast(Robustness, condition | _drift(before, after, cut, draws)))
     return records
-
-
-def reading(records: Iterable[Robustness]) -> str:
-    """One line: where AUC hides the drift, worst first, or that it does so nowhere.
-
-    "" without records.
-    See `is_drift_hidden` for what hiding means.
-    """
-    found: list[Measures] = list(records)
-    if not found:
-        return ""
-    hidden = [(record, rate) for record in found for rate in ("fpr", "tpr") if is_drift_hidden(record, rate)]
-    if not hidden:
-        return (
-            f"AUC hides the drift nowhere: in none of {len(found)} comparisons does it stay within "
-            f"{AUC_STILL:g} while FPR or TPR at the stored threshold surely moves by {RATE_DRIFTS:g} or more."
-        )
-    record, rate = max(hidden, key=lambda pair: abs(pair[0][f"{pair[1]}_change"]))
-    count = len({id(one) for one, _ in hidden})
-    place = " (whole frame)" if record["where"] == "frame" and record["perturbation"] != "h264" else ""
-    return (
-        f"AUC hides the drift in {count} of {len(found)} comparisons; most for {record['perturbation']} "
-        f"severity {record['severity']}{place} on {record['dataset']}: AUC {record['auc_clean']:.3f} to "
-        f"{record['auc']:.3f}, but {rate.upper()} at the stored threshold {record[f'{rate}_clean']:.3f} to "
-        f"{record[rate]:.3f}."
-    )
 
 
 def is_drift_hidden(record: Measures, rate: str) -> bool:

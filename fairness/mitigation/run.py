@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
@@ -16,13 +15,14 @@ from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.origin import Origin
 from unmasked.evaluation.records import Measures
 from unmasked.evaluation.tables import escape_markdown
+from unmasked.evaluation.wording import change_text, points_only, signed_points
 from unmasked.fairness.mitigation.compare import Comparison, before_after, group_doubts
 from unmasked.fairness.mitigation.folds import Fold, folds, match_scores
 from unmasked.fairness.mitigation.group_calibration import fit_group_calibration
 from unmasked.fairness.mitigation.group_thresholds import fit_group_thresholds
 from unmasked.fairness.mitigation.rules import Rule, SingleThreshold, single_threshold
 from unmasked.fairness.mitigation.threshold_optimizer import fit_threshold_optimizer
-from unmasked.fairness.records import MITIGATION, BeforeAfter, Mitigation, Remedy, RemedyHead
+from unmasked.fairness.records import MITIGATION, BeforeAfter, Mitigation, Remedy, RemedyHead, by_question
 from unmasked.fairness.selection import Level
 
 ONE_RUN = "one training against one: how much two trainings differ by chance is in no interval"
@@ -152,13 +152,7 @@ def table(found: Mitigation) -> pd.DataFrame:
 def markdown(found: Mitigation) -> str:
     """The results as tables to read, in percentage points, with the warnings under each."""
     parts = ["# Mitigation, before and after\n"]
-    heads = dict.fromkeys((entry["attribute"], entry["applied_to"]) for entry in found["methods"])
-    for attribute, dataset in heads:
-        entries = [
-            entry
-            for entry in found["methods"]
-            if (entry["attribute"], entry["applied_to"]) == (attribute, dataset)
-        ]
+    for (attribute, dataset), entries in by_question(found).items():
         first = entries[0]
         parts.append(
             f"## {escape_markdown(f'{attribute}, {dataset}')}\n\nGaps are in {first['metric'].upper()}, "
@@ -188,13 +182,13 @@ def cells(entry: Remedy) -> list[str]:
     group = then["worst_group"]
     return [
         entry["name"],
-        _points(then["gap"]),
-        _points(now["gap"]),
-        _change_text(entry["gap_change"], entry["gap_change_ci"]),
-        _change_text(entry["utility_change"], entry["utility_change_ci"]),
-        _change_text(entry["tpr_change_at_same_fpr"], entry["tpr_change_at_same_fpr_ci"]),
-        "–" if group is None else f"{group} {_signed_text(entry['worst_group_gain'])}",
-        _signed_text(entry["worst_group_utility_change"]),
+        points_only(then["gap"]),
+        points_only(now["gap"]),
+        change_text(entry["gap_change"], entry["gap_change_ci"]),
+        change_text(entry["utility_change"], entry["utility_change_ci"]),
+        change_text(entry["tpr_change_at_same_fpr"], entry["tpr_change_at_same_fpr_ci"]),
+        "–" if group is None else f"{group} {signed_points(entry['worst_group_gain'])}",
+        signed_points(entry["worst_group_utility_change"]),
         "YES" if entry["levelling_down"] else "no",
         "yes" if entry["randomised"] else "no",
     ]
@@ -251,15 +245,3 @@ def _head(name: str, kind: str, rule: Rule, fitted: Fold, fold: Fold, warnings: 
 def _describe_settings(settings: Settings) -> dict[str, str | int | float]:
     plain = {name: value for name, value in vars(settings).items() if name != "comparison"}
     return plain | vars(settings.comparison)
-
-
-def _points(value: float) -> str:
-    return "–" if np.isnan(value) else f"{100 * value:.1f}"
-
-
-def _signed_text(value: float) -> str:
-    return "–" if np.isnan(value) else f"{100 * value:+.1f}".replace("-0.0", "+0.0")
-
-
-def _change_text(value: float, limits: Sequence[float]) -> str:
-    return f"{_signed_text(value)} [{_signed_text(limits[0])}, {_signed_text(limits[1])}]"

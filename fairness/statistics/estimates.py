@@ -8,7 +8,6 @@ and thresholds are asked for beside.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,14 @@ import numpy as np
 import pandas as pd
 
 from unmasked.evaluation.counts import Array
-from unmasked.evaluation.intervals import CONFIDENCE, Sample, behind, metric_interval, resample_together
+from unmasked.evaluation.intervals import (
+    CONFIDENCE,
+    Sample,
+    behind,
+    metric_interval,
+    resample_together,
+    seed_by_name,
+)
 from unmasked.evaluation.metrics import METRICS, all_metrics
 from unmasked.fairness.settings import Settings
 
@@ -104,7 +110,7 @@ def generator(settings: Settings, name: str) -> np.random.Generator:
 
     Seeded by name: an attribute's figures do not depend on which others are audited with it.
     """
-    return np.random.default_rng([settings.random_state, zlib.crc32(name.encode("utf-8"))])
+    return np.random.default_rng(seed_by_name(settings.random_state, name))
 
 
 def group_codes(groups: np.ndarray, names: Sequence[str]) -> np.ndarray:

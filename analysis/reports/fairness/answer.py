@@ -16,6 +16,7 @@ from unmasked.evaluation.wording import (
     capitalise,
     is_missing,
     list_names,
+    metric_text,
     name_or_dash,
     p_text,
     percent,
@@ -93,7 +94,7 @@ def worth(findings: Findings) -> Markup:
             rows.append(
                 {
                     "dataset": name,
-                    "AUC, everybody": f"{everybody['auc']:.2f}",
+                    "AUC, everybody": metric_text(everybody, "auc"),
                     "balanced accuracy, everybody": _value_with_interval(everybody, "balanced_accuracy"),
                     "groups of": title(attribute),
                     "balanced accuracy, worst group": _worst(found["groups"], "balanced_accuracy"),
@@ -170,9 +171,10 @@ def _worth_in_words(audit: AuditResults) -> Markup:
     overall, constant = audit["overall"], audit["constant_detector"]["overall"]
     return paragraph(
         "No fairness figure means anything without this one: over everybody, AUC is "
-        f"{overall['auc']:.2f}, balanced accuracy {percent(overall['balanced_accuracy'])}, "
+        f"{metric_text(overall, 'auc')}, balanced accuracy "
+        f"{_value_with_interval(overall, 'balanced_accuracy')}, "
         f"{percent(overall['fpr'])} of real videos are called fake and {percent(overall['fnr'])} of fakes "
-        f"are missed, at the threshold {audit['settings']['threshold']:.3g}. A detector that calls "
+        f"are missed, at the threshold {audit['settings']['threshold']:.3f}. A detector that calls "
         "everything fake would have no gap at all, and a balanced accuracy of "
         f"{percent(constant['balanced_accuracy'])}."
     )

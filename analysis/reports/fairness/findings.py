@@ -14,7 +14,7 @@ from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.html.page import details, heading, join_parts
 from unmasked.analysis.reports.gallery import Drawable, Gallery, slug
 from unmasked.evaluation.records import Measures
-from unmasked.evaluation.wording import percent, value_text
+from unmasked.evaluation.wording import metric_text, percent, share_text
 from unmasked.fairness.records import AuditResults, FairnessResults, results_of
 
 
@@ -92,7 +92,7 @@ def utility(audit: AuditResults) -> Markup:
         '<p class="soft">How good it is at all here: AUC {}, balanced accuracy {} '
         "(calling everything fake: {}).</p>"
     ).format(
-        value_text(overall["auc"]),
-        percent(overall["balanced_accuracy"]),
+        metric_text(overall, "auc"),
+        share_text(overall["balanced_accuracy"], overall.get("balanced_accuracy_ci")),
         percent(constant["balanced_accuracy"]),
     )

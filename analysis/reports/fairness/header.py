@@ -85,7 +85,7 @@ def caveats(audit: AuditResults) -> Markup:
         [
             f"Groups are what the {source} says; it may be wrong, and errors in it mostly hide differences.",
             f"{_decisions([audit])} All figures hold for the threshold "
-            f"{settings['threshold']:.3g}, and for the manipulations, cameras and compression in this data.",
+            f"{settings['threshold']:.3f}, and for the manipulations, cameras and compression in this data.",
             *([] if has_one_score_each(audit) else [copies]),
             "No difference shown is not the same as no difference. Only “about equal” says that a gap larger "
             f"than {points(settings['margin'])} is unlikely.",

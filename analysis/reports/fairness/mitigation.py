@@ -30,7 +30,7 @@ from unmasked.evaluation.wording import (
     points,
     points_only,
 )
-from unmasked.fairness.records import Outcome, Remedy
+from unmasked.fairness.records import Outcome, Remedy, by_question
 from unmasked.fairness.verdicts import title
 
 NAMES = {
@@ -56,15 +56,12 @@ def mitigation(findings: Findings) -> Markup:
         ).format(code("unmasked mitigate"))
         return absent_note("No remedy was tried.", how)
     parts: list[str] = [aside(INTRO)]
-    methods = tried["methods"]
     kind = "frames" if tried.get("settings", {}).get("level") == "frame" else "videos"
-    groups = dict.fromkeys((one["applied_to"], one["attribute"]) for one in methods)
-    for applied_to, attribute in groups:
-        found = [one for one in methods if (one["applied_to"], one["attribute"]) == (applied_to, attribute)]
+    for (attribute, applied_to), found in by_question(tried).items():
         parts.append(heading(3, f"{applied_to}, groups of {title(attribute)}"))
         parts += [_figure(found, findings), _table(found, kind)]
         parts.append(_doubts(found))
-    if warnings := _warnings(methods):
+    if warnings := _warnings(tried["methods"]):
         parts.append(callout("note", bullets(warnings), title="Before you use one of these"))
     return join_parts(parts)
 

@@ -144,6 +144,7 @@ def interval_and_chance(interval: Sequence[float]) -> str:
     if isnan(low):
         return ""
     chance = ", which cannot be told from guessing" if low <= CHANCE <= high else ""
+    chance = ", which is worse than guessing" if high < CHANCE else chance
     return f" ({interval_in_100(interval)}){chance}"
 
 

@@ -102,7 +102,7 @@ def _others(metrics: CollectionResults, published: Sequence[Published]) -> Marku
     parts += contamination_part(metrics.get("contamination", {}))
     parts += crossed_part(metrics.get("cross_auc", {}), metrics["settings"])
     if metrics.get("seeds"):
-        parts.append(stated_table(seed_table(metrics["seeds"])))
+        parts.append(stated_table(seed_table(metrics["seeds"], places=2)))
     return Markup("").join([*parts, published_part(published, metrics["settings"])])
 
 

@@ -57,7 +57,7 @@ def other_protocols(rows: Sequence[ProtocolRow]) -> Iterator[Markup]:
 
 def crossed_part(rows: Mapping[str, Sequence[CrossAucRow]], settings: Settings) -> Iterator[Markup]:
     """A heading and the matrix of reals against fakes of each dataset, by detector."""
-    for stated in cross_auc_tables(rows, settings["n_boot"]):
+    for stated in cross_auc_tables(rows, settings["n_boot"], places=2):
         yield Markup("<h3>Reals of one dataset against fakes of another</h3>")
         yield stated_table(stated)
 

@@ -173,7 +173,7 @@ def _other_threshold(run: Run) -> Markup:
     here = run.metrics["settings"]["threshold"]
     of_audits = {number(audit["settings"]["threshold"]) for audit in audits(run).values()}
     if others := sorted(of_audits - {number(here["value"])}):
-        return heading(3, f"At the threshold {list_names([f'{one:.3g}' for one in others])}") + callout(
+        return heading(3, f"At the threshold {list_names([f'{one:.3f}' for one in others])}") + callout(
             "warning",
             f"Everything else on this page is at {threshold_text(here)}, so error rates here and there are "
             "not those of the same decisions. For one threshold run unmasked fairness with "
