@@ -114,7 +114,10 @@ class Parts:
             return False
         if not even_if_transient and any(row["status"] in TRANSIENT for row in part["rows"]):
             return False
-        crops = {Path(row["crop"]).name for row in part["rows"] if row["status"] == "ok"}
+        paths = {row["crop"] for row in part["rows"] if row["status"] == "ok"}
+        crops = {Path(path).name for path in paths}
+        if paths != {f"crops/{item.folder}/{name}" for name in crops}:  # edited: it may lead anywhere
+            return False
         # Sizes too: a crop that a full disk or a lost machine has emptied or cut is not done.
         there = _sizes(self.out / "crops" / item.folder)
         return all(name in there and there[name] == part["crop_bytes"].get(name) for name in crops)
