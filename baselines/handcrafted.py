@@ -33,6 +33,7 @@ from skops import io
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
 from unmasked.datasets.loading import read_crops
@@ -345,7 +346,7 @@ def fit(faces: pd.DataFrame, root: Path, config: Config, out: Path) -> Path:
     label = faces["label"].to_numpy(np.int64)
     folds = _folds(label, clusters_of(faces), config.seed) if config.model.classifier == "svc" else []
     model = _classifier(config, min((len(rows) for rows, _ in folds), default=len(faces)))
-    x = vectors_of_files([Path(root) / crop for crop in faces["crop"]], config)
+    x = vectors_of_files(crop_paths(faces["crop"], root), config)
     stored: dict[str, Any] = {"blocks": list(config.model.blocks), "model": model}
     if folds:
         # A person is never scored by a machine that saw another crop of theirs.

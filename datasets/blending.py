@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.images import UnreadableImage, open_image
 
@@ -103,7 +104,10 @@ def face_points(faces: pd.DataFrame, crops_root: Path) -> NDArray[np.float64]:
     points = faces[columns].to_numpy(np.float64).reshape(-1, 5, 2)
     matrices = faces[matrix].to_numpy(np.float64).reshape(-1, 2, 3)
     sides = faces["recipe"].map(
-        {recipe: _side_px(Path(crops_root) / rows["crop"].iat[0]) for recipe, rows in faces.groupby("recipe")}
+        {
+            recipe: _side_px(*crop_paths(rows["crop"].iloc[:1], crops_root))
+            for recipe, rows in faces.groupby("recipe")
+        }
     )
     shares = np.einsum("nij,npj->npi", matrices[:, :, :2], points) + matrices[:, None, :, 2]
     shares /= sides.to_numpy(np.float64)[:, None, None]

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from unmasked.datasets.blending import BLENDED, face_points, real_image, self_blended_image
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.images import UnreadableImage, fit_to_size, read_pixels
 from unmasked.datasets.samplers import Draw
@@ -126,7 +127,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         self.size_px = size_px
         self.transform = transform
         crops, self.files = np.unique(faces["crop"].to_numpy(dtype=str), return_inverse=True)
-        self.paths = [Path(crops_root) / crop for crop in crops]
+        self.paths = crop_paths(crops, crops_root)
         self.labels = faces["label"].to_numpy(np.int64)
         position = {method: index for index, method in enumerate(methods)}
         known = np.where(self.labels == 0, REAL, faces["method"].astype(object))

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from unmasked.datasets.augment import AugmentConfig, recipe
 from unmasked.datasets.blending import SELF_BLENDED, blend, face_points
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
 from unmasked.datasets.loading import read_crop, usable_rows
@@ -53,7 +54,7 @@ def augmentation_sheet(
         InputError: there is no real crop, a crop cannot be read, or a recipe does not exist.
     """
     rows = _pick_crops(faces, crops)
-    images = np.stack([read_crop(Path(crops_root) / crop, SIZE_PX) for crop in rows["crop"]])
+    images = np.stack([read_crop(path, SIZE_PX) for path in crop_paths(rows["crop"], crops_root)])
     configs = [recipe(name) for name in recipes]
     strips = {_heading(config): _augment_crops(images, config, draws, seed) for config in configs}
     strips[f"{SELF_BLENDED}: fakes of real crops, and beside each the share of the other view in it"] = (

@@ -33,7 +33,7 @@ def join_tables(paths: Sequence[Path], out: Path, *, any_recipe: bool = False) -
 
     Raises:
         InputError: fewer than two tables, tables of two kinds, of several recipes, detectors or checkpoints,
-            a video that two of them have, or ``out`` is one of them.
+            a video that two of them have, ``out`` is one of them, or its folder does not hold the crops.
     """
     paths = [path / FACES_FILE if path.is_dir() else path for path in paths]
     if len(paths) < 2:
@@ -112,6 +112,12 @@ def _moved(table: pd.DataFrame, path: Path, out: Path) -> pd.DataFrame:
     relative = os.path.relpath(folder, target).replace(os.sep, "/")
     if relative == ".":
         return table
+    if relative == ".." or relative.startswith("../"):
+        both = os.path.commonpath([folder, target])
+        raise InputError(
+            f"the crops of {path} lie outside {out.parent}, and only crops below the folder of a table are "
+            f"read; give out= in a folder that holds all crops, such as {Path(both, FACES_FILE)}"
+        )
     has_crop = table["crop"].notna()
     crops = table["crop"].where(~has_crop, relative + "/" + table["crop"].astype(str))
     return table.assign(crop=crops)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable_rows
 from unmasked.datasets.transforms import normalise
@@ -152,7 +153,7 @@ def _batches(
     crops: pd.DataFrame, root: Path, size_px: int, batch_size: int, progress: Progress | None
 ) -> Iterator[Tensor]:
     """uint8 (N, 3, H, W) batches; the next one is read while the present one is scored."""
-    paths = [root / crop for crop in crops["crop"]]
+    paths = crop_paths(crops["crop"], root)
     parts: Sequence[list[Path]] = [
         paths[start : start + batch_size] for start in range(0, len(paths), batch_size)
     ]

@@ -17,7 +17,7 @@ import pandas as pd
 
 from unmasked.datasets.archives import is_image, split_sequence_path
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
+from unmasked.datasets.files import sync_files, write_json
 from unmasked.datasets.locks import folder_lock
 from unmasked.preprocessing.claims import Claim
 from unmasked.preprocessing.config import recipe_hash, terms_of
@@ -114,7 +114,10 @@ class Parts:
             return False
         if not even_if_transient and any(row["status"] in TRANSIENT for row in part["rows"]):
             return False
-        crops = {Path(row["crop"]).name for row in part["rows"] if row["status"] == "ok"}
+        paths = {row["crop"] for row in part["rows"] if row["status"] == "ok"}
+        crops = {Path(path).name for path in paths}
+        if paths != {f"crops/{item.folder}/{name}" for name in crops}:  # edited: it may lead anywhere
+            return False
         # Sizes too: a crop that a full disk or a lost machine has emptied or cut is not done.
         there = _sizes(self.out / "crops" / item.folder)
         return all(name in there and there[name] == part["crop_bytes"].get(name) for name in crops)
@@ -150,14 +153,17 @@ class Parts:
         target = self._part(item)
         # First: rows that were there must not be beside crops that are half replaced.
         target.unlink(missing_ok=True)
-        _replace_folder(self.workdir(item), self.out / "crops" / item.folder)
+        crops = self.out / "crops" / item.folder
+        _replace_folder(self.workdir(item), crops)
+        sizes = _sizes(crops)
+        sync_files(crops / name for name in sizes)  # before a part says that they are there
         part = {
             "recipe": self.recipe,
             "key": item.key,
             "path": item.path,
             "mask": item.mask,
             "stamp": self._stamps.get(item.key) or item.stamp(),
-            "crop_bytes": _sizes(self.out / "crops" / item.folder),
+            "crop_bytes": sizes,
             "rows": rows,
         }
         # Written where the next run removes leftovers: killed in between, it leaves nothing among the parts.

@@ -36,12 +36,19 @@ def scores(dataset="A", **columns) -> pd.DataFrame:
 
 
 def test_faces_of_two_folders_become_one_table_whose_crops_are_found(two):
-    out = two / "all" / "faces.parquet"
+    out = two / "faces.parquet"
     joined, kind = join_tables([two / "faces" / "a", two / "faces" / "b" / "faces.parquet"], out)
     assert kind == "faces"
     assert FACES.read(out)["dataset"].tolist() == ["a", "b"] == joined["dataset"].tolist()
     for crop, name in zip(joined["crop"], "ab", strict=True):
         assert (out.parent / crop).samefile(next((two / "faces" / name / "crops").rglob("*.png")))
+
+
+def test_a_table_whose_folder_does_not_hold_the_crops_is_refused_with_one_that_does(two):
+    tables = [two / "faces" / "a", two / "faces" / "b"]
+    with pytest.raises(InputError, match=rf"outside .*all, .* such as {two}/faces\.parquet"):
+        join_tables(tables, two / "all" / "faces.parquet")
+    assert not (two / "all").exists()
 
 
 def test_a_second_manifest_in_one_folder_is_refused_and_the_first_table_kept(two):

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections import Counter
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -165,6 +166,27 @@ def made(tmp_path):
     write_video(tmp_path / "a.mp4", 6)
     manifest = manifest_of(tmp_path, ["a.mp4"])
     return manifest, tmp_path / "out", run(manifest, tmp_path / "out")
+
+
+def test_crops_are_on_the_disk_before_a_part_says_that_they_are_there(tmp_path, monkeypatch):
+    synced, sync = [], os.fsync
+
+    def note(handle):
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_video(tmp_path / "a.mp4", 6)
+    faces = preprocess(
+        manifest_of(tmp_path, ["a.mp4"]),
+        tmp_path / "out",
+        PreprocessConfig(frames_per_video=3, size_px=64, workers=1),
+        detector=SquareDetector,
+    )
+    at = synced.index("part.json")
+    crops = sorted(Path(crop).name for crop in faces["crop"])
+    assert len(crops) == 3
+    assert sorted(name for name in synced[:at] if name.endswith(".png")) == crops
 
 
 def test_an_emptied_or_cut_crop_is_made_again(made):

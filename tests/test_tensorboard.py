@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,6 +42,25 @@ def test_cam_is_shown_beside_its_picture(tmp_path, cams):
     assert set(events.Tags()["images"]) == {"gradcam/real/a", "gradcam/Deepfakes/b"}
     (event,) = events.Images("gradcam/real/a")
     assert (event.step, event.width, event.height) == (7, 40, 16)
+
+
+def test_a_full_disk_is_the_users_error_without_a_traceback_of_the_thread(tmp_path, monkeypatch):
+    """The thread that writes printed one beside the sentence."""
+    printed = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def refuse(*_: object) -> None:
+        raise full
+
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", refuse)
+    with pytest.raises(OSError, match="No space left"), summary_writer(tmp_path) as writer:
+        writer.add_scalar("loss", 1.0)
+    assert printed == []
+    full = ZeroDivisionError("a fault of ours")
+    with pytest.raises(ZeroDivisionError), summary_writer(tmp_path) as writer:
+        writer.add_scalar("loss", 1.0)
+    assert [type(failure.exc_value) for failure in printed] == [ZeroDivisionError]
 
 
 def test_names_and_pictures_must_agree_in_number(tmp_path, cams):

@@ -22,6 +22,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.seed import isolate_rng
 
+from unmasked.analysis.explain.tensorboard import quieten_writer_thread
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_text
 from unmasked.training.boards import Boards
@@ -251,14 +252,18 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[
 def _explain_full_disk(out: Path, last: Path) -> Iterator[None]:
     """Says what was written and what to do, instead of where in a writer the disk was full."""
     try:
-        yield
+        with quieten_writer_thread():
+            yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        stands = f"{last} stands" if last.is_file() else "no state to resume from was written before"
+        stands = "no state to resume from was written before: make room and begin again with the same command"
+        if last.is_file():
+            stands = (
+                f"{last} stands, and so does the best detector so far: make room and go on with resume=true"
+            )
         raise InputError(
-            f"training stopped, for {out} cannot be written to ({error.strerror}); {stands}, and so does the "
-            "best detector so far. Make room and go on with resume=true"
+            f"training stopped, for {out} cannot be written to ({error.strerror}); {stands}"
         ) from error
 
 

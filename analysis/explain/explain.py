@@ -16,6 +16,7 @@ from unmasked.analysis.explain.embedding import MINIMUM_POINTS, embed, neighbour
 from unmasked.analysis.explain.explanation import Explanation
 from unmasked.analysis.explain.gradcam import CamResult, overlays, to_pixels
 from unmasked.analysis.explain.tensorboard import log_cams, log_embedding, summary_writer
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable_rows
 from unmasked.evaluation.levels import clusters_of
@@ -168,7 +169,7 @@ def _spread_rows(rows: pd.DataFrame, config: ExplainConfig) -> pd.DataFrame:
 
 
 def _batches(rows: pd.DataFrame, crops_root: Path, size_px: int, batch_size: int) -> Iterator[Tensor]:
-    paths = [crops_root / crop for crop in rows["crop"]]
+    paths = crop_paths(rows["crop"], crops_root)
     for start in range(0, len(paths), batch_size):
         pixels = read_crops(paths[start : start + batch_size], size_px)
         # (N, H, W, 3) uint8 -> (N, 3, H, W) in [-1, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,11 +32,31 @@ THRESHOLDS = 127  # points of a precision-recall curve
 @contextmanager
 def summary_writer(folder: Path) -> Iterator[SummaryWriter]:
     """A writer into ``folder`` (for ``tensorboard --logdir``), flushed and closed at the end."""
-    writer = SummaryWriter(str(folder))
+    with quieten_writer_thread():
+        writer = SummaryWriter(str(folder))
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
+@contextmanager
+def quieten_writer_thread() -> Iterator[None]:
+    """Keeps back the traceback that TensorBoard's thread prints of a full disk.
+
+    The writer raises the same error once more where it is used, and whoever uses it says it in words.
+    """
+    before = threading.excepthook
+
+    def print_others(failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.exc_value, OSError):
+            before(failure)
+
+    threading.excepthook = print_others
     try:
-        yield writer
+        yield
     finally:
-        writer.close()
+        threading.excepthook = before
 
 
 def log_cams(

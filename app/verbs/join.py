@@ -19,7 +19,7 @@ class Config(BaseModel):
     tables: Annotated[tuple[Path, ...], BeforeValidator(as_list)] = Field(
         description="faces tables or their folders, or predictions tables: tables=[A,B]"
     )
-    out: Path = Field(description="the one table, .parquet or .csv; crops stay where they are")
+    out: Path = Field(description="the one table, .parquet or .csv; crops stay, below its folder")
     any_recipe: bool = Field(
         False, description="faces: take crops together that were made with other settings or versions"
     )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from unmasked.datasets.audit.hashing import close_pairs, hash_files, is_copy, read_small
 from unmasked.datasets.audit.overlaps import is_comparable, rows_on_sides, ties
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 
 RADIUS = 7  # bits of 64
@@ -112,7 +113,7 @@ def _pictures(rows: pd.DataFrame, faces: Sequence[tuple[pd.DataFrame, Path]]) ->
                 f"{crops['video'].iloc[0]!r}); give the table that was made of this manifest"
             )
         matched = matched.dropna(subset="row")
-        picture = f"{folder}/" + matched["crop"].astype(object)
+        picture = list(map(str, crop_paths(matched["crop"], folder)))
         parts.append(pd.DataFrame({"picture": picture, "row": matched["row"].astype("int64")}))
     has_crops = np.isin(np.arange(len(rows)), np.concatenate([part["row"] for part in parts] or [[]]))
     images = rows[(rows["kind"] == "image").to_numpy() & ~has_crops]

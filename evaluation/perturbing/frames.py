@@ -18,6 +18,7 @@ from PIL import Image as Pillow
 from PIL import JpegImagePlugin
 
 from unmasked.datasets.archives import split_sequence_path
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.images import UnreadableImage, decode_crop, open_image
 from unmasked.datasets.loading import fit_to_size
@@ -116,7 +117,7 @@ def _videos(crops: pd.DataFrame, root: Path, manifest: pd.DataFrame | None) -> l
         )
     matrices = crops[list(MATRIX)].to_numpy(np.float64).reshape(-1, 2, 3)
     rows, frames = (crops[name].to_numpy(np.int64) for name in ("_row", "frame"))
-    paths = [root / crop for crop in crops["crop"]]
+    paths = crop_paths(crops["crop"], root)
     kinds = crops["crops"].fillna("cut").tolist() if "crops" in crops else ["cut"] * len(crops)
     return [
         Video(

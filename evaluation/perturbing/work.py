@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.loading import READERS, fit_to_size, read_whole, sample_evenly
 from unmasked.evaluation.perturbing.registry import Setting
 from unmasked.evaluation.perturbing.units import Batch, Made, Perturbed, Unit
@@ -42,10 +43,9 @@ def plan_units(crops: pd.DataFrame, root: Path, perturbed: Perturbed, size_px: i
     of_frame = [(number, setting) for number, setting in numbered if setting.where == "frame"]
     units = []
     if of_crop:
-        for row, *key, crop in chosen[["_row", "dataset", "video", "frame", "face", "crop"]].itertuples(
-            index=False, name=None
-        ):
-            make = partial(_settings_of_crop, row, root / crop, key, of_crop, perturbed.seed, size_px)
+        keys = chosen[["_row", "dataset", "video", "frame", "face"]].itertuples(index=False, name=None)
+        for (row, *key), path in zip(keys, crop_paths(chosen["crop"], root), strict=True):
+            make = partial(_settings_of_crop, row, path, key, of_crop, perturbed.seed, size_px)
             units.append(Unit(len(of_crop), make))
     if of_frame:
         # Reads videos: only what perturbs whole frames needs those libraries.
