@@ -16,8 +16,8 @@ for crops that it cannot learn from; ``phases(model, config)``: see `Phase`; ``i
 ``start(config)``: weights to begin with, and a sentence on them; ``pictured(faces)`` and
 ``pictures(model, images)``: what TensorBoard shows; ``card(model)`` and ``from_card(card)``: what a card says
 beside the configuration, and the network again; ``from_weights(weights,
-config)`` and ``weights_card(model, classes, config)``: the network that weights from elsewhere are of, and
-what their card says; ``ABOUT``: an `About`.
+config)``, ``translate(weights, model)`` and ``weights_card(model, classes, config)``: the network that
+weights from elsewhere are of, these by its names, and what their card says; ``ABOUT``: an `About`.
 
 A module without gradients has ``NAME``, a ``Config`` derived from `config.DetectorConfig`,
 ``fit(faces, root, config, out)``, which learns from the training crops and returns the file that it wrote
