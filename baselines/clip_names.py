@@ -35,7 +35,7 @@ def is_huggingface_clip(weights: Mapping[str, Tensor]) -> bool:
 
 
 def clip_by_timm_names(weights: Mapping[str, Tensor], backbone: str) -> dict[str, Tensor]:
-    """The image network's weights by timm's names, without a projection; unknown names stay as they are.
+    """The image network's weights by timm's names; unknown names stay as they are.
 
     Args:
         weights: by transformers' names.

@@ -1,4 +1,4 @@
-"""A linear probe: one linear layer on the features of a frozen network, the floor for every detector.
+"""A linear probe on the features of a frozen network, the floor for every detector.
 
 In two audits of 2026 a probe on a self-supervised network came near detectors that were made for the task
 (arxiv.org/abs/2606.26384, arxiv.org/abs/2603.26387): what does not beat it has learned nothing of its own.

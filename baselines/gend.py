@@ -1,4 +1,4 @@
-"""GenD: a foundation network of which only the LayerNorms learn, below a linear layer on unit features.
+"""GenD: a large network whose LayerNorms learn, below a linear layer on unit features.
 
 Yermakov et al., arxiv.org/abs/2508.06248. What differs from the paper is in docs/detectors.md.
 """

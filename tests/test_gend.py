@@ -1,4 +1,4 @@
-"""GenD: its losses and rates are the published ones, its files are read, nothing but norms and head learns."""
+"""GenD: losses and rates are the published ones, its files are read, only norms and head learn."""
 
 from __future__ import annotations
 

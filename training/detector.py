@@ -22,7 +22,8 @@ weights from elsewhere are of, these by its names, and what their card says; ``A
 A module without gradients has ``NAME``, a ``Config`` derived from `config.DetectorConfig`,
 ``fit(faces, root, config, out)``, which learns from the training crops and returns the file that it wrote
 into the folder ``out``, and ``read(path, card)``, which gives a callable from images to logits as above.
-Reading must run no code of the file: no pickle.
+Reading must run no code of the file: no pickle. With ``features(images)``, ``blocks``, columns of these by
+kind, and ``probability(vectors)``, (N,) P(fake), the callable's blocks are explained.
 """
 
 from __future__ import annotations
