@@ -56,6 +56,7 @@ class Pinned(BaseModel):
     bytes: int = Field(0, ge=0, description="size; 0 if it is not known")
     licence: str = Field(min_length=1)
     detector: str = Field("", description="name in `unmasked detectors`")
+    model: dict[str, str | float] = Field({}, description="settings of its network that are not its defaults")
     trained_on: tuple[str, ...] = Field((), description="datasets, if stated")
     selection: str = Field("", description="how the checkpoint was chosen, if stated")
     where: str = Field("", description="paper or code")

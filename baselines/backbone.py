@@ -7,7 +7,7 @@ torchvision's naming, and are checked by name and shape: timm itself loads nothi
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, cast
@@ -17,9 +17,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from unmasked.baselines.clip_names import clip_by_timm_names, is_huggingface_clip
 from unmasked.datasets.errors import InputError, nearest_name
 from unmasked.training.checkpoint import describe, misfits, read_weights
-from unmasked.training.config import CropConfig, TransferConfig
+from unmasked.training.config import CropConfig, StartConfig, TransferConfig
 from unmasked.training.detector import About, Phase, head_first
 
 NAME = "Backbone"
@@ -44,8 +45,8 @@ CONVERTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrai
 OPTIONAL = ".num_batches_tracked"
 
 
-class Model(TransferConfig):
-    """The network and what it starts from."""
+class Trunk(StartConfig):
+    """A network of timm's and what it starts from."""
 
     backbone: str = Field("mobilenetv2_100", description="A name of timm's, such as resnet50")
     size_px: int = Field(224, ge=32, le=1024, description="Side of the input; take the one of the weights")
@@ -58,7 +59,17 @@ class Model(TransferConfig):
     dropout: float = Field(0.2, ge=0, lt=1, description="Share of the features zeroed in training")
 
 
-class Config(CropConfig):
+class TrunkConfig(CropConfig):
+    """Settings of any detector on a network of timm's."""
+
+    model: Trunk = Field(Trunk(), description="The network")
+
+
+class Model(Trunk, TransferConfig):
+    """The network, and how its head and trunk learn."""
+
+
+class Config(TrunkConfig):
     """Everything that decides how the network is trained."""
 
     model: Model = Field(Model(), description="The network")
@@ -71,20 +82,26 @@ class Network(nn.Module):
         trunk: timm's network without a classifier.
         head: on its pooled features.
         mean, std: (3, 1, 1), of 0..1.
+
+    Args:
+        settings: which network.
+        is_any_size: keep the position embeddings of the weights' own size, and resample them for each image.
+        options: what timm is told besides.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, settings: Model) -> None:
+    def __init__(self, settings: Trunk, *, is_any_size: bool = False, **options: Any) -> None:
         super().__init__()
         name, size_px = settings.backbone, settings.size_px
         facts = timm.get_pretrained_cfg(name)
         if facts is None:
             raise ValueError("timm does not say what its weights want")
         # Such a network, of position embeddings or windows, is built for one size.
-        sized: dict[str, Any] = {"img_size": size_px} if facts.fixed_input_size else {}
-        self.trunk: Any = timm.create_model(name, pretrained=False, num_classes=0, **sized)
+        if facts.fixed_input_size:
+            options |= {"dynamic_img_size": True} if is_any_size else {"img_size": size_px}
+        self.trunk: Any = timm.create_model(name, pretrained=False, num_classes=0, **options)
         self.is_vgg = name.startswith("vgg")
         if self.is_vgg:  # its own pooling is two layers of 4096 for 224 px; the mean of its maps is 512 wide
             self.trunk.pre_logits = nn.Identity()
@@ -126,7 +143,7 @@ def _cam_layer(trunk: Any) -> str:
     return str(stages[-1]["module"])
 
 
-def build(config: Config, classes: Sequence[str]) -> Network:
+def build(config: TrunkConfig, classes: Sequence[str], make: Callable[[Trunk], Network] = Network) -> Network:
     """The network, of random weights.
 
     Raises:
@@ -141,7 +158,7 @@ def build(config: Config, classes: Sequence[str]) -> Network:
             + (f"did you mean {near}?" if near else "timm.list_models() lists them")
         )
     try:
-        network = Network(config.model).eval()
+        network = make(config.model).eval()
         with torch.no_grad():  # some say only now that they take no such size
             network(torch.zeros(1, 3, config.model.size_px, config.model.size_px))
         return network.train()
@@ -153,14 +170,14 @@ def build(config: Config, classes: Sequence[str]) -> Network:
         ) from error
 
 
-def start(config: Config) -> str:
+def start(config: TrunkConfig) -> str:
     """What training starts from, in a sentence."""
     if config.model.weights:
         return f"{config.model.backbone} starts from {Path(config.model.weights).name}, its head at random"
     return f"{config.model.backbone} starts from random weights; give a file as model.weights"
 
 
-def initialise(model: Network, config: Config) -> None:
+def initialise(model: Network, config: TrunkConfig) -> None:
     """Fills the trunk with the file's weights, where these were asked for.
 
     Raises:
@@ -185,6 +202,8 @@ def initialise(model: Network, config: Config) -> None:
 def _fitting(trunk: nn.Module, name: str, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The file's weights by the trunk's names, as far as these can be found, without a classifier."""
     wanted = trunk.state_dict()
+    if is_huggingface_clip(stored):
+        return clip_by_timm_names(stored, name)
     given = _without_classifier(stored, wanted)
     if not misfits(wanted, given):
         return given

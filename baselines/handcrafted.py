@@ -316,12 +316,16 @@ def _cached_file(folder: Path, image: NDArray[np.uint8], blocks: Sequence[str]) 
 
 def vectors_of_files(paths: Sequence[Path], config: Config) -> NDArray[np.float32]:
     """(N, F) of crops on disk, read a few at a time: 12 kB a crop is held."""
-    parts = [paths[first : first + BATCH] for first in range(0, len(paths), BATCH)]
-    model = config.model
-    done = Parallel(n_jobs=config.processes)(
-        delayed(_vectors_of_part)(part, model.size_px, model.blocks, config.cache) for part in parts
+    model, starts = config.model, range(0, len(paths), BATCH)
+    found = np.empty((len(paths), widths(model.blocks)[model.blocks[-1]].stop), np.float32)
+    # Put into place as they come: all parts beside the whole would be twice the memory.
+    done = Parallel(n_jobs=config.processes, return_as="generator")(
+        delayed(_vectors_of_part)(paths[start : start + BATCH], model.size_px, model.blocks, config.cache)
+        for start in starts
     )
-    return np.concatenate(done)
+    for start, part in zip(starts, done, strict=True):
+        found[start : start + len(part)] = part
+    return found
 
 
 def _vectors_of_part(paths: Sequence[Path], size_px: int, blocks: Sequence[str], folder: str) -> Array:

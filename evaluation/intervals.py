@@ -471,8 +471,10 @@ def _weights(
 ) -> Iterator[Array]:
     """Blocks (C, R) of how often each cluster, or kind, is drawn in each resample; no block changes them."""
     kind = np.zeros(samples[0].clusters, dtype=np.int64)
-    for sample in samples:
+    for number, sample in enumerate(samples):
         kind = 4 * kind + sample.has_class(0) + 2 * sample.has_class(1)
+        if number % 16 == 15:  # numbered anew in the same order, 0 still absent: 32 samples would overflow
+            kind = np.searchsorted(np.union1d(kind, [0]), kind)
     if merged is not None:
         kind = merged.stratum
     strata = [np.flatnonzero(kind == value) for value in np.unique(kind[kind > 0])]

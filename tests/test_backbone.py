@@ -127,6 +127,16 @@ def test_a_name_with_a_typo_is_answered_by_the_nearest(name, meant):
         backbone.build(config(backbone=name), [])
 
 
+def test_a_name_with_a_typo_is_not_said_to_start_training(faces, tmp_path):
+    """It once said "starts from random weights" before the error."""
+    arguments = [f"faces={faces}", f"out={tmp_path}/run", "model.backbone=resnet_50", *SMALL]
+    done = CliRunner().invoke(app, ["train", "detector=backbone", *arguments])
+    assert done.exit_code == 2
+    assert "did you mean resnet50" in done.stderr
+    assert "starts from" not in done.output
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
 def test_a_name_with_its_tag_is_known_and_gives_the_whitening():
     of_tag = backbone.build(config(backbone="vit_tiny_patch16_224.augreg_in21k_ft_in1k", size_px=64), [])
     assert of_tag.mean.flatten().tolist() == [0.5, 0.5, 0.5]

@@ -273,3 +273,15 @@ def test_one_error_among_thirty_three_does_not_make_the_ap_unknown():
     low, high = intervals(sample, n_boot=500, seed=0)["ap"]
     assert value > 0.97
     assert 0.7 < low < value < high < 1
+
+
+def test_many_samples_that_share_clusters_are_resampled_as_few_are():
+    """The code of what a cluster holds overflowed from 32 samples on, and no cluster was drawn."""
+    rng = np.random.default_rng(0)
+    person = np.repeat(np.arange(40), 3)
+    sample = Sample.of(person % 2, rng.random(120), person)
+    few = resample_together([sample] * 2, [0.5] * 2, n_boot=20, only=["auc", "fpr"])
+    many = resample_together([sample] * 70, [0.5] * 70, n_boot=20, only=["auc", "fpr"])
+    for drawn in many:
+        for name, values in drawn.items():
+            np.testing.assert_array_equal(values, few[0][name])

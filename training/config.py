@@ -30,12 +30,17 @@ class ModelConfig(Frozen):
     channels_last: bool = Field(True, description="Memory layout (N, H, W, C), which convolutions prefer")
 
 
-class TransferConfig(ModelConfig):
-    """A network whose trunk may start from weights: see `detector.head_first`."""
+class StartConfig(ModelConfig):
+    """A network whose trunk may start from weights."""
 
     weights: str = Field(
         "", description="A local .pth or .safetensors file to start from; random weights if not given"
     )
+
+
+class TransferConfig(StartConfig):
+    """A network whose head learns first: see `detector.head_first`."""
+
     head_share: float = Field(
         0.5, ge=0, lt=1, description="Share of all steps that train the head alone; needs weights"
     )
@@ -74,6 +79,12 @@ class OptimiserConfig(Frozen):
         "none", description="Course of the learning rate over all steps; one_cycle starts at 1/25 of lr"
     )
     warmup: float = Field(0.0, ge=0, lt=1, description="Share of all steps in which the rate rises to lr")
+    cycle: float = Field(
+        0.0, ge=0, lt=1, description="Share of all steps after which cosine starts again at lr; 0 never does"
+    )
+    floor: float = Field(
+        0.0, ge=0, lt=1, description="Where the warm-up starts and cosine ends, as a share of lr"
+    )
     gradient_clip: float = Field(0.0, ge=0, description="Largest norm of the whole gradient; 0 does not clip")
     accumulate: int = Field(
         1, ge=1, description="Batches whose mean gradient makes one step; as so many more devices would"

@@ -16,13 +16,14 @@ for crops that it cannot learn from; ``phases(model, config)``: see `Phase`; ``i
 ``start(config)``: weights to begin with, and a sentence on them; ``pictured(faces)`` and
 ``pictures(model, images)``: what TensorBoard shows; ``card(model)`` and ``from_card(card)``: what a card says
 beside the configuration, and the network again; ``from_weights(weights,
-config)`` and ``weights_card(model, classes, config)``: the network that weights from elsewhere are of, and
-what their card says; ``ABOUT``: an `About`.
+config)``, ``translate(weights, model)`` and ``weights_card(model, classes, config)``: the network that
+weights from elsewhere are of, these by its names, and what their card says; ``ABOUT``: an `About`.
 
 A module without gradients has ``NAME``, a ``Config`` derived from `config.DetectorConfig`,
 ``fit(faces, root, config, out)``, which learns from the training crops and returns the file that it wrote
 into the folder ``out``, and ``read(path, card)``, which gives a callable from images to logits as above.
-Reading must run no code of the file: no pickle.
+Reading must run no code of the file: no pickle. With ``features(images)``, ``blocks``, columns of these by
+kind, and ``probability(vectors)``, (N,) P(fake), the callable's blocks are explained.
 """
 
 from __future__ import annotations

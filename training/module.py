@@ -47,21 +47,25 @@ def learning_rate_factor(progress: float, config: OptimiserConfig) -> float:
 
     Args:
         progress: share of training that is done, in [0, 1].
-        config: ``none`` stays at 1 after the warm-up; ``cosine`` falls to 0; ``one_cycle`` rises from 1/25
-            over the first 0.3 (or ``warmup``, if given) and falls to 0.
+        config: ``none`` stays at 1 after the warm-up; ``cosine`` falls to ``floor``, and starts again after
+            each ``cycle``, if given; ``one_cycle`` rises from 1/25 over the first 0.3 (or ``warmup``, if
+            given) and falls to 0.
 
     >>> learning_rate_factor(0.5, OptimiserConfig(schedule="cosine"))
     0.5
     """
     one_cycle = config.schedule == "one_cycle"
     warmup = (config.warmup or 0.3) if one_cycle else config.warmup
-    start = 1 / 25 if one_cycle else 0.0
+    start = 1 / 25 if one_cycle else config.floor
     if progress < warmup:
         return start + (1 - start) * progress / warmup
     if config.schedule == "none":
         return 1.0
-    falling = min(1.0, (progress - warmup) / (1 - warmup))
-    return 0.5 * (1 + math.cos(math.pi * falling))
+    falling, floor = min(1.0, (progress - warmup) / (1 - warmup)), 0.0 if one_cycle else config.floor
+    if config.schedule == "cosine" and config.cycle:
+        # A step that begins a cycle must not end the one before it, whatever the last bit of the division.
+        falling = ((progress - warmup) / config.cycle + 1e-9) % 1
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * falling))
 
 
 def validation_metrics(scored: pd.DataFrame, selection: str) -> dict[str, float]:

@@ -16,6 +16,11 @@ class ExplainConfig(BaseModel):
     points: int = Field(default=600, ge=8, le=5000, description="crops in the t-SNE, at most")
     crops_per_video: int = Field(default=4, ge=1, description="crops of one video in the t-SNE, at most")
     perplexity: float = Field(default=30, gt=0, description="t-SNE: about how many neighbours each point has")
+    repeats: int = Field(
+        default=10,
+        ge=0,
+        description="importance of blocks of features: draws of images whose features stand in; 0 leaves it",
+    )
     splits: tuple[str, ...] = Field(
         default=(), description="splits whose crops are shown; test, or all where none is marked test"
     )

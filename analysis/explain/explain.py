@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from unmasked.analysis.explain.config import ExplainConfig
 from unmasked.analysis.explain.embedding import MINIMUM_POINTS, embed, neighbour_purity, usable_perplexity
 from unmasked.analysis.explain.explanation import Explanation
 from unmasked.analysis.explain.gradcam import CamResult, overlays, to_pixels
+from unmasked.analysis.explain.importance import block_importance
 from unmasked.analysis.explain.tensorboard import log_cams, log_embedding, summary_writer
 from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
@@ -35,6 +36,8 @@ def explain(
     layer: nn.Module | None,
     features: Callable[[Tensor], Tensor] | None,
     size_px: int,
+    blocks: Mapping[str, slice] | None = None,
+    probability: Callable[[np.ndarray], np.ndarray] | None = None,
     config: ExplainConfig | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
@@ -50,6 +53,8 @@ def explain(
         layer: the module for Grad-CAM; None skips it, and the summary says so.
         features: (N, 3, size, size) -> (N, D); None skips the t-SNE.
         size_px: side that crops are scaled to before the model sees them.
+        blocks: columns of ``features`` by kind, for their importance; None has none.
+        probability: (N, D) features -> (N,) P(fake); with ``blocks``.
         config: see `ExplainConfig`.
         progress: called with (what, done, total).
 
@@ -93,6 +98,12 @@ def explain(
     matrix = np.concatenate(vectors[1:] or vectors).astype(np.float32)
     embedded = embedded.assign(score=np.concatenate(scores))
     points = np.empty((0, 2))
+    importance = {}
+    if blocks and probability and config.repeats:
+        try:
+            importance = _importance(embedded, matrix, blocks, probability, config)
+        except InputError as error:
+            skipped["importance"] = str(error)
     if len(embedded):
         try:
             points = embed(matrix, perplexity=config.perplexity, seed=config.seed)
@@ -103,6 +114,7 @@ def explain(
     modules = model.named_modules() if isinstance(model, nn.Module) else ()
     name = next((name for name, module in modules if module is layer), type(layer).__name__)
     summary = {"layer": name, **_summary(pictured, embedded, matrix, config), "skipped": skipped}
+    summary |= {"importance": importance} if importance else {}
     return Explanation(
         pictured=pictured,
         pictures=cams.pictures,
@@ -113,6 +125,25 @@ def explain(
         sprites=np.concatenate(sprites) if sprites else np.empty((0, SPRITE_PX, SPRITE_PX, 3), np.uint8),
         summary=summary,
     )
+
+
+def _importance(
+    rows: pd.DataFrame,
+    vectors: np.ndarray,
+    blocks: Mapping[str, slice],
+    probability: Callable[[np.ndarray], np.ndarray],
+    config: ExplainConfig,
+) -> dict[str, Any]:
+    known = rows["label"].notna().to_numpy()
+    return block_importance(
+        probability,
+        vectors[known],
+        rows["label"][known].to_numpy(np.int64),
+        clusters_of(rows)[known],
+        blocks,
+        repeats=config.repeats,
+        seed=config.seed,
+    ).facts()
 
 
 def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) -> None:

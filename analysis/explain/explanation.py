@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, Embedding
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path, write_json
 from unmasked.datasets.tables import read_frame, write_frame
+from unmasked.evaluation.wording import value_text
 
 FOLDER = "explain"  # inside a run's folder
 # What zipfile, zlib and NumPy raise on damaged archives; RuntimeError: it says that it is encrypted.
@@ -87,6 +88,25 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
             display.plot().figure_.savefig(path, dpi=100, bbox_inches="tight")
     write_json(folder / "explain.json", explanation.summary)
     return folder
+
+
+def importance_lines(importance: Mapping[str, Any] | None) -> list[str]:
+    """What each block of features is worth, a line a block, the most important first."""
+    if not importance:
+        return []
+    rows = sorted(importance["blocks"], key=lambda row: -row["shapley"])
+    first = (
+        f"what the AUC of {importance['auc']:.3f} owes to each block (Shapley values, in all "
+        f"{importance['auc'] - importance['chance']:.3f} above no block), and its drop without the block:"
+    )
+    return [first] + [
+        f"  {row['block']:9} {_importance_text(row, 'shapley')}, drop {_importance_text(row, 'drop')}"
+        for row in rows
+    ]
+
+
+def _importance_text(row: Mapping[str, Any], name: str) -> str:
+    return value_text(row[name], [row[f"{name}_low"], row[f"{name}_high"]], places=3)
 
 
 def read_explanation(run: Path) -> Explanation | None:

@@ -33,8 +33,10 @@ def run(config: Config) -> None:
     from unmasked.app.run import SCORED, check_inputs
 
     check_inputs(SCORED, checkpoint=config.checkpoint, faces=config.faces)
+    from torch import nn
+
     from unmasked.analysis.explain.explain import explain, log_explanation
-    from unmasked.analysis.explain.explanation import write_explanation
+    from unmasked.analysis.explain.explanation import importance_lines, write_explanation
     from unmasked.app.detectors import load
     from unmasked.datasets.files import sha256_of_file
     from unmasked.preprocessing.faces import FACES
@@ -42,6 +44,7 @@ def run(config: Config) -> None:
 
     model, card = load(config.checkpoint, config.detector)
     out = config.out or weights_path(config.checkpoint).parent
+    is_fitted = not isinstance(model, nn.Module)
     faces = FACES.read(config.faces)
     with Reporter() as reporter:
         explanation = explain(
@@ -50,6 +53,9 @@ def run(config: Config) -> None:
             config.faces.parent,
             layer=getattr(model, "cam_layer", None),
             features=getattr(model, "features", None),
+            # Of a detector without gradients: a network's blocks are its layers.
+            blocks=getattr(model, "blocks", None) if is_fitted else None,
+            probability=getattr(model, "probability", None) if is_fitted else None,
             size_px=card["size_px"],
             config=config.settings(),
             progress=reporter,
@@ -62,5 +68,7 @@ def run(config: Config) -> None:
     log_explanation(explanation, out / "tensorboard" / "explain")
     for what, reason in explanation.summary["skipped"].items():
         print_result(f"without {what}: {reason}")
+    for text in importance_lines(explanation.summary.get("importance")):
+        print_result(text)
     pictures = [str(folder / name) for name in ("cam.png", "tsne.png") if (folder / name).is_file()]
     print_result(f"pictures: {', '.join(pictures) or 'none'}; numbers: {folder / 'explain.json'}")

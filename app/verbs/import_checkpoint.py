@@ -82,10 +82,10 @@ def run(config: Config) -> None:
     digest_of(wanted, pinned)  # what is wrong with it is said before anything is looked for
     detector = find_for(config, pinned)
     if config.file is not None and not config.sha256:
-        _import(config, detector, config.file, {})
+        _import(config, detector, config.file, None)
         return
     with weights_file(wanted, pinned, config.out) as (file, known):
-        _import(config, detector, file, known.facts() if known else {"source": _source_text(source)})
+        _import(config, detector, file, known)
 
 
 def _source_text(source: str) -> str:
@@ -101,12 +101,16 @@ def find_for(config: Config, pinned: Pinned | None) -> Detector:
     return find(pinned.detector if pinned is not None and is_known else config.detector)
 
 
-def _import(config: Config, detector: Detector, file: Path, facts: dict[str, Any]) -> None:
+def _import(config: Config, detector: Detector, file: Path, known: Pinned | None) -> None:
     from unmasked.app.config import load
     from unmasked.app.training import dotlist
 
     size = {} if config.size_px is None else {"size_px": config.size_px}
-    settings = load(detector.config, None, dotlist({"model": config.model | size}))
+    # A network's settings are those of the detector that the weights are known to be of.
+    stated = known.model if known is not None and known.detector == detector.name else {}
+    settings = load(detector.config, None, dotlist({"model": stated | config.model | size}))
+    source = {"source": _source_text(config.source)} if config.source else {}
+    facts = source if known is None else known.facts()
     write = _import_network if detector.has_gradients else _import_fitted
     path = write(config, detector, settings, file, facts)
     print_result(f"detector written to {path}")
@@ -128,6 +132,8 @@ def _import_network(
     classes = list(config.classes) or ["real", "fake"]
     shaped, stated = detector.part("from_weights"), detector.part("weights_card")
     model = shaped(weights, settings) if shaped else detector.build(settings, classes)
+    if translate := detector.part("translate"):
+        weights = translate(weights, model)
     found = misfits(model.state_dict(), weights)
     for misfit in found[:MISFITS_SHOWN]:
         print_result(f"  {misfit}")

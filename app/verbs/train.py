@@ -84,15 +84,20 @@ def run(config: Any) -> None:
                     f"  the detector in {config.out} is replaced; predictions and metrics that lie there are "
                     "of the old one"
                 )
-        if (start := detector.part("start")) and is_first_process():
-            reporter.say(f"  {start(settings)}")
+        start = detector.part("start", lambda settings: "")
+
+        def begin() -> None:
+            # Not before: a training that is refused says nothing of a start, and leaves the folder as it was.
+            record(config.out, config)
+            if said := start(settings):
+                reporter.say(f"  {said}")
+
         if detector.has_gradients:
-            # Not before: a training that is refused leaves the folder as it was.
-            progress = progress_callback(reporter, at_start=lambda: record(config.out, config))
+            progress = progress_callback(reporter, at_start=begin)
             result = train(*where, detector=detector, resume=config.resume, callbacks=[progress])
         else:
             result = fit(*where, detector=detector)
-            record(config.out, config)
+            begin()
             reporter.say(f"  val/video_auc {result.history[-1]['val/video_auc']:.3f}")
     if is_first_process():
         print_result(f"detector written to {result.checkpoint}")
