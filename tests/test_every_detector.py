@@ -28,6 +28,8 @@ from unmasked.training.train import train
 
 SMALLEST = {  # settings of ``model``
     "backbone": {"backbone": "mobilenetv3_small_050", "size_px": 32},
+    "frozen_probe": {"backbone": "mobilenetv3_small_050", "size_px": 32},
+    "gend": {"backbone": "vit_pe_core_tiny_patch16_384", "size_px": 32},
     "handcrafted": {"blocks": "[lbp,colour]", "trees": 5, "size_px": 32},
     "inception_resnet_v1": {"size_px": 75},
     "ucf": {"width": 0.125, "size_px": 64},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier
@@ -123,12 +124,12 @@ def test_a_tree_that_leads_outside_itself_is_not_followed():
         handcrafted._check_trees(forest, 10)
 
 
-def test_an_svc_of_hours_is_refused_before_any_feature_is_computed(faces, tmp_path, monkeypatch):
-    root, table = faces
+def test_an_svc_of_a_million_crops_is_refused_before_any_feature_is_computed(tmp_path, monkeypatch):
     monkeypatch.setattr(handcrafted, "vectors_of_files", lambda *_: pytest.fail("computed"))
-    config = Config.model_validate({"model": {**FAST["model"], "max_hours": 1e-9}})
-    with pytest.raises(InputError, match=r"would take about .*model\.max_crops"):
-        fit(table, root, config, tmp_path, detector=find("handcrafted"))
+    table = pd.DataFrame({"label": np.arange(10**6) % 2, "crop": "crop.png"})
+    config = Config.model_validate({"model": {"classifier": "svc", "max_crops": 10**6}})
+    with pytest.raises(InputError, match=r"SVC of 1000000 crops would take about 1155 hours; give a lower"):
+        handcrafted.fit(table, tmp_path, config, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
