@@ -73,7 +73,7 @@ class VerbCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Prints typer's help, then the keys."""
         try:
-            model = _config_class(verb_module(str(ctx.info_name)), *_typed(ctx.meta.get(TYPED, [])))
+            model = config_class(verb_module(str(ctx.info_name)), *_typed(ctx.meta.get(TYPED, [])))
         except InputError as error:
             typer.echo(f"unmasked {ctx.info_name}: {printable(error)}", err=True)
             raise typer.Exit(2) from None
@@ -86,7 +86,7 @@ def verb_module(verb: str) -> ModuleType:
     return importlib.import_module(f"unmasked.app.verbs.{verb.replace('-', '_')}")
 
 
-def _config_class(module: ModuleType, file: Path | None, arguments: list[str]) -> type[BaseModel]:
+def config_class(module: ModuleType, file: Path | None, arguments: list[str]) -> type[BaseModel]:
     """The keys of a verb; a detector has settings of its own, so which one it is must be known first."""
     from unmasked.app.config import given_values
 
@@ -170,7 +170,7 @@ def _load_and_run(verb: str, config: Path | None, arguments: list[str], dry_run:
     from unmasked.app.outputs import check_paths, only_one_writes
 
     module = verb_module(verb)
-    resolved = load(_config_class(module, config, arguments), config, arguments)
+    resolved = load(config_class(module, config, arguments), config, arguments)
     if dry_run:
         typer.echo(to_yaml(resolved), nl=False)
         return

@@ -308,6 +308,24 @@ class DetectorEntry(TypedDict):
     threshold: StoredThreshold
 
 
+class LeadOver(TypedDict):
+    """The leader's AUC minus that of another detector, on the videos that both scored."""
+
+    name: str
+    difference: float
+    difference_ci: Interval
+    reading: str  # see `compare.reading`; a is the leader
+
+
+class LeaderRow(TypedDict):
+    """Who ranks best on a dataset that no detector was trained on: see `leaders.leader_rows`."""
+
+    test: str
+    detector: str
+    auc: float
+    against: list[LeadOver]
+
+
 @KEPT
 class CollectionResults(TypedDict):
     """``metrics.json`` of several detectors."""
@@ -315,6 +333,7 @@ class CollectionResults(TypedDict):
     detectors: dict[str, DetectorEntry]
     protocols: list[ProtocolRow]
     seeds: NotRequired[list[SeedRow]]
+    leaders: NotRequired[list[LeaderRow]]
     coverage: NotRequired[list[dict[str, object]]]  # `coverage.coverage_rows`
     cross_auc: NotRequired[dict[str, list[CrossAucRow]]]  # by detector
     contamination: NotRequired[dict[str, list[ContaminationRow]]]  # by detector

@@ -14,7 +14,6 @@ from ucf_fakes import write_faces
 
 from unmasked.app.cli import app
 from unmasked.app.config import CONFIGS, load
-from unmasked.app.detectors import find
 from unmasked.app.verbs.train import config_of
 from unmasked.baselines import backbone
 from unmasked.baselines.backbone import Config, Network, initialise, phases
@@ -164,22 +163,6 @@ def test_a_file_without_counters_of_batches_fits():
 def test_a_size_that_the_network_cannot_take_is_refused_before_training():
     with pytest.raises(InputError, match="cannot be used at 40 px"):
         backbone.build(config(backbone="inception_v3", size_px=40), [])
-
-
-def test_it_trains_resumes_predicts_and_explains(faces, tmp_path):
-    run = tmp_path / "run"
-    base = ["train", "detector=backbone", f"faces={faces}", f"out={run}", "model.size_px=32", *SMALL]
-    for arguments in (
-        base,
-        [*base, "training.max_steps=3", "resume=true"],
-        ["predict", f"checkpoint={run}", f"faces={faces}", f"out={run}/predictions.parquet"],
-        ["explain", f"checkpoint={run}", f"faces={faces}", "pictures=1", "points=10", "perplexity=2"],
-        ["export-checkpoint", f"checkpoint={run}", f"out={tmp_path}/out.pth"],
-    ):
-        done = CliRunner().invoke(app, arguments)
-        assert done.exit_code == 0, f"{arguments}\n{done.output}\n{done.exception}"
-    assert (run / "explain" / "cam.png").is_file()
-    assert find("backbone").title == "Backbone"
 
 
 @pytest.mark.parametrize("size_px", [32, 64])

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from ucf_fakes import write_faces
 
 from unmasked.app.cli import app
-from unmasked.app.detectors import find, load, registry
+from unmasked.app.detectors import load
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
 
@@ -252,16 +252,3 @@ def test_a_checkpoint_of_another_detector_is_refused(folder):
         load(folder / "run", "tiny_two.py")
     with pytest.raises(InputError, match=r"detector=ucf was given; give the module called tiny_one"):
         load(folder / "run", "ucf")
-
-
-@pytest.mark.parametrize("name", registry())
-def test_every_detector_of_ours_keeps_the_contract_and_is_listed(name):
-    detector = find(name)
-    about = detector.part("ABOUT")
-    assert about.paper
-    assert about.licence
-    assert about.weights
-    listed = unmasked("detectors")
-    assert listed.exit_code == 0, listed.output
-    assert f"{name}: {detector.title}" in listed.stdout
-    assert re.search(r"trains +([\d,]+ numbers|no network)", listed.stdout)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pickle  # for the name of the error with which torch refuses code  # nosec B403
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -414,12 +415,21 @@ def _check_hash(path: Path, card: Card) -> None:
 def _other_kind(path: Path) -> str:
     """What a file is that is no checkpoint at all, and what to give; "" where it may be a damaged one."""
     kind = kind_of_file(path) if path.is_file() else ""
-    if not kind or kind == "a ZIP archive":  # as `torch.save` writes it
+    if not kind or (kind == "a ZIP archive" and _may_be_torchs(path)):
         return ""
     return (
         f"checkpoint {path} is no checkpoint: it is {kind}. Give the {NAME} that `unmasked train` or "
         "`unmasked import-checkpoint` wrote, or to the latter a .pth file of weights"
     )
+
+
+def _may_be_torchs(path: Path) -> bool:
+    """True if a ZIP archive is one that `torch.save` writes, or too damaged to tell."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return True
 
 
 def _refusal(path: Path, reason: str) -> str:

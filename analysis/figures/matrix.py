@@ -105,7 +105,7 @@ class MatrixDisplay(Display):
         for cell in self.cells:
             self._draw(cell, rows.index(cell.row), columns.index(cell.column))
         self.ax_.set_xticks(range(len(columns)), [shorten_name(name, 24) for name in columns], fontsize=9)
-        self.ax_.set_yticks(range(len(rows)), [shorten_name(name) for name in rows], fontsize=9)
+        self.ax_.set_yticks(range(len(rows)), [_shorten_lines(name) for name in rows], fontsize=9)
         self.ax_.set(xlabel="tested on", ylabel="trained on")
         self.ax_.tick_params(length=0)
         self.ax_.grid(visible=False)
@@ -133,6 +133,10 @@ class MatrixDisplay(Display):
                 (column - 0.47, row - 0.45), 0.94, 0.9, fill=False, edgecolor="#D55E00", linewidth=2.2
             )
             self.frames_.append(self.ax_.add_patch(frame))
+
+
+def _shorten_lines(name: str) -> str:
+    return "\n".join(map(shorten_name, name.split("\n")))
 
 
 def cross_dataset(results: Results | CollectionResults, level: str = "video") -> list[ProtocolRow]:

@@ -1,4 +1,4 @@
-"""``unmasked demo``: every stage on a corpus of synthetic people, by a study's commands."""
+"""``unmasked demo``: every stage on a corpus of synthetic people, by a study's commands; three detectors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,19 @@ CHANGED = [
     "severities=[1,3,5]",
     "perturbed_per_video=2",
 ]
-QUICK_TRAINING = ["training.max_steps=4", "model.width=0.125", "model.size_px=64"]
+MAIN = "UCF"  # of the three the one that is perturbed, audited and explained
+SMALL = ["model.backbone=mobilenetv3_small_050", "model.size_px=128", "optimiser.lr=2e-3"]
+SMALL += ["optimiser.schedule=one_cycle", "training.max_steps=200", "training.val_every_steps=50"]
+DETECTORS = {  # folder, as `unmasked evaluate` names it -> arguments of `unmasked train`
+    MAIN: ["--config", "ucf/demo"],
+    "Handcrafted-features": ["detector=handcrafted", "model.size_px=128"],
+    "Backbone": ["detector=backbone", *SMALL, "data.val_frames_per_video=4"],
+}
+QUICK = {
+    MAIN: ["training.max_steps=4", "model.width=0.125", "model.size_px=64"],
+    "Handcrafted-features": ["model.blocks=[lbp,colour]", "model.trees=20"],
+    "Backbone": ["training.max_steps=4", "training.val_every_steps=4", "model.size_px=32"],
+}
 
 
 class Config(BaseModel):
@@ -60,14 +72,14 @@ class Config(BaseModel):
     )
     workers: int = Field(0, ge=0, description="processes for rendering and cropping; 0 = one a core")
     run: str = Field(
-        "run", description="name of the run's folder inside `out`; the corpus is shared between runs"
+        "run", description="folder inside `out` for the three detectors; the corpus is shared between runs"
     )
 
 
 def run(config: Config) -> None:
     """Renders the corpus (once), then runs the commands of `commands` one after the other."""
     started = time.monotonic()
-    from unmasked.app.cli import verb_module
+    from unmasked.app.cli import config_class, verb_module
     from unmasked.app.config import load
 
     steps = list(commands(config))
@@ -79,24 +91,25 @@ def run(config: Config) -> None:
         shown = shlex.join(["unmasked", verb, *arguments])
         print_result(f"\n{number}/{len(steps) + 1}  $ {shown}")
         module = verb_module(verb)
-        module.run(load(module.Config, file, arguments[2:] if file else arguments))
+        given = arguments[2:] if file else arguments
+        module.run(load(config_class(module, file, given), file, given))
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    result = config.out / config.run
     print_result(f"\ndone in {minutes} min {seconds:02d} s")
-    print_result(f"report: {(config.out / config.run / 'report.html').resolve()}")
-    print_result(
-        f"TensorBoard: tensorboard --logdir {shlex.quote(str(config.out / config.run / 'tensorboard'))}"
-    )
+    print_result(f"which of the three holds up best: {(result / 'report.html').resolve()}")
+    print_result(f"{MAIN} by group, threshold and damage: {(result / MAIN / 'report.html').resolve()}")
+    print_result(f"TensorBoard: tensorboard --logdir {shlex.quote(str(result))}")
 
 
 def commands(config: Config) -> Iterator[tuple[str, list[str]]]:
     """The command lines of the demo, as (verb, arguments), in order."""
     out, result = config.out, config.out / config.run
-    corpus = out / "corpus"
+    corpus, main = out / "corpus", config.out / config.run / MAIN
     roots = [corpus / name for name in (SOURCE, "Celeb-DF-v2", "WildDeepfake")]
     annotations = [corpus / "AI-Face" / name for name in ("train.csv", "test.csv")]
-    predictions = f"predictions={result / 'predictions.parquet'}"
-    detector = f"checkpoint={result / 'detector.safetensors'}"
+    predictions = f"predictions={main / 'predictions.parquet'}"
     faces = f"faces={out / 'faces' / 'faces.parquet'}"
+    manifest = f"manifest={out / 'manifest.parquet'}"
     yield (
         "scan",
         [
@@ -106,49 +119,33 @@ def commands(config: Config) -> Iterator[tuple[str, list[str]]]:
             f"out={out / 'manifest.parquet'}",
         ],
     )
-    yield (
-        "preprocess",
-        [
-            "--config",
-            "preprocessing/demo",
-            f"manifest={out / 'manifest.parquet'}",
-            f"out={out / 'faces'}",
-            f"workers={config.workers}",
-            "preview=true",
-        ],
-    )
-    training = [faces, f"out={result}", f"dataset={SOURCE}", f"seed={config.seed}"]
-    if config.shuffle_labels:
-        training.append("shuffle_labels=true")
-    if config.quick:
-        training += QUICK_TRAINING
-    yield "train", ["--config", "ucf/demo", *training]
-    yield (
-        "predict",
-        [
-            detector,
-            faces,
-            f"out={result / 'predictions.parquet'}",
-            f"manifest={out / 'manifest.parquet'}",
-            *CHANGED,
-        ],
-    )
+    cropping = [manifest, f"out={out / 'faces'}", f"workers={config.workers}", "preview=true"]
+    yield "preprocess", ["--config", "preprocessing/demo", *cropping]
+    shared = [faces, f"dataset={SOURCE}", f"seed={config.seed}"]
+    shared += ["shuffle_labels=true"] if config.shuffle_labels else []
+    for name, arguments in DETECTORS.items():
+        quick = QUICK[name] if config.quick else []
+        yield "train", [*arguments, *quick, *shared, f"out={result / name}"]
+    for name in DETECTORS:
+        scores = [f"checkpoint={result / name}", faces, f"out={result / name / 'predictions.parquet'}"]
+        yield "predict", [*scores, *([manifest, *CHANGED] if name == MAIN else [])]
     rules = "rules=[eer,fpr:0.10,fpr:0.05,fpr:0.01,youden]"
-    yield "evaluate", [predictions, f"source={SOURCE}", rules, f"out={result}"]
-    yield "mitigate", [predictions, f"by=[{BIASED_BY}]", f"source={SOURCE}", f"out={result}"]
+    yield "evaluate", [f"predictions={result}", f"source={SOURCE}", rules, f"out={result}"]
+    yield "mitigate", [predictions, f"by=[{BIASED_BY}]", f"source={SOURCE}", f"out={main}"]
     yield (
         "fairness",
         [
             predictions,
             f"by=[gender,age,{BIASED_BY}]",
-            f"thresholds={result / 'thresholds.json'}",
+            f"thresholds={main / 'thresholds.json'}",
             f"source={SOURCE}",
             faces,
-            f"out={result}",
+            f"out={main}",
         ],
     )
-    yield "explain", [detector, faces, f"out={result}"]
-    yield "report", [f"run={result}", f"truth={corpus / 'truth.json'}"]
+    yield "explain", [f"checkpoint={main}", faces, f"out={main}"]
+    yield "report", [f"run={main}", f"truth={corpus / 'truth.json'}"]
+    yield "report", [f"run={result}"]
 
 
 def _write_corpus(config: Config, reporter: Reporter) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from unmasked.evaluation.records import (
         CollectionResults,
         DatasetResults,
+        LeaderRow,
         Measures,
         ProtocolRow,
         Results,
@@ -89,6 +90,7 @@ def run(config: Config) -> None:
     from unmasked.evaluation.collection import collect
     from unmasked.evaluation.contamination import contaminated_sentences, contamination
     from unmasked.evaluation.coverage import coverage_rows, coverage_sentences
+    from unmasked.evaluation.leaders import leader_rows, leader_sentences
     from unmasked.evaluation.protocols import check_names, load_protocols, run_protocols
     from unmasked.evaluation.published import load_published
     from unmasked.evaluation.row_counts import RowCount, left_out_rows
@@ -135,8 +137,13 @@ def run(config: Config) -> None:
     else:
         seeds = seed_rows(asked_of, thresholds=points, n_boot=config.n_boot, seed=config.seed)
         coverage = coverage_rows(asked_of, n_boot=config.n_boot, seed=config.seed)
-        _write_collection(config.out, scored, found, rows, seeds, coverage, published, places)
+        leaders = leader_rows(
+            asked_of, aggregation=config.aggregation, n_boot=config.n_boot, seed=config.seed
+        )
+        _write_collection(config.out, scored, found, rows, seeds, leaders, coverage, published, places)
         _print_protocols(rows, noun)
+        for line in leader_sentences(leaders):
+            print_result(name_files(line, noun, keep))
         for line in coverage_sentences(coverage):
             print_result(name_files(line, noun, keep))
     for detector in scored:
@@ -242,6 +249,7 @@ def _write_collection(
     found: dict[str, Results],
     protocols: list[ProtocolRow],
     seeds: list[SeedRow],
+    leaders: list[LeaderRow],
     coverage: list[dict[str, object]],
     published: list[Published],
     places: dict[str, str],
@@ -273,6 +281,7 @@ def _write_collection(
         },
         "protocols": protocols,
         "seeds": seeds,
+        "leaders": leaders,
         "coverage": coverage,
         "cross_auc": crossed,
         "contamination": seen,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import isnan
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from unmasked.analysis.reports.run.protocols import (
     stated_table,
 )
 from unmasked.datasets.files import write_text
+from unmasked.evaluation.leaders import CHOSEN_HERE, leader_sentences
 from unmasked.evaluation.published import Published, read_published
 from unmasked.evaluation.records import CollectionResults, ProtocolRow
 from unmasked.evaluation.seeds import seed_table
@@ -42,21 +43,31 @@ def write_collection_report(folder: Path) -> Path:
     figures = Gallery()
     if cross_dataset(metrics):
         draw_matrix(metrics, figures)
-    text = collection_page(metrics, figures, read_published(folder))
+    entries = metrics["detectors"].values()
+    pages = [one["folder"] for one in entries if (folder / one["folder"] / PAGE).is_file()]
+    text = collection_page(metrics, figures, read_published(folder), pages)
     figures.write(folder / "figures", PAGE)
     write_text(folder / PAGE, text)
     return folder / PAGE
 
 
-def collection_page(metrics: CollectionResults, figures: Gallery, published: Sequence[Published] = ()) -> str:
-    """One page: the matrix, what falls, other protocols, and links to each detector's page."""
+def collection_page(
+    metrics: CollectionResults,
+    figures: Gallery,
+    published: Sequence[Published] = (),
+    pages: Collection[str] = (),
+) -> str:
+    """One page: who holds up best, the matrix, other protocols, and the detectors.
+
+    ``pages`` are folders of detectors that have a page of their own, which is linked.
+    """
     pairs = cross_dataset(metrics)
     names = list(metrics["detectors"])
     noun = metrics["settings"].get("noun", "video")
     sections = [
-        Section("answer", "Does any of them hold up on data it never saw?", _answer(pairs, figures)),
+        Section("answer", "Which holds up best on data it never saw?", _answer(pairs, metrics, figures)),
         Section("protocols", "Other questions", _others(metrics, published)),
-        Section("detectors", "The detectors", _detectors(metrics)),
+        Section("detectors", "The detectors", _detectors(metrics, pages)),
         Section("glossary", "Words", fill_template("glossary.html", noun=noun)),
     ]
     text = render_page(
@@ -68,17 +79,28 @@ def collection_page(metrics: CollectionResults, figures: Gallery, published: Seq
     return name_files(text, noun, [*names, *dict.fromkeys(datasets)])
 
 
-def _answer(pairs: Sequence[ProtocolRow], figures: Gallery) -> Markup:
+def _answer(pairs: Sequence[ProtocolRow], metrics: CollectionResults, figures: Gallery) -> Markup:
     if not pairs:
         return Markup("<p>No detector was tested on a dataset that has both real videos and fakes.</p>")
-    lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in _falls(pairs))
+    first, *leads = leader_sentences(metrics.get("leaders", [])) or [""]
+    best = Markup("<p><strong>{}</strong></p>").format(first) if first else Markup("")
+    best += _bullets(leads)
+    if leads:
+        best += Markup('<p class="soft">{}</p>').format(CHOSEN_HERE)
     caption = "Every detector on every dataset. Lost: AUC where it was trained minus AUC here."
     return (
-        Markup("<ul>{}</ul>").format(lines)
+        best
+        + Markup("<h3>Each where it was trained, and where it does worst</h3>")
+        + _bullets(_falls(pairs))
         + Markup('<p class="soft">Guessing would be right in 50 of 100 pairs.</p>')
         + figures.html("matrix")
         + pair_table(pairs, caption)
     )
+
+
+def _bullets(lines: Iterable[str]) -> Markup:
+    listed = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
+    return Markup("<ul>{}</ul>").format(listed) if listed else listed
 
 
 def _falls(pairs: Sequence[ProtocolRow]) -> Iterator[str]:
@@ -106,14 +128,18 @@ def _others(metrics: CollectionResults, published: Sequence[Published]) -> Marku
     return Markup("").join([*parts, published_part(published, metrics["settings"])])
 
 
-def _detectors(metrics: CollectionResults) -> Markup:
+def _detectors(metrics: CollectionResults, pages: Collection[str]) -> Markup:
     rows = [
         {
             "detector": name,
             "trained on": list_names(list(map(str, one["trained_on"]))) or "not stated",
             "checkpoint chosen by": one["selection_rule"],
             "threshold": threshold_text(one["threshold"]),
-            "its results": one["folder"],
+            "its results": (
+                Markup('<a href="{}/{}">its report</a>').format(one["folder"], PAGE)
+                if one["folder"] in pages
+                else one["folder"]
+            ),
         }
         for name, one in metrics["detectors"].items()
     ]

@@ -37,7 +37,8 @@ def pair_table(rows: Sequence[ProtocolRow], caption: str) -> Markup:
         }
         for name, key in {"FPR": "fpr", "TPR": "tpr"}.items():
             cells[name] = "–" if isnan(row["fpr"]) else metric_text(row, key)
-        shown.append(cells | {"checkpoint chosen by": row["selection_rule"]})
+        # Of several it is in the table of detectors, once each.
+        shown.append(cells if several else cells | {"checkpoint chosen by": row["selection_rule"]})
     note = " FPR and TPR: at the detector’s stored threshold."
     return table(pd.DataFrame(shown, dtype=object), caption=f"{caption} {IN_BRACKETS}{note}")
 
