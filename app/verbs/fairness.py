@@ -158,6 +158,7 @@ def lines(
 ) -> list[str]:
     """Who has no score, the verdicts, what pooling hid, and which gaps surely changed."""
     from unmasked.evaluation.wording import change_text
+    from unmasked.fairness.verdicts import scan_sentence
 
     found = []
     for name, audit in audits.items():
@@ -166,6 +167,8 @@ def lines(
             found += [f"  {sentence}" for sentence in losses[name].sentences()]
         absent = _words_of_absent_class(audit)
         found += [f"  {sentence}" for sentence in audit.verdicts if not absent or absent not in sentence]
+        if (scan := audit.scan) is not None:
+            found.append(f"  {scan_sentence(scan, audit.settings.unit)}")
         found += _uncompared_groups(audit)
         found += [
             f"  by {entry['by'].replace('_', ' ')}, {entry['attribute']}: {entry['note']}"
