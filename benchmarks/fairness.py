@@ -44,6 +44,7 @@ from scipy.stats import norm
 from unmasked.fairness.audit import audit
 from unmasked.fairness.groups import cross
 from unmasked.fairness.planning import Study, people_needed
+from unmasked.fairness.statistics.betting import BETS, ENOUGH, add_people, adjust_e_values, e_value
 from unmasked.fairness.statistics.comparisons import compare, constant_detector
 from unmasked.fairness.statistics.pairs import PairTest
 from unmasked.fairness.statistics.score_tables import cut
@@ -98,6 +99,8 @@ def main() -> None:
         search(settings, counts["runs"])
     if "shrunk" in parts:
         shrunk(counts["runs"])
+    if "monitor" in parts:
+        watched(counts["runs"])
     if "scale" in parts:
         scale(counts["rows"])
 
@@ -562,6 +565,78 @@ def _shrunk(levels: tuple[int, ...], residual: float, fpr: float, runs: int) -> 
         end="",
     )
     print(f"{np.mean(pulled):11.0%}{np.mean(width):8.3f}{time.process_time() - start:7.0f}", flush=True)
+
+
+# Looking every week
+
+
+def watched(runs: int) -> None:
+    """How often bets find a difference in 100 looks, where there is none and where there is one."""
+    print(f"\n100 looks at new people, two groups and three groups, FPR and TPR; {runs} runs. Nominal: 5 %")
+    print(
+        f"{'design':46}{'found by look 10':>17}{'50':>7}{'100':>7}{'(95 % CI)':>13}{'median people':>15}",
+        end="",
+    )
+    print(f"{'z test each week':>18}{'CPU s':>7}")
+    for name, each, low, high, drift in (
+        ("no difference, 5 and 5 a week", (5, 5), FPR, FPR, 0.0),
+        ("no difference, 1 and 20 a week", (1, 20), FPR, FPR, 0.0),
+        ("no difference, FPR 0.01", (20, 20), 0.01, 0.01, 0.0),
+        ("no difference, FPR rises from 0.05 to 0.45", (5, 5), 0.05, 0.05, 0.4),
+        ("0.15 and 0.30, 5 and 5 a week", (5, 5), 0.15, 0.30, 0.0),
+        ("0.15 and 0.30, 1 and 20 a week", (1, 20), 0.15, 0.30, 0.0),
+        ("0.10 and 0.20, 20 and 20 a week", (20, 20), 0.10, 0.20, 0.0),
+        ("0.01 and 0.05, 20 and 20 a week", (20, 20), 0.01, 0.05, 0.0),
+    ):
+        rng, start, at, naive = np.random.default_rng(10), time.process_time(), [], 0
+        for _ in range(runs):
+            found, alarm = _watch(each, low, high, drift, rng)
+            at.append(found)
+            naive += alarm
+        looks = np.array(at)
+        shares = [(looks <= look).mean() for look in (10, 50, 100)]
+        print(f"{name:46}{shares[0]:17.1%}{shares[1]:7.1%}{shares[2]:7.1%}", end="")
+        middle = f"{np.median(looks) * sum(each):,.0f}" if shares[2] > 0.5 else "-"
+        print(f"{_wilson(int((looks <= 100).sum()), runs):>13}{middle:>15}{naive / runs:18.1%}", end="")
+        print(f"{time.process_time() - start:7.0f}", flush=True)
+
+
+def _watch(
+    each: tuple[int, int], low: float, high: float, drift: float, rng: np.random.Generator
+) -> tuple[float, bool]:
+    """The look at which any pair is found (infinite if none), and whether a z test each week finds one.
+
+    Pairs: of two groups, and of three that everybody is in as well, each in both classes; the first group
+    alone differs, in its reals.
+    """
+    pairs = [
+        (attribute, label, one, other)
+        for attribute, size in ((0, 2), (1, 3))
+        for label in (0, 1)
+        for one in range(size)
+        for other in range(one + 1, size)
+    ]
+    capital, sums = np.zeros((len(pairs), len(BETS))), np.zeros((len(pairs), 2, 2))
+    found, alarm = np.inf, False
+    for look in range(1, 101):
+        parts = []
+        for rates in (np.array([high, low]) + drift * look / 100, np.array([TPR, TPR])):
+            two = np.repeat([0, 1], each)
+            called = (rng.random(len(two)) < rates[two]).astype(float)
+            parts.append((called, (two, rng.integers(0, 3, len(two)))))
+        for place, (attribute, label, one, other) in enumerate(pairs):
+            called, groups = parts[label]
+            sides = [called[groups[attribute] == side] for side in (one, other)]
+            capital[place] = add_people(capital[place], sides[0], sides[1], rng)
+            sums[place] += [[side.sum(), len(side)] for side in sides]
+        if np.isinf(found) and adjust_e_values(np.array([e_value(row) for row in capital])).max() >= ENOUGH:
+            found = look
+        size, share = sums[..., 1], sums[..., 0] / np.maximum(sums[..., 1], 1)
+        both = sums[..., 0].sum(axis=1) / np.maximum(size.sum(axis=1), 1)
+        error = np.sqrt(both * (1 - both) * (1 / np.maximum(size, 1)).sum(axis=1))
+        z = np.abs(share[:, 0] - share[:, 1]) / np.where(error > 0, error, np.inf)
+        alarm |= bool(look >= 10 and z.max() > norm.isf(0.025 / len(pairs)))
+    return found, alarm
 
 
 # A million rows

@@ -561,6 +561,39 @@ class Mitigation(TypedDict):
     settings: NotRequired[dict[str, str | int | float]]
 
 
+class Look(TypedDict):
+    """One time that new scores were added to a run."""
+
+    made: str
+    datasets: list[str]
+    units: int  # people or videos that were bet on
+    seen_before: int  # people who were counted earlier, left out
+
+
+class WatchedPair(TypedDict):
+    """Two groups that are watched, see `fairness.monitoring`."""
+
+    dataset: str
+    attribute: str
+    metric: str  # fpr, tpr
+    groups: list[str]
+    people: list[int]  # new ones, of the class, of each group
+    rates: list[float]  # of the metric
+    log_capital: list[float]  # of each bet
+    e_value: float
+    e_adjusted: float  # corrected for the number of pairs
+    found_at: int  # look at which it was first above 20; 0 if never
+
+
+class Monitor(TypedDict):
+    """``monitor.json``: an audit that goes on."""
+
+    since: str
+    looks: list[Look]
+    pairs: list[WatchedPair]
+    counted: list[str]  # hashes of videos and people
+
+
 class AcrossDatasets(TypedDict, total=False):
     """What goes across the audits of several datasets."""
 
@@ -569,6 +602,7 @@ class AcrossDatasets(TypedDict, total=False):
     perturbation_gaps: list[PerturbedGap]
     annotation: dict[str, AnnotationQuality]
     mitigation: Mitigation
+    monitor: Monitor
     made: str
 
 
