@@ -1,7 +1,9 @@
 """The audit's tests on real group and cluster sizes, and the cost of a million rows.
 
     python benchmarks/fairness.py margins=group_margins.csv [runs=400] [power_runs=200] [perms=500]
-                                  [boots=200] [rows=1646545] [parts=alarms,power,small,nasty,rare,plan,scale]
+                                  [boots=200] [rows=1646545] [parts=alarms,power,small,nasty,rare,plan,
+                                   scan,shrunk,monitor,scale]
+                                  [plans=1,2,3,4,5,6,7,8,9,10,11,12]
 
 ``margins`` is a CSV of frames per test video and group (dataset, video, label, gender, race, frames); a
 video whose frames disagree gets the group of most of them, and keeps all its frames. Simulated detectors
@@ -19,8 +21,11 @@ variance of the pool, so it does better where the smaller group is worse, and wo
 each dataset, without and with the gap. ``nasty``: false alarms on designs that break tests: rare groups, 70
 groups, a giant cluster, correlation 0.8, FPR 0.01, reals of one person, unknowns, sparse crossings. ``rare``:
 power with and without a rare third group. ``plan``: the power that `unmasked plan` promises against
-simulated audits. ``scale``: the table of AI-Face's size, with its three attributes,
-their pairs and their triple, and fairlearn's bootstrap on it.
+simulated audits, in the designs that ``plans`` numbers. ``scan``: false alarms of the search over
+subgroups on the designs of ``nasty`` with a third attribute, and how often a planted subgroup is found.
+``shrunk``: coverage of the shrunk rates of crossed groups. ``monitor``: false alarms of an audit that is
+looked at a hundred times, and when a difference is found. ``scale``: the table of AI-Face's size, with its
+three attributes, their pairs and their triple, and fairlearn's bootstrap on it.
 """
 
 from __future__ import annotations
@@ -39,11 +44,14 @@ from scipy.stats import norm
 from unmasked.fairness.audit import audit
 from unmasked.fairness.groups import cross
 from unmasked.fairness.planning import Study, people_needed
+from unmasked.fairness.statistics.betting import BETS, ENOUGH, add_people, adjust_e_values, e_value
 from unmasked.fairness.statistics.comparisons import compare, constant_detector
 from unmasked.fairness.statistics.pairs import PairTest
 from unmasked.fairness.statistics.score_tables import cut
+from unmasked.fairness.statistics.shrinkage import shrink
 from unmasked.fairness.statistics.simulation import compare_groups, draw_rates, rejected
 from unmasked.fairness.statistics.slices import Rows, Settings, Slice, measure
+from unmasked.fairness.statistics.subgroups import scan
 
 FPR, TPR, ICC = 0.15, 0.85, 0.5
 GAP = 0.15
@@ -55,7 +63,8 @@ DEFAULTS = {
     "perms": "500",
     "boots": "200",
     "rows": "1646545",
-    "parts": "alarms,power,small,nasty,rare,plan,scale",
+    "plans": "1,2,3,4,5,6,7,8,9,10,11,12",
+    "parts": "alarms,power,small,nasty,rare,plan,scan,shrunk,monitor,scale",
 }
 
 
@@ -85,7 +94,13 @@ def main() -> None:
     if "rare" in parts:
         rare(settings, counts["power_runs"])
     if "plan" in parts:
-        plans(counts["power_runs"])
+        plans(counts["power_runs"], [int(number) for number in options["plans"].split(",")])
+    if "scan" in parts:
+        search(settings, counts["runs"])
+    if "shrunk" in parts:
+        shrunk(counts["runs"])
+    if "monitor" in parts:
+        watched(counts["runs"])
     if "scale" in parts:
         scale(counts["rows"])
 
@@ -399,27 +414,34 @@ def rare(settings: Settings, runs: int) -> None:
         print()
 
 
-def plans(runs: int) -> None:
-    """Power that `unmasked plan` promises, and how often whole families of tests find the difference."""
+def plans(runs: int, chosen: Sequence[int]) -> None:
+    """Power that `unmasked plan` promises, and how often whole families of tests find the difference.
+
+    ``chosen`` are the numbers of the designs, from 1, that are run.
+    """
     print(f"\nPlanned power against {runs} simulated audits of that size (one standard error)")
     print(f"{'groups':22}{'rate':>6}{'gap':>6}{'videos':>8}{'ICC':>5}{'tests':>6}{'people':>8}", end="")
     print(f"{'planned':>9}{'found':>15}{'CPU s':>7}")
     two, three, rare_one = (0.5, 0.5), (0.4, 0.4, 0.2), (0.1, 0.45, 0.45)
-    for shares, rate, gap, each, correlation, tests, power in (
-        *(
+    for number, (shares, rate, gap, each, correlation, tests, power) in enumerate(
+        (
             (two, 0.1, 0.1, 1, 0.5, 2, 0.8),
             (two, 0.1, 0.1, 1, 0.5, 6, 0.9),
             (two, 0.01, 0.02, 1, 0.5, 2, 0.8),
-        ),
-        *(
             (two, 0.5, 0.1, 1, 0.5, 2, 0.8),
             (two, 0.15, 0.15, 5, 0.5, 2, 0.8),
             (two, 0.15, 0.15, 5, 0.1, 6, 0.8),
+            (three, 0.1, 0.1, 1, 0.5, 2, 0.8),
+            (three, 0.1, 0.3, 1, 0.5, 6, 0.8),
+            (rare_one, 0.1, 0.15, 1, 0.5, 2, 0.8),
+            (rare_one, 0.3, 0.2, 3, 0.8, 2, 0.6),
+            ((0.3, 0.7), 0.05, 0.1, 10, 0.5, 2, 0.9),
+            ((0.7, 0.3), 0.05, 0.1, 2, 0.5, 2, 0.5),
         ),
-        *((three, 0.1, 0.1, 1, 0.5, 2, 0.8), (three, 0.1, 0.3, 1, 0.5, 6, 0.8)),
-        *((rare_one, 0.1, 0.15, 1, 0.5, 2, 0.8), (rare_one, 0.3, 0.2, 3, 0.8, 2, 0.6)),
-        *(((0.3, 0.7), 0.05, 0.1, 10, 0.5, 2, 0.9), ((0.7, 0.3), 0.05, 0.1, 2, 0.5, 2, 0.5)),
+        start=1,
     ):
+        if number not in chosen:
+            continue
         start, rng = time.process_time(), np.random.default_rng(6)
         names = [f"g{place}" for place in range(len(shares))]
         study = Study(gap, rate, dict(zip(names, shares, strict=True)), each, correlation, tests)
@@ -443,6 +465,178 @@ def plans(runs: int) -> None:
         print(f"{len(outcome):6}{need.people:8,.0f}{need.power:9.1%}", end="")
         print(f"{share:8.1%} ({np.sqrt(share * (1 - share) / runs):.1%})", end="")
         print(f"{time.process_time() - start:7.0f}", flush=True)
+
+
+# Subgroups
+
+
+def search(settings: Settings, runs: int) -> None:
+    """How often the search over subgroups finds one where there is none, and a planted one."""
+    print(f"\nThe search over all subgroups of three attributes; TPR {TPR}; {runs} runs each. Nominal: 5 %")
+    print(f"{'design':42}{'people':>8}{'compared':>10}{'found':>9}{'(95 % CI)':>13}{'covers':>9}{'CPU s':>8}")
+    for name, videos, fpr, correlation in designs():
+        _search(name, videos, settings, runs, np.full(len(videos), fpr), correlation)
+    rng = np.random.default_rng(7)
+    for size, extra in ((600, 0.2), (600, 0.3), (2000, 0.2), (2000, 0.3)):
+        kinds = {"gender": [0.5, 0.5], "race": [0.5, 0.35, 0.15]}
+        drawn = {
+            key: rng.choice([f"{key[0]}{at}" for at in range(len(share))], size, p=share)
+            for key, share in kinds.items()
+        }
+        videos = pd.DataFrame(drawn | {"label": np.tile([0, 1], size // 2), "frames": 1})
+        worse = ((videos["gender"] == "g0") & (videos["race"] == "r2")).to_numpy()
+        name = f"planted: FPR + {extra:.2f} in {int((worse & (videos['label'] == 0)).sum())} of g0 × r2"
+        _search(name, videos, settings, runs, np.where(worse, FPR + extra, FPR), ICC, worse, extra)
+
+
+def _search(
+    name: str,
+    videos: pd.DataFrame,
+    settings: Settings,
+    runs: int,
+    fpr: np.ndarray,
+    correlation: float,
+    worse: np.ndarray | None = None,
+    extra: float = 0.0,
+) -> None:
+    rng, start, found, covers, compared = np.random.default_rng(8), time.process_time(), 0, [], []
+    rate = np.where(videos["label"] == 1, TPR, fpr)
+    for _ in range(runs):
+        person, own = _people(videos, rate, correlation, rng)
+        of_row = np.repeat(np.arange(len(videos)), videos["frames"])
+        called = rng.random(len(of_row)) < own[of_row]
+        # A person has one age.
+        ages = rng.choice(["a0", "a1", "a2"], int(person.max()) + 1, p=[0.5, 0.3, 0.2])[person]
+        groups = videos[["gender", "race"]].assign(age=ages).iloc[of_row].reset_index(drop=True)
+        label = videos["label"].to_numpy()[of_row]
+        one = scan(label, called, person[of_row], groups, settings, rng)
+        compared.append(one["searched"])
+        if not one["found"]:
+            continue
+        worst = one["found"][0]
+        found += worst["p_value"] < 0.05 and (worse is None or worst["group"].startswith("g0 × r2"))
+        true = 0.0 if worse is None else extra
+        if worse is None or worst["group"] == "g0 × r2":
+            covers.append(worst["ci_low"] <= true <= worst["ci_high"])
+    print(f"{name:42}{len(np.unique(person)):8,}{np.mean(compared):10.0f}{found / runs:9.1%}", end="")
+    print(f"{_wilson(found, runs):>13}{np.mean(covers) if covers else np.nan:9.1%}", end="")
+    print(f"{time.process_time() - start:8.0f}", flush=True)
+
+
+def shrunk(runs: int) -> None:
+    """Coverage of the shrunk rates, beside the raw ones, by size of the crossing and of its residuals."""
+    print(
+        f"\nShrunk rates of crossed groups of 8 to 120 people, main effects of 0.08 (angle); {runs} runs each"
+    )
+    print(
+        f"{'groups':>10}{'residual':>10}{'FPR':>6}{'covers':>9}{'under 20':>10}{'error':>8}{'raw':>8}", end=""
+    )
+    print(f"{'shrinkage':>11}{'width':>8}{'CPU s':>7}")
+    for levels in ((2, 2), (2, 4), (2, 3, 5)):
+        for residual in (0.0, 0.05, 0.15):
+            for fpr in (0.05, FPR):
+                _shrunk(levels, residual, fpr, runs)
+
+
+def _shrunk(levels: tuple[int, ...], residual: float, fpr: float, runs: int) -> None:
+    rng, start = np.random.default_rng(9), time.process_time()
+    cells = np.stack(np.meshgrid(*map(np.arange, levels), indexing="ij"), axis=-1).reshape(-1, len(levels))
+    names = [" × ".join(f"{at}{value}" for at, value in enumerate(cell)) for cell in cells]
+    covers, few, error, raw, pulled, width = [], [], [], [], [], []
+    for _ in range(runs):
+        size = np.exp(rng.uniform(np.log(8), np.log(120), len(cells))).astype(int)
+        angle = np.arcsin(np.sqrt(fpr)) + residual * rng.normal(size=len(cells))
+        for at, level in enumerate(levels):
+            angle += 0.08 * rng.normal(size=level)[cells[:, at]]
+        rate = np.sin(np.clip(angle, 0.02, np.pi / 2)) ** 2
+        share = rng.binomial(size, rate) / size
+        one = shrink(names, share, size.astype(float))
+        inside = (one.low <= rate) & (rate <= one.high)
+        assert ((one.low <= one.value) & (one.value <= one.high) & (one.low < one.high)).all()
+        covers.append(inside)
+        few.append(inside[size < 20])
+        error.append((one.value - rate) ** 2)
+        raw.append((share - rate) ** 2)
+        pulled.append(one.shrinkage.mean())
+        width.append((one.high - one.low).mean())
+    print(f"{' x '.join(map(str, levels)):>10}{residual:10.2f}{fpr:6.2f}{np.mean(covers):9.1%}", end="")
+    print(
+        f"{np.mean(np.concatenate(few)):10.1%}{np.sqrt(np.mean(error)):8.3f}{np.sqrt(np.mean(raw)):8.3f}",
+        end="",
+    )
+    print(f"{np.mean(pulled):11.0%}{np.mean(width):8.3f}{time.process_time() - start:7.0f}", flush=True)
+
+
+# Looking every week
+
+
+def watched(runs: int) -> None:
+    """How often bets find a difference in 100 looks, where there is none and where there is one."""
+    print(f"\n100 looks at new people, two groups and three groups, FPR and TPR; {runs} runs. Nominal: 5 %")
+    print(
+        f"{'design':46}{'found by look 10':>17}{'50':>7}{'100':>7}{'(95 % CI)':>13}{'median people':>15}",
+        end="",
+    )
+    print(f"{'z test each week':>18}{'CPU s':>7}")
+    for name, each, low, high, drift in (
+        ("no difference, 5 and 5 a week", (5, 5), FPR, FPR, 0.0),
+        ("no difference, 1 and 20 a week", (1, 20), FPR, FPR, 0.0),
+        ("no difference, FPR 0.01", (20, 20), 0.01, 0.01, 0.0),
+        ("no difference, FPR rises from 0.05 to 0.45", (5, 5), 0.05, 0.05, 0.4),
+        ("0.15 and 0.30, 5 and 5 a week", (5, 5), 0.15, 0.30, 0.0),
+        ("0.15 and 0.30, 1 and 20 a week", (1, 20), 0.15, 0.30, 0.0),
+        ("0.10 and 0.20, 20 and 20 a week", (20, 20), 0.10, 0.20, 0.0),
+        ("0.01 and 0.05, 20 and 20 a week", (20, 20), 0.01, 0.05, 0.0),
+    ):
+        rng, start, at, naive = np.random.default_rng(10), time.process_time(), [], 0
+        for _ in range(runs):
+            found, alarm = _watch(each, low, high, drift, rng)
+            at.append(found)
+            naive += alarm
+        looks = np.array(at)
+        shares = [(looks <= look).mean() for look in (10, 50, 100)]
+        print(f"{name:46}{shares[0]:17.1%}{shares[1]:7.1%}{shares[2]:7.1%}", end="")
+        middle = f"{np.median(looks) * sum(each):,.0f}" if shares[2] > 0.5 else "-"
+        print(f"{_wilson(int((looks <= 100).sum()), runs):>13}{middle:>15}{naive / runs:18.1%}", end="")
+        print(f"{time.process_time() - start:7.0f}", flush=True)
+
+
+def _watch(
+    each: tuple[int, int], low: float, high: float, drift: float, rng: np.random.Generator
+) -> tuple[float, bool]:
+    """The look at which any pair is found (infinite if none), and whether a z test each week finds one.
+
+    Pairs: of two groups, and of three that everybody is in as well, each in both classes; the first group
+    alone differs, in its reals.
+    """
+    pairs = [
+        (attribute, label, one, other)
+        for attribute, size in ((0, 2), (1, 3))
+        for label in (0, 1)
+        for one in range(size)
+        for other in range(one + 1, size)
+    ]
+    capital, sums = np.zeros((len(pairs), len(BETS))), np.zeros((len(pairs), 2, 2))
+    found, alarm = np.inf, False
+    for look in range(1, 101):
+        parts = []
+        for rates in (np.array([high, low]) + drift * look / 100, np.array([TPR, TPR])):
+            two = np.repeat([0, 1], each)
+            called = (rng.random(len(two)) < rates[two]).astype(float)
+            parts.append((called, (two, rng.integers(0, 3, len(two)))))
+        for place, (attribute, label, one, other) in enumerate(pairs):
+            called, groups = parts[label]
+            sides = [called[groups[attribute] == side] for side in (one, other)]
+            capital[place] = add_people(capital[place], sides[0], sides[1], rng)
+            sums[place] += [[side.sum(), len(side)] for side in sides]
+        if np.isinf(found) and adjust_e_values(np.array([e_value(row) for row in capital])).max() >= ENOUGH:
+            found = look
+        size, share = sums[..., 1], sums[..., 0] / np.maximum(sums[..., 1], 1)
+        both = sums[..., 0].sum(axis=1) / np.maximum(size.sum(axis=1), 1)
+        error = np.sqrt(both * (1 - both) * (1 / np.maximum(size, 1)).sum(axis=1))
+        z = np.abs(share[:, 0] - share[:, 1]) / np.where(error > 0, error, np.inf)
+        alarm |= bool(look >= 10 and z.max() > norm.isf(0.025 / len(pairs)))
+    return found, alarm
 
 
 # A million rows

@@ -139,6 +139,67 @@ class CrossAuc(TypedDict):
     auc_ci: Interval
 
 
+class AgainstOthers(TypedDict):
+    """AUC of a group's fakes against the reals of all other compared groups."""
+
+    group: str
+    auc: float
+    auc_ci: Interval
+
+
+class BaseRate(TypedDict):
+    """How often a group is called fake, and how far that only says how many fakes it has."""
+
+    group: str
+    share_fake: float  # of its rows
+    selection_rate: float
+    selection_rate_ci: Interval
+    expected: float  # with everybody's FPR and TPR, and its own share of fakes
+    as_everybody: float  # with its own FPR and TPR, and everybody's share of fakes
+
+
+class ShrunkRate(TypedDict):
+    """A rate of a small crossed group, pulled towards what its attributes alone say."""
+
+    group: str
+    metric: str  # fpr, tpr
+    raw: float
+    main_effects: float  # what the attributes say without their interaction
+    shrunk: float
+    shrunk_ci: Interval
+    shrinkage: float  # share of the way from raw to main_effects, 0 to 1
+    units: int
+
+
+class Subgroup(TypedDict):
+    """A subgroup beside everybody else: see `statistics.subgroups`."""
+
+    attribute: str
+    group: str
+    metric: str
+    people: int  # units of the class that the metric is of
+    others: int
+    rate: float  # of errors: reals called fake, fakes missed; units weighed by their precision
+    rate_of_others: float
+    difference: float
+    ci_low: float
+    ci_high: float
+    chance: float
+    p_value: float  # counts the search
+    people_to_confirm: float
+
+
+class SubgroupScan(TypedDict):
+    """The search over all groups and crossings, the worst first."""
+
+    attributes: list[str]
+    left_out: list[str]  # attributes that would make too many cells
+    depth: int  # how many attributes are crossed at most
+    searched: int  # comparisons: subgroups of enough people, in both classes
+    units: int
+    found: list[Subgroup]
+
+
 class GroupReliability(Reliability):
     """The reliability diagram of a group."""
 
@@ -162,6 +223,9 @@ class AttributeResults(TypedDict):
     excluded: list[Excluded]
     spread: NotRequired[dict[str, Spread]]  # by metric
     cross_auc: NotRequired[list[CrossAuc]]
+    against_others: NotRequired[list[AgainstOthers]]
+    base_rates: NotRequired[list[BaseRate]]
+    shrunk: NotRequired[list[ShrunkRate]]  # of crossed attributes
     calibration: NotRequired[list[GroupReliability]]
     scores: NotRequired[list[GroupScores]]
 
@@ -288,6 +352,7 @@ class AuditResults(TypedDict):
     constant_detector: ConstantDetector
     fairlearn: dict[str, dict[str, float]]  # attribute -> measure
     bench: NotRequired[Bench]
+    scan: NotRequired[Annotated[SubgroupScan | None, NULL]]
     control: NotRequired[Control]
     operating_points: NotRequired[list[OperatingPoint]]  # as the next, where asked across
     strata: NotRequired[list[Stratified]]
@@ -498,6 +563,39 @@ class Mitigation(TypedDict):
     settings: NotRequired[dict[str, str | int | float]]
 
 
+class Look(TypedDict):
+    """One time that new scores were added to a run."""
+
+    made: str
+    datasets: list[str]
+    units: int  # people or videos that were bet on
+    seen_before: int  # people who were counted earlier, left out
+
+
+class WatchedPair(TypedDict):
+    """Two groups that are watched, see `fairness.monitoring`."""
+
+    dataset: str
+    attribute: str
+    metric: str  # fpr, tpr
+    groups: list[str]
+    people: list[int]  # new ones, of the class, of each group
+    rates: list[float]  # of the metric
+    log_capital: list[float]  # of each bet
+    e_value: float
+    e_adjusted: float  # corrected for the number of pairs
+    found_at: int  # look at which it was first above 20; 0 if never
+
+
+class Monitor(TypedDict):
+    """``monitor.json``: an audit that goes on."""
+
+    since: str
+    looks: list[Look]
+    pairs: list[WatchedPair]
+    counted: list[str]  # hashes of videos and people
+
+
 class AcrossDatasets(TypedDict, total=False):
     """What goes across the audits of several datasets."""
 
@@ -506,6 +604,7 @@ class AcrossDatasets(TypedDict, total=False):
     perturbation_gaps: list[PerturbedGap]
     annotation: dict[str, AnnotationQuality]
     mitigation: Mitigation
+    monitor: Monitor
     made: str
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -16,18 +17,23 @@ from unmasked.evaluation.records import interleave
 from unmasked.fairness import verdicts
 from unmasked.fairness.groups import CROSS
 from unmasked.fairness.records import (
+    AgainstOthers,
     AttributeResults,
     AuditResults,
+    BaseRate,
     Bench,
     ConstantDetector,
     CrossAuc,
     Origin,
+    ShrunkRate,
     Spread,
+    SubgroupScan,
     WithinLevel,
 )
 from unmasked.fairness.selection import Selection
 from unmasked.fairness.statistics.bench import bench_table
 from unmasked.fairness.statistics.comparisons import (
+    base_rates,
     compare,
     constant_detector,
     fairlearn_measures,
@@ -35,9 +41,11 @@ from unmasked.fairness.statistics.comparisons import (
     spread_of,
 )
 from unmasked.fairness.statistics.distributions import calibration, score_histograms
+from unmasked.fairness.statistics.estimates import generator
 from unmasked.fairness.statistics.pairs import PairTest
 from unmasked.fairness.statistics.score_tables import cut
 from unmasked.fairness.statistics.slices import Rows, Settings, Slice, measure
+from unmasked.fairness.statistics.subgroups import scan
 
 if TYPE_CHECKING:
     from fairlearn.metrics import MetricFrame
@@ -70,6 +78,9 @@ class Audit:
         spread: attribute -> metric -> standard deviation between the compared groups, raw and corrected for
             what sampling adds, see `spread.between_group_spread`.
         cross_auc: attribute -> AUC of one group's fakes against another's reals.
+        against_others: attribute -> AUC of each group's fakes against the reals of all others.
+        base_rates: attribute -> how often a group is called fake beside its share of fakes.
+        shrunk: crossed attribute -> rates pulled towards main effects, see `shrinkage.shrink`.
         control_levels: names of the control features; None without. With them every frame above has them
             as its first index levels, as in `MetricFrame`, and so has `overall`, then a frame.
         pooled: the audit of all rows, beside the one within levels; None without control features.
@@ -95,6 +106,9 @@ class Audit:
     ci_quantiles: list[float] = field(default_factory=lambda: [0.025, 0.975])
     spread: dict[str, dict[str, Spread]] = field(default_factory=dict)
     cross_auc: dict[str, list[CrossAuc]] = field(default_factory=dict)
+    against_others: dict[str, list[AgainstOthers]] = field(default_factory=dict)
+    base_rates: dict[str, list[BaseRate]] = field(default_factory=dict)
+    shrunk: dict[str, list[ShrunkRate]] = field(default_factory=dict)
     control_levels: list[str] | None = None
     pooled: Audit | None = field(default=None, repr=False)
     levels: list[tuple[dict[str, str], Audit]] = field(default_factory=list, repr=False)
@@ -133,6 +147,14 @@ class Audit:
         """
         rows, groups = rows_of(self)
         return bench_table(rows.label, rows.score, groups)
+
+    @cached_property
+    def scan(self) -> SubgroupScan | None:
+        """The subgroups that are got wrong most; None where fewer than two attributes are audited."""
+        rows, groups = rows_of(self)
+        called = rows.score > self.settings.threshold
+        rng = generator(self.settings, "scan")
+        return scan(rows.label, called, rows.cluster, groups, self.settings, rng)
 
     def to_metricframe(self, attribute: str | None = None) -> MetricFrame:
         """fairlearn's `MetricFrame` of these rows.
@@ -184,6 +206,7 @@ class Audit:
             "constant_detector": self.constant_detector,
             "fairlearn": self.fairlearn,
             "bench": self.bench(),
+            "scan": self.scan,
         }
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
@@ -232,6 +255,9 @@ class Audit:
             "excluded": excluded,
             "spread": self.spread[attribute],
             "cross_auc": self.cross_auc[attribute],
+            "against_others": self.against_others[attribute],
+            "base_rates": self.base_rates[attribute],
+            "shrunk": self.shrunk[attribute],
             "calibration": calibration(*given),
             "scores": score_histograms(*given),
         }
@@ -281,6 +307,9 @@ def audit_rows(
         fairlearn={one.attribute: fairlearn_measures(one) for one in slices},
         spread={one.attribute: spread_of(one) for one in slices},
         cross_auc={one.attribute: one.cross_auc for one in slices},
+        against_others={one.attribute: one.against_others for one in slices},
+        base_rates={one.attribute: base_rates(one, everyone) for one in slices},
+        shrunk={one.attribute: one.shrunk for one in slices},
         settings=settings,
         origin=origin or {},
         selection=selection,

@@ -19,6 +19,7 @@ from unmasked.fairness import records
 from unmasked.fairness.across import long_tables
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
 from unmasked.fairness.inputs import operating_point
+from unmasked.fairness.monitoring import write_audited
 from unmasked.fairness.records import Across, FairnessResults, Origin
 from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.selection import Level, rows_of_one, select_from
@@ -148,7 +149,8 @@ def write(
 
     ``more`` is what goes across the audits: see `unmasked.fairness.across.run`. The tables are
     ``by_group.csv``, ``gaps.csv`` (every test with its gap, interval, p-values and verdict) and, where
-    ``more`` is given, ``gaps_by_stratum.csv``, ``gap_changes.csv`` and ``groups_by_perturbation.csv``.
+    ``more`` is given, ``gaps_by_stratum.csv``, ``gap_changes.csv`` and ``groups_by_perturbation.csv``;
+    ``audited.parquet`` says who was counted, for `monitoring.watch`.
     """
     found = fairness_record(audits, skipped, more)
     long: list[pd.DataFrame] = []
@@ -158,6 +160,7 @@ def write(
             table.insert(0, "dataset", name)
             tables.append(table)
     records.write(found, out)
+    write_audited(audits.values(), out)
     write_frame(pd.concat(long, ignore_index=True), Path(out) / "by_group.csv")
     write_frame(pd.concat(tests, ignore_index=True), Path(out) / "gaps.csv")
     if more is not None:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pandas as pd
 
-from unmasked.evaluation.wording import capitalise, interval_in_100, is_missing, percent, points, units
+from unmasked.evaluation.wording import (
+    capitalise,
+    interval_in_100,
+    is_missing,
+    list_names,
+    percent,
+    points,
+    units,
+)
 from unmasked.fairness.groups import CROSS, SKIN_TONE_GROUP
+from unmasked.fairness.records import SubgroupScan
 from unmasked.fairness.statistics.slices import Settings
+from unmasked.fairness.statistics.subgroups import LEVEL
 
 # What a rate means for a person who is shown. TPR is told as its complement: fakes that are missed.
 EVENTS = {"fpr": "real videos{} are called fake", "tpr": "fakes{} are missed"}
@@ -71,6 +81,30 @@ def title(attribute: str) -> str:
         "skin tone" if part == SKIN_TONE_GROUP else part.replace("_", " ") for part in attribute.split(CROSS)
     ]
     return CROSS.join(parts)
+
+
+def scan_sentence(found: SubgroupScan, unit: str) -> str:
+    """The subgroup that is got wrong most, and what would confirm it; or that none stands out."""
+    searched = f"a search over {found['searched']:,} comparisons of subgroups of {_attributes(found)}"
+    if not found["searched"]:
+        return f"No subgroup of {_attributes(found)} has enough {units(unit)} to be searched."
+    if not found["found"] or (worst := found["found"][0])["p_value"] >= LEVEL:
+        return f"No subgroup stands out in {searched}."
+    event = EVENTS[worst["metric"]].format(f" of {people(worst['attribute'], worst['group'])}")
+    confirm = worst["people_to_confirm"]
+    return (
+        f"Worst subgroup in {searched}: {event} in {percent(worst['rate'])} of cases, of everybody else in "
+        f"{percent(worst['rate_of_others'])} ({worst['people']:,} and {worst['others']:,} {units(unit)}; a "
+        f"difference of {points(worst['difference'])}, "
+        f"{interval_in_100([worst['ci_low'], worst['ci_high']])}, p = {worst['p_value']:.2g} with the search "
+        "counted). A search finds differences larger than they are. To confirm it, test this subgroup alone "
+        f"on new {units(unit)}: {confirm:,.0f} of it, and others in proportion, find so large a difference "
+        f"in 80 of 100 studies; {4 * confirm:,.0f} find one half as large."
+    )
+
+
+def _attributes(found: SubgroupScan) -> str:
+    return list_names([title(name) for name in found["attributes"]])
 
 
 def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from unmasked.evaluation.thresholds import Threshold
     from unmasked.fairness.across.attrition import LossAudit
-    from unmasked.fairness.records import Across, Mitigation
+    from unmasked.fairness.records import Across, Mitigation, Monitor
     from unmasked.fairness.result import Audit
 
 
@@ -47,6 +47,11 @@ class Config(OneScore, ReadAs, Beside):
         cast(Path, None),  # `Beside` puts a folder there
         description="folder for fairness.json, fairness.html, by_group.csv and other tables; that of the "
         "predictions if not given",
+    )
+    since: Path | None = Field(
+        None,
+        description="folder of an earlier audit: the scores are new ones, and are added to what is watched "
+        "since then; looking every week keeps false alarms below 5 %",
     )
     threshold: float = Field(0.5, ge=0, le=1, description="a score above it is called fake")
     thresholds: Path | None = Field(
@@ -104,6 +109,7 @@ def run(config: Config) -> None:
     from unmasked.evaluation.predictions import noun_of
     from unmasked.evaluation.row_counts import RowCount
     from unmasked.evaluation.wording import name_files
+    from unmasked.fairness import monitoring
     from unmasked.fairness.across.run import Beside, compare_across, source_of
     from unmasked.fairness.run import write
     from unmasked.fairness.selection import rows_of_one
@@ -143,8 +149,14 @@ def run(config: Config) -> None:
             skipped.setdefault(name, loss.sentences()[0])
     if mitigation := _mitigation(config.out, audited):
         more["mitigation"] = mitigation
+    watched = _watch(config, audits)
+    if watched is not None:
+        more["monitor"] = watched
     more["made"] = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     page = write_page(write(audits, skipped, config.out, more=more), config.out)
+    if watched is not None and config.since is not None:
+        # Last: if anything above fails, these scores are still new ones.
+        monitoring.write(watched, config.since)
     count.leave_out(_unaudited_rows(predictions, audits, config.detector or None))
     noun = noun_of(audited)
     print_rows(count, [note for audit in audits.values() for note in audit.origin.get("rows", ())], noun)
@@ -153,19 +165,36 @@ def run(config: Config) -> None:
     print_result(f"fairness report: {page}; its figures with their numbers: {page.parent / 'figures'}")
 
 
+def _watch(config: Config, audits: dict[str, Audit]) -> Monitor | None:
+    """What is watched since an earlier audit, with these scores added."""
+    from unmasked.fairness.monitoring import watch
+
+    if config.since is None:
+        return None
+    if config.since.resolve() == config.out.resolve():
+        raise InputError(
+            f"since={config.since} is also the folder that is written; give the new audit another: out=FOLDER"
+        )
+    return watch(audits, config.since)
+
+
 def lines(
     audits: dict[str, Audit], skipped: dict[str, str], more: Across, losses: Mapping[str, LossAudit]
 ) -> list[str]:
     """Who has no score, the verdicts, what pooling hid, and which gaps surely changed."""
     from unmasked.evaluation.wording import change_text
+    from unmasked.fairness.monitoring import sentences
+    from unmasked.fairness.verdicts import scan_sentence
 
-    found = []
+    found = sentences(more["monitor"]) if "monitor" in more else []
     for name, audit in audits.items():
         found.append(f"{name}:")
         if name in losses:
             found += [f"  {sentence}" for sentence in losses[name].sentences()]
         absent = _words_of_absent_class(audit)
         found += [f"  {sentence}" for sentence in audit.verdicts if not absent or absent not in sentence]
+        if (scan := audit.scan) is not None:
+            found.append(f"  {scan_sentence(scan, audit.settings.unit)}")
         found += _uncompared_groups(audit)
         found += [
             f"  by {entry['by'].replace('_', ' ')}, {entry['attribute']}: {entry['note']}"

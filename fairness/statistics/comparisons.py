@@ -12,7 +12,7 @@ from scipy.special import ndtri, stdtrit
 from unmasked.evaluation.intervals import Sample, weighted_metrics
 from unmasked.evaluation.metrics import METRICS, group_metrics
 from unmasked.evaluation.records import Measures
-from unmasked.fairness.records import ConstantDetector, Spread
+from unmasked.fairness.records import BaseRate, ConstantDetector, Spread
 from unmasked.fairness.statistics.metrics import needs, rates
 from unmasked.fairness.statistics.pairs import PairTest
 from unmasked.fairness.statistics.resampling import gap, gap_interval, holm, holm_levels, units_needed
@@ -209,3 +209,33 @@ def fairlearn_measures(one: Slice) -> dict[str, float]:
         "equalized_odds_difference": max(difference["tpr"], difference["fpr"]),
         "equalized_odds_ratio": min(quotient["tpr"], quotient["fpr"]),
     }
+
+
+def base_rates(one: Slice, everyone: Slice) -> list[BaseRate]:
+    """How often each group is called fake, and how much of that is its share of fakes.
+
+    A group with more fakes is called fake more often by a detector that errs alike on everybody: ``expected``
+    is what it would be then. Label shift taken out, with everybody's share of fakes, is ``as_everybody``.
+    """
+    real, fake = (one.counts[:, columns].sum(axis=1) for columns in ([0, 1], [2, 3]))
+    whole = everyone.counts[0]
+    share, of_all = fake / (real + fake), whole[2:].sum() / whole.sum()
+    all_fpr, all_tpr = (float(everyone.values[name].iloc[0]) for name in ("fpr", "tpr"))
+    return [
+        {
+            "group": str(group),
+            "share_fake": float(share[at]),
+            "selection_rate": float(one.values["selection_rate"].iloc[at]),
+            "selection_rate_ci": [float(ends["selection_rate"].iloc[at]) for ends in (one.low, one.high)],
+            "expected": _mixed_rate(all_fpr, all_tpr, float(share[at])),
+            "as_everybody": _mixed_rate(
+                float(one.values["fpr"].iloc[at]), float(one.values["tpr"].iloc[at]), float(of_all)
+            ),
+        }
+        for at, group in enumerate(one.values.index)
+    ]
+
+
+def _mixed_rate(fpr: float, tpr: float, share_fake: float) -> float:
+    """How often rows are called fake of which so many are fakes; a rate of an absent class counts nowhere."""
+    return sum(weight * rate for weight, rate in ((1 - share_fake, fpr), (share_fake, tpr)) if weight > 0)

@@ -160,6 +160,12 @@ def _z(share: np.ndarray, weight: np.ndarray, first: np.ndarray, second: np.ndar
     return (angle[..., first] - angle[..., second]) / np.sqrt(variance[..., first] + variance[..., second])
 
 
+def z_between(share: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(…) difference of two groups in standard errors, the first of (2, …) minus the second."""
+    angle, error = _angles(share, weight), _errors(weight)
+    return (angle[0] - angle[1]) / np.hypot(error[0], error[1])
+
+
 def _angles(share: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Arcsine of the root of each rate, of `weight` rows, as Anscombe has it."""
     return np.arcsin(np.sqrt((share * weight + 0.375) / (weight + 0.75)))

@@ -169,6 +169,25 @@ def precision_weights(rows: np.ndarray, events: np.ndarray) -> np.ndarray:
     return 1 / (correlation + (1 - correlation) / rows)
 
 
+def weigh(rows: np.ndarray, of_unit: np.ndarray, columns: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) weight of a unit of each kind in one class, and that times its share called fake.
+
+    Zero where the kind has nothing of the class.
+
+    Args:
+        rows: (R, 4) outcomes of each kind of unit, see `kinds`.
+        of_unit: (C,) kind of each unit.
+        columns: those of the class, of rows called real and called fake.
+    """
+    total, called = rows[:, columns].sum(axis=1), rows[:, columns[1]]
+    has = total > 0
+    kept = of_unit[has[of_unit]]
+    weight, share = np.zeros(len(rows)), np.zeros(len(rows))
+    weight[kept] = precision_weights(total[kept], called[kept])
+    share[has] = called[has] / total[has]
+    return weight, weight * share
+
+
 def intraclass_correlation(rows: np.ndarray, events: np.ndarray) -> float:
     """How much alike rows of one unit are: 0 unrelated, 1 copies.
 

@@ -11,13 +11,15 @@ from scipy import sparse
 from unmasked.evaluation.intervals import Sample, metric_interval, resampled_sums
 from unmasked.evaluation.metrics import group_metrics
 from unmasked.evaluation.wording import count_text
-from unmasked.fairness.groups import UNKNOWN, order_groups
-from unmasked.fairness.records import CrossAuc, Excluded
+from unmasked.fairness.groups import CROSS, UNKNOWN, order_groups
+from unmasked.fairness.records import AgainstOthers, CrossAuc, Excluded, ShrunkRate
 from unmasked.fairness.settings import Settings
 from unmasked.fairness.statistics.estimates import Decisions, Estimates, estimates, generator, number_units
 from unmasked.fairness.statistics.metrics import BOTH, count_units, needs, sum_by
+from unmasked.fairness.statistics.resampling import kinds, weigh
 from unmasked.fairness.statistics.score_tables import Levels, cross_auc, cut, exact_cross_auc
-from unmasked.fairness.statistics.shuffling import Shuffled, shuffle
+from unmasked.fairness.statistics.shrinkage import shrink
+from unmasked.fairness.statistics.shuffling import COLUMNS_OF, TESTED_OF, Shuffled, shuffle
 
 # Groups whose every pair gets a cross-group AUC; a crossing of more has too many pairs to read.
 CROSS_AUC_GROUPS = 12
@@ -67,6 +69,8 @@ class Slice:
     excluded: list[Excluded]
     shuffled: Shuffled
     cross_auc: list[CrossAuc]  # fakes of one group against reals of another, see `_cross_auc`
+    against_others: list[AgainstOthers]  # the same against the reals of all others together
+    shrunk: list[ShrunkRate]  # of a crossed attribute
 
 
 def measure(
@@ -106,6 +110,7 @@ def measure(
     ends = {name: one.limits() for name, one in found.items()}
     enough = _has_enough(support, settings)
     in_gap = _is_in_gap(enough)
+    crossed, others = _cross_auc(rows, of_row, levels, found["auc"], support, enough, settings, rng)
     return Slice(
         attribute=str(groups.name),
         support=support,
@@ -117,8 +122,41 @@ def measure(
         in_gap=in_gap,
         excluded=_excluded_groups(support, settings),
         shuffled=shuffle(levels, unit, of_unit, counts, in_gap, settings, rng),
-        cross_auc=_cross_auc(rows, of_row, levels, found["auc"], support, enough, settings, rng),
+        cross_auc=crossed,
+        against_others=others,
+        shrunk=_shrunk_rates(counts, of_unit, names) if CROSS in str(groups.name) else [],
     )
+
+
+def _shrunk_rates(counts: np.ndarray, of_unit: np.ndarray, names: list[str]) -> list[ShrunkRate]:
+    """FPR and TPR of every crossed group that has the class, with `shrink`; raw: units weighed alike."""
+    rows, of_kind = kinds(counts)
+    found: list[ShrunkRate] = []
+    for kind, columns in COLUMNS_OF.items():
+        weight, called = (values[of_kind] for values in weigh(rows, of_kind, list(columns)))
+        held, units = (
+            np.bincount(of_unit, weight, len(names)),
+            np.bincount(of_unit[weight > 0], None, len(names)),
+        )
+        kept = [at for at in np.flatnonzero(held > 0) if names[at] != UNKNOWN]
+        if len(kept) < 2:
+            continue
+        share = np.bincount(of_unit, called, len(names))[kept] / held[kept]
+        one = shrink([names[at] for at in kept], share, held[kept])
+        found += [
+            {
+                "group": names[at],
+                "metric": TESTED_OF[kind],
+                "raw": float(share[place]),
+                "main_effects": float(one.main_effects[place]),
+                "shrunk": float(one.value[place]),
+                "shrunk_ci": [float(one.low[place]), float(one.high[place])],
+                "shrinkage": float(one.shrinkage[place]),
+                "units": int(units[at]),
+            }
+            for place, at in enumerate(kept)
+        ]
+    return found
 
 
 def _support(rows: Rows, of_row: np.ndarray, names: list[str]) -> pd.DataFrame:
@@ -193,8 +231,10 @@ def _cross_auc(
     enough: pd.DataFrame,
     settings: Settings,
     rng: np.random.Generator,
-) -> list[CrossAuc]:
+) -> tuple[list[CrossAuc], list[AgainstOthers]]:
     """AUC of one group's fakes against another's reals, with intervals, among groups with enough of both.
+
+    And against the reals of all others together, as `evaluation.cross_auc.against_others` has it.
 
     Within-group AUC can be perfect in every group while one threshold fits none of them; this cannot.
     Background-positive, subgroup-negative AUC and its mirror in Borkan et al. 2019. ``own`` are the groups'
@@ -202,7 +242,7 @@ def _cross_auc(
     """
     kept = np.flatnonzero(enough.all(axis=1))
     if not 2 <= len(kept) <= CROSS_AUC_GROUPS:
-        return []
+        return [], []
     place = np.full(len(support), -1)
     place[kept] = np.arange(len(kept))
     value = exact_cross_auc(rows.label, place[of_row], len(kept), levels)
@@ -226,7 +266,27 @@ def _cross_auc(
                     "auc_ci": [float(end) for end in ends],
                 }
             )
-    return found
+    reals = np.bincount(place[of_row][(rows.label == 0) & (place[of_row] >= 0)], minlength=len(kept))
+    drawn_reals = drawn[..., : levels.size].sum(axis=-1)  # (J, B)
+    both = _against_others(value[..., None], reals[:, None]), _against_others(apart, drawn_reals)
+    others: list[AgainstOthers] = []
+    for at, (auc, resampled) in enumerate(zip(*both, strict=True)):
+        real_units = chosen["real_clusters"].sum() - chosen["real_clusters"].iloc[at]
+        units = int(min(chosen["fake_clusters"].iloc[at], real_units))
+        low, high = metric_interval("auc", float(auc[0]), resampled, units, 0)
+        others.append({"group": names[at], "auc": float(auc[0]), "auc_ci": [float(low), float(high)]})
+    return found, others
+
+
+def _against_others(apart: np.ndarray, reals: np.ndarray) -> np.ndarray:
+    """(J, B) AUC of each group's fakes against all others' reals: pairs of groups, weighed by their reals.
+
+    Args:
+        apart: (J, J, B) of each group's fakes against each group's reals.
+        reals: (J, B) how many there are.
+    """
+    weight = np.where(np.eye(len(apart), dtype=bool)[..., None], 0.0, reals[None].astype(np.float64))
+    return (weight * np.nan_to_num(apart)).sum(axis=1) / weight.sum(axis=1)
 
 
 def _drawn_cells(

@@ -25,7 +25,8 @@ from unmasked.evaluation.wording import (
     units,
 )
 from unmasked.fairness.across.attrition import LossAudit
-from unmasked.fairness.records import AuditResults, AuditSettings, Test
+from unmasked.fairness.monitoring import sentences
+from unmasked.fairness.records import AuditResults, AuditSettings, Monitor, Test
 from unmasked.fairness.verdicts import CLASSES, ORDER, title
 
 
@@ -45,7 +46,11 @@ def verdicts(findings: Findings) -> Markup:
         for name, audit in findings.audits.items()
     ]
     lost = [line for name, audit in findings.audits.items() for line in lost_groups(audit, findings, name)]
-    parts = [_lost_callout(lost), _callouts(told, findings), surprises(findings), _table(findings)]
+    watched = findings.whole.get("monitor")
+    parts = [
+        _watched_callout(watched) if watched else "",
+        *(_lost_callout(lost), _callouts(told, findings), surprises(findings), _table(findings)),
+    ]
     return join_parts([*parts, worth(findings), *tests])
 
 
@@ -60,6 +65,16 @@ def lost_groups(audit: AuditResults, findings: Findings | None = None, name: str
 def _lost_callout(sentences: Sequence[str]) -> Markup:
     title = "Some groups are scored less often than others"
     return callout("bad", bullets(sentences), title=title) if sentences else Markup("")
+
+
+def _watched_callout(watched: Monitor) -> Markup:
+    is_found = any(pair["found_at"] for pair in watched["pairs"])
+    note = (
+        "The verdicts below are of these scores alone, at 5 % each time: of twenty weeks one shows a "
+        "difference by chance. This one counts all weeks."
+    )
+    body = join_parts([bullets(sentences(watched)), paragraph(note)])
+    return callout("bad" if is_found else "note", body, title="Watched since an earlier audit")
 
 
 def answer(audit: AuditResults) -> Markup:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import record_table, swatch, table
+from unmasked.analysis.html.page import details, record_table, swatch, table
 from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.evaluation.metrics import METRICS, group_metrics
 from unmasked.evaluation.records import Measures
@@ -16,6 +16,7 @@ from unmasked.evaluation.wording import (
     is_missing,
     name_or_dash,
     p_text,
+    percent,
     points_only,
     share_text,
     units,
@@ -94,6 +95,36 @@ def by_group(audit: AuditResults, findings: Findings, *, short: bool = False) ->
             )
         )
     return Markup("\n").join(parts)
+
+
+def called_fake(audit: AuditResults) -> Markup:
+    """How often each group is called fake, beside its share of fakes."""
+    text = (
+        "How often a group is called fake (the selection rate, behind demographic parity) also says how many "
+        "of its videos are fakes. If all were treated alike: what a detector would show that errs as often "
+        "on every group. With everybody’s fakes: the group’s own errors, at the share of fakes of everybody. "
+        "Only what is left between groups in the last column is the detector’s."
+    )
+    rows = [
+        {
+            "groups of": title(attribute),
+            "group": one["group"],
+            "share of fakes": percent(one["share_fake"]),
+            "called fake [95\u00a0%]": share_text(one["selection_rate"], one["selection_rate_ci"]),
+            "if all were treated alike": percent(one["expected"]),
+            "with everybody’s fakes": percent(one["as_everybody"]),
+        }
+        for attribute, found in audit["attributes"].items()
+        for one in found.get("base_rates", [])
+    ]
+    if not rows:
+        return Markup("")
+    return details(
+        "Called fake, and how many are fakes",
+        Markup("<p>{}</p>{}").format(
+            text, record_table(rows, caption="Share called fake, and share of fakes")
+        ),
+    )
 
 
 def gaps(audit: AuditResults) -> Markup:

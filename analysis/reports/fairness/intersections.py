@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from unmasked.analysis.html.page import Cell, absent_note, code, heat_table, join_parts, place_side_by_side
+from unmasked.analysis.html.page import (
+    Cell,
+    absent_note,
+    callout,
+    code,
+    details,
+    heat_table,
+    join_parts,
+    paragraph,
+    place_side_by_side,
+    record_table,
+)
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, utility
 from unmasked.analysis.reports.fairness.support import find_crossings, grid
 from unmasked.evaluation.records import Measures
-from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, share_text
-from unmasked.fairness.records import AuditResults
-from unmasked.fairness.verdicts import title
+from unmasked.evaluation.wording import NOT_ENOUGH, gap_text, is_missing, p_text, percent, share_text, units
+from unmasked.fairness.records import AuditResults, SubgroupScan
+from unmasked.fairness.statistics.subgroups import LEVEL
+from unmasked.fairness.verdicts import scan_sentence, title
 
 # The rate in the cells, the class whose videos it counts, the caption.
 RATES = {
@@ -44,7 +56,85 @@ def _dataset(audit: AuditResults) -> Markup:
     matrices = [
         _matrix(audit, attribute, parts, rate) for attribute, parts in names.items() for rate in RATES
     ]
-    return join_parts([utility(audit), place_side_by_side(matrices)])
+    found = audit.get("scan")
+    searched = [] if found is None else [_scan(found, audit["settings"]["unit"])]
+    shrunk = [_shrunk(audit, attribute) for attribute in names]
+    return join_parts([utility(audit), *searched, place_side_by_side(matrices), *shrunk])
+
+
+def _scan(found: SubgroupScan, unit: str) -> Markup:
+    """The worst subgroup in words, and those that come next."""
+    is_found = bool(found["found"]) and found["found"][0]["p_value"] < LEVEL
+    name = "The worst subgroup" if is_found else "No subgroup stands out"
+    left_out = f" Not searched: {', '.join(found['left_out'])}." if found["left_out"] else ""
+    said = callout(
+        "bad" if is_found else "note", paragraph(scan_sentence(found, unit) + left_out), title=name
+    )
+    text = (
+        f"Each subgroup against everybody else, among {found['units']:,} {units(unit)} of whom every "
+        "attribute is known. p counts the search: the profiles of people are shuffled, and the largest "
+        "difference in standard errors of all subgroups is taken. This search is a question of its own "
+        "beside the tested gaps. Subgroups overlap: the second may be the first in other words."
+    )
+    rows = [
+        {
+            "subgroup": one["group"],
+            "error": "real called fake" if one["metric"] == "fpr" else "fakes missed",
+            units(unit): f"{one['people']:,}",
+            "rate": percent(one["rate"]),
+            "everybody else": percent(one["rate_of_others"]),
+            "difference in points [95\u00a0%]": gap_text(one["difference"], [one["ci_low"], one["ci_high"]]),
+            "p": p_text(one["p_value"]),
+            f"{units(unit)} to confirm": f"{one['people_to_confirm']:,.0f}",
+        }
+        for one in found["found"]
+    ]
+    table = details(
+        "The subgroups that were got wrong most",
+        join_parts(
+            [
+                paragraph(text),
+                record_table(rows, caption="The worst first, each against everybody else") if rows else "",
+            ]
+        ),
+    )
+    return join_parts([said, table if rows else ""])
+
+
+def _shrunk(audit: AuditResults, attribute: str) -> Markup:
+    """Rates of crossed groups as they are, and pulled towards what their attributes say."""
+    rates = audit["attributes"][attribute].get("shrunk", [])
+    if not rates:
+        return Markup("")
+    text = (
+        "A group of few people says little of itself. Its rate is pulled towards what its attributes say one "
+        "by one, the more the fewer people it has; the last column says how far. Read it where a group is "
+        "too small to be compared. Intervals hold for groups on average: of one that is truly unlike all "
+        "others too little is left, which the raw rate and the search above do not hide."
+    )
+    rows = [
+        {
+            "group": one["group"],
+            "error": "real called fake" if one["metric"] == "fpr" else "fakes missed",
+            units(audit["settings"]["unit"]): f"{one['units']:,}",
+            "raw": percent(_error(one["raw"], one["metric"])),
+            "shrunk [95\u00a0%]": share_text(
+                _error(one["shrunk"], one["metric"]),
+                sorted(_error(end, one["metric"]) for end in one["shrunk_ci"]),
+            ),
+            "attributes alone": percent(_error(one["main_effects"], one["metric"])),
+            "way to it": percent(one["shrinkage"]),
+        }
+        for one in rates
+    ]
+    parts = join_parts(
+        [paragraph(text), record_table(rows, caption=f"{title(attribute)}: raw and shrunk rates")]
+    )
+    return details(f"Small groups of {title(attribute)}: estimates with help of the others", parts)
+
+
+def _error(rate: float, metric: str) -> float:
+    return 1 - rate if metric == "tpr" else rate
 
 
 def _matrix(audit: AuditResults, attribute: str, parts: tuple[str, str], rate: str) -> Markup:

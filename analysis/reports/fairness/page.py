@@ -110,7 +110,8 @@ def page(found: FairnessResults | AuditResults, gallery: Gallery | None = None) 
 
 def _groups(findings: Findings) -> Markup:
     def rates(name: str, audit: AuditResults) -> Markup:
-        return join_parts([_figures(name, audit, findings), groups.by_group(audit, findings)])
+        tables = groups.by_group(audit, findings), groups.called_fake(audit)
+        return join_parts([_figures(name, audit, findings), *tables])
 
     return join_parts([CAPTION, by_dataset(findings, rates)])
 

@@ -20,7 +20,7 @@ from unmasked.analysis.html.page import (
 )
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, fold_away, utility
 from unmasked.evaluation.wording import NOT_ENOUGH, is_missing, value_text
-from unmasked.fairness.records import AuditResults, CrossAuc, GroupResults
+from unmasked.fairness.records import AgainstOthers, AuditResults, CrossAuc, GroupResults
 from unmasked.fairness.verdicts import title
 
 INTRO = (
@@ -59,11 +59,15 @@ def _dataset(name: str, audit: AuditResults, findings: Findings) -> Markup:
             shown = fold_away(figures, few)
             parts += [findings.heading(f"By {title(attribute)}"), shown]
         if found.get("cross_auc"):
-            parts.append(_cross(attribute, found["cross_auc"], found["groups"]))
+            parts.append(
+                _cross(attribute, found["cross_auc"], found["groups"], found.get("against_others", []))
+            )
     return join_parts([utility(audit), *parts]) if parts else Markup("")
 
 
-def _cross(attribute: str, pairs: list[CrossAuc], groups: list[GroupResults]) -> Markup:
+def _cross(
+    attribute: str, pairs: list[CrossAuc], groups: list[GroupResults], others: list[AgainstOthers]
+) -> Markup:
     """The matrix of AUC between one group's fakes and another's reals; the diagonal is within a group."""
     names = [entry["group"] for entry in groups]
     within = {entry["group"]: (entry["auc"], entry["auc_ci"]) for entry in groups}
@@ -80,9 +84,19 @@ def _cross(attribute: str, pairs: list[CrossAuc], groups: list[GroupResults]) ->
         "How often a fake of one group scores above a real video of another. One threshold for all needs "
         "every cell to be high, not only those within a group (on the diagonal)."
     )
+    beside = {
+        one["group"]: Cell(value_text(one["auc"], one["auc_ci"]), share=2 * (1 - one["auc"]))
+        for one in others
+    }
     matrix = heat_table(
-        [(f"fakes of {fakes}", [cell(fakes, reals) for reals in named]) for fakes in named],
-        ["AUC [95 %]", *(f"reals of {name}" for name in named)],
+        [
+            (
+                f"fakes of {fakes}",
+                [*(cell(fakes, reals) for reals in named), *([beside[fakes]] if beside else [])],
+            )
+            for fakes in named
+        ],
+        ["AUC [95 %]", *(f"reals of {name}" for name in named), *(["reals of all others"] if beside else [])],
         f"Ranking across groups of {title(attribute)}; darker is worse",
     )
     return details(f"Ranking across groups of {title(attribute)}", join_parts([aside(text), matrix]))
