@@ -44,7 +44,7 @@ class Fitted:
         return {rule: point for rule, point in self.thresholds.items() if point != self.threshold}
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"threshold", "thresholds", "calibrations", "abstention", "likelihood"}``, ready for JSON."""
+        """Everything by the name that a card has it under, ready for JSON."""
         return {
             "threshold": self.threshold.to_dict(),
             "thresholds": {rule: point.to_dict() for rule, point in self.thresholds.items()},

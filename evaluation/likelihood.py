@@ -1,4 +1,4 @@
-"""Likelihood ratios: what a score says about two propositions, and how far that may be stated.
+"""Likelihood ratios: what a score says about two propositions, within bounds.
 
 H1: "the file is fake, as the fakes of the calibration set are". H2: "the file is real, as the reals of the
 calibration set are". LR = p(score | H1) / p(score | H2), written as log10. An LR is no probability that a
@@ -95,7 +95,7 @@ class LikelihoodRatio:
 def fit_likelihood(
     label: ArrayLike, score: ArrayLike, kind: str = "logistic", *, fitted_on: str = ""
 ) -> LikelihoodRatio:
-    """The map from scores to log10 LR, fitted on calibration videos, with the bounds they support.
+    """The map from scores to log10 LR that calibration videos support, with its bounds.
 
     Args:
         label: (N,) 0 = real, 1 = fake, one row a video.
@@ -272,7 +272,9 @@ def posterior(log10_lr: ArrayLike, prior: float) -> Array:
 
 
 def tippett(log10_lr: ArrayLike, label: ArrayLike) -> dict[str, list[float]]:
-    """Points of the Tippett plot: at each LR the share of fakes and of reals with one at least as high.
+    """Points of the Tippett plot.
+
+    At each LR the share of fakes and of reals with one at least as high.
 
     Arguments as of `cllr`. The shares of an absent class are NaN.
 
@@ -290,7 +292,9 @@ def tippett(log10_lr: ArrayLike, label: ArrayLike) -> dict[str, list[float]]:
 
 
 def empirical_cross_entropy(log10_lr: ArrayLike, label: ArrayLike, prior_log10_odds: ArrayLike) -> Array:
-    """Bits still missing about real or fake after the LRs, at each prior (Ramos and Gonzalez-Rodriguez 2013).
+    """Bits still missing about real or fake after the LRs, at each prior.
+
+    Ramos and Gonzalez-Rodriguez 2013.
 
     ECE = P(fake) mean over fakes of log2(1 + 1 / (LR odds)) + P(real) mean over reals of log2(1 + LR odds).
     At odds of 1 it is `cllr`. NaN if a class is absent.
