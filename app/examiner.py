@@ -41,9 +41,9 @@ def load_examiner(
     check_prior(prior)
     model, card = load(checkpoint, detector)
     fitted = _fitted(checkpoint, card, performance)
-    rates = calibration_rates(fitted)
+    metrics = _metrics(performance, card["sha256"]) if performance is not None else {}
+    rates = calibration_rates(fitted, metrics.get("settings", {}).get("noun", "video"))
     if performance is not None:
-        metrics = _metrics(performance, card["sha256"])
         source = metrics["settings"].get("source")
         learned = (card.get("training_data") or {}).get("datasets") or []
         rates += measured_rates(metrics, fitted, [*learned, *([source] if source else [])], performance)

@@ -29,6 +29,7 @@ from unmasked.inspection.records import (
     Case,
     Look,
     Rates,
+    Reason,
     Sampled,
     Settings,
     Source,
@@ -161,6 +162,18 @@ def remove_case(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def crop_reasons(card: Mapping[str, Any], config: PreprocessConfig) -> list[Reason]:
+    """A reason where the detector did not learn from crops like these; none where nobody says of which."""
+    learned = (card.get("training_data") or {}).get("recipe") or []
+    if not learned or _is_known_recipe(config, learned):
+        return []
+    words = (
+        f"the crops are not made as those that the detector learned from (recipe {', '.join(learned)}): "
+        "other settings, or other versions of the libraries that make them"
+    )
+    return [Reason(code="other_crops", words=words)]
+
+
 def code_digest() -> str:
     """SHA-256 of the code that decides a score."""
     digest = hashlib.sha256()
@@ -199,7 +212,8 @@ def _write(
     scored = pd.DataFrame([look.model_dump() for look in looks]).rename(columns={"person": "face"})
     people = people_of(scored, examiner.fitted, settings, is_video=kind == "video") if looks else []
     sampled = _sampled(faces)
-    finding = finding_of(people, sampled, failures_of(faces), examiner.rates, examiner.fitted, examiner.prior)
+    failures = failures_of(faces) + (crop_reasons(examiner.card, config) if people else [])
+    finding = finding_of(people, sampled, failures, examiner.rates, examiner.fitted, examiner.prior)
     stored = examiner.fitted.to_dict()
     case = Case(
         source=Source(
@@ -225,7 +239,7 @@ def _write(
         people=people,
         sampled=sampled,
         looks=looks,
-        warnings=_warnings(faces, examiner.card, config),
+        warnings=_warnings(faces),
         prior=examiner.prior,
         code_sha256=code_digest(),
         environment=dict(examiner.environment),
@@ -286,16 +300,9 @@ def _sampled(faces: pd.DataFrame) -> Sampled:
     )
 
 
-def _warnings(faces: pd.DataFrame, card: Mapping[str, Any], config: PreprocessConfig) -> list[str]:
-    """What decoding met, and whether the detector knows crops like these."""
-    found = [str(text) for name in ("reason", "conversion") for text in faces[name].dropna().unique()]
-    learned = (card.get("training_data") or {}).get("recipe") or []
-    if learned and not _is_known_recipe(config, learned):
-        found.append(
-            "the crops are not made as those that the detector learned from (recipe "
-            f"{', '.join(learned)}): other settings, or other versions of the libraries that make them"
-        )
-    return found
+def _warnings(faces: pd.DataFrame) -> list[str]:
+    """What decoding met, and what was done to show frames as players do."""
+    return [str(text) for name in ("reason", "conversion") for text in faces[name].dropna().unique()]
 
 
 def _is_known_recipe(config: PreprocessConfig, learned: Sequence[str]) -> bool:

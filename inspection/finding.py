@@ -6,7 +6,8 @@ no number at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.likelihood import posterior, support_sentence
 from unmasked.evaluation.metrics import video_scores
-from unmasked.evaluation.wording import count_in_100, count_text, interval_in_100
+from unmasked.evaluation.wording import count_in_100, count_text, interval_in_100, name_files
 from unmasked.inspection.records import Finding, Person, Rates, Reason, Sampled, Settings, Verdict
 
 # Which of several people's verdicts is the file's.
@@ -134,7 +135,7 @@ def finding_of(
             Reason(
                 code="several_people",
                 words=f"{len(people)} people were looked at and the one who seems most fake is the answer: "
-                "the more people, the more often one of them is accused by chance, beyond the rates below",
+                "the more people, the more often one of them is accused by chance, beyond the stated rates",
             )
         )
     # Frames without a face are usual; frames that could not be read are not.
@@ -143,11 +144,14 @@ def finding_of(
     sentences = [_answer(worst, len(people), judged, sampled)]
     if judged:
         sentences += rate_sentences(rates)
-        if sampled.frames == 1 and fitted.threshold.level == "video":
+        noun = rates[0].noun if rates else "video"
+        if sampled.frames == 1 and noun == "video":
             sentences.append(
                 "These are rates of videos, whose scores are means of many frames; on a single picture the "
                 "detector errs more."
             )
+        elif sampled.frames > 1 and noun == "picture":
+            sentences.append("These are rates of single pictures; those of videos were not measured.")
     if worst.log10_lr is not None and fitted.likelihood is not None:
         sentences.append(support_sentence(worst.log10_lr, fitted.likelihood))
         if prior is not None:
@@ -169,6 +173,12 @@ def finding_of(
 
 def rate_sentences(rates: Sequence[Rates]) -> list[str]:
     """How often the detector errs at this threshold, for who must decide what to print."""
+    noun = rates[0].noun if rates else "video"
+    names = [one.dataset for one in rates]
+    return [name_files(sentence, noun, names) for sentence in _rate_sentences(rates)]
+
+
+def _rate_sentences(rates: Sequence[Rates]) -> list[str]:
     measured = [one for one in rates if one.kind == "source"]
     sentences = [
         f"At this threshold the detector {_errors(one)} on videos of {one.dataset}, like those that it "
@@ -217,7 +227,9 @@ def check_prior(prior: float | None) -> None:
         posterior(0.0, prior)
 
 
-def measured_rates(metrics: dict, fitted: Fitted, trained_on: Sequence[str], folder: object) -> list[Rates]:
+def measured_rates(
+    metrics: Mapping[str, Any], fitted: Fitted, trained_on: Sequence[str], folder: object
+) -> list[Rates]:
     """Errors at the threshold on each test set of a run.
 
     Args:
@@ -243,6 +255,7 @@ def measured_rates(metrics: dict, fitted: Fitted, trained_on: Sequence[str], fol
             Rates(
                 dataset=name,
                 kind="source" if name in trained_on else "unseen",
+                noun=metrics["settings"].get("noun", "video"),
                 fpr=_or_none(at["fpr"]),
                 fpr_ci=(_or_none(at["fpr_ci"][0]), _or_none(at["fpr_ci"][1])),
                 fnr=_or_none(fnr),
@@ -254,8 +267,11 @@ def measured_rates(metrics: dict, fitted: Fitted, trained_on: Sequence[str], fol
     return rates
 
 
-def calibration_rates(fitted: Fitted) -> list[Rates]:
-    """Errors on the rows that the threshold was fitted on, where it says them."""
+def calibration_rates(fitted: Fitted, noun: Literal["video", "picture", "file"] = "video") -> list[Rates]:
+    """Errors on the rows that the threshold was fitted on, where it says them.
+
+    ``noun`` is what these rows were.
+    """
     at = fitted.threshold
     if not np.isfinite([at.fpr, at.tpr]).all():
         return []
@@ -263,6 +279,7 @@ def calibration_rates(fitted: Fitted) -> list[Rates]:
         Rates(
             dataset=at.fitted_on,
             kind="calibration",
+            noun=noun,
             fpr=at.fpr,
             fpr_ci=_binomial(at.fpr, at.n_real),
             fnr=1 - at.tpr,

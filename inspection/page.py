@@ -88,13 +88,13 @@ def _people(case: Case, folder: Path) -> Markup:
             "frames": one.frames,
             "seen": _seen(one),
             "face, px": "–" if one.size_px is None else f"{one.size_px:.0f}",
-            "why": "; ".join(reason.words for reason in one.reasons) or "–",
         }
         for one in case.people
     ]
     table = record_table(rows, caption="Everybody who was looked at, who seems most fake first.")
     shown = [one for one in case.people if one.score is not None][:PEOPLE_MAX]
-    parts = [table]
+    why = [f"Person {one.number}: {reason.words}." for one in case.people for reason in one.reasons]
+    parts = [table, bullets(why)]
     if shown and case.source.kind == "video":
         parts.append(_timeline(case, shown))
     for one in shown:
@@ -143,7 +143,7 @@ def _errors(case: Case) -> Markup:
         return aside("Not measured: no threshold says on what it was fitted, and no run was given.")
     rows = [
         {
-            "videos": one.dataset,
+            "measured on": one.dataset,
             "": KIND_WORDS[one.kind],
             "real called fake": _share(one, "fpr"),
             "fakes missed": _share(one, "fnr"),
@@ -156,7 +156,7 @@ def _errors(case: Case) -> Markup:
     return join_parts(
         [
             record_table(rows, caption=f"Errors at the threshold {at}. In brackets: 95 % interval."),
-            aside("They are shares of videos with one person each."),
+            aside(f"They are shares of {case.performance[0].noun}s with one person each."),
         ]
     )
 

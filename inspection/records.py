@@ -93,6 +93,7 @@ class Rates(_Record):
 
     dataset: str
     kind: Literal["calibration", "source", "unseen"]
+    noun: Literal["video", "picture", "file"] = "video"  # what was scored and counted
     fpr: float | None
     fpr_ci: tuple[float | None, float | None]
     fnr: float | None

@@ -17,8 +17,8 @@ from unmasked.inspection.records import CASE, Case, read_case
 
 # Parts of a case that a second run on another machine may have otherwise; they are told, not counted.
 NOT_COMPARED = {"environment", "code_sha256", "files", "seal"}
-# Where a file lies is no finding, and what it is was compared before.
-PLACES = {"source.name", "source.path", "weights.path", "weights.module", "run"}
+# Where a file lies is no finding, and what it is was compared before; versions are told with the environment.
+PLACES = {"source.name", "source.path", "weights.path", "weights.module", "run", "settings.recipe.versions"}
 
 
 def check_folder(folder: Path) -> tuple[Case | None, list[str]]:

@@ -24,11 +24,11 @@ from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.likelihood import fit_likelihood
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.inspection.examine import settings_of
+from unmasked.inspection.examine import crop_reasons, settings_of
 from unmasked.inspection.finding import finding_of, measured_rates, people_of, rate_sentences, verdict_of
 from unmasked.inspection.records import Rates, Reason, Sampled, read_case, write_case
 from unmasked.inspection.verify import check_folder, check_inputs, differences
-from unmasked.preprocessing.config import PreprocessConfig
+from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
 from unmasked.preprocessing.run import preprocess
 from unmasked.ucf.model import UCF
 
@@ -103,6 +103,17 @@ def test_a_probability_is_stated_only_from_the_user_s_own():
     assert f"{100 * after:.3g} % probable now" in said
 
 
+def test_crops_of_another_recipe_than_the_detector_learned_from_are_told():
+    config = PreprocessConfig(faces="all")
+    for learned, count in (
+        (config.model_copy(update={"faces": "largest", "frames_per_video": 20}), 0),
+        (config.model_copy(update={"scale": 2.0}), 1),
+    ):
+        card = {"training_data": {"recipe": [recipe_hash(recipe(learned))]}}
+        assert [one.code for one in crop_reasons(card, config)] == ["other_crops"] * count
+    assert crop_reasons({}, config) == []
+
+
 def rates(dataset, kind, fpr, fnr):
     intervals = {"fpr_ci": (fpr / 2, min(1, 2 * fpr)), "fnr_ci": (None, None)}
     return Rates(dataset=dataset, kind=kind, fpr=fpr, fnr=fnr, **intervals, real_videos=100, fake_videos=50)
@@ -132,10 +143,13 @@ def test_measured_errors_are_those_of_this_threshold():
     def metrics(value):
         at = {"value": value, "fpr": 0.2, "fpr_ci": [0.1, 0.3], "tpr": 0.7, "tpr_ci": [0.6, 0.8]}
         block = {"video": {"at_threshold": at}, "n": {"real_videos": 9, "fake_videos": 8}}
-        return {"datasets": {"FF": block, "CDF": block}}
+        return {"settings": {"noun": "picture"}, "datasets": {"FF": block, "CDF": block}}
 
     one, other = measured_rates(metrics(0.5), FITTED, ["FF"], "run")
     assert (one.kind, other.kind, one.fpr, one.real_videos) == ("source", "unseen", 0.2, 9)
+    assert rate_sentences([one, other])[0].startswith(
+        "At this threshold the detector calls 20 of 100 real pictures"
+    )
     assert (one.fnr, *one.fnr_ci) == pytest.approx((0.3, 0.2, 0.4))
     with pytest.raises(InputError, match="give the run whose thresholds these are"):
         measured_rates(metrics(0.6), FITTED, ["FF"], "run")
