@@ -299,7 +299,8 @@ def _binomial(share: float, n: int) -> tuple[float, float]:
 
 
 def _answer(worst: Person, people: int, judged: int, sampled: Sampled) -> str:
-    how_many = f"{count_text(people, 'identity')} in {count_text(sampled.frames, 'frame')} looked at"
+    readable = count_text(sampled.frames - sampled.unreadable, "frame")
+    how_many = f"{count_text(people, 'identity')} in {readable} looked at"
     if not judged:
         return f"Not judged: {worst.reasons[0].words} ({how_many}). There is no verdict."
     unjudged = f", {people - judged} of them not judged" if people > judged else ""
