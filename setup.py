@@ -16,6 +16,7 @@ LAYERS = [
     "fairness",
     "analysis",
     "training",
+    "inspection",
     "ucf",
     "baselines",
     "app",

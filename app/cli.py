@@ -6,7 +6,9 @@ Nothing heavy is imported before a verb is known: ``unmasked --help`` answers at
 from __future__ import annotations
 
 import importlib
+import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -48,8 +50,13 @@ VERBS = {
     "mitigate": "Try to close a gap between groups: before and after, what it costs, and who pays.",
     "explain": "Draw Grad-CAM overlays and the t-SNE map of a detector's features.",
     "report": "Put a run folder together into one self-contained HTML page.",
+    "inspect": "Look at one video or picture: a finding with known error rates, or a refusal; a case folder.",
+    "verify": "Run a case of `inspect` again and say what differs; exit code 1 where anything does.",
     "licences": "List the terms of every model, weight and dataset that a command can touch.",
 }
+
+# Keys that may be given without their name, in this order.
+POSITIONAL = {"inspect": ("file",), "verify": ("case", "file")}
 
 USAGE = (
     "Does a deepfake detector hold up on data it never saw, and for whom does it fail? "
@@ -119,18 +126,35 @@ def _print_keys(model: type[BaseModel]) -> None:
 
 
 def _command(verb: str) -> Callable[..., None]:
+    # Beside the signature, whose annotations typer evaluates where `verb` is not known.
+    given = typer.Argument(None, metavar=_metavar(verb), show_default=False)
+
     def run(
-        arguments: Annotated[
-            list[str] | None, typer.Argument(metavar="KEY=VALUE", show_default=False)
-        ] = None,
+        arguments: list[str] | None = given,
         config: Annotated[Path | None, typer.Option(help="YAML file, or a shipped one by name.")] = None,
         dry_run: Annotated[
             bool, typer.Option("--dry-run", help="Print the resolved configuration only.")
         ] = False,
     ) -> None:
-        _run(verb, config, [_as_key_value(argument) for argument in arguments or []], dry_run)
+        _run(verb, config, _name_arguments(verb, arguments or []), dry_run)
 
     return run
+
+
+def _metavar(verb: str) -> str:
+    return " ".join([*(f"[{name.upper()}]" for name in POSITIONAL.get(verb, ())), "KEY=VALUE"])
+
+
+def _name_arguments(verb: str, arguments: list[str]) -> list[str]:
+    """The arguments as ``key=value``; a verb's file may come without its key."""
+    names = iter(POSITIONAL.get(verb, ()))
+    named = []
+    for argument in arguments:
+        # A file may be called a=b.mp4. (Unlike Path.exists, no error for a name that is too long.)
+        is_bare = not argument.startswith("--") and ("=" not in argument or os.path.exists(argument))
+        key = next(names, None) if is_bare else None
+        named.append(_as_key_value(argument) if key is None else f"{key}={json.dumps(argument)}")
+    return named
 
 
 def _as_key_value(argument: str) -> str:

@@ -23,7 +23,8 @@ SYSTEM_ERRORS = {
 # The key with the folder that a verb fills with files that belong together.
 FILLS = {
     **dict.fromkeys(("evaluate", "fairness", "mitigate", "compare", "audit", "threshold", "explain"), "out"),
-    **{"import-checkpoint": "out", "demo": "out", "plan": "out", "ensemble": "out", "report": "run"},
+    **dict.fromkeys(("import-checkpoint", "demo", "plan", "ensemble", "inspect"), "out"),
+    "report": "run",
 }
 
 

@@ -1,7 +1,8 @@
 """What is fitted on the source's calibration split and stored with the detector.
 
-Thresholds, score calibrations and the uncertain band: fitted once, stored in ``thresholds.json`` and in the
-checkpoint's card under the same keys, and applied to every other dataset as they are.
+Thresholds, score calibrations, the uncertain band and the likelihood ratio: fitted once, stored in
+``thresholds.json`` and in the checkpoint's card under the same keys, and applied to every other dataset as
+they are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from unmasked.datasets.files import write_json
 from unmasked.evaluation.abstention import Band, fit_band
 from unmasked.evaluation.calibration import KINDS, Calibration, fit_calibration
 from unmasked.evaluation.levels import check_one_detector
+from unmasked.evaluation.likelihood import LikelihoodRatio, fit_likelihood
 from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.origin import Origin
 from unmasked.evaluation.predictions import is_perturbed, validate_predictions
@@ -34,6 +36,7 @@ class Fitted:
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)  # by rule, the operating point too
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)  # by kind
     band: Band | None = None
+    likelihood: LikelihoodRatio | None = None
 
     @property
     def other_thresholds(self) -> dict[str, Threshold]:
@@ -41,12 +44,13 @@ class Fitted:
         return {rule: point for rule, point in self.thresholds.items() if point != self.threshold}
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"threshold", "thresholds", "calibrations", "abstention"}``, ready for JSON."""
+        """Everything by the name that a card has it under, ready for JSON."""
         return {
             "threshold": self.threshold.to_dict(),
             "thresholds": {rule: point.to_dict() for rule, point in self.thresholds.items()},
             "calibrations": {kind: one.to_dict() for kind, one in self.calibrations.items()},
             "abstention": self.band.to_dict() if self.band is not None else None,
+            "likelihood": self.likelihood.to_dict() if self.likelihood is not None else None,
         }
 
     @classmethod
@@ -61,7 +65,7 @@ class Fitted:
                 'no threshold is stored: give a file with at least {"threshold": {"value": 0.5}}, such as '
                 "the thresholds.json that `unmasked evaluate` wrote"
             )
-        band = fields.get("abstention")
+        band, likelihood = fields.get("abstention"), fields.get("likelihood")
         by_rule, by_kind = (fields.get(name) or {} for name in ("thresholds", "calibrations"))
         if not isinstance(by_rule, Mapping) or not isinstance(by_kind, Mapping):
             raise InputError("thresholds and calibrations are stored by name, and here they have none")
@@ -70,6 +74,7 @@ class Fitted:
             {rule: Threshold.from_dict(point) for rule, point in by_rule.items()},
             {kind: Calibration.from_dict(one) for kind, one in by_kind.items()},
             Band.from_dict(band) if band else None,
+            LikelihoodRatio.from_dict(likelihood) if likelihood else None,
         )
 
 
@@ -92,7 +97,7 @@ def fit_on_source(
 
     Raises:
         InputError: no rule, no such rows, several datasets to choose from, or a class that a rule needs is
-            absent. Calibrations and band are left out where the split has one class only.
+            absent. Calibrations, band and likelihood ratio are left out where the split has one class only.
     """
     if not rules:
         raise InputError("no rule is given for the operating point; give at least one, such as eer")
@@ -104,7 +109,9 @@ def fit_on_source(
     if len(set(label)) < 2:
         return Fitted(first, thresholds)
     calibrations = {kind: fit_calibration(label, score, kind, fitted_on=words) for kind in KINDS}
-    return Fitted(first, thresholds, calibrations, fit_band(label, score, first.value, fitted_on=words))
+    band = fit_band(label, score, first.value, fitted_on=words)
+    likelihood = fit_likelihood(label, score, fitted_on=words)
+    return Fitted(first, thresholds, calibrations, band, likelihood)
 
 
 def fit_threshold(

@@ -1,0 +1,149 @@
+"""``unmasked inspect``: one file, or a folder of them -> a finding and a case folder each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from unmasked.app.progress import print_result
+from unmasked.datasets.errors import InputError
+
+if TYPE_CHECKING:
+    from unmasked.inspection.records import Case
+
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+FINDINGS = "findings.csv"
+
+
+class Config(BaseModel):
+    """What is looked at, by which detector, and where the case goes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path = Field(description="a video or picture, or a folder of them; may stand without `file=`")
+    checkpoint: Path = Field(description="what `unmasked train` wrote: weights with their card beside them")
+    detector: str = Field(
+        "", description="your own module or .py file, where the checkpoint is of one; ours are found by name"
+    )
+    performance: Path | None = Field(
+        None, description="folder that `unmasked evaluate` wrote: measured errors, threshold and band; card"
+    )
+    out: Path = Field(Path("case"), description="folder of the case; of a folder, one for each file in it")
+    frames: int = Field(32, ge=1, description="frames looked at, spread evenly over a video")
+    crops: Literal["auto", "cut", "as_is"] = Field(
+        "auto", description="as_is: the picture is a face crop already; see `unmasked preprocess`"
+    )
+    border: Literal["black", "reflect"] = Field("black", description="see `unmasked preprocess`")
+    scale: float = Field(1.3, ge=1.0, le=4.0, description="room around the face; see `unmasked preprocess`")
+    face_detector: Literal["hog", "mmod", "mtcnn"] = Field("hog", description="what finds faces")
+    landmarks: Literal["dlib", "mtcnn"] = Field("dlib", description="what aligns them")
+    prior: float | None = Field(
+        None, description="your own probability beforehand that the file is fake; none, and nothing is said"
+    )
+    overwrite: bool = Field(False, description="replace a case of another file or other weights in `out`")
+    budget_s: float = Field(300.0, gt=0, description="seconds a file may take to be decoded")
+    memory_gb: float = Field(4.0, gt=0, description="memory that decoding a file may take (Linux)")
+    workers: int = Field(1, ge=0, description="processes that decode files; 0 = one for each core")
+    device: str = Field("auto", description="auto, cpu, cuda, …")
+
+
+def run(config: Config) -> None:
+    """Examines the file, writes its case and prints the finding."""
+    _check_file(config.file)
+    from unmasked.app.examiner import load_examiner
+    from unmasked.inspection.examine import examine, is_finished, remove_case
+    from unmasked.inspection.records import CASE
+    from unmasked.preprocessing.config import PreprocessConfig
+
+    examiner = load_examiner(config.checkpoint, config.detector, config.performance, config.prior)
+    if (config.out / CASE).exists() and config.file.is_dir():
+        raise InputError(f"out={config.out} is the case of one file; give another out=")
+    files = _files(config)
+    done = [folder for file, folder in files.items() if is_finished(folder, file, examiner)]
+    todo = {file: folder for file, folder in files.items() if folder not in done or not config.file.is_dir()}
+    for folder in todo.values():
+        if (folder / CASE).exists():
+            if not config.overwrite:
+                raise InputError(f"{folder} holds a case already; give another out=, or overwrite=true")
+            remove_case(folder)
+    given = PreprocessConfig(
+        faces="all",
+        frames_per_video=config.frames,
+        scale=config.scale,
+        crops=config.crops,
+        border=config.border,
+        detector=config.face_detector,
+        landmarks=config.landmarks,
+        budget_s=config.budget_s,
+        memory_gb=config.memory_gb,
+        workers=config.workers,
+    )
+    for case in examine(todo, examiner, given, device=config.device):
+        print_finding(case, is_alone=not config.file.is_dir())
+    if config.file.is_dir():
+        _write_findings(config, files, len(done))
+    else:
+        print_result(f"case: {config.out / CASE}; page: {config.out / 'case.html'}")
+
+
+def print_finding(case: Case, *, is_alone: bool) -> None:
+    """Prints the answer about a file, then why.
+
+    The detector's errors, which are those of every file, stand behind the answer about one that is alone.
+    """
+    print_result(f"{case.source.name}: {case.finding.sentences[0]}")
+    for sentence in case.finding.sentences[1:] if is_alone else ():
+        print_result(f"  {sentence}")
+    for reason in case.finding.reasons:
+        print_result(f"  {reason.code}: {reason.words}")
+
+
+def _check_file(file: Path) -> None:
+    """Raises InputError where there is nothing to look at."""
+    if file.exists():
+        return
+    if ADDRESS.match(str(file)):
+        raise InputError(f"{file} is an address, and nothing is fetched; download it and give the file")
+    raise InputError(f"file={file} does not exist; give a video or picture, or a folder of them")
+
+
+def _files(config: Config) -> dict[Path, Path]:
+    """Each file with its case folder.
+
+    Raises:
+        InputError: the folder holds no file.
+    """
+    from unmasked.datasets.listing import walk
+
+    if not config.file.is_dir():
+        return {config.file: config.out}
+    inside = config.out.resolve()
+    found = [config.file / name for name in sorted(walk(config.file).files)]
+    found = [path for path in found if inside not in path.resolve().parents]
+    if not found:
+        raise InputError(f"{config.file} holds no file; give a video or picture, or a folder of them")
+    return {path: config.out / path.relative_to(config.file) for path in found}
+
+
+def _write_findings(config: Config, files: dict[Path, Path], done: int) -> None:
+    """Writes a row for each file of a folder beside their cases."""
+    import pandas as pd
+
+    from unmasked.datasets.csv_files import write_csv
+    from unmasked.datasets.files import atomic_path
+    from unmasked.inspection.records import read_case
+
+    rows = []
+    for file, folder in files.items():
+        case = read_case(folder)
+        row = {"file": file.relative_to(config.file).as_posix(), "sha256": case.source.sha256}
+        finding = case.finding.model_dump(include={"verdict", "score", "log10_lr", "people"})
+        codes = " ".join(reason.code for reason in case.finding.reasons)
+        rows.append({**row, **finding, "reasons": codes, "case": folder.relative_to(config.out).as_posix()})
+    with atomic_path(config.out / FINDINGS) as temporary:
+        write_csv(pd.DataFrame(rows), temporary)
+    again = f", {done} of them examined before" if done else ""
+    print_result(f"{len(files)} files{again}; a row for each: {config.out / FINDINGS}")

@@ -1,0 +1,222 @@
+"""``case.html``: a case for people, one file without scripts or outside addresses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from markupsafe import Markup
+
+from unmasked.analysis.figures.timeline import TimelineDisplay
+from unmasked.analysis.html.page import (
+    Kind,
+    Section,
+    aside,
+    bullets,
+    callout,
+    code,
+    heading,
+    join_parts,
+    paragraph,
+    place_side_by_side,
+    record_table,
+    render_page,
+)
+from unmasked.analysis.html.pictures import image, place_svg, svg_document
+from unmasked.evaluation.likelihood import PROPOSITIONS, support_words
+from unmasked.evaluation.wording import count_text, share_text, threshold_text
+from unmasked.inspection.records import Case, Look, Person, Rates, Verdict
+
+KINDS: dict[Verdict, Kind] = {
+    "likely fake": "bad",
+    "likely real": "good",
+    "inconclusive": "warning",
+    "not judged": "note",
+}
+SHOWN = 3  # crops of each person
+PEOPLE_MAX = 6  # whose lines and crops are shown; all are in the table
+KIND_WORDS = {
+    "calibration": "where the threshold was fitted",
+    "source": "as its training material",
+    "unseen": "unlike its training material",
+}
+
+
+def render_case(case: Case, folder: Path) -> str:
+    """The page of a case.
+
+    Args:
+        case: what was found.
+        folder: where its crops are.
+    """
+    sections = [
+        Section("finding", "Finding", _finding(case)),
+        Section("people", "People and frames", _people(case, folder)),
+        Section("errors", "How often the detector errs", _errors(case)),
+        Section("exhibit", "What was examined, and how", _exhibit(case)),
+        Section("limits", "What this does not say", _limits(case)),
+    ]
+    return render_page(f"Case: {case.source.name}", sections, subtitle=_subtitle(case))
+
+
+def _subtitle(case: Case) -> str:
+    return f"{case.source.kind}, {case.source.bytes:,} bytes; examined with {case.weights.detector}"
+
+
+def _finding(case: Case) -> Markup:
+    found = case.finding
+    answer, *others = found.sentences
+    box = callout(KINDS[found.verdict], answer, title=found.verdict.capitalize())
+    reasons = [f"{reason.code}: {reason.words}" for reason in found.reasons]
+    return join_parts(
+        [
+            box,
+            *map(paragraph, others),
+            *([heading(3, "Reasons"), bullets(reasons)] if reasons else []),
+        ]
+    )
+
+
+def _people(case: Case, folder: Path) -> Markup:
+    if not case.people:
+        return paragraph(f"No face was scored in {count_text(case.sampled.frames, 'frame')} looked at.")
+    rows = [
+        {
+            "person": str(one.number),
+            "verdict": one.verdict,
+            "score": "–" if one.score is None else f"{one.score:.3f}",
+            "likelihood ratio": _ratio(one),
+            "frames": one.frames,
+            "seen": _seen(one),
+            "face, px": "–" if one.size_px is None else f"{one.size_px:.0f}",
+        }
+        for one in case.people
+    ]
+    table = record_table(rows, caption="Everybody who was looked at, who seems most fake first.")
+    shown = [one for one in case.people if one.score is not None][:PEOPLE_MAX]
+    why = [f"Person {one.number}: {reason.words}." for one in case.people for reason in one.reasons]
+    parts = [table, bullets(why)]
+    if shown and case.source.kind == "video":
+        parts.append(_timeline(case, shown))
+    for one in shown:
+        parts.append(_crops(case, one, folder))
+    return join_parts(parts)
+
+
+def _timeline(case: Case, people: list[Person]) -> Markup:
+    lines = {}
+    for one in people:
+        looks = [look for look in case.looks if look.person == one.number and look.time_s is not None]
+        lines[f"person {one.number}"] = (
+            [look.time_s or 0.0 for look in looks],
+            [look.score for look in looks],
+        )
+    band = case.thresholds["abstention"]
+    display = TimelineDisplay(
+        lines, case.thresholds["threshold"]["value"], (band["low"], band["high"]) if band else None
+    ).plot()
+    caption = "The verdict is made on the mean of a person's frames, not on single ones."
+    if case.sampled.largest_gap_s is not None:
+        caption += f" Nothing was looked at for at most {case.sampled.largest_gap_s:.2f} seconds at a time."
+    return place_svg(
+        svg_document(display.figure_), "Score of each person over time", name="timeline", caption=caption
+    )
+
+
+def _crops(case: Case, one: Person, folder: Path) -> Markup:
+    looks = sorted((look for look in case.looks if look.person == one.number), key=lambda look: -look.score)[
+        :SHOWN
+    ]
+    pictures = [
+        image(
+            (folder / look.crop).read_bytes(),
+            f"Person {one.number}, frame {look.frame}",
+            caption=f"{_when(look)}: score {look.score:.3f}",
+        )
+        for look in looks
+    ]
+    title = heading(3, f"Person {one.number}: the frames with the highest scores")
+    return join_parts([title, place_side_by_side(pictures)])
+
+
+def _errors(case: Case) -> Markup:
+    if not case.performance:
+        return aside("Not measured: no threshold says on what it was fitted, and no run was given.")
+    rows = [
+        {
+            "measured on": one.dataset,
+            "": KIND_WORDS[one.kind],
+            "real called fake": _share(one, "fpr"),
+            "fakes missed": _share(one, "fnr"),
+            "real": one.real_videos,
+            "fake": one.fake_videos,
+        }
+        for one in case.performance
+    ]
+    at = threshold_text(case.thresholds["threshold"])
+    return join_parts(
+        [
+            record_table(rows, caption=f"Errors at the threshold {at}. In brackets: 95 % interval."),
+            aside(f"They are shares of {case.performance[0].noun}s with one person each."),
+        ]
+    )
+
+
+def _exhibit(case: Case) -> Markup:
+    settings = case.settings
+    facts = [
+        ("file", case.source.name),
+        ("SHA-256 of the file", case.source.sha256),
+        ("detector", f"{case.weights.detector} ({case.weights.architecture})"),
+        ("SHA-256 of its weights", case.weights.sha256),
+        ("SHA-256 of its card", case.weights.card_sha256),
+        ("SHA-256 of the code", case.code_sha256),
+        (
+            "frames",
+            f"{case.sampled.frames} looked at, {case.sampled.with_face} with a face, "
+            f"{case.sampled.unreadable} unreadable",
+        ),
+        ("faces", f"{settings.face_detector}, aligned by {settings.landmarks}, crops {settings.crops}"),
+        ("Python", str(case.environment.get("python", "–"))),
+    ]
+    table = record_table(
+        [{"what": name, "value": value} for name, value in facts], caption="The exhibit and the method."
+    )
+    noticed = [heading(3, "Noticed while decoding"), bullets(case.warnings)] if case.warnings else []
+    again = paragraph(
+        Markup("{} runs this case again and says what differs.").format(code("unmasked verify CASE"))
+    )
+    return join_parts([table, *noticed, again])
+
+
+def _limits(case: Case) -> Markup:
+    return bullets(
+        [
+            f"Two propositions are compared: {PROPOSITIONS[0]}; {PROPOSITIONS[1]}. Fakes of another kind are "
+            "neither.",
+            "A score is no probability that the file is fake. That needs what else is known of the file.",
+            "“Likely real” says that this detector found nothing, not that nothing was done to the file.",
+            f"A person in fewer than {case.settings.few_frames} sampled frames of a video, or whose face is "
+            f"smaller than {case.settings.small_face_px:.0f} pixels, is not judged.",
+            "Blur, compression and unusual material are not judged: no limit for them was measured.",
+        ]
+    )
+
+
+def _ratio(one: Person) -> str:
+    if one.log10_lr is None:
+        return "–"
+    return f"{10**one.log10_lr:.2g} ({support_words(one.log10_lr)})"
+
+
+def _seen(one: Person) -> str:
+    if one.first_s is None or one.last_s is None:
+        return "–"
+    return f"{one.first_s:.1f} to {one.last_s:.1f} s"
+
+
+def _when(look: Look) -> str:
+    return f"frame {look.frame}" if look.time_s is None else f"{look.time_s:.2f} s"
+
+
+def _share(one: Rates, name: str) -> str:
+    return share_text(getattr(one, name), getattr(one, f"{name}_ci"))

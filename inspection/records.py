@@ -1,0 +1,203 @@
+"""What a case folder holds: ``case.json``, checked when it is read.
+
+A case is everything about one file that a second examiner needs to come to the same finding, or to say what
+differs. It holds no folder of the machine that made it but those that `verify` needs, relative to the case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from unmasked.datasets.documents import read_json
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import write_json
+
+CASE = "case.json"
+TIMELINE = "timeline.csv"
+PAGE = "case.html"
+ADVICE = "give the folder that `unmasked inspect` wrote"
+
+Verdict = Literal["likely fake", "likely real", "inconclusive", "not judged"]
+Code = Literal[
+    "no_face",
+    "small_face",
+    "few_frames",
+    "several_people",
+    "already_cropped",
+    "audio_only",
+    "decode_error",
+    "missing_file",
+    "too_large",
+    "over_budget",
+    "crashed",
+    "within_band",
+    "other_crops",
+]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Reason(_Record):
+    """Why a finding is what it is, or is worth less: a code for machines, words for people."""
+
+    code: Code
+    words: str
+
+
+class Source(_Record):
+    """The file that was looked at."""
+
+    name: str
+    path: str  # relative to the case folder, POSIX
+    kind: Literal["video", "image"]
+    bytes: int
+    sha256: str
+
+
+class Weights(_Record):
+    """The detector that scored it."""
+
+    detector: str
+    architecture: str
+    module: str  # the user's own module or file, "" for one of ours
+    path: str  # of the file of weights, relative to the case folder, POSIX
+    sha256: str
+    card_sha256: str  # of the .json beside it
+
+
+class Settings(_Record):
+    """What a score depends on beside the file and the weights."""
+
+    frames: int  # sampled evenly over the video
+    size_px: int  # of the images that the detector takes
+    scale: float
+    crops: Literal["auto", "cut", "as_is"]
+    border: Literal["black", "reflect"]
+    face_detector: Literal["hog", "mmod", "mtcnn"]
+    landmarks: Literal["dlib", "mtcnn"]
+    recipe: dict[str, Any]  # of the crops, with the versions of the libraries
+    few_frames: int  # a person in fewer frames of a video is not judged
+    small_face_px: float  # a smaller face is not judged
+    tolerance: float  # within which a score is the same when a case is run again
+
+
+class Rates(_Record):
+    """Measured errors at the threshold on one set of videos; NaN is null."""
+
+    dataset: str
+    kind: Literal["calibration", "source", "unseen"]
+    noun: Literal["video", "picture", "file"] = "video"  # what was scored and counted
+    fpr: float | None
+    fpr_ci: tuple[float | None, float | None]
+    fnr: float | None
+    fnr_ci: tuple[float | None, float | None]
+    real_videos: int
+    fake_videos: int
+
+
+class Look(_Record):
+    """One crop: when, of whom, and its score."""
+
+    person: int
+    frame: int
+    time_s: float | None
+    score: float
+    size_px: float | None  # of the face in the picture
+    blur: float | None
+    crop: str  # relative to the case folder
+
+
+class Person(_Record):
+    """One person in the file.
+
+    The score is the mean of their frames, None where nobody may rely on it.
+    """
+
+    number: int
+    frames: int
+    first_s: float | None
+    last_s: float | None
+    size_px: float | None  # median
+    score: float | None
+    log10_lr: float | None  # of fake against real, within the bounds that calibration supports
+    verdict: Verdict
+    reasons: list[Reason]
+
+
+class Finding(_Record):
+    """The answer about the file: that of the person who seems most fake."""
+
+    verdict: Verdict
+    score: float | None
+    log10_lr: float | None
+    person: int | None
+    people: int  # who were looked at
+    reasons: list[Reason]
+    sentences: list[str]
+
+
+class Sampled(_Record):
+    """How much of the file was looked at."""
+
+    frames: int
+    with_face: int
+    unreadable: int
+    largest_gap_s: float | None
+
+
+class Case(_Record):
+    """``case.json``."""
+
+    format: Literal["unmasked case 1"] = "unmasked case 1"
+    source: Source
+    weights: Weights
+    settings: Settings
+    thresholds: dict[str, Any]  # threshold, abstention and likelihood, as the card or the run holds them
+    run: str  # the folder whose measured errors these are, relative to the case, POSIX; "" for the card alone
+    performance: list[Rates]
+    finding: Finding
+    people: list[Person]
+    sampled: Sampled
+    looks: list[Look]
+    warnings: list[str]
+    prior: float | None = None  # the user's own P(fake) beforehand
+    code_sha256: str
+    environment: dict[str, Any]
+    files: dict[str, str] = {}  # SHA-256 of every other file of the folder, by name
+    seal: str = ""  # SHA-256 of all the rest
+
+    def seal_with(self, files: dict[str, str]) -> Case:
+        """The case with the digests of its files, and of itself."""
+        listed = self.model_copy(update={"files": files, "seal": ""})
+        return listed.model_copy(update={"seal": listed.digest()})
+
+    def digest(self) -> str:
+        """SHA-256 of everything but the seal."""
+        rest = self.model_dump(mode="json", exclude={"seal"})
+        return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def write_case(case: Case, folder: Path) -> None:
+    """Writes ``case.json``."""
+    write_json(folder / CASE, case.model_dump(mode="json"))
+
+
+def read_case(folder: Path) -> Case:
+    """The record in a case folder.
+
+    Raises:
+        InputError: there is none, or it is no record of a case.
+    """
+    try:
+        return Case.model_validate(read_json(folder / CASE, ADVICE, what="case"))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"case {folder / CASE} is damaged ({where}: {first['msg']}); {ADVICE}") from error

@@ -1,0 +1,120 @@
+"""A case run again: the same bytes and scores, or what differs in words.
+
+The seal of a case is a digest and no signature: it finds what was changed by accident or carelessly. Who
+writes a new seal is found by the second run, as long as file and weights are the original ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import sha256_of_file
+from unmasked.inspection.records import CASE, Case, read_case
+
+# Parts of a case that a second run on another machine may have otherwise; they are told, not counted.
+NOT_COMPARED = {"environment", "code_sha256", "files", "seal"}
+# Where a file lies is no finding, and what it is was compared before; versions are told with the environment.
+PLACES = {"source.name", "source.path", "weights.path", "weights.module", "run", "settings.recipe.versions"}
+
+
+def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
+    """The case, None where it is damaged, and what was changed in its folder.
+
+    Raises:
+        InputError: there is no ``case.json``.
+    """
+    if not (folder / CASE).is_file():
+        raise InputError(f"{folder} holds no {CASE}; give a folder that `unmasked inspect` wrote")
+    try:
+        case = read_case(folder)
+    except InputError as error:
+        return None, [f"case.json: damaged ({error})"]
+    found = []
+    if case.digest() != case.seal:
+        found.append("case.json: changed after it was written, for its seal does not fit")
+    for name, digest in case.files.items():
+        path = folder / name
+        if not _is_inside(name):
+            found.append(f"case.json: lists {name}, which is no file of the case")
+        elif not path.is_file():
+            found.append(f"{name}: missing")
+        elif sha256_of_file(path) != digest:
+            found.append(f"{name}: changed after it was written")
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    added = sorted(name for name in there - {CASE, *case.files} if not name.startswith("."))
+    return case, found + [f"{name}: added after the case was written" for name in added]
+
+
+def check_inputs(case: Case, file: Path, weights: Path) -> list[str]:
+    """What differs in the examined file, the weights and their card, by their digests."""
+    pairs = (
+        ("input", file, case.source.sha256),
+        ("weights", weights, case.weights.sha256),
+        ("card", weights.with_suffix(".json"), case.weights.card_sha256),
+    )
+    return [
+        f"{name}: {path.name} has other bytes than were examined (SHA-256 {found[:12]}…, not {digest[:12]}…)"
+        for name, path, digest in pairs
+        if (found := sha256_of_file(path)) != digest
+    ]
+
+
+def differences(before: Case, now: Case) -> Iterator[str]:
+    """What the second run found otherwise, a sentence each."""
+    crops = {look.crop for look in before.looks} & {look.crop for look in now.looks}
+    if changed := sorted(name for name in crops if before.files.get(name) != now.files.get(name)):
+        yield f"crops: {len(changed)} of {len(crops)} have other pixels now (first: {changed[0]})"
+    first, second = (case.model_dump(mode="json", exclude=NOT_COMPARED) for case in (before, now))
+    yield from _unlike(first, second, "", before.settings.tolerance)
+
+
+def remarks(before: Case, now: Case) -> list[str]:
+    """What is unlike and need not matter: versions, machine and code."""
+    found = []
+    if before.code_sha256 != now.code_sha256:
+        found.append("the code is another one than that which made the case")
+    then, here = before.environment, now.environment
+    packages = {
+        name: (version, (here.get("packages") or {}).get(name))
+        for name, version in (then.get("packages") or {}).items()
+    }
+    unlike = {"Python": (then.get("python"), here.get("python")), **packages}
+    found += [f"{name} was {old}, and is {new}" for name, (old, new) in unlike.items() if old != new]
+    return found
+
+
+def _unlike(before: Any, now: Any, where: str, tolerance: float) -> Iterator[str]:
+    if where in PLACES:
+        return
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before | now:
+            place = f"{where}.{key}" if where else key
+            yield from _unlike(before.get(key), now.get(key), place, tolerance)
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for number, pair in enumerate(zip(before, now, strict=True)):
+            yield from _unlike(*pair, f"{where}.{number}", tolerance)
+    elif _is_number(before) and _is_number(now):
+        if not math.isclose(before, now, abs_tol=tolerance, rel_tol=tolerance):
+            yield f"{where}: {before:g} in the case, {now:g} now"
+    # Sentences repeat the numbers, which were compared.
+    elif before != now and ".sentences" not in where:
+        yield f"{where}: {_short(before)} in the case, {_short(now)} now"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{len(value)} entries"
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _is_inside(name: str) -> bool:
+    return not Path(name).is_absolute() and ".." not in Path(name).parts

@@ -1,0 +1,386 @@
+"""One file to a finding: verdicts, refusals without a number, and cases whose every change is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from preprocessing_fakes import SquareDetector, square_frame, write_video
+from report_fakes import Reader
+from typer.testing import CliRunner
+from ucf_fakes import save
+
+from unmasked.app.cli import app
+from unmasked.datasets.errors import InputError
+from unmasked.evaluation.abstention import Band
+from unmasked.evaluation.fitted import Fitted
+from unmasked.evaluation.likelihood import fit_likelihood
+from unmasked.evaluation.thresholds import Threshold
+from unmasked.inspection.examine import crop_reasons, settings_of
+from unmasked.inspection.finding import finding_of, measured_rates, people_of, rate_sentences, verdict_of
+from unmasked.inspection.records import Rates, Reason, Sampled, read_case, write_case
+from unmasked.inspection.verify import check_folder, check_inputs, differences
+from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
+from unmasked.preprocessing.run import preprocess
+from unmasked.ucf.model import UCF
+
+THRESHOLD = Threshold(0.5, "eer", "A, val split", n_real=20, n_fake=20, fpr=0.1, tpr=0.8)
+LIKELIHOOD = fit_likelihood([0] * 20 + [1] * 20, np.r_[np.linspace(0, 0.7, 20), np.linspace(0.3, 1, 20)])
+FITTED = Fitted(THRESHOLD, band=Band(0.4, 0.6), likelihood=LIKELIHOOD)
+SETTINGS = settings_of(PreprocessConfig(faces="all", frames_per_video=8), 64)
+SAMPLED = Sampled(frames=8, with_face=8, unreadable=0, largest_gap_s=0.1)
+LARGE = partial(square_frame, size_px=192)  # a face of 64 pixels
+
+
+def unmasked(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def scored(*people, size_px=100.0):
+    """A row a crop of people, each a list of scores over frames."""
+    rows = [
+        {"face": face, "frame": frame, "time_s": frame / 5, "score": score, "size_px": size_px}
+        for face, scores in enumerate(people)
+        for frame, score in enumerate(scores)
+    ]
+    return pd.DataFrame(rows)
+
+
+def found(*people, fitted=FITTED, size_px=100.0, is_video=True, prior=None):
+    judged = people_of(scored(*people, size_px=size_px), fitted, SETTINGS, is_video=is_video)
+    return finding_of(judged, SAMPLED, [], [], fitted, prior)
+
+
+def test_a_verdict_is_the_stored_band_s_or_the_threshold_s_and_never_one_half_s():
+    assert [verdict_of(score, FITTED) for score in (0.4, 0.41, 0.6, 0.61)] == [
+        *("likely real", "inconclusive", "inconclusive", "likely fake")
+    ]
+    high = Fitted(Threshold(0.8, "fpr:0.01"))
+    assert [verdict_of(score, high) for score in (0.6, 0.8, 0.81)] == [
+        *("likely real", "likely real", "likely fake")
+    ]
+
+
+def test_the_answer_is_that_of_the_worst_person_and_says_how_many_were_looked_at():
+    finding = found([0.1] * 8, [0.9] * 8, [0.5] * 8)
+    assert (finding.verdict, finding.person, finding.people) == ("likely fake", 1, 3)
+    assert finding.score == pytest.approx(0.9)
+    assert "3 people" in finding.sentences[0]
+    assert [reason.code for reason in finding.reasons] == ["several_people"]
+    assert found([0.1] * 8, [0.5] * 8).verdict == "inconclusive"
+    assert found([0.1] * 8).verdict == "likely real"
+
+
+def test_people_in_few_frames_or_with_small_faces_are_not_judged_and_have_no_score():
+    finding = found([0.1] * 8, [0.9] * 2)
+    assert (finding.verdict, finding.person) == ("likely real", 0)
+    assert "1 of them not judged" in finding.sentences[0]
+    for refused, code in ((found([0.9] * 2), "few_frames"), (found([0.9] * 8, size_px=30.0), "small_face")):
+        assert (refused.verdict, refused.score, refused.log10_lr) == ("not judged", None, None)
+        assert refused.reasons[0].code == code
+    assert found([0.9], is_video=False).verdict == "likely fake"
+
+
+def test_frames_that_could_not_be_read_are_told_beside_the_verdict():
+    people = people_of(scored([0.9] * 8), FITTED, SETTINGS, is_video=True)
+    failures = [Reason(code="no_face", words="none"), Reason(code="decode_error", words="cut short")]
+    finding = finding_of(people, SAMPLED, failures, [], FITTED)
+    assert [reason.code for reason in finding.reasons] == ["decode_error"]
+
+
+def test_a_probability_is_stated_only_from_the_user_s_own():
+    assert "probable" not in " ".join(found([0.9] * 8).sentences)
+    said = found([0.9] * 8, prior=0.01).sentences[-1]
+    after = 1 / (1 + 99 / 10 ** float(LIKELIHOOD(0.9)))
+    assert f"{100 * after:.3g} % probable now" in said
+
+
+def test_crops_of_another_recipe_than_the_detector_learned_from_are_told():
+    config = PreprocessConfig(faces="all")
+    for learned, count in (
+        (config.model_copy(update={"faces": "largest", "frames_per_video": 20}), 0),
+        (config.model_copy(update={"scale": 2.0}), 1),
+    ):
+        card = {"training_data": {"recipe": [recipe_hash(recipe(learned))]}}
+        assert [one.code for one in crop_reasons(card, config)] == ["other_crops"] * count
+    assert crop_reasons({}, config) == []
+
+
+def rates(dataset, kind, fpr, fnr):
+    intervals = {"fpr_ci": (fpr / 2, min(1, 2 * fpr)), "fnr_ci": (None, None)}
+    return Rates(dataset=dataset, kind=kind, fpr=fpr, fnr=fnr, **intervals, real_videos=100, fake_videos=50)
+
+
+def test_the_editor_s_sentence_gives_the_source_with_an_interval_and_the_range_of_the_unseen():
+    first, second = rate_sentences(
+        [
+            rates("FF", "source", 0.19, 0.1),
+            rates("CDF", "unseen", 0.22, 0.3),
+            rates("Wild", "unseen", 0.45, 0.3),
+        ]
+    )
+    assert first == (
+        "At this threshold the detector calls 19 of 100 real videos fake (95 % interval [10, 38]) and misses "
+        "10 of 100 fakes on videos of FF, like those that it learned from."
+    )
+    assert "(CDF, Wild) it calls 22 to 45 of 100 real videos fake and misses 30 of 100 fakes" in second
+    alone = rate_sentences([rates("FF, val split", "calibration", 0.1, 0.1)])
+    assert (
+        "the videos that the threshold was fitted on (FF, val split); on any others it errs more" in alone[0]
+    )
+    assert "was not measured here" in rate_sentences([rates("FF", "source", 0.19, 0.1)])[-1]
+
+
+def test_measured_errors_are_those_of_this_threshold():
+    def metrics(value):
+        at = {"value": value, "fpr": 0.2, "fpr_ci": [0.1, 0.3], "tpr": 0.7, "tpr_ci": [0.6, 0.8]}
+        block = {"video": {"at_threshold": at}, "n": {"real_videos": 9, "fake_videos": 8}}
+        return {"settings": {"noun": "picture"}, "datasets": {"FF": block, "CDF": block}}
+
+    one, other = measured_rates(metrics(0.5), FITTED, ["FF"], "run")
+    assert (one.kind, other.kind, one.fpr, one.real_videos) == ("source", "unseen", 0.2, 9)
+    assert rate_sentences([one, other])[0].startswith(
+        "At this threshold the detector calls 20 of 100 real pictures"
+    )
+    assert (one.fnr, *one.fnr_ci) == pytest.approx((0.3, 0.2, 0.4))
+    with pytest.raises(InputError, match="give the run whose thresholds these are"):
+        measured_rates(metrics(0.6), FITTED, ["FF"], "run")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """A folder with weights that store a threshold, a video of a large square, and files without a face."""
+    root = tmp_path_factory.mktemp("bench")
+    torch.manual_seed(0)
+    card = {"method_classes": ["real", "Deepfakes"], "size_px": 64, **FITTED.to_dict()}
+    save(UCF(width=0.125, method_classes=2).eval(), root / "weights", card)
+    files = root / "files"
+    write_video(files / "clip.mp4", 12, draw=LARGE)
+    write_video(files / "empty room.mp4", 12, draw=lambda index: np.full((192, 192, 3), 60, np.uint8))
+    write_video(files / "small.mp4", 12)  # a face of 32 pixels
+    cv2.imwrite(str(files / "picture.png"), LARGE(3))
+    (files / "text.mp4").write_text("This is no video.\n" * 50)
+    (files / "nothing.mp4").write_bytes(b"")
+    with av.open(str(files / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
+        sound.sample_rate = 16000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    return root
+
+
+@pytest.fixture(autouse=True)
+def squares(monkeypatch):
+    """Faces are bright squares, found without dlib's models."""
+    found = partial(preprocess, detector=SquareDetector)
+    monkeypatch.setattr("unmasked.inspection.examine.preprocess", found)
+
+
+@pytest.fixture(scope="module")
+def made(bench):
+    """The cases of all files, made by one call of the command."""
+    with pytest.MonkeyPatch.context() as patch:
+        found = partial(preprocess, detector=SquareDetector)
+        patch.setattr("unmasked.inspection.examine.preprocess", found)
+        done = unmasked(
+            "inspect", bench / "files", f"checkpoint={bench / 'weights'}", f"out={bench / 'cases'}"
+        )
+    assert done.exit_code == 0, f"{done.output}{done.exception!r}"
+    return bench / "cases"
+
+
+def test_every_file_of_a_folder_has_a_case_and_bad_ones_have_a_reason_and_no_number(made):
+    table = pd.read_csv(made / "findings.csv").set_index("file")
+    assert table["reasons"].to_dict() | {"clip.mp4": "", "picture.png": ""} == {
+        "clip.mp4": "",
+        "empty room.mp4": "no_face",
+        "small.mp4": "small_face",
+        "picture.png": "",
+        "text.mp4": "decode_error",
+        "nothing.mp4": "decode_error",
+        "sound.mp4": "audio_only",
+    }
+    refused = table.drop(["clip.mp4", "picture.png"])
+    assert (refused["verdict"] == "not judged").all()
+    assert refused[["score", "log10_lr"]].isna().all(axis=None)
+    for name in ("clip.mp4", "picture.png"):
+        case = read_case(made / name)
+        assert case.finding.verdict != "not judged"
+        assert 0 <= case.finding.score <= 1
+        assert len(case.looks) == case.sampled.with_face == (12 if name == "clip.mp4" else 1)
+    for name in ("empty room.mp4", "text.mp4"):
+        case = read_case(made / name)
+        assert (case.looks, case.people, case.finding.score) == ([], [], None)
+        assert "There is no score" in case.finding.sentences[0]
+
+
+def test_a_second_call_examines_nothing_again(made, bench, monkeypatch):
+    before = (made / "clip.mp4" / "case.json").stat().st_mtime_ns
+    monkeypatch.delattr("unmasked.inspection.examine.preprocess")
+    done = unmasked("inspect", bench / "files", f"checkpoint={bench / 'weights'}", f"out={made}")
+    assert "7 files, 7 of them examined before" in done.stdout
+    assert (made / "clip.mp4" / "case.json").stat().st_mtime_ns == before
+
+
+def test_the_page_says_the_finding_and_asks_no_network(made):
+    text = (made / "clip.mp4" / "case.html").read_text(encoding="utf-8")
+    page = Reader(text)
+    case = read_case(made / "clip.mp4")
+    assert case.finding.sentences[0] in page["finding"]
+    assert case.source.sha256 in page["exhibit"]
+    assert "script" not in page.tags
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    refused = Reader((made / "empty room.mp4" / "case.html").read_text(encoding="utf-8"))
+    assert "no face was found" in refused["finding"]
+
+
+@pytest.fixture
+def copy(made, bench):
+    """A copy of the video's case beside the others, whose relative paths hold there too."""
+    folder = made / "copy"
+    shutil.copytree(made / "clip.mp4", folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def own(copy, bench):
+    """The same with weights and file of its own, at the places that the case names."""
+    case = read_case(copy)
+    shutil.copytree(bench / "files", bench / "own" / "files")
+    shutil.copytree(bench / "weights", bench / "own" / "weights")
+    yield copy, bench / "own" / "files" / case.source.name, bench / "own" / "weights" / "detector.safetensors"
+    shutil.rmtree(bench / "own")
+
+
+def test_a_case_is_verified_and_a_moved_file_is_asked_for(copy, tmp_path):
+    done = unmasked("verify", copy)
+    assert done.exit_code == 0, done.output
+    assert "verified, same bytes and scores within 0.0001" in done.stdout
+    moved = tmp_path / "case"
+    shutil.copytree(copy, moved)
+    done = unmasked("verify", moved)
+    assert done.exit_code == 2
+    assert "give file=" in done.stderr
+
+
+def flip(path: Path, place: int = -20) -> None:
+    """Changes one byte."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("part", "word"),
+    [
+        ("input", "input: clip.mp4 has other bytes"),
+        ("weights", "weights: detector.safetensors has other bytes"),
+        ("card", "card: detector.json has other bytes"),
+        ("crops/00005_0.png", "crops/00005_0.png: changed"),
+        ("timeline.csv", "timeline.csv: changed"),
+        ("case.html", "case.html: changed"),
+        ("missing", "crops/00000_0.png: missing"),
+        ("added", "crops/99999_0.png: added"),
+        ("broken case.json", "case.json: damaged"),
+        ("verdict", "case.json: changed"),
+        ("threshold", "case.json: changed"),
+    ],
+)
+def test_a_change_of_any_part_is_found_with_the_right_word(own, part, word):
+    folder, file, weights = own
+    if part == "input":
+        flip(file)
+    elif part == "weights":
+        flip(weights)
+    elif part == "card":
+        flip(weights.with_suffix(".json"))
+    elif part == "missing":
+        (folder / "crops" / "00000_0.png").unlink()
+    elif part == "added":
+        shutil.copy(folder / "crops" / "00000_0.png", folder / "crops" / "99999_0.png")
+    elif part == "broken case.json":
+        (folder / "case.json").write_text('{"format": "unmasked case 1"')
+    elif part in ("verdict", "threshold"):
+        fields = json.loads((folder / "case.json").read_text())
+        if part == "verdict":
+            fields["finding"]["verdict"] = "likely real"
+        else:
+            fields["thresholds"]["threshold"]["value"] = 0.9
+        (folder / "case.json").write_text(json.dumps(fields))
+    else:
+        flip(folder / part)
+    case, found = check_folder(folder)
+    if case is not None:
+        found += check_inputs(case, file, weights)
+    assert [line for line in found if line.startswith(word)], found
+    if part in ("input", "broken case.json"):
+        done = unmasked("verify", folder, file, f"checkpoint={weights}")
+        assert done.exit_code == 1
+        assert f"differs: {word}" in done.stdout
+
+
+def test_a_case_with_a_new_seal_is_found_by_the_second_run(made, bench, copy):
+    before = read_case(copy)
+    changes = {
+        "finding.verdict": before.finding.model_copy(update={"verdict": "not judged"}),
+        "finding.score": before.finding.model_copy(update={"score": before.finding.score + 0.001}),
+    }
+    look = before.looks[3].model_copy(update={"score": 0.123})
+    wrong = {word: before.model_copy(update={"finding": finding}) for word, finding in changes.items()}
+    wrong["looks.3.score"] = before.model_copy(update={"looks": [*before.looks[:3], look, *before.looks[4:]]})
+    threshold = before.thresholds | {"threshold": before.thresholds["threshold"] | {"value": 0.9}}
+    wrong["thresholds.threshold.value"] = before.model_copy(update={"thresholds": threshold})
+    for word, case in wrong.items():
+        resealed = case.seal_with(case.files)
+        write_case(resealed, copy)
+        assert check_folder(copy)[1] == []
+        assert [line.split(":")[0] for line in differences(resealed, before)] == [word]
+    write_case(wrong["finding.score"].seal_with(before.files), copy)
+    done = unmasked("verify", copy)
+    assert done.exit_code == 1
+    assert "differs: finding.score" in done.stdout
+
+
+def test_scores_within_the_tolerance_are_the_same(made):
+    before = read_case(made / "clip.mp4")
+    for shift, count in ((5e-5, 0), (5e-3, 1)):
+        finding = before.finding.model_copy(update={"score": before.finding.score + shift})
+        assert len(list(differences(before.model_copy(update={"finding": finding}), before))) == count
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("https://example.org/a.mp4", "checkpoint=weights"), "is an address, and nothing is fetched"),
+        (("absent.mp4", "checkpoint=weights"), "does not exist; give a video or picture"),
+        (("files/clip.mp4", "checkpoint=weights", "prior=1.5"), "give one between 0 and 1"),
+        (("files/clip.mp4", "checkpoint=bare"), "a verdict at a bare 0.5 would mean nothing"),
+        (("files/clip.mp4", "checkpoint=weights", "out=cases/clip.mp4"), "holds a case already"),
+        (("files/clip.mp4", "checkpoint=weights", "performance=files"), "metrics.json"),
+    ],
+)
+def test_what_cannot_be_examined_is_said_in_a_sentence(made, bench, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(bench)
+    if not (bench / "bare").exists():
+        card = {"method_classes": ["real", "Deepfakes"], "size_px": 64}
+        save(UCF(width=0.125, method_classes=2).eval(), bench / "bare", card)
+    done = unmasked("inspect", *arguments)
+    assert done.exit_code == 2, done.output
+    assert sentence in done.stderr
+    assert not (bench / "case" / "case.json").exists()
+
+
+def test_a_folder_that_is_no_case_cannot_be_verified(tmp_path):
+    done = unmasked("verify", tmp_path)
+    assert done.exit_code == 2
+    assert "give a folder that `unmasked inspect` wrote" in done.stderr
