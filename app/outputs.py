@@ -23,7 +23,14 @@ SYSTEM_ERRORS = {
 # The key with the folder that a verb fills with files that belong together.
 FILLS = {
     **dict.fromkeys(("evaluate", "fairness", "mitigate", "compare", "audit", "threshold", "explain"), "out"),
-    **{"import-checkpoint": "out", "demo": "out", "plan": "out", "ensemble": "out", "report": "run"},
+    **{
+        "import-checkpoint": "out",
+        "export-crops": "out",
+        "demo": "out",
+        "plan": "out",
+        "ensemble": "out",
+        "report": "run",
+    },
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from unmasked.datasets.archives import is_image, split_sequence_path
+from unmasked.datasets.archives import archive_file, is_image, split_sequence_path
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.datasets.locks import folder_lock
@@ -45,8 +45,13 @@ class Item:
 
     def stamp(self) -> list[str]:
         """What tells whether the file, and the mask, are as they were: see `stamp_of`."""
-        paths = [split_sequence_path(self.path)[0], *filter(None, [split_sequence_path(self.mask)[0]])]
-        return [stamp_of(Path(self.root) / path) for path in paths]
+        files = [_file_of(path) for path in (self.path, self.mask) if path]
+        return [stamp_of(Path(self.root) / file) for file in files]
+
+
+def _file_of(path: str) -> Path:
+    archive, folder = split_sequence_path(path)
+    return Path(archive) if folder is None else archive_file(archive)
 
 
 def stamp_of(path: Path) -> str:
