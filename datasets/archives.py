@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.lmdb_files import DATA_FILE, Value, list_values, read_value
@@ -221,7 +221,7 @@ def _list_values(path: str, size_bytes: int, modified_ns: int) -> dict[str, Valu
 
 
 @contextmanager
-def _open_lmdb(path: Path) -> Iterator[IO[bytes]]:
+def _open_lmdb(path: Path) -> Iterator[BinaryIO]:
     try:
         with open_regular(path) as stream:
             yield stream
@@ -236,8 +236,8 @@ def _read_members(archive: Path, names: set[str]) -> dict[str, bytes]:
     if archive != (path := archive_file(archive)):
         status = path.stat()
         values = _list_values(str(path), status.st_size, status.st_mtime_ns)
-        with _open_lmdb(path) as stream:
-            return {name: read_value(stream, values[name]) for name in names}  # type: ignore[arg-type]
+        with _open_lmdb(path) as file:
+            return {name: read_value(file, values[name]) for name in names}
     with _open_archive(archive) as (tar, bounded):
         for member in _check_members(tar, str(archive), archive.stat().st_size):
             if member.name in names:

@@ -43,6 +43,7 @@ class Door:
     path: Path
     readings: list[Reading]
     problems: list[str]
+    asks_if_fake: bool = False  # the label's column is called so that "true" means fake there
 
     def rows(self, marked: pd.Series) -> str:
         """The rows that are marked, by the numbers that a spreadsheet gives them."""
@@ -112,6 +113,14 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
         word: label for yes, no in BOOLEANS.items() if yes in booleans for word, label in ((yes, 1), (no, 0))
     }
     is_pair = _other_than_one(distinct) is not None
+    if meant and values.name == "label" and one_means is None and not door.asks_if_fake:
+        yes, no = (word for word in sorted(meant, key=meant.__getitem__, reverse=True))
+        door.problems.append(
+            f"column 'label' holds {yes} and {no}, which may say whether a picture is true, or whether it is "
+            f"true that it is fake: one_means=real takes {yes} as real and {no} as fake, one_means=fake the "
+            "other way round"
+        )
+        return map_distinct(values, lambda value: meant.get(plain(_word(value)))).astype("float64")
     for value in distinct:
         word = _word(value)
         if is_pair and one_means is not None:
@@ -126,7 +135,7 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
             continue
         is_answer = plain(word) in meant or (plain(word) in ANSWERS and plain(word) != "falsch")
         found[value] = 1 - int(label) if one_means == "real" and is_answer else int(label)
-        words[found[value]].append(word)
+        words[found[value]].append(str(value) if isinstance(value, (bool, np.bool_)) else word)
     if strange and is_pair:
         other = _word(_other_than_one(distinct))
         door.problems.append(
