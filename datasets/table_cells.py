@@ -27,6 +27,7 @@ from unmasked.datasets.vocabulary import (
     unsaid,
 )
 
+YEARS_BEHIND = r"(?i)\s*(?:years?|yrs?|y\.?o\.?|jahre?|ans|años|anni)(?:\s+old|\s+alt)?\.?$"
 PERCENT_MAX = 100.0
 PERCENT_MIN = 10.0  # a column that goes no higher may be marks out of ten, or decimals gone wrong
 # Why a video has no score, in the column of scores.
@@ -274,7 +275,8 @@ def _scores(values: pd.Series, door: Door, score_as: str) -> pd.Series:
 
 def _ages(values: pd.Series, door: Door, age_groups: tuple[float, ...]) -> pd.Series:
     words = pd.Series(values.dropna().unique(), dtype=object)
-    years = pd.to_numeric(words.where(~unsaid(words)), errors="coerce")
+    bare = words.astype(TEXT).str.strip().str.replace(YEARS_BEHIND, "", regex=True)
+    years = pd.to_numeric(bare.where(~unsaid(words)), errors="coerce")
     if years.notna().any() and years.notna().sum() == (~unsaid(words)).sum():
         known = dict(zip(words, years.astype("float64"), strict=True))
         numbers = map_distinct(values, known.get).astype("float64")
@@ -288,6 +290,9 @@ def _ages(values: pd.Series, door: Door, age_groups: tuple[float, ...]) -> pd.Se
             return group_ages(numbers, age_groups).astype(TEXT)
         door.readings.append(Reading("age", "years as they are; age_groups=[18,30,50] makes groups of them"))
         return numbers
+    if age_groups:
+        shown = first_names(words[years.isna() & ~unsaid(words)].astype(str), 3)
+        door.readings.append(Reading("age", f"age_groups was not used: there are words ({shown})"))
     return unify_spellings(read_words(values, "age", door.readings, unknown="keep"), door.readings).astype(
         TEXT
     )

@@ -93,6 +93,7 @@ def test_what_is_no_batch_of_images_is_refused(images):
 @pytest.mark.parametrize("classifier", ["svc", "forest"])
 def test_a_classifier_goes_through_the_commands(faces, tmp_path, classifier):
     root, _ = faces
+    (root / "recipe.json").write_text(json.dumps({"terms": "no commercial use"}))
     run = tmp_path / "run"
     options = [f"faces={root}/faces.parquet", f"out={run}", f"model.classifier={classifier}"]
     options += ["model.size_px=64", "model.blocks=[lbp,colour]", "model.components=5", "model.trees=20"]
@@ -101,6 +102,7 @@ def test_a_classifier_goes_through_the_commands(faces, tmp_path, classifier):
     assert list((tmp_path / "cache").rglob("*.npy"))
     card = json.loads((run / "detector.json").read_text())
     assert (card["architecture"], card["file"]) == ("handcrafted", "detector.skops")
+    assert card["terms_of_crops"] == "no commercial use"
     out = tmp_path / "predictions.parquet"
     arguments = ["predict", f"checkpoint={run}", f"faces={root}/faces.parquet", f"out={out}"]
     done = CliRunner().invoke(app, arguments)

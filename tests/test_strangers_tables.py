@@ -575,3 +575,13 @@ def test_a_threshold_of_reversed_scores_says_so_with_the_keys_that_turn_them(tmp
     assert "NOTE: worse than chance" in ended.output
     assert "score_of=real turns it round" in ended.output
     assert "NOTE: " not in CliRunner().invoke(app, [*keys, "score_of=real", "overwrite=true"]).output
+
+
+def test_ages_with_the_word_years_become_groups_and_words_that_cannot_are_said(tmp_path):
+    """ "34 years" made a group of each age, and nothing said that age_groups did nothing."""
+    years = [f"{20 + i} years" if i % 2 else f"{20 + i} Jahre" for i in range(40)]
+    found, _ = read(tmp_path, clips().assign(age=years), age_groups=(30, 50))
+    assert found["age"].value_counts().to_dict() == {"30 to 49": 20, "under 30": 10, "50 and over": 10}
+    bands = clips().assign(age=["18-29", "30-49"] * 20)
+    _, said = read(tmp_path, bands, age_groups=(30, 50))
+    assert "age: age_groups was not used: there are words (18-29, 30-49)" in said
