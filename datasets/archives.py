@@ -1,8 +1,9 @@
-"""Image sequences, read out of tar archives in place: nothing is ever extracted to disk.
+"""Image sequences, read out of tar archives and LMDB in place: nothing is extracted.
 
-WildDeepfake keeps each face track as a folder of PNG files inside ``*.tar.gz``. A sequence is named
-``<archive>!<folder inside>``, relative to the dataset's root; a sequence that has been extracted already
-is named by its folder alone. Both are read here, by the same functions.
+WildDeepfake keeps each face track as a folder of PNG files inside ``*.tar.gz``; DeepfakeBench may keep the
+files of a dataset as values of an LMDB, the folder ``<dataset>_lmdb``, whose keys are their paths. A sequence
+is named ``<archive>!<folder inside>``, relative to the dataset's root; a sequence that has been extracted
+already is named by its folder alone. All are read here, by the same functions.
 
 An archive is refused as a whole, by name, if any of its members would leave the folder it is unpacked
 in (absolute, ``..``), is a link or a device, or if the archive is cut short or blows up when unpacked.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import struct
 import tarfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -20,11 +22,14 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.lmdb_files import DATA_FILE, Value, list_values, read_value
+from unmasked.datasets.regular_files import open_regular
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+LMDB_SUFFIX = "_lmdb"  # of a folder
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".avif")
 
 MEMBER_BYTES_MAX = 64 << 20  # one image
@@ -38,7 +43,7 @@ HEADERS_BYTES_MAX = 32 << 20  # all of them in one archive
 _DIGITS = "0123456789"
 # A frame's index must fit a 64-bit integer with room for arithmetic; time stamps of 20 digits do not.
 _FRAME_NUMBER = re.compile(r"(?<![0-9])([0-9]{1,15})$")
-_SEPARATOR = re.compile(r"^(?P<archive>.*?\.(?:tar\.gz|tgz|tar))!(?P<folder>.*)$", re.IGNORECASE)
+_SEPARATOR = re.compile(r"^(?P<archive>.*?(?:\.(?:tar\.gz|tgz|tar)|_lmdb))!(?P<folder>.*)$", re.IGNORECASE)
 # tarfile raises the last three on sparse maps that are no numbers and on headers that nest without end.
 _BROKEN = (
     *(tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, OSError),
@@ -68,18 +73,31 @@ def split_sequence_path(path: str) -> tuple[str, str | None]:
     return (found["archive"], found["folder"]) if found else (path, None)
 
 
+def archive_file(archive: str | os.PathLike[str]) -> Path:
+    """The file that an archive's bytes are in: itself, or the ``data.mdb`` of an LMDB.
+
+    >>> archive_file("FaceForensics++_lmdb").as_posix(), archive_file("7.tar.gz").as_posix()
+    ('FaceForensics++_lmdb/data.mdb', '7.tar.gz')
+    """
+    path = Path(archive)
+    return path / DATA_FILE if path.name.lower().endswith(LMDB_SUFFIX) else path
+
+
 def sequence_members(archive: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """The image members of each folder of a tar archive, in frame order; nothing is extracted.
+    """The image members of each folder of an archive or LMDB, in frame order.
 
     Folders are POSIX paths inside the archive; images that lie at its top are in the folder ``"."``.
-    Member names are kept as they are in the archive.
+    Member names are kept as they are in the archive; the backslashes of an LMDB's keys are slashes.
 
     Raises:
         ArchiveError: the archive is absent, hostile, cut short or no archive.
     """
-    path = Path(archive)
+    path = archive_file(archive)
     if not path.is_file():
-        raise ArchiveError(f"archive {path} does not exist; give the path of a .tar.gz, .tgz or .tar file")
+        raise ArchiveError(
+            f"archive {path} does not exist; give the path of a .tar.gz, .tgz or .tar file, or of a folder "
+            f"…{LMDB_SUFFIX} that holds {DATA_FILE}"
+        )
     status = path.stat()
     listed = _list_members(str(path), status.st_size, status.st_mtime_ns)
     return {folder: list(names) for folder, names in listed}
@@ -171,18 +189,55 @@ def _members(root: str | os.PathLike[str], path: str) -> list[str]:
 def _list_members(path: str, size_bytes: int, modified_ns: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Folders and members; cached while the file stays as it is, since listing decompresses all of it."""
     folders: dict[str, dict[str, None]] = {}
-    with _open_archive(Path(path)) as (tar, stream):
-        for member in _check_members(tar, path, size_bytes):
-            if member.isfile() and is_image(member.name):
-                folder = str(PurePosixPath(member.name).parent)
-                folders.setdefault(folder, {})[member.name] = None
-        _check_end(tar, stream, path)
+    if Path(path).name == DATA_FILE:
+        for name in _list_values(path, size_bytes, modified_ns):
+            folders.setdefault(str(PurePosixPath(name).parent), {})[name] = None
+    else:
+        with _open_archive(Path(path)) as (tar, stream):
+            for member in _check_members(tar, path, size_bytes):
+                if member.isfile() and is_image(member.name):
+                    folder = str(PurePosixPath(member.name).parent)
+                    folders.setdefault(folder, {})[member.name] = None
+            _check_end(tar, stream, path)
     ordered = sorted(folders.items(), key=lambda item: natural_key(item[0]))
     return tuple((folder, tuple(sorted(names, key=natural_key))) for folder, names in ordered)
 
 
+@lru_cache(maxsize=8)
+def _list_values(path: str, size_bytes: int, modified_ns: int) -> dict[str, Value]:
+    """Where the images of an LMDB lie in its file, by their paths; cached as `_list_members`."""
+    found: dict[str, Value] = {}
+    with _open_lmdb(Path(path)) as stream:
+        for key, value in list_values(stream):
+            name = key.decode().replace("\\", "/")
+            fault = _name_fault(name) or ("stands there twice" if name in found else None)
+            if is_image(name) and value.size_bytes > MEMBER_BYTES_MAX:
+                fault = f"has a value larger than {MEMBER_BYTES_MAX >> 20} MiB"
+            if fault:
+                raise ArchiveError(f"archive {path} is refused: key {name[:100]!r} {fault}; nothing was read")
+            if is_image(name):
+                found[name] = value
+    return found
+
+
+@contextmanager
+def _open_lmdb(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with open_regular(path) as stream:
+            yield stream
+    except ArchiveError:
+        raise
+    except (OSError, ValueError, struct.error) as error:  # a key that is not UTF-8 is a ValueError
+        raise ArchiveError(f"LMDB {path} cannot be read ({error}); copy or make it again") from error
+
+
 def _read_members(archive: Path, names: set[str]) -> dict[str, bytes]:
     images: dict[str, bytes] = {}
+    if archive != (path := archive_file(archive)):
+        status = path.stat()
+        values = _list_values(str(path), status.st_size, status.st_mtime_ns)
+        with _open_lmdb(path) as file:
+            return {name: read_value(file, values[name]) for name in names}
     with _open_archive(archive) as (tar, bounded):
         for member in _check_members(tar, str(archive), archive.stat().st_size):
             if member.name in names:
@@ -233,11 +288,8 @@ def _check_members(tar: tarfile.TarFile, path: str, size_bytes: int) -> Iterator
 
 
 def _fault(member: tarfile.TarInfo) -> str | None:
-    name = member.name.replace("\\", "/")
-    if name.startswith("/") or re.match(r"^[A-Za-z]:", name):
-        return "has an absolute path"
-    if ".." in name.split("/"):
-        return "leaves its folder"
+    if fault := _name_fault(member.name.replace("\\", "/")):
+        return fault
     if not is_utf8(member.name):
         return "has a name that is not UTF-8"
     if member.issym() or member.islnk():
@@ -249,6 +301,12 @@ def _fault(member: tarfile.TarInfo) -> str | None:
     if member.size > MEMBER_BYTES_MAX:
         return f"is larger than {MEMBER_BYTES_MAX >> 20} MiB"
     return None
+
+
+def _name_fault(name: str) -> str | None:
+    if name.startswith("/") or re.match(r"^[A-Za-z]:", name):
+        return "has an absolute path"
+    return "leaves its folder" if ".." in name.split("/") else None
 
 
 def _check_end(tar: tarfile.TarFile, stream: _BoundedReader, path: str) -> None:

@@ -13,6 +13,7 @@ from unmasked.datasets.listing import VIDEO_SUFFIXES, first_names
 _FRAME = (
     r"^(?P<stem>.*?)[/_\-. ]*(?:(?:frame|img|image|f)[_\-. ]*)?(?P<number>[0-9]{1,9})(?:\.[A-Za-z0-9]{2,5})?$"
 )
+_SAYS_FRAME = r"(?i)(?:frame[_\-. ]*[0-9]|[_\-. ]f[0-9]{4,}(?:\.|$))"
 CLASSES_MAX = 8  # more stems or folders without numbers are videos, not classes or methods
 PER_VIDEO_MIN = 2.0  # names for each stem, on average, from which on they look like frames
 
@@ -29,16 +30,28 @@ def video_stems(names: pd.Series) -> pd.Series:
     return stem.where(stem.notna() & (stem != ""), names.astype(str))
 
 
-def frames_as_videos(names: pd.Series) -> str | None:
+def frames_as_videos(names: pd.Series, label: pd.Series | None = None) -> str | None:
     """A sentence where names that should be videos look like frames of fewer videos.
 
     Else None.
     Names look like frames if they share stems: several numbers to a stem that is more than a folder of a
-    class, in most of the names.
+    class, in most of the names. Frames of real videos may stand beside pictures that a generator made one by
+    one: where not most of all names look so, those of each class are looked at.
 
     Args:
         names: of rows that count as a video or image each.
+        label: (N,) 1 = fake, where it is known.
     """
+    if (found := _look_like_frames(names)) or label is None or label.nunique() < 2:
+        return found
+    by_class = (
+        (word, _look_like_frames(names[label == value])) for value, word in ((0, "real"), (1, "fake"))
+    )
+    said = [f"of the {word} ones, {sentence}" for word, sentence in by_class if sentence]
+    return " and ".join(said) or None
+
+
+def _look_like_frames(names: pd.Series) -> str | None:
     names = names.drop_duplicates().astype(str)
     # A file that is a video is no frame of one.
     names = names[~names.str.lower().str.endswith(VIDEO_SUFFIXES)]
@@ -61,6 +74,7 @@ def frames_as_videos(names: pd.Series) -> str | None:
     several_folders = in_folder_alone & ((folders > CLASSES_MAX) | is_series)
     # real_001, fake_001: a few words that are not numbered name classes or methods.
     is_class = ~in_folder_alone & ~is_series & (stems[~in_folder_alone].nunique() <= CLASSES_MAX)
+    is_class &= ~names.str.contains(_SAYS_FRAME)
     is_frame = (size >= PER_VIDEO_MIN) & (~in_folder_alone | several_folders) & ~is_class
     if is_frame.mean() < 0.8 or stems[is_frame].nunique() < 2:
         return None

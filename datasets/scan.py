@@ -226,8 +226,8 @@ def _one_class(manifest: pd.DataFrame) -> list[str]:
 
 def _frames(manifest: pd.DataFrame) -> list[str]:
     """A line where images look like frames of videos: each would count as a video of its own."""
-    images = manifest.loc[manifest["kind"] == "image", "path"]
-    if not len(images) or not (sentence := frames_as_videos(images)):
+    images = manifest[manifest["kind"] == "image"]
+    if images.empty or not (sentence := frames_as_videos(images["path"], images["label"])):
         return []
     return [
         f"NOTE: {sentence}, and each is an image of its own here: numbers of videos and intervals would "

@@ -27,6 +27,7 @@ from unmasked.datasets.vocabulary import (
     unsaid,
 )
 
+YEARS_BEHIND = r"(?i)\s*(?:years?|yrs?|y\.?o\.?|jahre?|ans|años|anni)(?:\s+old|\s+alt)?\.?$"
 PERCENT_MAX = 100.0
 PERCENT_MIN = 10.0  # a column that goes no higher may be marks out of ten, or decimals gone wrong
 # Why a video has no score, in the column of scores.
@@ -43,6 +44,7 @@ class Door:
     path: Path
     readings: list[Reading]
     problems: list[str]
+    asks_if_fake: bool = False  # the label's column is called so that "true" means fake there
 
     def rows(self, marked: pd.Series) -> str:
         """The rows that are marked, by the numbers that a spreadsheet gives them."""
@@ -112,6 +114,14 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
         word: label for yes, no in BOOLEANS.items() if yes in booleans for word, label in ((yes, 1), (no, 0))
     }
     is_pair = _other_than_one(distinct) is not None
+    if meant and values.name == "label" and one_means is None and not door.asks_if_fake:
+        yes, no = (word for word in sorted(meant, key=meant.__getitem__, reverse=True))
+        door.problems.append(
+            f"column 'label' holds {yes} and {no}, which may say whether a picture is true, or whether it is "
+            f"true that it is fake: one_means=real takes {yes} as real and {no} as fake, one_means=fake the "
+            "other way round"
+        )
+        return map_distinct(values, lambda value: meant.get(plain(_word(value)))).astype("float64")
     for value in distinct:
         word = _word(value)
         if is_pair and one_means is not None:
@@ -126,7 +136,7 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
             continue
         is_answer = plain(word) in meant or (plain(word) in ANSWERS and plain(word) != "falsch")
         found[value] = 1 - int(label) if one_means == "real" and is_answer else int(label)
-        words[found[value]].append(word)
+        words[found[value]].append(str(value) if isinstance(value, (bool, np.bool_)) else word)
     if strange and is_pair:
         other = _word(_other_than_one(distinct))
         door.problems.append(
@@ -265,7 +275,8 @@ def _scores(values: pd.Series, door: Door, score_as: str) -> pd.Series:
 
 def _ages(values: pd.Series, door: Door, age_groups: tuple[float, ...]) -> pd.Series:
     words = pd.Series(values.dropna().unique(), dtype=object)
-    years = pd.to_numeric(words.where(~unsaid(words)), errors="coerce")
+    bare = words.astype(TEXT).str.strip().str.replace(YEARS_BEHIND, "", regex=True)
+    years = pd.to_numeric(bare.where(~unsaid(words)), errors="coerce")
     if years.notna().any() and years.notna().sum() == (~unsaid(words)).sum():
         known = dict(zip(words, years.astype("float64"), strict=True))
         numbers = map_distinct(values, known.get).astype("float64")
@@ -279,6 +290,9 @@ def _ages(values: pd.Series, door: Door, age_groups: tuple[float, ...]) -> pd.Se
             return group_ages(numbers, age_groups).astype(TEXT)
         door.readings.append(Reading("age", "years as they are; age_groups=[18,30,50] makes groups of them"))
         return numbers
+    if age_groups:
+        shown = first_names(words[years.isna() & ~unsaid(words)].astype(str), 3)
+        door.readings.append(Reading("age", f"age_groups was not used: there are words ({shown})"))
     return unify_spellings(read_words(values, "age", door.readings, unknown="keep"), door.readings).astype(
         TEXT
     )

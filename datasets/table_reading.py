@@ -9,7 +9,9 @@ spreadsheet shows. What columns are called is in `table_roles`, how cells are re
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,9 +26,10 @@ from unmasked.datasets.score_direction import turn_scores
 from unmasked.datasets.table_cells import Door, convert_cells, is_decision
 from unmasked.datasets.table_roles import FILE, LABEL, SCORE, SCORES, Role
 from unmasked.datasets.tables import read_frame
-from unmasked.datasets.vocabulary import ASKS_IF_REAL, Reading, plain, unify_spellings
+from unmasked.datasets.vocabulary import ASKS_IF_FAKE, ASKS_IF_REAL, Reading, plain, unify_spellings
 
 HEADER_ROWS = 2  # the index 0 is the spreadsheet's row 2
+TITLES_MAX = 50  # lines in which a header is looked for
 TOTALS_MAX = 5  # rows at the end that may be totals
 TOTALS = (
     *("total", "totals", "sum", "average", "avg", "mean", "median", "std", "overall", "grandtotal", "gesamt"),
@@ -94,6 +97,7 @@ def read_table(
     if one_means is None and plain(called.get("label", "")) in ASKS_IF_REAL:
         one_means = "real"
         door.readings.append(Reading(f"column {called['label']!r}", "1 and true mean real there"))
+    door.asks_if_fake = plain(called.get("label", "")) in ASKS_IF_FAKE
     table, left_before = _without_totals(table, roles, called)
     unreadable = _unreadable_columns(table, door)
     kept = pd.Series(True, table.index)
@@ -165,11 +169,16 @@ def _named_columns(
     present = [str(name) for name in table.columns]
     known = {plain(name) for role, rule in roles.items() for name in (role, *rule.names)}
     if not columns and known.isdisjoint(plain(name.rpartition(".")[2]) for name in present):
-        door.problems.append(
-            f"no column is known; does the file begin with a header line such as "
-            f"{','.join(role for role, rule in roles.items() if rule.required)}? Its first line is "
-            f"{', '.join(present[:8])}"
+        needed = [role for role, rule in roles.items() if rule.required]
+        as_keys = ", ".join(f"{role}: …" for role in needed)
+        header = _header_line(door.path, known)
+        way_out = (
+            f"line {header} looks like the header: delete the lines above it"
+            if header
+            else f"if that is the header, columns={{{as_keys}}} says which column is which; else give "
+            f"the file a first line such as {','.join(needed)}"
         )
+        door.problems.append(f"no column is known, they are called {', '.join(present[:8])}: {way_out}")
         return table, {}
     taken: dict[str, str] = {}
     for role, name in columns.items():
@@ -200,6 +209,17 @@ def _named_columns(
     clash = [name for name in present if name in roles and name not in taken.values()]
     table = table.rename(columns={**{name: f"{name} (as found)" for name in clash}, **renamed})
     return table, taken
+
+
+def _header_line(path: Path, known: set[str]) -> int:
+    """The number of the first line, from 1, with two names of columns; 0 where there is none."""
+    if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
+        return 0
+    with open(path, encoding="latin-1") as lines:
+        for number, line in enumerate(islice(lines, TITLES_MAX), 1):
+            if len({plain(cell.strip('"')) for cell in re.split(r"[,;|\t]", line.strip())} & known) > 1:
+                return number
+    return 0
 
 
 def _is_fit(

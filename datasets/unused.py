@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unmasked.datasets.archives import IMAGE_SUFFIXES, is_image, split_sequence_path
+from unmasked.datasets.archives import IMAGE_SUFFIXES, archive_file, is_image, split_sequence_path
 from unmasked.datasets.errors import printable
 from unmasked.datasets.file_kinds import kind_of_file
 from unmasked.datasets.listing import VIDEO_SUFFIXES, first_names, walk
@@ -75,7 +75,7 @@ def unused_files(root: Path, manifest: pd.DataFrame) -> Unused:
     paths = here["path"].astype(object)
     files = {os.path.normpath(path) for path in [*paths[~is_folder], *here["mask"].dropna()]}
     sequences = [split_sequence_path(path) for path in paths[is_folder]]
-    files |= {archive for archive, inside in sequences if inside is not None}
+    files |= {archive_file(archive).as_posix() for archive, inside in sequences if inside is not None}
     folders = {folder.rstrip("/") or "." for folder, inside in sequences if inside is None}
     rows = [(path, HIDDEN) for path in found.hidden]
     rows += list(found.refused.items())
@@ -98,7 +98,7 @@ def _reason(path: str, root: Path) -> str:
         return NO_PLACE
     if not suffix and (kind := _media_kind(root / path)):
         return f"{kind} without a suffix (not read)"
-    if suffix in LISTS or not suffix:
+    if suffix in LISTS or not suffix or name == "lock.mdb":  # LMDB's list of readers
         return LIST
     return f"{suffix} (not read)" if len(suffix) <= 12 else "of an unknown suffix"
 

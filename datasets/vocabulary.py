@@ -55,7 +55,13 @@ ASKS_IF_REAL = (
     *("isreal", "real", "reallabel", "labelreal", "isgenuine", "genuine", "isauthentic", "authentic"),
     *("ispristine", "pristine", "isoriginal", "isbonafide", "bonafide", "notfake", "isnotfake", "nonfake"),
 )
-# TRUE and FALSE as spreadsheets write them elsewhere; the second alone may mean "fake".
+# Names of columns that ask "is it fake?", so that true means fake there.
+ASKS_IF_FAKE = (
+    *("isfake", "fake", "labelfake", "fakelabel", "isdeepfake", "deepfake", "ismanipulated", "manipulated"),
+    *("issynthetic", "synthetic", "isspoof", "spoof", "isforged", "forged", "istampered", "isgenerated"),
+)
+# "True" and "false" in other languages. Below a column that asks nothing they may speak of the picture, which
+# is true or false, as well as of its being fake.
 BOOLEANS = {"wahr": "falsch", "vrai": "faux", "verdadero": "falso", "vero": "falso", "waar": "onwaar"}
 GENDERS: Mapping[str, tuple[str, ...]] = {
     "female": ("f", "woman", "women", "females", "w", "girl"),

@@ -1,4 +1,4 @@
-"""Videos that were given and have no score: how many, of which class, why.
+"""Videos that were given and have no score, and frames: how many, of which class, why.
 
 Every number of an evaluation is of the videos that were scored. Where no face was found in the others, they
 are no error of the detector's in any metric, and none of its successes.
@@ -19,6 +19,7 @@ from unmasked.datasets.listing import first_names
 from unmasked.evaluation.intervals import Sample, difference_interval, intervals_of, resample
 from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import all_metrics
+from unmasked.evaluation.predictions import FRAMES_SAMPLED
 from unmasked.evaluation.records import Results
 from unmasked.evaluation.wording import change_text, list_names
 from unmasked.preprocessing.faces import FACES
@@ -113,6 +114,74 @@ class Attrition(BaseModel):
                 f"{change_text(self.difference, self.difference_ci)} points (95 % interval)"
             )
         return text
+
+
+class FrameLoss(BaseModel):
+    """The frames of a dataset's scored videos that were sampled and have no score.
+
+    Attributes:
+        sampled, scored: frames of all scored videos, by "real", "fake" and "unlabelled".
+        videos: how many videos are scored.
+        few: how many of them by less than half of their frames.
+        names: the first of these.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    sampled: dict[str, int]
+    scored: dict[str, int]
+    videos: int
+    few: int
+    names: list[str]
+
+    def sentence(self) -> str:
+        """What a reader must know of them; "" where every frame has a score.
+
+        >>> one = FrameLoss(sampled={"real": 32}, scored={"real": 3}, videos=1, few=1, names=["a"])
+        >>> one.sentence()
+        '3 of 32 frames of the scored videos have a score (real 3 of 32); 1 of 1 videos by less than half: a'
+        """
+        sampled, scored = sum(self.sampled.values()), sum(self.scored.values())
+        if scored == sampled:
+            return ""
+        parts = ", ".join(f"{word} {self.scored[word]} of {count}" for word, count in self.sampled.items())
+        text = f"{scored} of {sampled} frames of the scored videos have a score ({parts})"
+        if self.few:
+            text += f"; {self.few} of {self.videos} videos by less than half: {first_names(self.names)}"
+        return text
+
+
+def frame_losses(rows: pd.DataFrame) -> dict[str, FrameLoss]:
+    """What each dataset's scored videos have lost, where the predictions say what was sampled.
+
+    Args:
+        rows: the predictions that are evaluated (`predictions.evaluated_rows`).
+    """
+    if not {FRAMES_SAMPLED, "frame"} <= {*rows}:
+        return {}
+    known = rows[rows[FRAMES_SAMPLED].notna()]
+    key = [name for name in KEY if name in known]
+    counted = known.groupby(key, dropna=False, observed=True).agg(
+        scored=("frame", "nunique"), sampled=(FRAMES_SAMPLED, "max"), label=("label", "first")
+    )
+    # A table that was joined or cut by hand may say fewer than it holds.
+    counted["sampled"] = counted[["scored", "sampled"]].max(axis=1)
+    videos = counted.reset_index()
+    return {
+        str(name): _frame_loss(part) for name, part in videos.groupby("dataset", sort=False, observed=True)
+    }
+
+
+def _frame_loss(videos: pd.DataFrame) -> FrameLoss:
+    by_class = videos.groupby(videos["label"].map(class_of, na_action=None))[["sampled", "scored"]].sum()
+    is_few = videos["scored"] * 2 < videos["sampled"]
+    return FrameLoss(
+        sampled={str(word): int(count) for word, count in by_class["sampled"].items()},
+        scored={str(word): int(count) for word, count in by_class["scored"].items()},
+        videos=len(videos),
+        few=int(is_few.sum()),
+        names=[str(name) for name in videos.loc[is_few, "video"].iloc[:10]],
+    )
 
 
 def find_lost(path: Path, predictions: pd.DataFrame, faces: Path | None = None) -> tuple[pd.DataFrame, str]:

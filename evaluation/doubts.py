@@ -30,7 +30,7 @@ def _on_rows(predictions: pd.DataFrame) -> list[str]:
     if "frame" in predictions:
         return []
     notes = []
-    if frames := frames_as_videos(predictions["video"]):
+    if frames := frames_as_videos(predictions["video"], predictions["label"]):
         notes.append(
             f"{frames}: as it is each counts as a video, and intervals are too narrow; if so, give the "
             "columns video and frame"

@@ -19,7 +19,8 @@ from unmasked.datasets.loading import read_crops, usable_rows
 from unmasked.datasets.transforms import normalise
 from unmasked.evaluation.perturbing.units import Perturbed, Unit
 from unmasked.evaluation.perturbing.work import batches, plan_units
-from unmasked.evaluation.predictions import PREDICTIONS
+from unmasked.evaluation.predictions import FRAMES_SAMPLED, PREDICTIONS
+from unmasked.preprocessing.lost import KEY
 
 Detector = Callable[[Tensor], Tensor]
 Precision = Literal["fp32", "bf16"]
@@ -29,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 CARRIED = ("dataset", "video", "frame", "face", "label", "method", "split", "identity", "compression")
 CROP_COLUMNS = (
     *("crop", "detector_score", "size_px", "blur", "status", "reason", "recipe", "root"),
-    *("source_video", "target_video", "others"),
+    *("source_video", "target_video", "others", "padded", "crops", "conversion"),
 )
 STAGE = "scoring crops"
 PERTURBED_STAGE = "scoring perturbed crops"
@@ -71,6 +72,7 @@ def predict(
     Returns:
         A table valid under `PREDICTIONS` with dataset, video, frame, face, label, method, split, identity,
         compression, annotations (gender, age, …) and any group columns; score = softmax(logits)[:, 1].
+        ``frames_sampled`` says how many frames of the video were looked at, with a face or without.
 
     Raises:
         InputError: there is no crop, a crop is absent or cannot be read (never a score in its place),
@@ -140,13 +142,19 @@ def _perturbed_scores(
 
 
 def _scored_rows(faces: pd.DataFrame) -> pd.DataFrame:
-    crops = usable_rows(faces)
+    crops = usable_rows(faces.assign(**{FRAMES_SAMPLED: _frames_sampled(faces)}))
     if crops.empty:
         raise InputError(
             f"none of the {len(faces)} rows of the faces table has a crop (status ok); "
             "run `unmasked preprocess` and look at its statuses"
         )
     return crops
+
+
+def _frames_sampled(faces: pd.DataFrame) -> pd.Series:
+    """(N,) how many frames were sampled of each row's video, those without a crop too."""
+    key = [faces[name] for name in KEY if name in faces]
+    return faces["frame"].where(faces["frame"] >= 0).groupby(key, dropna=False).transform("nunique")
 
 
 def _batches(

@@ -22,6 +22,7 @@ from unmasked.preprocessing.faces import FACES
 
 logger = logging.getLogger(__name__)
 
+FRAMES_SAMPLED = "frames_sampled"
 PREDICTIONS = Schema(
     name="predictions",
     hint="A predictions file needs dataset, video, label (1 = fake) and score = P(fake) between 0 and 1",
@@ -40,6 +41,8 @@ PREDICTIONS = Schema(
         "checkpoint": Column("text", required=False, nullable=True),  # sha256 of the weights
         "perturbation": Column("text", required=False, nullable=True),
         "severity": Column("integer", required=False, nullable=True),
+        # of the video, with a face or without
+        FRAMES_SAMPLED: Column("integer", required=False, nullable=True),
     },
 )
 NEEDED = tuple(name for name, column in PREDICTIONS.columns.items() if column.required)

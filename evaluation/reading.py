@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from unmasked.evaluation.intervals import Sample
+from unmasked.evaluation import metrics
+from unmasked.evaluation.intervals import Sample, intervals
 from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import interval_text
 
-LOOK = "look whether score is P(fake) and label 1 is fake"
+LOOK = "if score is P(real), score_of=real turns it round; if label 1 is real, one_means=real does"
 
 
 def reading(sample: Sample, numbers: Measures, threshold: float) -> str:
@@ -34,6 +35,16 @@ def reading(sample: Sample, numbers: Measures, threshold: float) -> str:
     if high < 0.5:
         return f"worse than chance: reals tend to score above fakes (AUC {auc:.3f}); {LOOK}"
     return f"better than chance: the interval of its AUC lies above 0.5: {limits}"
+
+
+def reversal(sample: Sample) -> str:
+    """The sentence for videos of which reals score above fakes, beyond chance; "" for others."""
+    auc = metrics.auc(sample.label, sample.score)
+    if not auc < 0.5:
+        return ""
+    limits = list(intervals(sample, only=("auc",))["auc"])
+    said = reading(sample, {"auc": auc, "auc_ci": limits, "accuracy": np.nan}, 0.5)
+    return said if LOOK in said else ""
 
 
 def _no_error_text(

@@ -153,6 +153,7 @@ class DatasetResults(TypedDict):
     methods: dict[str, MethodResults]
     bench: NotRequired[dict[str, float]]  # as DeepfakeBench computes them, for its tables only
     attrition: NotRequired[dict[str, object]]  # `attrition.Attrition`: its videos without a score
+    frames: NotRequired[dict[str, object]]  # `attrition.FrameLoss`: frames without one in its scored videos
 
 
 class MatrixRow(TypedDict):

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from unmasked.datasets.archives import is_image, split_sequence_path
+from unmasked.datasets.archives import archive_file, is_image, split_sequence_path
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sync_files, write_json
 from unmasked.datasets.locks import folder_lock
@@ -23,6 +23,7 @@ from unmasked.preprocessing.claims import Claim
 from unmasked.preprocessing.config import recipe_hash, terms_of
 from unmasked.preprocessing.faces import FRAME_MAX, STATUSES
 
+TERMS_MAX = 500  # characters
 FOLDER_CHARACTERS_MAX = 400  # paths end at 4,096 bytes on Linux
 # What preprocessing calls its own files; others are never removed.
 _CROP = re.compile(r"\d{5,}_\d+\.(png|jpg)")
@@ -45,8 +46,27 @@ class Item:
 
     def stamp(self) -> list[str]:
         """What tells whether the file, and the mask, are as they were: see `stamp_of`."""
-        paths = [split_sequence_path(self.path)[0], *filter(None, [split_sequence_path(self.mask)[0]])]
-        return [stamp_of(Path(self.root) / path) for path in paths]
+        files = [_file_of(path) for path in (self.path, self.mask) if path]
+        return [stamp_of(Path(self.root) / file) for file in files]
+
+
+def terms_of_crops(faces: pd.DataFrame, crops_root: Path) -> str:
+    """The terms of models behind a table's crops that exclude a use; "" for none.
+
+    Told by the ``recipe.json`` of each folder of crops, those of a joined table too.
+    """
+    said: dict[str, None] = {}
+    for folder in sorted({crop.partition("crops/")[0] for crop in faces["crop"].dropna()}):
+        with suppress(OSError, ValueError, RecursionError):
+            recipe = json.loads((crops_root / folder / "recipe.json").read_text(encoding="utf-8"))
+            if isinstance(recipe, dict) and isinstance(recipe.get("terms"), str):
+                said[recipe["terms"][:TERMS_MAX]] = None
+    return "; ".join(said)
+
+
+def _file_of(path: str) -> Path:
+    archive, folder = split_sequence_path(path)
+    return Path(archive) if folder is None else archive_file(archive)
 
 
 def stamp_of(path: Path) -> str:

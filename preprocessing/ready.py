@@ -39,8 +39,13 @@ def faces_of_crops(manifest: pd.DataFrame, out: Path) -> pd.DataFrame:
     is_archived = manifest["path"].map(lambda path: split_sequence_path(path)[1] is not None).astype(bool)
     unfit = (manifest["kind"] == "video") | is_archived
     if manifest.empty or unfit.any():
-        what = f"{manifest.loc[unfit, 'path'].iloc[0]} is not a crop" if unfit.any() else "there is no row"
-        raise InputError(f"{what}; a faces table is made at once of folders of crops alone: run preprocess")
+        what = (
+            f"{manifest.loc[unfit, 'path'].iloc[0]} is no crop in a folder"
+            if unfit.any()
+            else "there is no row"
+        )
+        hint = "run preprocess" + (" crops=as_is" if is_archived.any() else "")
+        raise InputError(f"{what}; a faces table is made at once of folders of crops alone: {hint}")
     folder = Path(out).resolve().parent
     files = manifest[["root", "path", "kind"]].astype(object)
     files = files.where(files.notna(), "")

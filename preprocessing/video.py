@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 
 from unmasked.datasets.archives import (
     ArchiveError,
+    archive_file,
     frame_indices,
     is_image,
     natural_key,
@@ -141,7 +142,7 @@ def read_sequence(
     if folder is None:
         yield from _read_folder(root / path, wanted, max_pixels)
         return
-    if is_special(root / archive):
+    if is_special(archive_file(root / archive)):
         raise Unreadable("decode_error", f"{archive} is not an ordinary file")
     try:
         indices = sequence_frames(root, path)

@@ -22,7 +22,15 @@ from unmasked.app.verbs import predict as predict_verb
 from unmasked.datasets.errors import InputError, printable
 from unmasked.datasets.files import write_json
 from unmasked.datasets.scan import scan
-from unmasked.evaluation.attrition import Attrition, add_attrition, attrition, find_lost, lines
+from unmasked.evaluation.attrition import (
+    Attrition,
+    add_attrition,
+    attrition,
+    find_lost,
+    frame_losses,
+    lines,
+)
+from unmasked.evaluation.predict import _scored_rows
 from unmasked.evaluation.predictions import PREDICTIONS, evaluated_rows
 from unmasked.fairness.across.attrition import audit_losses
 from unmasked.fairness.settings import Settings
@@ -346,3 +354,29 @@ def test_from_files_to_scores_every_count_adds_up_to_what_was_given(tree, scored
     for word, part in found.classes.items():
         assert part.given == (result.manifest["label"] == (word == "fake")).sum()
         assert part.given == part.scored + sum(part.reasons.values())
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    videos=st.lists(
+        st.tuples(st.sampled_from([0, 1, None]), st.lists(st.booleans(), min_size=1, max_size=6)),
+        min_size=1,
+        max_size=8,
+    ).filter(lambda videos: any(any(frames) for _, frames in videos))
+)
+def test_frames_with_and_without_a_score_add_up_to_those_sampled(videos):
+    """Of 32 frames of a video 3 had a score, and no number said so."""
+    rows = [
+        {"video": f"v{i}", "frame": j, "label": label, "status": "ok" if has_face else "no_face"}
+        for i, (label, frames) in enumerate(videos)
+        for j, has_face in enumerate(frames)
+    ]
+    faces = pd.DataFrame(rows).assign(dataset="D", compression=None, face=0, crop="c.png")
+    faces["label"] = faces["label"].astype("Int64")
+    crops = _scored_rows(faces)
+    (loss,) = frame_losses(crops).values()
+    scored = [frames for _, frames in videos if any(frames)]
+    assert sum(loss.sampled.values()) == sum(map(len, scored))
+    assert sum(loss.scored.values()) == sum(map(sum, scored))
+    assert loss.few == sum(2 * sum(frames) < len(frames) for frames in scored)
+    assert (loss.sentence() == "") == all(map(all, scored))

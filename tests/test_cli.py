@@ -277,7 +277,10 @@ def test_labels_that_are_swapped_are_suspected(table, tmp_path):
     result = unmasked("evaluate", f"predictions={table(frame)}", f"out={tmp_path / 'out'}", "n_boot=200")
     assert result.exit_code == 0, result.output
     assert "worse than chance" in result.output
-    assert "look whether score is P(fake) and label 1 is fake" in result.output
+    assert (
+        "if score is P(real), score_of=real turns it round; if label 1 is real, one_means=real"
+        in result.output
+    )
 
 
 def test_group_column_with_one_group(table, tmp_path):

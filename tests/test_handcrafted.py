@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,10 @@ import torch
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from skops import io
+from typer.testing import CliRunner
 from ucf_fakes import write_faces
 
+from unmasked.app.cli import app
 from unmasked.app.detectors import find, load
 from unmasked.baselines import handcrafted
 from unmasked.baselines.handcrafted import BLOCKS, Config, Scorer, features, grey_image, vectors, widths
@@ -18,7 +22,6 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_whole
 from unmasked.preprocessing.faces import FACES
 from unmasked.training import checkpoint
-from unmasked.training.fit import fit
 
 IMAGES = ("noise", "constant", "ramp", "blocks", "waves", "disc")
 TOLERANCE = {"lbp": 0, "hog": 2e-7, "glcm": 1e-9, "dct": 1e-5, "colour": 0, "gradient": 1e-9}
@@ -87,14 +90,23 @@ def test_what_is_no_batch_of_images_is_refused(images):
         features(images)
 
 
-def test_an_svc_is_kept_with_its_calibration_and_its_features_are_cached(faces, tmp_path):
-    root, table = faces
-    settings = {"model": {**FAST["model"], "classifier": "svc"}, "cache": str(tmp_path / "cache")}
-    config = Config.model_validate(settings)
-    result = fit(table, root, config, tmp_path / "run", detector=find("handcrafted"))
+def test_an_svc_goes_through_the_commands_and_is_kept_with_its_calibration(faces, tmp_path):
+    root, _ = faces
+    (root / "recipe.json").write_text(json.dumps({"terms": "no commercial use"}))
+    run = tmp_path / "run"
+    options = [f"faces={root}/faces.parquet", f"out={run}", "model.classifier=svc"]
+    options += ["model.size_px=64", "model.blocks=[lbp,colour]", "model.components=5", "model.trees=20"]
+    done = CliRunner().invoke(app, ["train", "detector=handcrafted", *options, f"cache={tmp_path}/cache"])
+    assert done.exit_code == 0, done.output
     assert list((tmp_path / "cache").rglob("*.npy"))
-    assert result.checkpoint.name == "detector.skops"
-    scorer, _ = load(tmp_path / "run")
+    card = json.loads((run / "detector.json").read_text())
+    assert (card["architecture"], card["file"]) == ("handcrafted", "detector.skops")
+    assert card["terms_of_crops"] == "no commercial use"
+    out = tmp_path / "predictions.parquet"
+    arguments = ["predict", f"checkpoint={run}", f"faces={root}/faces.parquet", f"out={out}"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    scorer, _ = load(run)
     assert scorer.calibration is not None
     images = torch.rand(4, 3, 64, 64) * 2 - 1
     probability = torch.softmax(scorer(images), dim=1)[:, 1]

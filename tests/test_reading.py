@@ -9,6 +9,7 @@ import pytest
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.intervals import intervals
 from unmasked.evaluation.levels import sample_of
+from unmasked.evaluation.reading import LOOK
 
 
 def corpus(videos: int = 80) -> pd.DataFrame:
@@ -89,7 +90,7 @@ def test_a_reversed_detector_is_called_reversed():
     table = corpus()
     words, block = read(table.assign(score=0.9 - 0.8 * table["label"]))
     assert words.startswith("a reversed detector: every real scores above every fake")
-    assert words.endswith("look whether score is P(fake) and label 1 is fake")
+    assert words.endswith(LOOK)
     assert block["video"]["auc"] == 0.0
     assert block["video"]["auc_ci"] == pytest.approx([0.0, 1 - 0.025 ** (1 / 40)])
     noisy, _ = read(table.assign(score=1 - table["score"]))
@@ -101,8 +102,7 @@ def test_too_few_videos_do_not_rule_out_chance():
     words, _ = read(table.assign(score=0.5 - 0.1 * table["label"]))
     assert words == (
         "every real scores above every fake, but there are 2 real and 1 fake to resample (people or videos), "
-        "and two of each are needed: chance is not ruled out; look whether score is P(fake) and label 1 is "
-        "fake"
+        "and two of each are needed: chance is not ruled out; " + LOOK
     )
     scores = {"v000": 0.2, "v001": 0.5, "v002": 0.7}
     words, _ = read(table.assign(score=table["video"].map(scores)))

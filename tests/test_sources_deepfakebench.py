@@ -175,6 +175,6 @@ def test_broken_and_absent_crops_are_rows_with_a_reason(tmp_path):
 
 def test_what_is_no_folder_of_crops_is_refused(tmp_path):
     manifest = scan(wild_deepfake(tmp_path)).manifest
-    with pytest.raises(InputError, match=r"!0/fake/0 is not a crop; .* run preprocess"):
+    with pytest.raises(InputError, match=r"!0/fake/0 is no crop in a folder; .* run preprocess crops=as_is"):
         faces_of_crops(manifest, tmp_path / "faces.csv")
     assert fault_of(str(tmp_path / "nothing.png")) == "No such file or directory"

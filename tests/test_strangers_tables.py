@@ -531,3 +531,57 @@ def test_names_of_others_keep_their_word():
     assert (
         name_files("Videos of Real video set", "picture", ["Real video set"]) == "Pictures of Real video set"
     )
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"), [("vrai", "faux"), ("WAHR", "FALSCH"), ("verdadero", "falso"), ("vero", "falso")]
+)
+def test_true_and_false_of_other_languages_are_read_where_it_is_said_what_is_true(tmp_path, yes, no):
+    """vrai, of a true picture, was read as fake, and the AUC was that of the reversed labels."""
+    table = clips().assign(label=np.where(LABEL == 1, no, yes))
+    with pytest.raises(InputError, match=rf"holds {yes.lower()} and {no.lower()}.*one_means=real takes"):
+        read(tmp_path, table)
+    assert read(tmp_path, table, one_means="real")[0]["label"].tolist() == LABEL.tolist()
+    asked = clips().rename(columns={"label": "is_fake"}).assign(is_fake=np.where(LABEL == 1, yes, no))
+    assert read(tmp_path, asked)[0]["label"].tolist() == LABEL.tolist()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_true_and_false_in_a_label_are_read_as_documented_and_said(tmp_path, suffix):
+    found, said = read(tmp_path, clips().assign(label=LABEL == 1), f"scores{suffix}")
+    assert found["label"].tolist() == LABEL.tolist()
+    assert "label: False: real; True: fake" in said.replace("label  ", "label: ")
+
+
+def test_columns_of_unknown_names_are_told_the_key_that_names_them_or_the_header_below(tmp_path):
+    table = clips().rename(columns={"video": "Datei", "label": "Klasse", "score": "Wert"})[
+        ["Datei", "Klasse", "Wert"]
+    ]
+    with pytest.raises(
+        InputError, match=r"called Datei, Klasse, Wert: .*columns=\{video: …, label: …, score: …\}"
+    ):
+        read(tmp_path, table)
+    text = "ACME export\nGenerated: 2026-11-02;User: jm\n\nvideo,label,score\na,1,0.5\nb,0,0.2\n"
+    with pytest.raises(InputError, match="line 4 looks like the header: delete the lines above it"):
+        read(tmp_path, text)
+
+
+def test_a_threshold_of_reversed_scores_says_so_with_the_keys_that_turn_them(tmp_path):
+    table = clips(200).assign(score=1 - clips(200)["score"])
+    table.to_csv(tmp_path / "s.csv", index=False)
+    keys = ["threshold", f"predictions={tmp_path / 's.csv'}", "max_fpr=0.05", f"out={tmp_path / 'o'}"]
+    ended = CliRunner().invoke(app, keys)
+    assert ended.exit_code == 0, ended.output
+    assert "NOTE: worse than chance" in ended.output
+    assert "score_of=real turns it round" in ended.output
+    assert "NOTE: " not in CliRunner().invoke(app, [*keys, "score_of=real", "overwrite=true"]).output
+
+
+def test_ages_with_the_word_years_become_groups_and_words_that_cannot_are_said(tmp_path):
+    """ "34 years" made a group of each age, and nothing said that age_groups did nothing."""
+    years = [f"{20 + i} years" if i % 2 else f"{20 + i} Jahre" for i in range(40)]
+    found, _ = read(tmp_path, clips().assign(age=years), age_groups=(30, 50))
+    assert found["age"].value_counts().to_dict() == {"30 to 49": 20, "under 30": 10, "50 and over": 10}
+    bands = clips().assign(age=["18-29", "30-49"] * 20)
+    _, said = read(tmp_path, bands, age_groups=(30, 50))
+    assert "age: age_groups was not used: there are words (18-29, 30-49)" in said

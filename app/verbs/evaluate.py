@@ -195,13 +195,19 @@ def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) 
 
 
 def _count_lost(config: Config, detector: Scored, results: Results) -> None:
-    """Puts the videos without a score into the results, and prints how many there are."""
+    """Puts the videos and frames without a score into the results, and prints how many there are."""
     import pandas as pd
 
-    from unmasked.evaluation.attrition import add_attrition, attrition, find_lost, lines
+    from unmasked.evaluation.attrition import add_attrition, attrition, find_lost, frame_losses, lines
     from unmasked.evaluation.predictions import evaluated_rows
     from unmasked.evaluation.wording import name_files
 
+    rows, _ = evaluated_rows(detector.predictions)
+    noun = results["settings"].get("noun", "video")
+    for name, loss in frame_losses(rows).items():
+        results["datasets"][name]["frames"] = loss.model_dump()
+        if said := loss.sentence():
+            print_result(name_files(f"{name}: {said}", noun, [name]))
     folder = config.predictions if config.predictions.is_dir() else config.predictions.parent
     parts = [find_lost(folder / file, detector.predictions, config.faces) for file in detector.files]
     known = [(lost, origin) for lost, origin in parts if origin]
@@ -210,11 +216,10 @@ def _count_lost(config: Config, detector: Scored, results: Results) -> None:
     lost = pd.concat([part for part, _ in known], ignore_index=True).drop_duplicates(
         ["dataset", "video", "compression"]
     )
-    rows, _ = evaluated_rows(detector.predictions)
     counted = attrition(rows, lost, origin=known[0][1], n_boot=config.n_boot, seed=config.seed)
     add_attrition(results, counted)
     for line in lines(counted):
-        print_result(name_files(line, results["settings"].get("noun", "video"), counted))
+        print_result(name_files(line, noun, counted))
 
 
 def _write_results(folder: Path, results: Results, fitted: Fitted | None, published: list[Published]) -> None:

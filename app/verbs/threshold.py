@@ -41,16 +41,20 @@ def run(config: Config) -> None:
     from unmasked.evaluation.doubts import doubts
     from unmasked.evaluation.false_alarms import limit_false_alarms, sentence
     from unmasked.evaluation.fitted import Fitted
+    from unmasked.evaluation.intervals import Sample
+    from unmasked.evaluation.levels import clusters_of
     from unmasked.evaluation.metrics import video_scores
     from unmasked.evaluation.origin import Origin
     from unmasked.evaluation.predictions import noun_of
+    from unmasked.evaluation.reading import reversal
     from unmasked.evaluation.row_counts import RowCount
     from unmasked.evaluation.wording import name_files
 
     count = RowCount()
     rows, words = _rows(read_scores(config, config.predictions, count=count), config, count)
+    videos = video_scores(rows, config.aggregation)
     found = limit_false_alarms(
-        video_scores(rows, config.aggregation),
+        videos,
         config.max_fpr,
         guaranteed=config.guaranteed,
         fitted_on=words,
@@ -67,6 +71,8 @@ def run(config: Config) -> None:
     write_json(path, stored | {"limit": found.to_dict() | {"sentence": said}})
     print_rows(count, doubts(rows), noun)
     print_result(said)
+    if doubt := reversal(Sample.of(videos["label"], videos["score"], clusters_of(videos))):
+        print_result(name_files(f"NOTE: {doubt}", noun))
     print_result(
         f"threshold: {path}; give it to `unmasked evaluate` and `unmasked fairness` as thresholds={path}"
     )

@@ -1,4 +1,4 @@
-"""DeepfakeBench's lists and face crops, so that they need no second preprocessing.
+r"""DeepfakeBench's lists and face crops, so that they need no second preprocessing.
 
 Repository: Yan et al., "DeepfakeBench: A Comprehensive Benchmark of Deepfake Detection", NeurIPS 2023
 (CC BY-NC 4.0; each dataset keeps its own terms).
@@ -6,12 +6,15 @@ Repository: Yan et al., "DeepfakeBench: A Comprehensive Benchmark of Deepfake De
     <root>/
         [preprocessing/]dataset_json[_v3]/<dataset>.json    or the .json files at the root
         [datasets/][rgb/]<dataset>/…/frames/<video>/<n>.png
+        or [datasets_lmdbs/ | datasets/]<dataset>_lmdb/data.mdb
 
     {<dataset>: {<label>: {train|val|test: {[raw|c23|c40:] {[<method>:] {<video>:
         {"label": …, "frames": [path, …]}}}}}}}                <method> in the lists of Celeb-DF++
 
 Each video is a sequence of crops. ``unmasked scan root=… faces=faces.parquet`` makes the faces table of them
-at once; crops in LMDB are not read. Corrected while reading, and reported:
+at once; crops in LMDB, whose keys are ``<dataset>\…\frames\<video>\<n>.png`` with slashes of either kind,
+are sequences too, which ``unmasked preprocess crops=as_is`` reads. Folders count before an LMDB of the same
+dataset. Corrected while reading, and reported:
 
 - a video that is in several splits (all of Celeb-DF's test videos are in its train, all of UADFV in all
   three) stays in one: test before train before val;
@@ -39,7 +42,13 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from unmasked.datasets.archives import IMAGE_SUFFIXES
+from unmasked.datasets.archives import (
+    IMAGE_SUFFIXES,
+    LMDB_SUFFIX,
+    archive_file,
+    sequence_members,
+    split_sequence_path,
+)
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.evidence import contradictions, path_labels
 from unmasked.datasets.listing import Count, as_manifest, count_by, first_names, list_files
@@ -50,7 +59,10 @@ NAME = "deepfakebench"
 PAPER = "https://arxiv.org/abs/2307.01426"
 LICENCE = "CC BY-NC 4.0, and that of each dataset"
 REQUEST = "https://github.com/SCLBD/DeepfakeBench"
-LAYOUT = "dataset_json/<dataset>.json and rgb/<dataset>/…/frames/<video>/*.png"
+LAYOUT = (
+    "dataset_json/<dataset>.json and rgb/<dataset>/…/frames/<video>/*.png or "
+    "datasets_lmdbs/<dataset>_lmdb/data.mdb"
+)
 
 # Videos of each method and split, where the original set says.
 OFFICIAL = {
@@ -84,6 +96,7 @@ _LISTS = (
     "preprocessing/dataset_json_v3",
 )
 _CROPS = ("", "datasets/rgb", "rgb", "datasets")
+_LMDBS = ("", "datasets_lmdbs", "datasets_lmdb", "datasets", "lmdb")
 _LEVELS = ("raw", "c23", "c40")
 _SCHEMA = re.compile(r'^\s*\{\s*"[^"]+"\s*:\s*\{\s*"[^"]+"\s*:\s*\{\s*"(?:train|val|test)"\s*:\s*\{')
 _PEOPLE = (
@@ -145,15 +158,15 @@ def scan(
     listed = _keep_once(listed, notes)
     base = Path(crops) if str(crops) else root
     listed["label"] = _settled_labels(listed, labels_by)
-    listed["path"] = _folders(listed["frame"], base)
+    listed["path"] = _folders(listed["frame"], base).fillna(_lmdb_folders(listed["frame"], base))
     missing = _missing_frames(listed, base)
     gone = listed["path"].isna() | (missing.map(len) == listed["frames"].map(len))
     if gone.all():
         example = listed["frame"].iloc[0] if len(listed) else "no video"
         raise InputError(
             f"none of the crops that {files[0].name} and the like list is below {base} (the first is "
-            f"{example!r}); give crops=<the folder that holds FaceForensics++, Celeb-DF-v2, …>. "
-            "Crops in LMDB are not read"
+            f"{example!r}); give crops=<the folder that holds FaceForensics++, Celeb-DF-v2, … or "
+            "FaceForensics++_lmdb, Celeb-DF-v2_lmdb, …>"
         )
     if gone.any():
         notes.append(
@@ -290,9 +303,17 @@ def _missing_frames(listed: pd.DataFrame, base: Path) -> pd.Series:
     """(N,) the frames of each video that its list names and that are not there."""
     missing = []
     for path, frames in zip(listed["path"], listed["frames"], strict=True):
-        there = set() if pd.isna(path) else set(list_files(base / path, IMAGE_SUFFIXES))
+        there = set() if pd.isna(path) else _names(base, path)
         missing.append([frame for frame in frames if frame.rpartition("/")[2] not in there])
     return pd.Series(missing, listed.index, dtype=object)
+
+
+def _names(base: Path, path: str) -> set[str]:
+    """The names of the images of a sequence, without their folder."""
+    archive, folder = split_sequence_path(path)
+    if folder is None:
+        return set(list_files(base / path, IMAGE_SUFFIXES))
+    return {name.rpartition("/")[2] for name in sequence_members(base / archive)[folder]}
 
 
 def _keep_once(listed: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
@@ -335,6 +356,25 @@ def _beginnings(folders: pd.Series, base: Path) -> Iterator[tuple[str, int]]:
                     yield place, left
 
 
+def _lmdb_folders(frames: pd.Series, base: Path) -> pd.Series:
+    """The sequence in an LMDB that each frame is of; missing where none holds it."""
+    places = [path for place in _LMDBS for path in sorted((base / place).glob(f"*{LMDB_SUFFIX}"))]
+    known: dict[str, str] = {}
+    for path in places:
+        if archive_file(path).is_file():
+            name = path.relative_to(base).as_posix()
+            known |= {folder: f"{name}!{folder}" for folder in sequence_members(path)}
+    folders = frames.str.rsplit("/", n=1).str[0]
+    return folders.map({folder: _known_end(folder, known) for folder in folders.unique()}).astype(TEXT)
+
+
+def _known_end(folder: str, known: dict[str, str]) -> str | None:
+    """What is known of the longest end of a path, at least the video's folder and the one above it."""
+    parts = folder.split("/")
+    ends = ("/".join(parts[left:]) for left in range(len(parts) - 1))
+    return next((known[end] for end in ends if end in known), None)
+
+
 def _rows(listed: pd.DataFrame) -> pd.DataFrame:
     is_fake = listed["label"] == 1
     tells = listed["group"].str.startswith(_NAMED)
@@ -346,7 +386,7 @@ def _rows(listed: pd.DataFrame) -> pd.DataFrame:
         {
             "dataset": listed["dataset"],
             "path": listed["path"],
-            "video": listed["path"],
+            "video": listed["path"].map(lambda path: split_sequence_path(path)[1] or path),
             "kind": "sequence",
             "label": listed["label"],
             "method": method.mask(~is_fake, "real"),

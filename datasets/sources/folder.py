@@ -48,6 +48,7 @@ LICENCE = "your own"
 # Names of folders that one letter or two turn into something else.
 SPLIT_FOLDERS = ("train", "training", "test", "testing", "valid", "validation")
 HELD_OUT = ("holdout", "heldout", "eval", "evaluation", "unseen", "hidden")
+WORDS_BESIDE_SPLITS = ("text",)  # whole words that are one letter from a split's: text to picture
 GENERATORS_MAX = 20  # more folders below fake/ are of people or videos
 REQUEST = ""
 LAYOUT = "folders real/ and fake/, optionally in train/, val/ and test/ or in a folder for each generator"
@@ -240,7 +241,7 @@ def _check_split_folders(folders: list[str]) -> None:
         known = sorted(name for name in names if split_of(name))
         for name in sorted(names - {*known}) if known else []:
             near = nearest_name(plain(name), SPLIT_FOLDERS, cutoff=0.75)
-            if near is None and plain(name) not in HELD_OUT:
+            if (near is None or plain(name) in WORDS_BESIDE_SPLITS) and plain(name) not in HELD_OUT:
                 continue
             meant = f"is {near!r} meant? Rename it" if near else "rename it to val or test, whichever it is"
             raise InputError(

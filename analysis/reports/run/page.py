@@ -270,6 +270,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         selection = card.get("selection", {})
         yield "chosen by", str(selection.get("rule", "not stated"))
         yield "licence", str(card.get("licence", "not stated"))
+        if "terms_of_crops" in card:
+            yield "terms of its crops", str(card["terms_of_crops"])
     yield "threshold", threshold_text(settings["threshold"])
 
 

@@ -31,7 +31,7 @@ from unmasked.analysis.reports.run.protocols import (
     published_part,
     sizes,
 )
-from unmasked.evaluation.attrition import read_attrition
+from unmasked.evaluation.attrition import FrameLoss, read_attrition
 from unmasked.evaluation.metrics import METRICS
 from unmasked.evaluation.tables import has_frames
 from unmasked.evaluation.wording import (
@@ -95,9 +95,16 @@ def _matrix(run: Run) -> Markup:
 def _without_score(run: Run) -> Markup:
     """How many of the videos that were given are scored, by dataset; a warning where a class lost more."""
     found = read_attrition(run.metrics)
-    if not found:
+    frames = {
+        name: FrameLoss.model_validate(block["frames"]).sentence()
+        for name, block in run.metrics["datasets"].items()
+        if "frames" in block
+    }
+    sentences = [f"{name}: {one.sentence()}." for name, one in found.items()]
+    sentences += [f"{name}: {sentence}." for name, sentence in frames.items() if sentence]
+    if not sentences:
         return Markup("")
-    lines = bullets([f"{name}: {one.sentence()}." for name, one in found.items()])
+    lines = bullets(sentences)
     if any(one.is_uneven for one in found.values()):
         return callout("warning", lines, title="One class is scored less often than the other")
     return Markup("<p>Every number is of the videos that were scored:</p>") + lines
