@@ -77,7 +77,7 @@ def main() -> None:
             shown = grey(faces, out) if control == "grey images" else faces
             facts[key] = run(key, arguments, shown, source, out)
     members = [str(table(out, name)) for name in wanted if name != PROBE]
-    if len(members) > 1 and not table(out, "ensemble").is_file():
+    if len(members) > 1:  # again: its members may be others than last time
         call("ensemble", f"predictions=[{','.join(members)}]", "n_boot=0", f"out={out}/ensemble")
     names = [*facts, *(["ensemble"] if len(members) > 1 else [])]
     rows = {name: evaluated_rows(read_predictions(table(out, name)))[0] for name in names}
