@@ -1,4 +1,4 @@
-"""All detectors on all test sets, beside a probe of a frozen network."""
+"""All detectors on all test sets, beside a probe of a frozen network.
 
     python benchmarks/detectors.py photographs=FOLDER out=runs/detectors      # real material
     python benchmarks/detectors.py faces=FACES.parquet source=DATASET out=…   # crops that are there already
