@@ -95,7 +95,7 @@ def verb_module(verb: str) -> ModuleType:
 
 
 def config_class(module: ModuleType, file: Path | None, arguments: list[str]) -> type[BaseModel]:
-    """The keys of a verb; a detector has settings of its own, so which one it is must be known first."""
+    """The keys of a verb; those of a training depend on which detector is named."""
     from unmasked.app.config import given_values
 
     if not hasattr(module, "config_of"):

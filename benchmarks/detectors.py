@@ -1,4 +1,4 @@
-"""All detectors on all test sets: trained by the commands, and put beside a probe of a frozen network.
+"""All detectors on all test sets, beside a probe of a frozen network.
 
     python benchmarks/detectors.py photographs=FOLDER out=runs/detectors      # real material
     python benchmarks/detectors.py faces=FACES.parquet source=DATASET out=…   # crops that are there already
@@ -77,7 +77,7 @@ def main() -> None:
             shown = grey(faces, out) if control == "grey images" else faces
             facts[key] = run(key, arguments, shown, source, out)
     members = [str(table(out, name)) for name in wanted if name != PROBE]
-    if len(members) > 1 and not table(out, "ensemble").is_file():
+    if len(members) > 1:  # again: its members may be others than last time
         call("ensemble", f"predictions=[{','.join(members)}]", "n_boot=0", f"out={out}/ensemble")
     names = [*facts, *(["ensemble"] if len(members) > 1 else [])]
     rows = {name: evaluated_rows(read_predictions(table(out, name)))[0] for name in names}

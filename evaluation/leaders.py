@@ -1,4 +1,4 @@
-"""Which detector of several ranks best on each dataset that none of them was trained on, and by how much."""
+"""Which of several detectors ranks best on datasets that none was trained on."""
 
 from __future__ import annotations
 

@@ -415,7 +415,7 @@ def _check_hash(path: Path, card: Card) -> None:
 def _other_kind(path: Path) -> str:
     """What a file is that is no checkpoint at all, and what to give; "" where it may be a damaged one."""
     kind = kind_of_file(path) if path.is_file() else ""
-    if not kind or (kind == "a ZIP archive" and _may_be_torchs(path)):
+    if not kind or (kind == "a ZIP archive" and _is_torchs(path)):
         return ""
     return (
         f"checkpoint {path} is no checkpoint: it is {kind}. Give the {NAME} that `unmasked train` or "
@@ -423,7 +423,7 @@ def _other_kind(path: Path) -> str:
     )
 
 
-def _may_be_torchs(path: Path) -> bool:
+def _is_torchs(path: Path) -> bool:
     """True if a ZIP archive is one that `torch.save` writes, or too damaged to tell."""
     try:
         with zipfile.ZipFile(path) as archive:

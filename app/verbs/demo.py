@@ -1,4 +1,4 @@
-"""``unmasked demo``: every stage on a corpus of synthetic people, by a study's commands; three detectors."""
+"""``unmasked demo``: every stage on synthetic people, with three detectors."""
 
 from __future__ import annotations
 
