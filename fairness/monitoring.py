@@ -70,7 +70,8 @@ def watch(audits: Mapping[str, Audit], run: str | os.PathLike[str]) -> Monitor:
         _check_same(audits[name], before["datasets"][name], run)
     state = read_monitor(run) or _start(before["datasets"], run)
     counted = {*pd.read_parquet(run / AUDITED)["key"], *state["counted"]}
-    added, units, again = [], 0, 0
+    added: list[str] = []
+    units, again = 0, 0
     for name in common:
         keys, new, old = _add(state, name, audits[name], counted)
         added, units, again = added + keys, units + new, again + old

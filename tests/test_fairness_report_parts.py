@@ -351,3 +351,11 @@ def test_heat_table_escapes_names_and_darkens_with_the_value():
     assert shades[0] == "#ffffff"
     assert shades[1] < shades[0]
     assert "repeating-linear-gradient" in html
+
+
+def test_the_front_holds_what_nothing_beats_in_both_and_no_remedy_that_levels_down():
+    methods = {"a": {"gap": 0.2, "utility": 0.8}, "b": {"gap": 0.25, "utility": 0.7}}
+    methods |= {"c": {"gap": 0.05, "utility": 0.6}, "down": {"gap": 0.0, "utility": 0.75}}
+    before = {"gap": 0.4, "utility": 0.82}
+    display = TradeOffDisplay("FPR gap", "balanced accuracy", methods, before, {"down"})
+    assert display.front() == [(0.05, 0.6), (0.2, 0.8), (0.4, 0.82)]

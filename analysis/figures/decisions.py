@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, isnan
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +120,7 @@ class TradeOffDisplay(Display):
         methods: name -> {"gap", "utility"} after.
         before: {"gap", "utility"} of the detector as it is.
         bad: names that lower the gap by making everybody worse off.
+        changes: name -> 95 % intervals {"gap", "utility"} of the changes, [low, high], where known.
     """
 
     gap: str
@@ -127,6 +128,19 @@ class TradeOffDisplay(Display):
     methods: dict[str, dict[str, float]]
     before: dict[str, float]
     bad: set[str]
+    changes: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def front(self) -> list[tuple[float, float]]:
+        """(gap, utility) that no other point beats in both, from the fairest on: the Pareto front.
+
+        The detector as it is is one of the points; remedies that level down are none.
+        """
+        points = [self.before, *(found for name, found in self.methods.items() if name not in self.bad)]
+        found: list[tuple[float, float]] = []
+        for gap, utility in sorted((one["gap"], -one["utility"]) for one in points):
+            if not np.isnan([gap, utility]).any() and (not found or -utility > found[-1][1]):
+                found.append((gap, -utility))
+        return found
 
     def table(self) -> pd.DataFrame:
         """A row for the detector as it is and one for each method."""
@@ -147,6 +161,23 @@ class TradeOffDisplay(Display):
             face, ink = ("white", "#0072B2") if bad else ("#0072B2", "white")
             box = {"boxstyle": "round,pad=0.3,rounding_size=0.8", "fc": face, "ec": "#0072B2"}
             ax.annotate(places, end, ha="center", va="center", fontsize=8, color=ink, bbox=box, zorder=4)
+        for end, across, upright in self._bars(start):
+            ax.errorbar(*end, xerr=across, yerr=upright, fmt="none", ecolor=FAINT, lw=0.8, zorder=1)
+        front = self.front()
+        if len(front) > 1:
+            # A step: between two points nothing was shown that is better than the worse of them.
+            (self.front_,) = ax.step(
+                *zip(*front, strict=True), where="post", color="#D55E00", lw=1.2, zorder=2
+            )
+            ax.annotate(
+                "nothing is better in both",
+                front[-1],
+                xytext=(0, 9),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7.5,
+                color="#D55E00",
+            )
         ax.plot(*start, "s", ms=8, color="black", zorder=3)
         ax.annotate("as it is", start, xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5)
         ax.plot(0, 0.5, "x", ms=8, mew=2, color="black")
@@ -154,6 +185,26 @@ class TradeOffDisplay(Display):
         ax.annotate(text, (0, 0.5), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
         self._dress(ax)
         return self
+
+    def _bars(
+        self, start: tuple[float, float]
+    ) -> list[tuple[tuple[float, float], list[list[float]], list[list[float]]]]:
+        """Where each method is and how far its intervals reach each way, none below a gap of 0."""
+        found = []
+        for name, limits in self.changes.items():
+            end = self.methods[name]["gap"], self.methods[name]["utility"]
+            ends = [
+                [max(0.0, start[0] + one) for one in limits["gap"]],
+                [start[1] + one for one in limits["utility"]],
+            ]
+            if np.isnan([*end, *ends[0], *ends[1]]).any():
+                continue
+            reach = [
+                [[max(0.0, at - low)], [max(0.0, high - at)]]
+                for at, (low, high) in zip(end, ends, strict=True)
+            ]
+            found.append((end, reach[0], reach[1]))
+        return found
 
     def _places(self) -> list[tuple[tuple[float, float], str, bool]]:
         """(where, "1, 3", levelling down) of the methods; those that would cover each other share a label."""

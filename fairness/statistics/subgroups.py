@@ -179,12 +179,13 @@ def _tests(
         has = counts[:, list(columns)].sum(axis=1) > 0
         people = np.bincount(of_unit[has], minlength=size)
         metric, at = TESTED_OF[kind], slice(2 * place, 2 * place + 2)
+        sides, drawn_sides = (_two_sides(sums[..., at], members.inside) for sums in (observed, shuffled))
         for number, inside in enumerate(members.inside):
             among = int(people[inside].sum()), int(people[~inside].sum())
             if min(among) < settings.min_clusters:
                 continue
-            weight, share = _two_sides(observed[:, at], inside)
-            drawn_weight, drawn_share = _two_sides(shuffled[..., at], inside)
+            weight, share = (one[..., number] for one in sides)
+            drawn_weight, drawn_share = (one[..., number] for one in drawn_sides)
             null = np.maximum(null, np.abs(z_between(drawn_share, drawn_weight)))
             if metric == "tpr":  # the event is a fake that is missed
                 share = 1 - share
@@ -194,9 +195,15 @@ def _tests(
 
 
 def _two_sides(sums: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(2, …) weight and share of the subgroup and of everybody else, from (…, C, 2) sums."""
-    both = np.stack([sums[..., inside, :].sum(axis=-2), sums[..., ~inside, :].sum(axis=-2)])
-    return both[..., 0], both[..., 1] / both[..., 0]
+    """(2, …, S) weight and share of each subgroup and of everybody else, from (…, C, 2) sums.
+
+    A subgroup or its others without anybody of the class have NaN.
+    """
+    of_cell = np.moveaxis(sums, -1, 0)  # (2, …, C): weight, and weight of what is called fake
+    within = of_cell @ inside.T.astype(np.float64)
+    both = np.stack([within, of_cell.sum(axis=-1, keepdims=True) - within])
+    held, called = both[:, 0], both[:, 1]
+    return held, np.divide(called, held, out=np.full_like(held, np.nan), where=held > 1e-9)
 
 
 def _record(one: _Compared, parts: tuple[tuple[str, ...], tuple[str, ...]], null: np.ndarray) -> Subgroup:

@@ -43,7 +43,8 @@ NAMES = {
 INTRO = (
     "Each remedy was fitted on data other than what it is judged on. In a figure, up is more useful and left "
     "fairer; a remedy is worth having if it goes left without going down. Hollow: it narrows the gap "
-    "without anybody gaining (levelling down)."
+    "without anybody gaining (levelling down). The line is the Pareto front: what no other remedy beats in "
+    "both. Bars are 95 % intervals of the change."
 )
 
 
@@ -93,6 +94,10 @@ def _figure(methods: Sequence[Remedy], findings: Findings) -> Markup:
         },
         before={"gap": before["gap"], "utility": before[useful]},
         bad={name for name, one in zip(names, methods, strict=True) if one["levelling_down"]},
+        changes={
+            name: {"gap": one["gap_change_ci"], "utility": one["utility_change_ci"]}
+            for name, one in zip(names, methods, strict=True)
+        },
     )
     alt = f"{gap} against {utility}, before and after each remedy, as in the table"
     return findings.draw(("mitigation", methods[0]["attribute"], methods[0]["applied_to"]), display, alt)
