@@ -87,7 +87,7 @@ class Preprocessing(Work):
 
     def is_finished(self, out: Path) -> bool:
         """See `Work`."""
-        return (out / "faces.parquet").exists()
+        return (out / "faces.parquet").exists() and (out / "unused.csv").exists()  # the last that is written
 
 
 class Training(Work):

@@ -27,7 +27,7 @@ TERMS_MAX = 500  # characters
 FOLDER_CHARACTERS_MAX = 400  # paths end at 4,096 bytes on Linux
 # What preprocessing calls its own files; others are never removed.
 _CROP = re.compile(r"\d{5,}_\d+\.(png|jpg)")
-_LEFTOVER = re.compile(r"\.(faces-\w{8}\.parquet|preview-\w{8}\.png)")
+_LEFTOVER = re.compile(r"\.(faces-\w{8}\.parquet|preview-\w{8}\.png|unused-\w{8}\.csv)")
 
 # Failures that another run may escape: the file has come, the machine is less busy.
 TRANSIENT = ("missing_file", "over_budget", "crashed")
