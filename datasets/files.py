@@ -62,7 +62,7 @@ def sync_file(path: str | os.PathLike[str]) -> None:
 
 
 def sync_files(paths: Iterable[Path]) -> None:
-    """Waits until the bytes of all files are on the disk; together, which takes a tenth of one by one."""
+    """Waits until the bytes of all files are on the disk; together, ten times as fast."""
     with ThreadPoolExecutor(SYNC_THREADS) as pool:
         for _ in pool.map(sync_file, paths):
             pass

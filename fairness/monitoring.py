@@ -84,7 +84,7 @@ def watch(audits: Mapping[str, Audit], run: str | os.PathLike[str]) -> Monitor:
 
 
 def read_monitor(run: str | os.PathLike[str]) -> Monitor | None:
-    """What was kept in a run, None where nothing was added to it yet; InputError where it is damaged."""
+    """What was kept in a run, None where nothing was added yet; InputError where damaged."""
     path = Path(run) / STATE
     if not path.is_file():
         return None

@@ -163,7 +163,7 @@ def remove_case(folder: Path) -> None:
 
 
 def crop_reasons(card: Mapping[str, Any], config: PreprocessConfig) -> list[Reason]:
-    """A reason where the detector did not learn from crops like these; none where nobody says of which."""
+    """A reason where the detector did not learn from crops like these; none if unknown."""
     learned = (card.get("training_data") or {}).get("recipe") or []
     if not learned or _is_known_recipe(config, learned):
         return []

@@ -41,7 +41,7 @@ def add_people(
 
 
 def e_value(log_capital: np.ndarray) -> float:
-    """The capital: 1 at the start, above 20 with a chance of 5 % at most if there is no difference."""
+    """The capital: from 1; above 20 with a chance of at most 5 % if nothing differs."""
     return float(np.exp(np.clip(log_capital, None, 600)).mean())
 
 
