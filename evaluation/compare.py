@@ -23,7 +23,7 @@ from unmasked.evaluation.fitted import threshold_beside
 from unmasked.evaluation.intervals import CONFIDENCE
 from unmasked.evaluation.levels import HALF
 from unmasked.evaluation.metrics import METRICS, Aggregation
-from unmasked.evaluation.origin import NOT_STATED
+from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.paired import Level, paired_difference
 from unmasked.evaluation.predictions import evaluated_rows, read_predictions
 from unmasked.evaluation.protocols import by_condition
@@ -295,6 +295,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "name": run.name,
         "detector": run.scored.detector,
         "checkpoint": only_value(run.scored.predictions, "checkpoint") or None,
+        "scores": dict(Origin.of_rows(run.rows).scores),
         "trained_on": list(run.scored.training.datasets),
         "selection_rule": run.scored.training.selection_rule,
         "threshold": run.cut.to_dict(),

@@ -438,10 +438,10 @@ def verb_doors(folder: Path) -> dict[str, Door]:
 
     found = {
         "threshold": of_verb(threshold, "predictions", dataset=SOURCE, out=out, overwrite=True, max_fpr=0.2),
-        "compare": of_verb(compare, "a", b=folder / "intact.csv", out=out, n_boot=20),
+        "compare": of_verb(compare, "a", b=folder / "intact.csv", out=out, overwrite=True, n_boot=20),
         "join": of_verb(join, "tables", out=out / "joined.csv"),
-        "fairness": of_verb(fairness, "predictions", out=out, n_perm=100, **by),
-        "mitigate": of_verb(mitigate, "predictions", out=out, **by),
+        "fairness": of_verb(fairness, "predictions", out=out, overwrite=True, n_perm=100, **by),
+        "mitigate": of_verb(mitigate, "predictions", out=out, overwrite=True, **by),
     }
     return found | {f"report {name}": of_file(name) for name in stored} | _weight_doors(folder)
 

@@ -119,6 +119,66 @@ def test_thresholds_of_other_scores_are_not_written_over(tmp_path):
     assert (out / "thresholds.json").read_bytes() != before
 
 
+QUICK = {
+    "evaluate": ["n_boot=0"],
+    "fairness": ["by=[skin_tone_group]", "n_boot=100", "n_perm=100"],
+    "mitigate": ["by=[skin_tone_group]", "methods=[group_thresholds]", "n_boot=100"],
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [("evaluate", "metrics.json"), ("fairness", "fairness.json"), ("mitigate", "mitigation.json")],
+)
+def test_results_of_other_scores_are_not_written_over(tmp_path, verb, name):
+    # A second table in the same folder replaced the first one's results without a word.
+    table = pd.concat([scored(SOURCE, split, 2.0, seed=1) for split in ("val", "test")], ignore_index=True)
+    PREDICTIONS.write(table, tmp_path / "a.parquet")
+    PREDICTIONS.write(table.assign(score=table["score"] ** 2), tmp_path / "b.parquet")
+    first, other = ([verb, f"predictions={tmp_path / f'{one}.parquet'}", *QUICK[verb]] for one in "ab")
+    assert unmasked(*first).exit_code == 0
+    before = (tmp_path / name).read_bytes()
+    refused = unmasked(*other)
+    assert refused.exit_code == 2
+    assert f"would be lost: it is of other scores of {SOURCE}; give another out=" in refused.stderr
+    assert (tmp_path / name).read_bytes() == before
+    assert unmasked(*first, "seed=1").exit_code == 0
+    assert unmasked(*other, "overwrite=true").exit_code == 0
+    assert (tmp_path / name).read_bytes() != before
+
+
+def test_a_comparison_of_other_scores_is_not_written_over(tmp_path):
+    table = scored(SOURCE, "test", 2.0)
+    for power, name in enumerate("abc", start=1):
+        PREDICTIONS.write(table.assign(score=table["score"] ** power), tmp_path / f"{name}.parquet")
+    out = ["n_boot=0", f"out={tmp_path / 'out'}"]
+    a, b, c = (tmp_path / f"{name}.parquet" for name in "abc")
+    for _ in range(2):
+        assert unmasked("compare", f"a={a}", f"b={b}", *out).exit_code == 0
+    refused = unmasked("compare", f"a={a}", f"b={c}", *out)
+    assert refused.exit_code == 2
+    assert "compare.json would be lost: it is of other scores" in refused.stderr
+    assert unmasked("compare", f"a={a}", f"b={c}", *out, "overwrite=true").exit_code == 0
+
+
+def test_a_list_of_detectors_may_grow_and_not_shrink_unsaid(tmp_path):
+    table = scored(SOURCE, "test", 2.0)
+    folder = tmp_path / "scores"
+
+    def evaluated(*more: str):
+        return unmasked("evaluate", f"predictions={folder}", "n_boot=0", *more)
+
+    for power, name in enumerate("abc", start=1):
+        named = table.assign(score=table["score"] ** power, detector=name)
+        PREDICTIONS.write(named, folder / f"{name}.parquet")
+        assert evaluated().exit_code == 0
+    (folder / "b.parquet").unlink()
+    refused = evaluated()
+    assert refused.exit_code == 2
+    assert "would be lost: it is also of b.parquet; give another out=" in refused.stderr
+    assert evaluated("overwrite=true").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("state", "is_stopped", "words"),
     [

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import OneScore, ReadAs, print_rows, read_scores
+from unmasked.app.verbs.reading import OneScore, ReadAs, Replaces, check_nothing_lost, print_rows, read_scores
 
 
-class Config(OneScore, ReadAs):
+class Config(OneScore, ReadAs, Replaces):
     """Which two runs are compared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +31,7 @@ def run(config: Config) -> None:
     from unmasked.datasets.files import write_json, write_text
     from unmasked.evaluation.collection import join_default_datasets
     from unmasked.evaluation.compare import compare, read_run
+    from unmasked.evaluation.origin import Origin
     from unmasked.evaluation.row_counts import RowCount, left_out_rows
     from unmasked.evaluation.tables import as_latex, as_markdown, compare_tables
 
@@ -42,6 +43,13 @@ def run(config: Config) -> None:
     if config.a.is_file() and config.b.is_file():
         tables = join_default_datasets((config.a, config.b), [run.rows for run in runs], config.a.stem)
         runs = [replace(run, rows=rows) for run, rows in zip(runs, tables, strict=True)]
+    for side, run in zip("ab", runs, strict=True):
+        check_nothing_lost(
+            config,
+            config.out / "compare.json",
+            Origin.of_rows(run.rows),
+            lambda there, side=side: Origin.from_dict(there.get(side)),
+        )
     results = compare(
         *runs, level=config.level, aggregation=config.aggregation, n_boot=config.n_boot, seed=config.seed
     )

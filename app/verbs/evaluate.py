@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, cast
 from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import Beside, OneScore, ReadAs, print_rows, read_scores
+from unmasked.app.verbs.reading import (
+    OVERWRITE,
+    Beside,
+    OneScore,
+    ReadAs,
+    Replaces,
+    check_nothing_lost,
+    print_rows,
+    read_scores,
+)
 from unmasked.app.verbs.scan import Names
 
 if TYPE_CHECKING:
@@ -36,7 +45,7 @@ if TYPE_CHECKING:
 Stated = str | dict[str, str]
 
 
-class Config(OneScore, ReadAs, Beside):
+class Config(OneScore, ReadAs, Beside, Replaces):
     """Which predictions are evaluated, and at which threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,6 +117,8 @@ def run(config: Config) -> None:
     check_names(protocols, scored)
     for note in others:
         print_result(f"  not predictions: {note}")
+    is_several, places = len(scored) > 1, folder_names([detector.name for detector in scored])
+    _check_replaced(config, scored, {name: place if is_several else "" for name, place in places.items()})
     fitted = {detector.name: _read_or_fit(config, detector) for detector in scored}
     found = {
         detector.name: _evaluate_detector(config, detector, fitted[detector.name]) for detector in scored
@@ -121,7 +132,6 @@ def run(config: Config) -> None:
     for detector in scored:
         _count_lost(config, detector, found[detector.name])
     points = {name: one.threshold for name, one in fitted.items() if one is not None}
-    is_several, places = len(scored) > 1, folder_names([detector.name for detector in scored])
     asked_of = [_with_worst_faces(detector, config.aggregation) for detector in scored]
     rows = run_protocols(asked_of, protocols, thresholds=points, n_boot=config.n_boot, seed=config.seed)
     for detector in scored:
@@ -152,6 +162,31 @@ def run(config: Config) -> None:
     print_result(
         f"all metrics with intervals: {config.out / 'metrics.json'}; as tables: {config.out / 'metrics.md'}"
     )
+
+
+def _check_replaced(config: Config, scored: list[Scored], places: dict[str, str]) -> None:
+    """Refuses to write over results of other scores, or over those of detectors that are not here now."""
+    from unmasked.datasets.documents import read_json
+    from unmasked.datasets.errors import InputError
+    from unmasked.evaluation.origin import Origin
+
+    origins = [Origin.of(detector.predictions) for detector in scored]
+    for detector, origin in zip(scored, origins, strict=True):
+        path = config.out / places[detector.name] / "metrics.json"
+        check_nothing_lost(config, path, origin, lambda there: Origin.from_dict(there.get("settings")))
+    path = config.out / "metrics.json"
+    if config.overwrite or len(scored) == 1 or not path.exists():
+        return
+    content = read_json(path, OVERWRITE)
+    if isinstance(listed := content.get("detectors"), dict):
+        there = {name for one in listed.values() for name in one.get("predictions", [])}
+        lost = there - {name for detector in scored for name in detector.files}
+    else:  # one detector's, which may be among these now, its dataset under another name
+        there = Origin.from_dict(content.get("settings")).scores
+        here = {digest for origin in origins for digest in origin.scores.values()}
+        lost = {name for name, digest in there.items() if digest not in here}
+    if lost:
+        raise InputError(f"{path} would be lost: it is also of {', '.join(sorted(lost))}; {OVERWRITE}")
 
 
 def _read_or_fit(config: Config, detector: Scored) -> Fitted | None:

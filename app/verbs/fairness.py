@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import Beside, OneScore, ReadAs, print_rows, read_scores
+from unmasked.app.verbs.reading import (
+    Beside,
+    OneScore,
+    ReadAs,
+    Replaces,
+    check_nothing_lost,
+    print_rows,
+    read_scores,
+)
 from unmasked.app.verbs.scan import (
     AnnotationFiles,
     Codebooks,
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
     from unmasked.fairness.result import Audit
 
 
-class Config(OneScore, ReadAs, Beside):
+class Config(OneScore, ReadAs, Beside, Replaces):
     """Whose error rates are compared, at which threshold, and how surely."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,12 +113,15 @@ class Config(OneScore, ReadAs, Beside):
 def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
     from unmasked.analysis.reports.fairness.page import write_page
+    from unmasked.analysis.reports.run.folder import origin_of_audits
     from unmasked.evaluation.metrics import rows_of_worst_face
+    from unmasked.evaluation.origin import Origin
     from unmasked.evaluation.predictions import noun_of
     from unmasked.evaluation.row_counts import RowCount
     from unmasked.evaluation.wording import name_files
     from unmasked.fairness import monitoring
     from unmasked.fairness.across.run import Beside, compare_across, source_of
+    from unmasked.fairness.records import FILE
     from unmasked.fairness.run import write
     from unmasked.fairness.selection import rows_of_one
 
@@ -128,6 +139,7 @@ def run(config: Config) -> None:
         predictions = rows_of_worst_face(predictions)
         count.leave_out({"of faces other than the worst of their video": given - len(predictions)})
     audited = rows_of_one(predictions, detector=config.detector) if config.detector else predictions
+    check_nothing_lost(config, config.out / FILE, Origin.of(audited), origin_of_audits)
     thresholds = _thresholds(config, audited)
     losses = _losses(config, predictions)
     audits, skipped = _audits(config, predictions, thresholds[0])

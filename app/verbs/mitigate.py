@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import Beside
+from unmasked.app.verbs.reading import Beside, Replaces, check_nothing_lost
 from unmasked.app.verbs.scan import as_list
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ METHODS = (
 Names = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 
 
-class Config(Beside):
+class Config(Beside, Replaces):
     """Which gap is to be closed, by which means, fitted on whom."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,10 +66,11 @@ class Config(Beside):
 
 def run(config: Config) -> None:
     """Fits every method, writes before and after, and prints the tables."""
+    from unmasked.evaluation.origin import Origin
     from unmasked.evaluation.predictions import read_predictions
     from unmasked.fairness.mitigation.compare import Comparison
     from unmasked.fairness.mitigation.run import COLUMNS, Settings, cells, mitigate, write
-    from unmasked.fairness.records import by_question
+    from unmasked.fairness.records import MITIGATION, by_question
 
     settings = Settings(
         source=config.source,
@@ -86,8 +87,15 @@ def run(config: Config) -> None:
             random_state=config.seed,
         ),
     )
+    predictions = read_predictions(config.predictions)
+    check_nothing_lost(
+        config,
+        config.out / MITIGATION,
+        Origin.of(predictions),
+        lambda there: Origin.from_dict(there.get("made_from")),
+    )
     found = mitigate(
-        read_predictions(config.predictions),
+        predictions,
         config.by,
         config.methods,
         retrained={name: read_predictions(path) for name, path in config.retrained.items()},

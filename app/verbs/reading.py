@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from unmasked.datasets.vocabulary import Reading
+    from unmasked.evaluation.origin import Origin
     from unmasked.evaluation.row_counts import RowCount
 
 
@@ -63,6 +64,12 @@ class Beside(BaseModel):
         return values | {"out": Path(given) if Path(given).is_dir() else Path(given).parent}
 
 
+class Replaces(BaseModel):
+    """Results of other scores are written over only where the user says so."""
+
+    overwrite: bool = Field(False, description="replace results in `out` that are of other scores")
+
+
 class OneScore(BaseModel):
     """How the scores of a video's crops become its one score."""
 
@@ -109,6 +116,36 @@ def read_scores(
         readings.append(Reading("columns that no number uses", ", ".join(others)))
     print_readings(readings)
     return predictions
+
+
+OVERWRITE = "give another out=, or overwrite=true"
+
+
+def check_nothing_lost(
+    config: Replaces, path: Path, origin: Origin, origin_of: Callable[[Mapping[str, Any]], Origin]
+) -> None:
+    """Refuses to write over results of other scores; those of the same are written anew.
+
+    Args:
+        config: says whether they may be replaced.
+        path: of the JSON file that would be replaced.
+        origin: of the new results.
+        origin_of: gives the origin that the file states.
+
+    Raises:
+        InputError: they would be lost, or the file is none of ours.
+    """
+    from unmasked.datasets.documents import read_json
+    from unmasked.datasets.errors import InputError
+
+    if config.overwrite or not path.exists():
+        return
+    there = origin_of(read_json(path, OVERWRITE))
+    unlike = origin.difference(there)
+    if not there.scores or not there.scores.keys() <= origin.scores.keys():
+        unlike = unlike or "it is of another dataset"
+    if unlike:
+        raise InputError(f"{path} would be lost: {unlike}; {OVERWRITE}")
 
 
 def print_rows(count: RowCount, notes: Iterable[str] = (), noun: str = "video") -> None:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import OneScore, ReadAs, print_rows, read_scores
+from unmasked.app.verbs.reading import OneScore, ReadAs, Replaces, check_nothing_lost, print_rows, read_scores
 from unmasked.datasets.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from unmasked.evaluation.origin import Origin
     from unmasked.evaluation.row_counts import RowCount
 
 
-class Config(OneScore, ReadAs):
+class Config(OneScore, ReadAs, Replaces):
     """How many real videos may be called fake, and on whose scores that is settled."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,7 +30,6 @@ class Config(OneScore, ReadAs):
     dataset: str = Field("", description="which one, where the table holds several")
     split: str = Field("", description="whose rows; val where there are any, else what `evaluate` would use")
     out: Path = Field(Path("runs/threshold"), description="folder for thresholds.json")
-    overwrite: bool = Field(False, description="replace thresholds in `out` that are of other scores")
     seed: int = Field(0, ge=0, description="seed of the folds that check the threshold")
 
 
@@ -66,8 +64,7 @@ def run(config: Config) -> None:
     origin = Origin.of_rows(rows)
     stored["made_from"] = origin.to_dict()
     path = config.out / "thresholds.json"
-    if path.exists() and not config.overwrite:
-        _check_replaced(path, origin)
+    check_nothing_lost(config, path, origin, lambda there: Origin.from_dict(there.get("made_from")))
     write_json(path, stored | {"limit": found.to_dict() | {"sentence": said}})
     print_rows(count, doubts(rows), noun)
     print_result(said)
@@ -76,22 +73,6 @@ def run(config: Config) -> None:
     print_result(
         f"threshold: {path}; give it to `unmasked evaluate` and `unmasked fairness` as thresholds={path}"
     )
-
-
-def _check_replaced(path: Path, origin: Origin) -> None:
-    """Refuses to write over thresholds of other scores.
-
-    Raises:
-        InputError: they would be lost, or the file is none of ours.
-    """
-    from unmasked.datasets.documents import read_json
-    from unmasked.evaluation.origin import Origin
-
-    advice = "give another out=, or overwrite=true"
-    there = Origin.from_dict(read_json(path, advice).get("made_from"))
-    unlike = origin.difference(there)
-    if unlike or set(there.scores) != set(origin.scores):
-        raise InputError(f"{path} would be lost: {unlike or 'it is of another dataset'}; {advice}")
 
 
 def _rows(predictions: pd.DataFrame, config: Config, count: RowCount) -> tuple[pd.DataFrame, str]:

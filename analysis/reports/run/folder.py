@@ -154,7 +154,7 @@ def _beside(folder: Path, origin: Origin) -> tuple[dict[str, dict[str, Any] | No
     return found, left_out
 
 
-def _origin_of_audits(content: Mapping[str, Any]) -> Origin:
+def origin_of_audits(content: Mapping[str, Any]) -> Origin:
     """Of which weights and scores the audits in a ``fairness.json`` are."""
     audits = content.get("datasets")
     settings = {
@@ -174,7 +174,7 @@ def _origin_of_weights(content: Mapping[str, Any]) -> Origin:
 
 # What of it is whose, and the command that makes it again.
 ORIGINS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Origin], str]] = {
-    "fairness.json": (_origin_of_audits, "fairness"),
+    "fairness.json": (origin_of_audits, "fairness"),
     "thresholds.json": (lambda content: Origin.from_dict(content.get("made_from")), "evaluate"),
     "explain/explain.json": (lambda content: Origin.from_dict(content.get("made_from")), "explain"),
     "detector.json": (_origin_of_weights, "predict` with these weights, then `unmasked evaluate"),
