@@ -20,13 +20,14 @@ from unmasked.datasets.documents import read_json, read_yaml
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.collection import Scored, collect, only_value
 from unmasked.evaluation.fitted import threshold_beside
-from unmasked.evaluation.intervals import CONFIDENCE
-from unmasked.evaluation.levels import HALF
-from unmasked.evaluation.metrics import METRICS, Aggregation
+from unmasked.evaluation.intervals import CONFIDENCE, Sample
+from unmasked.evaluation.levels import HALF, clusters_of
+from unmasked.evaluation.metrics import METRICS, Aggregation, video_scores
 from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.paired import Level, paired_difference
 from unmasked.evaluation.predictions import evaluated_rows, read_predictions
 from unmasked.evaluation.protocols import by_condition
+from unmasked.evaluation.reading import reversal
 from unmasked.evaluation.thresholds import Threshold
 
 COMPARED = ("auc", "ap", "eer", "fpr", "tpr")
@@ -104,8 +105,8 @@ def compare(
 ) -> dict[str, Any]:
     """Differences of two runs by dataset, a minus b with paired intervals, and in settings.
 
-    ``{"a": {...}, "b": {...}, "datasets": {NAME: {"metrics", "n", "paired", "left_out", "readings"}},
-    "data": {NAME: {"shared", "only_a", "only_b", "videos_only_a", "videos_only_b",
+    ``{"a": {...}, "b": {...}, "datasets": {NAME: {"metrics", "n", "paired", "left_out", "readings",
+    "reversed"}}, "data": {NAME: {"shared", "only_a", "only_b", "videos_only_a", "videos_only_b",
     "other_number_of_crops"}}, "differences": [{"section", "key", "a", "b"}], "equal": n, "unknown": [words],
     "settings": {...}}``; for ``metrics`` see `paired_difference`.
 
@@ -131,7 +132,8 @@ def compare(
         )
         videos = found["n"]["shared_videos"]
         readings = {key: reading(key, value, videos) for key, value in found["metrics"].items()}
-        blocks[name] = {**found, "readings": readings}
+        doubts = {side: _reversal(*pair, aggregation) for side, pair in (("a", rows), ("b", rows[::-1]))}
+        blocks[name] = {**found, "readings": readings, "reversed": doubts}
     if not blocks:
         raise InputError(
             f"the runs have no video in common: {a.name} scored {_videos_text(a)}, and {b.name} "
@@ -175,6 +177,12 @@ def reading(name: str, found: Mapping[str, Any], videos: int) -> str:
     if name in RATES:
         return "a is higher" if low > 0 else "b is higher"
     return "a is better" if (low > 0) == METRICS[name].higher_is_better else "b is better"
+
+
+def _reversal(rows: pd.DataFrame, others: pd.DataFrame, aggregation: Aggregation) -> str:
+    """What `reversal` says of a run's scores of the videos that both scored."""
+    videos = video_scores(rows[rows["video"].isin(others["video"])], aggregation)
+    return reversal(Sample.of(videos["label"], videos["score"], clusters_of(videos)))
 
 
 def _unlike_facts(a: Run, b: Run) -> dict[str, Any]:

@@ -211,3 +211,12 @@ def test_a_folder_of_several_detectors_is_refused(tmp_path):
 )
 def test_a_difference_is_read_by_its_interval_and_the_metrics_direction(name, difference, interval, said):
     assert reading(name, {"difference": difference, "difference_ci": interval}, 9) == said
+
+
+def test_a_run_whose_ranking_is_upside_down_names_the_keys_that_turn_it_round(files):
+    right = predictions(2.0, 1)
+    wrong = right.assign(score=1 - right["score"])
+    found = compare(files(right, "a.csv"), files(wrong, "b.csv"), n_boot=0)["datasets"]["A"]["reversed"]
+    assert found["a"] == ""
+    assert found["b"].startswith("worse than chance")
+    assert "score_of=real turns it round" in found["b"]

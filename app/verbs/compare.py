@@ -76,6 +76,9 @@ def _print(results: dict[str, Any]) -> None:
             values = f"{value_text(found['a'], places=3)} - {value_text(found['b'], places=3)}"
             title = METRICS[key].title
             print_result(f"  {title:<4} {values} = {difference:<26} {block['readings'][key]}")
+        for side, doubt in block["reversed"].items():
+            if doubt:
+                print_result(f"  NOTE on {side}: {doubt}")
     for name, data in results["data"].items():
         if data["only_a"] or data["only_b"]:
             print_result(f"  {name}: {data['only_a']} videos only in a, {data['only_b']} only in b; left out")
