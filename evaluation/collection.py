@@ -205,12 +205,22 @@ def _part(
 
 
 def join_default_datasets(
-    paths: Sequence[Path], tables: Sequence[pd.DataFrame], name: str
+    paths: Sequence[Path], tables: Sequence[pd.DataFrame], name: str, *, are_of_same_videos: bool = False
 ) -> list[pd.DataFrame]:
-    """The tables as one dataset of that name, where each has none but the name of its file."""
+    """The tables as one dataset of that name, where each has none but the name of its file.
+
+    Tables that are said to be of the same videos take the only dataset that others name.
+    """
     is_default = [set(table["dataset"]) == {path.stem} for path, table in zip(paths, tables, strict=True)]
-    if len(tables) < 2 or not all(is_default):
+    named = {
+        one
+        for table, default in zip(tables, is_default, strict=True)
+        if not default
+        for one in table["dataset"].unique()
+    }
+    if len(tables) < 2 or len(named) > are_of_same_videos:
         return list(tables)
+    name = named.pop() if named else name
     return [table.assign(dataset=name) for table in tables]
 
 

@@ -137,8 +137,9 @@ def compare(
     if not blocks:
         raise InputError(
             f"the runs have no video in common: {a.name} scored {_videos_text(a)}, and {b.name} "
-            f"{_videos_text(b)}; score "
-            "the same faces with both (equal dataset, video and compression)"
+            f"{_videos_text(b)}; score the same faces with both (equal dataset, video and compression). A "
+            "table without a column dataset has the name of its file there: write the column where both are "
+            "of one dataset"
         )
     return {
         "a": _summary(a),

@@ -264,11 +264,25 @@ def test_two_runs_are_compared_by_one_command(table, tmp_path):
     assert "A, 58 videos that both scored, a minus b:" in result.output
     assert "a is better" in result.output
     assert "2 videos only in a, 0 only in b" in result.output
-    assert "b (b) has no detector.json" in result.output
+    assert "unlike: " not in result.output  # nothing but the names of the files
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert found["datasets"]["A"]["metrics"]["auc"]["difference"] > 0.2
     for name in ("compare.md", "compare.tex"):
         assert "paired on the videos that both scored" in (tmp_path / "out" / name).read_text()
+
+
+def test_a_table_without_a_dataset_is_compared_with_one_that_names_it(table, tmp_path):
+    bare = table(predictions(60).drop(columns="dataset"), "bare.csv")
+    given = [f"b={bare}", f"out={tmp_path / 'out'}", "n_boot=0", "overwrite=true"]
+    both = (predictions(60), "named.csv"), (predictions(60).drop(columns="dataset"), "A.csv")
+    for of_one, name in both:
+        result = unmasked("compare", f"a={table(of_one, name)}", *given)
+        assert result.exit_code == 0, result.output
+        assert "b has no column dataset: its videos are taken for those of A" in result.output
+        assert "A, 60 videos that both scored" in result.output
+    of_two = pd.concat([predictions(60), predictions(60, dataset="B")])
+    sentence = refused("compare", f"a={table(of_two, 'two.csv')}", *given)
+    assert "write the column where both are of one dataset" in sentence
 
 
 def test_labels_that_are_swapped_are_suspected(table, tmp_path):
