@@ -584,6 +584,23 @@ def test_the_command_prints_a_table_and_takes_other_trainings(tmp_path):
     assert "not judged: C: tone" in result.output
 
 
+def test_the_command_reads_tables_as_the_others_do_and_counts_rows(tmp_path):
+    # It knew neither score_of= nor columns=, so that a table could be audited and not mitigated.
+    right = predictions()
+    wrong = right.assign(p=1 - right["score"]).drop(columns="score")
+    quick = ["by=[tone]", "n_boot=100", "methods=[group_thresholds]"]
+    found = []
+    for name, table, keys in (("a", right, []), ("b", wrong, ["columns={score: p}", "score_of=real"])):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        given = [f"predictions={tmp_path / f'{name}.csv'}", f"out={tmp_path / name}", *quick, *keys]
+        result = CliRunner().invoke(app, ["mitigate", *given])
+        assert result.exit_code == 0, result.output
+        assert f"rows: {len(right)} given, " in result.output
+        found.append((tmp_path / name / "mitigation.csv").read_text())
+    assert "read as:" in result.output
+    assert found[0] == found[1]
+
+
 def test_the_verb_offers_the_methods_that_there_are():
     from unmasked.app.verbs.mitigate import METHODS
 

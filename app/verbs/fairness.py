@@ -139,7 +139,8 @@ def run(config: Config) -> None:
         predictions = rows_of_worst_face(predictions)
         count.leave_out({"of faces other than the worst of their video": given - len(predictions)})
     audited = rows_of_one(predictions, detector=config.detector) if config.detector else predictions
-    check_nothing_lost(config, config.out / FILE, Origin.of(audited), origin_of_audits)
+    if (path := config.out / FILE).exists():  # what cannot be audited is said in other words
+        check_nothing_lost(config, path, Origin.of(audited), origin_of_audits)
     thresholds = _thresholds(config, audited)
     losses = _losses(config, predictions)
     audits, skipped = _audits(config, predictions, thresholds[0])

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import Beside, Replaces, check_nothing_lost
+from unmasked.app.verbs.reading import (
+    Beside,
+    ReadAs,
+    Replaces,
+    check_nothing_lost,
+    print_rows,
+    read_scores,
+)
 from unmasked.app.verbs.scan import as_list
 
 if TYPE_CHECKING:
@@ -23,7 +31,7 @@ METHODS = (
 Names = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 
 
-class Config(Beside, Replaces):
+class Config(ReadAs, Beside, Replaces):
     """Which gap is to be closed, by which means, fitted on whom."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,8 +75,10 @@ class Config(Beside, Replaces):
 def run(config: Config) -> None:
     """Fits every method, writes before and after, and prints the tables."""
     from unmasked.evaluation.origin import Origin
-    from unmasked.evaluation.predictions import read_predictions
+    from unmasked.evaluation.predictions import noun_of
+    from unmasked.evaluation.row_counts import RowCount
     from unmasked.fairness.mitigation.compare import Comparison
+    from unmasked.fairness.mitigation.folds import left_out_of_folds
     from unmasked.fairness.mitigation.run import COLUMNS, Settings, cells, mitigate, write
     from unmasked.fairness.records import MITIGATION, by_question
 
@@ -87,21 +97,21 @@ def run(config: Config) -> None:
             random_state=config.seed,
         ),
     )
-    predictions = read_predictions(config.predictions)
-    check_nothing_lost(
-        config,
-        config.out / MITIGATION,
-        Origin.of(predictions),
-        lambda there: Origin.from_dict(there.get("made_from")),
-    )
+    count = RowCount()
+    used = {part.strip() for name in config.by for part in re.split(r"[*×]", name)}
+    predictions = read_scores(config, config.predictions, count=count, used=used)
     found = mitigate(
         predictions,
         config.by,
         config.methods,
-        retrained={name: read_predictions(path) for name, path in config.retrained.items()},
+        retrained={name: read_scores(config, path, used=used) for name, path in config.retrained.items()},
         settings=settings,
     )
+    origin, stored = Origin.from_dict(found["made_from"]), config.out / MITIGATION
+    check_nothing_lost(config, stored, origin, lambda there: Origin.from_dict(there.get("made_from")))
     path = write(found, config.out)
+    count.leave_out(left_out_of_folds(predictions, source=config.source, split=config.split))
+    print_rows(count, noun=noun_of(predictions))
     for (attribute, dataset), entries in by_question(found).items():
         print_result(
             f"{config.metric.upper()} gap by {attribute}, {dataset}, in percentage points [95 % interval]; "

@@ -11,6 +11,7 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.predictions import evaluated_rows, is_perturbed
+from unmasked.evaluation.row_counts import left_out_rows
 from unmasked.fairness.groups import UNKNOWN, group_columns, order_groups
 from unmasked.fairness.selection import Level, rows_of_one, select
 
@@ -103,6 +104,13 @@ def folds(
             f"a mitigation fitted on {fitted.name} needs other rows to be judged on; there are none. {listed}"
         )
     return fitted, judged, skipped
+
+
+def left_out_of_folds(predictions: pd.DataFrame, *, source: str = "", split: str = "val") -> dict[str, int]:
+    """How many rows `folds` neither fits on nor judges, by reason; arguments as there."""
+    table = _untouched_rows(predictions)
+    rest = table.drop(index=_source_rows(table, source, split).index)
+    return {"of perturbed crops": len(predictions) - len(table)} | left_out_rows(rest)
 
 
 def match_scores(fold: Fold, other: pd.DataFrame, level: Level) -> np.ndarray:
