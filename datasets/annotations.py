@@ -20,7 +20,7 @@ from unmasked.datasets.codebooks import (
 from unmasked.datasets.decoding import check_codes, check_labels, decode, decode_attributes, has_column
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.manifest import DEMOGRAPHICS
-from unmasked.datasets.tables import TEXT, read_frame
+from unmasked.datasets.tables import HEADER_ROWS, TEXT, read_frame
 from unmasked.datasets.video_keys import (
     FRAME_PATTERNS,
     VIDEO_PATTERNS,
@@ -79,6 +79,7 @@ def read_annotations(
     said: list[Reading] = []
     text = sorted({name for each in books for name in (*each.path, *each.dataset)})
     table = read_frame(path, text=text, readings=said)
+    table.index += HEADER_ROWS
     origin = f"annotations {path}"
     book = _book_that_fits(table, books, origin) if book is None else book
     if book.general:
@@ -86,7 +87,7 @@ def read_annotations(
             decode_plain(table, origin, said, age_groups, book)
         )
         book = book.model_copy(update={"attributes": _AS_DECODED})
-    found = _read(table, book, origin)
+    found = _read(table, book, origin).reset_index(drop=True)
     if readings is not None:
         readings += said
     elif said:

@@ -25,10 +25,9 @@ from unmasked.datasets.listing import first_names
 from unmasked.datasets.score_direction import turn_scores
 from unmasked.datasets.table_cells import Door, convert_cells, is_decision
 from unmasked.datasets.table_roles import FILE, LABEL, SCORE, SCORES, Role
-from unmasked.datasets.tables import read_frame
+from unmasked.datasets.tables import HEADER_ROWS, read_frame
 from unmasked.datasets.vocabulary import ASKS_IF_FAKE, ASKS_IF_REAL, Reading, plain, unify_spellings
 
-HEADER_ROWS = 2  # the index 0 is the spreadsheet's row 2
 TITLES_MAX = 50  # lines in which a header is looked for
 TOTALS_MAX = 5  # rows at the end that may be totals
 TOTALS = (

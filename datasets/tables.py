@@ -19,6 +19,7 @@ from unmasked.datasets.files import atomic_path
 from unmasked.datasets.vocabulary import Reading
 
 SUFFIXES = (".parquet", ".csv")
+HEADER_ROWS = 2  # the index 0 is the spreadsheet's row 2
 
 Kind = Literal["text", "integer", "number", "boolean"]
 
@@ -84,7 +85,9 @@ class Schema:
     def read(self, path: str | os.PathLike[str]) -> pd.DataFrame:
         """The table in a ``.parquet`` or ``.csv`` file, validated."""
         text = [name for name, column in self.columns.items() if column.kind == "text"]
-        return self.validate(read_frame(path, text=text), str(path))
+        table = read_frame(path, text=text)
+        table.index += HEADER_ROWS
+        return self.validate(table, str(path))
 
     def write(self, table: pd.DataFrame, path: str | os.PathLike[str]) -> pd.DataFrame:
         """Validates the table, writes it whole (``.parquet``, ``.csv``), and returns it."""
@@ -203,7 +206,7 @@ def _dtype(column: Column, *, has_missing: bool = True) -> object:
 def _cast_column(values: pd.Series, name: str, column: Column, where: str) -> pd.Series:
     missing = values.isna()
     if missing.any() and not column.nullable:
-        row = int(np.flatnonzero(missing)[0])
+        row = values.index[missing][0]
         raise InputError(f"{where}: column {name!r} is empty in row {row}; it must have a value in every row")
     try:
         typed = _convert(values, column)

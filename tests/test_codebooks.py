@@ -69,7 +69,7 @@ def test_the_reversed_intersection_of_early_2025_is_refused_and_called_so(tmp_pa
 
 def test_an_intersection_that_is_merely_wrong_names_the_row(tmp_path):
     rows = ["a.jpg,1,3,6,1,1,4", "b.jpg,0,3,9,1,2,4", "c.jpg,0,1,2,0,0,0"]
-    with pytest.raises(InputError, match=r"1 of 3 rows \(row 1: 4, but female, dark\)"):
+    with pytest.raises(InputError, match=r"1 of 3 rows \(row 3: 4, but female, dark\)"):
         read_annotations(touch(tmp_path / "train.csv", "\n".join([V2_HEADER, *rows]) + "\n"))
 
 
@@ -79,7 +79,7 @@ def test_a_tone_group_that_is_not_the_tones_is_refused(tmp_path):
 
 
 def test_the_readmes_age_code_that_no_file_has_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"'Predicted Age' holds '5' in row 0.*0, 1, 2, 3, 4"):
+    with pytest.raises(InputError, match=r"'Predicted Age' holds '5' in row 2.*0, 1, 2, 3, 4"):
         read_annotations(touch(tmp_path / "train.csv", f"{V2_HEADER}\na.jpg,1,5,6,1,1,4\n"))
 
 
@@ -171,7 +171,7 @@ def test_flags_that_often_contradict_each_other_are_refused(tmp_path):
 
 def test_a_flag_that_is_no_flag_is_refused(tmp_path):
     path = "x/original_sequences/youtube/raw/face_images/000/frame1.png"
-    with pytest.raises(InputError, match=r"'male' holds '2' in row 0.*it lists 1, -1, 0"):
+    with pytest.raises(InputError, match=r"'male' holds '2' in row 2.*it lists 1, -1, 0"):
         read_annotations(touch(tmp_path / "a.csv", f"{A_HEADER}\n0,{path},0,2,1,-1,-1,-1,1,-1,0\n"))
 
 

@@ -424,7 +424,7 @@ def test_ai_face_without_images_or_split_names_is_refused(tmp_path):
 def test_ai_face_row_without_a_label_is_refused(tmp_path):
     root = ai_face(tmp_path)
     touch(root / "test.csv", f"{V2_HEADER}\nAI_Face_imagesV2/Real/FFHQ/00000.png,0,2,9,,2,2\n")
-    with pytest.raises(InputError, match="'Target' is empty in row 0"):
+    with pytest.raises(InputError, match="'Target' is empty in row 2"):
         ai_face_source.scan(root)
 
 

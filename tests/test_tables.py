@@ -132,3 +132,13 @@ def test_sha256_is_that_of_the_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_of_file(tmp_path / "a") == expected
+
+
+def test_rows_are_counted_as_a_spreadsheet_counts_them(tmp_path):
+    # "row 0" was said by some commands, and "row 2" of the same cell by others.
+    (tmp_path / "t.csv").write_text("name,label,score\na,1,35\nb,0,0.2\n")
+    with pytest.raises(InputError, match=r"'score' holds 35.0 in row 2"):
+        SCHEMA.read(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("name,label,score\na,1,0.5\n,0,0.2\n")
+    with pytest.raises(InputError, match="'name' is empty in row 3"):
+        SCHEMA.read(tmp_path / "t.csv")

@@ -27,7 +27,7 @@ from unmasked.datasets.archives import IMAGE_SUFFIXES
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import Count, as_manifest, count_by, first_names, list_files, walk_files
 from unmasked.datasets.manifest import DEMOGRAPHICS, SPLITS
-from unmasked.datasets.tables import TEXT
+from unmasked.datasets.tables import HEADER_ROWS, TEXT
 
 NAME = "AI-Face"
 PAPER = "https://arxiv.org/abs/2406.00783"
@@ -134,7 +134,7 @@ def _read_annotated(path: Path, book: str) -> pd.DataFrame:
         )
     rows = read_annotations(path, book)
     if rows["label"].isna().any():
-        row = int(np.flatnonzero(rows["label"].isna())[0])
+        row = HEADER_ROWS + int(np.flatnonzero(rows["label"].isna())[0])
         raise InputError(f"{path}: column 'Target' is empty in row {row}; it must be 0 (real) or 1 (fake)")
     return rows.assign(split=split, listed=rows["path"])
 
