@@ -127,16 +127,22 @@ def sentence(found: FalseAlarmLimit) -> str:
     n_called = round(found.threshold.fpr * n) + round(
         _zero_if_nan(found.threshold.tpr) * found.threshold.n_fake
     )
-    never = "" if n_called else " None of these videos is: it calls nothing fake, and finds no fake."
+    whom = "videos are" if unit == "video" else "people are, in any of their videos,"
     parts = [
-        f"Call a video fake when its score is above {found.threshold.value:.4g}.{never}",
+        f"Call a video fake when its score is above {found.threshold.value:.4g}.",
         f"On videos that the threshold was not fitted on, {_in_100(found.fpr, found.fpr_ci)} real videos are "
         "called fake",
     ]
     if not math.isnan(found.tpr):
         parts[-1] += f", and {_in_100(found.tpr, found.tpr_ci)} fakes are found"
     parts[-1] += "."
-    whom = "videos are" if unit == "video" else "people are, in any of their videos,"
+    if not n_called:
+        finds = ", and finds no fake" if found.threshold.n_fake else ""
+        parts.insert(
+            0,
+            f"No video scores above this threshold: it calls nothing fake{finds}. Allow more (max_fpr=), or "
+            f"add real {_noun(unit, 2)}.",
+        )
     promise = (
         f"Fitted on {n} real videos: with {CONFIDENCE:.0%} confidence at most {100 * found.fpr_bound:.2g} of "
         f"100 real {whom} called fake on material like this"

@@ -65,6 +65,9 @@ def test_reals_alone_are_enough_and_nothing_is_said_of_fakes():
     found = limit_false_alarms(videos(0, fake=0), 0.05)
     assert np.isnan(found.tpr)
     assert "fakes" not in sentence(found)
+    never = sentence(limit_false_alarms(videos(0, fake=0), 0.001))
+    assert never.startswith("No video scores above this threshold: it calls nothing fake. ")
+    assert "finds no fake" not in never  # there is none to find
 
 
 def test_shifting_all_scores_by_a_monotone_map_changes_no_rate():

@@ -97,7 +97,15 @@ def test_every_row_is_used_or_named_by_evaluate_and_threshold(tmp_path, table):
     path = tmp_path / "scores.csv"
     table.to_csv(path, index=False)
     used = len(usable_rows(table))
-    text = said("evaluate", f"predictions={path}", f"out={tmp_path}", "n_boot=0", "protocols=[]", "rules=[]")
+    text = said(
+        "evaluate",
+        f"predictions={path}",
+        f"out={tmp_path}",
+        "n_boot=0",
+        "protocols=[]",
+        "rules=[]",
+        "overwrite=true",
+    )
     ((given_rows, used_rows, left_out),) = counted(text)
     assert (given_rows, used_rows) == (len(table), used)
     assert given_rows == used_rows + sum(left_out.values())
@@ -117,7 +125,7 @@ def test_every_row_is_used_or_named_by_fairness_and_compare(tmp_path, no_page, t
     used = usable_rows(table)
     text = said(
         *("fairness", f"predictions={path}", "by=[gender]", f"out={tmp_path}", "n_boot=100", "n_perm=100"),
-        "min_clusters=1",
+        *("min_clusters=1", "overwrite=true"),
     )
     ((given_rows, used_rows, left_out),) = counted(text)
     assert (given_rows, used_rows) == (len(table), len(used))
@@ -125,7 +133,9 @@ def test_every_row_is_used_or_named_by_fairness_and_compare(tmp_path, no_page, t
     unknown = int((~used["gender"].isin(["female", "male"])).sum())
     assert (f"unknown: {unknown} of {len(used)} videos" in text) == (unknown > 0)
     table.iloc[: len(table) // 2 + 6].to_csv(tmp_path / "b.csv", index=False)
-    text = said("compare", f"a={path}", f"b={tmp_path / 'b.csv'}", f"out={tmp_path}", "n_boot=20")
+    text = said(
+        "compare", f"a={path}", f"b={tmp_path / 'b.csv'}", f"out={tmp_path}", "n_boot=20", "overwrite=true"
+    )
     (a, b) = counted(text)
     assert (a[0], a[1]) == (len(table), len(used))
     assert all(given_rows == used_rows + sum(left_out.values()) for given_rows, used_rows, left_out in (a, b))
@@ -200,7 +210,9 @@ def test_threshold_that_calls_nothing_fake_is_refused_or_said():
         limit_false_alarms(videos.assign(score=hard), 0.05, n_boot=20)
     ties = np.where(videos.index < 30, 1.0, 0.1 + videos.index / 1000)
     found = limit_false_alarms(videos.assign(score=ties), 0.05, n_boot=20)
-    assert "it calls nothing fake, and finds no fake" in sentence(found)
+    assert sentence(found).startswith(
+        "No video scores above this threshold: it calls nothing fake, and finds"
+    )
     better = np.where(videos["label"] == 1, 0.9, videos.index / 100)
     assert "nothing fake" not in sentence(limit_false_alarms(videos.assign(score=better), 0.05, n_boot=20))
 

@@ -25,7 +25,9 @@ class Config(OneScore, ReadAs, Replaces):
     predictions: Path = Field(description="a .parquet or .csv with video, label (1 = fake) and score")
     max_fpr: float = Field(0.01, gt=0, lt=1, description="share of real videos that may be called fake")
     guaranteed: bool = Field(
-        False, description="keep the share with 95 % confidence, not only in the estimate; needs more reals"
+        False,
+        description="keep the limit with 95 % confidence, not only in the estimate: of people, where all are "
+        "known, the share with any real video called fake, which is never less; needs more reals",
     )
     dataset: str = Field("", description="which one, where the table holds several")
     split: str = Field("", description="whose rows; val where there are any, else what `evaluate` would use")
