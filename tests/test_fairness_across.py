@@ -326,7 +326,9 @@ def test_face_sizes_come_from_the_faces_table(tmp_path, without_page):
     ]
     assert all(level["gap"] is not None for level in levels)
     made.drop(columns="frame").to_parquet(tmp_path / "p.parquet")
-    result = command(f"predictions={tmp_path / 'p.parquet'}", f"faces={tmp_path / 'faces.csv'}", *given)
+    result = command(
+        f"predictions={tmp_path / 'p.parquet'}", f"faces={tmp_path / 'faces.csv'}", *given, "overwrite=true"
+    )
     assert result.exit_code == 0, result.output
     assert "the predictions have no frame and face" in " ".join(result.output.split())
 
