@@ -20,7 +20,8 @@ from unmasked.datasets.codebooks import (
 from unmasked.datasets.decoding import check_codes, check_labels, decode, decode_attributes, has_column
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.manifest import DEMOGRAPHICS
-from unmasked.datasets.tables import HEADER_ROWS, TEXT, read_frame
+from unmasked.datasets.table_roles import SCORES
+from unmasked.datasets.tables import HEADER_ROWS, TEXT, column_names, read_frame
 from unmasked.datasets.video_keys import (
     FRAME_PATTERNS,
     VIDEO_PATTERNS,
@@ -42,7 +43,17 @@ from unmasked.datasets.vocabulary import (
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
+# A row a person, in plain words.
+PEOPLE = load_codebook("plain").model_copy(update={"path": ("identity", *SCORES["identity"].names)})
 LOOKED_AT = 1000  # paths of a file that say what it is about
+
+
+def is_list_of_people(path: str | os.PathLike[str]) -> bool:
+    """True if a file names people, and neither videos nor files."""
+    header = pd.DataFrame(columns=column_names(path))
+    books = [load_codebook(name) for name in codebook_names()]
+    names_files = any(find_column(header, book.path) for book in books)
+    return not names_files and find_column(header, PEOPLE.path) is not None
 
 
 def read_annotations(

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unmasked.datasets.annotations import AUTO, read_annotations
+from unmasked.datasets.annotations import AUTO, PEOPLE, is_list_of_people, read_annotations
 from unmasked.datasets.codebooks import CodeBook
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.join_report import Found, JoinReport, findings
@@ -54,27 +54,67 @@ def join_files(
     Raises:
         InputError: as `read_annotations` and `join`; or the numbers of files and code books do not agree.
     """
+    read = read_files(table, paths, codebooks, age_groups=age_groups, readings=readings)
+    by_book: dict[str, list[int]] = {}
+    for place, file in enumerate(read):
+        by_book.setdefault("".join(file["annotation"].unique()), []).append(place)
+    reports = []
+    for places in by_book.values():
+        together = pd.concat([read[place] for place in places], ignore_index=True)
+        origin = ", ".join(str(paths[place]) for place in places)
+        table, report = join(table, together, policy=policy, origin=origin)
+        reports.append(report)
+    return table, reports
+
+
+def read_files(
+    table: pd.DataFrame,
+    paths: Sequence[str | os.PathLike[str]],
+    codebooks: Sequence[str | CodeBook] = (AUTO,),
+    *,
+    age_groups: tuple[float, ...] = (),
+    readings: list[Reading] | None = None,
+) -> list[pd.DataFrame]:
+    """What `read_annotations` gives of each file; arguments and errors as in `join_files`.
+
+    A list of people, a row a person, becomes one of the table's videos by its column ``identity``.
+    """
     if len(codebooks) not in (1, len(paths)):
         raise InputError(
             f"{len(paths)} annotation files have {len(codebooks)} code books; give one for all or for each"
         )
     books = codebooks if len(codebooks) == len(paths) else [codebooks[0]] * len(paths)
-    read = [
-        read_annotations(path, book, age_groups=age_groups, readings=readings)
-        for path, book in zip(paths, books, strict=True)
-    ]
-    by_book: dict[str, list[pd.DataFrame]] = {}
-    for file in read:
-        by_book.setdefault("".join(file["annotation"].unique()), []).append(file)
-    reports = []
-    for together in by_book.values():
-        table, report = join(table, pd.concat(together, ignore_index=True), policy=policy)
-        reports.append(report)
-    return table, reports
+    read = []
+    for path, book in zip(paths, books, strict=True):
+        people = book == AUTO and is_list_of_people(path)
+        file = read_annotations(path, PEOPLE if people else book, age_groups=age_groups, readings=readings)
+        read.append(_of_videos(table, file, path) if people else file)
+    return read
+
+
+def _of_videos(table: pd.DataFrame, people: pd.DataFrame, path: str | os.PathLike[str]) -> pd.DataFrame:
+    """A list of people as one of the table's videos, by their identity."""
+    _check(table, people, "majority")
+    if "identity" not in table or not table["identity"].notna().any():
+        raise InputError(
+            f"annotations {path} have a row for each person, and the table does not say who is shown; give "
+            "it a column identity, or write a row for each video, with a column video"
+        )
+    shown = table[["dataset", "video", "identity"]].dropna().astype(TEXT).drop_duplicates()
+    found = shown.merge(people, left_on="identity", right_on="path", suffixes=("", "_said"))
+    found = found[found["dataset_said"].isna() | (found["dataset_said"] == found["dataset"])]
+    if found.empty:
+        raise InputError(
+            f"none of the {people['path'].nunique()} people of {path} is in the table's column identity: the "
+            f"annotations have {people['path'].iloc[0]!r}, the table has {shown['identity'].iloc[0]!r}; "
+            "write the names alike"
+        )
+    found = found.assign(key=found["video"], path=found["video"])
+    return found[list(people.columns)].astype(people.dtypes).reset_index(drop=True)
 
 
 def join(
-    table: pd.DataFrame, annotations: pd.DataFrame, *, policy: str = "majority"
+    table: pd.DataFrame, annotations: pd.DataFrame, *, policy: str = "majority", origin: str = ""
 ) -> tuple[pd.DataFrame, JoinReport]:
     """The table with the annotations of its rows, and a report.
 
@@ -92,6 +132,7 @@ def join(
             its own, an image by its path, a row of faces or predictions by its frame's number (the nearest
             annotated one, at most FRAMES_APART away), and leaves it missing for videos. ``drop`` leaves it
             missing everywhere.
+        origin: the annotations' file, for messages.
 
     Raises:
         InputError: the policy is unknown, the table has no column dataset or video, or not one row matches.
@@ -100,7 +141,7 @@ def join(
     number, keys = pd.factorize(_qualify_videos(annotations))
     found = _find_annotations(table, annotations, number, keys)
     if not (found.video >= 0).any():
-        raise InputError(_no_match_message(table, annotations, len(found.unclear)))
+        raise InputError(_no_match_message(table, annotations, len(found.unclear), origin))
     repeats = annotations.duplicated(["dataset", "key", "path", *DEMOGRAPHICS]).to_numpy()
     votes = annotations[~repeats]
     videos = decide(votes, number[~repeats], len(keys), by_majority=policy == "majority")
@@ -280,15 +321,29 @@ def _put(table: pd.DataFrame, said: pd.DataFrame) -> tuple[pd.DataFrame, dict[st
     return result, replaced
 
 
-def _no_match_message(table: pd.DataFrame, annotations: pd.DataFrame, unclear: int) -> str:
+def _no_match_message(table: pd.DataFrame, annotations: pd.DataFrame, unclear: int, origin: str) -> str:
+    origin = origin or str(annotations["annotation"].iloc[0])
     if unclear:
         return (
-            f"the names in {annotations['annotation'].iloc[0]} are those of {unclear} rows of several "
+            f"the names in {origin} are those of {unclear} rows of several "
             "datasets; say whose each is in a column `dataset`"
         )
     here, there = video_keys(table["video"]).iloc[0], annotations["key"].iloc[0]
+    advice = "give the annotations of this dataset"
+    if alike := _first_alike(table["video"], annotations["path"]):
+        here, there = alike
+        advice = "they differ in case, folder or dataset only: write the names alike"
     return (
-        f"none of the {annotations['key'].nunique()} videos of {annotations['annotation'].iloc[0]} is in the "
-        f"table: the annotations have {there!r}, the table has {here!r}; "
-        "give the annotations of this dataset"
+        f"none of the {annotations['key'].nunique()} videos of {origin} is in the "
+        f"table: the annotations have {there!r}, the table has {here!r}; {advice}"
     )
+
+
+def _first_alike(here: pd.Series, there: pd.Series) -> tuple[str, str] | None:
+    """The first two names that are one but for case, or for folders that only one of them has."""
+    files = [stems(names.dropna().astype(TEXT)).str.lower() for names in (here, there)]
+    names = [each.str.replace("^.*/", "", regex=True) for each in files]
+    for ours, theirs in ((files[0], files[1]), (files[0], names[1]), (names[0], files[1])):
+        if len(found := theirs.index[theirs.isin(ours)]):
+            return str(here[ours.index[ours == theirs[found[0]]][0]]), str(there[found[0]])
+    return None

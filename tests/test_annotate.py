@@ -124,3 +124,40 @@ def test_a_wrong_code_book_is_refused_with_what_to_do(corpus, tmp_path):
     assert code == 2
     assert "has no column 'Image Path'" in said
     assert "codebook=" in said
+
+
+def test_a_list_of_people_is_joined_by_identity(tmp_path):
+    """A row a person, the commonest form of demographics, was "described by no code book"."""
+    people = touch(tmp_path / "people.csv", "person,gender\n007,f\n012,m\n099,f\n")
+    rows = "A,v1,007,1,0.5\nA,v2,012,0,0.1\nB,v1,012,0,0.2\nB,v3,,0,0.2\n"
+    table = touch(tmp_path / "p.csv", f"dataset,video,identity,label,score\n{rows}")
+    code, said = unmasked("annotate", f"table={table}", f"annotations={people}")
+    assert code == 0, said
+    written = pd.read_csv(tmp_path / "p.annotated.csv")["gender"]
+    assert written.fillna("").tolist() == ["female", "male", "male", ""]
+    bare = touch(tmp_path / "bare.csv", "dataset,video,label,score\nA,v1,1,0.5\nA,v2,0,0.1\n")
+    code, said = unmasked("annotate", f"table={bare}", f"annotations={people}")
+    assert code == 2
+    assert "give it a column identity, or write a row for each video" in " ".join(said.split())
+    others = touch(tmp_path / "others.csv", "person,gender\np007,f\n")
+    code, said = unmasked("annotate", f"table={table}", f"annotations={others}")
+    assert code == 2
+    assert "have 'p007', the table has '007'; write the names alike" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("name", ["/mnt/data/CLIP_1.MOV", "Clip_1", "clip_1.mp4"])
+def test_names_that_differ_in_case_or_folder_are_said_to(tmp_path, name):
+    """The file was called "plain columns", and of another dataset, which it was not."""
+    table = touch(tmp_path / "p.csv", "dataset,video,label,score\nA,clip_1.mp4,1,0.5\nA,clip_2.mp4,0,0.1\n")
+    mine = touch(tmp_path / "mine.csv", f"video,gender\n{name},f\n")
+    code, said = unmasked("annotate", f"table={table}", f"annotations={mine}")
+    if name == "clip_1.mp4":
+        assert code == 0, said
+        return
+    assert code == 2
+    said = " ".join(said.split())
+    assert f"of {mine} is in the table" in said
+    assert (
+        "the table has 'clip_1.mp4'; they differ in case, folder or dataset only: write the names alike"
+        in said
+    )

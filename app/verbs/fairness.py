@@ -406,13 +406,11 @@ def _votes(config: Config, predictions: pd.DataFrame) -> pd.DataFrame | None:
     """What frames of each video were annotated with, where annotation files are given."""
     import pandas as pd
 
-    from unmasked.datasets.annotations import read_annotations
-    from unmasked.datasets.demographics import votes_by_video
+    from unmasked.datasets.demographics import read_files, votes_by_video
 
     if not config.annotations:
         return None
-    books = config.codebook * (1 if len(config.codebook) > 1 else len(config.annotations))
-    read = [read_annotations(path, book) for path, book in zip(config.annotations, books, strict=True)]
+    read = read_files(predictions, config.annotations, config.codebook)
     return votes_by_video(predictions, pd.concat(read, ignore_index=True))
 
 
@@ -423,7 +421,9 @@ def _read_second_annotation(config: Config, predictions: pd.DataFrame) -> pd.Dat
     if not config.second_annotations:
         return None
     videos = predictions.drop_duplicates(["dataset", "video"])
-    bare = videos[[name for name in ("dataset", "video", "path") if name in videos]].reset_index(drop=True)
+    bare = videos[[name for name in ("dataset", "video", "path", "identity") if name in videos]].reset_index(
+        drop=True
+    )
     second, reports = join_files(bare, config.second_annotations, config.second_codebook)
     for report in reports:
         print_result(f"second source, {report}")
