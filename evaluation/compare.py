@@ -132,7 +132,10 @@ def compare(
         )
         videos = found["n"]["shared_videos"]
         readings = {key: reading(key, value, videos) for key, value in found["metrics"].items()}
-        doubts = {side: _reversal(*pair, aggregation) for side, pair in (("a", rows), ("b", rows[::-1]))}
+        doubts = {
+            "a": _reversal(rows[0], rows[1], aggregation),
+            "b": _reversal(rows[1], rows[0], aggregation),
+        }
         blocks[name] = {**found, "readings": readings, "reversed": doubts}
     if not blocks:
         raise InputError(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import OneScore, ReadAs, Replaces, check_nothing_lost, print_rows, read_scores
+
+if TYPE_CHECKING:
+    from unmasked.evaluation.origin import Origin
 
 
 class Config(OneScore, ReadAs, Replaces):
@@ -52,7 +56,7 @@ def run(config: Config) -> None:
             config,
             config.out / "compare.json",
             Origin.of_rows(run.rows),
-            lambda there, side=side: Origin.from_dict(there.get(side)),
+            partial(_origin_of, side),
         )
     results = compare(
         *runs, level=config.level, aggregation=config.aggregation, n_boot=config.n_boot, seed=config.seed
@@ -67,6 +71,12 @@ def run(config: Config) -> None:
         print_rows(count, run.notes)
     _print(results)
     print_result(f"all of it: {config.out / 'compare.md'}, with numbers in {config.out / 'compare.json'}")
+
+
+def _origin_of(side: str, there: Mapping[str, Any]) -> Origin:
+    from unmasked.evaluation.origin import Origin
+
+    return Origin.from_dict(there.get(side))
 
 
 def _print(results: dict[str, Any]) -> None:

@@ -182,9 +182,9 @@ def _check_replaced(config: Config, scored: list[Scored], places: dict[str, str]
         there = {name for one in listed.values() for name in one.get("predictions", [])}
         lost = there - {name for detector in scored for name in detector.files}
     else:  # one detector's, which may be among these now, its dataset under another name
-        there = Origin.from_dict(content.get("settings")).scores
+        digests = Origin.from_dict(content.get("settings")).scores
         here = {digest for origin in origins for digest in origin.scores.values()}
-        lost = {name for name, digest in there.items() if digest not in here}
+        lost = {name for name, digest in digests.items() if digest not in here}
     if lost:
         raise InputError(f"{path} would be lost: it is also of {', '.join(sorted(lost))}; {OVERWRITE}")
 
