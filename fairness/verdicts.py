@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from unmasked.evaluation.wording import (
@@ -121,8 +123,8 @@ def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setti
         compared = f"in {percent(worst)} of cases and never of {other}"
     corrected = f", corrected for {family} comparisons" if family > 1 else ""
     text = (
-        f"{capitalise(event)} {compared} (a difference of {points(test['difference'])}, {_interval(test)}, p "
-        f"= {test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a difference of up to "
+        f"{capitalise(event)} {compared} ({difference_text(test['difference'], _ends(test), worst - best)}, "
+        f"p = {test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a difference of up to "
         f"{points(test['chance'])} between these two groups by chance."
     )
     if test["ci_high"] < settings.margin:
@@ -146,6 +148,28 @@ def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Se
         f"of equality: "
         f"to show that no two groups are {margin} apart would take about {test['n_needed']:,.0f} "
         f"{CLASSES[metric]} videos."
+    )
+
+
+def difference_text(difference: float, interval: Sequence[float], shown: float) -> str:
+    """The tested difference with its interval, beside the one of the shares that the sentence shows.
+
+    Args:
+        difference, interval: of the test, which weighs people (or videos) by how much their rows say.
+        shown: the shares' own difference, in which every row counts alike.
+
+    >>> difference_text(0.18, [0.02, 0.32], 0.18)
+    'a difference of 18 points, 95 % interval [2, 32]'
+    >>> difference_text(0.18, [0.02, 0.32], 0.06)[:40]
+    'a difference of 6 points; in the test, w'
+    """
+    tested = f"{points(difference)}, {interval_in_100(interval)}"
+    if points(shown) == points(difference) or abs(shown - difference) < 0.0005:
+        return f"a difference of {tested}"
+    other_way = " the other way" if shown < 0 else ""
+    return (
+        f"a difference of {points(abs(shown))}{other_way}; in the test, where many rows of one "
+        f"person or video count less, {tested}"
     )
 
 
@@ -186,4 +210,8 @@ def _times(ratio: float) -> str:
 
 
 def _interval(test: pd.Series) -> str:
-    return interval_in_100([test["ci_low"], test["ci_high"]])
+    return interval_in_100(_ends(test))
+
+
+def _ends(test: pd.Series) -> list[float]:
+    return [test["ci_low"], test["ci_high"]]

@@ -22,7 +22,7 @@ from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.settings import Settings
 from unmasked.fairness.statistics.comparisons import judge_tests
 from unmasked.fairness.statistics.slices import Rows
-from unmasked.fairness.verdicts import detectable_sentence, people, title
+from unmasked.fairness.verdicts import detectable_sentence, difference_text, people, title
 from unmasked.preprocessing.lost import KEY, class_of
 
 CLASS = "class"  # the attribute of the test of reals against fakes
@@ -90,7 +90,15 @@ class LossAudit(BaseModel):
     @property
     def disparities(self) -> list[str]:
         """A sentence for each difference that was shown."""
-        return [self._sentence(test) for test in self.tests if test.verdict == "disparity"]
+        return [self._sentence(test) for test in self._shown()]
+
+    @property
+    def shown_between(self) -> set[str]:
+        """What surely loses unlike shares of its videos: "groups", "classes", both or nothing."""
+        return {"classes" if test.attribute == CLASS else "groups" for test in self._shown()}
+
+    def _shown(self) -> list[LossTest]:
+        return [test for test in self.tests if test.verdict == "disparity"]
 
     def sentences(self) -> list[str]:
         """What was found, differences first."""
@@ -122,9 +130,8 @@ class LossAudit(BaseModel):
             other = f"those of {people(test.attribute, test.best_group)}"
         return (
             f"{capitalise(whom)} have no score in {percent(worst)} of cases, {other} in "
-            f"{percent(best)} (a difference of {points(test.difference)}, "
-            f"{interval_in_100(test.difference_ci)}, p = {p_text(test.p_adjusted)}): "
-            "the error rates by group say nothing of these videos"
+            f"{percent(best)} ({difference_text(test.difference, test.difference_ci, worst - best)}, "
+            f"p = {p_text(test.p_adjusted)}): no error rate says anything of these videos"
         )
 
     def _share(self, test: LossTest, group: str) -> float:

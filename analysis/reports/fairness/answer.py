@@ -45,7 +45,11 @@ def verdicts(findings: Findings) -> Markup:
         details(f"How every gap was tested{_dataset_suffix(findings, name)}", tables.gaps(audit))
         for name, audit in findings.audits.items()
     ]
-    lost = [line for name, audit in findings.audits.items() for line in lost_groups(audit, findings, name)]
+    lost = {
+        f"{name}: " if findings.has_several else "": losses
+        for name, audit in findings.audits.items()
+        if (losses := _losses(audit)) is not None
+    }
     watched = findings.whole.get("monitor")
     parts = [
         _watched_callout(watched) if watched else "",
@@ -54,17 +58,22 @@ def verdicts(findings: Findings) -> Markup:
     return join_parts([*parts, worth(findings), *tests])
 
 
-def lost_groups(audit: AuditResults, findings: Findings | None = None, name: str = "") -> list[str]:
-    """A sentence for each group that surely has fewer of its videos scored than another."""
-    if "attrition" not in audit:
-        return []
-    prefix = f"{name}: " if findings is not None and findings.has_several else ""
-    return [f"{prefix}{sentence}" for sentence in LossAudit.model_validate(audit["attrition"]).disparities]
+def _losses(audit: AuditResults) -> LossAudit | None:
+    return LossAudit.model_validate(audit["attrition"]) if "attrition" in audit else None
 
 
-def _lost_callout(sentences: Sequence[str]) -> Markup:
-    title = "Some groups are scored less often than others"
-    return callout("bad", bullets(sentences), title=title) if sentences else Markup("")
+def _lost_callout(losses: Mapping[str, LossAudit]) -> Markup:
+    """Which groups or classes surely have fewer of their videos scored than others, by what goes before."""
+    between = {kind for found in losses.values() for kind in found.shown_between}
+    if not between:
+        return Markup("")
+    name = {
+        ("groups",): "Some groups are scored less often than others",
+        ("classes",): "One class is scored less often than the other",
+        ("classes", "groups"): "Some groups, and one of the classes, are scored less often than others",
+    }[tuple(sorted(between))]
+    lines = [f"{prefix}{sentence}" for prefix, found in losses.items() for sentence in found.disparities]
+    return callout("bad", bullets(lines), title=name)
 
 
 def _watched_callout(watched: Monitor) -> Markup:
@@ -80,7 +89,8 @@ def _watched_callout(watched: Monitor) -> Markup:
 def answer(audit: AuditResults) -> Markup:
     """The short form for one dataset: the verdict in words, then the detector's quality."""
     told = _sentences_with_tests(audit)
-    parts: list[str] = [_lost_callout(lost_groups(audit))]
+    losses = _losses(audit)
+    parts: list[str] = [] if losses is None else [_lost_callout({"": losses})]
     disparities = [sentence for sentence, test in told if test["verdict"] == "disparity"]
     if disparities:
         parts.append(callout("bad", bullets(disparities), title="A disparity was found"))
