@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from unmasked.evaluation.wording import (
     capitalise,
@@ -59,7 +61,34 @@ def sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family
         "equivalent": _equivalence_sentence,
         "not enough data": _too_few_sentence,
     }
+    if test["verdict"] != "not enough data" and (what := sole_decision(by_group["fpr"], by_group["tpr"])):
+        return (
+            f"At this threshold {what} is called fake, in all groups of {title(test['attribute'])}: whether "
+            f"they differ in how often {EVENTS[test['metric']].format('')} cannot be seen at it."
+        )
     return told[test["verdict"]](test, by_group, settings, family)
+
+
+def never_or_always(rates: ArrayLike) -> str:
+    """Whether an event never happens in any group, or always in all; "" where it varies.
+
+    >>> never_or_always([0.0, float("nan")]), never_or_always([1.0, 1.0]), never_or_always([0.0, 1.0])
+    ('never', 'always', '')
+    """
+    values = np.asarray(rates, dtype=np.float64)
+    return {(0.0,): "never", (1.0,): "always"}.get(tuple(set(values[~np.isnan(values)].tolist())), "")
+
+
+def sole_decision(fpr: ArrayLike, tpr: ArrayLike) -> str:
+    """What is called fake at a threshold that tells nothing apart; "" where it does, or a class is absent.
+
+    >>> sole_decision([0.0, 0.0], [0.0]), sole_decision([1.0], [1.0]), sole_decision([0.0], [1.0])
+    ('nothing', 'everything', '')
+    """
+    called = never_or_always(fpr)
+    return {"never": "nothing", "always": "everything", "": ""}[
+        called if called == never_or_always(tpr) else ""
+    ]
 
 
 def people(attribute: str, group: str) -> str:
@@ -134,7 +163,12 @@ def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setti
 
 def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
     metric, margin = test["metric"], points(settings.margin)
-    if is_missing(test["worst_group"]):
+    power = f"{detectable_sentence(test['detectable'])} "
+    if never_or_always(by_group[metric]):
+        # Of what never happens, or always, nobody knows how it varies.
+        share = by_group[metric].max() if metric == "fpr" else 1 - by_group[metric].max()
+        found, power = f"{percent(share)} in every group", ""
+    elif is_missing(test["worst_group"]):
         found = "the rates are equal"
     else:
         pair = " and ".join(people(test["attribute"], test[end]) for end in ("worst_group", "best_group"))
@@ -144,10 +178,8 @@ def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Se
         )
     return (
         f"Between groups of {title(test['attribute'])} no difference was shown in how often "
-        f"{EVENTS[metric].format('')} ({found}). {detectable_sentence(test['detectable'])} That is not proof "
-        f"of equality: "
-        f"to show that no two groups are {margin} apart would take about {test['n_needed']:,.0f} "
-        f"{CLASSES[metric]} videos."
+        f"{EVENTS[metric].format('')} ({found}). {power}That is not proof of equality: to show that no two "
+        f"groups are {margin} apart would take about {test['n_needed']:,.0f} {CLASSES[metric]} videos."
     )
 
 

@@ -22,7 +22,7 @@ from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.settings import Settings
 from unmasked.fairness.statistics.comparisons import judge_tests
 from unmasked.fairness.statistics.slices import Rows
-from unmasked.fairness.verdicts import detectable_sentence, difference_text, people, title
+from unmasked.fairness.verdicts import detectable_sentence, difference_text, never_or_always, people, title
 from unmasked.preprocessing.lost import KEY, class_of
 
 CLASS = "class"  # the attribute of the test of reals against fakes
@@ -118,9 +118,11 @@ class LossAudit(BaseModel):
             among = "reals and fakes" if test.attribute == CLASS else f"groups of {title(test.attribute)}"
             if test.verdict == "equivalent":
                 return f"{capitalise(what)} of {among} have no score {shown} ({gap})"
+            is_one_share = never_or_always([row.share for row in self._rows(test)])
+            power = "" if is_one_share else f"{detectable_sentence(test.detectable)} "
             return (
-                f"Between {among} {shown} often {what} have no score ({gap}). "
-                f"{detectable_sentence(test.detectable)} That is not proof of equality"
+                f"Between {among} {shown} often {what} have no score ({gap}). {power}That is not proof of "
+                "equality"
             )
         worst, best = (self._share(test, group) for group in (test.worst_group, test.best_group))
         if test.attribute == CLASS:
@@ -135,12 +137,13 @@ class LossAudit(BaseModel):
         )
 
     def _share(self, test: LossTest, group: str) -> float:
-        rows = [
-            row
-            for row in self.groups
-            if row.attribute == test.attribute and row.group == group and row.of in (test.of, group)
+        return next(row.share for row in self._rows(test) if row.group == group)
+
+    def _rows(self, test: LossTest) -> list[GroupLoss]:
+        """The groups of a test."""
+        return [
+            row for row in self.groups if row.attribute == test.attribute and row.of in (test.of, row.group)
         ]
-        return rows[0].share
 
 
 def audit_losses(

@@ -18,6 +18,7 @@ from unmasked.evaluation.wording import (
     list_names,
     metric_text,
     name_or_dash,
+    number,
     p_text,
     percent,
     points,
@@ -27,7 +28,7 @@ from unmasked.evaluation.wording import (
 from unmasked.fairness.across.attrition import LossAudit
 from unmasked.fairness.monitoring import sentences
 from unmasked.fairness.records import AuditResults, AuditSettings, Monitor, Test
-from unmasked.fairness.verdicts import CLASSES, ORDER, title
+from unmasked.fairness.verdicts import CLASSES, ORDER, sole_decision, title
 
 
 def verdicts(findings: Findings) -> Markup:
@@ -53,6 +54,7 @@ def verdicts(findings: Findings) -> Markup:
     watched = findings.whole.get("monitor")
     parts = [
         _watched_callout(watched) if watched else "",
+        *map(_useless_threshold, findings.audits.values()),
         *(_lost_callout(lost), _callouts(told, findings), surprises(findings), _table(findings)),
     ]
     return join_parts([*parts, worth(findings), *tests])
@@ -76,6 +78,21 @@ def _lost_callout(losses: Mapping[str, LossAudit]) -> Markup:
     return callout("bad", bullets(lines), title=name)
 
 
+def _useless_threshold(audit: AuditResults) -> Markup:
+    """That all decisions are the same, where they are: no gap can be seen then."""
+    what = sole_decision(*(number(audit["overall"][name]) for name in ("fpr", "tpr")))
+    if not what:
+        return Markup("")
+    dataset = audit["settings"].get("dataset", "")
+    where = f" of {dataset}" if dataset else ""
+    return callout(
+        "warning",
+        f"Of the videos{where} {what} is called fake at {audit['settings']['threshold']:g}, so that nobody "
+        "can be treated unlike anybody else. What follows says nothing of other thresholds.",
+        title=f"{capitalise(what)} is called fake at this threshold",
+    )
+
+
 def _watched_callout(watched: Monitor) -> Markup:
     is_found = any(pair["found_at"] for pair in watched["pairs"])
     note = (
@@ -90,7 +107,7 @@ def answer(audit: AuditResults) -> Markup:
     """The short form for one dataset: the verdict in words, then the detector's quality."""
     told = _sentences_with_tests(audit)
     losses = _losses(audit)
-    parts: list[str] = [] if losses is None else [_lost_callout({"": losses})]
+    parts: list[str] = [_useless_threshold(audit), _lost_callout({} if losses is None else {"": losses})]
     disparities = [sentence for sentence, test in told if test["verdict"] == "disparity"]
     if disparities:
         parts.append(callout("bad", bullets(disparities), title="A disparity was found"))
