@@ -15,6 +15,7 @@ from unmasked.evaluation.wording import (
     list_names,
     percent,
     points,
+    support_text,
     units,
 )
 from unmasked.fairness.groups import CROSS, SKIN_TONE_GROUP
@@ -232,8 +233,9 @@ def _too_few_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setting
     event = EVENTS[test["metric"]].format("")
     return (
         f"There is not enough data to compare how often {event} between groups of "
-        f"{title(test['attribute'])}: fewer than two of them have at least {settings.min_clusters} "
-        f"{units(settings.unit)} and {settings.min_samples} frames."
+        f"{title(test['attribute'])}: fewer than two of them have at least "
+        f"{support_text(settings.min_clusters, settings.min_samples, settings.unit)} (keys min_clusters "
+        "and min_samples)."
     )
 
 

@@ -23,7 +23,7 @@ from unmasked.evaluation.wording import (
     percent,
     points,
     share_text,
-    units,
+    support_text,
 )
 from unmasked.fairness.across.attrition import LossAudit
 from unmasked.fairness.monitoring import sentences
@@ -262,9 +262,8 @@ def _too_few(tests: Sequence[tuple[str, Test]], settings: AuditSettings) -> Mark
     lines = [
         f"{capitalise(COMPARED[metric])}, between groups of "
         f"{list_names([title(attribute) for attribute, test in tests if test['metric'] == metric])}: "
-        f"fewer than "
-        f"two have at least {settings['min_clusters']} {units(settings['unit'])} and "
-        f"{settings['min_samples']} frames."
+        f"fewer than two have at least "
+        f"{support_text(settings['min_clusters'], settings['min_samples'], settings['unit'])}."
         for metric in dict.fromkeys(test["metric"] for _, test in tests)
     ]
     return bullets(lines)
