@@ -79,7 +79,9 @@ def count_text(count: int, unit: str) -> str:
 
 
 def support_text(people: int, samples: int, unit: str, sample: str = "frame") -> str:
-    """What a group needs of a class to be compared; rows are not said where one a person is enough.
+    """What a group needs of a class to be compared.
+
+    Rows are not said where one is enough.
 
     >>> support_text(10, 1, "identity"), support_text(10, 30, "identity")
     ('10 people', '10 people and 30 frames')

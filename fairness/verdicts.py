@@ -81,7 +81,9 @@ def never_or_always(rates: ArrayLike) -> str:
 
 
 def sole_decision(fpr: ArrayLike, tpr: ArrayLike) -> str:
-    """What is called fake at a threshold that tells nothing apart; "" where it does, or a class is absent.
+    """What is called fake at a threshold that tells nothing apart.
+
+    "" where it does, or a class is absent.
 
     >>> sole_decision([0.0, 0.0], [0.0]), sole_decision([1.0], [1.0]), sole_decision([0.0], [1.0])
     ('nothing', 'everything', '')
@@ -185,7 +187,7 @@ def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Se
 
 
 def difference_text(difference: float, interval: Sequence[float], shown: float) -> str:
-    """The tested difference with its interval, beside the one of the shares that the sentence shows.
+    """The tested difference with its interval, beside that of the shares shown.
 
     Args:
         difference, interval: of the test, which weighs people (or videos) by how much their rows say.
