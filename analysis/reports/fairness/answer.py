@@ -80,7 +80,8 @@ def _lost_callout(losses: Mapping[str, LossAudit]) -> Markup:
 
 def _useless_threshold(audit: AuditResults) -> Markup:
     """That all decisions are the same, where they are: no gap can be seen then."""
-    what = sole_decision(*(number(audit["overall"][name]) for name in ("fpr", "tpr")))
+    overall = audit["overall"]
+    what = sole_decision(number(overall["fpr"]), 1 - number(overall["fnr"]))
     if not what:
         return Markup("")
     dataset = audit["settings"].get("dataset", "")
