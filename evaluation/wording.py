@@ -78,6 +78,17 @@ def count_text(count: int, unit: str) -> str:
     return f"{count:,} {ONE[unit] if count == 1 else NOUNS[unit]}"
 
 
+def support_text(people: int, samples: int, unit: str, sample: str = "frame") -> str:
+    """What a group needs of a class to be compared.
+
+    Rows are not said where one is enough.
+
+    >>> support_text(10, 1, "identity"), support_text(10, 30, "identity")
+    ('10 people', '10 people and 30 frames')
+    """
+    return count_text(people, unit) + (f" and {count_text(samples, sample)}" if samples > 1 else "")
+
+
 def number(value: Any) -> float:
     """A JSON value as a float; null is NaN."""
     return nan if value is None else float(value)

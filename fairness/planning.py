@@ -8,8 +8,9 @@ is large enough is read off that curve.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -141,6 +142,22 @@ def people_needed(
     reached = float(norm.cdf(_line(points) @ (1.0, np.sqrt(people))))
     own = int(study.sizes(people)[list(study.shares).index(worse)])
     return Need(worse, people, own, people * study.videos_per_person, reached, points)
+
+
+def needs_by_group(study: Study, **given: Any) -> list[Need]:
+    """`people_needed` of every group that may be the one worse off, in order.
+
+    Groups of one share pose the same question, and have one answer.
+
+    Args:
+        study: what is looked for.
+        given: power, studies, random_state.
+    """
+    found: dict[float, Need] = {}
+    for worse, share in study.shares.items():
+        if share not in found:
+            found[share] = people_needed(study, worse, **given)
+    return [replace(found[share], worse=worse) for worse, share in study.shares.items()]
 
 
 def simulate(study: Study, worse: str, people: int, *, studies: int, rng: np.random.Generator) -> Point:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from unmasked.evaluation.wording import (
     capitalise,
@@ -11,6 +15,7 @@ from unmasked.evaluation.wording import (
     list_names,
     percent,
     points,
+    support_text,
     units,
 )
 from unmasked.fairness.groups import CROSS, SKIN_TONE_GROUP
@@ -57,7 +62,36 @@ def sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family
         "equivalent": _equivalence_sentence,
         "not enough data": _too_few_sentence,
     }
+    if test["verdict"] != "not enough data" and (what := sole_decision(by_group["fpr"], by_group["tpr"])):
+        return (
+            f"At this threshold {what} is called fake, in all groups of {title(test['attribute'])}: whether "
+            f"they differ in how often {EVENTS[test['metric']].format('')} cannot be seen at it."
+        )
     return told[test["verdict"]](test, by_group, settings, family)
+
+
+def never_or_always(rates: ArrayLike) -> str:
+    """Whether an event never happens in any group, or always in all; "" where it varies.
+
+    >>> never_or_always([0.0, float("nan")]), never_or_always([1.0, 1.0]), never_or_always([0.0, 1.0])
+    ('never', 'always', '')
+    """
+    values = np.asarray(rates, dtype=np.float64)
+    return {(0.0,): "never", (1.0,): "always"}.get(tuple(set(values[~np.isnan(values)].tolist())), "")
+
+
+def sole_decision(fpr: ArrayLike, tpr: ArrayLike) -> str:
+    """What is called fake at a threshold that tells nothing apart.
+
+    "" where it does, or a class is absent.
+
+    >>> sole_decision([0.0, 0.0], [0.0]), sole_decision([1.0], [1.0]), sole_decision([0.0], [1.0])
+    ('nothing', 'everything', '')
+    """
+    called = never_or_always(fpr)
+    return {"never": "nothing", "always": "everything", "": ""}[
+        called if called == never_or_always(tpr) else ""
+    ]
 
 
 def people(attribute: str, group: str) -> str:
@@ -121,8 +155,8 @@ def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setti
         compared = f"in {percent(worst)} of cases and never of {other}"
     corrected = f", corrected for {family} comparisons" if family > 1 else ""
     text = (
-        f"{capitalise(event)} {compared} (a difference of {points(test['difference'])}, {_interval(test)}, p "
-        f"= {test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a difference of up to "
+        f"{capitalise(event)} {compared} ({difference_text(test['difference'], _ends(test), worst - best)}, "
+        f"p = {test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a difference of up to "
         f"{points(test['chance'])} between these two groups by chance."
     )
     if test["ci_high"] < settings.margin:
@@ -132,7 +166,12 @@ def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setti
 
 def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:
     metric, margin = test["metric"], points(settings.margin)
-    if is_missing(test["worst_group"]):
+    power = f"{detectable_sentence(test['detectable'])} "
+    if never_or_always(by_group[metric]):
+        # Of what never happens, or always, nobody knows how it varies.
+        share = by_group[metric].max() if metric == "fpr" else 1 - by_group[metric].max()
+        found, power = f"{percent(share)} in every group", ""
+    elif is_missing(test["worst_group"]):
         found = "the rates are equal"
     else:
         pair = " and ".join(people(test["attribute"], test[end]) for end in ("worst_group", "best_group"))
@@ -142,10 +181,30 @@ def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Se
         )
     return (
         f"Between groups of {title(test['attribute'])} no difference was shown in how often "
-        f"{EVENTS[metric].format('')} ({found}). {detectable_sentence(test['detectable'])} That is not proof "
-        f"of equality: "
-        f"to show that no two groups are {margin} apart would take about {test['n_needed']:,.0f} "
-        f"{CLASSES[metric]} videos."
+        f"{EVENTS[metric].format('')} ({found}). {power}That is not proof of equality: to show that no two "
+        f"groups are {margin} apart would take about {test['n_needed']:,.0f} {CLASSES[metric]} videos."
+    )
+
+
+def difference_text(difference: float, interval: Sequence[float], shown: float) -> str:
+    """The tested difference with its interval, beside that of the shares shown.
+
+    Args:
+        difference, interval: of the test, which weighs people (or videos) by how much their rows say.
+        shown: the shares' own difference, in which every row counts alike.
+
+    >>> difference_text(0.18, [0.02, 0.32], 0.18)
+    'a difference of 18 points, 95 % interval [2, 32]'
+    >>> difference_text(0.18, [0.02, 0.32], 0.06)[:40]
+    'a difference of 6 points; in the test, w'
+    """
+    tested = f"{points(difference)}, {interval_in_100(interval)}"
+    if points(shown) == points(difference) or abs(shown - difference) < 0.0005:
+        return f"a difference of {tested}"
+    other_way = " the other way" if shown < 0 else ""
+    return (
+        f"a difference of {points(abs(shown))}{other_way}; in the test, where many rows of one "
+        f"person or video count less, {tested}"
     )
 
 
@@ -176,8 +235,9 @@ def _too_few_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setting
     event = EVENTS[test["metric"]].format("")
     return (
         f"There is not enough data to compare how often {event} between groups of "
-        f"{title(test['attribute'])}: fewer than two of them have at least {settings.min_clusters} "
-        f"{units(settings.unit)} and {settings.min_samples} frames."
+        f"{title(test['attribute'])}: fewer than two of them have at least "
+        f"{support_text(settings.min_clusters, settings.min_samples, settings.unit)} (keys min_clusters "
+        "and min_samples)."
     )
 
 
@@ -186,4 +246,8 @@ def _times(ratio: float) -> str:
 
 
 def _interval(test: pd.Series) -> str:
-    return interval_in_100([test["ci_low"], test["ci_high"]])
+    return interval_in_100(_ends(test))
+
+
+def _ends(test: pd.Series) -> list[float]:
+    return [test["ci_low"], test["ci_high"]]

@@ -15,6 +15,7 @@ from preprocessing_fakes import SquareDetector, square_frame
 from report_fakes import UNSEEN, Reader, table_of, write_run
 from scipy import stats
 
+from unmasked.analysis.reports.fairness.answer import _lost_callout
 from unmasked.analysis.reports.run.page import write_report
 from unmasked.app.verbs import evaluate as evaluate_verb
 from unmasked.app.verbs import fairness as fairness_verb
@@ -246,6 +247,31 @@ def test_a_group_whose_faces_are_not_found_is_not_treated_equally():
         assert test.difference == pytest.approx(0.58)
     assert tests["class", ""].verdict == "inconclusive"
     assert "Real videos of women have no score in 60" in found.disparities[0]
+
+
+def test_the_difference_of_lost_videos_is_that_of_the_shares_beside_it():
+    """Shares of 11 and 2 % with "a difference of 33 points": people weigh in the test, rows in the shares.
+
+    And classes were called groups.
+    """
+    rows = [(f"r{at}", 0, "no_face" if at < 1 else "ok") for at in range(60)]
+    rows += [(f"f{at}", 1, "no_face" if at < 15 else "ok") for at in range(40)]
+    rows += [(f"m{at}", 1, "ok") for at in range(100)]
+    names = [name if name[0] != "m" else "many" for name, *_ in rows]
+    faces = faces_of(rows, identity=names, gender=["female", "male"] * 100)
+    found = audit_losses(scores_of(faces), lost_videos(faces), ["gender"], QUICK)["D"]
+    (test,) = [one for one in found.tests if one.attribute == "class"]
+    assert (test.verdict, test.worst_group) == ("disparity", "fake")
+    assert test.difference > 0.2
+    (sentence,) = found.disparities
+    assert "Fakes have no score in 11" in sentence
+    assert (
+        "(a difference of 9 points; in the test, where many rows of one person or video count less"
+        in sentence
+    )
+    page = str(_lost_callout({"": found}))
+    assert "One class is scored less often than the other" in page
+    assert "groups" not in page.split("</")[0]
 
 
 def test_groups_that_lose_as_much_show_no_difference():

@@ -17,6 +17,7 @@ from sklearn.metrics import (
 )
 
 from unmasked.analysis.reports.fairness.page import write_page
+from unmasked.app.verbs.fairness import _uncompared_groups
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import Sample, resample, weighted_metrics, wilson_interval
 from unmasked.evaluation.metrics import all_metrics, equal_error_rate, group_metrics
@@ -68,6 +69,19 @@ def corpus(seed=0, *, tpr=0.95, tpr_dark=None, people=36, videos=5, frames=10, f
             "skin_tone_group": tone,
         }
     )
+
+
+def test_why_a_group_is_too_small_is_said_with_the_keys():
+    """ "nonbinary (32) videos" looked enough, and "10 people and 1 frames" named no key."""
+    table = corpus(frames=1)
+    table["gender"] = np.where(table["identity"].isin([f"p{at}" for at in range(8)]), "nonbinary", "female")
+    found = audit_predictions(table, ["gender"], min_samples=1, **FAST)
+    (line,) = _uncompared_groups(found)
+    assert line == (
+        "  gender: too few to compare: nonbinary (40 videos of 8 people); a group needs 10 people of a class "
+        "(keys min_clusters and min_samples)"
+    )
+    assert all("at least 10 people (keys min_clusters" in words for words in found.verdicts)
 
 
 def loose(table, features, **options):

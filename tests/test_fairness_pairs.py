@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import fisher_exact
 
+from unmasked.analysis.reports.fairness.page import section
 from unmasked.fairness.audit import audit
 from unmasked.fairness.statistics.pairs import compare_pairs
 from unmasked.fairness.statistics.resampling import holm, holm_levels
@@ -96,6 +97,36 @@ def test_too_few_permutations_for_the_family_reject_nothing_and_bound_nothing():
     assert test.critical(0.05 / 10) == np.inf
     assert test.limits(0, 1, np.inf) == (-1.0, 1.0)
     assert test.chance(0, 1, np.inf) == 1.0
+
+
+@pytest.mark.parametrize(("threshold", "what"), [(0.999, "Nothing"), (0.0, "Everything")])
+def test_a_threshold_that_decides_alike_on_everybody_is_said_to(threshold, what):
+    """Where nothing was above it, "a difference of 1.5 points would be found" stood beside equal rates."""
+    rng = np.random.default_rng(0)
+    found = audit(
+        np.repeat([0, 1], 200),
+        rng.uniform(0.1, 0.9, 400),
+        sensitive_features=pd.Series(np.tile(["female", "male"], 200), name="gender"),
+        threshold=threshold,
+        n_boot=100,
+        n_perm=100,
+    )
+    said = f"At this threshold {what.lower()} is called fake, in all groups of gender"
+    assert len(found.verdicts) == 2
+    assert all(words.startswith(said) and "would be found" not in words for words in found.verdicts)
+    page = str(section(found.to_dict()))
+    assert f"{what} is called fake at this threshold" in page
+
+
+def test_of_an_error_that_never_happens_no_power_is_claimed():
+    gender = np.tile(["female", "male"], 60)
+    score = np.r_[np.full(60, 0.1), np.tile([0.9, 0.9, 0.1, 0.1], 15)]
+    found = audit(
+        np.repeat([0, 1], 60), score, sensitive_features=pd.Series(gender, name="gender"), n_boot=100
+    )
+    told = {"real" if "real videos" in words else "fakes": words for words in found.verdicts}
+    assert "(0\N{NO-BREAK SPACE}% in every group). That is not proof of equality" in told["real"]
+    assert "of 100 studies of this size" in told["fakes"]
 
 
 def test_a_level_of_holms_steps_is_undercut_where_the_adjusted_p_value_is():

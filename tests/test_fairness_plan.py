@@ -165,6 +165,19 @@ def test_the_command_says_how_many_and_leaves_curves(tmp_path):
     assert "people in the study" in (tmp_path / "plan" / "plan.svg").read_text()
 
 
+def test_groups_of_one_size_have_one_answer(tmp_path):
+    """Of halves, 440 people were asked for where women are worse off, and 410 where men are."""
+    result = plan("gap=0.3", "studies=100", f"out={tmp_path / 'plan'}")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if "errors on" in line]
+    assert "that errors on women or on men are 30 points more frequent" in line
+    assert line.endswith("of them women and as many men")
+    assert "studies 0/1" not in result.output
+    needs = json.loads((tmp_path / "plan" / "plan.json").read_text())["plans"][0]["needs"]
+    assert [need.pop("worse") for need in needs] == ["women", "men"]
+    assert needs[0] == needs[1]
+
+
 def test_the_command_says_what_a_table_can_find(tmp_path):
     corpus(0).to_csv(tmp_path / "scores.csv", index=False)
     given = f"predictions={tmp_path / 'scores.csv'}"
@@ -172,6 +185,8 @@ def test_the_command_says_what_a_table_can_find(tmp_path):
     assert result.exit_code == 0, result.output
     assert "women and men: 80 of 100 studies like this table find" in result.output
     assert "how often real videos are called fake: to find in 80 of 100 studies" in result.output
+    assert "errors on women" in result.output
+    assert "female" not in result.output
     pairs = pd.read_csv(tmp_path / "plan" / "detectable.csv")
     assert list(pairs["metric"]) == ["fpr", "tpr"]
     refused = plan(given, f"out={tmp_path / 'plan'}")

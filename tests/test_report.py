@@ -235,7 +235,12 @@ def judged(bare, source_ci, gap_ci):
         ((0.9, 1.0), (-0.02, 0.04), "good", "It holds up here"),
         ((0.9, 1.0), (-0.02, 0.2), "warning", "It cannot be told"),
         ((0.45, 0.6), (-0.1, 0.1), "bad", "It has not learnt to tell fakes"),
-        ((float("nan"), float("nan")), (-0.1, 0.1), "bad", "It has not learnt to tell fakes"),
+        # An AUC of 1 on three reals and three fakes was called proof that nothing was learnt.
+        ((0.29, 1.0), (-0.1, 0.1), "warning", "Too few videos to tell"),
+        ((0.51, 0.64), (-0.1, 0.02), "good", "It holds up here"),
+        ((0.45, 0.7), (-0.1, 0.1), "warning", "Too few videos to tell"),
+        ((0.2, 0.4), (-0.1, 0.1), "bad", "It has not learnt to tell fakes"),
+        ((float("nan"), float("nan")), (-0.1, 0.1), "warning", "Too few videos to tell"),
     ],
 )
 def test_verdict_follows_the_intervals(bare, source_ci, gap_ci, kind, title):

@@ -235,17 +235,24 @@ def _words_of_absent_class(audit: Audit) -> str:
 
 def _uncompared_groups(audit: Audit) -> list[str]:
     """The groups that are in no comparison, by attribute, and how much is known of nobody."""
+    from unmasked.evaluation.wording import count_text, support_text
     from unmasked.fairness.groups import UNKNOWN
 
     found = []
-    support = audit.support
+    support, unit = audit.support, audit.settings.unit
+    least = support_text(audit.settings.min_clusters, audit.settings.min_samples, unit)
+    needed = f"a group needs {least} of a class (keys min_clusters and min_samples)"
     for attribute in support.index.get_level_values(0).unique():
         videos = support.loc[attribute][["real_videos", "fake_videos"]].sum(axis=1)
         compared = audit.in_gap.loc[attribute].any(axis=1)
+        people = support.loc[attribute]["clusters"]
         small = [
-            f"{group} ({videos[group]})" for group in videos.index if group != UNKNOWN and not compared[group]
+            f"{group} ({count_text(videos[group], 'video')}"
+            f"{'' if unit == 'video' else f' of {count_text(people[group], unit)}'})"
+            for group in videos.index
+            if group != UNKNOWN and not compared[group]
         ]
-        parts = [f"too few to compare: {', '.join(small)} videos"] if small else []
+        parts = [f"too few to compare: {', '.join(small)}; {needed}"] if small else []
         if UNKNOWN in videos.index and videos[UNKNOWN]:
             parts.append(f"unknown: {videos[UNKNOWN]} of {videos.sum()} videos")
         if parts:

@@ -63,7 +63,7 @@ def run(config: Config) -> None:
             correlation=config.icc,
             comparisons=config.comparisons,
         )
-        _plan(config, {"": study})
+        _plan(config, {"": ("", study)})
         return
     if not config.by:
         raise InputError("predictions= needs the attributes that are compared; give by=[gender]")
@@ -110,8 +110,8 @@ def _print_detectable(table: pd.DataFrame, power: float) -> None:
         print_result("no two groups of this table are large enough to be compared")
 
 
-def _studies(config: Config, audit: Audit) -> dict[str, Study]:
-    """A study like the table for each attribute and metric, by its words."""
+def _studies(config: Config, audit: Audit) -> dict[str, tuple[str, Study]]:
+    """Attribute and a study like the table for each attribute and metric, by its words."""
     from unmasked.fairness.planning import study_of_table
     from unmasked.fairness.statistics.comparisons import TESTED
     from unmasked.fairness.verdicts import EVENTS, title
@@ -120,11 +120,12 @@ def _studies(config: Config, audit: Audit) -> dict[str, Study]:
     for attribute in audit.support.index.unique(0):
         for metric in TESTED:
             if study := study_of_table(audit, str(attribute), metric, config.gap):
-                found[f"{title(str(attribute))}, how often {EVENTS[metric].format('')}"] = study
+                words = f"{title(str(attribute))}, how often {EVENTS[metric].format('')}"
+                found[words] = str(attribute), study
     return found
 
 
-def _plan(config: Config, studies: dict[str, Study]) -> None:
+def _plan(config: Config, studies: dict[str, tuple[str, Study]]) -> None:
     """People for each study and each group that may be worse off; writes and prints them."""
     from dataclasses import asdict
 
@@ -134,19 +135,17 @@ def _plan(config: Config, studies: dict[str, Study]) -> None:
     from unmasked.analysis.html.pictures import svg_document
     from unmasked.datasets.files import write_json, write_text
     from unmasked.datasets.tables import write_frame
-    from unmasked.fairness.planning import people_needed
+    from unmasked.fairness.planning import needs_by_group
 
     record: list[dict[str, Any]] = []
     tables = []
     with Reporter() as reporter:
-        for place, (words, study) in enumerate(studies.items()):
-            reporter("studies", place, len(studies))
-            needs = [
-                people_needed(
-                    study, worse, power=config.power, studies=config.studies, random_state=config.seed
-                )
-                for worse in study.shares
-            ]
+        for place, (words, (attribute, study)) in enumerate(studies.items()):
+            if place:
+                reporter("comparisons", place, len(studies))
+            needs = needs_by_group(
+                study, power=config.power, studies=config.studies, random_state=config.seed
+            )
             display = PowerDisplay(needs, config.power)
             name = "plan" if place == 0 else f"plan_{place + 1}"
             write_text(config.out / f"{name}.svg", svg_document(display.plot().figure_))
@@ -154,28 +153,33 @@ def _plan(config: Config, studies: dict[str, Study]) -> None:
             record.append(
                 {"comparison": words, "study": asdict(study), "needs": [asdict(one) for one in needs]}
             )
-            for need in needs:
-                print_result(_sentence(words, study, need, config.power))
+            for share in dict.fromkeys(study.shares.values()):
+                same = [need for need in needs if study.shares[need.worse] == share]
+                print_result(_sentence(words, attribute, study, same, config.power))
     if tables:
         write_frame(pd.concat(tables, ignore_index=True), config.out / "plan.csv")
     write_json(config.out / "plan.json", {"power": config.power, "studies": config.studies, "plans": record})
     print_result(f"curves: {config.out}")
 
 
-def _sentence(words: str, study: Study, need: Need, power: float) -> str:
-    """How many people it takes, for who plans the study."""
+def _sentence(words: str, attribute: str, study: Study, same: list[Need], power: float) -> str:
+    """How many people it takes where one of these groups of one size is worse off."""
     from unmasked.evaluation.wording import is_missing, percent, points
+    from unmasked.fairness.verdicts import people
 
     head = f"{words}: " if words else ""
+    need = same[0]
+    names = [people(attribute, one.worse) if attribute else one.worse for one in same]
+    worse = " or on ".join(names)
     if is_missing(need.people):
         return (
             f"{head}no study of a possible size finds in {100 * power:.0f} of 100 cases that errors on "
-            f"{need.worse} are {points(study.gap)} more frequent"
+            f"{worse} are {points(study.gap)} more frequent"
         )
     videos = f", {study.videos_per_person} videos each" if study.videos_per_person > 1 else ""
     return (
-        f"{head}to find in {100 * power:.0f} of 100 studies that errors on {need.worse} are "
+        f"{head}to find in {100 * power:.0f} of 100 studies that errors on {worse} are "
         f"{points(study.gap)} more frequent than the {percent(study.rate)} on others takes about "
         f"{need.people:,.0f} people"
-        f"{videos}, {need.people_of_group:,.0f} of them {need.worse}"
+        f"{videos}, {need.people_of_group:,.0f} of them {' and as many '.join(names)}"
     )

@@ -22,7 +22,7 @@ from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.settings import Settings
 from unmasked.fairness.statistics.comparisons import judge_tests
 from unmasked.fairness.statistics.slices import Rows
-from unmasked.fairness.verdicts import detectable_sentence, people, title
+from unmasked.fairness.verdicts import detectable_sentence, difference_text, never_or_always, people, title
 from unmasked.preprocessing.lost import KEY, class_of
 
 CLASS = "class"  # the attribute of the test of reals against fakes
@@ -90,7 +90,15 @@ class LossAudit(BaseModel):
     @property
     def disparities(self) -> list[str]:
         """A sentence for each difference that was shown."""
-        return [self._sentence(test) for test in self.tests if test.verdict == "disparity"]
+        return [self._sentence(test) for test in self._shown()]
+
+    @property
+    def shown_between(self) -> set[str]:
+        """What surely loses unlike shares of its videos: "groups", "classes", both or nothing."""
+        return {"classes" if test.attribute == CLASS else "groups" for test in self._shown()}
+
+    def _shown(self) -> list[LossTest]:
+        return [test for test in self.tests if test.verdict == "disparity"]
 
     def sentences(self) -> list[str]:
         """What was found, differences first."""
@@ -110,9 +118,11 @@ class LossAudit(BaseModel):
             among = "reals and fakes" if test.attribute == CLASS else f"groups of {title(test.attribute)}"
             if test.verdict == "equivalent":
                 return f"{capitalise(what)} of {among} have no score {shown} ({gap})"
+            is_one_share = never_or_always([row.share for row in self._rows(test)])
+            power = "" if is_one_share else f"{detectable_sentence(test.detectable)} "
             return (
-                f"Between {among} {shown} often {what} have no score ({gap}). "
-                f"{detectable_sentence(test.detectable)} That is not proof of equality"
+                f"Between {among} {shown} often {what} have no score ({gap}). {power}That is not proof of "
+                "equality"
             )
         worst, best = (self._share(test, group) for group in (test.worst_group, test.best_group))
         if test.attribute == CLASS:
@@ -122,18 +132,18 @@ class LossAudit(BaseModel):
             other = f"those of {people(test.attribute, test.best_group)}"
         return (
             f"{capitalise(whom)} have no score in {percent(worst)} of cases, {other} in "
-            f"{percent(best)} (a difference of {points(test.difference)}, "
-            f"{interval_in_100(test.difference_ci)}, p = {p_text(test.p_adjusted)}): "
-            "the error rates by group say nothing of these videos"
+            f"{percent(best)} ({difference_text(test.difference, test.difference_ci, worst - best)}, "
+            f"p = {p_text(test.p_adjusted)}): no error rate says anything of these videos"
         )
 
     def _share(self, test: LossTest, group: str) -> float:
-        rows = [
-            row
-            for row in self.groups
-            if row.attribute == test.attribute and row.group == group and row.of in (test.of, group)
+        return next(row.share for row in self._rows(test) if row.group == group)
+
+    def _rows(self, test: LossTest) -> list[GroupLoss]:
+        """The groups of a test."""
+        return [
+            row for row in self.groups if row.attribute == test.attribute and row.of in (test.of, row.group)
         ]
-        return rows[0].share
 
 
 def audit_losses(

@@ -213,7 +213,9 @@ def _excluded_groups(support: pd.DataFrame, settings: Settings) -> list[Excluded
                 few = count_text(int(count), settings.unit)
                 reasons.append(f"{few} with {name} material, {settings.min_clusters} needed")
             if frames < settings.min_samples:
-                reasons.append(f"{frames} {name} frames, {settings.min_samples} needed")
+                reasons.append(
+                    f"{frames} {name} {'frame' if frames == 1 else 'frames'}, {settings.min_samples} needed"
+                )
             if frames == 0:
                 reasons = [f"no {name} material"]
             if reasons:

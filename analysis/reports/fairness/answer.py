@@ -18,16 +18,17 @@ from unmasked.evaluation.wording import (
     list_names,
     metric_text,
     name_or_dash,
+    number,
     p_text,
     percent,
     points,
     share_text,
-    units,
+    support_text,
 )
 from unmasked.fairness.across.attrition import LossAudit
 from unmasked.fairness.monitoring import sentences
 from unmasked.fairness.records import AuditResults, AuditSettings, Monitor, Test
-from unmasked.fairness.verdicts import CLASSES, ORDER, title
+from unmasked.fairness.verdicts import CLASSES, ORDER, sole_decision, title
 
 
 def verdicts(findings: Findings) -> Markup:
@@ -45,26 +46,52 @@ def verdicts(findings: Findings) -> Markup:
         details(f"How every gap was tested{_dataset_suffix(findings, name)}", tables.gaps(audit))
         for name, audit in findings.audits.items()
     ]
-    lost = [line for name, audit in findings.audits.items() for line in lost_groups(audit, findings, name)]
+    lost = {
+        f"{name}: " if findings.has_several else "": losses
+        for name, audit in findings.audits.items()
+        if (losses := _losses(audit)) is not None
+    }
     watched = findings.whole.get("monitor")
     parts = [
         _watched_callout(watched) if watched else "",
+        *map(_useless_threshold, findings.audits.values()),
         *(_lost_callout(lost), _callouts(told, findings), surprises(findings), _table(findings)),
     ]
     return join_parts([*parts, worth(findings), *tests])
 
 
-def lost_groups(audit: AuditResults, findings: Findings | None = None, name: str = "") -> list[str]:
-    """A sentence for each group that surely has fewer of its videos scored than another."""
-    if "attrition" not in audit:
-        return []
-    prefix = f"{name}: " if findings is not None and findings.has_several else ""
-    return [f"{prefix}{sentence}" for sentence in LossAudit.model_validate(audit["attrition"]).disparities]
+def _losses(audit: AuditResults) -> LossAudit | None:
+    return LossAudit.model_validate(audit["attrition"]) if "attrition" in audit else None
 
 
-def _lost_callout(sentences: Sequence[str]) -> Markup:
-    title = "Some groups are scored less often than others"
-    return callout("bad", bullets(sentences), title=title) if sentences else Markup("")
+def _lost_callout(losses: Mapping[str, LossAudit]) -> Markup:
+    """Which groups or classes surely have fewer of their videos scored than others, by what goes before."""
+    between = {kind for found in losses.values() for kind in found.shown_between}
+    if not between:
+        return Markup("")
+    name = {
+        ("groups",): "Some groups are scored less often than others",
+        ("classes",): "One class is scored less often than the other",
+        ("classes", "groups"): "Some groups, and one of the classes, are scored less often than others",
+    }[tuple(sorted(between))]
+    lines = [f"{prefix}{sentence}" for prefix, found in losses.items() for sentence in found.disparities]
+    return callout("bad", bullets(lines), title=name)
+
+
+def _useless_threshold(audit: AuditResults) -> Markup:
+    """That all decisions are the same, where they are: no gap can be seen then."""
+    overall = audit["overall"]
+    what = sole_decision(number(overall["fpr"]), 1 - number(overall["fnr"]))
+    if not what:
+        return Markup("")
+    dataset = audit["settings"].get("dataset", "")
+    where = f" of {dataset}" if dataset else ""
+    return callout(
+        "warning",
+        f"Of the videos{where} {what} is called fake at {audit['settings']['threshold']:g}, so that nobody "
+        "can be treated unlike anybody else. What follows says nothing of other thresholds.",
+        title=f"{capitalise(what)} is called fake at this threshold",
+    )
 
 
 def _watched_callout(watched: Monitor) -> Markup:
@@ -80,7 +107,8 @@ def _watched_callout(watched: Monitor) -> Markup:
 def answer(audit: AuditResults) -> Markup:
     """The short form for one dataset: the verdict in words, then the detector's quality."""
     told = _sentences_with_tests(audit)
-    parts: list[str] = [_lost_callout(lost_groups(audit))]
+    losses = _losses(audit)
+    parts: list[str] = [_useless_threshold(audit), _lost_callout({} if losses is None else {"": losses})]
     disparities = [sentence for sentence, test in told if test["verdict"] == "disparity"]
     if disparities:
         parts.append(callout("bad", bullets(disparities), title="A disparity was found"))
@@ -235,9 +263,8 @@ def _too_few(tests: Sequence[tuple[str, Test]], settings: AuditSettings) -> Mark
     lines = [
         f"{capitalise(COMPARED[metric])}, between groups of "
         f"{list_names([title(attribute) for attribute, test in tests if test['metric'] == metric])}: "
-        f"fewer than "
-        f"two have at least {settings['min_clusters']} {units(settings['unit'])} and "
-        f"{settings['min_samples']} frames."
+        f"fewer than two have at least "
+        f"{support_text(settings['min_clusters'], settings['min_samples'], settings['unit'])}."
         for metric in dict.fromkeys(test["metric"] for _, test in tests)
     ]
     return bullets(lines)

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from unmasked.analysis.html.page import Cell, bullets, heat_table, join_parts, paragraph, record_table, swatch
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, has_one_score_each
 from unmasked.evaluation.records import Measures
-from unmasked.evaluation.wording import count_text, list_names, share_text, units
+from unmasked.evaluation.wording import list_names, share_text, support_text, units
 from unmasked.fairness.across.attrition import LossAudit
 from unmasked.fairness.groups import CROSS, UNKNOWN, order_groups
 from unmasked.fairness.records import AuditResults, GroupResults
@@ -20,16 +20,11 @@ COUNTED_FRAMES = ("real_frames", "fake_frames")
 def support(findings: Findings) -> Markup:
     """The part on support: a rule, then by dataset a table, combinations, who was left out."""
     settings = next(iter(findings.audits.values()))["settings"]
-    people = count_text(settings["min_clusters"], settings["unit"])
     is_single = all(has_one_score_each(audit) for audit in findings.audits.values())
-    samples = settings["min_samples"]
-    frames = (
-        f" and {count_text(samples, 'video' if is_single else 'frame')}"
-        if samples > 1 or not is_single
-        else ""
-    )
+    sample = "video" if is_single else "frame"
+    needed = support_text(settings["min_clusters"], settings["min_samples"], settings["unit"], sample)
     rule = (
-        f"A group is compared on real videos, or on fakes, where it has at least {people}{frames} of "
+        f"A group is compared on real videos, or on fakes, where it has at least {needed} of "
         "that class. Smaller groups are listed with their intervals but no gap rests on them."
     )
     return join_parts([paragraph(rule), by_dataset(findings, lambda _, audit: _dataset(audit, findings))])

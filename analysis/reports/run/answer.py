@@ -15,6 +15,7 @@ from unmasked.fairness.verdicts import people
 
 SMALL_LOSS = 0.05  # AUC; a loss shown to be smaller is called none
 CHANCE = 0.5
+NO_BETTER = 0.65  # AUC; a detector that is shown to be below is said to guess
 MISSED = {"fpr": "real videos of {} are called fake more often", "tpr": "fakes of {} are missed more often"}
 
 
@@ -83,12 +84,20 @@ def _verdict(run: Run) -> tuple[Kind, str, str]:
             "What the detector was trained on is not stated, or was not tested; so it is not known which of "
             "these videos are new to it.",
         )
-    if not rows[run.source]["ci"][0] > CHANCE:
+    low, high = ends(rows[run.source]["ci"])
+    if not low > CHANCE and high < NO_BETTER:
         return (
             "bad",
             "It has not learnt to tell fakes",
-            f"Even on videos like those it was trained on ({run.source}) the detector cannot be told from "
+            f"Even on videos like those it was trained on ({run.source}) the detector does no better than "
             "guessing.",
+        )
+    if not low > CHANCE:
+        return (
+            "warning",
+            "Too few videos to tell",
+            f"The videos of {run.source}, where it was trained, are too few to tell the detector from "
+            "guessing: that it has learnt anything is neither shown nor ruled out.",
         )
     unseen = [row for name, row in rows.items() if name != run.source and not isnan(row["auc"])]
     if not unseen:
