@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from unmasked.app.inputs import Faces
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import Beside, OneScore, ReadAs, print_rows, read_scores
 from unmasked.app.verbs.scan import (
@@ -82,7 +83,7 @@ class Config(OneScore, ReadAs, Beside):
         (), description="another source's annotations of the same videos: how far both agree, and what if not"
     )
     second_codebook: Codebooks = ("auto",)
-    faces: Path | None = Field(
+    faces: Faces | None = Field(
         None,
         description="the faces table of the predictions: whose videos have no score (else what `predict` "
         "left beside them says it), and gaps by face size and blur",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field, create_model
 
 from unmasked.app.detectors import DEFAULT, config_class, folder_name
+from unmasked.app.inputs import Faces
 from unmasked.app.progress import Reporter, print_result
 from unmasked.app.verbs.scan import as_list
 from unmasked.datasets.errors import InputError
@@ -41,7 +42,7 @@ def config_of(detector: str | None) -> type[DetectorConfig]:
             Field(name, description="one of `unmasked detectors`, or your own module or .py file"),
         ),
         "faces": (
-            Path,
+            Faces,
             Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote"),
         ),
         "out": (Path, Field(Path("runs") / folder_name(name), description="the run's folder")),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from unmasked.app.detectors import DEFAULT
+from unmasked.app.inputs import Faces
 from unmasked.app.progress import Reporter, print_result
 from unmasked.app.verbs.train import Datasets
 from unmasked.training.tuning.space import SearchConfig
@@ -24,7 +25,7 @@ BEST = "best.yaml"
 class Config(SearchConfig):
     """Where from, where to, what is searched, and how."""
 
-    faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
+    faces: Faces = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
     out: Path = Field(Path("runs/tune"), description="the study's folder; the same one goes on with it")
     dataset: Datasets = ()
     detector: str = Field(DEFAULT, description="one of `unmasked detectors`, or your own module or .py file")
