@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 
 from unmasked.datasets.cards import absent_checkpoint, card_path
 from unmasked.datasets.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FACES_FILE = "faces.parquet"
 
@@ -41,3 +45,31 @@ def check_inputs(*, faces: Path | None = None, checkpoint: Path | None = None) -
     if absent:
         are = "do" if len(absent) > 1 else "does"
         raise InputError(f"{' and '.join(absent)} {are} not exist; {'; '.join(advice)}")
+
+
+def training_faces(path: Path, datasets: Sequence[str]) -> pd.DataFrame:
+    """A faces table, or the rows of some datasets in it.
+
+    Raises:
+        InputError: nothing has training rows, or a dataset has none, or several have some and none was
+            chosen.
+    """
+    from unmasked.datasets.splits import absent_split
+    from unmasked.preprocessing.faces import FACES
+
+    faces = FACES.read(path)
+    names = sorted(faces.loc[faces["split"] == "train", "dataset"].unique())
+    if len(faces) and not names:
+        raise InputError(absent_split(faces, "train"))
+    for dataset in datasets:
+        if dataset not in names:
+            raise InputError(
+                f"dataset {dataset!r} has no training rows in {path}; "
+                f"datasets with some are {', '.join(names) or 'none'}"
+            )
+    if not datasets and len(names) > 1:
+        raise InputError(
+            f"{path} has training rows of {', '.join(names)}; choose one with dataset=…, or several that are "
+            f"trained on together with dataset=[{','.join(names[:2])}]"
+        )
+    return faces[faces["dataset"].isin(list(datasets))].reset_index(drop=True) if datasets else faces

@@ -1,10 +1,16 @@
 """What commands read is looked at first: which names are understood, and what is said of absent files."""
 
-import pytest
+import subprocess
+import sys
 
-from unmasked.app.inputs import check_inputs
+import numpy as np
+import pytest
+from ucf_fakes import write_faces
+
+from unmasked.app.inputs import check_inputs, training_faces
 from unmasked.app.verbs.predict import Config
 from unmasked.datasets.errors import InputError
+from unmasked.preprocessing.faces import FACES
 
 
 @pytest.fixture
@@ -43,3 +49,33 @@ def test_faces_may_be_the_folder(tmp_path):
     given = Config(checkpoint=tmp_path, faces=tmp_path)
     assert given.faces == tmp_path / "faces.parquet"
     assert Config(checkpoint=tmp_path, faces=tmp_path / "a.csv").faces == tmp_path / "a.csv"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"split": "test"}, r"the faces table has test\..*`unmasked scan … split_seed=0` makes both"),
+        ({"split": "test", "label": np.nan}, r"none of the \d+ crops has a label; training needs reals and"),
+    ],
+)
+def test_table_without_training_rows_is_told_the_way_out(tmp_path, change, said):
+    """It said "the faces table has ." where no file had a label."""
+    table = write_faces(tmp_path, {"train": 1}, frames=2, size_px=8).assign(**change)
+    FACES.write(FACES.validate(table), tmp_path / "faces.parquet")
+    with pytest.raises(InputError, match=said):
+        training_faces(tmp_path / "faces.parquet", ())
+
+
+def test_train_looks_at_its_table_before_it_imports_a_detector(tmp_path):
+    """A missing table was named after 19 seconds of imports."""
+    script = (
+        "import sys; from pathlib import Path; from unmasked.app.verbs.train import check_first\n"
+        "from unmasked.datasets.errors import InputError\n"
+        f"try: check_first(None, ['faces={tmp_path}'])\n"
+        "except InputError as error: print(error)\n"
+        "print([name for name in ('torch', 'sklearn', 'timm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    said, imported = done.stdout.splitlines()
+    assert "faces.parquet does not exist" in said
+    assert imported == "[]"
