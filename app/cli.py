@@ -195,6 +195,8 @@ def _load_and_run(verb: str, config: Path | None, arguments: list[str], dry_run:
     from unmasked.app.outputs import check_paths, only_one_writes
 
     module = verb_module(verb)
+    if hasattr(module, "check_first") and not dry_run:
+        module.check_first(config, arguments)
     resolved = load(config_class(module, config, arguments), config, arguments)
     if dry_run:
         typer.echo(to_yaml(resolved), nl=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,33 +17,12 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.datasets.locks import try_lock
 
-SCORED = {
-    "checkpoint": "give the detector.safetensors that `unmasked train` wrote",
-    "faces": "give the faces.parquet that `unmasked preprocess` wrote",
-}
 logger = logging.getLogger(__name__)
 
 PACKAGES = (
     *("unmasked", "torch", "torchvision", "pytorch-lightning", "dlib-bin", "av", "opencv-python-headless"),
     *("numpy", "pandas", "scikit-learn", "skops", "fairlearn", "timm", "grad-cam", "openTSNE", "anny"),
 )
-
-
-def check_inputs(advice: Mapping[str, str], **paths: Path | None) -> None:
-    """Refuses files that are not there, all at once and before anything heavy is imported.
-
-    Args:
-        advice: for each key how such a file is made.
-        paths: by key; None is not asked for.
-
-    Raises:
-        InputError: one sentence for all that are absent.
-    """
-    absent = [name for name, path in paths.items() if path is not None and not path.exists()]
-    if absent:
-        listed = " and ".join(f"{name}={paths[name]}" for name in absent)
-        hints = "; ".join(advice[name] for name in absent)
-        raise InputError(f"{listed} {'do' if len(absent) > 1 else 'does'} not exist; {hints}")
 
 
 def record(out: Path, config: BaseModel) -> None:

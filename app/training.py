@@ -1,39 +1,13 @@
-"""What commands that train share: their faces table, and progress on the terminal."""
+"""What commands that train share: nested settings as arguments, and their progress."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import pandas as pd
 import pytorch_lightning as pl
 
 from unmasked.app.progress import Reporter
-from unmasked.datasets.errors import InputError
-from unmasked.preprocessing.faces import FACES
-
-
-def training_faces(path: Path, datasets: Sequence[str]) -> pd.DataFrame:
-    """A faces table, or the rows of some datasets in it.
-
-    Raises:
-        InputError: a dataset has no training rows, or several have some and none was chosen.
-    """
-    faces = FACES.read(path)
-    names = sorted(faces.loc[faces["split"] == "train", "dataset"].unique())
-    for dataset in datasets:
-        if dataset not in names:
-            raise InputError(
-                f"dataset {dataset!r} has no training rows in {path}; "
-                f"datasets with some are {', '.join(names) or 'none'}"
-            )
-    if not datasets and len(names) > 1:
-        raise InputError(
-            f"{path} has training rows of {', '.join(names)}; choose one with dataset=…, or several that are "
-            f"trained on together with dataset=[{','.join(names[:2])}]"
-        )
-    return faces[faces["dataset"].isin(list(datasets))].reset_index(drop=True) if datasets else faces
 
 
 def dotlist(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -29,7 +29,6 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from skops import io
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -345,6 +344,8 @@ def fit(faces: pd.DataFrame, root: Path, config: Config, out: Path) -> Path:
     Raises:
         InputError: an SVC would take hours, or there are too few people to calibrate on.
     """
+    from skops import io  # its list of types takes seconds, which who only asks for names is spared
+
     faces = _spread(faces, config.model.max_crops)
     _refuse_hours(len(faces), config.model)
     label = faces["label"].to_numpy(np.int64)
@@ -447,6 +448,8 @@ class Scorer:
 
 def read(path: Path, card: Mapping[str, Any]) -> Scorer:
     """The classifier of a file that `fit` wrote; no code of the file is run."""
+    from skops import io
+
     stored = io.load(path, trusted=TRUSTED)
     known = isinstance(stored, dict) and set(stored) <= {"blocks", "model", "calibration"}
     if not known or not isinstance(stored.get("model"), Pipeline):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -52,6 +53,20 @@ class _Card(_Stated):
     licence: str | None = None
     training_data: _TrainingData | None = None
     selection: _Selection | None = None
+
+
+def card_path(path: Path) -> Path:
+    """Where a checkpoint's card is, given the card, the file of weights or their folder."""
+    return path / "detector.json" if path.is_dir() or not path.suffix else path.with_suffix(".json")
+
+
+def absent_checkpoint(path: Path) -> str:
+    """What to give in place of a checkpoint that is not there: what lies in its folder."""
+    folder = path if path.is_dir() or not path.suffix else path.parent
+    found = sorted(file.name for file in folder.glob("detector.*") if file.suffix != ".json")
+    if found:
+        return f"{folder} holds {', '.join(found)}: give that with its detector.json beside it, or the folder"
+    return "give the folder that `unmasked train` wrote, or the detector.safetensors or detector.skops in it"
 
 
 def check_card(card: Mapping[str, Any], file: object) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from unmasked.datasets.listing import UNSPLIT, Count, first_names, walk
 from unmasked.datasets.manifest import MANIFEST, SPLITS
 from unmasked.datasets.sources import folder as folder_source
 from unmasked.datasets.splits import SplitPlan, frozen_split, read
+from unmasked.datasets.tables import SUFFIXES
 from unmasked.datasets.unused import COLUMNS, Unused, unused_files
 from unmasked.datasets.vocabulary import Reading, label_of, split_of
 
@@ -316,13 +317,14 @@ def _source_by_name(source: str) -> dict[str, ModuleType]:
 
 
 def _locate_source(
-    root: Path, candidates: dict[str, ModuleType], *, named_one: bool = False
+    root: Path, candidates: dict[str, ModuleType], *, named_one: bool = False, given: Path | None = None
 ) -> tuple[str, Path]:
     """The source that recognises the root itself, else the only folder below it that one recognises.
 
     A folder that holds one folder and nothing known is looked into further: archives unpack to such chains.
     Where several folders are sorted into real and fake (a folder for each generator), the root is read whole.
     """
+    given = given or root  # the root that was given, where this is a folder below it
     if root.is_file():
         return _source_of_file(root, candidates), root
     if found := _recognised(root, candidates, named_one):
@@ -332,7 +334,7 @@ def _locate_source(
     # A lone folder real/ is a class, and not the dataset.
     is_chain = len(folders) == 1 and not below and not folders[0].is_symlink()
     if is_chain and label_of(folders[0].name) is None:
-        name, place = _locate_source(folders[0], candidates, named_one=named_one)
+        name, place = _locate_source(folders[0], candidates, named_one=named_one, given=given)
         # The name of the only folder may be that of the split.
         is_split = name == "folder" and place == folders[0] and split_of(place.name)
         return (name, root) if is_split else (name, place)
@@ -352,11 +354,20 @@ def _locate_source(
         return "folder", root
     if packed := [name for name in walk(root).files if name.lower().endswith(PACKED)]:
         raise InputError(
-            f"root {root} holds no video or image but archives ({first_names(packed)}); unpack them and give "
-            "the folder that comes out"
+            f"root {given} holds no video or image but archives ({first_names(packed)}); unpack them and "
+            "give the folder that comes out"
         )
-    layouts = "; ".join(f"{module.NAME}: {module.LAYOUT}" for module in candidates.values())
-    raise InputError(f"root {root} is not laid out like a known dataset. Known are {layouts}")
+    if len(candidates) == 1:
+        (module,) = candidates.values()
+        raise InputError(f"root {given} is not laid out like {module.NAME}: {module.LAYOUT}")
+    tables = [name for name in walk(given).files if name.lower().endswith(SUFFIXES)]
+    held = f", and one of its tables ({first_names(tables)}) may be a root of its own" if tables else ""
+    names = ", ".join(module.NAME for module in candidates.values())
+    raise InputError(
+        f"root {given} is not laid out like a known dataset, and holds no video or image; give a folder with "
+        f"real/ and fake/, or a table with the columns path and label{held}. Known are {names}: source=NAME "
+        "says how one is laid out"
+    )
 
 
 def _source_of_file(root: Path, candidates: dict[str, ModuleType]) -> str:

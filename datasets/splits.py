@@ -34,10 +34,31 @@ FRACTIONS = (0.7, 0.15, 0.15)
 # A group may outgrow the largest split by this share of the rows before the people are divided instead.
 OVERFLOW = 0.05
 FORMAT = 1
+LABELS_NEEDED = (
+    "training needs reals and fakes: scan folders called real and fake, or a table with the columns path and "
+    "label"
+)
 
 # What is kept together. auto: people, where they are known; else a fake and the video it was made of. stem:
 # files whose names differ in the number at their end alone, which are frames of one video. file: nothing.
 By = Literal["auto", "stem", "file"]
+
+
+def absent_split(rows: pd.DataFrame, split: str) -> str:
+    """Why a table of crops has none to train on, or to select by, and how it gets some.
+
+    Args:
+        rows: with ``label``, missing where nobody knows it, and ``split``.
+        split: the one that no row belongs to.
+    """
+    if len(rows) and not rows["label"].notna().any():
+        return f"none of the {len(rows)} crops has a label; {LABELS_NEEDED}"
+    found = ", ".join(sorted(rows["split"].unique())) or "none"
+    return (
+        f"no crop belongs to the split {split!r}; the faces table has {found}. Training needs train and val: "
+        "`unmasked scan … split_seed=0` makes both, then `unmasked preprocess` again"
+        + (", or set some of train aside with data.val_from_train=0.1" if split == "val" else "")
+    )
 
 
 @dataclass(frozen=True)
@@ -288,6 +309,6 @@ def _kept_together(manifest: pd.DataFrame, by: By) -> tuple[str, str]:
         return "person where known, else by file", f". {whole}: {risk}"
     if tied.any():
         return "source video", f". Nobody is known: {risk}"
-    frames = frames_as_videos(manifest["path"])
+    frames = frames_as_videos(manifest["path"], manifest["label"])
     way_out = f"; {frames}: split_by=stem keeps those of one name together" if frames else ""
     return "file", f". Nobody is known: one person or video can be in several splits{way_out}"

@@ -61,6 +61,8 @@ def convert_cells(
     age_groups: tuple[float, ...],
 ) -> pd.Series:
     """The column as its kind is read; what cannot be read is among the problems of the door."""
+    if kind == "as_it_is":
+        return values
     try:
         if kind in ("label", "answer"):
             return _labels(values, door, one_means if kind == "label" else None)

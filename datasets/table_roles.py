@@ -9,7 +9,17 @@ from typing import Literal
 from unmasked.datasets.vocabulary import ASKS_IF_REAL
 
 RoleKind = Literal[
-    "text", "dataset", "label", "answer", "score", "split", "integer", "gender", "age", "compression"
+    "text",
+    "dataset",
+    "label",
+    "answer",
+    "score",
+    "split",
+    "integer",
+    "gender",
+    "age",
+    "compression",
+    "as_it_is",
 ]
 
 

@@ -70,12 +70,12 @@ def test_help_says_the_least_and_the_most_that_a_number_may_be():
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_each_verb_lists_every_key_with_a_meaning(verb):
-    from unmasked.app.cli import verb_module
+    from unmasked.app.cli import config_class, verb_module
     from unmasked.app.config import keys
 
     result = unmasked(verb, "--help")
     assert result.exit_code == 0
-    for key, _, _, meaning in keys(verb_module(verb).Config):
+    for key, _, _, meaning in keys(config_class(verb_module(verb), None, [])):
         assert key in result.output
         assert meaning, f"{verb}: key {key} has no description"
 
@@ -115,7 +115,7 @@ def test_option_that_no_root_takes(tmp_path):
 
 
 def test_unknown_key_names_the_nearest_valid_one(tmp_path):
-    sentence = refused("train", "faces=f.parquet", "wieght_decay=1")
+    sentence = refused("train", "faces=f.parquet", "--dry-run", "wieght_decay=1")
     assert "unknown key 'wieght_decay'" in sentence
     assert "did you mean" in sentence
     assert "weight_decay" in sentence

@@ -118,7 +118,18 @@ def test_an_empty_root_is_refused(tmp_path):
 
 def test_an_unknown_layout_is_refused_with_the_known_ones(tmp_path):
     touch(tmp_path / "notes" / "a.txt")
-    with pytest.raises(InputError, match=r"not laid out like.*Celeb-real.*real_?\{?.*manifest\.csv"):
+    with pytest.raises(
+        InputError, match=r"not laid out like.*real/ and fake/.*Celeb-DF-v2.*source=NAME"
+    ) as said:
+        scan.scan(tmp_path)
+    assert len(str(said.value)) < 600
+    assert f"root {tmp_path} is" in str(said.value)  # and not the folder notes/ in it
+
+
+def test_a_folder_of_tables_is_told_that_one_of_them_may_be_the_root(tmp_path):
+    touch(tmp_path / "scores.csv")
+    touch(tmp_path / "fold" / "more.csv")
+    with pytest.raises(InputError, match=rf"root {tmp_path} is .*\(fold/more\.csv, scores\.csv\) may be"):
         scan.scan(tmp_path)
 
 

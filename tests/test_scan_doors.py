@@ -769,3 +769,27 @@ def test_frames_of_real_videos_beside_single_fakes_are_noticed(tmp_path):
         touch(tmp_path / "fake" / f"{'abcdefghijklmnopqrstuvwx'[number]}.jpg")
     said = " ".join(scan(tmp_path).messages)
     assert "NOTE: of the real ones, 24 of 24 names look like frames of 6 videos" in said
+    (line,) = [line for line in scan(tmp_path, plan=SplitPlan()).messages if line.startswith("split by file")]
+    assert "split_by=stem keeps those of one name together" in line
+
+
+def test_folders_0_and_1_are_no_labels_and_that_is_said(tmp_path):
+    for name in ("0", "1"):
+        touch(tmp_path / name / "a.jpg")
+    result = scan(tmp_path)
+    assert result.manifest["label"].isna().all()
+    assert "NOTE: folders called 0 and 1 are not taken for labels" in " ".join(result.messages)
+
+
+def test_columns_may_name_those_of_groups(tmp_path):
+    """`fairness` took columns={gender: …}, and `scan` refused it."""
+    touch(tmp_path / "a.jpg")
+    touch(tmp_path / "b.jpg")
+    table = tmp_path / "liste.csv"
+    table.write_text("Datei;Urteil;Geschlecht;Alter\na.jpg;echt;w;34\nb.jpg;fake;m;70\n")
+    own = {"path": "Datei", "label": "Urteil", "gender": "Geschlecht", "age": "Alter"}
+    manifest = scan(table, "table", columns=own).manifest
+    assert manifest["gender"].tolist() == ["female", "male"]
+    assert manifest["age"].tolist() == ["adult", "senior"]
+    with pytest.raises(InputError, match="columns= says that gender is 'Sexo', which is no column"):
+        scan(table, "table", columns={**own, "gender": "Sexo"})

@@ -18,6 +18,7 @@ import pytest
 import torch
 from filelock import FileLock
 from optuna.trial import TrialState
+from sqlalchemy import Engine, event
 from typer.testing import CliRunner
 from ucf_fakes import DETECTOR, write_faces
 
@@ -297,6 +298,31 @@ def test_a_study_is_not_gone_on_with_under_other_settings(search, trained):
 def test_there_must_be_a_study_to_report_on(search):
     with pytest.raises(InputError, match=r"no study in .*study to report on; give trials="):
         tune(replace(search, settings=search.settings.model_copy(update={"trials": 0})))
+
+
+@pytest.mark.parametrize("trials", [0, 1])
+def test_a_full_disk_is_no_foreign_file(search, trained, trials):
+    """It was "not a study of Optuna", and the advice was another folder on the same disk."""
+
+    def allow_no_growth(connection, _):
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {max(pages, 1)}")
+
+    def tune_up_to(trials):
+        return tune(replace(search, settings=search.settings.model_copy(update={"trials": trials})))
+
+    if trials:  # a study that is there, and has no room for more
+        tune_up_to(trials)
+    event.listen(Engine, "connect", allow_no_growth)
+    try:
+        with pytest.raises(InputError, match=r"study\.db cannot be written to: the disk is full"):
+            tune_up_to(200)
+    finally:
+        event.remove(Engine, "connect", allow_no_growth)
+    if trials:
+        assert (
+            len(tune(replace(search, settings=search.settings.model_copy(update={"trials": 2}))).trials) >= 2
+        )
 
 
 def test_a_file_that_is_no_study_is_refused(search):

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unmasked.datasets.cards import check_card
+from unmasked.datasets.cards import absent_checkpoint, card_path, check_card
 from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError, nearest_name
 from unmasked.datasets.file_kinds import kind_of_file
@@ -335,7 +335,7 @@ def stored_file(path: str | os.PathLike[str]) -> Path:
         named = Path(str(read_card(path).get("file", path.name))).name  # never a path that leads elsewhere
         path = path.with_name(named)
     if not path.is_file():
-        raise InputError(f"checkpoint {path} does not exist; give the {NAME} that `unmasked train` wrote")
+        raise InputError(f"checkpoint {path} does not exist; {absent_checkpoint(path)}")
     if path.suffix == WEIGHTS:
         with open(path, "rb") as stream:
             start = stream.read(9)
@@ -354,11 +354,11 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     Raises:
         InputError: it is absent or damaged.
     """
+    file = card_path(Path(path))
     path = weights_path(path)
-    file = path.with_suffix(".json")
     if not file.is_file():
         if not path.is_file():
-            raise InputError(f"checkpoint {path} does not exist; give the {NAME} that `unmasked train` wrote")
+            raise InputError(f"checkpoint {path} does not exist; {absent_checkpoint(path)}")
         raise InputError(
             _other_kind(path)
             or f"checkpoint {path} has no card {file.name} beside it; training writes both, copy both. "

@@ -17,7 +17,7 @@ from unmasked.datasets.cards import name_digests
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import VIDEO, method_classes, sample_evenly, usable_rows
 from unmasked.datasets.samplers import KIND
-from unmasked.datasets.splits import SplitPlan, assign
+from unmasked.datasets.splits import LABELS_NEEDED, SplitPlan, absent_split, assign
 from unmasked.datasets.tables import rows_digest
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns, order_groups
 from unmasked.training.config import DetectorConfig, TrainedConfig
@@ -208,12 +208,7 @@ def shuffle_labels(faces: pd.DataFrame, seed: int) -> pd.DataFrame:
 def _rows_of_split(crops: pd.DataFrame, split: str, per_video: int | None) -> pd.DataFrame:
     rows = crops[crops["split"] == split].reset_index(drop=True)
     if rows.empty:
-        found = ", ".join(sorted(crops["split"].unique()))
-        raise InputError(
-            f"no crop belongs to the split {split!r}; the faces table has {found}. "
-            "Training needs train and val: give a manifest with both"
-            + (", or set some of train aside with data.val_from_train=0.1" if split == "val" else "")
-        )
+        raise InputError(absent_split(crops, split))
     return sample_evenly(rows, per_video)
 
 
@@ -227,9 +222,10 @@ def _labelled_rows(crops: pd.DataFrame, splits: tuple[str, ...]) -> tuple[pd.Dat
     unlabelled = int((is_used & ~is_known).sum())
     if unlabelled and not (is_used & is_known).any():
         raise InputError(
-            f"none of the {unlabelled} crops of {' and '.join(splits)} has a label; training needs reals and "
-            "fakes: scan folders called real and fake, or a table with the columns path and label"
+            f"none of the {unlabelled} crops of {' and '.join(splits)} has a label; {LABELS_NEEDED}"
         )
+    if not is_known.any():
+        raise InputError(absent_split(crops, splits[0]))
     if unlabelled:
         logger.warning("%d of %d crops have no label and are left out", unlabelled, int(is_used.sum()))
     kept = crops[is_known].reset_index(drop=True)

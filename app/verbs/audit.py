@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field
 
+from unmasked.app.inputs import FACES_FILE, faces_file
 from unmasked.app.progress import Reporter, print_result
 from unmasked.app.verbs.scan import as_list
 from unmasked.datasets.audit.settings import AuditSettings
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from unmasked.datasets.audit.run import Audit
-
-FACES_FILE = "faces.parquet"
 
 
 class Config(AuditSettings):
@@ -88,7 +87,7 @@ def _read_faces(path: Path) -> tuple[pd.DataFrame, Path]:
     """
     from unmasked.preprocessing.faces import FACES
 
-    table = path / FACES_FILE if path.is_dir() else path
+    table = faces_file(path)
     if path.is_dir() and not table.is_file():
         raise InputError(f"folder {path} has no {FACES_FILE}; give the one that `unmasked preprocess` wrote")
     return FACES.read(table), table.parent

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from unmasked.app.inputs import Faces
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.scan import as_list
 from unmasked.datasets.augment import recipe, recipes
@@ -21,7 +22,7 @@ class Config(BaseModel):
         None, description="names in configs/augment, e.g. [published,noise]; all of them"
     )
     preview: bool = Field(False, description="draw a contact sheet of them and of self-blended images")
-    faces: Path = Field(Path("faces/faces.parquet"), description="preview: what `unmasked preprocess` wrote")
+    faces: Faces = Field(Path("faces/faces.parquet"), description="preview: what `unmasked preprocess` wrote")
     out: Path = Field(Path("augment.png"), description="preview: the picture")
     crops: int = Field(3, ge=1, le=20, description="preview: how many real crops")
     draws: int = Field(8, ge=2, le=20, description="preview: random draws of each crop")

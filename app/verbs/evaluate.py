@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from pydantic import ConfigDict, Field
 
+from unmasked.app.inputs import Faces
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import (
     OVERWRITE,
@@ -70,7 +71,7 @@ class Config(OneScore, ReadAs, Beside, Replaces):
     selection: Stated = Field(
         "", description="how the checkpoint was chosen, or {FILE: how}, if its card does not say it"
     )
-    faces: Path | None = Field(
+    faces: Faces | None = Field(
         None,
         description="the faces table that was scored: counts its videos without a score; what `predict` left "
         "beside the predictions",

@@ -7,14 +7,15 @@ from pathlib import Path
 from pydantic import Field
 
 from unmasked.analysis.explain.config import ExplainConfig
+from unmasked.app.inputs import CHECKPOINT, Faces, check_inputs
 from unmasked.app.progress import Reporter, print_result
 
 
 class Config(ExplainConfig):
     """Which detector is explained on which faces."""
 
-    checkpoint: Path = Field(description="what `unmasked train` wrote: a .safetensors file with its .json")
-    faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
+    checkpoint: Path = Field(description=CHECKPOINT)
+    faces: Faces = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
     detector: str = Field(
         "", description="your own module or .py file, where the checkpoint is of one; ours are found by name"
     )
@@ -30,9 +31,7 @@ class Config(ExplainConfig):
 
 def run(config: Config) -> None:
     """Draws the pictures, keeps them as files and shows them in TensorBoard."""
-    from unmasked.app.run import SCORED, check_inputs
-
-    check_inputs(SCORED, checkpoint=config.checkpoint, faces=config.faces)
+    check_inputs(checkpoint=config.checkpoint, faces=config.faces)
     from torch import nn
 
     from unmasked.analysis.explain.explain import explain, log_explanation

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from unmasked.app.inputs import CHECKPOINT
 from unmasked.app.progress import print_result
 
 
@@ -15,9 +16,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    checkpoint: Path = Field(
-        description="what `unmasked train` wrote: a .safetensors file with its .json beside it"
-    )
+    checkpoint: Path = Field(description=CHECKPOINT)
     detector: str = Field(
         "", description="your own module or .py file, where the checkpoint is of one; ours are found by name"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from unmasked.app.inputs import Faces
 from unmasked.app.progress import print_result
 
 
@@ -14,7 +15,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
+    faces: Faces = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
     out: Path = Field(
         Path("exported"), description="folder that gets <dataset>_lmdb and dataset_json/<dataset>.json"
     )

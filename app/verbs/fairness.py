@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from unmasked.app.inputs import Faces
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import (
     Beside,
@@ -90,7 +91,7 @@ class Config(OneScore, ReadAs, Beside, Replaces):
         (), description="another source's annotations of the same videos: how far both agree, and what if not"
     )
     second_codebook: Codebooks = ("auto",)
-    faces: Path | None = Field(
+    faces: Faces | None = Field(
         None,
         description="the faces table of the predictions: whose videos have no score (else what `predict` "
         "left beside them says it), and gaps by face size and blur",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from unmasked.app.inputs import CHECKPOINT
 from unmasked.app.progress import print_result
 from unmasked.datasets.errors import InputError
 
@@ -24,7 +25,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: Path = Field(description="a video or picture, or a folder of them; may stand without `file=`")
-    checkpoint: Path = Field(description="what `unmasked train` wrote: weights with their card beside them")
+    checkpoint: Path = Field(description=CHECKPOINT)
     detector: str = Field(
         "", description="your own module or .py file, where the checkpoint is of one; ours are found by name"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from unmasked.app.inputs import CHECKPOINT, Faces, check_inputs
 from unmasked.app.progress import Reporter, print_result
 
 if TYPE_CHECKING:
@@ -21,13 +22,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    checkpoint: Path = Field(
-        description="what `unmasked train` wrote: a .safetensors file with its .json beside it"
-    )
+    checkpoint: Path = Field(description=CHECKPOINT)
     detector: str = Field(
         "", description="your own module or .py file, where the checkpoint is of one; ours are found by name"
     )
-    faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
+    faces: Faces = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
     out: Path = Field(Path("predictions.parquet"), description="the predictions, .parquet or .csv")
     overwrite: bool = Field(False, description="replace an `out` of other weights or other videos")
     splits: tuple[str, ...] = Field(("val", "test"), description="splits to score")
@@ -56,9 +55,7 @@ class Config(BaseModel):
 
 def run(config: Config) -> None:
     """Scores the crops and writes the table."""
-    from unmasked.app.run import SCORED, check_inputs
-
-    check_inputs(SCORED, checkpoint=config.checkpoint, faces=config.faces)
+    check_inputs(checkpoint=config.checkpoint, faces=config.faces)
     from unmasked.app.detectors import load
     from unmasked.datasets.errors import InputError
     from unmasked.evaluation.predict import predict

@@ -6,9 +6,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from unmasked.app.config import load
 from unmasked.app.detectors import DEFAULT, config_class, folder_name
+from unmasked.app.inputs import Faces, check_inputs, training_faces
 from unmasked.app.progress import Reporter, print_result
 from unmasked.app.verbs.scan import as_list
 from unmasked.datasets.errors import InputError
@@ -26,6 +28,15 @@ Datasets = Annotated[
 ]
 
 
+class Crops(BaseModel):
+    """What is trained on; the other keys depend on the detector."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    faces: Faces = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
+    dataset: Datasets = ()
+
+
 def config_of(detector: str | None) -> type[DetectorConfig]:
     """Where from, where to, and how a detector is trained.
 
@@ -40,19 +51,25 @@ def config_of(detector: str | None) -> type[DetectorConfig]:
             str,
             Field(name, description="one of `unmasked detectors`, or your own module or .py file"),
         ),
-        "faces": (
-            Path,
-            Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote"),
-        ),
+        **{name: (field.annotation, field) for name, field in Crops.model_fields.items()},
         "out": (Path, Field(Path("runs") / folder_name(name), description="the run's folder")),
-        "dataset": (Datasets, ()),
         "resume": (bool, Field(False, description="go on from the last checkpoint in `out`")),
         "restart": (bool, Field(False, description="begin again where `out` holds an unfinished training")),
     }
     return create_model("Config", __base__=config_class(name), **fields)
 
 
-Config = config_of(DEFAULT)
+def check_first(file: Path | None, arguments: list[str]) -> None:
+    """Looks at the faces table before a detector and its libraries are imported.
+
+    Arguments as of `load`.
+
+    Raises:
+        InputError: the table is not there, or has no training rows.
+    """
+    given = load(Crops, file, arguments)
+    check_inputs(faces=given.faces)
+    training_faces(given.faces, given.dataset)
 
 
 def run(config: Any) -> None:
@@ -60,7 +77,7 @@ def run(config: Any) -> None:
     from unmasked.app.detectors import find
     from unmasked.app.run import only_one_in, record
     from unmasked.app.signals import stopped_by_signals
-    from unmasked.app.training import progress_callback, training_faces
+    from unmasked.app.training import progress_callback
     from unmasked.training.fit import fit
     from unmasked.training.launch import is_first_process
     from unmasked.training.train import check_nothing_is_lost, train

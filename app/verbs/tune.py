@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from unmasked.app.detectors import DEFAULT
+from unmasked.app.inputs import Faces, check_inputs, training_faces
 from unmasked.app.progress import Reporter, print_result
 from unmasked.app.verbs.train import Datasets
 from unmasked.training.tuning.space import SearchConfig
@@ -24,7 +25,7 @@ BEST = "best.yaml"
 class Config(SearchConfig):
     """Where from, where to, what is searched, and how."""
 
-    faces: Path = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
+    faces: Faces = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
     out: Path = Field(Path("runs/tune"), description="the study's folder; the same one goes on with it")
     dataset: Datasets = ()
     detector: str = Field(DEFAULT, description="one of `unmasked detectors`, or your own module or .py file")
@@ -44,6 +45,7 @@ class Config(SearchConfig):
 
 def run(config: Config) -> None:
     """Goes on with the study; writes its trials, plots and the best configuration."""
+    check_inputs(faces=config.faces)
     from unmasked.app.run import record
     from unmasked.app.signals import stopped_by_signals
     from unmasked.training.tuning.study import is_start, tune
@@ -67,7 +69,7 @@ def run(config: Config) -> None:
 def _search(config: Config) -> Search:
     from unmasked.app.config import load
     from unmasked.app.detectors import find
-    from unmasked.app.training import dotlist, training_faces
+    from unmasked.app.training import dotlist
     from unmasked.training.tuning.space import flat_space
     from unmasked.training.tuning.study import Search
 

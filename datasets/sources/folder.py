@@ -130,6 +130,11 @@ def scan(
             f"no folder is called real or fake: the labels of all {len(paths)} are missing. They can be "
             "scored; a table with the columns path and label (source=table) gives labels"
         )
+        if {"0", "1"} <= set(folder.str.split("/").explode()):
+            notes.append(
+                "NOTE: folders called 0 and 1 are not taken for labels, for either may be the fakes: call "
+                "them real and fake"
+            )
         files = paths.str.rpartition("/")[2].str.replace(r"\.[^.]*$", "", regex=True)
         said = files.map(label_of).notna()
         if said.any():

@@ -52,6 +52,7 @@ ROLES: Mapping[str, Role] = {
     "compression": GROUPS["compression"],
     "kind": Role("text"),
     **{name: Role("text") for name in (*CARRIED, "annotation")},
+    **{name: Role("as_it_is") for name in DEMOGRAPHICS},  # `decode_plain` reads them
 }
 
 

@@ -13,9 +13,11 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -111,7 +113,7 @@ def tune(search: Search, *, workers: int = 1, progress: Progress | None = None) 
     """
     search.out.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(search.out / ".tune.lock", timeout=0):
+        with FileLock(search.out / ".tune.lock", timeout=0), _explain_full_disk(search.out / NAME):
             study = _open_study(search)
             _begin_again(study)
             if workers == 1:
@@ -219,11 +221,36 @@ def _study(search: Search, *, create: bool = False) -> optuna.Study:
             storage=storage, study_name=search.detector.name, direction="maximize", load_if_exists=True
         )
     except (ValueError, RuntimeError, SQLAlchemyError) as error:
+        if _is_disk_full(error):
+            raise
         raise InputError(f"{path} is not a study of Optuna ({error}); give another out=…") from error
     # The first validation comes too early to judge by; Optuna judges from step n_warmup_steps on.
     median = optuna.pruners.MedianPruner(settings.startup_trials, n_warmup_steps=2)
     study.pruner = median if settings.prune else optuna.pruners.NopPruner()
     return study
+
+
+@contextmanager
+def _explain_full_disk(path: Path) -> Iterator[None]:
+    """Says that the study cannot be written to, instead of where in Optuna that was noticed."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_disk_full(error):
+            raise
+        raise InputError(
+            f"{path} cannot be written to: the disk is full; trials that it holds are whole. Make room, and "
+            "the same command goes on from here"
+        ) from error
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """True if SQLite, below SQLAlchemy and Optuna, found no room."""
+    while error is not None:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _describe_search(search: Search) -> str:
@@ -379,7 +406,8 @@ def _work_alone(search: Search, number: int, workers: int, failures: Any) -> Non
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % devices]
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     try:
-        _work(search, _study(search), None)
+        with _explain_full_disk(search.out / NAME):
+            _work(search, _study(search), None)
     except InputError as error:
         failures.put(str(error))
         sys.exit(1)

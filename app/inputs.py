@@ -1,0 +1,75 @@
+"""What a command reads, looked at before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
+
+from unmasked.datasets.cards import absent_checkpoint, card_path
+from unmasked.datasets.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FACES_FILE = "faces.parquet"
+
+
+def faces_file(path: Path) -> Path:
+    """The faces table, given by its own path or by the folder that it lies in."""
+    return path / FACES_FILE if path.is_dir() else path
+
+
+Faces = Annotated[Path, AfterValidator(faces_file)]
+CHECKPOINT = (
+    "what `unmasked train` wrote: its folder, or the detector.safetensors or detector.skops with its card "
+    "detector.json beside it"
+)
+
+
+def check_inputs(*, faces: Path | None = None, checkpoint: Path | None = None) -> None:
+    """Refuses files that are not there, all at once and before anything heavy is imported.
+
+    Raises:
+        InputError: one sentence for all that are absent.
+    """
+    absent, advice = [], []
+    if checkpoint is not None and not (checkpoint.is_file() or card_path(checkpoint).is_file()):
+        absent.append(f"checkpoint={checkpoint}")
+        advice.append(absent_checkpoint(checkpoint))
+    if faces is not None and not faces.exists():
+        absent.append(f"faces={faces}")
+        advice.append(f"give the {FACES_FILE} that `unmasked preprocess` wrote, or its folder")
+    if absent:
+        are = "do" if len(absent) > 1 else "does"
+        raise InputError(f"{' and '.join(absent)} {are} not exist; {'; '.join(advice)}")
+
+
+def training_faces(path: Path, datasets: Sequence[str]) -> pd.DataFrame:
+    """A faces table, or the rows of some datasets in it.
+
+    Raises:
+        InputError: nothing has training rows, or a dataset has none, or several have some and none was
+            chosen.
+    """
+    from unmasked.datasets.splits import absent_split
+    from unmasked.preprocessing.faces import FACES
+
+    faces = FACES.read(path)
+    names = sorted(faces.loc[faces["split"] == "train", "dataset"].unique())
+    if len(faces) and not names:
+        raise InputError(absent_split(faces, "train"))
+    for dataset in datasets:
+        if dataset not in names:
+            raise InputError(
+                f"dataset {dataset!r} has no training rows in {path}; "
+                f"datasets with some are {', '.join(names) or 'none'}"
+            )
+    if not datasets and len(names) > 1:
+        raise InputError(
+            f"{path} has training rows of {', '.join(names)}; choose one with dataset=…, or several that are "
+            f"trained on together with dataset=[{','.join(names[:2])}]"
+        )
+    return faces[faces["dataset"].isin(list(datasets))].reset_index(drop=True) if datasets else faces
