@@ -111,7 +111,7 @@ def fit_likelihood(
 
     >>> found = fit_likelihood([0] * 20 + [1] * 20, [0.1] * 19 + [0.9] + [0.9] * 19 + [0.1])
     >>> found([0.1, 0.9]).round(2).tolist(), round(found.upper, 2)
-    ([-0.9, 0.9], 0.99)
+    ([-0.93, 0.93], 0.93)
     """
     if kind not in KINDS:
         raise InputError(f"likelihood ratio {kind!r} is not known; choose {' or '.join(KINDS)}")

@@ -10,8 +10,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Freed memory stays with the process (glibc): to fetch and clear it anew for every layer takes two fifths
 # of the time of a network's step here. Read when a process starts, so by those that the tests start.
-os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(4 << 30))
-os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(512 << 20))
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(128 << 20))
 
 SHARED = Path(__file__).parents[2] / "shared"
 
