@@ -109,6 +109,10 @@ def test_one_class_or_too_many_blocks_are_refused():
         block_importance(lambda v: expit(v[:, 0]), x, label, person, nine)
 
 
+def found_in(run):
+    return json.loads((run / "explain" / "explain.json").read_text())["importance"]
+
+
 def test_a_forest_s_blocks_are_told_by_explain(tmp_path):
     table = FACES.validate(write_faces(tmp_path, {"train": 4, "val": 2, "test": 4}, frames=1))
     FACES.write(table, tmp_path / "faces.parquet")
@@ -122,10 +126,19 @@ def test_a_forest_s_blocks_are_told_by_explain(tmp_path):
         assert done.exit_code == 0, f"{done.output}\n{done.exception}"
     assert "lbp" in done.output
     assert "drop" in done.output
-    found = json.loads((run / "explain" / "explain.json").read_text())["importance"]
+    found = found_in(run)
     assert [row["block"] for row in found["blocks"]] == ["lbp", "colour"]
     total = sum(row["shapley"] for row in found["blocks"])
     assert total == pytest.approx(found["auc"] - found["chance"])
+    # Of crops too few for a map it said "there are 0 classes".
+    few = table[table["split"] == "test"].iloc[:7]
+    FACES.write(few, tmp_path / "few.parquet")
+    arguments = ["explain", f"checkpoint={run}", f"faces={tmp_path}/few.parquet", "repeats=2"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, f"{done.output}\n{done.exception}"
+    assert "without t-SNE: a map needs at least 8 crops, and there are 7" in done.output
+    assert "without importance" not in done.output
+    assert f"above the {found_in(run)['chance']:.3f} of no block" in done.output.replace("\n", " ")
 
 
 def test_a_forest_of_random_labels_reads_chance_by_identity_and_not_by_image():

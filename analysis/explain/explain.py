@@ -86,7 +86,7 @@ def explain(
         skipped["t-SNE"] = "the detector has no features"
     elif len(embedded) < MINIMUM_POINTS:
         skipped["t-SNE"] = f"a map needs at least {MINIMUM_POINTS} crops, and there are {len(embedded)}"
-    if "t-SNE" in skipped:
+    if features is None:
         embedded = embedded.iloc[:0]
     vectors, scores, sprites = [np.empty((0, 0), np.float32)], [np.empty(0)], []
     for batch in _batches(embedded, crops_root, size_px, config.batch_size):
@@ -104,12 +104,13 @@ def explain(
             importance = _importance(embedded, matrix, blocks, probability, config)
         except InputError as error:
             skipped["importance"] = str(error)
-    if len(embedded):
+    if "t-SNE" not in skipped:
         try:
             points = embed(matrix, perplexity=config.perplexity, seed=config.seed)
         except InputError as error:  # too few points, or all alike: the pictures are there all the same
             skipped["t-SNE"] = str(error)
-            embedded, matrix, sprites = embedded.iloc[:0], matrix[:0], []
+    if "t-SNE" in skipped:
+        embedded, matrix, sprites = embedded.iloc[:0], matrix[:0], []
     embedded = embedded.assign(x=points[:, 0], y=points[:, 1])
     modules = model.named_modules() if isinstance(model, nn.Module) else ()
     name = next((name for name, module in modules if module is layer), type(layer).__name__)

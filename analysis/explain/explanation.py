@@ -97,7 +97,8 @@ def importance_lines(importance: Mapping[str, Any] | None) -> list[str]:
     rows = sorted(importance["blocks"], key=lambda row: -row["shapley"])
     first = (
         f"what the AUC of {importance['auc']:.3f} owes to each block (Shapley values, in all "
-        f"{importance['auc'] - importance['chance']:.3f} above no block), and its drop without the block:"
+        f"{importance['auc'] - importance['chance']:.3f} above the {importance['chance']:.3f} of no block), "
+        "and its drop without the block:"
     )
     return [first] + [
         f"  {row['block']:9} {_importance_text(row, 'shapley')}, drop {_importance_text(row, 'drop')}"
