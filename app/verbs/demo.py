@@ -40,7 +40,7 @@ SMALL = ["model.backbone=mobilenetv3_small_050", "model.size_px=128", "optimiser
 SMALL += ["optimiser.schedule=one_cycle", "training.max_steps=200", "training.val_every_steps=50"]
 DETECTORS = {  # folder, as `unmasked evaluate` names it -> arguments of `unmasked train`
     MAIN: ["--config", "ucf/demo"],
-    "Handcrafted-features": ["detector=handcrafted", "model.size_px=128"],
+    "Handcrafted-features": ["detector=handcrafted", "model.classifier=forest", "model.size_px=128"],
     "Backbone": ["detector=backbone", *SMALL, "data.val_frames_per_video=4"],
 }
 QUICK = {

@@ -126,6 +126,10 @@ def run(config: Config) -> None:
     from unmasked.fairness.run import write
     from unmasked.fairness.selection import rows_of_one
 
+    if config.since is not None and config.since.resolve() == config.out.resolve():
+        raise InputError(
+            f"since={config.since} is also the folder that is written; give the new audit another: out=FOLDER"
+        )
     count = RowCount()
     used = {part.strip() for name in config.by for part in re.split(r"[*×]", name)}
     predictions = read_scores(config, config.predictions, count=count, used=used)
@@ -185,10 +189,6 @@ def _watch(config: Config, audits: dict[str, Audit]) -> Monitor | None:
 
     if config.since is None:
         return None
-    if config.since.resolve() == config.out.resolve():
-        raise InputError(
-            f"since={config.since} is also the folder that is written; give the new audit another: out=FOLDER"
-        )
     return watch(audits, config.since)
 
 
