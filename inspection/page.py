@@ -28,10 +28,11 @@ from unmasked.inspection.records import Case, Look, Person, Rates, Verdict
 
 KINDS: dict[Verdict, Kind] = {
     "likely fake": "bad",
-    "likely real": "good",
+    "likely real": "note",  # not green: that one detector found nothing clears no file
     "inconclusive": "warning",
     "not judged": "note",
 }
+NOTHING_FOUND = "“Likely real” says that this detector found nothing, not that nothing was done to the file."
 SHOWN = 3  # crops of each person
 PEOPLE_MAX = 6  # whose lines and crops are shown; all are in the table
 KIND_WORDS = {
@@ -64,16 +65,15 @@ def _subtitle(case: Case) -> str:
 
 def _finding(case: Case) -> Markup:
     found = case.finding
-    answer, *others = found.sentences
-    box = callout(KINDS[found.verdict], answer, title=found.verdict.capitalize())
-    reasons = [f"{reason.code}: {reason.words}" for reason in found.reasons]
-    return join_parts(
-        [
-            box,
-            *map(paragraph, others),
-            *([heading(3, "Reasons"), bullets(reasons)] if reasons else []),
-        ]
+    # In the box, so that nobody reads a verdict without its errors.
+    sentences = [*found.sentences, *([NOTHING_FOUND] if found.verdict == "likely real" else [])]
+    box = callout(
+        KINDS[found.verdict],
+        join_parts([paragraph(one) for one in sentences]),
+        title=found.verdict.capitalize(),
     )
+    reasons = [f"{reason.code}: {reason.words}" for reason in found.reasons]
+    return join_parts([box, *([heading(3, "Reasons"), bullets(reasons)] if reasons else [])])
 
 
 def _people(case: Case, folder: Path) -> Markup:
@@ -194,7 +194,7 @@ def _limits(case: Case) -> Markup:
             f"Two propositions are compared: {PROPOSITIONS[0]}; {PROPOSITIONS[1]}. Fakes of another kind are "
             "neither.",
             "A score is no probability that the file is fake. That needs what else is known of the file.",
-            "“Likely real” says that this detector found nothing, not that nothing was done to the file.",
+            NOTHING_FOUND,
             f"A person in fewer than {case.settings.few_frames} sampled frames of a video, or whose face is "
             f"smaller than {case.settings.small_face_px:.0f} pixels, is not judged.",
             "Blur, compression and unusual material are not judged: no limit for them was measured.",

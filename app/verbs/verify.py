@@ -47,7 +47,7 @@ def run(config: Config) -> None:
     for line in found:
         print_result(f"differs: {line}")
     if found:
-        print_result(f"{config.case}: not verified, {len(found)} differences")
+        print_result(f"{config.case}: not verified, {len(found)} difference{'s' * (len(found) > 1)}")
         raise typer.Exit(1)
     assert case is not None
     print_result(f"{config.case}: verified, same bytes and scores within {case.settings.tolerance:g}")
