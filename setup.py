@@ -79,7 +79,7 @@ setup(
         "test": [
             "pytest>=8",
             "pytest-cov>=6",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.7",
             "hypothesis>=6.100",
             "ruff>=0.9",
             "mypy>=1.14",

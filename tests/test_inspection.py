@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from markupsafe import escape
 from preprocessing_fakes import SquareDetector, square_frame, write_video
 from report_fakes import Reader
 from typer.testing import CliRunner
@@ -235,7 +236,10 @@ def test_the_page_says_the_finding_and_asks_no_network(made):
     text = (made / "clip.mp4" / "case.html").read_text(encoding="utf-8")
     page = Reader(text)
     case = read_case(made / "clip.mp4")
-    assert case.finding.sentences[0] in page["finding"]
+    box = text[text.index('class="callout') : text.index('id="people"')]
+    assert 'class="callout good"' not in text  # nothing that a detector did not find clears a file
+    assert all(one in page["finding"] for one in case.finding.sentences)
+    assert box.index(str(escape(case.finding.sentences[-1]))) < box.index("</div>")
     assert case.source.sha256 in page["exhibit"]
     assert "script" not in page.tags
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
