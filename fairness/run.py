@@ -17,9 +17,9 @@ from unmasked.evaluation.predictions import evaluated_rows, noun_of
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import records
 from unmasked.fairness.across import long_tables
+from unmasked.fairness.across.monitoring import write_audited
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
 from unmasked.fairness.inputs import operating_point
-from unmasked.fairness.monitoring import write_audited
 from unmasked.fairness.records import Across, FairnessResults, Origin
 from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.selection import Level, rows_of_one, select_from

@@ -8,7 +8,7 @@ import pytest
 
 from unmasked.app.verbs.fairness import Config, run
 from unmasked.datasets.errors import InputError
-from unmasked.fairness.monitoring import STATE, read_monitor
+from unmasked.fairness.across.monitoring import STATE, read_monitor
 from unmasked.fairness.statistics.betting import BETS, ENOUGH, add_people, adjust_e_values, e_value
 
 

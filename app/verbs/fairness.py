@@ -120,7 +120,7 @@ def run(config: Config) -> None:
     from unmasked.evaluation.predictions import noun_of
     from unmasked.evaluation.row_counts import RowCount
     from unmasked.evaluation.wording import name_files
-    from unmasked.fairness import monitoring
+    from unmasked.fairness.across import monitoring
     from unmasked.fairness.across.run import Beside, compare_across, source_of
     from unmasked.fairness.records import FILE
     from unmasked.fairness.run import write
@@ -185,7 +185,7 @@ def run(config: Config) -> None:
 
 def _watch(config: Config, audits: dict[str, Audit]) -> Monitor | None:
     """What is watched since an earlier audit, with these scores added."""
-    from unmasked.fairness.monitoring import watch
+    from unmasked.fairness.across.monitoring import watch
 
     if config.since is None:
         return None
@@ -197,7 +197,7 @@ def lines(
 ) -> list[str]:
     """Who has no score, the verdicts, what pooling hid, and which gaps surely changed."""
     from unmasked.evaluation.wording import change_text
-    from unmasked.fairness.monitoring import sentences
+    from unmasked.fairness.across.monitoring import sentences
     from unmasked.fairness.verdicts import scan_sentence
 
     found = sentences(more["monitor"]) if "monitor" in more else []

@@ -26,7 +26,7 @@ from unmasked.evaluation.wording import (
     support_text,
 )
 from unmasked.fairness.across.attrition import LossAudit
-from unmasked.fairness.monitoring import sentences
+from unmasked.fairness.across.monitoring import sentences
 from unmasked.fairness.records import AuditResults, AuditSettings, Monitor, Test
 from unmasked.fairness.verdicts import CLASSES, ORDER, sole_decision, title
 
