@@ -573,7 +573,7 @@ class Look(TypedDict):
 
 
 class WatchedPair(TypedDict):
-    """Two groups that are watched, see `fairness.monitoring`."""
+    """Two groups that are watched, see `fairness.across.monitoring`."""
 
     dataset: str
     attribute: str
