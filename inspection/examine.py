@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from unmasked.datasets.csv_files import write_csv
 from unmasked.datasets.errors import InputError
@@ -46,6 +47,15 @@ FEW_FRAMES = 3
 SMALL_FACE_PX = 48.0
 TOLERANCE = 1e-4  # scores of other thread counts and processors differ in their last digits
 FRAMES_TRIED = 512  # a recipe's hash is compared for so many frames a video
+# Keys of `Settings`, and of `PreprocessConfig`, which decide what a crop looks like.
+CROP_KEYS = {
+    "frames": "frames_per_video",
+    "scale": "scale",
+    "crops": "crops",
+    "border": "border",
+    "face_detector": "detector",
+    "landmarks": "landmarks",
+}
 # What decides a score, by layer; a page's looks do not.
 CODE = ("datasets", "preprocessing", "evaluation", "inspection", "training", "ucf", "baselines")
 
@@ -85,13 +95,8 @@ def settings_of(config: PreprocessConfig, size_px: int) -> Settings:
         size_px: of the images that the detector takes.
     """
     return Settings(
-        frames=config.frames_per_video,
+        **{ours: getattr(config, theirs) for ours, theirs in CROP_KEYS.items()},
         size_px=size_px,
-        scale=config.scale,
-        crops=config.crops,
-        border=config.border,
-        face_detector=config.detector,
-        landmarks=config.landmarks,
         recipe=recipe(config),
         few_frames=FEW_FRAMES,
         small_face_px=SMALL_FACE_PX,
@@ -99,21 +104,15 @@ def settings_of(config: PreprocessConfig, size_px: int) -> Settings:
     )
 
 
-def crop_config(settings: Settings, **limits: Any) -> PreprocessConfig:
+def crop_config(settings: BaseModel, **limits: Any) -> PreprocessConfig:
     """The configuration of the crops of these settings.
 
-    ``limits`` are budget_s, memory_gb and workers.
+    Args:
+        settings: `Settings`, or another model with the keys of `CROP_KEYS`.
+        limits: budget_s, memory_gb and workers.
     """
-    return PreprocessConfig(
-        faces="all",
-        frames_per_video=settings.frames,
-        scale=settings.scale,
-        crops=settings.crops,
-        border=settings.border,
-        detector=settings.face_detector,
-        landmarks=settings.landmarks,
-        **limits,
-    )
+    keys = {theirs: getattr(settings, ours) for ours, theirs in CROP_KEYS.items()}
+    return PreprocessConfig(faces="all", **keys, **limits)
 
 
 def examine(
@@ -130,6 +129,8 @@ def examine(
         device: where the detector runs.
     """
     listed = list(files.items())
+    settings, unlike = settings_of(config, examiner.card["size_px"]), crop_reasons(examiner.card, config)
+    code = code_digest()
     for start in range(0, len(listed), CHUNK):
         part = listed[start : start + CHUNK]
         for folder in dict(part).values():
@@ -140,7 +141,8 @@ def examine(
             for number, (file, folder) in enumerate(part):
                 rows = faces[faces["video"] == str(number)]
                 kind = manifest["kind"].iloc[number]
-                yield _write(file, folder, kind, rows, Path(work), examiner, config, device)
+                looks = _looks(rows, Path(work), folder, examiner, device)
+                yield _write(file, folder, kind, rows, looks, examiner, settings, unlike, code)
 
 
 def is_finished(folder: Path, file: Path, examiner: Examiner) -> bool:
@@ -202,17 +204,16 @@ def _write(
     folder: Path,
     kind: Any,
     faces: pd.DataFrame,
-    work: Path,
+    looks: list[Look],
     examiner: Examiner,
-    config: PreprocessConfig,
-    device: str,
+    settings: Settings,
+    unlike: list[Reason],
+    code: str,
 ) -> Case:
-    settings = settings_of(config, examiner.card["size_px"])
-    looks = _looks(faces, work, folder, examiner, device)
     scored = pd.DataFrame([look.model_dump() for look in looks]).rename(columns={"person": "face"})
     people = people_of(scored, examiner.fitted, settings, is_video=kind == "video") if looks else []
     sampled = _sampled(faces)
-    failures = failures_of(faces) + (crop_reasons(examiner.card, config) if people else [])
+    failures = failures_of(faces) + (unlike if people else [])
     finding = finding_of(people, sampled, failures, examiner.rates, examiner.fitted, examiner.prior)
     stored = examiner.fitted.to_dict()
     case = Case(
@@ -241,7 +242,7 @@ def _write(
         looks=looks,
         warnings=_warnings(faces),
         prior=examiner.prior,
-        code_sha256=code_digest(),
+        code_sha256=code,
         environment=dict(examiner.environment),
     )
     _write_timeline(case, folder)

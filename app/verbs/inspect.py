@@ -55,9 +55,8 @@ def run(config: Config) -> None:
     """Examines the file, writes its case and prints the finding."""
     _check_file(config.file)
     from unmasked.app.examiner import load_examiner
-    from unmasked.inspection.examine import examine, is_finished, remove_case
+    from unmasked.inspection.examine import crop_config, examine, is_finished, remove_case
     from unmasked.inspection.records import CASE
-    from unmasked.preprocessing.config import PreprocessConfig
 
     examiner = load_examiner(config.checkpoint, config.detector, config.performance, config.prior)
     if (config.out / CASE).exists() and config.file.is_dir():
@@ -70,18 +69,7 @@ def run(config: Config) -> None:
             if not config.overwrite:
                 raise InputError(f"{folder} holds a case already; give another out=, or overwrite=true")
             remove_case(folder)
-    given = PreprocessConfig(
-        faces="all",
-        frames_per_video=config.frames,
-        scale=config.scale,
-        crops=config.crops,
-        border=config.border,
-        detector=config.face_detector,
-        landmarks=config.landmarks,
-        budget_s=config.budget_s,
-        memory_gb=config.memory_gb,
-        workers=config.workers,
-    )
+    given = crop_config(config, budget_s=config.budget_s, memory_gb=config.memory_gb, workers=config.workers)
     for case in examine(todo, examiner, given, device=config.device):
         print_finding(case, is_alone=not config.file.is_dir())
     if config.file.is_dir():
