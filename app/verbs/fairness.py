@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from unmasked.evaluation.thresholds import Threshold
     from unmasked.fairness.across.attrition import LossAudit
-    from unmasked.fairness.records import Across, Mitigation, Monitor
+    from unmasked.fairness.records import Across, Mitigation
     from unmasked.fairness.result import Audit
 
 
@@ -167,7 +167,7 @@ def run(config: Config) -> None:
             skipped.setdefault(name, loss.sentences()[0])
     if mitigation := _mitigation(config.out, audited):
         more["mitigation"] = mitigation
-    watched = _watch(config, audits)
+    watched = monitoring.watch(audits, config.since) if config.since is not None else None
     if watched is not None:
         more["monitor"] = watched
     more["made"] = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
@@ -181,15 +181,6 @@ def run(config: Config) -> None:
     for line in lines(audits, skipped, more, losses):
         print_result(name_files(line, noun, [*audits, *config.by]))
     print_result(f"fairness report: {page}; its figures with their numbers: {page.parent / 'figures'}")
-
-
-def _watch(config: Config, audits: dict[str, Audit]) -> Monitor | None:
-    """What is watched since an earlier audit, with these scores added."""
-    from unmasked.fairness.across.monitoring import watch
-
-    if config.since is None:
-        return None
-    return watch(audits, config.since)
 
 
 def lines(

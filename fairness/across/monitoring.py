@@ -25,7 +25,6 @@ from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.wording import percent
 from unmasked.fairness.records import FILE, AuditResults, Look, Monitor, WatchedPair, read
 from unmasked.fairness.result import Audit
-from unmasked.fairness.selection import Selection
 from unmasked.fairness.statistics.betting import BETS, ENOUGH, add_people, adjust_e_values, e_value
 from unmasked.fairness.statistics.estimates import generator
 from unmasked.fairness.statistics.shuffling import TESTED_OF
@@ -38,8 +37,11 @@ KEYS = ("dataset", "video", "compression")
 
 def write_audited(audits: Iterable[Audit], out: str | os.PathLike[str]) -> None:
     """Writes which videos and people the audits are of, as hashes."""
-    found = [key for audit in audits if audit.selection for key in _keys(audit.selection)]
-    write_frame(pd.DataFrame({"key": sorted(set(found))}, dtype=str), Path(out) / AUDITED)
+    found: set[str] = set()
+    for audit in audits:
+        if audit.selection:
+            found.update(*_keys(audit.selection.table))
+    write_frame(pd.DataFrame({"key": sorted(found)}, dtype=str), Path(out) / AUDITED)
 
 
 def watch(audits: Mapping[str, Audit], run: str | os.PathLike[str]) -> Monitor:
@@ -200,7 +202,7 @@ def _add(state: Monitor, dataset: str, audit: Audit, counted: set[str]) -> tuple
     """
     selection = audit.selection
     assert selection is not None  # the audits are of a table
-    videos, persons = _video_keys(selection.table), _person_keys(selection.table)
+    videos, persons = _keys(selection.table)
     if twice := sum(key in counted for key in set(videos)):
         raise InputError(
             f"{twice:,} of {len(set(videos)):,} videos of {dataset} are counted already in {state['since']}; "
@@ -242,23 +244,14 @@ def _settle(state: Monitor) -> None:
             pair["found_at"] = len(state["looks"])
 
 
-def _keys(selection: Selection) -> set[str]:
-    return {*_video_keys(selection.table), *_person_keys(selection.table)}
-
-
-def _video_keys(table: pd.DataFrame) -> list[str]:
-    """(N,) hash of each row's video."""
-    return _hashes(table, KEYS)
-
-
-def _person_keys(table: pd.DataFrame) -> list[str]:
-    """(N,) hash of each row's person, of the video where nobody is known."""
-    videos = _video_keys(table)
+def _keys(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """(N,) hash of each row's video, and (N,) of its person, or of the video where nobody is known."""
+    videos = _hashes(table, KEYS)
     if "identity" not in table:
-        return videos
+        return videos, videos
     # A column of its own name: person "7" is not video "7".
     persons = _hashes(table.assign(person="identity"), ["person", "dataset", "identity"])
-    return np.where(table["identity"].notna(), persons, videos).tolist()
+    return videos, np.where(table["identity"].notna(), persons, videos).tolist()
 
 
 def _hashes(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
