@@ -55,7 +55,7 @@ def run(config: Config) -> None:
         check_nothing_lost(
             config,
             config.out / "compare.json",
-            Origin.of_rows(run.rows),
+            partial(Origin.of_rows, run.rows),
             partial(_origin_of, side),
         )
     results = compare(

@@ -171,10 +171,12 @@ def _check_replaced(config: Config, scored: list[Scored], places: dict[str, str]
     from unmasked.datasets.errors import InputError
     from unmasked.evaluation.origin import Origin
 
-    origins = [Origin.of(detector.predictions) for detector in scored]
-    for detector, origin in zip(scored, origins, strict=True):
-        path = config.out / places[detector.name] / "metrics.json"
-        check_nothing_lost(config, path, origin, lambda there: Origin.from_dict(there.get("settings")))
+    for detector in scored:
+        path, new = (
+            config.out / places[detector.name] / "metrics.json",
+            partial(Origin.of, detector.predictions),
+        )
+        check_nothing_lost(config, path, new, lambda there: Origin.from_dict(there.get("settings")))
     path = config.out / "metrics.json"
     if config.overwrite or len(scored) == 1 or not path.exists():
         return
@@ -184,7 +186,7 @@ def _check_replaced(config: Config, scored: list[Scored], places: dict[str, str]
         lost = there - {name for detector in scored for name in detector.files}
     else:  # one detector's, which may be among these now, its dataset under another name
         digests = Origin.from_dict(content.get("settings")).scores
-        here = {digest for origin in origins for digest in origin.scores.values()}
+        here = {digest for one in scored for digest in Origin.of(one.predictions).scores.values()}
         lost = {name for name, digest in digests.items() if digest not in here}
     if lost:
         raise InputError(f"{path} would be lost: it is also of {', '.join(sorted(lost))}; {OVERWRITE}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -144,8 +145,7 @@ def run(config: Config) -> None:
         predictions = rows_of_worst_face(predictions)
         count.leave_out({"of faces other than the worst of their video": given - len(predictions)})
     audited = rows_of_one(predictions, detector=config.detector) if config.detector else predictions
-    if (path := config.out / FILE).exists():  # what cannot be audited is said in other words
-        check_nothing_lost(config, path, Origin.of(audited), origin_of_audits)
+    check_nothing_lost(config, config.out / FILE, partial(Origin.of, audited), origin_of_audits)
     thresholds = _thresholds(config, audited)
     losses = _losses(config, predictions)
     audits, skipped = _audits(config, predictions, thresholds[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -107,8 +108,10 @@ def run(config: Config) -> None:
         retrained={name: read_scores(config, path, used=used) for name, path in config.retrained.items()},
         settings=settings,
     )
-    origin, stored = Origin.from_dict(found["made_from"]), config.out / MITIGATION
-    check_nothing_lost(config, stored, origin, lambda there: Origin.from_dict(there.get("made_from")))
+    made_from = partial(Origin.from_dict, found["made_from"])
+    check_nothing_lost(
+        config, config.out / MITIGATION, made_from, lambda there: Origin.from_dict(there.get("made_from"))
+    )
     path = write(found, config.out)
     count.leave_out(left_out_of_folds(predictions, source=config.source, split=config.split))
     print_rows(count, noun=noun_of(predictions))

@@ -122,14 +122,18 @@ OVERWRITE = "give another out=, or overwrite=true"
 
 
 def check_nothing_lost(
-    config: Replaces, path: Path, origin: Origin, origin_of: Callable[[Mapping[str, Any]], Origin]
+    config: Replaces,
+    path: Path,
+    new: Callable[[], Origin],
+    origin_of: Callable[[Mapping[str, Any]], Origin],
 ) -> None:
     """Refuses to write over results of other scores; those of the same are written anew.
 
     Args:
         config: says whether they may be replaced.
         path: of the JSON file that would be replaced.
-        origin: of the new results.
+        new: gives the origin of the new results; asked only where there is something to lose, as it reads
+            all scores.
         origin_of: gives the origin that the file states.
 
     Raises:
@@ -140,7 +144,7 @@ def check_nothing_lost(
 
     if config.overwrite or not path.exists():
         return
-    there = origin_of(read_json(path, OVERWRITE))
+    origin, there = new(), origin_of(read_json(path, OVERWRITE))
     unlike = origin.difference(there)
     if not there.scores or not there.scores.keys() <= origin.scores.keys():
         unlike = unlike or "it is of another dataset"

@@ -66,7 +66,7 @@ def run(config: Config) -> None:
     origin = Origin.of_rows(rows)
     stored["made_from"] = origin.to_dict()
     path = config.out / "thresholds.json"
-    check_nothing_lost(config, path, origin, lambda there: Origin.from_dict(there.get("made_from")))
+    check_nothing_lost(config, path, lambda: origin, lambda there: Origin.from_dict(there.get("made_from")))
     write_json(path, stored | {"limit": found.to_dict() | {"sentence": said}})
     print_rows(count, doubts(rows), noun)
     print_result(said)
