@@ -51,7 +51,7 @@ class Calibration:
         score = np.asarray(score, dtype=np.float64)
         if isinstance(self.parameter, Mapping):
             return np.interp(score, self.parameter["score"], self.parameter["probability"])
-        return special.expit(_logit(score) / self.parameter)
+        return special.expit(log_odds(score) / self.parameter)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
@@ -165,14 +165,15 @@ def reliability(label: ArrayLike, score: ArrayLike) -> Reliability:
     }
 
 
-def _logit(score: Array) -> Array:
-    inside = np.clip(score, SURE, 1 - SURE)
+def log_odds(score: Array, least: float = SURE) -> Array:
+    """log(score / (1 - score)); scores are moved to ``least`` from 0 and from 1."""
+    inside = np.clip(score, least, 1 - least)
     return np.log(inside) - np.log1p(-inside)
 
 
 def _temperature(label: NDArray[np.int64], score: Array) -> float:
     """T of least log loss; the loss has one valley in T, as it is convex in 1 / T."""
-    signed = np.where(label == 1, 1.0, -1.0) * _logit(score)
+    signed = np.where(label == 1, 1.0, -1.0) * log_odds(score)
     low, high = np.log(TEMPERATURES)
     found = optimize.minimize_scalar(
         lambda log_t: np.logaddexp(0.0, -signed * math.exp(-log_t)).mean(),

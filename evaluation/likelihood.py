@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.calibration import FEW, SURE
+from unmasked.evaluation.calibration import FEW, log_odds
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.metrics import check_arrays
 
@@ -66,7 +66,7 @@ class LikelihoodRatio:
         if self.kind == "pav":
             found = np.interp(score, self.parameter["score"], self.parameter["log10_lr"])
         else:
-            found = self.parameter["intercept"] + self.parameter["slope"] * _logit(score)
+            found = self.parameter["intercept"] + self.parameter["slope"] * log_odds(score)
         return np.clip(found, self.lower, self.upper)
 
     def to_dict(self) -> dict[str, Any]:
@@ -348,7 +348,7 @@ def _pav_corners(label: NDArray[np.int64], score: Array) -> tuple[dict[str, Any]
 def _logistic(label: NDArray[np.int64], score: Array) -> tuple[dict[str, Any], str]:
     from sklearn.linear_model import LogisticRegression
 
-    logit = _logit(score)
+    logit = log_odds(score)
     spread = logit.std()
     if spread > 0:
         scaled = ((logit - logit.mean()) / spread)[:, None]
@@ -359,10 +359,6 @@ def _logistic(label: NDArray[np.int64], score: Array) -> tuple[dict[str, Any], s
             return {"slope": float(slope), "intercept": float(intercept)}, ""
     note = "scores do not rise with the share of fakes, so that no score speaks for either proposition"
     return {"slope": 0.0, "intercept": 0.0}, note
-
-
-def _logit(score: Array) -> Array:
-    return special.logit(np.clip(score, SURE, 1 - SURE))
 
 
 def _check_parameter(found: LikelihoodRatio) -> None:

@@ -428,6 +428,7 @@ def _is_torchs(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("data.pkl") for name in archive.namelist())
+    # What zipfile raises of a list that is damaged, has impossible places, or is of a later version.
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return True
 

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit, logit
+from scipy.special import expit
 
+from unmasked.evaluation.calibration import log_odds
 from unmasked.evaluation.thresholds import Threshold, fit
 from unmasked.fairness.mitigation.folds import Fold
 from unmasked.fairness.mitigation.rules import MIN_CLUSTERS, NEEDS_GROUP, own_weight, shrinkage_notes
@@ -115,7 +116,7 @@ def platt(label: np.ndarray, score: np.ndarray) -> Map:
     n_fake = label.sum()
     n_real = len(label) - n_fake
     target = np.where(label == 1, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
-    odds = _log_odds(score)
+    odds = log_odds(score, SMALLEST)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         value = parameters[0] * odds + parameters[1]
@@ -132,7 +133,7 @@ def platt(label: np.ndarray, score: np.ndarray) -> Map:
         bounds=[(0, None), (None, None)],
         options={"ftol": 1e-14, "gtol": 1e-9},
     ).x
-    return lambda scores: expit(found[0] * _log_odds(scores) + found[1])
+    return lambda scores: expit(found[0] * log_odds(scores, SMALLEST) + found[1])
 
 
 def isotonic(label: np.ndarray, score: np.ndarray) -> Map:
@@ -150,7 +151,3 @@ def _apply_map(fold: Fold, maps: Mapping[str, Map], pooled: Map, own: Mapping[st
         if weight and member.any():
             result[member] = weight * maps[name](fold.score[member]) + (1 - weight) * result[member]
     return np.clip(result, 0, 1)
-
-
-def _log_odds(score: np.ndarray) -> np.ndarray:
-    return logit(np.clip(score, SMALLEST, 1 - SMALLEST))
