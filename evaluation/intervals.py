@@ -34,6 +34,8 @@ CONFIDENCE = 0.95
 MAX_LEVELS = 4096
 # How many effective errors the prior of `wilson_interval` is worth.
 PRIOR_EVENTS = 2.0
+# An AUC nearer to 0 or 1 has the logit's interval: of few pairs out of order, percentiles see too few.
+NEARLY_PERFECT = 0.1
 # Resamples that differ by less are equal but for rounding.
 NO_SPREAD = 1e-12
 # From so many clusters on, those of one row are drawn by kind where that leaves a quarter: see `_merged`.
@@ -208,7 +210,7 @@ def metric_interval(
         name: a share of one class (`Metric.rate_of`) has `wilson_interval`, every other metric
             `bounded_interval`; shifted by twice the bias where resamples add one, as to the ECE, or to the
             AUC of people who hold reals and fakes, and on the logit scale where they are skewed, as of AP
-            (Boyd, Eng and Page 2013). Its ends hold the value.
+            (Boyd, Eng and Page 2013) and an AUC within `NEARLY_PERFECT` of 0 or 1. Its ends hold the value.
         value: in the sample.
         drawn: (n_boot,) in each resample.
         clusters, rows: see `behind`.
@@ -230,7 +232,10 @@ def metric_interval(
         return low, high
     bias = float(np.nanmean(drawn)) - value
     # Of independent reals and fakes an AUC's resamples are centred on it, but for what is left of chance.
-    if metric.resamples == "biased" or (metric.resamples == "paired" and _is_shown(bias, drawn)):
+    is_independent = metric.resamples == "paired" and not _is_shown(bias, drawn)
+    if is_independent and 0 < min(value, 1 - value) < NEARLY_PERFECT:
+        return _logit_interval(value, drawn, clusters, confidence)
+    if metric.resamples == "biased" or (metric.resamples == "paired" and not is_independent):
         # The sample's value lies as far above the truth as the resamples lie above the value. Without the
         # second half of the shift the interval would hold the expected value and not the truth.
         low, high = np.clip([low - 2 * bias, high - 2 * bias], metric.minimum, metric.maximum).tolist()
