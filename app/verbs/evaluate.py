@@ -155,7 +155,7 @@ def run(config: Config) -> None:
         _print_protocols(rows, noun)
         for line in leader_sentences(leaders):
             print_result(name_files(line, noun, keep))
-        for line in coverage_sentences(coverage):
+        for line in (*coverage_sentences(coverage), *_reversed(found)):
             print_result(name_files(line, noun, keep))
     for detector in scored:
         for line in contaminated_sentences(detector.name, found[detector.name]["contamination"]):
@@ -381,6 +381,18 @@ def _noun(found: Mapping[str, Results]) -> str:
 def _names(found: Mapping[str, Results]) -> list[str]:
     """The names of detectors and datasets, which no sentence may change."""
     return [*found, *dict.fromkeys(name for results in found.values() for name in results["datasets"])]
+
+
+def _reversed(found: Mapping[str, Results]) -> list[str]:
+    """A sentence for each detector and dataset whose reals score above its fakes, beyond chance."""
+    from unmasked.evaluation.reading import LOOK
+
+    return [
+        f"NOTE on {detector}, {name}: {said}"
+        for detector, results in found.items()
+        for name, block in results["datasets"].items()
+        if LOOK in (said := block.get("reading", ""))
+    ]
 
 
 def folder_names(names: list[str]) -> dict[str, str]:

@@ -116,9 +116,10 @@ def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
     from unmasked.analysis.reports.fairness.page import write_page
     from unmasked.analysis.reports.run.folder import origin_of_audits
+    from unmasked.evaluation.direction import reversals
     from unmasked.evaluation.metrics import rows_of_worst_face
     from unmasked.evaluation.origin import Origin
-    from unmasked.evaluation.predictions import noun_of
+    from unmasked.evaluation.predictions import evaluated_rows, noun_of
     from unmasked.evaluation.row_counts import RowCount
     from unmasked.evaluation.wording import name_files
     from unmasked.fairness.across import monitoring
@@ -178,6 +179,8 @@ def run(config: Config) -> None:
     count.leave_out(_unaudited_rows(predictions, audits, config.detector or None))
     noun = noun_of(audited)
     print_rows(count, [note for audit in audits.values() for note in audit.origin.get("rows", ())], noun)
+    for doubt in reversals(evaluated_rows(audited)[0], config.aggregation):
+        print_result(name_files(f"NOTE: {doubt}", noun, list(audits)))
     for line in lines(audits, skipped, more, losses):
         print_result(name_files(line, noun, [*audits, *config.by]))
     print_result(f"fairness report: {page}; its figures with their numbers: {page.parent / 'figures'}")
@@ -351,6 +354,7 @@ def _audit_other_detector(
     config: Config, predictions: pd.DataFrame, threshold: Threshold, audits: dict[str, Audit]
 ) -> tuple[dict[str, Audit], str]:
     """The audits of the other detector on the same videos, and its name; none where none is asked for."""
+    from unmasked.datasets.tables import is_table
     from unmasked.evaluation.collection import join_default_datasets
     from unmasked.evaluation.thresholds import Threshold
     from unmasked.fairness.across.detectors import replace_scores
@@ -362,7 +366,7 @@ def _audit_other_detector(
         raise InputError("two detectors are compared on videos; leave out level=frame, or against")
     ours = rows_of_one(predictions, detector=config.detector or None) if config.detector else predictions
     name = config.against
-    if Path(name).suffix in (".parquet", ".csv"):
+    if is_table(name):
         other = read_scores(config, Path(name))
         paths = config.predictions, Path(name)
         ours, other = join_default_datasets(paths, (ours, other), config.predictions.stem)
