@@ -122,8 +122,8 @@ def read_table(
         if is_group and table[name].nunique() <= GROUPS_MAX:
             table[name] = unify_spellings(table[name], door.readings)
     if "dataset" in roles and "dataset" not in table:
-        table.insert(0, "dataset", pd.Series(path.stem, table.index, TEXT))
-        door.readings.append(Reading("no column dataset", f"all rows are of one, called {path.stem}"))
+        table.insert(0, "dataset", pd.Series(path.name, table.index, TEXT))
+        door.readings.append(Reading("no column dataset", f"all rows are of one, called {path.name}"))
     left = pd.DataFrame({"row": table.index[~kept], "reason": reasons[~kept].to_numpy()})
     left = pd.concat([*left_before, *([left] if len(left) or not left_before else [])], ignore_index=True)
     for reason, rows in left.groupby("reason"):

@@ -179,7 +179,7 @@ def _is_beside_scores(file: Path) -> bool:
 
     What `explain` has drawn has a score a crop, and nearly all columns of predictions.
     """
-    is_lost = file.name == LOST_FILE or file.name.endswith(f".{LOST_FILE}")
+    is_lost = file.name == LOST_FILE or file.name.endswith((f".{LOST_FILE}", ".made.parquet"))
     return is_lost or (file.parent / EXPLAINED).is_file()
 
 
@@ -213,7 +213,7 @@ def join_default_datasets(
 
     Tables that are said to be of the same videos take the only dataset that others name.
     """
-    is_default = [set(table["dataset"]) == {path.stem} for path, table in zip(paths, tables, strict=True)]
+    is_default = [set(table["dataset"]) == {path.name} for path, table in zip(paths, tables, strict=True)]
     named = {
         one
         for table, default in zip(tables, is_default, strict=True)

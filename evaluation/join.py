@@ -15,6 +15,7 @@ from unmasked.datasets.tables import Schema, column_names
 from unmasked.evaluation.predictions import PREDICTIONS, read_predictions, validate_predictions
 from unmasked.preprocessing.faces import FACES
 from unmasked.preprocessing.lost import KEY, LOST, unused_path
+from unmasked.preprocessing.made import write_faces
 
 FACES_FILE = "faces.parquet"
 # What must be equal in all tables: crops of two recipes are unlike pictures, and two detectors two studies.
@@ -63,7 +64,10 @@ def join_tables(
     joined = schema.validate(pd.concat(tables, ignore_index=True))
     if kind == "predictions":
         joined = validate_predictions(joined)
-    schema.write(joined, out)
+    if kind == "faces":
+        write_faces(joined, out)
+    else:
+        schema.write(joined, out)
     _join_lost(paths, out)
     return joined, kind
 

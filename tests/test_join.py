@@ -144,6 +144,6 @@ def test_tables_of_strangers_are_joined_as_the_other_commands_read_them(tmp_path
     assert joined["score"].tolist() == [0.12, 0.9, 0.05, 0.805]
     assert joined["label"].tolist()[:2] == [0, 1]
     assert pd.isna(joined["label"][2])
-    assert joined["dataset"].tolist() == ["a", "a", "a", "b"]
+    assert joined["dataset"].tolist() == ["a.tsv", "a.tsv", "a.tsv", "b.csv"]
     assert joined["camera"].tolist()[3] == "x"
     assert "rows: 5 given, 4 used; left out: 1 no score" in done.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
@@ -573,7 +574,7 @@ def test_columns_of_unknown_names_are_told_the_key_that_names_them_or_the_header
 
 
 REVERSED = (
-    r"reals score above fakes \(AUC 0\.055 \[.*\] on s\): if score is P\(real\), score_of=real .* one_means"
+    r"reals score above fakes \(AUC 0\.055 \[.*\] on s.csv\): if score is P\(real\), score_of=real .* one_me"
 )
 
 
@@ -608,11 +609,11 @@ def test_which_reversed_scores_are_told_and_not_refused(tmp_path):
     keys = ["threshold", f"predictions={path}", "max_fpr=0.05", f"out={tmp_path / 'o'}", "overwrite=true"]
     table.to_csv(path, index=False)
     said = CliRunner().invoke(app, [*keys, "score_of=fake"]).output
-    assert "NOTE: s: worse than chance" in said
+    assert "NOTE: s.csv: worse than chance" in said
     assert "score_of=real turns it round" in said
     assert "NOTE: " not in CliRunner().invoke(app, [*keys, "score_of=real"]).output
     table.assign(checkpoint="ab" * 32).to_csv(path, index=False)  # of `unmasked predict`
-    assert "NOTE: s: worse than chance" in CliRunner().invoke(app, keys).output
+    assert "NOTE: s.csv: worse than chance" in CliRunner().invoke(app, keys).output
     weak = clips(2000)
     weak["score"] = (
         0.5 - 0.04 * (clips(2000)["score"] - 0.5) + 0.3 * np.random.default_rng(1).normal(0, 0.2, 2000)
@@ -646,7 +647,7 @@ def test_the_same_table_is_read_from_every_kind_of_file(tmp_path, suffix):
         table.to_csv(path, index=False, sep="\t")
     readings = []
     found = read_predictions(path, readings)
-    pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(found.assign(dataset="scores.csv"), expected)
     said = dict(readings)
     if suffix == ".xlsx":
         assert said["workbook"] == "sheet 'Scores'; not read: Notes"
@@ -684,3 +685,37 @@ def test_a_workbook_that_cannot_be_read_is_refused_with_the_way_out(tmp_path, mo
         InputError, match="openpyxl reads, and that is not installed; export the sheet as CSV"
     ):
         read_predictions(path)
+
+
+def test_a_spreadsheets_export_becomes_a_report_in_one_command(tmp_path):
+    """It took two, and the page spoke of a run's files, of `explain` and of Grad-CAM."""
+    table = clips(80)
+    lines = [
+        f"{row.video};{'FAKE' if row.label else 'REAL'};{100 * row.score:.1f}" for row in table.itertuples()
+    ]
+    path = tmp_path / "export.csv"
+    path.write_text("file;label;score\n" + "\n".join(lines).replace(".", ",").replace(",mp4", ".mp4") + "\n")
+    keys = ["report", f"predictions={path}", f"out={tmp_path / 'out'}", "n_boot=20"]
+    ended = CliRunner().invoke(app, keys)
+    assert ended.exit_code == 0, ended.output
+    assert "percent" in ended.output
+    told = json.loads((tmp_path / "out" / "metrics.json").read_text())["datasets"]["export.csv"]["video"][
+        "auc"
+    ]
+    assert told == pytest.approx(
+        auc(table["label"].to_numpy(), (100 * table["score"]).round(1).to_numpy() / 100)
+    )
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "tested on export.csv" in page
+    assert "made elsewhere and read from a table" in page
+    assert "Curves and scores" in page
+    for word in (
+        "Grad-CAM",
+        "t-SNE",
+        "config.yaml",
+        "environment.json",
+        "fairness.json",
+        "unmasked predict",
+        "crop",
+    ):
+        assert word not in page, word

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from pydantic import ConfigDict, Field
 
-from unmasked.app.inputs import Faces
+from unmasked.app.inputs import Faces, read_faces
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import (
     OVERWRITE,
@@ -96,6 +96,11 @@ class Config(OneScore, ReadAs, Beside, Replaces):
 
 def run(config: Config) -> None:
     """Evaluates every detector on every dataset, writes the results and prints the matrix."""
+    evaluate_files(config)
+
+
+def evaluate_files(config: Config) -> list[Scored]:
+    """What `run` does; the detectors with the rows that were evaluated."""
     from unmasked.evaluation.collection import Stated as Said
     from unmasked.evaluation.collection import collect
     from unmasked.evaluation.contamination import contaminated_sentences, contamination
@@ -107,6 +112,8 @@ def run(config: Config) -> None:
     from unmasked.evaluation.seeds import seed_rows
     from unmasked.evaluation.wording import name_files
 
+    if config.faces is not None:
+        read_faces(config.faces)
     protocols = load_protocols(config.protocols or ())
     published = load_published(config.published or ())
     said = Said(source=config.source, held_out=config.held_out, selection=config.selection)
@@ -163,6 +170,7 @@ def run(config: Config) -> None:
     print_result(
         f"all metrics with intervals: {config.out / 'metrics.json'}; as tables: {config.out / 'metrics.md'}"
     )
+    return scored
 
 
 def _check_replaced(config: Config, scored: list[Scored], places: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from unmasked.app.inputs import Faces
+from unmasked.app.inputs import Faces, read_faces
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import (
     Beside,
@@ -369,7 +369,7 @@ def _audit_other_detector(
     if is_table(name):
         other = read_scores(config, Path(name))
         paths = config.predictions, Path(name)
-        ours, other = join_default_datasets(paths, (ours, other), config.predictions.stem)
+        ours, other = join_default_datasets(paths, (ours, other), config.predictions.name)
         named = other["detector"].dropna().unique() if "detector" in other else []
         name = str(named[0]) if len(named) == 1 else Path(name).stem
     else:
@@ -387,9 +387,8 @@ def _add_qualities(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
         InputError: the faces are not those of the predictions.
     """
     from unmasked.fairness.selection import CROP, QUALITIES
-    from unmasked.preprocessing.faces import FACES
 
-    faces = FACES.read(path)
+    faces = read_faces(path)
     keys = [name for name in CROP if name in predictions and name in faces and faces[name].notna().any()]
     if not {"frame", "face"} <= set(keys):
         print_result(
