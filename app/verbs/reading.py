@@ -113,13 +113,15 @@ def read_scores(
         keeps_columns: the command keeps every column, so that none is named as unused.
     """
     from unmasked.datasets.vocabulary import Reading
-    from unmasked.evaluation.direction import check_direction
     from unmasked.evaluation.predictions import KNOWN, read_predictions
 
     readings: list[Reading] = []
     left_out: dict[str, int] = {}
     predictions = read_predictions(path, readings, left_out, unlabelled=unlabelled, **config.how())
     if config.score_of is None:
+        # Imported once there is a table: one that cannot be read is refused at once.
+        from unmasked.evaluation.direction import check_direction
+
         check_direction(predictions, path)
     if count is not None:
         count.given += len(predictions) + sum(left_out.values())
