@@ -94,6 +94,7 @@ def read_scores(
         used: columns that the command uses beside those of every table of scores.
     """
     from unmasked.datasets.vocabulary import Reading
+    from unmasked.evaluation.origin import faces_changes
     from unmasked.evaluation.predictions import KNOWN, read_predictions
 
     readings: list[Reading] = []
@@ -115,6 +116,8 @@ def read_scores(
     if others:
         readings.append(Reading("columns that no number uses", ", ".join(others)))
     print_readings(readings)
+    if said := faces_changes(path, predictions, getattr(config, "faces", None)):
+        print_result(f"NOTE: {said}")
     return predictions
 
 
