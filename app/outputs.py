@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -20,12 +20,15 @@ SYSTEM_ERRORS = {
 }
 
 
-# The key with the folder that a verb fills with files that belong together.
+# The keys with the folders that a verb fills with files that belong together.
 FILLS = {
-    **dict.fromkeys(("evaluate", "fairness", "mitigate", "compare", "audit", "threshold", "explain"), "out"),
-    **dict.fromkeys(("import-checkpoint", "export-crops", "demo", "plan", "ensemble", "inspect"), "out"),
-    "report": "folder",
+    **dict.fromkeys(("evaluate", "mitigate", "compare", "audit", "threshold"), ("out",)),
+    **dict.fromkeys(("import-checkpoint", "export-crops", "demo", "plan", "ensemble", "inspect"), ("out",)),
+    "fairness": ("out", "since"),  # what was watched since is added to
+    "explain": ("folder",),
+    "report": ("folder",),
 }
+MADE = ("out", "folder")  # the others must be there already
 
 
 def check_paths(config: BaseModel) -> None:
@@ -57,19 +60,21 @@ def check_paths(config: BaseModel) -> None:
 
 @contextmanager
 def only_one_writes(verb: str, config: BaseModel) -> Iterator[None]:
-    """Holds the lock of the folder that a verb fills with several files: see `only_one_in`.
+    """Holds the lock of each folder that a verb fills with several files: see `only_one_in`.
 
     A table is written whole. `preprocess`, `train` and `tune` know how to share a folder, and lock it
     themselves.
     """
     from unmasked.app.run import only_one_in
 
-    folder = getattr(config, FILLS.get(verb, ""), None)
-    # A run that is reported on is not made.
-    if not isinstance(folder, Path) or not (FILLS[verb] == "out" or folder.is_dir()):
-        yield
-        return
-    with only_one_in(folder, verb):
+    folders: dict[Path, Path] = {}
+    for key in FILLS.get(verb, ()):
+        folder = getattr(config, key, None)
+        if isinstance(folder, Path) and (key in MADE or folder.is_dir()):
+            folders.setdefault(folder.resolve(), folder)
+    with ExitStack() as held:
+        for folder in folders.values():
+            held.enter_context(only_one_in(folder, verb))
         yield
 
 

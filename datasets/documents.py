@@ -6,15 +6,16 @@ import json
 import os
 from io import StringIO
 from math import nan
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.regular_files import read_regular
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 Record = TypeVar("Record")
+DOCUMENT_BYTES_MAX = 128 << 20  # a watch over a million people takes 20 MB
 
 
 def read_json(path: str | os.PathLike[str], advice: str, *, what: str = "") -> dict[str, Any]:
@@ -34,11 +35,11 @@ def read_json(path: str | os.PathLike[str], advice: str, *, what: str = "") -> d
 
 def _read_text(path: str | os.PathLike[str], file: str, advice: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return read_regular(path, DOCUMENT_BYTES_MAX).decode("utf-8")
     except FileNotFoundError as error:
         raise InputError(f"{file} does not exist; {advice}") from error
     except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}); {advice}") from error
+        raise InputError(f"{file} cannot be read ({error.strerror or error}); {advice}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is no text in UTF-8 ({error}); {advice}") from error
 

@@ -5,14 +5,19 @@ Every file of results carries it, and whoever puts two of them on one page compa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from unmasked.datasets.tables import rows_digest
-from unmasked.evaluation.predictions import evaluated_rows
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.tables import column_names, rows_digest
+from unmasked.evaluation.predictions import FACES_TABLE, evaluated_rows
+from unmasked.preprocessing.faces import FACES
+from unmasked.preprocessing.provenance import FACES_DIGEST, changes_since, faces_digests
 
 NOT_STATED = "not stated"
 
@@ -79,3 +84,42 @@ def scores_digest(rows: pd.DataFrame) -> str:
     Columns of groups are left out: scores with and without annotations are the same scores.
     """
     return rows_digest(rows, text=("video", "compression"), numbers=("frame", "face", "label", "score"))
+
+
+def place_of_faces(faces: Path, out: Path) -> str:
+    """Where a faces table lies, seen from the folder of the predictions ``out``."""
+    return Path(os.path.relpath(faces.resolve(), out.resolve().parent)).as_posix()
+
+
+def faces_changes(path: Path, predictions: pd.DataFrame, faces: Path | None = None) -> str:
+    """What has changed in the faces table since it was scored, as a sentence; "" where nothing is known.
+
+    Args:
+        path: of the predictions.
+        predictions: what it holds.
+        faces: the faces table; None takes the one that the predictions name, if it is still there.
+
+    Raises:
+        InputError: ``faces`` cannot be read.
+    """
+    table = faces or _named_faces(path, predictions)
+    if table is None or FACES_DIGEST not in predictions:
+        return ""
+    now = FACES.read(table)
+    found = changes_since(predictions, FACES_DIGEST, now, faces_digests(now))
+    return found and (
+        f"the scores in {path} are of crops that {table} no longer holds: {found}; run `unmasked predict` "
+        "again"
+    )
+
+
+def _named_faces(path: Path, predictions: pd.DataFrame) -> Path | None:
+    """The faces table that predictions name, if it is one: a stranger's table may name anything."""
+    named = predictions[FACES_TABLE].dropna().unique() if FACES_TABLE in predictions else []
+    if len(named) != 1 or Path(named[0]).is_absolute() or "\0" in named[0]:
+        return None
+    try:
+        table = path.parent / named[0]
+        return table if {"status", "crop", "frame"} <= {*column_names(table)} else None
+    except (InputError, OSError):
+        return None

@@ -21,6 +21,7 @@ from unmasked.evaluation.perturbing.units import Perturbed, Unit
 from unmasked.evaluation.perturbing.work import batches, plan_units
 from unmasked.evaluation.predictions import FRAMES_SAMPLED, PREDICTIONS
 from unmasked.preprocessing.lost import KEY
+from unmasked.preprocessing.provenance import FACES_DIGEST, MANIFEST_DIGEST, faces_digests
 
 Detector = Callable[[Tensor], Tensor]
 Precision = Literal["fp32", "bf16"]
@@ -30,7 +31,7 @@ Progress = Callable[[str, int, int], None]
 CARRIED = ("dataset", "video", "frame", "face", "label", "method", "split", "identity", "compression")
 CROP_COLUMNS = (
     *("crop", "detector_score", "size_px", "blur", "status", "reason", "recipe", "root"),
-    *("source_video", "target_video", "others", "padded", "crops", "conversion"),
+    *("source_video", "target_video", "others", "padded", "crops", "conversion", MANIFEST_DIGEST),
 )
 STAGE = "scoring crops"
 PERTURBED_STAGE = "scoring perturbed crops"
@@ -72,7 +73,8 @@ def predict(
     Returns:
         A table valid under `PREDICTIONS` with dataset, video, frame, face, label, method, split, identity,
         compression, annotations (gender, age, …) and any group columns; score = softmax(logits)[:, 1].
-        ``frames_sampled`` says how many frames of the video were looked at, with a face or without.
+        ``frames_sampled`` says how many frames of the video were looked at, with a face or without;
+        ``faces_digest`` which crops it had (`preprocessing.provenance`).
 
     Raises:
         InputError: there is no crop, a crop is absent or cannot be read (never a score in its place),
@@ -142,7 +144,8 @@ def _perturbed_scores(
 
 
 def _scored_rows(faces: pd.DataFrame) -> pd.DataFrame:
-    crops = usable_rows(faces.assign(**{FRAMES_SAMPLED: _frames_sampled(faces)}))
+    added = {FRAMES_SAMPLED: _frames_sampled(faces), FACES_DIGEST: faces_digests(faces)}
+    crops = usable_rows(faces.assign(**added))
     if crops.empty:
         raise InputError(
             f"none of the {len(faces)} rows of the faces table has a crop (status ok); "

@@ -19,10 +19,12 @@ from unmasked.datasets.tables import Column, Schema
 from unmasked.datasets.vocabulary import Reading, map_distinct, plain
 from unmasked.evaluation.doubts import doubts
 from unmasked.preprocessing.faces import FACES
+from unmasked.preprocessing.provenance import FACES_DIGEST
 
 logger = logging.getLogger(__name__)
 
 FRAMES_SAMPLED = "frames_sampled"
+FACES_TABLE = "faces_table"
 PREDICTIONS = Schema(
     name="predictions",
     hint="A predictions file needs dataset, video, label (1 = fake) and score = P(fake) between 0 and 1",
@@ -43,6 +45,8 @@ PREDICTIONS = Schema(
         "severity": Column("integer", required=False, nullable=True),
         # of the video, with a face or without
         FRAMES_SAMPLED: Column("integer", required=False, nullable=True),
+        FACES_DIGEST: Column("text", required=False, nullable=True),  # of the video's crops as they were
+        FACES_TABLE: Column("text", required=False, nullable=True),  # that held them, from the table's folder
     },
 )
 NEEDED = tuple(name for name, column in PREDICTIONS.columns.items() if column.required)

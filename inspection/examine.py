@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from unmasked.datasets.csv_files import write_csv
+from unmasked.datasets.csv_files import csv_text
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.file_kinds import kind_of_file
-from unmasked.datasets.files import atomic_path, sha256_of_file, write_text
+from unmasked.datasets.files import sha256_of_file, write_text
 from unmasked.datasets.listing import kinds
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.predict import Detector, predict
@@ -58,6 +58,7 @@ CROP_KEYS = {
 }
 # What decides a score, by layer; a page's looks do not.
 CODE = ("datasets", "preprocessing", "evaluation", "inspection", "training", "ucf", "baselines")
+Stamp = tuple[int, int, int]  # size, time of change, inode: as `preprocess` tells a changed file
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,9 @@ def examine(
         part = listed[start : start + CHUNK]
         for folder in dict(part).values():
             folder.mkdir(parents=True, exist_ok=True)
+            if not is_inside("crops", folder):
+                raise InputError(f"{folder / 'crops'} is a link; give a new folder for the case")
+        stamps = {file: _stamp(file) for file, _ in part}
         with tempfile.TemporaryDirectory(prefix=".faces-", dir=part[0][1]) as work:
             manifest = pd.DataFrame([_manifest_row(file, str(n)) for n, (file, _) in enumerate(part)])
             faces = preprocess(manifest, Path(work), config)
@@ -142,7 +146,7 @@ def examine(
                 rows = faces[faces["video"] == str(number)]
                 kind = manifest["kind"].iloc[number]
                 looks = _looks(rows, Path(work), folder, examiner, device)
-                yield _write(file, folder, kind, rows, looks, examiner, settings, unlike, code)
+                yield _write(file, folder, kind, rows, looks, examiner, settings, unlike, code, stamps[file])
 
 
 def is_finished(folder: Path, file: Path, examiner: Examiner) -> bool:
@@ -155,13 +159,26 @@ def is_finished(folder: Path, file: Path, examiner: Examiner) -> bool:
 
 
 def remove_case(folder: Path) -> None:
-    """Removes what a case folder lists, and nothing else.
+    """Removes what a case folder lists and nobody has changed since, and nothing else.
 
     ``case.json`` goes first: a case that is half gone is none.
     """
-    listed = [name for name in read_case(folder).files if not Path(name).is_absolute() and ".." not in name]
-    for name in (CASE, *listed):
-        (folder / name).unlink(missing_ok=True)
+    case = read_case(folder)
+    (folder / CASE).unlink()
+    for name, digest in case.files.items():
+        path = folder / name
+        # Somebody else's record may list anything, and a link may lead anywhere.
+        if is_inside(name, folder) and path.is_file() and sha256_of_file(path) == digest:
+            path.unlink()
+
+
+def is_inside(name: str, folder: Path) -> bool:
+    """True if a name is one of a file below a folder, by no link."""
+    try:
+        place = (folder / name).resolve()
+        return ".." not in Path(name).parts and place == folder.resolve() / name and place != folder.resolve()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, links in a circle
+        return False
 
 
 def crop_reasons(card: Mapping[str, Any], config: PreprocessConfig) -> list[Reason]:
@@ -176,6 +193,12 @@ def crop_reasons(card: Mapping[str, Any], config: PreprocessConfig) -> list[Reas
     return [Reason(code="other_crops", words=words)]
 
 
+def timeline_text(case: Case) -> str:
+    """``timeline.csv``: a row a scored crop."""
+    columns = ["person", "frame", "time_s", "score", "size_px", "blur", "crop"]
+    return csv_text(pd.DataFrame([look.model_dump() for look in case.looks], columns=columns))
+
+
 def code_digest() -> str:
     """SHA-256 of the code that decides a score."""
     digest = hashlib.sha256()
@@ -188,6 +211,11 @@ def code_digest() -> str:
 def _manifest_row(file: Path, name: str) -> dict[str, str | None]:
     place = {"path": file.name, "root": str(file.parent.resolve()), "kind": _kind(file)}
     return {"dataset": DATASET, "video": name, **place, "label": None, "method": None, "split": "test"}
+
+
+def _stamp(file: Path) -> Stamp:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _kind(file: Path) -> str:
@@ -209,11 +237,17 @@ def _write(
     settings: Settings,
     unlike: list[Reason],
     code: str,
+    stamp: Stamp,
 ) -> Case:
+    digest = sha256_of_file(file)
+    failures = failures_of(faces)
+    if _stamp(file) != stamp:  # what was scored need not be what was hashed
+        looks = []
+        failures = [Reason(code="changed", words="the file changed while it was examined"), *failures]
     scored = pd.DataFrame([look.model_dump() for look in looks]).rename(columns={"person": "face"})
     people = people_of(scored, examiner.fitted, settings, is_video=kind == "video") if looks else []
     sampled = _sampled(faces)
-    failures = failures_of(faces) + (unlike if people else [])
+    failures += unlike if people else []
     finding = finding_of(people, sampled, failures, examiner.rates, examiner.fitted, examiner.prior)
     stored = examiner.fitted.to_dict()
     case = Case(
@@ -222,7 +256,7 @@ def _write(
             path=_relative(file, folder),
             kind=kind,
             bytes=file.stat().st_size,
-            sha256=sha256_of_file(file),
+            sha256=digest,
         ),
         weights=Weights(
             detector=examiner.card["detector"],
@@ -245,7 +279,7 @@ def _write(
         code_sha256=code,
         environment=dict(examiner.environment),
     )
-    _write_timeline(case, folder)
+    write_text(folder / TIMELINE, timeline_text(case))
     write_text(folder / PAGE, render_case(case, folder))
     names = [TIMELINE, PAGE, *(look.crop for look in looks)]
     case = case.seal_with({name: sha256_of_file(folder / name) for name in names})
@@ -314,13 +348,6 @@ def _is_known_recipe(config: PreprocessConfig, learned: Sequence[str]) -> bool:
             if recipe_hash({**known, "frames_per_video": frames}) in learned:
                 return True
     return False
-
-
-def _write_timeline(case: Case, folder: Path) -> None:
-    columns = ["person", "frame", "time_s", "score", "size_px", "blur", "crop"]
-    table = pd.DataFrame([look.model_dump() for look in case.looks], columns=columns)
-    with atomic_path(folder / TIMELINE) as temporary:
-        write_csv(table, temporary)
 
 
 def _relative(path: Path, folder: Path) -> str:

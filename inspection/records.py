@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
+from unmasked.preprocessing.faces import FRAME_MAX
 
 CASE = "case.json"
 TIMELINE = "timeline.csv"
@@ -37,11 +38,14 @@ Code = Literal[
     "crashed",
     "within_band",
     "other_crops",
+    "changed",
 ]
+Count = Annotated[int, Field(ge=0, le=FRAME_MAX)]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # No number that arithmetic cannot take: what is not known is null.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Reason(_Record):
@@ -57,7 +61,7 @@ class Source(_Record):
     name: str
     path: str  # relative to the case folder, POSIX
     kind: Literal["video", "image"]
-    bytes: int
+    bytes: Count
     sha256: str
 
 
@@ -75,15 +79,15 @@ class Weights(_Record):
 class Settings(_Record):
     """What a score depends on beside the file and the weights."""
 
-    frames: int  # sampled evenly over the video
-    size_px: int  # of the images that the detector takes
-    scale: float
+    frames: int = Field(ge=1, le=FRAME_MAX)  # sampled evenly over the video
+    size_px: Count  # of the images that the detector takes
+    scale: float = Field(ge=1, le=4)
     crops: Literal["auto", "cut", "as_is"]
     border: Literal["black", "reflect"]
     face_detector: Literal["hog", "mmod", "mtcnn"]
     landmarks: Literal["dlib", "mtcnn"]
     recipe: dict[str, Any]  # of the crops, with the versions of the libraries
-    few_frames: int  # a person in fewer frames of a video is not judged
+    few_frames: Count  # a person in fewer frames of a video is not judged
     small_face_px: float  # a smaller face is not judged
     tolerance: float  # within which a score is the same when a case is run again
 
@@ -98,15 +102,15 @@ class Rates(_Record):
     fpr_ci: tuple[float | None, float | None]
     fnr: float | None
     fnr_ci: tuple[float | None, float | None]
-    real_videos: int
-    fake_videos: int
+    real_videos: Count
+    fake_videos: Count
 
 
 class Look(_Record):
     """One crop: when, of whom, and its score."""
 
-    person: int
-    frame: int
+    person: Count
+    frame: Count
     time_s: float | None
     score: float
     size_px: float | None  # of the face in the picture
@@ -120,8 +124,8 @@ class Person(_Record):
     The score is the mean of their frames, None where nobody may rely on it.
     """
 
-    number: int
-    frames: int
+    number: Count
+    frames: Count
     first_s: float | None
     last_s: float | None
     size_px: float | None  # median
@@ -137,8 +141,8 @@ class Finding(_Record):
     verdict: Verdict
     score: float | None
     log10_lr: float | None
-    person: int | None
-    people: int  # who were looked at
+    person: Count | None
+    people: Count  # who were looked at
     reasons: list[Reason]
     sentences: list[str]
 
@@ -146,9 +150,9 @@ class Finding(_Record):
 class Sampled(_Record):
     """How much of the file was looked at."""
 
-    frames: int
-    with_face: int
-    unreadable: int
+    frames: Count
+    with_face: Count
+    unreadable: Count
     largest_gap_s: float | None
 
 

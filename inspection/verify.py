@@ -1,19 +1,23 @@
 """A case run again: the same bytes and scores, or what differs in words.
 
 The seal of a case is a digest and no signature: it finds what was changed by accident or carelessly. Who
-writes a new seal is found by the second run, as long as file and weights are the original ones.
+writes a new seal is found by the second run, as long as file and weights are the original ones. A case may be
+a stranger's: nothing that it says decides how exact the comparison is, which code runs, or what is written.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sha256_of_file
-from unmasked.inspection.records import CASE, Case, read_case
+from unmasked.inspection.examine import TOLERANCE, is_inside, timeline_text
+from unmasked.inspection.page import render_case
+from unmasked.inspection.records import CASE, PAGE, TIMELINE, Case, read_case
 
 # Parts of a case that a second run on another machine may have otherwise; they are told, not counted.
 NOT_COMPARED = {"environment", "code_sha256", "files", "seal"}
@@ -38,7 +42,7 @@ def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
         found.append("case.json: changed after it was written, for its seal does not fit")
     for name, digest in case.files.items():
         path = folder / name
-        if not _is_inside(name):
+        if not is_inside(name, folder):
             found.append(f"case.json: lists {name}, which is no file of the case")
         elif not path.is_file():
             found.append(f"{name}: missing")
@@ -51,11 +55,14 @@ def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
 
 def check_inputs(case: Case, file: Path, weights: Path) -> list[str]:
     """What differs in the examined file, the weights and their card, by their digests."""
+    card = weights.with_suffix(".json")
     pairs = (
         ("input", file, case.source.sha256),
         ("weights", weights, case.weights.sha256),
-        ("card", weights.with_suffix(".json"), case.weights.card_sha256),
+        ("card", card, case.weights.card_sha256),
     )
+    if not card.is_file():
+        raise InputError(f"{weights} has no card {card.name} beside it; give checkpoint=")
     return [
         f"{name}: {path.name} has other bytes than were examined (SHA-256 {found[:12]}…, not {digest[:12]}…)"
         for name, path, digest in pairs
@@ -69,7 +76,15 @@ def differences(before: Case, now: Case) -> Iterator[str]:
     if changed := sorted(name for name in crops if before.files.get(name) != now.files.get(name)):
         yield f"crops: {len(changed)} of {len(crops)} have other pixels now (first: {changed[0]})"
     first, second = (case.model_dump(mode="json", exclude=NOT_COMPARED) for case in (before, now))
-    yield from _unlike(first, second, "", before.settings.tolerance)
+    yield from _unlike(first, second, "", TOLERANCE)  # ours: the case's own could be anything
+
+
+def page_differences(case: Case, folder: Path) -> Iterator[str]:
+    """What stands otherwise in the page and the timeline than in the record that a second run confirmed."""
+    drawn = {TIMELINE: timeline_text(case), PAGE: render_case(case, folder)}
+    for name, text in drawn.items():
+        if (folder / name).read_text(encoding="utf-8", errors="replace") != text:
+            yield f"{name}: shows something else than case.json"
 
 
 def remarks(before: Case, now: Case) -> list[str]:
@@ -78,9 +93,10 @@ def remarks(before: Case, now: Case) -> list[str]:
     if before.code_sha256 != now.code_sha256:
         found.append("the code is another one than that which made the case")
     then, here = before.environment, now.environment
+    old_packages, new_packages = then.get("packages"), here.get("packages")
     packages = {
-        name: (version, (here.get("packages") or {}).get(name))
-        for name, version in (then.get("packages") or {}).items()
+        name: (version, new_packages.get(name) if isinstance(new_packages, dict) else None)
+        for name, version in (old_packages.items() if isinstance(old_packages, dict) else ())
     }
     unlike = {"Python": (then.get("python"), here.get("python")), **packages}
     found += [f"{name} was {old}, and is {new}" for name, (old, new) in unlike.items() if old != new]
@@ -98,10 +114,12 @@ def _unlike(before: Any, now: Any, where: str, tolerance: float) -> Iterator[str
         for number, pair in enumerate(zip(before, now, strict=True)):
             yield from _unlike(*pair, f"{where}.{number}", tolerance)
     elif _is_number(before) and _is_number(now):
-        if not math.isclose(before, now, abs_tol=tolerance, rel_tol=tolerance):
-            yield f"{where}: {before:g} in the case, {now:g} now"
-    # Sentences repeat the numbers, which were compared.
-    elif before != now and ".sentences" not in where:
+        if not _is_close(before, now, tolerance):
+            yield f"{where}: {_short(before)} in the case, {_short(now)} now"
+    elif ".sentences" in where and isinstance(before, str) and isinstance(now, str):
+        if not _is_same_sentence(before, now):
+            yield f"{where}: {_short(before)} in the case, {_short(now)} now"
+    elif before != now:
         yield f"{where}: {_short(before)} in the case, {_short(now)} now"
 
 
@@ -116,5 +134,28 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def _is_inside(name: str) -> bool:
-    return not Path(name).is_absolute() and ".." not in Path(name).parts
+def _is_close(before: float, now: float, tolerance: float) -> bool:
+    try:
+        return math.isclose(before, now, abs_tol=tolerance, rel_tol=tolerance)
+    except OverflowError:  # an integer beyond every float
+        return before == now
+
+
+def _is_same_sentence(before: str, now: str) -> bool:
+    """True if words are equal, and numbers to the last digit that is shown: scores have a tolerance.
+
+    >>> _is_same_sentence("score 0.71 of 3", "score 0.72 of 3"), _is_same_sentence("0 of 9", "1 of 9")
+    (True, False)
+    """
+    first, second = (re.split(r"(\d+(?:\.\d+)?)", text) for text in (before, now))
+    if len(first) != len(second) or first[::2] != second[::2]:
+        return False
+    return all(
+        one == other
+        or ("." in one and len(one) == len(other) and abs(float(one) - float(other)) < 1.5 * _last_digit(one))
+        for one, other in zip(first[1::2], second[1::2], strict=True)
+    )
+
+
+def _last_digit(number: str) -> float:
+    return float(10.0 ** -len(number.partition(".")[2]))

@@ -68,6 +68,7 @@ FACES = Schema(
         "status": Column("text", allowed=STATUSES),
         "reason": Column("text", required=False, nullable=True),  # what went wrong, in words
         "recipe": Column("text", required=False, nullable=True),  # hash of profile, versions and settings
+        "manifest_digest": Column("text", required=False, nullable=True),  # see `provenance`
     },
     key=("dataset", "video", "compression", "frame", "face"),
     hint="`unmasked preprocess` writes a faces table.",

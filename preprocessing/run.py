@@ -21,11 +21,12 @@ from unmasked.preprocessing.lost import is_among
 from unmasked.preprocessing.made import write_faces
 from unmasked.preprocessing.parts import Item, Parts, is_in_shard, items
 from unmasked.preprocessing.pool import Budget, Outcome, cores, run_tasks
+from unmasked.preprocessing.provenance import MANIFEST_DIGEST, manifest_digests
 
 STAGE = "faces"
 CHUNK = 256  # videos whose rows are held as dicts at a time
 # Columns of a manifest that do not go on into the faces table: its files, and names that are measured here.
-_NOT_KEPT = {"path", "root", "mask"} | (set(FACES.columns) - set(MANIFEST.columns))
+_NOT_KEPT = {"path", "root", "mask"} | (set(FACES.columns) - set(MANIFEST.columns) - {MANIFEST_DIGEST})
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +178,7 @@ def _rows(outcome: Outcome[Task, list[Row]], item: Item) -> list[Row]:
 
 def _assemble(manifest: pd.DataFrame, todo: list[Item], parts: Parts) -> pd.DataFrame:
     """The measured rows of each video, as they were put in place, beside its manifest row."""
+    manifest = manifest.assign(**{MANIFEST_DIGEST: manifest_digests(manifest)})
     kept = [name for name in manifest if name not in _NOT_KEPT]
     tables = []
     for start in range(0, len(todo), CHUNK):  # a table takes a tenth of the memory of its rows as dicts

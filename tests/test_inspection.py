@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ from ucf_fakes import save
 
 from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import sha256_of_file
 from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.likelihood import fit_likelihood
@@ -388,3 +391,183 @@ def test_a_folder_that_is_no_case_cannot_be_verified(tmp_path):
     done = unmasked("verify", tmp_path)
     assert done.exit_code == 2
     assert "give a folder that `unmasked inspect` wrote" in done.stderr
+
+
+# A stranger's case
+
+
+def reseal(folder: Path, **changes) -> None:
+    """Changes entries of a case, sections joined by two underlines, and seals it anew."""
+    case = read_case(folder)
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        value = getattr(case, section).model_copy(update={name: value}) if name else value
+        case = case.model_copy(update={section: value})
+    write_case(case.seal_with(case.files), folder)
+
+
+def test_a_case_alone_makes_nothing_run(copy, tmp_path):
+    # `verify` imported the module that the case named.
+    module = copy.parent / "evil.py"
+    module.write_text(f"open({str(tmp_path / 'was run')!r}, 'w').close()\n")
+    reseal(copy, weights__module=str(module))
+    done = unmasked("verify", copy)
+    module.unlink()
+    assert done.exit_code == 2
+    assert "a case alone makes us import nothing" in done.stderr
+    assert not (tmp_path / "was run").exists()
+
+
+def test_a_case_does_not_say_how_exactly_it_is_compared(copy):
+    # With a tolerance of 1 any score was "the same".
+    case = read_case(copy)
+    reseal(copy, settings__tolerance=1.0, finding__score=1 - case.finding.score)
+    done = unmasked("verify", copy)
+    assert done.exit_code == 1
+    assert {line.split(":")[1].strip() for line in done.stdout.splitlines() if "differs" in line} == {
+        *("settings.tolerance", "finding.score")
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("case.html", "<p>This file is real.</p>"),
+        ("timeline.csv", "person,frame,time_s,score,size_px,blur,crop\n0,0,0.0,0.01,99,1,x\n"),
+    ],
+)
+def test_a_page_or_timeline_of_something_else_is_found_behind_a_new_seal(copy, name, text):
+    (copy / name).write_text(text, encoding="utf-8")
+    case = read_case(copy)
+    files = {one: sha256_of_file(copy / one) for one in case.files}
+    write_case(case.seal_with(files), copy)
+    done = unmasked("verify", copy)
+    assert done.exit_code == 1
+    assert f"differs: {name}: shows something else than case.json" in done.stdout
+    reseal(copy, code_sha256="0" * 64)  # which would explain it
+    assert f"note: {name}: shows something else" in unmasked("verify", copy).stdout
+
+
+def test_another_sentence_is_found_and_another_last_digit_is_not(made):
+    before = read_case(made / "clip.mp4")
+
+    def with_first(text):
+        finding = before.finding.model_copy(update={"sentences": [text, *before.finding.sentences[1:]]})
+        return list(differences(before.model_copy(update={"finding": finding}), before))
+
+    first = before.finding.sentences[0]
+    assert with_first(first) == []
+    assert "finding.sentences.0" in with_first("The file is real beyond doubt.")[0]
+    number = re.search(r"\d\.\d+", " ".join(before.finding.sentences))
+    if number and number[0] in first:
+        near = f"{float(number[0]) + 10.0 ** -len(number[0].partition('.')[2]):.{len(number[0]) - 2}f}"
+        assert with_first(first.replace(number[0], near)) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("source.path", "/etc/passwd"), ("source.path", "a\0b"), ("source.path", "n" * 5000),
+        ("weights.path", "/dev/zero"), ("weights.path", "../clip.mp4/case.json"), ("run", "/"),
+        ("source.path", "../../../../../../../../../../dev/zero"), ("run", "../absent"),
+        ("settings.frames", 10**30), ("settings.frames", 0), ("settings.scale", -1), ("prior", 7),
+        ("source.bytes", 10**400), ("looks.0.score", float("nan")), ("looks.0.size_px", float("inf")),
+        ("environment.packages", ["a"]), ("environment", {"python": {"a": [1]}}),
+        ("files", {"/etc/passwd": "0"}),
+        ("files", {"../../x": "0", "\ud800": "1", "n" * 3000: "2", "a\0b": "3", "": "4", ".": "5"}),
+        ("settings.recipe", {"a": [[[[[[1]]]]]]}), ("thresholds", {}), ("source.name", "\x1b[31m<script>"),
+    ],
+)  # fmt: skip
+def test_whatever_a_case_says_the_answer_is_a_sentence(copy, place, value):
+    fields = json.loads((copy / "case.json").read_text())
+    *way, last = place.split(".")
+    holder = fields
+    for name in way:
+        holder = holder[int(name) if name.isdigit() else name]
+    holder[last] = value
+    (copy / "case.json").write_text(json.dumps(fields))
+    done = unmasked("verify", copy)
+    assert done.exit_code in (1, 2), (done.output, done.exception)
+    assert not isinstance(done.exception, (ValueError, KeyError, OSError, TypeError)), done.exception
+    assert "\x1b" not in done.output
+
+
+def test_a_huge_or_endless_case_is_refused_in_a_sentence(tmp_path, monkeypatch):
+    for name, content in (("deep", "[" * 100_000), ("nested", '{"a":' * 900 + "1" + "}" * 900)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "case.json").write_text(content)
+        done = unmasked("verify", tmp_path / name)
+        assert done.exit_code == 1
+        assert "differs: case.json: damaged" in done.stdout
+    monkeypatch.setattr("unmasked.datasets.documents.DOCUMENT_BYTES_MAX", 100)
+    assert "more than" in unmasked("verify", tmp_path / "deep").stdout
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe/case.json")
+    assert unmasked("verify", tmp_path / "pipe").exit_code == 2
+
+
+def test_files_of_a_case_are_not_read_through_links_that_lead_out(copy, tmp_path):
+    secret = tmp_path / "secret.csv"
+    secret.write_text("mine\n")
+    (copy / "timeline.csv").unlink()
+    (copy / "timeline.csv").symlink_to(secret)
+    case = read_case(copy)
+    write_case(case.seal_with(case.files | {"timeline.csv": sha256_of_file(secret)}), copy)
+    assert "case.json: lists timeline.csv, which is no file of the case" in check_folder(copy)[1]
+
+
+def test_a_case_is_replaced_without_touching_anything_else(made, bench, copy, tmp_path):
+    # A record may list whatever it likes, and its folders may be links.
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    (copy / "edited.txt").write_text("mine")
+    case = read_case(copy)
+    listed = case.files | {"edited.txt": "0" * 64, "../clip.mp4/case.html": "", "": "", "a\0b": ""}
+    write_case(case.seal_with(listed), copy)
+    arguments = [bench / "files/clip.mp4", f"checkpoint={bench / 'weights'}", f"out={copy}", "overwrite=true"]
+    done = unmasked("inspect", *arguments)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert (copy / "edited.txt").read_text() == "mine"
+    assert (made / "clip.mp4/case.html").exists()
+    shutil.rmtree(copy / "crops")
+    (copy / "crops").symlink_to(tmp_path)
+    write_case(case.seal_with({"crops/mine.txt": sha256_of_file(mine)}), copy)
+    done = unmasked("inspect", *arguments)
+    assert done.exit_code == 2
+    assert "crops is a link; give a new folder" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_file_that_changes_while_it_is_examined_has_no_score(bench, tmp_path, monkeypatch):
+    # The hash in the case was of other bytes than those that were scored.
+    file = tmp_path / "clip.mp4"
+    shutil.copy(bench / "files/clip.mp4", file)
+
+    def swap(*arguments, **options):
+        found = preprocess(*arguments, **options, detector=SquareDetector)
+        shutil.copy(bench / "files/small.mp4", file)
+        return found
+
+    monkeypatch.setattr("unmasked.inspection.examine.preprocess", swap)
+    done = unmasked("inspect", file, f"checkpoint={bench / 'weights'}", f"out={tmp_path / 'case'}")
+    assert done.exit_code == 0, (done.output, done.exception)
+    case = read_case(tmp_path / "case")
+    assert (case.finding.verdict, case.finding.score, case.looks) == ("not judged", None, [])
+    assert "changed: the file changed while it was examined" in done.stdout
+
+
+def test_pipes_are_not_waited_for_and_a_file_called_as_the_table_has_its_case(bench, tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name in (tmp_path / "pipe.mp4", "/dev/zero"):
+        done = unmasked("inspect", name, f"checkpoint={bench / 'weights'}", f"out={tmp_path / 'out'}")
+        assert done.exit_code == 2
+        assert "is a pipe, a socket or a device" in done.stderr
+    (tmp_path / "files").mkdir()
+    for name in ("findings.csv", "case.json"):
+        (tmp_path / "files" / name).write_text("no video")
+    os.mkfifo(tmp_path / "files/pipe.mp4")
+    done = unmasked(
+        "inspect", tmp_path / "files", f"checkpoint={bench / 'weights'}", f"out={tmp_path / 'out'}"
+    )
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert set(pd.read_csv(tmp_path / "out/findings.csv")["case"]) == {"findings.csv.case", "case.json.case"}

@@ -61,6 +61,30 @@ def test_what_fills_a_folder_holds_its_lock():
     assert {"evaluate", "fairness", "mitigate", "explain", "report", "compare", "audit"} <= set(FILLS)
 
 
+def test_two_audits_are_not_added_to_one_watch_at_once(tmp_path):
+    # Each read the record, and the later one wrote it without the people of the other.
+    PREDICTIONS.write(scored(SOURCE, "test", 2.0), tmp_path / "p.parquet")
+    since, given = tmp_path / "since", [f"predictions={tmp_path / 'p.parquet'}", "by=[skin_tone_group]"]
+    with only_one_in(since, "fairness"):
+        answer = unmasked("fairness", *given, f"out={tmp_path / 'new'}", f"since={since}")
+    assert answer.exit_code == 2
+    assert f"another `unmasked fairness` writes into {since}" in answer.stderr
+    assert not (tmp_path / "new").exists()
+    same = unmasked("fairness", *given, f"out={tmp_path}", f"since={tmp_path / '.'}")
+    assert "is also the folder that is written" in same.stderr
+    absent = unmasked("fairness", *given, f"out={tmp_path / 'new'}", f"since={tmp_path / 'absent'}")
+    assert absent.exit_code == 2
+    assert not (tmp_path / "absent").exists()
+
+
+def test_explain_locks_the_folder_of_the_checkpoint_where_no_other_is_given(tmp_path):
+    (tmp_path / "run").mkdir()
+    with only_one_in(tmp_path / "run", "explain"):
+        answer = unmasked("explain", f"checkpoint={tmp_path / 'run/detector.safetensors'}")
+    assert answer.exit_code == 2
+    assert f"another `unmasked explain` writes into {tmp_path / 'run'}" in answer.stderr
+
+
 def test_a_refused_command_leaves_no_folder(tmp_path):
     assert (
         unmasked("evaluate", f"predictions={tmp_path / 'absent.csv'}", f"out={tmp_path / 'out'}").exit_code

@@ -22,6 +22,7 @@ from unmasked.analysis.reports.gallery import INDEX, Gallery
 from unmasked.analysis.reports.run.page import write_report
 from unmasked.app.cli import app
 from unmasked.datasets.files import write_json
+from unmasked.datasets.locks import LOCK
 from unmasked.datasets.manifest import MANIFEST
 
 PAGES = {
@@ -201,7 +202,7 @@ def test_figures_of_an_earlier_run_go_and_those_of_others_stay(tmp_path):
     (tmp_path / "mine.svg").write_text("drawn by hand")
     (tmp_path / "edited.svg").write_text("improved by hand")
     gallery_of("kept", "new").write(tmp_path, "a.html")
-    written = {path.name for path in tmp_path.iterdir()} - {INDEX}
+    written = {path.name for path in tmp_path.iterdir()} - {INDEX, LOCK}
     both = {f"{name}{ending}" for name in ("shared", "kept", "new") for ending in (".svg", ".csv")}
     assert written == both | {"mine.svg", "edited.svg"}
 

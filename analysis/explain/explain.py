@@ -21,6 +21,7 @@ from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable_rows
 from unmasked.evaluation.levels import clusters_of
+from unmasked.preprocessing.provenance import FACES_DIGEST, faces_digests
 
 Progress = Callable[[str, int, int], None]
 
@@ -164,7 +165,7 @@ def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) ->
 
 
 def _chosen_crops(faces: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
-    ok = usable_rows(faces)
+    ok = usable_rows(faces.assign(**{FACES_DIGEST: faces_digests(faces)}))
     if ok.empty:
         raise InputError("the faces table has no crop with status ok; run `unmasked preprocess` first")
     if splits:

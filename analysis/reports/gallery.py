@@ -19,6 +19,7 @@ from markupsafe import Markup
 from unmasked.analysis.html.pictures import place_svg, svg_document
 from unmasked.datasets.csv_files import csv_text
 from unmasked.datasets.files import write_json, write_text
+from unmasked.datasets.locks import folder_lock
 
 INDEX = "index.json"
 logger = logging.getLogger(__name__)
@@ -94,18 +95,20 @@ class Gallery:
         for name, drawing in self.drawings.items():
             files[f"{name}.svg"] = drawing.document
             files[f"{name}.csv"] = csv_text(drawing.table)
-        index = _read_index(folder / INDEX)
-        before = index.pop(page, {})
-        kept = {*files, *(name for written in index.values() for name in written)}
-        for name, text in files.items():
-            write_text(folder / name, text)
-        for name, digest in before.items():
-            path = folder / name
-            is_plain = Path(name).name == name and path.is_file() and not path.is_symlink()
-            if name not in kept and is_plain and _digest(path.read_bytes()) == digest:
-                path.unlink()
-        index[page] = {name: _digest((folder / name).read_bytes()) for name in files}
-        write_json(folder / INDEX, index)
+        folder.mkdir(parents=True, exist_ok=True)
+        with folder_lock(folder):  # `fairness` and `report` may write their pages at the same time
+            index = _read_index(folder / INDEX)
+            before = index.pop(page, {})
+            kept = {*files, *(name for written in index.values() for name in written)}
+            for name, text in files.items():
+                write_text(folder / name, text)
+            for name, digest in before.items():
+                path = folder / name
+                is_plain = Path(name).name == name and path.is_file() and not path.is_symlink()
+                if name not in kept and is_plain and _digest(path.read_bytes()) == digest:
+                    path.unlink()
+            index[page] = {name: _digest((folder / name).read_bytes()) for name in files}
+            write_json(folder / INDEX, index)
 
 
 SLUG_CHARACTERS_MAX = 60  # names of files end at 255 bytes, and several slugs may stand in one

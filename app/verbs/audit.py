@@ -49,10 +49,14 @@ def run(config: Config) -> None:
     from unmasked.datasets.files import write_json
     from unmasked.datasets.manifest import MANIFEST
     from unmasked.datasets.tables import write_frame
+    from unmasked.preprocessing.provenance import manifest_changes
 
     manifest = MANIFEST.read(config.manifest)
     against = None if config.against is None else MANIFEST.read(config.against)
     faces = [_read_faces(path) for path in config.faces]
+    for path, (table, _) in zip(config.faces, faces, strict=True):
+        if said := manifest_changes(table, manifest):
+            print_result(f"NOTE: {path} was made of another manifest than {config.manifest}: {said}")
     with Reporter() as reporter:
         audited = audit(manifest, faces, against, config.settings(), progress=reporter)
     write_json(config.out / "audit.json", audited.to_dict())

@@ -9,6 +9,7 @@ from pydantic import Field
 from unmasked.analysis.explain.config import ExplainConfig
 from unmasked.app.inputs import CHECKPOINT, Faces, check_inputs, read_faces
 from unmasked.app.progress import Reporter, print_result
+from unmasked.datasets.cards import card_path
 
 
 class Config(ExplainConfig):
@@ -24,6 +25,11 @@ class Config(ExplainConfig):
         description="the run's folder, explain/ is written into it; that of the checkpoint if not given",
     )
 
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.out or card_path(self.checkpoint).parent
+
     def settings(self) -> ExplainConfig:
         """The part that decides what is drawn."""
         return ExplainConfig(**{name: getattr(self, name) for name in ExplainConfig.model_fields})
@@ -38,10 +44,11 @@ def run(config: Config) -> None:
     from unmasked.analysis.explain.explanation import importance_lines, write_explanation
     from unmasked.app.detectors import load
     from unmasked.datasets.files import sha256_of_file
-    from unmasked.training.checkpoint import weights_path
+    from unmasked.datasets.tables import read_frame
+    from unmasked.evaluation.origin import faces_changes
 
     model, card = load(config.checkpoint, config.detector)
-    out = config.out or weights_path(config.checkpoint).parent
+    out = config.folder
     is_fitted = not isinstance(model, nn.Module)
     faces = read_faces(config.faces)
     with Reporter() as reporter:
@@ -63,6 +70,9 @@ def run(config: Config) -> None:
         "faces": sha256_of_file(config.faces),
     }
     folder = write_explanation(explanation, out)
+    scores = out / "predictions.parquet"
+    if scores.is_file() and (said := faces_changes(scores, read_frame(scores), config.faces)):
+        print_result(f"NOTE: {said}")
     log_explanation(explanation, out / "tensorboard" / "explain")
     for what, reason in explanation.summary["skipped"].items():
         print_result(f"without {what}: {reason}")

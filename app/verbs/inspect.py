@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from unmasked.app.inputs import CHECKPOINT
 from unmasked.app.progress import print_result
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.regular_files import is_special
 
 if TYPE_CHECKING:
     from unmasked.inspection.records import Case
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-FINDINGS = "findings.csv"
+FINDINGS, CASE = "findings.csv", "case.json"
 
 
 class Config(BaseModel):
@@ -56,7 +57,6 @@ def run(config: Config) -> None:
     _check_file(config.file)
     from unmasked.app.examiner import load_examiner
     from unmasked.inspection.examine import crop_config, examine, is_finished, remove_case
-    from unmasked.inspection.records import CASE
 
     examiner = load_examiner(config.checkpoint, config.detector, config.performance, config.prior)
     if (config.out / CASE).exists() and config.file.is_dir():
@@ -92,6 +92,8 @@ def print_finding(case: Case, *, is_alone: bool) -> None:
 
 def _check_file(file: Path) -> None:
     """Raises InputError where there is nothing to look at."""
+    if is_special(file):
+        raise InputError(f"file={file} is a pipe, a socket or a device; give a video or picture, or a folder")
     if file.exists():
         return
     if ADDRESS.match(str(file)):
@@ -114,7 +116,12 @@ def _files(config: Config) -> dict[Path, Path]:
     found = [path for path in found if inside not in path.resolve().parents]
     if not found:
         raise InputError(f"{config.file} holds no file; give a video or picture, or a folder of them")
-    return {path: config.out / path.relative_to(config.file) for path in found}
+    return {path: config.out / _case_name(path.relative_to(config.file)) for path in found}
+
+
+def _case_name(file: Path) -> Path:
+    """The case folder of a file, apart from the table of all."""
+    return Path(f"{file}.case") if file.parts[0] in (FINDINGS, CASE) else file
 
 
 def _write_findings(config: Config, files: dict[Path, Path], done: int) -> None:

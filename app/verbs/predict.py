@@ -58,8 +58,10 @@ def run(config: Config) -> None:
     check_inputs(checkpoint=config.checkpoint, faces=config.faces)
     from unmasked.app.detectors import load
     from unmasked.datasets.errors import InputError
+    from unmasked.evaluation.origin import place_of_faces
     from unmasked.evaluation.predict import predict
     from unmasked.evaluation.predictions import PREDICTIONS
+    from unmasked.preprocessing.provenance import manifest_changes
 
     model, card = load(config.checkpoint, config.detector)
     faces = read_faces(config.faces)
@@ -72,6 +74,10 @@ def run(config: Config) -> None:
         )
     if not config.overwrite:
         _check_out(config.out, card["sha256"], chosen)
+    perturbed = perturbations_to_score(config)
+    videos = perturbed.manifest if perturbed else None
+    if videos is not None and (said := manifest_changes(chosen, videos)):
+        print_result(f"NOTE: {config.faces} was made of another manifest than {config.manifest}: {said}")
     with Reporter() as reporter:
         predictions = predict(
             model,
@@ -83,10 +89,10 @@ def run(config: Config) -> None:
             precision=config.precision,
             detector=card["detector"],
             checkpoint=card["sha256"],
-            perturbed=perturbations_to_score(config),
+            perturbed=perturbed,
             progress=reporter,
         )
-    PREDICTIONS.write(predictions, config.out)
+    PREDICTIONS.write(predictions.assign(faces_table=place_of_faces(config.faces, config.out)), config.out)
     _write_lost(faces, chosen, config)
     print_result(f"{len(predictions)} scores written to {config.out}")
     if unlabelled := int(predictions["label"].isna().sum()):

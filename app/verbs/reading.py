@@ -113,6 +113,7 @@ def read_scores(
         keeps_columns: the command keeps every column, so that none is named as unused.
     """
     from unmasked.datasets.vocabulary import Reading
+    from unmasked.evaluation.origin import faces_changes
     from unmasked.evaluation.predictions import KNOWN, read_predictions
 
     readings: list[Reading] = []
@@ -130,6 +131,8 @@ def read_scores(
     if others and not keeps_columns:
         readings.append(Reading("columns that no number uses", ", ".join(others)))
     print_readings(readings)
+    if said := faces_changes(path, predictions, getattr(config, "faces", None)):
+        print_result(f"NOTE: {said}")
     return predictions
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from unmasked.inspection.records import Case
 
 
+PLACE_MAX = 4096  # characters of a path
+
+
 class Config(BaseModel):
     """Which case, and where its file and weights are now."""
 
@@ -35,12 +38,14 @@ class Config(BaseModel):
 
 def run(config: Config) -> None:
     """Prints what differs, and ends with the exit code 1 where anything does."""
+    from unmasked.inspection.examine import TOLERANCE
     from unmasked.inspection.verify import check_folder, check_inputs
 
     case, found = check_folder(config.case)
     if case is not None:
-        file = _place(config.file, config.case / case.source.path, "file", "the file that was examined")
-        weights = _place(config.checkpoint, config.case / case.weights.path, "checkpoint", "the weights")
+        source, stored = _stored(config.case, case.source.path), _stored(config.case, case.weights.path)
+        file = _place(config.file, source, "file", "the file that was examined")
+        weights = _place(config.checkpoint, stored, "checkpoint", "the weights")
         unlike = check_inputs(case, file, weights)
         # Other bytes give other scores: to say so for each of them would hide the reason.
         found += unlike or _run_again(case, file, weights, config)
@@ -50,26 +55,44 @@ def run(config: Config) -> None:
         print_result(f"{config.case}: not verified, {len(found)} difference{'s' * (len(found) > 1)}")
         raise typer.Exit(1)
     assert case is not None
-    print_result(f"{config.case}: verified, same bytes and scores within {case.settings.tolerance:g}")
+    print_result(f"{config.case}: verified, same bytes and scores within {TOLERANCE:g}")
 
 
 def _run_again(case: Case, file: Path, weights: Path, config: Config) -> list[str]:
     """What a second run finds otherwise; prints what is unlike and need not matter."""
     from unmasked.app.examiner import load_examiner
     from unmasked.inspection.examine import crop_config, examine
-    from unmasked.inspection.verify import differences, remarks
+    from unmasked.inspection.verify import differences, page_differences, remarks
 
-    performance = config.performance or (config.case / case.run if case.run else None)
+    performance = config.performance or (_stored(config.case, case.run) if case.run else None)
     if performance is not None and not performance.is_dir():
         raise InputError(f"the run with the measured errors is not at {performance}; give performance=")
-    detector = config.detector or case.weights.module
-    examiner = load_examiner(weights, detector, performance, case.prior)
+    if case.weights.module and not config.detector:
+        raise InputError(
+            f"the case was made with the detector module {case.weights.module}, and a case alone makes us "
+            "import nothing; if you trust the module, give it as detector="
+        )
+    examiner = load_examiner(weights, config.detector, performance, case.prior)
     given = crop_config(case.settings, budget_s=config.budget_s, memory_gb=config.memory_gb, workers=1)
     with tempfile.TemporaryDirectory(prefix="unmasked-verify-") as folder:
         (now,) = examine({file: Path(folder)}, examiner, given, device=config.device)
-    for line in remarks(case, now):
+    for line in (notes := remarks(case, now)):
         print_result(f"note: {line}")
-    return list(differences(case, now))
+    found = list(differences(case, now))
+    # What a second run has not confirmed is not drawn either; other versions may draw it otherwise.
+    drawn = [] if found else list(page_differences(case, config.case))
+    if not notes:
+        return found + drawn
+    for line in drawn:
+        print_result(f"note: {line}, or was drawn by other versions; rely on case.json alone")
+    return found
+
+
+def _stored(case: Path, place: str) -> Path:
+    """Where something lies that a case names, seen from the case; the name is a stranger's."""
+    if Path(place).is_absolute() or "\0" in place or len(place) > PLACE_MAX:
+        raise InputError(f"case {case} names the place {place[:80]!r}, which is not seen from its own folder")
+    return case / place
 
 
 def _place(given: Path | None, stored: Path, key: str, what: str) -> Path:

@@ -15,12 +15,14 @@ from unmasked.analysis.explain.explanation import Explanation, read_explanation
 from unmasked.datasets.cards import check_card
 from unmasked.datasets.documents import parse_json, read_json, read_record, restore_nan
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.origin import NOT_STATED, Origin
+from unmasked.evaluation.origin import NOT_STATED, Origin, faces_changes
 from unmasked.evaluation.predictions import read_predictions
 from unmasked.evaluation.published import Published, read_published
 from unmasked.evaluation.records import CollectionResults, Results, Robustness, StoredThreshold
 from unmasked.fairness import records as fairness
 from unmasked.fairness.records import FairnessResults
+from unmasked.preprocessing.lost import is_among
+from unmasked.preprocessing.provenance import FACES_DIGEST, changes_since
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Run:
         truth: how the corpus was made, if it is a synthetic one.
         left_out: what lies in the folder and is not shown, since it is not of the scores behind the
             metrics: the name of a file, and why, in words.
+        changed: what has changed in the faces table since it was scored, in words.
     """
 
     folder: Path
@@ -62,6 +65,7 @@ class Run:
     environment: dict[str, Any]
     truth: dict[str, Any] | None
     left_out: Mapping[str, str] = field(default_factory=dict)
+    changed: str = ""
 
     @property
     def source(self) -> str | None:
@@ -124,6 +128,13 @@ def read_run(folder: Path, *, predictions: pd.DataFrame | None = None, truth: Pa
             "`unmasked evaluate` again"
         )
     found, left_out = _beside(folder, origin)
+    explanation = read_explanation(folder) if found["explain/explain.json"] else None
+    if explanation is not None and scored is not None and (unlike := _unlike_crops(explanation, scored)):
+        explanation = None
+        left_out["explain/explain.json"] = f"{unlike}; run `unmasked explain` again"
+    changed = "" if scored is None else faces_changes(table, scored)
+    if changed:
+        logger.warning("%s", changed)
     lines = folder / "metrics.jsonl"
     logged = [] if lines.name in left_out else _text(lines).splitlines()
     return Run(
@@ -134,12 +145,13 @@ def read_run(folder: Path, *, predictions: pd.DataFrame | None = None, truth: Pa
         thresholds=restore_nan(found["thresholds.json"] or {}).get("thresholds", {}),
         records=[parse_json(line, lines, ADVICE) for line in logged if line.strip()],
         fairness=fairness.read(folder / fairness.FILE) if found[fairness.FILE] else None,
-        explanation=read_explanation(folder) if found["explain/explain.json"] else None,
+        explanation=explanation,
         card=check_card(found["detector.json"] or {}, folder / "detector.json"),
         config="" if "config.yaml" in left_out else _text(folder / "config.yaml"),
         environment=_json(folder / "environment.json") or {},
         truth=_json(truth or folder / "truth.json"),
         left_out=left_out,
+        changed=changed,
     )
 
 
@@ -199,6 +211,15 @@ def read_collection(folder: Path) -> CollectionResults:
         InputError: the folder or its metrics.json is absent, or the file is damaged.
     """
     return read_record(_find(folder), TypeAdapter(CollectionResults), AGAIN)
+
+
+def _unlike_crops(explanation: Explanation, scored: pd.DataFrame) -> str:
+    """How many explained videos had other crops when they were scored, in words; "" where none had."""
+    if FACES_DIGEST not in scored:
+        return ""
+    explained = pd.concat([explanation.pictured, explanation.embedded], ignore_index=True)
+    both = explained[is_among(explained, scored)]
+    return changes_since(both, FACES_DIGEST, scored, scored[FACES_DIGEST])
 
 
 def _find(folder: Path) -> Path:

@@ -127,10 +127,16 @@ def _answer(run: Run) -> Markup:
         detector=run.detector,
         answer=found,
         verdict=callout(found.kind, found.verdict, title=found.title),
-        notes=_left_out(run) + _rehearsal(run) + _control(run),
+        notes=_changed(run) + _left_out(run) + _rehearsal(run) + _control(run),
         threshold=threshold_text(run.metrics["settings"]["threshold"]),
         changed=[line for rate in ("fpr", "tpr") if (line := worst_words(run.robustness, rate))],
     )
+
+
+def _changed(run: Run) -> Markup:
+    if not run.changed:
+        return Markup("")
+    return callout("warning", f"{run.changed[0].upper()}{run.changed[1:]}.", title="Scores of earlier crops")
 
 
 def _left_out(run: Run) -> Markup:
