@@ -161,7 +161,7 @@ def test_a_forest_of_random_labels_reads_chance_by_identity_and_not_by_image():
     from unmasked.baselines.handcrafted import Config, _classifier, _folds
     from unmasked.evaluation.metrics import auc
 
-    config = Config.model_validate({"model": {"classifier": "forest", "trees": 40}})
+    config = Config.model_validate({"model": {"classifier": "forest", "trees": 15}})
     by_person, by_image = [], []
     for draw in range(6):
         rng = np.random.default_rng(draw)
