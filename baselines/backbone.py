@@ -202,6 +202,10 @@ def initialise(model: Network, config: TrunkConfig) -> None:
 def _fitting(trunk: nn.Module, name: str, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The file's weights by the trunk's names, as far as these can be found, without a classifier."""
     wanted = trunk.state_dict()
+    if own := {
+        key.removeprefix("trunk."): value for key, value in stored.items() if key.startswith("trunk.")
+    }:
+        return own  # of a detector of ours, whose head is of another training
     if is_huggingface_clip(stored):
         return clip_by_timm_names(stored, name)
     given = _without_classifier(stored, wanted)

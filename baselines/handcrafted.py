@@ -13,7 +13,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from unmasked.baselines.embedding import Embedding
 from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
@@ -60,7 +62,7 @@ DISTANCES = (1, 2, 4)
 ANGLES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 
 Array = NDArray[Any]
-Block = Literal["lbp", "hog", "glcm", "dct", "colour", "gradient"]
+Block = Literal["lbp", "hog", "glcm", "dct", "colour", "gradient", "network"]
 BLOCKS: tuple[Block, ...] = ("lbp", "hog", "glcm", "dct", "colour", "gradient")
 
 
@@ -70,7 +72,13 @@ class Model(ModelConfig):
     size_px: int = Field(
         256, ge=32, le=1024, description="Side of the crops that features are computed of; give their own"
     )
-    blocks: tuple[Block, ...] = Field(BLOCKS, min_length=1, description="Kinds of features")
+    blocks: tuple[Block, ...] = Field(
+        BLOCKS, min_length=1, description="Kinds of features; network is what model.backbones make of it"
+    )
+    backbones: tuple[str, ...] = Field(
+        (), description="Networks of timm's, which do not learn: their features are the block network"
+    )
+    weights: tuple[str, ...] = Field((), description="A local .pth or .safetensors file of each")
     classifier: Literal["svc", "forest"] = Field(
         "svc", description="Support vector machine with an RBF kernel, or random forest"
     )
@@ -109,11 +117,26 @@ def start(config: Config) -> str:
     return f"{what} of {', '.join(model.blocks)}, from at most {model.max_crops} crops (model.max_crops)"
 
 
-def features(images: NDArray[np.uint8], blocks: Sequence[str] = BLOCKS) -> dict[str, Array]:
-    """(N, H, W, 3) uint8 RGB -> (N, F) features by block, float64 or, of hog, float32.
+def check(faces: pd.DataFrame, config: Config) -> None:
+    """Raises InputError where the block network lacks its networks, or is not asked for."""
+    model = config.model
+    if "network" not in model.blocks and (model.backbones or model.weights):
+        raise InputError("model.backbones and model.weights are of the block network; add it to model.blocks")
+    if "network" in model.blocks and not 0 < len(model.backbones) == len(model.weights):
+        raise InputError(
+            f"the block network is the features of networks with weights, and {len(model.backbones)} "
+            f"model.backbones and {len(model.weights)} model.weights were given; give a file for each, such "
+            "as model.backbones=[mobilenetv2_100] model.weights=[FILE], or leave it out of model.blocks"
+        )
+
+
+def features(
+    images: NDArray[np.uint8], blocks: Sequence[str] = BLOCKS, embed: Embedding | None = None
+) -> dict[str, Array]:
+    """(N, H, W, 3) uint8 RGB -> (N, F) features by block, float64 or, of hog and network, float32.
 
     F is 10 for lbp, 1764 for hog, 72 for glcm (property, distance, angle), 1024 for dct (row by row), 96 for
-    colour and 21 for gradient. Runs in one thread.
+    colour and 21 for gradient; of network as many as ``embed`` gives. Runs in one thread.
 
     Raises:
         InputError: the array is no batch of RGB images.
@@ -133,6 +156,8 @@ def features(images: NDArray[np.uint8], blocks: Sequence[str] = BLOCKS) -> dict[
             "colour": lambda: colour(images),
             "gradient": lambda: gradient(grey.astype(np.float64)),
         }
+        if embed is not None:
+            of["network"] = lambda: embed(images)
         return {name: of[name]() for name in blocks}
 
 
@@ -235,10 +260,11 @@ def _pair_statistics(levels: NDArray[np.int64], row: int, column: int) -> Array:
     count = len(one)
     low, high = np.minimum(one, other), np.maximum(one, other)
     difference, shares = np.arange(256), np.bincount(high - low, minlength=256) / count
-    pairs = np.bincount(low * 256 + high, minlength=65536)
-    same = pairs[::257].astype(np.float64)
-    # A pair of different levels stands twice in the symmetric matrix, with half its share.
-    asm = ((pairs.astype(np.float64) ** 2).sum() + (same**2).sum()) / (2 * count**2)
+    place = low * 256 + high
+    pairs = np.bincount(place, minlength=65536)
+    # The sum of squared counts, over the 16,000 pairs that occur in place of all 65,536. A pair of different
+    # levels stands twice in the symmetric matrix, with half its share.
+    asm = int(pairs[place].sum() + (pairs[::257] ** 2).sum()) / (2 * count**2)
     contrast = (shares * difference**2).sum()
     total, squares = int((one + other).sum()), int((one**2 + other**2).sum())
     variance = (2 * count * squares - total**2) / (2 * count) ** 2  # whole numbers: 0 is exact
@@ -288,54 +314,70 @@ def _six_numbers(values: Array) -> Array:
     return np.stack([*moments, *np.percentile(values, (50, 90, 99), axis=1)], axis=1)
 
 
-def vectors(images: NDArray[np.uint8], blocks: Sequence[str], folder: str = "") -> NDArray[np.float32]:
+def vectors(
+    images: NDArray[np.uint8], blocks: Sequence[str], folder: str = "", embed: Embedding | None = None
+) -> NDArray[np.float32]:
     """(N, F) all blocks side by side; some read from the folder."""
     if not folder:
-        return _fused(images, blocks)
-    names = [_cached_file(Path(folder), image, blocks) for image in images]
+        return _fused(images, blocks, embed)
+    recipe = f"{RECIPE} {' '.join(blocks)} {embed.digest if embed else ''}".rstrip()
+    names = [_cached_file(Path(folder), image, recipe) for image in images]
     absent = [row for row, name in enumerate(names) if not name.is_file()]
     if absent:
-        for row, vector in zip(absent, _fused(images[absent], blocks), strict=True):
+        for row, vector in zip(absent, _fused(images[absent], blocks, embed), strict=True):
             names[row].parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(names[row]) as temporary, open(temporary, "wb") as stream:
                 np.save(stream, vector)
     return np.stack([np.load(name, allow_pickle=False) for name in names])
 
 
-def _fused(images: NDArray[np.uint8], blocks: Sequence[str]) -> NDArray[np.float32]:
-    found = features(images, blocks)
+def _fused(images: NDArray[np.uint8], blocks: Sequence[str], embed: Embedding | None) -> NDArray[np.float32]:
+    found = features(images, blocks, embed)
     return np.hstack([found[name].astype(np.float32) for name in blocks])
 
 
-def _cached_file(folder: Path, image: NDArray[np.uint8], blocks: Sequence[str]) -> Path:
-    recipe = f"{RECIPE} {' '.join(blocks)} {image.shape}".encode()
-    digest = hashlib.sha256(recipe + np.ascontiguousarray(image).tobytes()).hexdigest()
+def _cached_file(folder: Path, image: NDArray[np.uint8], recipe: str) -> Path:
+    header = f"{recipe} {image.shape}".encode()
+    digest = hashlib.sha256(header + np.ascontiguousarray(image).tobytes()).hexdigest()
     return folder / digest[:2] / f"{digest}.npy"
 
 
-def vectors_of_files(paths: Sequence[Path], config: Config) -> NDArray[np.float32]:
-    """(N, F) of crops on disk, read a few at a time: 12 kB a crop is held."""
-    model, starts = config.model, range(0, len(paths), BATCH)
-    found = np.empty((len(paths), widths(model.blocks)[model.blocks[-1]].stop), np.float32)
-    # Put into place as they come: all parts beside the whole would be twice the memory.
+def vectors_of_files(
+    paths: Sequence[Path], config: Config, file: BinaryIO, embed: Embedding | None = None
+) -> NDArray[np.float32]:
+    """(N, F) of crops on disk, in an empty file that is open to be written and read.
+
+    A few crops are read at a time, and their features, 12 kB a crop, lie on the disk: memory does not grow.
+    """
+    model = config.model
     done = Parallel(n_jobs=config.processes, return_as="generator")(
-        delayed(_vectors_of_part)(paths[start : start + BATCH], model.size_px, model.blocks, config.cache)
-        for start in starts
+        delayed(_vectors_of_part)(
+            paths[start : start + BATCH], model.size_px, model.blocks, config.cache, embed
+        )
+        for start in range(0, len(paths), BATCH)
     )
-    for start, part in zip(starts, done, strict=True):
-        found[start : start + len(part)] = part
-    return found
+    for part in done:
+        file.write(part.tobytes())
+    file.flush()
+    return np.memmap(file, np.float32, "r", shape=(len(paths), _width(model.blocks, embed)))
 
 
-def _vectors_of_part(paths: Sequence[Path], size_px: int, blocks: Sequence[str], folder: str) -> Array:
-    return vectors(read_crops(paths, size_px), blocks, folder)
+def _vectors_of_part(
+    paths: Sequence[Path], size_px: int, blocks: Sequence[str], folder: str, embed: Embedding | None
+) -> Array:
+    return vectors(read_crops(paths, size_px), blocks, folder, embed)
 
 
-def widths(blocks: Sequence[str]) -> dict[str, slice]:
+def widths(blocks: Sequence[str], embed: Embedding | None = None) -> dict[str, slice]:
     """The columns of each block."""
     sizes = {"lbp": 10, "hog": 1764, "glcm": 72, "dct": 1024, "colour": 96, "gradient": 21}
+    sizes |= {"network": embed.width} if embed else {}
     ends = np.cumsum([sizes[name] for name in blocks])
     return {name: slice(int(end) - sizes[name], int(end)) for name, end in zip(blocks, ends, strict=True)}
+
+
+def _width(blocks: Sequence[str], embed: Embedding | None) -> int:
+    return widths(blocks, embed)[blocks[-1]].stop
 
 
 def fit(faces: pd.DataFrame, root: Path, config: Config, out: Path) -> Path:
@@ -350,14 +392,18 @@ def fit(faces: pd.DataFrame, root: Path, config: Config, out: Path) -> Path:
     _refuse_hours(len(faces), config.model)
     label = faces["label"].to_numpy(np.int64)
     folds = _folds(label, clusters_of(faces), config.seed) if config.model.classifier == "svc" else []
-    model = _classifier(config, min((len(rows) for rows, _ in folds), default=len(faces)))
-    x = vectors_of_files(crop_paths(faces["crop"], root), config)
+    embed = Embedding(config.model.backbones, config.model.weights) if config.model.backbones else None
+    rows = min((len(rows) for rows, _ in folds), default=len(faces))
+    model = _classifier(config, rows, _width(config.model.blocks, embed))
     stored: dict[str, Any] = {"blocks": list(config.model.blocks), "model": model}
-    if folds:
-        # A person is never scored by a machine that saw another crop of theirs.
-        distance = cross_val_predict(model, x, label, cv=folds, method="decision_function")
-        stored["calibration"] = LogisticRegression(C=1e6).fit(distance[:, None], label)
-    model.fit(x, label)
+    stored |= {"network": embed.stored()} if embed else {}
+    with TemporaryFile(dir=out) as file:
+        x = vectors_of_files(crop_paths(faces["crop"], root), config, file, embed)
+        if folds:
+            # A person is never scored by a machine that saw another crop of theirs.
+            distance = cross_val_predict(model, x, label, cv=folds, method="decision_function")
+            stored["calibration"] = LogisticRegression(C=1e6).fit(distance[:, None], label)
+        model.fit(x, label)
     io.dump(stored, out / FILE)
     return out / FILE
 
@@ -391,14 +437,13 @@ def _refuse_hours(crops: int, model: Model) -> None:
         )
 
 
-def _classifier(config: Config, rows: int) -> Pipeline:
-    """The classifier, to be fitted on at least so many rows."""
+def _classifier(config: Config, rows: int, width: int) -> Pipeline:
+    """The classifier, to be fitted on at least so many rows of so many features."""
     model = config.model
     if model.classifier == "forest":
         return make_pipeline(
             RandomForestClassifier(model.trees, class_weight="balanced", random_state=config.seed)
         )
-    width = widths(model.blocks)[model.blocks[-1]].stop
     components = min(model.components, rows - 1)
     reduce = [PCA(components, random_state=config.seed)] if 0 < components < width else []
     return make_pipeline(StandardScaler(), *reduce, SVC(C=model.c, class_weight="balanced"))
@@ -425,14 +470,15 @@ class Scorer:
     """
 
     def __init__(self, stored: Mapping[str, Any]) -> None:
-        self.blocks = widths(stored["blocks"])
+        self.embed = Embedding.from_stored(stored["network"]) if "network" in stored else None
+        self.blocks = widths(stored["blocks"], self.embed)
         self.model: Pipeline = stored["model"]
         self.calibration: LogisticRegression | None = stored.get("calibration")
 
     def features(self, images: Tensor) -> Tensor:
         """(N, F) of (N, 3, H, W) in [-1, 1]."""
         pixels = ((images.permute(0, 2, 3, 1).cpu().numpy() + 1) * 127.5).round().astype(np.uint8)
-        return torch.from_numpy(vectors(pixels, list(self.blocks)))
+        return torch.from_numpy(vectors(pixels, list(self.blocks), embed=self.embed))
 
     def probability(self, vectors: Array) -> Array:
         """(N,) P(fake) of (N, F) features."""
@@ -451,11 +497,12 @@ def read(path: Path, card: Mapping[str, Any]) -> Scorer:
     from skops import io
 
     stored = io.load(path, trusted=TRUSTED)
-    known = isinstance(stored, dict) and set(stored) <= {"blocks", "model", "calibration"}
+    known = isinstance(stored, dict) and set(stored) <= {"blocks", "model", "calibration", "network"}
     if not known or not isinstance(stored.get("model"), Pipeline):
         raise InputError("it holds no classifier of handcrafted features")
-    _check_trees(stored["model"], widths(stored["blocks"])[stored["blocks"][-1]].stop)
-    return Scorer(stored)
+    scorer = Scorer(stored)
+    _check_trees(scorer.model, _width(stored["blocks"], scorer.embed))
+    return scorer
 
 
 def _check_trees(model: Pipeline, columns: int) -> None:

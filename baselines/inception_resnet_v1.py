@@ -129,6 +129,8 @@ class InceptionResnetV1(nn.Module):
         cam_layer: block8. The head behind it is affine, so its signed map adds up to the logit.
     """
 
+    cam_signed = True  # clipped at 0 the map is blank wherever every cell is evidence for real
+
     def __init__(self, dropout: float = 0.6) -> None:
         super().__init__()
         self.conv2d_1a = Unit(3, 32, 3, 2)

@@ -79,7 +79,22 @@ def similarity_matrix(points: np.ndarray, size_px: int = 256, scale: float = 1.3
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def whole_matrix(width: int, height: int, size_px: int = 256) -> np.ndarray:
+def box_matrix(box: tuple[float, float, float, float], size_px: int = 256, scale: float = 1.0) -> np.ndarray:
+    """(2, 3) float64, the map from a box (left, top, right, bottom) to the square that it is stretched to.
+
+    ``scale`` is the room around it, as in `template`.
+
+    >>> box_matrix((10, 20, 74, 148), 128).tolist()
+    [[2.0, 0.0, -19.5], [0.0, 1.0, -20.0]]
+    """
+    (left, top), (right, bottom) = box[:2], box[2:]
+    width, height = scale * (right - left), scale * (bottom - top)
+    matrix = whole_matrix(width, height, size_px)
+    matrix[:, 2] -= np.diag(matrix[:, :2]) * ((left + right - width) / 2, (top + bottom - height) / 2)
+    return matrix
+
+
+def whole_matrix(width: float, height: float, size_px: int = 256) -> np.ndarray:
     """(2, 3) float64, the map from a whole image to the square that it is resized to.
 
     Pixels are counted by their middles, as resizing does.

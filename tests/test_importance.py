@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import permutations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +17,13 @@ from sklearn.ensemble import RandomForestClassifier
 from typer.testing import CliRunner
 from ucf_fakes import write_faces
 
+from unmasked.analysis.explain.explanation import read_explanation
 from unmasked.analysis.explain.importance import block_importance, shapley
+from unmasked.analysis.reports.gallery import Gallery
+from unmasked.analysis.reports.run.results_part import explanations_part
 from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
+from unmasked.evaluation.wording import value_text
 from unmasked.preprocessing.faces import FACES
 
 SIX = {name: slice(2 * place, 2 * place + 2) for place, name in enumerate("abcdef")}
@@ -130,6 +136,13 @@ def test_a_forest_s_blocks_are_told_by_explain(tmp_path):
     assert [row["block"] for row in found["blocks"]] == ["lbp", "colour"]
     total = sum(row["shapley"] for row in found["blocks"])
     assert total == pytest.approx(found["auc"] - found["chance"])
+    page = explanations_part(
+        SimpleNamespace(left_out={}, datasets=(), explanation=read_explanation(run)), Gallery()
+    )
+    page = re.sub("<[^>]+>", "", page)
+    for row in found["blocks"]:
+        assert value_text(row["shapley"], [row["shapley_low"], row["shapley_high"]], places=3) in page
+    assert f"less the {found['chance']:.3f} of none" in page
     # Of crops too few for a map it said "there are 0 classes".
     few = table[table["split"] == "test"].iloc[:7]
     FACES.write(few, tmp_path / "few.parquet")
@@ -148,7 +161,7 @@ def test_a_forest_of_random_labels_reads_chance_by_identity_and_not_by_image():
     from unmasked.baselines.handcrafted import Config, _classifier, _folds
     from unmasked.evaluation.metrics import auc
 
-    config = Config.model_validate({"model": {"classifier": "forest", "trees": 40}})
+    config = Config.model_validate({"model": {"classifier": "forest", "trees": 15}})
     by_person, by_image = [], []
     for draw in range(6):
         rng = np.random.default_rng(draw)
@@ -159,7 +172,7 @@ def test_a_forest_of_random_labels_reads_chance_by_identity_and_not_by_image():
             (by_person, _folds(label, person, seed=draw)),
             (by_image, list(StratifiedKFold(5, shuffle=True, random_state=draw).split(x, label))),
         ):
-            model = _classifier(config, 600)
+            model = _classifier(config, 600, 20)
             assert isinstance(model[-1], RandomForestClassifier)
             score = cross_val_predict(model, x, label, cv=folds, method="predict_proba")[:, 1]
             found.append(auc(label, score))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from reference_weights import fill_by_name
 
+from unmasked.analysis.explain.gradcam import overlays
 from unmasked.app.detectors import find
 from unmasked.baselines.inception_resnet_v1 import WHITENING, Config, InceptionResnetV1, initialise, phases
 from unmasked.datasets.errors import InputError
@@ -80,6 +82,16 @@ def test_the_signed_map_at_block8_is_complete(network, reference, images):
     constant = (logit[:, 0] - signed.sum((1, 2))).detach()
     np.testing.assert_allclose(constant, constant[0].expand(4), atol=1e-5)
     assert network.cam_layer is network.block8
+
+
+def test_grad_cam_is_drawn_with_its_sign_and_is_never_blank(network, reference, images):
+    """Clipped at 0 it was blank where every cell is evidence for real."""
+    found = overlays(network, images / WHITENING, network.cam_layer)
+    for given, cells in zip(found.maps, reference["camsigned_block8"], strict=True):
+        enlarged = cv2.resize(cells.astype(np.float32), (160, 160))
+        np.testing.assert_allclose(given, enlarged / np.abs(enlarged).max(), atol=2e-3)
+    assert (found.maps < 0).any()
+    assert not found.blank.any()
 
 
 def test_a_file_of_face_recognition_fills_the_trunk_and_its_classifier_is_dropped(network, tmp_path):

@@ -115,7 +115,9 @@ def explain(
     embedded = embedded.assign(x=points[:, 0], y=points[:, 1])
     modules = model.named_modules() if isinstance(model, nn.Module) else ()
     name = next((name for name, module in modules if module is layer), type(layer).__name__)
-    summary = {"layer": name, **_summary(pictured, embedded, matrix, config), "skipped": skipped}
+    signed = bool(getattr(model, "cam_signed", False))
+    summary = {"layer": name, "signed": signed, **_summary(pictured, embedded, matrix, config)}
+    summary |= {"skipped": skipped}
     summary |= {"importance": importance} if importance else {}
     return Explanation(
         pictured=pictured,

@@ -31,7 +31,7 @@ class Explanation:
     Attributes:
         pictured: a row for each Grad-CAM picture: where it is from, its score, is its map blank.
         pictures, overlays: (n, H, W, 3) uint8 of these rows, see `gradcam.CamResult`.
-        maps: (n, H, W) float32 in [0, 1].
+        maps: (n, H, W) float32 in [0, 1], or [-1, 1], see `gradcam.CamResult`.
         embedded: a row for each crop in the t-SNE, with its x and y and its score.
         features: (N, D) float32 of these crops; None where read back from a run's folder.
         sprites: (N, 64, 64, 3) uint8 small pictures of these crops; None where read back.
@@ -69,7 +69,7 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
     and ``embedding.parquet`` (a row a crop), ``cam.png`` and ``tsne.png`` to look at.
     """
     folder = run / FOLDER
-    maps = (explanation.maps * 255).round().astype(np.uint8)
+    maps = (explanation.maps * 255).round().astype(np.int16)  # some have a sign
     with atomic_path(folder / "cams.npz") as path:
         np.savez_compressed(path, pictures=explanation.pictures, overlays=explanation.overlays, maps=maps)
     write_frame(explanation.pictured, folder / "pictured.parquet")
@@ -90,24 +90,27 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
     return folder
 
 
+def importance_table(importance: Mapping[str, Any]) -> pd.DataFrame:
+    """What each block of features is worth as text: block, Shapley value and drop, the largest first."""
+    rows = sorted(importance["blocks"], key=lambda row: -row["shapley"])
+    values = {
+        name: [value_text(row[name], [row[f"{name}_low"], row[f"{name}_high"]], places=3) for row in rows]
+        for name in ("shapley", "drop")
+    }
+    return pd.DataFrame({name: [row[name] for row in rows] for name in ("block", "features")} | values)
+
+
 def importance_lines(importance: Mapping[str, Any] | None) -> list[str]:
     """What each block of features is worth, a line a block, the most important first."""
     if not importance:
         return []
-    rows = sorted(importance["blocks"], key=lambda row: -row["shapley"])
     first = (
         f"what the AUC of {importance['auc']:.3f} owes to each block (Shapley values, in all "
         f"{importance['auc'] - importance['chance']:.3f} above the {importance['chance']:.3f} of no block), "
         "and its drop without the block:"
     )
-    return [first] + [
-        f"  {row['block']:9} {_importance_text(row, 'shapley')}, drop {_importance_text(row, 'drop')}"
-        for row in rows
-    ]
-
-
-def _importance_text(row: Mapping[str, Any], name: str) -> str:
-    return value_text(row[name], [row[f"{name}_low"], row[f"{name}_high"]], places=3)
+    rows = importance_table(importance).itertuples()
+    return [first] + [f"  {row.block:9} {row.shapley}, drop {row.drop}" for row in rows]
 
 
 def read_explanation(run: Path) -> Explanation | None:

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import torch
 from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.image import show_cam_on_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
@@ -34,7 +33,8 @@ class CamResult:
 
     Attributes:
         maps: (N, H, W) float32 in [0, 1], each scaled to its own maximum: 1 is where most of the
-            evidence for the class lies, and two pictures' maps cannot be compared in strength.
+            evidence for the class lies, and two pictures' maps cannot be compared in strength. In [-1, 1]
+            of a model that says ``cam_signed``: below 0 is evidence against the class.
         overlays: (N, H, W, 3) uint8 RGB, the map in colours over the picture.
         pictures: (N, H, W, 3) uint8 RGB, the picture alone.
         blank: (N,) bool; nothing in the layer is evidence for the class, so the map is zero everywhere and
@@ -71,7 +71,7 @@ def overlays(
             f"images have the shape {tuple(images.shape)}; give (N, 3, H, W) with N of at least 1"
         )
     maps = np.concatenate([_maps(model, batch, layer, target_class) for batch in images.split(batch_size)])
-    blank = maps.reshape(len(maps), -1).max(axis=1) <= 0
+    blank = np.abs(maps).reshape(len(maps), -1).max(axis=1) <= 0
     if blank.any():
         logger.warning("%d of %d Grad-CAM maps are blank: no evidence for the class", blank.sum(), len(maps))
     pictures = to_pixels(images)
@@ -99,6 +99,8 @@ def _maps(model: nn.Module, images: Tensor, layer: nn.Module, target_class: int)
         with torch.enable_grad():
             maps = cam.forward(asking, [ClassifierOutputTarget(target_class)] * len(images))
         _check_ran_once(cam, layer)
+        if getattr(model, "cam_signed", False):
+            maps = _with_signs(cam, (images.shape[3], images.shape[2]))
     except (AttributeError, TypeError, ValueError):
         _check_ran_once(cam, layer)  # the usual cause, in words
         raise
@@ -108,6 +110,16 @@ def _maps(model: nn.Module, images: Tensor, layer: nn.Module, target_class: int)
         for parameter, gradient in gradients:
             parameter.grad = gradient
     return np.nan_to_num(maps).astype(np.float32)
+
+
+def _with_signs(cam: GradCAM, size: tuple[int, int]) -> np.ndarray:
+    """(N, H, W) in [-1, 1]: what the library's map is before it drops all that is negative."""
+    kept = cam.activations_and_grads
+    values, gradients = (found[0].detach().cpu().numpy() for found in (kept.activations, kept.gradients))
+    cells = (values * gradients.mean(axis=(2, 3), keepdims=True)).sum(axis=1)
+    maps = np.stack([cv2.resize(one, size) for one in cells])
+    most = np.abs(maps).max(axis=(1, 2), keepdims=True)
+    return np.divide(maps, most, out=np.zeros_like(maps), where=most > 0)
 
 
 def _as_map(model: nn.Module, values: Tensor) -> Tensor:
@@ -136,11 +148,9 @@ def _check_ran_once(cam: GradCAM, layer: nn.Module) -> None:
 
 
 def _overlay(picture: np.ndarray, cam: np.ndarray) -> np.ndarray:
-    # Inferno rises in lightness, so it reads without colour; the usual rainbow does not.
-    return show_cam_on_image(
-        picture.astype(np.float32) / 255,
-        cam,
-        use_rgb=True,
-        colormap=cv2.COLORMAP_INFERNO,
-        image_weight=1 - MAP_SHARE,
-    )
+    # Inferno rises in lightness, so it reads without colour; the usual rainbow does not. With red and blue
+    # swapped it rises as well, from black to light blue: what is negative.
+    heat = cv2.applyColorMap((np.abs(cam) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    heat = np.where(cam[..., None] < 0, heat, heat[..., ::-1])
+    mixed = MAP_SHARE * heat + (1 - MAP_SHARE) * picture
+    return (255 * mixed / max(mixed.max(), 1e-9)).astype(np.uint8)

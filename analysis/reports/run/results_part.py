@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
+from unmasked.analysis.explain.explanation import importance_table
 from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, strip
 from unmasked.analysis.html.page import (
@@ -225,7 +227,20 @@ def explanations_part(run: Run, figures: Gallery) -> Markup:
         scatters=place_side_by_side(drawn),
         summary=explanation.summary,
         purity=_purity(explanation.summary["purity"]),
+        importance=_importance(explanation.summary.get("importance")),
     )
+
+
+def _importance(importance: Mapping[str, Any] | None) -> Markup:
+    if not importance:
+        return Markup("")
+    titles = {"shapley": "its part of the AUC (Shapley value)", "drop": "AUC lost where it alone is swapped"}
+    caption = (
+        f"The parts add up to {importance['auc'] - importance['chance']:.3f}: the AUC of all blocks, "
+        f"{importance['auc']:.3f} crop by crop, less the {importance['chance']:.3f} of none. Intervals draw "
+        f"{importance['clusters']} people or videos; {importance['repeats']} swaps."
+    )
+    return table(importance_table(importance).rename(columns=titles), caption=caption)
 
 
 def _strip(row: CamRow) -> Markup:
