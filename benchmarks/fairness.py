@@ -1,7 +1,7 @@
 """The audit's tests on real group and cluster sizes, and the cost of a million rows.
 
     python benchmarks/fairness.py margins=group_margins.csv [runs=400] [power_runs=200] [perms=500]
-                                  [boots=200] [rows=1646545] [parts=alarms,power,small,nasty,rare,plan,
+                                  [boots=200] [rows=1646545] [parts=alarms,covers,power,small,nasty,rare,plan,
                                    scan,shrunk,monitor,remedies,scale] [seeds=5]
                                   [plans=1,2,3,4,5,6,7,8,9,10,11,12]
 
@@ -12,7 +12,8 @@ rate so that the intra-class correlation is 0.5. The declared family is FPR and 
 gender × race, which an audit adds by itself.
 
 ``alarms``: a detector with TPR 0.85 and FPR 0.15 in every group: how often any gap is called a disparity
-(nominal 5 %), and how often the 95 % interval of a group's FPR holds 0.15. ``power``: how often a gap of 15
+(nominal 5 %), with and without the crossing. ``covers``: how often the 95 % interval of a group's FPR holds
+0.15. ``power``: how often a gap of 15
 points in the FPR of women and men is found, with women worse and with men worse, around the FPR of 0.15 and
 above it. Beside it stands the power of a z test of two means that knows every variance, at the level of the
 smallest p-value under Holm's correction: what this many videos can carry. (A permutation test takes the
@@ -37,6 +38,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -48,9 +50,10 @@ from unmasked.fairness.mitigation.compare import Comparison
 from unmasked.fairness.mitigation.run import Settings as MitigationSettings
 from unmasked.fairness.mitigation.run import mitigate
 from unmasked.fairness.planning import Study, people_needed
+from unmasked.fairness.statistics import pairs
 from unmasked.fairness.statistics.betting import BETS, ENOUGH, add_people, adjust_e_values, e_value
 from unmasked.fairness.statistics.comparisons import compare, constant_detector
-from unmasked.fairness.statistics.pairs import PairTest
+from unmasked.fairness.statistics.resampling import holm_levels
 from unmasked.fairness.statistics.score_tables import cut
 from unmasked.fairness.statistics.shrinkage import shrink
 from unmasked.fairness.statistics.simulation import compare_groups, draw_rates, rejected
@@ -69,7 +72,7 @@ DEFAULTS = {
     "rows": "1646545",
     "seeds": "5",
     "plans": "1,2,3,4,5,6,7,8,9,10,11,12",
-    "parts": "alarms,power,small,nasty,rare,plan,scan,shrunk,monitor,remedies,scale",
+    "parts": "alarms,covers,power,small,nasty,rare,plan,scan,shrunk,monitor,remedies,scale",
 }
 
 
@@ -81,7 +84,7 @@ def main() -> None:
     options = DEFAULTS | given
     parts = options["parts"].split(",")
     counts = {name: int(options[name]) for name in ("runs", "power_runs", "perms", "boots", "rows", "seeds")}
-    if {"alarms", "power", "small"} & set(parts):
+    if {"alarms", "covers", "power", "small"} & set(parts):
         if not options["margins"]:
             sys.exit("margins=FILE is missing: a CSV of frames per video and group")
         margins = pd.read_csv(options["margins"])
@@ -89,6 +92,8 @@ def main() -> None:
         settings = Settings(n_boot=counts["boots"], n_perm=counts["perms"], score_resamples=2)
         if "alarms" in parts:
             alarms(datasets, settings, counts["runs"])
+        if "covers" in parts:
+            covers(datasets, settings, counts["runs"])
         if "power" in parts:
             power(datasets, settings, counts["power_runs"])
         if "small" in parts:
@@ -189,7 +194,7 @@ def simulate_tests(
     settings: Settings,
     rng: np.random.Generator,
     correlation: float = ICC,
-) -> dict[tuple[str, str], PairTest]:
+) -> dict[tuple[str, str], pairs.PairTest]:
     """The tests alone of such an audit, without its intervals and the metrics of scores: 20 times as fast."""
     person, own = _people(videos, rate, correlation, rng)
     frames, fake = videos["frames"].to_numpy(), videos["label"].to_numpy() == 1
@@ -203,32 +208,47 @@ def simulate_tests(
 
 
 def alarms(datasets: dict[str, pd.DataFrame], settings: Settings, runs: int) -> None:
-    """Family-wise false alarms and coverage of an unbiased detector."""
+    """Family-wise false alarms of an unbiased detector, with the crossing of gender and race and without."""
     print(f"\nUnbiased detector, FPR {FPR}, TPR {TPR}, ICC {ICC}; {runs} runs a dataset, {settings.n_perm}")
-    print(f"permutations, {settings.n_boot} resamples. Nominal: 5 % false alarms, 95 % coverage")
-    print(
-        f"{'dataset':9}{'tests':>6}{'false alarms':>14}{'(95 % CI)':>13}{'equivalent':>12}{'coverage':>10}",
-        end="",
-    )
-    print(f"{'intervals':>11}{'10-29 videos':>14}{'30-99':>8}{'100+':>8}{'CPU s':>8}")
-    total = time.process_time()
+    print("permutations. Nominal: 5 %. Alone: the audit of gender and race without their crossing; of gender")
+    head = f"{'dataset':9}{'tests':>6}{'false alarms':>14}{'(95 % CI)':>13}{'no crossing':>13}{'gender':>8}"
+    print(f"{head}{'without correction':>20}{'CPU s':>8}")
     for name, videos in datasets.items():
-        rng, start = np.random.default_rng(0), time.process_time()
-        named, equal, inside = 0, 0, []
+        rng, start, named = np.random.default_rng(0), time.process_time(), np.zeros(4, dtype=int)
+        for _ in range(runs):
+            tests = simulate_tests(videos, draw_unbiased(videos), settings, rng)
+            families = [
+                tests,
+                {key: test for key, test in tests.items() if "×" not in key[0]},
+                {key: test for key, test in tests.items() if key[0] == "gender"},
+            ]
+            named += [
+                *(bool(rejected(one)) for one in families),
+                min(t.p_value for t in tests.values()) < 0.05,
+            ]
+        shares = named / runs
+        print(f"{name:9}{len(tests):6}{shares[0]:14.1%}{_wilson(int(named[0]), runs):>13}", end="")
+        print(f"{shares[1]:13.1%}{shares[2]:8.1%}{shares[3]:20.1%}", end="")
+        print(f"{time.process_time() - start:8.0f}", flush=True)
+
+
+def covers(datasets: dict[str, pd.DataFrame], settings: Settings, runs: int) -> None:
+    """How often the intervals that an audit shows hold the true value, on the same margins."""
+    print(f"\nIntervals of an unbiased detector; {runs} runs a dataset, {settings.n_boot} resamples")
+    print(
+        f"{'dataset':9}{'FPR':>8}{'(intervals)':>12}{'10-29 videos':>14}{'30-99':>8}{'100+':>8}{'CPU s':>8}"
+    )
+    for name, videos in datasets.items():
+        rng, start, inside = np.random.default_rng(0), time.process_time(), []
         for run in range(runs):
             found = simulate(videos, draw_unbiased(videos), _settings_with_seed(settings, run), rng)
-            named += bool(found.disparities())
-            equal += bool((found.tests["verdict"] == "equivalent").any())
             inside += [pair for one in found.slices for pair in _coverage(one)]
-        tests = int(found.tests["p_value"].notna().sum())
         held, size = np.array(inside).T
-        print(f"{name:9}{tests:6}{named / runs:14.1%}{_wilson(named, runs):>13}{equal / runs:12.1%}", end="")
-        print(f"{held.mean():10.1%}{len(held):11,}", end="")
+        print(f"{name:9}{held.mean():8.1%}{len(held):12,}", end="")
         for low, high in ((10, 30), (30, 100), (100, 10**6)):
             part = held[(size >= low) & (size < high)]
             print(f"{part.mean() if len(part) else np.nan:{14 if low == 10 else 8}.1%}", end="")
         print(f"{time.process_time() - start:8.0f}", flush=True)
-    print(f"all: {time.process_time() - total:.0f} s of CPU")
 
 
 def _coverage(one: Slice) -> list[tuple[bool, int]]:
@@ -414,11 +434,37 @@ def rare(settings: Settings, runs: int) -> None:
             rng, found = np.random.default_rng(5), 0
             for _ in range(runs):
                 tests = simulate_tests(both, rate, settings, rng)
-                test = tests["gender", "fpr"]
-                pair = tuple(test.names[place] for place in test.widest)
-                found += ("gender", "fpr") in rejected(tests) and pair == ("female", "male")
+                found += ("female", "male") in named_pairs(tests)
             print(f"{found / runs:{11 if others == 10 else 8}.1%}", end="", flush=True)
         print()
+    print(f"\nA rare group is the one that is worse; {runs} runs each; it is named, with all pairs alike and")
+    print(f"with pairs weighed by what they show{'':8}{'FPR':>11}{'alike':>8}{'weighed':>9}")
+    for sizes, low, high in (
+        ((149, 118, 10), 0.15, 0.45),
+        ((149, 118, 30), 0.15, 0.45),
+        ((1000, 1000, 30), 0.10, 0.30),
+        ((300, 200, 100, 50, 20), 0.10, 0.40),
+    ):
+        names = [f"g{place}" for place in range(len(sizes))]
+        videos = pd.DataFrame({"label": 0, "gender": np.repeat(names, sizes), "race": "all", "frames": 1})
+        both = pd.concat([videos, videos.assign(label=1)], ignore_index=True)
+        rate = np.where(both["label"] == 1, TPR, np.where(both["gender"] == names[-1], high, low))
+        print(f"{', '.join(map(str, sizes)):43}{f'{low:.2f}/{high:.2f}':>11}", end="")
+        for gain in (0.0, pairs.GAIN):
+            rng, found = np.random.default_rng(5), 0
+            with patch.object(pairs, "GAIN", gain):
+                for _ in range(runs):
+                    tests = simulate_tests(both, rate, settings, rng)
+                    found += any(worse == names[-1] for worse, _ in named_pairs(tests))
+            print(f"{found / runs:{9 if gain else 8}.1%}", end="", flush=True)
+        print()
+
+
+def named_pairs(tests: dict[tuple[str, str], pairs.PairTest]) -> set[tuple[str, str]]:
+    """Higher and lower group of every pair whose FPR of gender is said to differ."""
+    levels = dict(zip(tests, holm_levels(np.array([test.p_value for test in tests.values()])), strict=True))
+    test = tests["gender", "fpr"]
+    return {(test.names[a], test.names[b]) for a, b in test.pairs_below(levels["gender", "fpr"])}
 
 
 def plans(runs: int, chosen: Sequence[int]) -> None:
@@ -616,14 +662,14 @@ def _watch(
     Pairs: of two groups, and of three that everybody is in as well, each in both classes; the first group
     alone differs, in its reals.
     """
-    pairs = [
+    watched_pairs = [
         (attribute, label, one, other)
         for attribute, size in ((0, 2), (1, 3))
         for label in (0, 1)
         for one in range(size)
         for other in range(one + 1, size)
     ]
-    capital, sums = np.zeros((len(pairs), len(BETS))), np.zeros((len(pairs), 2, 2))
+    capital, sums = np.zeros((len(watched_pairs), len(BETS))), np.zeros((len(watched_pairs), 2, 2))
     found, alarm = np.inf, False
     for look in range(1, 101):
         parts = []
@@ -631,7 +677,7 @@ def _watch(
             two = np.repeat([0, 1], each)
             called = (rng.random(len(two)) < rates[two]).astype(float)
             parts.append((called, (two, rng.integers(0, 3, len(two)))))
-        for place, (attribute, label, one, other) in enumerate(pairs):
+        for place, (attribute, label, one, other) in enumerate(watched_pairs):
             called, groups = parts[label]
             sides = [called[groups[attribute] == side] for side in (one, other)]
             capital[place] = add_people(capital[place], sides[0], sides[1], rng)
@@ -642,7 +688,7 @@ def _watch(
         both = sums[..., 0].sum(axis=1) / np.maximum(size.sum(axis=1), 1)
         error = np.sqrt(both * (1 - both) * (1 / np.maximum(size, 1)).sum(axis=1))
         z = np.abs(share[:, 0] - share[:, 1]) / np.where(error > 0, error, np.inf)
-        alarm |= bool(look >= 10 and z.max() > norm.isf(0.025 / len(pairs)))
+        alarm |= bool(look >= 10 and z.max() > norm.isf(0.025 / len(watched_pairs)))
     return found, alarm
 
 

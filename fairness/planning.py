@@ -240,7 +240,7 @@ def detectable_differences(audit: Audit, power: float = 0.8) -> pd.DataFrame:
                     "group_b": test.names[low],
                     "share_a": float(test.share[high]),
                     "share_b": float(test.share[low]),
-                    "detectable": test.detectable(high, low, test.critical(level), power),
+                    "detectable": test.detectable(high, low, test.critical(level, high, low), power),
                 }
             )
     names = ["attribute", "metric", "group_a", "group_b", "share_a", "share_b", "detectable"]

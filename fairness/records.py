@@ -108,6 +108,7 @@ class Test(TypedDict):
     verdict: str
     worst_group: Group
     best_group: Group
+    also: NotRequired[list[list[str]]]  # worse and better group of further pairs that differ
     n_needed: float
     equivalence_high: NotRequired[float]
     constant_gap: NotRequired[float]

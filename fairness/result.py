@@ -68,8 +68,9 @@ class Audit:
             chance alone makes of it (null_floor, the 95th percentile, and null_mean); of FPR and TPR the
             difference of the pair of groups that differs most for its size (worst_group, best_group; units
             weighed by their precision), its interval and what chance does not go beyond, p_value,
-            p_adjusted (Holm), which say the same by construction, and verdict; detectable, the difference of
-            that pair which 80 of 100 studies like this one would find (NaN if none); videos that were
+            p_adjusted (Holm), which say the same by construction, and verdict; also, the worse and the better
+            group of every further pair that differs; detectable, the difference of the first pair that 80
+            of 100 studies like this one would find (NaN if none); videos that were
             compared, and n_needed: those that would settle an inconclusive one. Of other metrics the
             difference is the gap, with an interval and without a test.
         verdicts: the same in sentences.

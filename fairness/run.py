@@ -162,7 +162,10 @@ def write(
     records.write(found, out)
     write_audited(audits.values(), out)
     write_frame(pd.concat(long, ignore_index=True), Path(out) / "by_group.csv")
-    write_frame(pd.concat(tests, ignore_index=True), Path(out) / "gaps.csv")
+    gaps = pd.concat(tests, ignore_index=True)
+    # [["female", "other"]] is read as "female / other".
+    gaps["also"] = ["; ".join(" / ".join(pair) for pair in pairs) for pairs in gaps["also"]]
+    write_frame(gaps, Path(out) / "gaps.csv")
     if more is not None:
         for name, table in long_tables.tables(found).items():
             write_frame(table, Path(out) / name)

@@ -159,6 +159,9 @@ def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setti
         f"p = {test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a difference of up to "
         f"{points(test['chance'])} between these two groups by chance."
     )
+    if len(also := test["also"]):
+        named = [f"{people(attribute, one)} beside {people(attribute, two)}" for one, two in also]
+        text += f" The same is shown of {list_names(named)}."
     if test["ci_high"] < settings.margin:
         text += f" The difference is real but below the margin of {points(settings.margin)}."
     return text
@@ -176,8 +179,8 @@ def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Se
     else:
         pair = " and ".join(people(test["attribute"], test[end]) for end in ("worst_group", "best_group"))
         found = (
-            f"at most {points(test['difference'])} between {pair}, {_interval(test)}; an unbiased detector "
-            f"would show up to {points(test['chance'])} between them by chance"
+            f"at most, for its size, between {pair}: {points(test['difference'])}, {_interval(test)}; an "
+            f"unbiased detector would show up to {points(test['chance'])} between these two by chance"
         )
     return (
         f"Between groups of {title(test['attribute'])} no difference was shown in how often "

@@ -35,8 +35,8 @@ groups = st.lists(
 def test_verdict_interval_and_chance_agree_for_every_pair(found, tests):
     test = drawn(*zip(*found, strict=True))
     level = 0.05 / tests
-    critical = test.critical(level)
     high, low = test.widest
+    critical = test.critical(level, high, low)
     difference = test.share[high] - test.share[low]
     lower, upper = test.limits(high, low, critical)
     assert -1 <= lower <= difference <= upper <= 1
@@ -68,7 +68,7 @@ def test_a_pair_is_held_against_no_more_pairs_than_differ_less_than_it():
     test = drawn([300, 300, 300], [150, 90, 60], permutations=4000)
     order = [test.p_pairs[0, 2], test.p_pairs[0, 1], test.p_pairs[1, 2]]
     assert order == sorted(order)
-    single_step = (1 + (test.null >= abs(test.z[1, 2])).sum()) / 4001
+    single_step = (1 + (test.null >= test.z[1, 2] ** 2 + test.bonus[1, 2]).sum()) / 4001
     assert test.p_pairs[1, 2] < single_step
 
 
@@ -92,9 +92,25 @@ def test_power_hardly_falls_by_a_rare_third_group():
         assert found([150, 150, 11], [*rates, rates[0]]) >= 0.88 * alone
 
 
+def test_where_one_group_differs_the_other_two_are_named_in_five_of_a_hundred():
+    rng = np.random.default_rng(3)
+    sizes, rates = [200, 150, 60], [0.1, 0.1, 0.45]
+    tests = [drawn(sizes, rng.binomial(sizes, rates), 199, seed) for seed in range(300)]
+    named = [test.pairs_below(0.05) for test in tests]
+    assert np.mean([(2, 0) in pairs for pairs in named]) > 0.95
+    assert 0.015 <= np.mean([bool({(0, 1), (1, 0)} & set(pairs)) for pairs in named]) <= 0.08
+
+
+def test_a_difference_of_a_rare_group_alone_is_still_found():
+    rng = np.random.default_rng(4)
+    sizes, rates = [500, 500, 30], [0.1, 0.1, 0.45]
+    found = [drawn(sizes, rng.binomial(sizes, rates), 199, seed).pairs_below(0.05) for seed in range(100)]
+    assert np.mean([bool(pairs) and pairs[0][0] == 2 for pairs in found]) > 0.95
+
+
 def test_too_few_permutations_for_the_family_reject_nothing_and_bound_nothing():
     test = drawn([200, 200], [150, 20], permutations=50)
-    assert test.critical(0.05 / 10) == np.inf
+    assert test.critical(0.05 / 10, 0, 1) == np.inf
     assert test.limits(0, 1, np.inf) == (-1.0, 1.0)
     assert test.chance(0, 1, np.inf) == 1.0
 
@@ -151,3 +167,21 @@ def test_the_audit_names_women_and_men_beside_eleven_of_a_third_group():
     assert 0 < test["ci_low"] < test["difference"] < test["ci_high"]
     assert test["chance"] < test["difference"]
     assert found.verdicts[0].startswith("Real videos of women are called fake 2.2 times as often as of men")
+
+
+def test_every_pair_that_differs_is_named_with_the_worse_group_first():
+    gender = np.tile(np.repeat(["female", "male", "other"], [200, 200, 100]), 2)
+    real = np.concatenate([np.repeat([0.9, 0.1], sizes) for sizes in ([120, 80], [30, 170], [20, 80])])
+    fake = np.concatenate([np.repeat([0.9, 0.1], sizes) for sizes in ([100, 100], [180, 20], [90, 10])])
+    found = audit(
+        np.repeat([0, 1], 500),
+        np.r_[real, fake],
+        sensitive_features=pd.Series(gender, name="gender"),
+        n_boot=100,
+        n_perm=500,
+    )
+    tests = found.tests.set_index("metric")
+    assert tests.loc["fpr", "also"] == [["female", "other"]]
+    assert tests.loc["tpr", "also"] == [["female", "other"]]
+    assert found.verdicts[0].endswith("The same is shown of women beside people of gender “other”.")
+    assert found.to_dict()["attributes"]["gender"]["tests"][0]["also"] == [["female", "other"]]

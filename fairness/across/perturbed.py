@@ -109,7 +109,7 @@ def _add_differences(gaps: list[PerturbedGap], tests: Sequence[PairTest | None])
         if test is None:
             continue
         high, low = test.widest
-        critical = test.critical(float(level))
+        critical = test.critical(float(level), high, low)
         changes = {test.names[place]: float(2 * test.share[place] - 1) for place in (high, low)}
         difference = changes[test.names[high]] - changes[test.names[low]]
         ends = (test.names[high], test.names[low]) if difference > 0 else (None, None)

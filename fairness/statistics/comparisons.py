@@ -24,7 +24,8 @@ TESTED = ("fpr", "tpr")
 TEST_COLUMNS = (
     *("attribute", "metric", "videos", "gap", "null_floor", "null_mean"),
     *("difference", "ci_low", "ci_high", "chance", "detectable", "p_value", "p_adjusted"),
-    *("verdict", "worst_group", "best_group", "n_needed", "equivalence_high", "constant_gap", "utility"),
+    *("verdict", "worst_group", "best_group", "also"),
+    *("n_needed", "equivalence_high", "constant_gap", "utility"),
 )
 ALPHA = 0.05
 FAIRLEARN = ("demographic_parity", "equal_opportunity", "equalized_odds")
@@ -77,6 +78,10 @@ def judge_tests(
             found = _test(pairs, float(levels[place]), tests.iloc[place], settings)
             tests.loc[tests.index[place], list(found)] = list(found.values())
     tests["p_value"], tests["p_adjusted"] = p_values, holm(p_values)
+    tests["also"] = [
+        [] if pairs is None else _other_pairs(pairs, float(level), metric)
+        for pairs, level, metric in zip(pair_tests, levels, tests["metric"], strict=True)
+    ]
     tests["verdict"] = [_verdict(row, settings.margin) for row in tests.to_dict("records")]
     tests.loc[tests["verdict"] != "inconclusive", "n_needed"] = np.nan
     return tests[[*tests.columns.difference(TEST_COLUMNS, sort=False), *TEST_COLUMNS]]
@@ -106,8 +111,8 @@ def _describe(one: Slice, metric: str, settings: Settings) -> dict[str, object]:
 
 def _test(pairs: PairTest, level: float, row: pd.Series, settings: Settings) -> dict[str, object]:
     """What the test of a rate says of the pair that differs most, as columns of the tests."""
-    critical = pairs.critical(level)
     high, low = pairs.widest
+    critical = pairs.critical(level, high, low)
     difference = float(pairs.share[high] - pairs.share[low])
     limits = pairs.limits(high, low, critical)
     ends = [None, None] if not difference > 0 else [pairs.names[low], pairs.names[high]]
@@ -128,6 +133,12 @@ def _test(pairs: PairTest, level: float, row: pd.Series, settings: Settings) -> 
         "equivalence_high": max(upper, float(row["equivalence_high"])),
         "n_needed": units_needed(difference, pairwise, int(row["videos"]), settings.margin),
     }
+
+
+def _other_pairs(pairs: PairTest, level: float, metric: str) -> list[list[str]]:
+    """Worse and better group of every further pair that differs, with the same correction."""
+    found = [[pairs.names[one] for one in pair] for pair in pairs.pairs_below(level) if pair != pairs.widest]
+    return [pair[::-1] for pair in found] if METRICS[metric].higher_is_better else found
 
 
 def _verdict(row: Measures, margin: float) -> str:

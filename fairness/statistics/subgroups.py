@@ -207,11 +207,11 @@ def _two_sides(sums: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _record(one: _Compared, parts: tuple[tuple[str, ...], tuple[str, ...]], null: np.ndarray) -> Subgroup:
-    p_value = float((1 + (null >= one.z - TIE).sum()) / (1 + len(null)))
+    p_value = float((1 + (null**2 >= one.z**2 - TIE).sum()) / (1 + len(null)))
     attributes, values = (CROSS.join(part) for part in parts)
     p_pairs = np.array([[1, p_value], [p_value, 1]])
-    test = PairTest([values, "everybody else"], one.share, one.weight, null + TIE, p_pairs)
-    critical = test.critical(LEVEL)
+    test = PairTest([values, "everybody else"], one.share, one.weight, null**2 + TIE, p_pairs)
+    critical = test.critical(LEVEL, 0, 1)
     low, high = test.limits(0, 1, critical)
     # One test of two groups, no search: how many times as many people make its z large enough.
     times = ((-ndtri(0.025) + ndtri(POWER)) / one.z) ** 2
