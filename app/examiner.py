@@ -34,6 +34,7 @@ def load_examiner(
     """
     from unmasked.app.detectors import load
     from unmasked.app.run import environment
+    from unmasked.evaluation.domain import find_domain, read_domain
     from unmasked.inspection.examine import Examiner
     from unmasked.inspection.finding import calibration_rates, check_prior, measured_rates
     from unmasked.training.checkpoint import stored_file
@@ -48,7 +49,10 @@ def load_examiner(
         learned = (card.get("training_data") or {}).get("datasets") or []
         rates += measured_rates(metrics, fitted, [*learned, *([source] if source else [])], performance)
     weights = stored_file(checkpoint)
-    return Examiner(model, card, weights, detector, performance, fitted, rates, prior, environment())
+    file = find_domain([*([performance] if performance is not None else []), weights.parent], card["sha256"])
+    domain = read_domain(file) if file is not None else None
+    made = environment()
+    return Examiner(model, card, weights, detector, performance, fitted, rates, prior, made, domain, file)
 
 
 def _fitted(checkpoint: Path, card: dict[str, Any], performance: Path | None) -> Fitted:

@@ -19,16 +19,21 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.file_kinds import kind_of_file
 from unmasked.datasets.files import atomic_path, sha256_of_file, write_text
 from unmasked.datasets.listing import kinds
+from unmasked.datasets.loading import sample_evenly
+from unmasked.evaluation.domain import CROPS_A_PERSON, Domain, Place
 from unmasked.evaluation.fitted import Fitted
-from unmasked.evaluation.predict import Detector, predict
-from unmasked.inspection.finding import failures_of, finding_of, people_of
+from unmasked.evaluation.predict import Detector, describe_crops, predict
+from unmasked.inspection.file_facts import file_facts
+from unmasked.inspection.finding import failures_of, finding_of, foreign_reasons, people_of
 from unmasked.inspection.page import render_case
 from unmasked.inspection.records import (
     CASE,
     PAGE,
     TIMELINE,
     Case,
+    Facts,
     Look,
+    Material,
     Rates,
     Reason,
     Sampled,
@@ -39,6 +44,7 @@ from unmasked.inspection.records import (
     write_case,
 )
 from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
+from unmasked.preprocessing.pool import Budget
 from unmasked.preprocessing.run import preprocess
 
 DATASET = "inspected"
@@ -74,6 +80,8 @@ class Examiner:
         rates: measured errors at that threshold.
         prior: the user's own P(fake) beforehand.
         environment: versions of this process.
+        domain: the material that it was calibrated on; None where none is stored.
+        domain_file: where that lies.
     """
 
     model: Detector
@@ -85,6 +93,8 @@ class Examiner:
     rates: Sequence[Rates]
     prior: float | None
     environment: Mapping[str, Any]
+    domain: Domain | None = None
+    domain_file: Path | None = None
 
 
 def settings_of(config: PreprocessConfig, size_px: int) -> Settings:
@@ -136,13 +146,15 @@ def examine(
         for folder in dict(part).values():
             folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".faces-", dir=part[0][1]) as work:
-            manifest = pd.DataFrame([_manifest_row(file, str(n)) for n, (file, _) in enumerate(part)])
+            facts = file_facts(list(dict(part)), Budget(config.budget_s, config.memory_gb * 2**30))
+            rows = [_manifest_row(file, str(n), facts[file]) for n, (file, _) in enumerate(part)]
+            manifest = pd.DataFrame(rows)
             faces = preprocess(manifest, Path(work), config)
             for number, (file, folder) in enumerate(part):
-                rows = faces[faces["video"] == str(number)]
-                kind = manifest["kind"].iloc[number]
-                looks = _looks(rows, Path(work), folder, examiner, device)
-                yield _write(file, folder, kind, rows, looks, examiner, settings, unlike, code)
+                found = faces[faces["video"] == str(number)]
+                looked = _looks(found, Path(work), folder, examiner, device)
+                source = _source(file, folder, manifest["kind"].iloc[number], facts[file])
+                yield _write(source, folder, found, looked, examiner, settings, unlike, code)
 
 
 def is_finished(folder: Path, file: Path, examiner: Examiner) -> bool:
@@ -185,45 +197,61 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def _manifest_row(file: Path, name: str) -> dict[str, str | None]:
-    place = {"path": file.name, "root": str(file.parent.resolve()), "kind": _kind(file)}
+def _manifest_row(file: Path, name: str, facts: Facts) -> dict[str, str | None]:
+    place = {"path": file.name, "root": str(file.parent.resolve()), "kind": _kind(file, facts)}
     return {"dataset": DATASET, "video": name, **place, "label": None, "method": None, "split": "test"}
 
 
-def _kind(file: Path) -> str:
-    """video or image: by content where that is known, else by suffix; anything else is tried as a video."""
+def _kind(file: Path, facts: Facts) -> str:
+    """video or image: by content where that is known, else by suffix; anything else is tried as a video.
+
+    A GIF that moves is a video.
+    """
+    if facts.format == "GIF":
+        return "video" if (facts.frames or 1) > 1 else "image"
     said = kind_of_file(file).rpartition(" ")[2]
-    if said in ("picture", "video") and file.suffix.lower() != ".gif":
+    if said in ("picture", "video"):
         return "image" if said == "picture" else "video"
     found = kinds(pd.Series([file.name])).iloc[0]
     return "video" if found == "sequence" else str(found)
 
 
+def _source(file: Path, folder: Path, kind: Any, facts: Facts) -> Source:
+    return Source(
+        name=file.name,
+        path=_relative(file, folder),
+        kind=kind,
+        bytes=file.stat().st_size,
+        sha256=sha256_of_file(file),
+        facts=facts,
+    )
+
+
 def _write(
-    file: Path,
+    source: Source,
     folder: Path,
-    kind: Any,
     faces: pd.DataFrame,
-    looks: list[Look],
+    looked: _Looked,
     examiner: Examiner,
     settings: Settings,
     unlike: list[Reason],
     code: str,
 ) -> Case:
+    is_video = source.kind == "video"
+    domain, looks = examiner.domain, looked.looks
+    places = {}
+    if domain is not None:
+        for person, place in looked.places.items():
+            bits = source.facts.bits_per_pixel
+            places[person] = place, foreign_reasons(place, domain, is_video=is_video, bits_per_pixel=bits)
     scored = pd.DataFrame([look.model_dump() for look in looks]).rename(columns={"person": "face"})
-    people = people_of(scored, examiner.fitted, settings, is_video=kind == "video") if looks else []
+    people = people_of(scored, examiner.fitted, settings, is_video=is_video, places=places) if looks else []
     sampled = _sampled(faces)
     failures = failures_of(faces) + (unlike if people else [])
     finding = finding_of(people, sampled, failures, examiner.rates, examiner.fitted, examiner.prior)
     stored = examiner.fitted.to_dict()
     case = Case(
-        source=Source(
-            name=file.name,
-            path=_relative(file, folder),
-            kind=kind,
-            bytes=file.stat().st_size,
-            sha256=sha256_of_file(file),
-        ),
+        source=source,
         weights=Weights(
             detector=examiner.card["detector"],
             architecture=examiner.card["architecture"],
@@ -233,6 +261,7 @@ def _write(
             card_sha256=sha256_of_file(examiner.weights.with_suffix(".json")),
         ),
         settings=settings,
+        material=_material(examiner, folder),
         thresholds={name: stored[name] for name in ("threshold", "abstention", "likelihood")},
         run=_relative(examiner.run, folder) if examiner.run is not None else "",
         performance=list(examiner.rates),
@@ -253,11 +282,46 @@ def _write(
     return case
 
 
-def _looks(faces: pd.DataFrame, work: Path, folder: Path, examiner: Examiner, device: str) -> list[Look]:
+def _material(examiner: Examiner, folder: Path) -> Material | None:
+    if examiner.domain is None or examiner.domain_file is None:
+        return None
+    return Material(
+        path=_relative(examiner.domain_file, folder),
+        sha256=sha256_of_file(examiner.domain_file),
+        fitted_on=examiner.domain.fitted_on,
+        people=examiner.domain.people,
+        rate=examiner.domain.rate,
+        kinds=list(examiner.domain.kinds),
+    )
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """The scored crops of a file, and where each person lies in the calibration material."""
+
+    looks: list[Look]
+    places: Mapping[int, Place]
+
+
+def _places(usable: pd.DataFrame, work: Path, examiner: Examiner, device: str) -> dict[int, Place]:
+    """Where each person lies, by a few of their crops; none where no material is stored."""
+    if examiner.domain is None:
+        return {}
+    few = sample_evenly(usable.assign(video=usable["face"].astype(str)), CROPS_A_PERSON)
+    statistics, features = describe_crops(
+        examiner.model, few, work, size_px=examiner.card["size_px"], device=device
+    )
+    return {
+        int(person): examiner.domain.place(statistics[rows], None if features is None else features[rows])
+        for person, rows in few.groupby("face").indices.items()
+    }
+
+
+def _looks(faces: pd.DataFrame, work: Path, folder: Path, examiner: Examiner, device: str) -> _Looked:
     """The scored crops, moved into the case folder. A picture in which no face was found has none."""
     usable = faces[(faces["status"] == "ok") & faces["size_px"].notna()]
     if usable.empty:
-        return []
+        return _Looked([], {})
     card = examiner.card
     predictions = predict(
         examiner.model,
@@ -286,7 +350,7 @@ def _looks(faces: pd.DataFrame, work: Path, folder: Path, examiner: Examiner, de
                 crop=crop,
             )
         )
-    return looks
+    return _Looked(looks, _places(usable, work, examiner, device))
 
 
 def _sampled(faces: pd.DataFrame) -> Sampled:

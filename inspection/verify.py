@@ -18,7 +18,10 @@ from unmasked.inspection.records import CASE, Case, read_case
 # Parts of a case that a second run on another machine may have otherwise; they are told, not counted.
 NOT_COMPARED = {"environment", "code_sha256", "files", "seal"}
 # Where a file lies is no finding, and what it is was compared before; versions are told with the environment.
-PLACES = {"source.name", "source.path", "weights.path", "weights.module", "run", "settings.recipe.versions"}
+PLACES = {
+    *("source.name", "source.path", "weights.path", "weights.module", "run", "settings.recipe.versions"),
+    "material.path",
+}
 
 
 def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
@@ -49,12 +52,13 @@ def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
     return case, found + [f"{name}: added after the case was written" for name in added]
 
 
-def check_inputs(case: Case, file: Path, weights: Path) -> list[str]:
-    """What differs in the examined file, the weights and their card, by their digests."""
+def check_inputs(case: Case, file: Path, weights: Path, material: Path | None = None) -> list[str]:
+    """What differs in the examined file, the weights, their card and calibration material, by digests."""
     pairs = (
         ("input", file, case.source.sha256),
         ("weights", weights, case.weights.sha256),
         ("card", weights.with_suffix(".json"), case.weights.card_sha256),
+        *([("material", material, case.material.sha256)] if case.material and material else []),
     )
     return [
         f"{name}: {path.name} has other bytes than were examined (SHA-256 {found[:12]}…, not {digest[:12]}…)"
@@ -101,7 +105,7 @@ def _unlike(before: Any, now: Any, where: str, tolerance: float) -> Iterator[str
         if not math.isclose(before, now, abs_tol=tolerance, rel_tol=tolerance):
             yield f"{where}: {before:g} in the case, {now:g} now"
     # Sentences repeat the numbers, which were compared.
-    elif before != now and ".sentences" not in where:
+    elif before != now and ".sentences" not in where and not where.endswith(".words"):
         yield f"{where}: {_short(before)} in the case, {_short(now)} now"
 
 

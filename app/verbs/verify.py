@@ -41,7 +41,8 @@ def run(config: Config) -> None:
     if case is not None:
         file = _place(config.file, config.case / case.source.path, "file", "the file that was examined")
         weights = _place(config.checkpoint, config.case / case.weights.path, "checkpoint", "the weights")
-        unlike = check_inputs(case, file, weights)
+        material = config.case / case.material.path if case.material is not None else None
+        unlike = check_inputs(case, file, weights, material if material and material.is_file() else None)
         # Other bytes give other scores: to say so for each of them would hide the reason.
         found += unlike or _run_again(case, file, weights, config)
     for line in found:
