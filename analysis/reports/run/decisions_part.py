@@ -131,6 +131,57 @@ def _calibration_rows(run: Run, name: str) -> Iterator[dict[str, str]]:
         }
 
 
+def likelihood_part(run: Run, figures: Gallery) -> Markup:
+    """How much a score speaks for fake or real: cost of the stated ratios, and stated beside observed."""
+    found = {
+        name: block
+        for name in run.datasets
+        if (block := run.metrics["datasets"][name]["video"].get("likelihood"))
+    }
+    if not found:
+        return fill_template("likelihood.html", found=None)
+    costs, groups = [], []
+    for name, block in found.items():
+        costs.append(
+            {
+                "dataset": name,
+                "Cllr": metric_text(block, "cllr"),
+                "at best (Cllr min)": f"{block['cllr_min']:.2f}",
+                "lost by calibration": f"{block['cllr'] - block['cllr_min']:.2f}",
+            }
+        )
+        for one in block["stated"]:
+            low, high = one["observed_ci"]
+            groups.append(
+                {
+                    "dataset": name,
+                    "stated LR": f"{10 ** one['stated']:.2g}",
+                    "observed": f"{10 ** one['observed']:.2g} [{10**low:.2g}, {10**high:.2g}]",
+                    "real": one["real"],
+                    "fake": one["fake"],
+                }
+            )
+    first = next(iter(found.values()))
+    pictures = [*figures.of_kind("tippett"), *figures.of_kind("cross_entropy")]
+    return fill_template(
+        "likelihood.html",
+        found=True,
+        first=first,
+        lower=f"{10 ** -first['bounds'][0]:.2g}",
+        upper=f"{10 ** first['bounds'][1]:.2g}",
+        figures=place_side_by_side(pictures) if pictures else None,
+        costs=table(
+            pd.DataFrame(costs, dtype=object),
+            caption=f"Bits that the stated ratios cost; 1 is what saying nothing costs. {IN_BRACKETS}",
+        ),
+        groups=table(
+            pd.DataFrame(groups, dtype=object),
+            caption="Stated beside observed: how many times as large a share of fakes as of reals is there. "
+            f"{IN_BRACKETS}",
+        ),
+    )
+
+
 def _fit_source_text(run: Run) -> str:
     for name in run.datasets:
         for one in run.metrics["datasets"][name]["video"].get("calibration", {}).values():
