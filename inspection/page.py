@@ -50,7 +50,7 @@ def render_case(case: Case, folder: Path) -> str:
         folder: where its crops are.
     """
     sections = [
-        Section("finding", "Finding", _finding(case)),
+        Section("finding", "Finding", finding_part(case)),
         Section("people", "People and frames", _people(case, folder)),
         Section("errors", "How often the detector errs", _errors(case)),
         Section("exhibit", "What was examined, and how", _exhibit(case)),
@@ -63,7 +63,8 @@ def _subtitle(case: Case) -> str:
     return f"{case.source.kind}, {case.source.bytes:,} bytes; examined with {case.weights.detector}"
 
 
-def _finding(case: Case) -> Markup:
+def finding_part(case: Case) -> Markup:
+    """Verdict, sentences and reasons of a case, as its page begins."""
     found = case.finding
     # In the box, so that nobody reads a verdict without its errors.
     sentences = [*found.sentences, *([NOTHING_FOUND] if found.verdict == "likely real" else [])]
