@@ -59,7 +59,8 @@ class Evaluation:
         from unmasked.evaluation.tables import matrix_table
 
         found = matrix_table(self.results)
-        return str(record_table([dict(zip(found.head, row, strict=True)) for row in found.rows]))
+        rows = [dict(zip(found.head, row, strict=True)) for row in found.rows]
+        return str(record_table(rows, caption=found.title))
 
 
 def evaluate(

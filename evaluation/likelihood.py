@@ -250,7 +250,7 @@ def support_sentence(log10_lr: float, fitted: LikelihoodRatio) -> str:
         else ""
     )
     return (
-        f"A score like this is {least}{lr:.2g} times as frequent if {first} as if {second}: "
+        f"A score like this is {least}{lr:.2g} times as frequent if {first}, than if {second}: "
         f"{support_words(log10_lr)} (ENFSI 2015).{limit} This is no probability that the file is fake."
     )
 

@@ -62,6 +62,7 @@ CROP_KEYS = {
     "face_detector": "detector",
     "landmarks": "landmarks",
 }
+LOSSLESS = ("PNG", "BMP", "GIF")
 # What decides a score, by layer; a page's looks do not.
 CODE = ("datasets", "preprocessing", "evaluation", "inspection", "training", "ucf", "baselines")
 
@@ -119,7 +120,7 @@ def crop_config(settings: BaseModel, **limits: Any) -> PreprocessConfig:
 
     Args:
         settings: `Settings`, or another model with the keys of `CROP_KEYS`.
-        limits: budget_s, memory_gb and workers.
+        limits: budget_s, memory_gb, workers and engine.
     """
     keys = {theirs: getattr(settings, ours) for ours, theirs in CROP_KEYS.items()}
     return PreprocessConfig(faces="all", **keys, **limits)
@@ -242,7 +243,8 @@ def _write(
     places = {}
     if domain is not None:
         for person, place in looked.places.items():
-            bits = source.facts.bits_per_pixel
+            is_lossless = source.facts.format in LOSSLESS
+            bits = None if is_lossless else source.facts.bits_per_pixel
             places[person] = place, foreign_reasons(place, domain, is_video=is_video, bits_per_pixel=bits)
     scored = pd.DataFrame([look.model_dump() for look in looks]).rename(columns={"person": "face"})
     people = people_of(scored, examiner.fitted, settings, is_video=is_video, places=places) if looks else []

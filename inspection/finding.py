@@ -42,8 +42,8 @@ FOREIGN: dict[str, tuple[Code, str]] = {
     "flatness": ("drawing_or_rendering", "more of the face has no texture, as in drawings and renderings,"),
     "detail": ("blurred", "the face has less fine detail"),
 }
-# Bits a pixel, below which little detail is the work of compression and not of a lens. A choice: H.264 at
-# the strongest of the three usual rates (c40) lies at about 0.02, at the middle one (c23) at about 0.1.
+# Bits a pixel, below which little detail is the work of compression, not of a lens or pencil. A choice: H.264
+# at the strongest of the three usual rates (c40) lies at about 0.02, at the middle one (c23) at about 0.1.
 FEW_BITS = 0.05
 FEW_BITS_PICTURE = 0.5
 
@@ -65,7 +65,7 @@ def foreign_reasons(
         place: of the person in it.
         domain: of the detector.
         is_video: whether a video or a picture is looked at.
-        bits_per_pixel: of the file, where that is known.
+        bits_per_pixel: of a file that is compressed with loss; None for others, and where it is not known.
     """
     reasons = []
     kind = "video" if is_video else "picture"
@@ -77,9 +77,10 @@ def foreign_reasons(
         if share > domain.rate + 1e-12:
             continue
         few_bits = FEW_BITS if is_video else FEW_BITS_PICTURE
-        if code == "blurred" and bits_per_pixel is not None and bits_per_pixel < few_bits:
+        if name != "distance" and bits_per_pixel is not None and bits_per_pixel < few_bits:
             code = "heavy_compression"
-            words = f"{bits_per_pixel:.2g} bits a pixel left the face less fine detail"
+            left = "less fine detail" if name == "detail" else "more of it without texture"
+            words = f"{bits_per_pixel:.2g} bits a pixel left the face {left}"
         how = f" ({place.distance:.1f} times the usual distance)" if name == "distance" else ""
         than = (
             f"than {100 * (1 - share):.3g} % of {domain.people} calibration people; "
@@ -228,7 +229,8 @@ def finding_of(
         elif sampled.frames > 1 and noun == "picture":
             sentences.append("These are rates of single pictures; those of videos were not measured.")
     if worst.log10_lr is not None and fitted.likelihood is not None:
-        sentences.append(support_sentence(worst.log10_lr, fitted.likelihood))
+        said = support_sentence(worst.log10_lr, fitted.likelihood)
+        sentences.append(name_files(said, rates[0].noun if rates else "video", []))
         if prior is not None:
             after = float(posterior(worst.log10_lr, prior))
             sentences.append(

@@ -113,7 +113,9 @@ def _timeline(case: Case, people: list[Person]) -> Markup:
         )
     band = case.thresholds["abstention"]
     display = TimelineDisplay(
-        lines, case.thresholds["threshold"]["value"], (band["low"], band["high"]) if band else None
+        lines,
+        case.thresholds["threshold"]["value"],
+        (band["low"], band["high"]) if band and band["low"] < band["high"] else None,
     ).plot()
     caption = "The verdict is made on the mean of a person's frames, not on single ones."
     if case.sampled.largest_gap_s is not None:

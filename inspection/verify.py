@@ -31,7 +31,9 @@ def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
         InputError: there is no ``case.json``.
     """
     if not (folder / CASE).is_file():
-        raise InputError(f"{folder} holds no {CASE}; give a folder that `unmasked inspect` wrote")
+        one = next((path.parent for path in sorted(folder.rglob(CASE))), None)
+        hint = f"one case, as {one}" if one is not None else "a folder that `unmasked inspect` wrote"
+        raise InputError(f"{folder} holds no {CASE}; give {hint}")
     try:
         case = read_case(folder)
     except InputError as error:

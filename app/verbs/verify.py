@@ -80,5 +80,5 @@ def _place(given: Path | None, stored: Path, key: str, what: str) -> Path:
         return stored_file(given)
     path = given or stored
     if not path.is_file():
-        raise InputError(f"{what} is not at {path}; give {key}=")
+        raise InputError(f"{path} does not exist, where the case says {what} would be; give {key}=")
     return path
