@@ -82,8 +82,10 @@ def foreign_reasons(
             left = "less fine detail" if name == "detail" else "more of it without texture"
             words = f"{bits_per_pixel:.2g} bits a pixel left the face {left}"
         how = f" ({place.distance:.1f} times the usual distance)" if name == "distance" else ""
+        are_all = share * (domain.people + 1) < 1.5
+        whom = "any" if are_all else f"{100 * (1 - share):.3g} %"
         than = (
-            f"than {100 * (1 - share):.3g} % of {domain.people} calibration people; "
+            f"than {whom} of {domain.people} calibration people; "
             f"{100 * domain.rate:.2g} % of files like those are refused so"
         )
         reasons.append(Reason(code=code, words=f"{words}{how} {than}"))

@@ -94,8 +94,10 @@ def _people(case: Case, folder: Path) -> Markup:
     ]
     table = record_table(rows, caption="Everybody who was looked at, who seems most fake first.")
     shown = [one for one in case.people if one.score is not None][:PEOPLE_MAX]
-    why = [f"Person {one.number}: {reason.words}." for one in case.people for reason in one.reasons]
-    parts = [table, bullets(why)]
+    # Those of whose answer is the file's stand in the finding.
+    others = [one for one in case.people if one.number != case.finding.person]
+    why = [f"Person {one.number}: {reason.words}." for one in others for reason in one.reasons]
+    parts = [table, *([bullets(why)] if why else [])]
     if shown and case.source.kind == "video":
         parts.append(_timeline(case, shown))
     for one in shown:
@@ -119,7 +121,8 @@ def _timeline(case: Case, people: list[Person]) -> Markup:
     ).plot()
     caption = "The verdict is made on the mean of a person's frames, not on single ones."
     if case.sampled.largest_gap_s is not None:
-        caption += f" Nothing was looked at for at most {case.sampled.largest_gap_s:.2f} seconds at a time."
+        gap_s = case.sampled.largest_gap_s
+        caption += f" Between two frames that were looked at lie at most {gap_s:.2f} seconds."
     return place_svg(
         svg_document(display.figure_), "Score of each person over time", name="timeline", caption=caption
     )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ import pytest
 import unmasked
 from unmasked.app.door import Evaluation
 from unmasked.datasets.errors import InputError
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +84,16 @@ def test_an_audit_gives_sentences_and_shows_them(scores):
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         unmasked.inspect(tmp_path / "absent.mp4", tmp_path, out=tmp_path / "case")
+
+
+def test_the_notebook_of_the_first_steps_runs_and_shows_tables(tmp_path):
+    nbformat = pytest.importorskip("nbformat", reason="the notebook needs nbclient and ipykernel")
+    nbclient = pytest.importorskip("nbclient", reason="the notebook needs nbclient and ipykernel")
+    pytest.importorskip("ipykernel", reason="the notebook needs nbclient and ipykernel")
+    book = nbformat.read(ROOT / "docs" / "first_steps.ipynb", as_version=4)
+    nbclient.NotebookClient(
+        book, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
+    shown = [output.data for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert any("elsewhere" in one.get("text/html", "") for one in shown)
+    assert any("gender" in one.get("text/html", "") for one in shown)
