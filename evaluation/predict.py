@@ -54,6 +54,7 @@ def predict(
     checkpoint: str = "",
     perturbed: Perturbed | None = None,
     progress: Progress | None = None,
+    kept: list[Array] | None = None,
 ) -> pd.DataFrame:
     """The predictions table of a detector.
 
@@ -73,6 +74,8 @@ def predict(
         perturbed: what is done to which crops beside; their rows follow the clean ones, setting by setting,
             and say it in ``perturbation`` and ``severity``. None perturbs nothing.
         progress: called with a stage, crops done, and their number.
+        kept: gets the (N, F) features of each batch of clean crops, in the order of the rows, where the
+            detector gives both in one pass (``forward_with_features``).
 
     Returns:
         A table valid under `PREDICTIONS` with dataset, video, frame, face, label, method, split, identity,
@@ -90,7 +93,16 @@ def predict(
     def score(images: Tensor) -> NDArray[np.float64]:
         return _probability(_run(model, images, device, precision))
 
-    scores = [score(images) for images in _batches(crops, Path(crops_root), size_px, batch_size, progress)]
+    def score_and_keep(images: Tensor) -> NDArray[np.float64]:
+        assert kept is not None
+        logits, values = _run(model.forward_with_features, images, device, precision)  # type: ignore[attr-defined]
+        kept.append(values.double().cpu().numpy())
+        return _probability(logits)
+
+    score_clean = score if kept is None or not hasattr(model, "forward_with_features") else score_and_keep
+    scores = [
+        score_clean(images) for images in _batches(crops, Path(crops_root), size_px, batch_size, progress)
+    ]
     named = {
         "detector": detector,
         "checkpoint": checkpoint or None,
@@ -129,21 +141,31 @@ def features(
 
 
 def describe_crops(
-    model: Detector, faces: pd.DataFrame, crops_root: Path, *, size_px: int, device: str = "auto"
+    model: Detector,
+    faces: pd.DataFrame,
+    crops_root: Path,
+    *,
+    size_px: int,
+    device: str = "auto",
+    features: Array | None = None,
 ) -> tuple[Array, Array | None]:
     """(N, 14) `domain.crop_statistics` of crops and, where the detector has some, (N, F) features.
 
-    Args are those of `predict`; every row has a crop. The order is that of the rows.
+    Args are those of `predict`; every row has a crop. ``features`` are those of the rows, where they are
+    known already. The order is that of the rows.
     """
-    features = getattr(model, "features", None)
-    statistics, found = [], []
     # Pixels tell more at the crops' own size than at the detector's.
-    for images in _batches(faces, Path(crops_root), STATISTICS_PX, BATCH, None):
-        statistics.append(crop_statistics(images.permute(0, 2, 3, 1).numpy()))
-    if features is not None:
-        for images in _batches(faces, Path(crops_root), size_px, BATCH, None):
-            found.append(_run(features, images, device).double().cpu().numpy())
-    return np.concatenate(statistics), np.concatenate(found) if found else None
+    statistics = [
+        crop_statistics(images.permute(0, 2, 3, 1).numpy())
+        for images in _batches(faces, Path(crops_root), STATISTICS_PX, BATCH, None)
+    ]
+    if features is None and (compute := getattr(model, "features", None)) is not None:
+        found = [
+            _run(compute, images, device).double().cpu().numpy()
+            for images in _batches(faces, Path(crops_root), size_px, BATCH, None)
+        ]
+        features = np.concatenate(found)
+    return np.concatenate(statistics), features
 
 
 def domain_of(

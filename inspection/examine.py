@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
@@ -20,6 +21,7 @@ from unmasked.datasets.file_kinds import kind_of_file
 from unmasked.datasets.files import atomic_path, sha256_of_file, write_text
 from unmasked.datasets.listing import kinds
 from unmasked.datasets.loading import sample_evenly
+from unmasked.evaluation.counts import Array
 from unmasked.evaluation.domain import CROPS_A_PERSON, Domain, Place
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.predict import Detector, describe_crops, predict
@@ -305,16 +307,27 @@ class _Looked:
     places: Mapping[int, Place]
 
 
-def _places(usable: pd.DataFrame, work: Path, examiner: Examiner, device: str) -> dict[int, Place]:
-    """Where each person lies, by a few of their crops; none where no material is stored."""
+def _places(
+    usable: pd.DataFrame, work: Path, examiner: Examiner, device: str, features: Array | None
+) -> dict[int, Place]:
+    """Where each person lies, by a few of their crops; none where no material is stored.
+
+    ``features`` are those of all rows, where scoring gave them.
+    """
     if examiner.domain is None:
         return {}
-    few = sample_evenly(usable.assign(video=usable["face"].astype(str)), CROPS_A_PERSON)
-    statistics, features = describe_crops(
-        examiner.model, few, work, size_px=examiner.card["size_px"], device=device
+    numbered = usable.assign(video=usable["face"].astype(str), row=np.arange(len(usable)))
+    few = sample_evenly(numbered, CROPS_A_PERSON)
+    statistics, values = describe_crops(
+        examiner.model,
+        few,
+        work,
+        size_px=examiner.card["size_px"],
+        device=device,
+        features=None if features is None else features[few["row"]],
     )
     return {
-        int(person): examiner.domain.place(statistics[rows], None if features is None else features[rows])
+        int(person): examiner.domain.place(statistics[rows], None if values is None else values[rows])
         for person, rows in few.groupby("face").indices.items()
     }
 
@@ -325,6 +338,7 @@ def _looks(faces: pd.DataFrame, work: Path, folder: Path, examiner: Examiner, de
     if usable.empty:
         return _Looked([], {})
     card = examiner.card
+    kept: list[Array] | None = [] if examiner.domain is not None else None
     predictions = predict(
         examiner.model,
         usable,
@@ -333,7 +347,9 @@ def _looks(faces: pd.DataFrame, work: Path, folder: Path, examiner: Examiner, de
         device=device,
         detector=card["detector"],
         checkpoint=card["sha256"],
+        kept=kept,
     )
+    features = np.concatenate(kept) if kept else None
     key = ["frame", "face"]
     rows = usable.merge(predictions[[*key, "score"]], on=key, validate="one_to_one")
     (folder / "crops").mkdir(exist_ok=True)
@@ -352,7 +368,7 @@ def _looks(faces: pd.DataFrame, work: Path, folder: Path, examiner: Examiner, de
                 crop=crop,
             )
         )
-    return _Looked(looks, _places(usable, work, examiner, device))
+    return _Looked(looks, _places(usable, work, examiner, device, features))
 
 
 def _sampled(faces: pd.DataFrame) -> Sampled:

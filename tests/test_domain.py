@@ -173,3 +173,29 @@ def test_each_measure_has_its_reason_and_another_kind_of_file_has_one_too():
     assert codes(detail=0.005, bits=0.02) == ["heavy_compression"]
     assert codes(detail=0.005, bits=None) == ["blurred"]
     assert codes(is_video=False) == ["out_of_domain"]  # the threshold was fitted on videos
+
+
+class Both(Mean):
+    """The same, which gives both in one pass."""
+
+    def forward_with_features(self, images):
+        return self.forward(images), self.features(images)
+
+
+def test_features_that_scoring_gave_are_those_of_a_pass_of_their_own(tmp_path):
+    import cv2
+
+    from unmasked.evaluation.predict import describe_crops, predict
+
+    rows = rows_of(5).assign(frame=0, compression=None, status="ok", label=0, method="real")
+    rows = rows.assign(crop=[f"{number}.png" for number in range(5)])
+    for number, image in enumerate(grain(np.random.default_rng(8), 5)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+    kept: list = []
+    scores = predict(Both(), rows, tmp_path, size_px=32, batch_size=2, detector="a", kept=kept)["score"]
+    assert scores.equals(predict(Mean(), rows, tmp_path, size_px=32, detector="a")["score"])
+    _, apart = describe_crops(Mean(), rows, tmp_path, size_px=32)
+    np.testing.assert_allclose(np.concatenate(kept), apart, atol=1e-6)
+    given, unused = predict(Mean(), rows, tmp_path, size_px=32, detector="a", kept=(empty := [])), empty
+    assert given["score"].equals(scores)
+    assert unused == []
