@@ -72,9 +72,7 @@ app = typer.Typer(
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
-        import unmasked
-
-        typer.echo(f"unmasked {unmasked.__version__}")
+        typer.echo(f"unmasked {importlib.import_module('unmasked').__version__}")
         raise typer.Exit
 
 

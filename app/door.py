@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read_scores(path: str | Path, **how: Any) -> pd.DataFrame:
-    """The checked predictions in a ``.parquet`` or ``.csv`` file, a row a scored crop or video.
+    """The checked predictions in a ``.parquet`` or ``.csv`` file, a row a score.
 
     Args:
         path: of the file: at least dataset, video, label (1 = fake) and score = P(fake).
@@ -66,7 +66,7 @@ class Evaluation:
 def evaluate(
     scores: pd.DataFrame, *, source: str | None = None, n_boot: int = 2000, seed: int = 0
 ) -> Evaluation:
-    """Metrics with intervals on every dataset of a table of scores, and how far each falls behind the source.
+    """Metrics with intervals on every dataset, and the gap to the source.
 
     Args:
         scores: as of `read_scores`, of one detector.

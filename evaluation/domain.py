@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -249,10 +250,11 @@ _PARTS = ("centre", "scale", "map")
 def _statistics(image: NDArray[np.uint8]) -> list[float]:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     colour = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb).astype(np.float32)
-    bands, finer = [], grey
+    bands: list[float] = []
+    finer: NDArray[Any] = grey
     for sigma in (1, 2, 4, 8):
         coarser = cv2.GaussianBlur(grey, (0, 0), sigma)
-        bands.append(np.log((finer - coarser).std() + 0.01))
+        bands.append(float(np.log((finer - coarser).std() + 0.01)))
         finer = coarser
     even = grey[: grey.shape[0] // 2 * 2, : grey.shape[1] // 2 * 2]
     diagonal = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2

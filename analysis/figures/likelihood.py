@@ -19,7 +19,7 @@ HEIGHT = 2.9  # inches
 
 @dataclass
 class TippettDisplay(Display):
-    """Share of fakes and of reals whose LR is at least as high as the axis says (Tippett et al. 1968).
+    """Share of fakes and of reals with at least an LR (Tippett et al. 1968).
 
     Attributes:
         points: ``log10_lr``, and at each of them the shares ``fake`` and ``real``.

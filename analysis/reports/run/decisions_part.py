@@ -132,7 +132,7 @@ def _calibration_rows(run: Run, name: str) -> Iterator[dict[str, str]]:
 
 
 def likelihood_part(run: Run, figures: Gallery) -> Markup:
-    """How much a score speaks for fake or real: cost of the stated ratios, and stated beside observed."""
+    """What the stated likelihood ratios cost, and stated beside observed ones."""
     found = {
         name: block
         for name in run.datasets
