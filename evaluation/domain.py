@@ -38,7 +38,7 @@ KINDS = {"video": "video", "sequence": "video", "image": "picture"}  # what a ma
 
 
 def domain_path(table: Path) -> Path:
-    """Where the domain of a predictions table is: ``predictions.domain.safetensors`` beside it.
+    """Where a predictions table's domain is: ``predictions.domain.safetensors`` beside it.
 
     >>> domain_path(Path("run/predictions.parquet")).as_posix()
     'run/predictions.domain.safetensors'
@@ -98,7 +98,10 @@ class Domain:
 
     @property
     def rate(self) -> float:
-        """Share of calibration-like people whom each measure calls foreign: `RATE`, or what so few allow."""
+        """Share of calibration-like people whom each measure calls foreign.
+
+        `RATE`, or what so few people allow.
+        """
         return max(RATE, 1 / (self.people + 1))
 
     def place(self, statistics: Array, features: Array | None) -> Place:
@@ -231,7 +234,7 @@ def read_domain(path: Path) -> Domain:
 
 
 def find_domain(folders: Sequence[Path], checkpoint: str) -> Path | None:
-    """The file with the domain of these weights in the first folder that has one; None if none has."""
+    """The domain of these weights, from the first folder that has one; None if none has."""
     from safetensors import SafetensorError, safe_open
 
     for path in (path for folder in folders for path in sorted(Path(folder).glob(f"*{SUFFIX}"))):

@@ -365,7 +365,9 @@ def likelihood_effect(
 
 
 def stated_support(log10_lr: ArrayLike, label: ArrayLike, groups: int = 5) -> list[StatedSupport]:
-    """Stated LRs beside observed ones, in groups of about as many videos each, the lowest LRs first.
+    """Stated LRs beside observed ones, in groups of about as many videos each.
+
+    The lowest LRs come first.
 
     Of videos whose LR is 10, ten times as large a share of the fakes as of the reals should be among them.
 

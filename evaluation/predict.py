@@ -149,7 +149,7 @@ def describe_crops(
     device: str = "auto",
     features: Array | None = None,
 ) -> tuple[Array, Array | None]:
-    """(N, 14) `domain.crop_statistics` of crops and, where the detector has some, (N, F) features.
+    """(N, 14) `domain.crop_statistics` of crops and (N, F) features, None without any.
 
     Args are those of `predict`; every row has a crop. ``features`` are those of the rows, where they are
     known already. The order is that of the rows.

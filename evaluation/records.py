@@ -99,7 +99,7 @@ class Abstention(TypedDict):
 
 
 class StatedSupport(TypedDict):
-    """Videos whose LRs are alike: what was stated, and how much more frequent they are among fakes."""
+    """Videos whose LRs are alike: what was stated, and what is observed."""
 
     stated: float  # mean log10 LR
     observed: float  # log10 of (share of the fakes that is here / share of the reals), half a video added

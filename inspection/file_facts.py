@@ -1,5 +1,6 @@
-"""What a file says of itself: format, size, encoder, dates. Facts, and no evidence: anyone can write them.
+"""What a file says of itself: format, size, encoder, dates.
 
+Facts, and no evidence: anyone can write them.
 Read in a process of its own within a budget, as decoding is.
 """
 

@@ -59,7 +59,7 @@ def verdict_of(score: float, fitted: Fitted) -> Verdict:
 def foreign_reasons(
     place: Place, domain: Domain, *, is_video: bool, bits_per_pixel: float | None
 ) -> list[Reason]:
-    """Why a person is unlike the calibration material, so that a score says nothing; none if alike.
+    """Why a person is unlike the calibration material; none if alike.
 
     Args:
         place: of the person in it.

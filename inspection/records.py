@@ -92,7 +92,7 @@ class Weights(_Record):
 
 
 class Material(_Record):
-    """The calibration material that a file is held against, and the rate at which its like is refused."""
+    """The calibration material that a file is held against."""
 
     path: str  # relative to the case folder, POSIX
     sha256: str

@@ -55,7 +55,7 @@ def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
 
 
 def check_inputs(case: Case, file: Path, weights: Path, material: Path | None = None) -> list[str]:
-    """What differs in the examined file, the weights, their card and calibration material, by digests."""
+    """What differs in file, weights, card and calibration material, by their digests."""
     pairs = (
         ("input", file, case.source.sha256),
         ("weights", weights, case.weights.sha256),
