@@ -139,7 +139,7 @@ def _write_findings(config: Config, files: dict[Path, Path], done: int) -> None:
         case = read_case(folder)
         row = {"file": file.relative_to(config.file).as_posix(), "sha256": case.source.sha256}
         finding = case.finding.model_dump(include={"verdict", "score", "log10_lr", "people"})
-        codes = " ".join(reason.code for reason in case.finding.reasons)
+        codes = " ".join(dict.fromkeys(reason.code for reason in case.finding.reasons))
         rows.append({**row, **finding, "reasons": codes, "case": folder.relative_to(config.out).as_posix()})
     table = pd.DataFrame(rows)
     # The first of files with the same bytes, where there are several; "" for the others.
