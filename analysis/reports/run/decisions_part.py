@@ -155,8 +155,8 @@ def likelihood_part(run: Run, figures: Gallery) -> Markup:
             groups.append(
                 {
                     "dataset": name,
-                    "stated LR": f"{10 ** one['stated']:.2g}",
-                    "observed": f"{10 ** one['observed']:.2g} [{10**low:.2g}, {10**high:.2g}]",
+                    "stated LR": _ratio_text(one["stated"]),
+                    "observed": f"{_ratio_text(one['observed'])} [{_ratio_text(low)}, {_ratio_text(high)}]",
                     "real": one["real"],
                     "fake": one["fake"],
                 }
@@ -180,6 +180,12 @@ def likelihood_part(run: Run, figures: Gallery) -> Markup:
             f"{IN_BRACKETS}",
         ),
     )
+
+
+def _ratio_text(log10_lr: float) -> str:
+    """Two digits, without an exponent."""
+    lr = 10**log10_lr
+    return f"{lr:,.0f}" if lr >= 100 else f"{lr:.2g}"
 
 
 def _fit_source_text(run: Run) -> str:

@@ -147,7 +147,7 @@ def _calibration(run: Run, gallery: Gallery) -> None:
                 CrossEntropyDisplay.from_results(found),
                 f"Empirical cross-entropy of {name}: Cllr {found['cllr']:.2f}, at best "
                 f"{found['cllr_min']:.2f}, without the detector 1",
-                f"{name}. Above the dotted line the stated ratios mislead more than they tell.",
+                f"{name}. Above the grey line the stated ratios mislead more than they tell.",
             )
     risk = RiskCoverageDisplay.from_results(run.metrics)
     if risk.abstentions:
