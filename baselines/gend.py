@@ -26,7 +26,7 @@ ABOUT = About(
     licence="code MIT; GenD's weights MIT, those of DINOv3 under its own licence",
     weights="import-checkpoint source=gend_clip_l_14, or model.weights=FILE of the network below",
 )
-TRAINED = "logits_and_features"
+TRAINED = "forward_with_features"
 SMALLEST = 1e-6  # of the mean whose logarithm is the uniformity
 EXTRACTOR = "feature_extractor."  # begins the network's names in GenD's own files
 HEAD = {"model.linear.weight": "head.1.weight", "model.linear.bias": "head.1.bias"}
@@ -103,11 +103,6 @@ class Network(backbone.Network):
     def features(self, images: Tensor) -> Tensor:
         """(N, D) of length 1: what the head sees."""
         return functional.normalize(super().features(images), dim=1)
-
-    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 2) and (N, D), for training."""
-        features = self.features(images)
-        return self.head(features), features
 
 
 def build(config: Config, classes: Sequence[str]) -> Network:

@@ -18,6 +18,7 @@ from unmasked.evaluation.counts import Array
 from unmasked.evaluation.cross_auc import cross_auc
 from unmasked.evaluation.intervals import CONFIDENCE, difference_interval, seed_by_name
 from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numbers
+from unmasked.evaluation.likelihood import LikelihoodRatio
 from unmasked.evaluation.metrics import TOP_K, Aggregation
 from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.perturbing.drift import robustness
@@ -35,6 +36,7 @@ def evaluate(
     thresholds: Mapping[str, Threshold] | None = None,
     calibrations: Mapping[str, Calibration] | None = None,
     band: Band | None = None,
+    likelihood: LikelihoodRatio | None = None,
     n_boot: int = 2000,
     seed: int = 0,
     source: str | None = None,
@@ -51,6 +53,7 @@ def evaluate(
         thresholds: further operating points by name, reported under ``at_thresholds``.
         calibrations: score calibrations by kind, fitted on the source (`fitted.fit_on_source`).
         band: the uncertain band that was fitted there.
+        likelihood: the map from scores to likelihood ratios that was fitted there.
         n_boot: resamples behind each interval; 0 leaves intervals NaN.
         seed: of the resampling. A dataset's intervals do not depend on which others are in the table.
         source: the dataset that the detector was trained on; the generalization gap is measured from it.
@@ -66,7 +69,7 @@ def evaluate(
     _check_classes(rows)
     if isinstance(threshold, (int, float)):
         threshold = Threshold.from_dict({"value": threshold, "rule": "given", "level": "any"})
-    applied = Applied(threshold, thresholds or {}, calibrations or {}, band, aggregation, n_boot)
+    applied = Applied(threshold, thresholds or {}, calibrations or {}, band, likelihood, aggregation, n_boot)
     if source is not None and source not in set(rows["dataset"]):
         notes.append(f"no row is of the source {source}: the gap to it is not known")
     blocks: dict[str, DatasetResults] = {}

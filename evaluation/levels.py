@@ -22,6 +22,7 @@ from unmasked.evaluation.intervals import (
     resample,
     resample_together,
 )
+from unmasked.evaluation.likelihood import LikelihoodRatio, likelihood_effect
 from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.reading import reading
 from unmasked.evaluation.records import (
@@ -47,6 +48,7 @@ class Applied:
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)  # further ones, by name
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)  # by kind
     band: Band | None = None
+    likelihood: LikelihoodRatio | None = None
     aggregation: Aggregation = "mean"
     n_boot: int = 2000
 
@@ -185,6 +187,12 @@ def _add_video_numbers(video: LevelResults, sample: Sample, applied: Applied, se
         video["abstention"] = abstention(
             sample, applied.band, applied.operating_point.value, n_boot=applied.n_boot, seed=seed
         )
+    _add_likelihood(video, sample, applied, seed)
+
+
+def _add_likelihood(video: LevelResults, sample: Sample, applied: Applied, seed: list[int]) -> None:
+    if applied.likelihood is not None and len(set(sample.label.tolist())) == 2:
+        video["likelihood"] = likelihood_effect(sample, applied.likelihood, n_boot=applied.n_boot, seed=seed)
 
 
 def _aggregations(rows: pd.DataFrame, n_boot: int, seed: list[int]) -> dict[str, Numbers]:

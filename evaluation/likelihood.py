@@ -21,9 +21,12 @@ from scipy import special
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.calibration import FEW, log_odds, rising_shares
 from unmasked.evaluation.counts import Array
+from unmasked.evaluation.intervals import Sample, percentile_interval, resampled_sums
 from unmasked.evaluation.metrics import check_arrays
+from unmasked.evaluation.records import LikelihoodEffect, StatedSupport
 
 KINDS = ("logistic", "pav")
+Z95 = 1.959963984540054
 STEP = 0.01  # of the bounds, in log10 LR, as in Vergeer et al.
 PROPOSITIONS = (
     "the file is fake, made as the fakes of the calibration set were",
@@ -247,7 +250,7 @@ def support_sentence(log10_lr: float, fitted: LikelihoodRatio) -> str:
         else ""
     )
     return (
-        f"A score like this is {least}{lr:.2g} times as frequent if {first} as if {second}: "
+        f"A score like this is {least}{lr:.2g} times as frequent if {first}, than if {second}: "
         f"{support_words(log10_lr)} (ENFSI 2015).{limit} This is no probability that the file is fake."
     )
 
@@ -316,6 +319,85 @@ def empirical_cross_entropy(log10_lr: ArrayLike, label: ArrayLike, prior_log10_o
     missing_fake = np.logaddexp2(0, -fake - log2_odds).mean(axis=1)
     missing_real = np.logaddexp2(0, real + log2_odds).mean(axis=1)
     return prior * missing_fake + (1 - prior) * missing_real
+
+
+def likelihood_effect(
+    sample: Sample, fitted: LikelihoodRatio, *, n_boot: int = 2000, seed: int | list[int] = 0
+) -> LikelihoodEffect:
+    """What a stored likelihood ratio does on other videos of both classes.
+
+    Its cost with an interval (the minimum of the same order beside it), the points of the Tippett plot, the
+    empirical cross-entropy at priors from 1 in 1,000 to 1,000 to 1, and stated beside observed support.
+    """
+    log10_lr = fitted(sample.score)
+    is_fake = sample.label == 1
+    # Of each class the mean cost: Cllr is half their sum.
+    cost = np.logaddexp2(0, np.where(is_fake, -log10_lr, log10_lr) * np.log2(10))
+    terms = np.stack([is_fake, ~is_fake, is_fake * cost, ~is_fake * cost]).astype(np.float64)
+    fakes, reals, of_fakes, of_reals = resampled_sums(
+        sample, terms, n_boot=n_boot, seed=np.random.default_rng(seed)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = (of_fakes / fakes + of_reals / reals) / 2
+    priors = np.linspace(-3, 3, 61)
+    stated, best, without = (
+        empirical_cross_entropy(one, sample.label, priors).tolist()
+        for one in (log10_lr, _pav(log10_lr, sample.label), np.zeros(len(log10_lr)))
+    )
+    return {
+        "fitted_on": fitted.fitted_on,
+        "n_real": fitted.n_real,
+        "n_fake": fitted.n_fake,
+        "bounds": [fitted.lower, fitted.upper],
+        "note": fitted.note,
+        "cllr": cllr(log10_lr, sample.label),
+        "cllr_ci": list(percentile_interval(drawn, clusters=min(sample.clusters_by_class()))),
+        "cllr_min": cllr_min(log10_lr, sample.label),
+        "tippett": tippett(log10_lr, sample.label),
+        "ece": {
+            "prior_log10_odds": priors.tolist(),
+            "stated": stated,
+            "best": best,
+            "without": without,
+        },
+        "stated": stated_support(log10_lr, sample.label),
+    }
+
+
+def stated_support(log10_lr: ArrayLike, label: ArrayLike, groups: int = 5) -> list[StatedSupport]:
+    """Stated LRs beside observed ones, in groups of about as many videos each.
+
+    The lowest LRs come first.
+
+    Of videos whose LR is 10, ten times as large a share of the fakes as of the reals should be among them.
+
+    Arguments as of `cllr`; both classes.
+
+    >>> low, high = stated_support([-1.0] * 10 + [1.0] * 10, [0] * 9 + [1] + [0] + [1] * 9, groups=2)
+    >>> round(low["observed"], 2), round(high["observed"], 2), high["stated"]
+    (-0.8, 0.8, 1.0)
+    """
+    log10_lr, label = _check(log10_lr, label)
+    edges = np.unique(np.quantile(log10_lr, np.linspace(0, 1, groups + 1)[1:-1], method="lower"))
+    of_group = np.searchsorted(edges, log10_lr, side="left")
+    found: list[StatedSupport] = []
+    n_fake, n_real = int((label == 1).sum()), int((label == 0).sum())
+    for group in np.unique(of_group):
+        here = of_group == group
+        fake, real = int((label[here] == 1).sum()), int((label[here] == 0).sum())
+        a, b, all_fakes, all_reals = fake + 0.5, real + 0.5, n_fake + 1.0, n_real + 1.0
+        observed = float(np.log10(a / all_fakes) - np.log10(b / all_reals))
+        error = Z95 * np.sqrt(1 / a - 1 / all_fakes + 1 / b - 1 / all_reals) / np.log(10)
+        found.append(
+            {
+                "stated": float(log10_lr[here].mean()),
+                "observed": observed,
+                "observed_ci": [observed - float(error), observed + float(error)],
+                "real": real,
+                "fake": fake,
+            }
+        )
+    return found
 
 
 def _check(log10_lr: ArrayLike, label: ArrayLike) -> tuple[Array, NDArray[np.int64]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable_rows
 from unmasked.datasets.transforms import normalise
+from unmasked.evaluation.counts import Array
+from unmasked.evaluation.domain import Domain, crop_statistics, fit_domain, thin_out
 from unmasked.evaluation.perturbing.units import Perturbed, Unit
 from unmasked.evaluation.perturbing.work import batches, plan_units
 from unmasked.evaluation.predictions import FRAMES_SAMPLED, PREDICTIONS
@@ -33,6 +35,9 @@ CROP_COLUMNS = (
     *("crop", "detector_score", "size_px", "blur", "status", "reason", "recipe", "root"),
     *("source_video", "target_video", "others", "padded", "crops", "conversion", MANIFEST_DIGEST),
 )
+LEAST = 10  # videos, and crops to compare with, that say anything about a kind of material
+BATCH = 64
+STATISTICS_PX = 256
 STAGE = "scoring crops"
 PERTURBED_STAGE = "scoring perturbed crops"
 
@@ -50,6 +55,7 @@ def predict(
     checkpoint: str = "",
     perturbed: Perturbed | None = None,
     progress: Progress | None = None,
+    kept: list[Array] | None = None,
 ) -> pd.DataFrame:
     """The predictions table of a detector.
 
@@ -69,6 +75,8 @@ def predict(
         perturbed: what is done to which crops beside; their rows follow the clean ones, setting by setting,
             and say it in ``perturbation`` and ``severity``. None perturbs nothing.
         progress: called with a stage, crops done, and their number.
+        kept: gets the (N, F) features of each batch of clean crops, in the order of the rows, where the
+            detector gives both in one pass (``forward_with_features``).
 
     Returns:
         A table valid under `PREDICTIONS` with dataset, video, frame, face, label, method, split, identity,
@@ -87,7 +95,16 @@ def predict(
     def score(images: Tensor) -> NDArray[np.float64]:
         return _probability(_run(model, images, device, precision))
 
-    scores = [score(images) for images in _batches(crops, Path(crops_root), size_px, batch_size, progress)]
+    def score_and_keep(images: Tensor) -> NDArray[np.float64]:
+        assert kept is not None
+        logits, values = _run(model.forward_with_features, images, device, precision)  # type: ignore[attr-defined]
+        kept.append(values.double().cpu().numpy())
+        return _probability(logits)
+
+    score_clean = score if kept is None or not hasattr(model, "forward_with_features") else score_and_keep
+    scores = [
+        score_clean(images) for images in _batches(crops, Path(crops_root), size_px, batch_size, progress)
+    ]
     named = {
         "detector": detector,
         "checkpoint": checkpoint or None,
@@ -123,6 +140,64 @@ def features(
     batches = _batches(crops, Path(crops_root), size_px, batch_size, progress)
     values = [_run(model, images, device).float().cpu().numpy() for images in batches]
     return _carry_columns(crops), np.concatenate(values)
+
+
+def describe_crops(
+    model: Detector,
+    faces: pd.DataFrame,
+    crops_root: Path,
+    *,
+    size_px: int,
+    device: str = "auto",
+    features: Array | None = None,
+) -> tuple[Array, Array | None]:
+    """(N, 14) `domain.crop_statistics` of crops and (N, F) features, None without any.
+
+    Args are those of `predict`; every row has a crop. ``features`` are those of the rows, where they are
+    known already. The order is that of the rows.
+    """
+    # Pixels tell more at the crops' own size than at the detector's.
+    statistics = [
+        crop_statistics(images.permute(0, 2, 3, 1).numpy())
+        for images in _batches(faces, Path(crops_root), STATISTICS_PX, BATCH, None)
+    ]
+    if features is None and (compute := getattr(model, "features", None)) is not None:
+        found = [
+            _run(compute, images, device).double().cpu().numpy()
+            for images in _batches(faces, Path(crops_root), size_px, BATCH, None)
+        ]
+        features = np.concatenate(found)
+    return np.concatenate(statistics), features
+
+
+def domain_of(
+    model: Detector, faces: pd.DataFrame, crops_root: Path, card: Mapping[str, Any], *, device: str = "auto"
+) -> Domain | None:
+    """What the material is like that a detector learned from and was calibrated on.
+
+    Args:
+        model: as of `predict`.
+        faces: with the val rows, and best with the train rows, of the datasets that the card names.
+        crops_root: as of `predict`.
+        card: of the detector.
+        device: as of `predict`.
+
+    Returns:
+        None where the table has too few val crops of them, or where the card names no datasets and the table
+        has several.
+    """
+    crops = usable_rows(faces[faces["split"].isin(["train", "val"])])
+    names = (card.get("training_data") or {}).get("datasets") or list(crops["dataset"].unique())
+    crops = crops[crops["dataset"].isin(names)]
+    train, val = (thin_out(crops[crops["split"] == split]) for split in ("train", "val"))
+    is_told = bool(card.get("training_data")) or len(names) == 1
+    if not is_told or val["video"].nunique() < LEAST:
+        return None
+    chosen = pd.concat([train, val], ignore_index=True) if len(train) >= LEAST else val
+    statistics, values = describe_crops(model, chosen, crops_root, size_px=card["size_px"], device=device)
+    is_reference = (chosen["split"] == "train").to_numpy()
+    words = f"{', '.join(sorted(val['dataset'].unique()))}, val split"
+    return fit_domain(chosen, statistics, values, is_reference, checkpoint=card["sha256"], fitted_on=words)
 
 
 def _perturbed_scores(

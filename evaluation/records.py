@@ -98,8 +98,34 @@ class Abstention(TypedDict):
     aurc: NotRequired[float]
 
 
+class StatedSupport(TypedDict):
+    """Videos whose LRs are alike: what was stated, and what is observed."""
+
+    stated: float  # mean log10 LR
+    observed: float  # log10 of (share of the fakes that is here / share of the reals), half a video added
+    observed_ci: Interval  # Katz et al. 1978, videos as if independent
+    real: int
+    fake: int
+
+
+class LikelihoodEffect(TypedDict):
+    """What a stored likelihood ratio does here: `likelihood.likelihood_effect`."""
+
+    fitted_on: str
+    n_real: int  # calibration videos
+    n_fake: int
+    bounds: list[float]  # log10
+    note: str
+    cllr: float
+    cllr_ci: Interval
+    cllr_min: float
+    tippett: dict[str, list[float]]  # log10_lr, fake, real
+    ece: dict[str, list[float]]  # prior_log10_odds, stated, best, without
+    stated: list[StatedSupport]
+
+
 class LevelResults(TypedDict):
-    """A block of every metric, of frames or of videos; the last three are of videos only."""
+    """A block of every metric, of frames or of videos; the last four are of videos only."""
 
     auc: float
     auc_ci: Interval
@@ -117,6 +143,7 @@ class LevelResults(TypedDict):
     reliability: NotRequired[Reliability]
     calibration: NotRequired[dict[str, CalibrationEffect]]  # by kind
     abstention: NotRequired[Abstention]
+    likelihood: NotRequired[LikelihoodEffect]
 
 
 class Sizes(TypedDict):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
@@ -19,16 +20,22 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.file_kinds import kind_of_file
 from unmasked.datasets.files import sha256_of_file, write_text
 from unmasked.datasets.listing import kinds
+from unmasked.datasets.loading import sample_evenly
+from unmasked.evaluation.counts import Array
+from unmasked.evaluation.domain import CROPS_A_PERSON, Domain, Place
 from unmasked.evaluation.fitted import Fitted
-from unmasked.evaluation.predict import Detector, predict
-from unmasked.inspection.finding import failures_of, finding_of, people_of
+from unmasked.evaluation.predict import Detector, describe_crops, predict
+from unmasked.inspection.file_facts import file_facts
+from unmasked.inspection.finding import failures_of, finding_of, foreign_reasons, people_of
 from unmasked.inspection.page import render_case
 from unmasked.inspection.records import (
     CASE,
     PAGE,
     TIMELINE,
     Case,
+    Facts,
     Look,
+    Material,
     Rates,
     Reason,
     Sampled,
@@ -39,6 +46,7 @@ from unmasked.inspection.records import (
     write_case,
 )
 from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
+from unmasked.preprocessing.pool import Budget
 from unmasked.preprocessing.run import preprocess
 
 DATASET = "inspected"
@@ -56,6 +64,7 @@ CROP_KEYS = {
     "face_detector": "detector",
     "landmarks": "landmarks",
 }
+LOSSLESS = ("PNG", "BMP", "GIF")
 # What decides a score, by layer; a page's looks do not.
 CODE = ("datasets", "preprocessing", "evaluation", "inspection", "training", "ucf", "baselines")
 Stamp = tuple[int, int, int]  # size, time of change, inode: as `preprocess` tells a changed file
@@ -75,6 +84,8 @@ class Examiner:
         rates: measured errors at that threshold.
         prior: the user's own P(fake) beforehand.
         environment: versions of this process.
+        domain: the material that it was calibrated on; None where none is stored.
+        domain_file: where that lies.
     """
 
     model: Detector
@@ -86,6 +97,8 @@ class Examiner:
     rates: Sequence[Rates]
     prior: float | None
     environment: Mapping[str, Any]
+    domain: Domain | None = None
+    domain_file: Path | None = None
 
 
 def settings_of(config: PreprocessConfig, size_px: int) -> Settings:
@@ -110,7 +123,7 @@ def crop_config(settings: BaseModel, **limits: Any) -> PreprocessConfig:
 
     Args:
         settings: `Settings`, or another model with the keys of `CROP_KEYS`.
-        limits: budget_s, memory_gb and workers.
+        limits: budget_s, memory_gb, workers and engine.
     """
     keys = {theirs: getattr(settings, ours) for ours, theirs in CROP_KEYS.items()}
     return PreprocessConfig(faces="all", **keys, **limits)
@@ -140,13 +153,18 @@ def examine(
                 raise InputError(f"{folder / 'crops'} is a link; give a new folder for the case")
         stamps = {file: _stamp(file) for file, _ in part}
         with tempfile.TemporaryDirectory(prefix=".faces-", dir=part[0][1]) as work:
-            manifest = pd.DataFrame([_manifest_row(file, str(n)) for n, (file, _) in enumerate(part)])
+            facts = file_facts(list(dict(part)), Budget(config.budget_s, config.memory_gb * 2**30))
+            rows = [_manifest_row(file, str(n), facts[file]) for n, (file, _) in enumerate(part)]
+            manifest = pd.DataFrame(rows)
             faces = preprocess(manifest, Path(work), config)
             for number, (file, folder) in enumerate(part):
-                rows = faces[faces["video"] == str(number)]
-                kind = manifest["kind"].iloc[number]
-                looks = _looks(rows, Path(work), folder, examiner, device)
-                yield _write(file, folder, kind, rows, looks, examiner, settings, unlike, code, stamps[file])
+                found = faces[faces["video"] == str(number)]
+                looked = _looks(found, Path(work), folder, examiner, device)
+                source = _source(file, folder, manifest["kind"].iloc[number], facts[file])
+                is_changed = _stamp(file) != stamps[file]  # what was scored need not be what was hashed
+                yield _write(
+                    source, folder, found, looked, examiner, settings, unlike, code, is_changed=is_changed
+                )
 
 
 def is_finished(folder: Path, file: Path, examiner: Examiner) -> bool:
@@ -208,8 +226,8 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def _manifest_row(file: Path, name: str) -> dict[str, str | None]:
-    place = {"path": file.name, "root": str(file.parent.resolve()), "kind": _kind(file)}
+def _manifest_row(file: Path, name: str, facts: Facts) -> dict[str, str | None]:
+    place = {"path": file.name, "root": str(file.parent.resolve()), "kind": _kind(file, facts)}
     return {"dataset": DATASET, "video": name, **place, "label": None, "method": None, "split": "test"}
 
 
@@ -218,46 +236,63 @@ def _stamp(file: Path) -> Stamp:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _kind(file: Path) -> str:
-    """video or image: by content where that is known, else by suffix; anything else is tried as a video."""
+def _kind(file: Path, facts: Facts) -> str:
+    """video or image: by content where that is known, else by suffix; anything else is tried as a video.
+
+    A GIF that moves is a video.
+    """
+    if facts.format == "GIF":
+        return "video" if (facts.frames or 1) > 1 else "image"
     said = kind_of_file(file).rpartition(" ")[2]
-    if said in ("picture", "video") and file.suffix.lower() != ".gif":
+    if said in ("picture", "video"):
         return "image" if said == "picture" else "video"
     found = kinds(pd.Series([file.name])).iloc[0]
     return "video" if found == "sequence" else str(found)
 
 
+def _source(file: Path, folder: Path, kind: Any, facts: Facts) -> Source:
+    return Source(
+        name=file.name,
+        path=_relative(file, folder),
+        kind=kind,
+        bytes=file.stat().st_size,
+        sha256=sha256_of_file(file),
+        facts=facts,
+    )
+
+
 def _write(
-    file: Path,
+    source: Source,
     folder: Path,
-    kind: Any,
     faces: pd.DataFrame,
-    looks: list[Look],
+    looked: _Looked,
     examiner: Examiner,
     settings: Settings,
     unlike: list[Reason],
     code: str,
-    stamp: Stamp,
+    *,
+    is_changed: bool,
 ) -> Case:
-    digest = sha256_of_file(file)
+    is_video = source.kind == "video"
+    domain, looks = examiner.domain, looked.looks
     failures = failures_of(faces)
-    if _stamp(file) != stamp:  # what was scored need not be what was hashed
+    if is_changed:
         looks = []
         failures = [Reason(code="changed", words="the file changed while it was examined"), *failures]
+    places = {}
+    if domain is not None:
+        for person, place in looked.places.items():
+            is_lossless = source.facts.format in LOSSLESS
+            bits = None if is_lossless else source.facts.bits_per_pixel
+            places[person] = place, foreign_reasons(place, domain, is_video=is_video, bits_per_pixel=bits)
     scored = pd.DataFrame([look.model_dump() for look in looks]).rename(columns={"person": "face"})
-    people = people_of(scored, examiner.fitted, settings, is_video=kind == "video") if looks else []
+    people = people_of(scored, examiner.fitted, settings, is_video=is_video, places=places) if looks else []
     sampled = _sampled(faces)
     failures += unlike if people else []
     finding = finding_of(people, sampled, failures, examiner.rates, examiner.fitted, examiner.prior)
     stored = examiner.fitted.to_dict()
     case = Case(
-        source=Source(
-            name=file.name,
-            path=_relative(file, folder),
-            kind=kind,
-            bytes=file.stat().st_size,
-            sha256=digest,
-        ),
+        source=source,
         weights=Weights(
             detector=examiner.card["detector"],
             architecture=examiner.card["architecture"],
@@ -267,6 +302,7 @@ def _write(
             card_sha256=sha256_of_file(examiner.weights.with_suffix(".json")),
         ),
         settings=settings,
+        material=_material(examiner, folder),
         thresholds={name: stored[name] for name in ("threshold", "abstention", "likelihood")},
         run=_relative(examiner.run, folder) if examiner.run is not None else "",
         performance=list(examiner.rates),
@@ -287,12 +323,59 @@ def _write(
     return case
 
 
-def _looks(faces: pd.DataFrame, work: Path, folder: Path, examiner: Examiner, device: str) -> list[Look]:
+def _material(examiner: Examiner, folder: Path) -> Material | None:
+    if examiner.domain is None or examiner.domain_file is None:
+        return None
+    return Material(
+        path=_relative(examiner.domain_file, folder),
+        sha256=sha256_of_file(examiner.domain_file),
+        fitted_on=examiner.domain.fitted_on,
+        people=examiner.domain.people,
+        rate=examiner.domain.rate,
+        kinds=list(examiner.domain.kinds),
+    )
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """The scored crops of a file, and where each person lies in the calibration material."""
+
+    looks: list[Look]
+    places: Mapping[int, Place]
+
+
+def _places(
+    usable: pd.DataFrame, work: Path, examiner: Examiner, device: str, features: Array | None
+) -> dict[int, Place]:
+    """Where each person lies, by a few of their crops; none where no material is stored.
+
+    ``features`` are those of all rows, where scoring gave them.
+    """
+    if examiner.domain is None:
+        return {}
+    numbered = usable.assign(video=usable["face"].astype(str), row=np.arange(len(usable)))
+    few = sample_evenly(numbered, CROPS_A_PERSON)
+    statistics, values = describe_crops(
+        examiner.model,
+        few,
+        work,
+        size_px=examiner.card["size_px"],
+        device=device,
+        features=None if features is None else features[few["row"]],
+    )
+    return {
+        int(person): examiner.domain.place(statistics[rows], None if values is None else values[rows])
+        for person, rows in few.groupby("face").indices.items()
+    }
+
+
+def _looks(faces: pd.DataFrame, work: Path, folder: Path, examiner: Examiner, device: str) -> _Looked:
     """The scored crops, moved into the case folder. A picture in which no face was found has none."""
     usable = faces[(faces["status"] == "ok") & faces["size_px"].notna()]
     if usable.empty:
-        return []
+        return _Looked([], {})
     card = examiner.card
+    kept: list[Array] | None = [] if examiner.domain is not None else None
     predictions = predict(
         examiner.model,
         usable,
@@ -301,7 +384,9 @@ def _looks(faces: pd.DataFrame, work: Path, folder: Path, examiner: Examiner, de
         device=device,
         detector=card["detector"],
         checkpoint=card["sha256"],
+        kept=kept,
     )
+    features = np.concatenate(kept) if kept else None
     key = ["frame", "face"]
     rows = usable.merge(predictions[[*key, "score"]], on=key, validate="one_to_one")
     (folder / "crops").mkdir(exist_ok=True)
@@ -320,7 +405,7 @@ def _looks(faces: pd.DataFrame, work: Path, folder: Path, examiner: Examiner, de
                 crop=crop,
             )
         )
-    return looks
+    return _Looked(looks, _places(usable, work, examiner, device, features))
 
 
 def _sampled(faces: pd.DataFrame) -> Sampled:

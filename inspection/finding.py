@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
+from unmasked.evaluation.domain import Domain, Place
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.intervals import exact_interval
 from unmasked.evaluation.likelihood import posterior, support_sentence
 from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.wording import count_in_100, count_text, interval_in_100, name_files
-from unmasked.inspection.records import Finding, Person, Rates, Reason, Sampled, Settings, Verdict
+from unmasked.inspection.records import Code, Finding, Person, Rates, Reason, Sampled, Settings, Verdict
 
 # Which of several people's verdicts is the file's.
 ORDER: tuple[Verdict, ...] = ("likely fake", "inconclusive", "likely real", "not judged")
@@ -35,6 +36,18 @@ WORDS = {
 NO_VIDEO = "has no video stream"  # how preprocessing words a file of sound alone
 
 
+# Measure -> what it says of a person who lies beyond nearly all of the calibration material in it.
+FOREIGN: dict[str, tuple[Code, str]] = {
+    "distance": ("out_of_domain", "the face lies farther from what the detector learned from"),
+    "flatness": ("drawing_or_rendering", "more of the face has no texture, as in drawings and renderings,"),
+    "detail": ("blurred", "the face has less fine detail"),
+}
+# Bits a pixel, below which little detail is the work of compression, not of a lens or pencil. A choice: H.264
+# at the strongest of the three usual rates (c40) lies at about 0.02, at the middle one (c23) at about 0.1.
+FEW_BITS = 0.05
+FEW_BITS_PICTURE = 0.5
+
+
 def verdict_of(score: float, fitted: Fitted) -> Verdict:
     """What the stored band says of a score; where there is no band, the stored threshold."""
     if fitted.band is not None and fitted.band.low < score <= fitted.band.high:
@@ -43,7 +56,50 @@ def verdict_of(score: float, fitted: Fitted) -> Verdict:
     return "likely fake" if score > above else "likely real"
 
 
-def people_of(scored: pd.DataFrame, fitted: Fitted, settings: Settings, *, is_video: bool) -> list[Person]:
+def foreign_reasons(
+    place: Place, domain: Domain, *, is_video: bool, bits_per_pixel: float | None
+) -> list[Reason]:
+    """Why a person is unlike the calibration material; none if alike.
+
+    Args:
+        place: of the person in it.
+        domain: of the detector.
+        is_video: whether a video or a picture is looked at.
+        bits_per_pixel: of a file that is compressed with loss; None for others, and where it is not known.
+    """
+    reasons = []
+    kind = "video" if is_video else "picture"
+    if domain.kinds and kind not in domain.kinds:
+        words = f"this is a {kind}, and the threshold was fitted on {domain.kinds[0]}s ({domain.fitted_on})"
+        reasons.append(Reason(code="out_of_domain", words=words))
+    for name, (code, words) in FOREIGN.items():
+        share = place.shares[name]
+        if share > domain.rate + 1e-12:
+            continue
+        few_bits = FEW_BITS if is_video else FEW_BITS_PICTURE
+        if name != "distance" and bits_per_pixel is not None and bits_per_pixel < few_bits:
+            code = "heavy_compression"
+            left = "less fine detail" if name == "detail" else "more of it without texture"
+            words = f"{bits_per_pixel:.2g} bits a pixel left the face {left}"
+        how = f" ({place.distance:.1f} times the usual distance)" if name == "distance" else ""
+        are_all = share * (domain.people + 1) < 1.5
+        whom = "any" if are_all else f"{100 * (1 - share):.3g} %"
+        than = (
+            f"than {whom} of {domain.people} calibration people; "
+            f"{100 * domain.rate:.2g} % of files like those are refused so"
+        )
+        reasons.append(Reason(code=code, words=f"{words}{how} {than}"))
+    return reasons
+
+
+def people_of(
+    scored: pd.DataFrame,
+    fitted: Fitted,
+    settings: Settings,
+    *,
+    is_video: bool,
+    places: Mapping[int, tuple[Place, list[Reason]]] | None = None,
+) -> list[Person]:
     """Each person with their verdict, the one who seems most fake first.
 
     Args:
@@ -51,11 +107,21 @@ def people_of(scored: pd.DataFrame, fitted: Fitted, settings: Settings, *, is_vi
         fitted: threshold, band and likelihood ratio.
         settings: how many frames and how large a face it takes.
         is_video: a person may be in one frame of a picture.
+        places: of each person in the calibration material, and why they are none of it; None where no
+            material is stored.
     """
     score = video_scores(scored.assign(dataset="", video=scored["face"].astype(str), label=0))
     by_face = dict(zip(score["video"].astype(int), score["score"], strict=True))
     people = [
-        _person(int(face), rows, float(by_face[int(face)]), fitted, settings, is_video)
+        _person(
+            int(face),
+            rows,
+            float(by_face[int(face)]),
+            fitted,
+            settings,
+            is_video,
+            (places or {}).get(int(face)),
+        )
         for face, rows in scored.groupby("face", sort=True)
     ]
     # Who is not judged has no score, and comes last.
@@ -63,7 +129,13 @@ def people_of(scored: pd.DataFrame, fitted: Fitted, settings: Settings, *, is_vi
 
 
 def _person(
-    number: int, rows: pd.DataFrame, score: float, fitted: Fitted, settings: Settings, is_video: bool
+    number: int,
+    rows: pd.DataFrame,
+    score: float,
+    fitted: Fitted,
+    settings: Settings,
+    is_video: bool,
+    place: tuple[Place, list[Reason]] | None,
 ) -> Person:
     size_px = float(rows["size_px"].median())
     reasons = []
@@ -77,6 +149,9 @@ def _person(
                 "where the detector errs too often to answer",
             )
         )
+    foreign = place[1] if place is not None else []
+    if foreign:
+        verdict, reasons = "inconclusive", [*foreign, *reasons]
     least = min(settings.few_frames, settings.frames) if is_video else 1
     if len(rows) < least:
         words = f"seen in {len(rows)} of the sampled frames; {least} are needed"
@@ -84,7 +159,7 @@ def _person(
     elif size_px < settings.small_face_px:
         words = f"the face is {size_px:.0f} pixels wide; {settings.small_face_px:.0f} are needed"
         reasons = [Reason(code="small_face", words=words)]
-    is_judged = not reasons or reasons[0].code == "within_band"
+    is_judged = not {one.code for one in reasons} & {"few_frames", "small_face"}
     ratio = fitted.likelihood
     return Person(
         number=number,
@@ -93,9 +168,11 @@ def _person(
         last_s=_or_none(rows["time_s"].max()),
         size_px=size_px,
         score=score if is_judged else None,
-        log10_lr=float(ratio(score)) if is_judged and ratio is not None else None,
+        # Both propositions are of material like that of the calibration.
+        log10_lr=float(ratio(score)) if is_judged and not foreign and ratio is not None else None,
         verdict=verdict if is_judged else "not judged",
         reasons=reasons,
+        distance=place[0].distance if place is not None else None,
     )
 
 
@@ -154,7 +231,8 @@ def finding_of(
         elif sampled.frames > 1 and noun == "picture":
             sentences.append("These are rates of single pictures; those of videos were not measured.")
     if worst.log10_lr is not None and fitted.likelihood is not None:
-        sentences.append(support_sentence(worst.log10_lr, fitted.likelihood))
+        said = support_sentence(worst.log10_lr, fitted.likelihood)
+        sentences.append(name_files(said, rates[0].noun if rates else "video", []))
         if prior is not None:
             after = float(posterior(worst.log10_lr, prior))
             sentences.append(

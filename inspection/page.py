@@ -24,7 +24,7 @@ from unmasked.analysis.html.page import (
 from unmasked.analysis.html.pictures import image, place_svg, svg_document
 from unmasked.evaluation.likelihood import PROPOSITIONS, support_words
 from unmasked.evaluation.wording import count_text, share_text, threshold_text
-from unmasked.inspection.records import Case, Look, Person, Rates, Verdict
+from unmasked.inspection.records import Case, Facts, Look, Person, Rates, Verdict
 
 KINDS: dict[Verdict, Kind] = {
     "likely fake": "bad",
@@ -50,7 +50,7 @@ def render_case(case: Case, folder: Path) -> str:
         folder: where its crops are.
     """
     sections = [
-        Section("finding", "Finding", _finding(case)),
+        Section("finding", "Finding", finding_part(case)),
         Section("people", "People and frames", _people(case, folder)),
         Section("errors", "How often the detector errs", _errors(case)),
         Section("exhibit", "What was examined, and how", _exhibit(case)),
@@ -63,7 +63,8 @@ def _subtitle(case: Case) -> str:
     return f"{case.source.kind}, {case.source.bytes:,} bytes; examined with {case.weights.detector}"
 
 
-def _finding(case: Case) -> Markup:
+def finding_part(case: Case) -> Markup:
+    """Verdict, sentences and reasons of a case, as its page begins."""
     found = case.finding
     # In the box, so that nobody reads a verdict without its errors.
     sentences = [*found.sentences, *([NOTHING_FOUND] if found.verdict == "likely real" else [])]
@@ -93,8 +94,10 @@ def _people(case: Case, folder: Path) -> Markup:
     ]
     table = record_table(rows, caption="Everybody who was looked at, who seems most fake first.")
     shown = [one for one in case.people if one.score is not None][:PEOPLE_MAX]
-    why = [f"Person {one.number}: {reason.words}." for one in case.people for reason in one.reasons]
-    parts = [table, bullets(why)]
+    # Those of whose answer is the file's stand in the finding.
+    others = [one for one in case.people if one.number != case.finding.person]
+    why = [f"Person {one.number}: {reason.words}." for one in others for reason in one.reasons]
+    parts = [table, *([bullets(why)] if why else [])]
     if shown and case.source.kind == "video":
         parts.append(_timeline(case, shown))
     for one in shown:
@@ -112,11 +115,14 @@ def _timeline(case: Case, people: list[Person]) -> Markup:
         )
     band = case.thresholds["abstention"]
     display = TimelineDisplay(
-        lines, case.thresholds["threshold"]["value"], (band["low"], band["high"]) if band else None
+        lines,
+        case.thresholds["threshold"]["value"],
+        (band["low"], band["high"]) if band and band["low"] < band["high"] else None,
     ).plot()
     caption = "The verdict is made on the mean of a person's frames, not on single ones."
     if case.sampled.largest_gap_s is not None:
-        caption += f" Nothing was looked at for at most {case.sampled.largest_gap_s:.2f} seconds at a time."
+        gap_s = case.sampled.largest_gap_s
+        caption += f" Between two frames that were looked at lie at most {gap_s:.2f} seconds."
     return place_svg(
         svg_document(display.figure_), "Score of each person over time", name="timeline", caption=caption
     )
@@ -181,11 +187,27 @@ def _exhibit(case: Case) -> Markup:
     table = record_table(
         [{"what": name, "value": value} for name, value in facts], caption="The exhibit and the method."
     )
+    if case.source.facts != Facts():
+        table = join_parts([table, _facts(case.source.facts)])
     noticed = [heading(3, "Noticed while decoding"), bullets(case.warnings)] if case.warnings else []
     again = paragraph(
         Markup("{} runs this case again and says what differs.").format(code("unmasked verify CASE"))
     )
     return join_parts([table, *noticed, again])
+
+
+def _facts(facts: Facts) -> Markup:
+    size = f"{facts.width_px} × {facts.height_px} pixels" if facts.width_px else "–"
+    rows = [("format", " ".join(filter(None, (facts.format, facts.codec)))), ("size", size)]
+    if facts.frames_per_s:
+        rows.append(("frames", f"{facts.frames or 'unknown'} at {facts.frames_per_s:.4g} a second"))
+    if facts.duration_s:
+        rows.append(("duration", f"{facts.duration_s:.2f} s"))
+    if facts.bits_per_pixel:
+        rows.append(("bits a pixel", f"{facts.bits_per_pixel:.2g}"))
+    caption = "What the file says of itself. Anyone can write this: it is no evidence."
+    rows += sorted(facts.notes.items())
+    return record_table([{"what": name, "value": value} for name, value in rows], caption=caption)
 
 
 def _limits(case: Case) -> Markup:
@@ -197,8 +219,21 @@ def _limits(case: Case) -> Markup:
             NOTHING_FOUND,
             f"A person in fewer than {case.settings.few_frames} sampled frames of a video, or whose face is "
             f"smaller than {case.settings.small_face_px:.0f} pixels, is not judged.",
-            "Blur, compression and unusual material are not judged: no limit for them was measured.",
+            _material_words(case),
         ]
+    )
+
+
+def _material_words(case: Case) -> str:
+    if case.material is None:
+        return (
+            "Whether the file is like the material that the detector was calibrated on was not looked at: "
+            "none is stored for these weights."
+        )
+    return (
+        "Faces unlike the calibration material, with less fine detail or without texture are answered with "
+        f"“inconclusive”; of files like {case.material.fitted_on} each of these three happens to "
+        f"{100 * case.material.rate:.2g} of 100. A file that passes may still be unlike it in other ways."
     )
 
 

@@ -39,6 +39,10 @@ Code = Literal[
     "within_band",
     "other_crops",
     "changed",
+    "out_of_domain",
+    "blurred",
+    "heavy_compression",
+    "drawing_or_rendering",
 ]
 Count = Annotated[int, Field(ge=0, le=FRAME_MAX)]
 
@@ -55,6 +59,20 @@ class Reason(_Record):
     words: str
 
 
+class Facts(_Record):
+    """What the file says of itself; anyone can write it, so that it is no evidence."""
+
+    format: str = ""
+    codec: str = ""
+    width_px: int | None = None
+    height_px: int | None = None
+    frames: int | None = None
+    frames_per_s: float | None = None
+    duration_s: float | None = None
+    bits_per_pixel: float | None = None  # of a frame
+    notes: dict[str, str] = {}  # encoder, software, dates, …
+
+
 class Source(_Record):
     """The file that was looked at."""
 
@@ -63,6 +81,7 @@ class Source(_Record):
     kind: Literal["video", "image"]
     bytes: Count
     sha256: str
+    facts: Facts = Facts()
 
 
 class Weights(_Record):
@@ -74,6 +93,17 @@ class Weights(_Record):
     path: str  # of the file of weights, relative to the case folder, POSIX
     sha256: str
     card_sha256: str  # of the .json beside it
+
+
+class Material(_Record):
+    """The calibration material that a file is held against."""
+
+    path: str  # relative to the case folder, POSIX
+    sha256: str
+    fitted_on: str
+    people: int
+    rate: float  # of each measure: distance, detail and flatness
+    kinds: list[str]  # video, picture
 
 
 class Settings(_Record):
@@ -133,6 +163,7 @@ class Person(_Record):
     log10_lr: float | None  # of fake against real, within the bounds that calibration supports
     verdict: Verdict
     reasons: list[Reason]
+    distance: float | None = None  # to the calibration material; 1 is usual there
 
 
 class Finding(_Record):
@@ -163,6 +194,7 @@ class Case(_Record):
     source: Source
     weights: Weights
     settings: Settings
+    material: Material | None = None  # None where none is stored for these weights
     thresholds: dict[str, Any]  # threshold, abstention and likelihood, as the card or the run holds them
     run: str  # the folder whose measured errors these are, relative to the case, POSIX; "" for the card alone
     performance: list[Rates]

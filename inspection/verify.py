@@ -22,7 +22,10 @@ from unmasked.inspection.records import CASE, PAGE, TIMELINE, Case, read_case
 # Parts of a case that a second run on another machine may have otherwise; they are told, not counted.
 NOT_COMPARED = {"environment", "code_sha256", "files", "seal"}
 # Where a file lies is no finding, and what it is was compared before; versions are told with the environment.
-PLACES = {"source.name", "source.path", "weights.path", "weights.module", "run", "settings.recipe.versions"}
+PLACES = {
+    *("source.name", "source.path", "weights.path", "weights.module", "run", "settings.recipe.versions"),
+    "material.path",
+}
 
 
 def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
@@ -32,7 +35,9 @@ def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
         InputError: there is no ``case.json``.
     """
     if not (folder / CASE).is_file():
-        raise InputError(f"{folder} holds no {CASE}; give a folder that `unmasked inspect` wrote")
+        one = next((path.parent for path in sorted(folder.rglob(CASE))), None)
+        hint = f"one case, as {one}" if one is not None else "a folder that `unmasked inspect` wrote"
+        raise InputError(f"{folder} holds no {CASE}; give {hint}")
     try:
         case = read_case(folder)
     except InputError as error:
@@ -53,13 +58,14 @@ def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
     return case, found + [f"{name}: added after the case was written" for name in added]
 
 
-def check_inputs(case: Case, file: Path, weights: Path) -> list[str]:
-    """What differs in the examined file, the weights and their card, by their digests."""
+def check_inputs(case: Case, file: Path, weights: Path, material: Path | None = None) -> list[str]:
+    """What differs in file, weights, card and calibration material, by their digests."""
     card = weights.with_suffix(".json")
     pairs = (
         ("input", file, case.source.sha256),
         ("weights", weights, case.weights.sha256),
         ("card", card, case.weights.card_sha256),
+        *([("material", material, case.material.sha256)] if case.material and material else []),
     )
     if not card.is_file():
         raise InputError(f"{weights} has no card {card.name} beside it; give checkpoint=")
@@ -116,8 +122,8 @@ def _unlike(before: Any, now: Any, where: str, tolerance: float) -> Iterator[str
     elif _is_number(before) and _is_number(now):
         if not _is_close(before, now, tolerance):
             yield f"{where}: {_short(before)} in the case, {_short(now)} now"
-    elif ".sentences" in where and isinstance(before, str) and isinstance(now, str):
-        if not _is_same_sentence(before, now):
+    elif (".sentences" in where or where.endswith(".words")) and isinstance(before, str):
+        if not _is_same_sentence(before, str(now)):
             yield f"{where}: {_short(before)} in the case, {_short(now)} now"
     elif before != now:
         yield f"{where}: {_short(before)} in the case, {_short(now)} now"

@@ -171,6 +171,7 @@ def bench(tmp_path_factory):
     write_video(files / "empty room.mp4", 12, draw=lambda index: np.full((192, 192, 3), 60, np.uint8))
     write_video(files / "small.mp4", 12)  # a face of 32 pixels
     cv2.imwrite(str(files / "picture.png"), LARGE(3))
+    shutil.copy(files / "picture.png", files / "same picture.png")
     (files / "text.mp4").write_text("This is no video.\n" * 50)
     (files / "nothing.mp4").write_bytes(b"")
     with av.open(str(files / "sound.mp4"), "w") as container:
@@ -204,6 +205,13 @@ def made(bench):
 
 def test_every_file_of_a_folder_has_a_case_and_bad_ones_have_a_reason_and_no_number(made):
     table = pd.read_csv(made / "findings.csv").set_index("file")
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(made / "findings.parquet").set_index("file")[["verdict", "score"]],
+        table[["verdict", "score"]],
+        check_dtype=False,
+    )
+    assert table["same_as"].dropna().to_dict() == {"same picture.png": "picture.png"}
+    table = table.drop("same picture.png")
     assert table["reasons"].to_dict() | {"clip.mp4": "", "picture.png": ""} == {
         "clip.mp4": "",
         "empty room.mp4": "no_face",
@@ -231,7 +239,7 @@ def test_a_second_call_examines_nothing_again(made, bench, monkeypatch):
     before = (made / "clip.mp4" / "case.json").stat().st_mtime_ns
     monkeypatch.delattr("unmasked.inspection.examine.preprocess")
     done = unmasked("inspect", bench / "files", f"checkpoint={bench / 'weights'}", f"out={made}")
-    assert "7 files, 7 of them examined before" in done.stdout
+    assert "8 files, 8 of them examined before" in done.stdout
     assert (made / "clip.mp4" / "case.json").stat().st_mtime_ns == before
 
 
@@ -553,7 +561,7 @@ def test_a_file_that_changes_while_it_is_examined_has_no_score(bench, tmp_path, 
     assert done.exit_code == 0, (done.output, done.exception)
     case = read_case(tmp_path / "case")
     assert (case.finding.verdict, case.finding.score, case.looks) == ("not judged", None, [])
-    assert "changed: the file changed while it was examined" in done.stdout
+    assert "Not judged: the file changed while it was examined" in done.stdout
 
 
 def test_pipes_are_not_waited_for_and_a_file_called_as_the_table_has_its_case(bench, tmp_path):
@@ -571,3 +579,37 @@ def test_pipes_are_not_waited_for_and_a_file_called_as_the_table_has_its_case(be
     )
     assert done.exit_code == 0, (done.output, done.exception)
     assert set(pd.read_csv(tmp_path / "out/findings.csv")["case"]) == {"findings.csv.case", "case.json.case"}
+
+
+def test_a_face_unlike_the_calibration_material_is_inconclusive_and_its_case_is_verified(bench, tmp_path):
+    """Four of eight real videos were called fake by a detector of four politicians' pictures."""
+    from unmasked.evaluation.domain import fit_domain, write_domain
+
+    shutil.copytree(bench / "weights", tmp_path / "weights")
+    digest = json.loads((tmp_path / "weights" / "detector.json").read_text())["sha256"]
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"dataset": "A", "video": [f"v{number}" for number in range(160)], "kind": "video"})
+    domain = fit_domain(
+        rows, rng.normal(size=(160, 14)), rng.normal(size=(160, 32)), np.arange(160) < 60, checkpoint=digest
+    )
+    write_domain(domain, tmp_path / "weights" / "predictions.domain.safetensors")
+    shutil.copy(bench / "files" / "clip.mp4", tmp_path)
+    done = unmasked(
+        "inspect", tmp_path / "clip.mp4", f"checkpoint={tmp_path / 'weights'}", f"out={tmp_path / 'case'}"
+    )
+    assert done.exit_code == 0, f"{done.output}{done.exception!r}"
+    case = read_case(tmp_path / "case")
+    assert case.finding.verdict == "inconclusive"
+    assert case.finding.reasons[0].code == "out_of_domain"
+    assert 0 <= case.finding.score <= 1
+    assert case.finding.log10_lr is None  # both propositions are of material like the calibration's
+    assert (case.material.people, case.material.rate) == (100, 0.01)
+    assert case.source.facts.codec == "h264"
+    page = Reader((tmp_path / "case" / "case.html").read_text(encoding="utf-8"))
+    assert "out_of_domain" in page["finding"]
+    assert "Anyone can write this: it is no evidence" in page["exhibit"]
+    assert unmasked("verify", tmp_path / "case").exit_code == 0
+    flip(tmp_path / "weights" / "predictions.domain.safetensors")
+    done = unmasked("verify", tmp_path / "case")
+    assert done.exit_code == 1
+    assert "differs: material: predictions.domain.safetensors has other bytes" in done.stdout

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 from unmasked.datasets.errors import InputError
+from unmasked.evaluation.intervals import Sample
 from unmasked.evaluation.likelihood import (
     KINDS,
     STEP,
@@ -17,7 +19,9 @@ from unmasked.evaluation.likelihood import (
     elub,
     empirical_cross_entropy,
     fit_likelihood,
+    likelihood_effect,
     posterior,
+    stated_support,
     support_sentence,
     support_words,
     tippett,
@@ -217,3 +221,34 @@ def test_what_cannot_be_fitted_or_read_is_said():
     ):
         with pytest.raises(InputError, match="not a stored likelihood ratio"):
             LikelihoodRatio.from_dict(good | wrong)
+
+
+def test_what_stored_ratios_do_elsewhere_is_the_oracle_s_cost_and_its_curves_meet_it():
+    """Cllr and its minimum as lir 1.3.1 gives them; at even priors the cross-entropy is the cost."""
+    log10_lr, label = two_normals()
+    score = special.expit(log10_lr * np.log(10))  # whose natural logit is ln LR
+    stored = LikelihoodRatio("logistic", {"slope": 1 / np.log(10), "intercept": 0.0}, -9.0, 9.0)
+    found = likelihood_effect(Sample.of(label, score, np.arange(len(label))), stored, n_boot=200)
+    assert found["cllr"] == pytest.approx(0.7054062520147115, abs=1e-9)
+    assert found["cllr_min"] == pytest.approx(0.6441297166399551, abs=1e-9)
+    assert found["cllr_ci"][0] < found["cllr"] < found["cllr_ci"][1]
+    even = found["ece"]["prior_log10_odds"].index(0.0)
+    assert found["ece"]["stated"][even] == pytest.approx(found["cllr"])
+    assert found["ece"]["best"][even] == pytest.approx(found["cllr_min"])
+    assert found["ece"]["without"][even] == pytest.approx(1.0)
+    assert found["tippett"] == tippett(stored(score), label)
+
+
+def test_true_ratios_are_observed_as_stated_and_overstated_ones_are_not():
+    """Two normals have their LRs by formula: 95 of 100 intervals should hold what is stated."""
+    inside, overstated = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x = np.r_[rng.normal(0, 1, 300), rng.normal(1.5, 1, 300)]
+        true, label = (1.5 * x - 1.5**2 / 2) / np.log(10), np.repeat([0, 1], 300)
+        for factor, kept in ((1, inside), (3, overstated)):
+            groups = stated_support(factor * true, label)
+            # The outer groups are wide: a mean of logarithms is no mean of ratios there.
+            kept += [one["observed_ci"][0] <= one["stated"] <= one["observed_ci"][1] for one in groups[1:-1]]
+    assert np.mean(inside) > 0.9
+    assert np.mean(overstated) < 0.6

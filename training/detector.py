@@ -8,7 +8,8 @@ A module that is trained by gradients has
 - ``build(config, classes)``: the network, from (N, 3, H, W) in [-1, 1] to (N, 2) logits of real and fake;
   no file is read in it. `classes` are names of the methods, "real" first. With ``features(images)``, (N, D),
   and ``cam_layer``, a module of its own, it can be explained; ``cam_signed = True`` says that all behind
-  that layer is affine, so that the map is drawn with its sign.
+  that layer is affine, so that the map is drawn with its sign. ``forward_with_features(images)``, both at
+  the price of one, makes `unmasked inspect` faster.
 
 It may also have ``objective(step, config)``: losses by name, "overall" first (cross entropy if not given);
 ``draw(batch, config, generator)``: random numbers of a batch, drawn before it goes to a GPU; ``TRAINED``: the

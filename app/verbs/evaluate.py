@@ -234,6 +234,7 @@ def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) 
         thresholds=fitted.other_thresholds if fitted else None,
         calibrations=fitted.calibrations if fitted else None,
         band=fitted.band if fitted else None,
+        likelihood=fitted.likelihood if fitted else None,
         n_boot=config.n_boot,
         seed=config.seed,
         source=detector.training.source,

@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unmasked.app.inputs import CHECKPOINT
 from unmasked.app.progress import print_result
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, printable
 from unmasked.datasets.regular_files import is_special
 
 if TYPE_CHECKING:
     from unmasked.inspection.records import Case
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-FINDINGS, CASE = "findings.csv", "case.json"
+FINDINGS, CASE = "findings.csv", "case.json"  # and the findings as .parquet
 
 
 class Config(BaseModel):
@@ -49,6 +49,9 @@ class Config(BaseModel):
     budget_s: float = Field(300.0, gt=0, description="seconds a file may take to be decoded")
     memory_gb: float = Field(4.0, gt=0, description="memory that decoding a file may take (Linux)")
     workers: int = Field(1, ge=0, description="processes that decode files; 0 = one for each core")
+    engine: Literal["local", "ray"] = Field(
+        "local", description="where faces are looked for; ray: a Ray cluster (pip install unmasked[ray])"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, …")
 
 
@@ -69,25 +72,31 @@ def run(config: Config) -> None:
             if not config.overwrite:
                 raise InputError(f"{folder} holds a case already; give another out=, or overwrite=true")
             remove_case(folder)
-    given = crop_config(config, budget_s=config.budget_s, memory_gb=config.memory_gb, workers=config.workers)
-    for case in examine(todo, examiner, given, device=config.device):
-        print_finding(case, is_alone=not config.file.is_dir())
+    limits = {name: getattr(config, name) for name in ("budget_s", "memory_gb", "workers", "engine")}
+    given = crop_config(config, **limits)
+    is_alone = not config.file.is_dir()
+    for file, case in zip(todo, examine(todo, examiner, given, device=config.device), strict=True):
+        name = "" if is_alone else file.relative_to(config.file).as_posix()
+        print_finding(case, is_alone=is_alone, name=name)
     if config.file.is_dir():
         _write_findings(config, files, len(done))
     else:
         print_result(f"case: {config.out / CASE}; page: {config.out / 'case.html'}")
 
 
-def print_finding(case: Case, *, is_alone: bool) -> None:
+def print_finding(case: Case, *, is_alone: bool, name: str = "") -> None:
     """Prints the answer about a file, then why.
 
     The detector's errors, which are those of every file, stand behind the answer about one that is alone.
+    ``name`` is what the file is called, its own name if not given.
     """
-    print_result(f"{case.source.name}: {case.finding.sentences[0]}")
+    print_result(f"{printable(name or case.source.name)}: {case.finding.sentences[0]}")
     for sentence in case.finding.sentences[1:] if is_alone else ():
         print_result(f"  {sentence}")
     for reason in case.finding.reasons:
-        print_result(f"  {reason.code}: {reason.words}")
+        # A refusal's sentence holds its reason.
+        repeats = reason.words in case.finding.sentences[0]
+        print_result(f"  {reason.code}" if repeats else f"  {reason.code}: {reason.words}")
 
 
 def _check_file(file: Path) -> None:
@@ -137,9 +146,17 @@ def _write_findings(config: Config, files: dict[Path, Path], done: int) -> None:
         case = read_case(folder)
         row = {"file": file.relative_to(config.file).as_posix(), "sha256": case.source.sha256}
         finding = case.finding.model_dump(include={"verdict", "score", "log10_lr", "people"})
-        codes = " ".join(reason.code for reason in case.finding.reasons)
+        codes = " ".join(dict.fromkeys(reason.code for reason in case.finding.reasons))
         rows.append({**row, **finding, "reasons": codes, "case": folder.relative_to(config.out).as_posix()})
+    table = pd.DataFrame(rows)
+    # The first of files with the same bytes, where there are several; "" for the others.
+    first = table.groupby("sha256")["file"].transform("first")
+    table.insert(2, "same_as", first.where(first != table["file"], ""))
     with atomic_path(config.out / FINDINGS) as temporary:
-        write_csv(pd.DataFrame(rows), temporary)
+        write_csv(table, temporary)
+    with atomic_path((config.out / FINDINGS).with_suffix(".parquet")) as temporary:
+        table.to_parquet(temporary, index=False)
     again = f", {done} of them examined before" if done else ""
-    print_result(f"{len(files)} files{again}; a row for each: {config.out / FINDINGS}")
+    twice = int((table["same_as"] != "").sum())
+    again += f", {twice} with the same bytes as another" if twice else ""
+    print_result(f"{len(files)} files{again}; a row for each: {config.out / FINDINGS}, and as .parquet")

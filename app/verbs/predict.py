@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from unmasked.evaluation.perturbing.units import Perturbed
+    from unmasked.evaluation.predict import Detector
 
 
 class Config(BaseModel):
@@ -94,6 +95,7 @@ def run(config: Config) -> None:
         )
     PREDICTIONS.write(predictions.assign(faces_table=place_of_faces(config.faces, config.out)), config.out)
     _write_lost(faces, chosen, config)
+    _write_domain(model, faces, card, config)
     print_result(f"{len(predictions)} scores written to {config.out}")
     if unlabelled := int(predictions["label"].isna().sum()):
         print_result(
@@ -118,6 +120,18 @@ def _write_by_file(predictions: pd.DataFrame, card: Mapping[str, Any], out: Path
     with atomic_path(path) as temporary:
         write_csv(files.rename(columns={"frames": "crops"}), temporary)
     return path
+
+
+def _write_domain(model: Detector, faces: pd.DataFrame, card: Mapping[str, Any], config: Config) -> None:
+    """Writes what the calibration material is like, for `unmasked inspect`, where val rows are scored."""
+    from unmasked.evaluation.domain import domain_path, write_domain
+    from unmasked.evaluation.predict import domain_of
+
+    if "val" not in config.splits:
+        return
+    domain = domain_of(model, faces, config.faces.parent, card, device=config.device)
+    if domain is not None:
+        write_domain(domain, domain_path(config.out))
 
 
 def _write_lost(faces: pd.DataFrame, chosen: pd.DataFrame, config: Config) -> None:

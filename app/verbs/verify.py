@@ -46,7 +46,8 @@ def run(config: Config) -> None:
         source, stored = _stored(config.case, case.source.path), _stored(config.case, case.weights.path)
         file = _place(config.file, source, "file", "the file that was examined")
         weights = _place(config.checkpoint, stored, "checkpoint", "the weights")
-        unlike = check_inputs(case, file, weights)
+        material = _stored(config.case, case.material.path) if case.material is not None else None
+        unlike = check_inputs(case, file, weights, material if material and material.is_file() else None)
         # Other bytes give other scores: to say so for each of them would hide the reason.
         found += unlike or _run_again(case, file, weights, config)
     for line in found:
@@ -102,5 +103,5 @@ def _place(given: Path | None, stored: Path, key: str, what: str) -> Path:
         return stored_file(given)
     path = given or stored
     if not path.is_file():
-        raise InputError(f"{what} is not at {path}; give {key}=")
+        raise InputError(f"{path} does not exist, where the case says {what} would be; give {key}=")
     return path

@@ -131,6 +131,63 @@ def _calibration_rows(run: Run, name: str) -> Iterator[dict[str, str]]:
         }
 
 
+def likelihood_part(run: Run, figures: Gallery) -> Markup:
+    """What the stated likelihood ratios cost, and stated beside observed ones."""
+    found = {
+        name: block
+        for name in run.datasets
+        if (block := run.metrics["datasets"][name]["video"].get("likelihood"))
+    }
+    if not found:
+        return fill_template("likelihood.html", found=None)
+    costs, groups = [], []
+    for name, block in found.items():
+        costs.append(
+            {
+                "dataset": name,
+                "Cllr": metric_text(block, "cllr"),
+                "at best (Cllr min)": f"{block['cllr_min']:.2f}",
+                "lost by calibration": f"{block['cllr'] - block['cllr_min']:.2f}",
+            }
+        )
+        for one in block["stated"]:
+            low, high = one["observed_ci"]
+            groups.append(
+                {
+                    "dataset": name,
+                    "stated LR": _ratio_text(one["stated"]),
+                    "observed": f"{_ratio_text(one['observed'])} [{_ratio_text(low)}, {_ratio_text(high)}]",
+                    "real": one["real"],
+                    "fake": one["fake"],
+                }
+            )
+    first = next(iter(found.values()))
+    pictures = [*figures.of_kind("tippett"), *figures.of_kind("cross_entropy")]
+    return fill_template(
+        "likelihood.html",
+        found=True,
+        first=first,
+        lower=f"{10 ** -first['bounds'][0]:.2g}",
+        upper=f"{10 ** first['bounds'][1]:.2g}",
+        figures=place_side_by_side(pictures) if pictures else None,
+        costs=table(
+            pd.DataFrame(costs, dtype=object),
+            caption=f"Bits that the stated ratios cost; 1 is what saying nothing costs. {IN_BRACKETS}",
+        ),
+        groups=table(
+            pd.DataFrame(groups, dtype=object),
+            caption="Stated beside observed: how many times as large a share of fakes as of reals is there. "
+            f"{IN_BRACKETS}",
+        ),
+    )
+
+
+def _ratio_text(log10_lr: float) -> str:
+    """Two digits, without an exponent."""
+    lr = 10**log10_lr
+    return f"{lr:,.0f}" if lr >= 100 else f"{lr:.2g}"
+
+
 def _fit_source_text(run: Run) -> str:
     for name in run.datasets:
         for one in run.metrics["datasets"][name]["video"].get("calibration", {}).values():

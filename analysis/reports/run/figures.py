@@ -8,6 +8,7 @@ from unmasked.analysis.figures.calibration import CalibrationDisplay
 from unmasked.analysis.figures.curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
 from unmasked.analysis.figures.decisions import RiskCoverageDisplay
 from unmasked.analysis.figures.dots import DotDisplay, ScoreDisplay, Scores
+from unmasked.analysis.figures.likelihood import CrossEntropyDisplay, TippettDisplay
 from unmasked.analysis.figures.matrix import MatrixDisplay
 from unmasked.analysis.figures.robustness import RobustnessDisplay
 from unmasked.analysis.reports.gallery import Gallery, slug
@@ -133,6 +134,20 @@ def _calibration(run: Run, gallery: Gallery) -> None:
                 display,
                 f"Share of fakes by score on {name}: "
                 + "; ".join(f"score {score:.2f}: {share:.2f} of {n}" for score, share, n in bins),
+            )
+        if found := video.get("likelihood"):
+            gallery.draw(
+                f"tippett_{slug(name)}",
+                TippettDisplay.from_results(found),
+                f"Tippett plot of {name}: share of fakes and of reals with at least each likelihood ratio",
+                f"{name}. The further apart the curves, the more the ratios tell.",
+            )
+            gallery.draw(
+                f"cross_entropy_{slug(name)}",
+                CrossEntropyDisplay.from_results(found),
+                f"Empirical cross-entropy of {name}: Cllr {found['cllr']:.2f}, at best "
+                f"{found['cllr_min']:.2f}, without the detector 1",
+                f"{name}. Above the grey line the stated ratios mislead more than they tell.",
             )
     risk = RiskCoverageDisplay.from_results(run.metrics)
     if risk.abstentions:

@@ -22,7 +22,12 @@ from unmasked.analysis.html.page import (
 )
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.answer import Answer, answer, audits
-from unmasked.analysis.reports.run.decisions_part import abstention_part, calibration_part, thresholds_part
+from unmasked.analysis.reports.run.decisions_part import (
+    abstention_part,
+    calibration_part,
+    likelihood_part,
+    thresholds_part,
+)
 from unmasked.analysis.reports.run.figures import draw_figures
 from unmasked.analysis.reports.run.folder import Run, read_run
 from unmasked.analysis.reports.run.results_part import (
@@ -85,6 +90,7 @@ def page(run: Run, figures: Gallery | None = None) -> str:
         Section("robustness", "Does it hold when videos are changed?", robustness_part(run, figures)),
         Section("abstention", "Does it know when it does not know?", abstention_part(run, figures)),
         Section("calibration", "Is a score a probability?", calibration_part(run, figures)),
+        Section("likelihood", "How much does a score say?", likelihood_part(run, figures)),
         Section("fairness", "For whom does it fail?", fairness_part(run, figures)),
         Section("explanations", "What does it look at?", explanations_part(run, figures)),
         Section("limits", "What this report cannot say", _limits(run)),

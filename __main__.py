@@ -1,0 +1,5 @@
+"""``python -m unmasked``: the command ``unmasked``."""
+
+from unmasked.app.cli import main
+
+main()
