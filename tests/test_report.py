@@ -19,6 +19,7 @@ from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.wording import count_in_100, list_names
 
 SECTIONS = ["answer", "done", "datasets", "curves", "thresholds", "robustness", "abstention", "calibration"]
+SECTIONS += ["likelihood"]
 SECTIONS += ["fairness", "explanations", "limits", "settings", "glossary"]
 
 
@@ -170,6 +171,7 @@ def test_parts_that_are_absent_say_how_to_make_them(bare):
     assert list(found.sections) == SECTIONS
     assert "unmasked fairness" in found["fairness"]
     assert "unmasked explain" in found["explanations"]
+    assert "unmasked evaluate adds it" in found["likelihood"]
     assert "predictions.parquet" in found["curves"]
     assert "no config.yaml" in found["settings"]
     assert "Training" not in found["done"]
