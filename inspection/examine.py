@@ -39,6 +39,8 @@ from unmasked.inspection.records import (
     write_case,
 )
 from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
+from unmasked.preprocessing.extract import Row, Task
+from unmasked.preprocessing.pool import Pool
 from unmasked.preprocessing.run import preprocess
 
 DATASET = "inspected"
@@ -116,7 +118,12 @@ def crop_config(settings: BaseModel, **limits: Any) -> PreprocessConfig:
 
 
 def examine(
-    files: Mapping[Path, Path], examiner: Examiner, config: PreprocessConfig, *, device: str = "auto"
+    files: Mapping[Path, Path],
+    examiner: Examiner,
+    config: PreprocessConfig,
+    *,
+    device: str = "auto",
+    pool: Pool[Task, list[Row]] | None = None,
 ) -> Iterator[Case]:
     """The case of each file, written into its folder.
 
@@ -127,6 +134,7 @@ def examine(
         examiner: the detector.
         config: how faces are found and cut out; ``faces`` is all.
         device: where the detector runs.
+        pool: of the processes that find faces, where they are kept; see `preprocessing.run.worker_pool`.
     """
     listed = list(files.items())
     settings, unlike = settings_of(config, examiner.card["size_px"]), crop_reasons(examiner.card, config)
@@ -137,7 +145,7 @@ def examine(
             folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".faces-", dir=part[0][1]) as work:
             manifest = pd.DataFrame([_manifest_row(file, str(n)) for n, (file, _) in enumerate(part)])
-            faces = preprocess(manifest, Path(work), config)
+            faces = preprocess(manifest, Path(work), config, pool=pool)
             for number, (file, folder) in enumerate(part):
                 rows = faces[faces["video"] == str(number)]
                 kind = manifest["kind"].iloc[number]
