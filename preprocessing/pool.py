@@ -103,7 +103,7 @@ class Pool(Generic[T, R]):
 def run_tasks(
     tasks: Sequence[T], make_work: Callable[[], Callable[[T], R]], *, workers: int, budget: Budget
 ) -> Iterator[Outcome[T, R]]:
-    """Yields the outcome of every task, as `Pool` does, by processes that end with the last one."""
+    """Yields the outcome of every task, as `Pool` does; its processes end with the last one."""
     pool = Pool(make_work, workers=workers, budget=budget)
     try:
         yield from pool.run(tasks)
@@ -275,7 +275,7 @@ def _serve(connection: Connection, make_work: Callable[[], Callable[[T], R]]) ->
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError, AttributeError):
         os.setpgid(0, 0)  # so that it can be killed with whatever it has started
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     with suppress(EOFError, ConnectionError):  # the parent is gone
         try:
             work = make_work()
@@ -298,7 +298,7 @@ def _answer(work: Callable[[T], R], task: T) -> tuple[str, Any]:
         return "crashed", traceback.format_exc(limit=-3)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Ends this process when its parent is gone, even in the middle of a file that hangs."""
     parent = multiprocessing.parent_process()
     if parent is not None:
