@@ -16,6 +16,7 @@ from unmasked.datasets.errors import InterruptedBySignal
 # Verbs that go on where they were. What any other has not finished is gone: files are whole or absent.
 GOES_ON = {
     "preprocess": "finished videos are kept, and the same command goes on from here",
+    "serve": "finished jobs are kept, what was not is given back as stopped",
     "tune": "finished trials are kept, and the same command goes on from here",
 }
 
