@@ -23,7 +23,9 @@ SYSTEM_ERRORS = {
 # The key with the folder that a verb fills with files that belong together.
 FILLS = {
     **dict.fromkeys(("evaluate", "fairness", "mitigate", "compare", "audit", "threshold", "explain"), "out"),
-    **dict.fromkeys(("import-checkpoint", "export-crops", "demo", "plan", "ensemble", "inspect"), "out"),
+    **dict.fromkeys(
+        ("import-checkpoint", "export-crops", "demo", "plan", "ensemble", "inspect", "serve"), "out"
+    ),
     "report": "run",
 }
 
