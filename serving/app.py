@@ -16,7 +16,7 @@ from typing import IO, Annotated, Any
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 from unmasked.datasets.errors import InputError
 from unmasked.inspection.records import PAGE, read_case
@@ -28,7 +28,7 @@ from unmasked.serving.problems import CLOSE, Refusal, add_handlers, declare
 from unmasked.serving.records import Band, Detector, Health, Job, Limits, Problem, Result
 from unmasked.serving.settings import Limits as Settings
 from unmasked.serving.tokens import Tokens
-from unmasked.serving.uploads import check_announced, drain, receive
+from unmasked.serving.uploads import check_announced, receive
 
 ABOUT = (
     "One video or picture in, a finding with known error rates out: send a file to /v1/jobs, ask for the job "
@@ -108,11 +108,7 @@ def _add_jobs(
         name: Annotated[str, Query(max_length=1000, description="of the file")] = "upload",
         keep: Annotated[bool, Query(description="keep the file when there is an answer")] = False,
     ) -> Job:
-        try:
-            entry = await _take(request, owner, name, keep)
-        except Refusal:
-            await drain(request)
-            raise
+        entry = await _take(request, owner, name, keep)
         metrics.add("uploaded_bytes_total", entry.bytes)
         jobs.add(entry)
         dispatch.pump()
@@ -168,10 +164,8 @@ def _add_results(app: FastAPI, jobs: Jobs, tokens: Tokens) -> None:
         responses=refusals,
     )
     async def get_report(job: JobId, owner: Owner) -> Response:
-        folder = _case_folder(jobs, job, owner)
-        return FileResponse(
-            folder / PAGE, media_type="text/html", headers={"Content-Security-Policy": PAGE_OF_A_CASE}
-        )
+        page = await _read(_case_folder(jobs, job, owner) / PAGE)
+        return Response(page, media_type="text/html", headers={"Content-Security-Policy": PAGE_OF_A_CASE})
 
     @app.get(
         "/v1/jobs/{job}/case",
@@ -183,7 +177,10 @@ def _add_results(app: FastAPI, jobs: Jobs, tokens: Tokens) -> None:
     async def get_case(job: JobId, owner: Owner) -> Response:
         folder = _case_folder(jobs, job, owner)
         async with packing:
-            packed = await asyncio.to_thread(_pack, folder.parent)
+            try:
+                packed = await asyncio.to_thread(_pack, folder.parent)
+            except FileNotFoundError:  # removed in this very moment
+                raise Refusal(404, f"there is no job {job} any more") from None
         name = f"case-{job[:8]}.zip"
         return StreamingResponse(
             _blocks(packed),
@@ -201,7 +198,8 @@ def _add_results(app: FastAPI, jobs: Jobs, tokens: Tokens) -> None:
         responses=pictures,
     )
     async def get_crop(job: JobId, name: PictureName, owner: Owner) -> Response:
-        return _picture(_case_folder(jobs, job, owner) / "crops" / name)
+        content = await _read(_case_folder(jobs, job, owner) / "crops" / name)
+        return Response(content, media_type="image/png")
 
     @app.get(
         "/v1/jobs/{job}/maps/{name}",
@@ -211,7 +209,8 @@ def _add_results(app: FastAPI, jobs: Jobs, tokens: Tokens) -> None:
         responses=pictures,
     )
     async def get_map(job: JobId, name: PictureName, owner: Owner) -> Response:
-        return _picture(_case_folder(jobs, job, owner).parent / MAPS / name)
+        content = await _read(_case_folder(jobs, job, owner).parent / MAPS / name)
+        return Response(content, media_type="image/png")
 
 
 def _add_monitoring(
@@ -303,10 +302,11 @@ def _case_folder(jobs: Jobs, job: str, owner: str) -> Path:
     return jobs.path(entry) / CASE
 
 
-def _picture(path: Path) -> Response:
-    if not path.is_file():
-        raise Refusal(404, f"there is no picture {path.name} in this job")
-    return FileResponse(path, media_type="image/png")
+async def _read(path: Path) -> bytes:
+    try:
+        return await asyncio.to_thread(path.read_bytes)
+    except OSError:
+        raise Refusal(404, f"there is no {path.name} in this job") from None
 
 
 def _job(jobs: Jobs, entry: Entry) -> Job:

@@ -1,4 +1,4 @@
-"""The process that looks at files: the model, loaded once, and lanes that examine a job each.
+"""The process that looks at files: the model, loaded once, and lanes of a job each.
 
 Each lane keeps a process that decodes and finds faces within its budget (`preprocessing.pool`). What the
 lanes want scored meets in one queue: a batch holds the crops of several jobs.

@@ -1,4 +1,4 @@
-"""Jobs to the process that looks at files, and what becomes of both when that process ends."""
+"""Jobs to the process that looks at files, and what becomes of both when it ends."""
 
 from __future__ import annotations
 
@@ -105,8 +105,9 @@ class Dispatch:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         # Not a daemon: it starts the processes that decode.
-        self._process = context.Process(target=serve_bench, args=(theirs, self.plan), daemon=False)
-        self._process.start()
+        process = context.Process(target=serve_bench, args=(theirs, self.plan), daemon=False)
+        process.start()
+        self._process = process
         theirs.close()
         self._metrics.add("model_starts_total")
         threading.Thread(target=self._listen, args=(self._connection,), daemon=True).start()
@@ -151,7 +152,7 @@ class Dispatch:
         running, self._running = self._running, {}
         for entry, began_s in reversed(running.values()):
             entry.tries += 1
-            if entry.tries >= TRIES:
+            if entry.tries >= TRIES or not self.jobs.is_known(entry):  # or it was removed meanwhile
                 self._end(entry, "failed", ENDED, began_s)
             else:
                 self.jobs.give_back(entry)

@@ -1,4 +1,4 @@
-"""What every request passes: headers of safety, doors for browsers, time limits, an answer to every fault."""
+"""What every request passes: headers of safety, doors for browsers, time limits, faults."""
 
 from __future__ import annotations
 

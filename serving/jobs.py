@@ -103,6 +103,10 @@ class Jobs:
         entry = self._entries.get(job)
         return entry if entry is not None and entry.owner == owner else None
 
+    def is_known(self, entry: Entry) -> bool:
+        """True if the job was not removed."""
+        return entry.id in self._entries
+
     def count(self) -> Counter[str]:
         """How many jobs are in each state."""
         return Counter(entry.state for entry in self._entries.values())
@@ -178,12 +182,12 @@ class Jobs:
         ended = {"state": state, "reason": printable(reason), "seconds": seconds, "finished": now()}
         if seconds is not None:
             self._mean_s += 0.1 * (seconds - self._mean_s)
-        if entry.id in self._entries:
+        if self.is_known(entry):
             self.write(entry.model_copy(update=ended))
         for name, value in ended.items():
             setattr(entry, name, value)
         entry.stage = "finished"
-        if entry.id not in self._entries:  # removed while it ran
+        if not self.is_known(entry):  # removed while it ran
             shutil.rmtree(self.path(entry), ignore_errors=True)
 
     def remove(self, entry: Entry) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from unmasked.datasets.errors import printable
@@ -16,6 +19,7 @@ from unmasked.serving.records import Problem
 
 MEDIA_TYPE = "application/problem+json"
 CLOSE = {"Connection": "close"}  # after a body that was not read to its end
+DRAIN_S = 2.0
 WORDS = {
     404: "there is nothing at this address; the interface is described in /openapi.json",
     405: "this address does not take that method; the interface is described in /openapi.json",
@@ -41,6 +45,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> JSONResponse:
+        await _drain(request)
         return problem(error.status, error.detail, error.headers)
 
     @app.exception_handler(HTTPException)
@@ -49,8 +54,27 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def not_valid(request: Request, error: RequestValidationError) -> JSONResponse:
+        await _drain(request)
         said = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
         return problem(422, "; ".join(said), CLOSE)
+
+
+async def _drain(request: Request) -> None:
+    """Reads on for a moment, so that a client that still sends can read why it is refused."""
+    is_read = request.method != "POST" or getattr(request.state, "is_read", False)
+    # Who waits for leave to send must not get it.
+    is_asking = "expect" in request.headers and not getattr(request.state, "is_begun", False)
+    if is_read or is_asking:
+        return
+    with suppress(ClientDisconnect, asyncio.TimeoutError):
+        await asyncio.wait_for(_discard(request), DRAIN_S)
+
+
+async def _discard(request: Request) -> None:
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
 
 
 def declare(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -7,7 +7,6 @@ import hashlib
 import shutil
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 from fastapi import Request
@@ -21,7 +20,6 @@ BLOCK_BYTES = 1 << 20
 GRACE_S = 20.0
 SLOWEST_BYTES_S = 16_000  # on the average, once that time is over
 ROOM_BYTES = 256 << 20  # of the disk, beyond the file
-DRAIN_S = 2.0
 HOW = "send the file itself as the body: curl -T FILE -X POST …/v1/jobs?name=FILE"
 # What no picture or video is; any other content is tried, and is a finding with its reason.
 TAKEN = ("application/octet-stream", "video/", "image/")
@@ -84,19 +82,8 @@ async def receive(request: Request, path: Path, limits: Limits) -> tuple[int, st
     return size, digest.hexdigest()
 
 
-async def drain(request: Request) -> None:
-    """Reads on for a moment, so that a client that still sends can read why it is refused."""
-    with suppress(ClientDisconnect, asyncio.TimeoutError, RuntimeError):
-        await asyncio.wait_for(_discard(request), DRAIN_S)
-
-
-async def _discard(request: Request) -> None:
-    async for _ in request.stream():
-        pass
-
-
 async def _chunks(request: Request, limits: Limits, began: float) -> AsyncIterator[bytes]:
-    size = 0
+    size, request.state.is_begun = 0, True
     while True:
         try:
             message = await asyncio.wait_for(request.receive(), limits.idle_s)
@@ -106,6 +93,7 @@ async def _chunks(request: Request, limits: Limits, began: float) -> AsyncIterat
             raise ClientDisconnect
         body = message.get("body", b"")
         size += len(body)
+        request.state.is_read = not message.get("more_body", False)
         yield body
         if not message.get("more_body", False):
             return
