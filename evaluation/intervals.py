@@ -329,10 +329,21 @@ def bounded_interval(
     reach = maximum - minimum
     if not high - low < NO_SPREAD or not np.isfinite(reach):
         return low, high
-    hits, tail = np.clip((low - minimum) / reach, 0, 1) * clusters, (1 - CONFIDENCE) / 2
-    least = special.betaincinv(hits, clusters - hits + 1, tail) if hits > 0 else 0.0
-    most = special.betaincinv(hits + 1, clusters - hits, 1 - tail) if hits < clusters else 1.0
+    least, most = exact_interval(np.clip((low - minimum) / reach, 0, 1) * clusters, clusters)
     return float(minimum + least * reach), float(minimum + most * reach)
+
+
+def exact_interval(hits: float, n: int) -> tuple[float, float]:
+    """The exact interval of a share, after ``hits`` of ``n`` (Clopper and Pearson 1934).
+
+    >>> low, high = exact_interval(0, 12)
+    >>> low, round(high, 4)
+    (0.0, 0.2646)
+    """
+    tail = (1 - CONFIDENCE) / 2
+    low = special.betaincinv(hits, n - hits + 1, tail) if hits > 0 else 0.0
+    high = special.betaincinv(hits + 1, n - hits, 1 - tail) if hits < n else 1.0
+    return float(low), float(high)
 
 
 def difference_interval(
