@@ -39,9 +39,10 @@ PICTURE = r"^[0-9]{1,9}_[0-9]{1,9}\.png$"
 BLOCK_BYTES = 1 << 18
 ZIPS = 2  # cases that are packed at a time
 FILE = {"schema": {"type": "string", "format": "binary"}}
+UPLOADED = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
 BODY = {
     "required": True,
-    "content": dict.fromkeys(("application/octet-stream", "video/*", "image/*"), FILE),
+    "content": dict.fromkeys(("application/octet-stream", "video/*", "image/*"), UPLOADED),
 }
 
 
@@ -72,8 +73,16 @@ def make_app(jobs: Jobs, dispatch: Dispatch, tokens: Tokens, settings: Settings,
         metrics: what is counted.
     """
 
-    # Without the pages of FastAPI that describe the interface: they load scripts from elsewhere.
-    app = FastAPI(title="unmasked", version="1", description=ABOUT, docs_url=None, redoc_url=None)
+    # Without the pages of FastAPI that describe the interface, which load scripts from elsewhere, and without
+    # its telemetry, which the environment could send elsewhere.
+    app = FastAPI(
+        telemetry=dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False),
+        title="unmasked",
+        version="1",
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.tokens = tokens
     add_handlers(app)
     _add_jobs(app, jobs, dispatch, tokens, settings, metrics)

@@ -13,7 +13,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.serving.app import make_app
 from unmasked.serving.bench import Plan
 from unmasked.serving.dispatch import Dispatch
-from unmasked.serving.guard import Guard, protocol
+from unmasked.serving.guard import HEADER_S, Guard, protocol
 from unmasked.serving.jobs import Jobs
 from unmasked.serving.metrics import Metrics
 from unmasked.serving.settings import Limits
@@ -87,7 +87,7 @@ def serve(
         app = Guard(make_app(jobs, dispatch, known, limits, metrics), metrics, is_open=not tokens)
         config = uvicorn.Config(
             app,
-            http=protocol(limits.connections),
+            http=protocol(limits.connections, min(HEADER_S, limits.idle_s)),
             ws="none",
             loop="asyncio",
             lifespan="off",

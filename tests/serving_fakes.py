@@ -12,7 +12,9 @@ import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
+from unmasked.inspection.records import PAGE
 from unmasked.serving.bench import Order, Plan, Word
+from unmasked.serving.jobs import CASE
 
 DESCRIPTION = {
     "detector": "Quick",
@@ -42,6 +44,8 @@ def quick_bench(connection: Connection, plan: Plan) -> None:
         if name.startswith("fail"):
             connection.send(Word("failed", order.job, "ValueError: it failed"))
         elif not name.startswith("wait"):
+            (order.folder / CASE).mkdir()
+            (order.folder / CASE / PAGE).write_text("<p>a page</p>")
             connection.send(Word("done", order.job))
 
 

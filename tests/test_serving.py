@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import zipfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -148,11 +149,18 @@ def closed(weights, tmp_path_factory):
     """The same, for two tokens."""
     folder = tmp_path_factory.mktemp("closed")
     (folder / "tokens").write_text(f"# two\n{FIRST}\n")
-    given = (f"checkpoint={weights}", f"token_file={folder / 'tokens'}", "host=0.0.0.0", "queue=2")
+    given = (
+        f"checkpoint={weights}",
+        f"token_file={folder / 'tokens'}",
+        "host=0.0.0.0",
+        "queue=2",
+        "stop_s=0.1",
+    )
     server = Server("quick", folder, *given, token=FIRST, UNMASKED_TOKEN=SECOND)
     server.host = f"127.0.0.1:{urlsplit(server.address).port}"
     yield server
-    server.stop()
+    if server.process.poll() is None:
+        server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -474,20 +482,14 @@ def test_what_is_no_http_is_refused_as_a_problem(quick):
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 400
 
 
-def test_a_stopped_server_ends_with_143_and_gives_its_jobs_back_as_stopped(weights, tmp_path):
-    given = (f"checkpoint={weights}", "stop_s=0.1", "workers=1")
-    server = Server("quick", tmp_path, *given)
-    done = server.wait(server.send(b"a", "a"))
-    running, waiting = server.send(b"a", "wait"), server.send(b"a", "b")
-    assert server.stop() == 143
-    again = Server("quick", tmp_path, *given)
-    assert again.get(f"/v1/jobs/{done['id']}")["state"] == "done"
-    for job in (running, waiting):
-        found = again.get(f"/v1/jobs/{job['id']}")
-        assert (found["state"], found["deleted"]) == ("stopped", True)
-        assert "send it again" in found["reason"]
-    assert not [*again.folder.glob("*/upload/*")]
-    assert again.stop() == 143
+def test_a_request_whose_headers_never_end_is_met_by_a_clock_which_uvicorn_has_not(quick):
+    with socket.create_connection(quick.host.split(":")) as client:
+        client.settimeout(20)
+        began = time.monotonic()
+        client.sendall(b"GET / HTTP/1.1\r\nHo")
+        with suppress(ConnectionError):
+            assert client.recv(1) == b""
+        assert time.monotonic() - began < 8
 
 
 # The whole
@@ -552,3 +554,17 @@ def test_malformed_uploads_end_with_a_reason_and_never_a_number(whole, tmp_path)
         finding = found["result"]["finding"]
         assert (finding["verdict"], finding["score"]) == ("not judged", None)
         assert finding["reasons"]
+
+
+def test_a_stopped_server_ends_with_143_and_gives_its_jobs_back_as_stopped(closed, weights):
+    done = closed.wait(closed.send(b"a", "a"))
+    left = [closed.send(b"a", "wait") for _ in range(2)] + [closed.send(b"a", "b")]
+    assert closed.stop() == 143
+    again = Server("quick", closed.folder.parent, f"checkpoint={weights}", token=FIRST, UNMASKED_TOKEN=FIRST)
+    assert again.get(f"/v1/jobs/{done['id']}")["state"] == "done"
+    for job in left:
+        found = again.get(f"/v1/jobs/{job['id']}")
+        assert (found["state"], found["deleted"]) == ("stopped", True)
+        assert "send it again" in found["reason"]
+    assert not [*again.folder.glob("*/upload/*")]
+    assert again.stop() == 143
