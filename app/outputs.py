@@ -26,7 +26,7 @@ FILLS = {
     **dict.fromkeys(
         ("import-checkpoint", "export-crops", "demo", "plan", "ensemble", "inspect", "serve"), "out"
     ),
-    "report": "run",
+    "report": "folder",
 }
 
 

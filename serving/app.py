@@ -76,7 +76,7 @@ def make_app(jobs: Jobs, dispatch: Dispatch, tokens: Tokens, settings: Settings,
     # Without the pages of FastAPI that describe the interface, which load scripts from elsewhere, and without
     # its telemetry, which the environment could send elsewhere.
     app = FastAPI(
-        telemetry=dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False),
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         title="unmasked",
         version="1",
         description=ABOUT,

@@ -155,6 +155,8 @@ class _Test:
         auc, resampled = _resampled_auc(label, score, fold, self.group, n_boot, seed)
         tail = (1 - CONFIDENCE) / 2
         low, high = np.nanquantile(resampled, [tail, 1 - tail])
+        if auc == low == 1:  # the exact bound for so many groups, none of which was ever out of order
+            low = tail ** (1 / min(len(np.unique(self.group[label == which])) for which in (0, 1)))
         strict = ndtri(1 - level)
         bound = auc - strict * np.nanstd(resampled)
         is_shortcut = bool(auc >= AUC_MIN and bound > 0.5)
