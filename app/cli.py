@@ -53,6 +53,7 @@ VERBS = {
     "report": "Put a run folder together into one self-contained HTML page.",
     "inspect": "Look at one video or picture: a finding with known error rates, or a refusal; a case folder.",
     "verify": "Run a case of `inspect` again and say what differs; exit code 1 where anything does.",
+    "serve": "Look at files that are sent: a page in the browser, and an interface for other programs.",
     "licences": "List the terms of every model, weight and dataset that a command can touch.",
 }
 

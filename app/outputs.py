@@ -22,7 +22,7 @@ SYSTEM_ERRORS = {
 
 # The keys with the folders that a verb fills with files that belong together.
 FILLS = {
-    **dict.fromkeys(("evaluate", "mitigate", "compare", "audit", "threshold"), ("out",)),
+    **dict.fromkeys(("evaluate", "mitigate", "compare", "audit", "threshold", "serve"), ("out",)),
     **dict.fromkeys(("import-checkpoint", "export-crops", "demo", "plan", "ensemble", "inspect"), ("out",)),
     "fairness": ("out", "since"),  # what was watched since is added to
     "explain": ("folder",),

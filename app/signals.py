@@ -17,6 +17,7 @@ from unmasked.datasets.errors import InterruptedBySignal
 GOES_ON = {
     "preprocess": "finished videos are kept, and the same command goes on from here",
     "inspect": "of a folder, finished cases are kept, and the same command goes on from here",
+    "serve": "finished jobs are kept, what was not is given back as stopped",
     "tune": "finished trials are kept, and the same command goes on from here",
 }
 

@@ -46,7 +46,8 @@ from unmasked.inspection.records import (
     write_case,
 )
 from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
-from unmasked.preprocessing.pool import Budget
+from unmasked.preprocessing.extract import Row, Task
+from unmasked.preprocessing.pool import Budget, Pool
 from unmasked.preprocessing.run import preprocess
 
 DATASET = "inspected"
@@ -130,7 +131,12 @@ def crop_config(settings: BaseModel, **limits: Any) -> PreprocessConfig:
 
 
 def examine(
-    files: Mapping[Path, Path], examiner: Examiner, config: PreprocessConfig, *, device: str = "auto"
+    files: Mapping[Path, Path],
+    examiner: Examiner,
+    config: PreprocessConfig,
+    *,
+    device: str = "auto",
+    pool: Pool[Task, list[Row]] | None = None,
 ) -> Iterator[Case]:
     """The case of each file, written into its folder.
 
@@ -141,6 +147,7 @@ def examine(
         examiner: the detector.
         config: how faces are found and cut out; ``faces`` is all.
         device: where the detector runs.
+        pool: of the processes that find faces, where they are kept; see `preprocessing.run.worker_pool`.
     """
     listed = list(files.items())
     settings, unlike = settings_of(config, examiner.card["size_px"]), crop_reasons(examiner.card, config)
@@ -156,7 +163,7 @@ def examine(
             facts = file_facts(list(dict(part)), Budget(config.budget_s, config.memory_gb * 2**30))
             rows = [_manifest_row(file, str(n), facts[file]) for n, (file, _) in enumerate(part)]
             manifest = pd.DataFrame(rows)
-            faces = preprocess(manifest, Path(work), config)
+            faces = preprocess(manifest, Path(work), config, pool=pool)
             for number, (file, folder) in enumerate(part):
                 found = faces[faces["video"] == str(number)]
                 looked = _looks(found, Path(work), folder, examiner, device)

@@ -46,42 +46,69 @@ class Budget:
     memory_bytes: float = float("inf")  # resident, of the whole worker; watched where there is /proc
 
 
-def run_tasks(
-    tasks: Sequence[T], make_work: Callable[[], Callable[[T], R]], *, workers: int, budget: Budget
-) -> Iterator[Outcome[T, R]]:
-    """Yields the outcome of every task as it comes, in any order.
+class Pool(Generic[T, R]):
+    """Worker processes that are kept from one call of `run` to the next; `stop` ends them.
 
-    Processes are spawned, not forked, so a script that calls this needs ``if __name__ == "__main__":``.
+    Processes are spawned, not forked, so a script that uses this needs ``if __name__ == "__main__":``.
 
     Args:
-        tasks: picklable, none of them None.
         make_work: picklable; called once in each process, gives the function that is applied to tasks.
         workers: number of processes, at least 1.
         budget: of each task; the process of one that takes more is killed and replaced.
-
-    Raises:
-        InputError: raised by ``make_work`` or by the work: a mistake that no other task would escape.
-        RuntimeError: a process could not be started.
     """
-    waiting = deque(tasks)
-    pool: list[Worker[T, R]] = []
-    try:
-        while waiting or any(worker.is_busy for worker in pool):
-            open_tasks = len(waiting) + sum(worker.is_busy for worker in pool)
-            while len(pool) < min(workers, open_tasks):
-                with _signals_held_back():
-                    pool.append(Worker(make_work, budget))
-            for worker in pool:
-                if worker.is_idle and waiting:
-                    worker.give(waiting.popleft())
-            for worker in wait_for(pool):
-                outcome = worker.receive()
-                if outcome is not None:
-                    yield outcome
-            pool = [worker for worker in pool if not worker.is_stopped]
-    finally:
-        for worker in pool:
+
+    def __init__(self, make_work: Callable[[], Callable[[T], R]], *, workers: int, budget: Budget) -> None:
+        self._make_work, self._count, self._budget = make_work, workers, budget
+        self._workers: list[Worker[T, R]] = []
+
+    def run(self, tasks: Sequence[T]) -> Iterator[Outcome[T, R]]:
+        """Yields the outcome of every task as it comes, in any order.
+
+        Args:
+            tasks: picklable, none of them None.
+
+        Raises:
+            InputError: raised by ``make_work`` or by the work: a mistake that no other task would escape.
+            RuntimeError: a process could not be started.
+        """
+        waiting = deque(tasks)
+        # One that has ended since the last call would be met only when it is given a task.
+        self._workers = [worker for worker in self._workers if not worker.is_stopped and worker.is_alive]
+        try:
+            while waiting or any(worker.is_busy for worker in self._workers):
+                open_tasks = len(waiting) + sum(worker.is_busy for worker in self._workers)
+                while len(self._workers) < min(self._count, open_tasks):
+                    with _signals_held_back():
+                        self._workers.append(Worker(self._make_work, self._budget))
+                for worker in self._workers:
+                    if worker.is_idle and waiting:
+                        worker.give(waiting.popleft())
+                for worker in wait_for(self._workers):
+                    outcome = worker.receive()
+                    if outcome is not None:
+                        yield outcome
+                self._workers = [worker for worker in self._workers if not worker.is_stopped]
+        finally:
+            for worker in self._workers:  # whoever left the loop early must not get their answers later
+                if not worker.is_idle:
+                    worker.stop()
+
+    def stop(self) -> None:
+        """Kills all processes."""
+        for worker in self._workers:
             worker.stop()
+        self._workers = []
+
+
+def run_tasks(
+    tasks: Sequence[T], make_work: Callable[[], Callable[[T], R]], *, workers: int, budget: Budget
+) -> Iterator[Outcome[T, R]]:
+    """Yields the outcome of every task, as `Pool` does; its processes end with the last one."""
+    pool = Pool(make_work, workers=workers, budget=budget)
+    try:
+        yield from pool.run(tasks)
+    finally:
+        pool.stop()
 
 
 def cores() -> int:
@@ -116,6 +143,11 @@ class Worker(Generic[T, R]):
     def is_idle(self) -> bool:
         """True if it can be given a task."""
         return self.is_started and not self.is_busy and not self.is_stopped
+
+    @property
+    def is_alive(self) -> bool:
+        """True if its process has not ended."""
+        return self.process.is_alive()
 
     def is_over_budget(self) -> bool:
         """True if the task, or the start, has taken more time or memory than it may."""
@@ -243,7 +275,7 @@ def _serve(connection: Connection, make_work: Callable[[], Callable[[T], R]]) ->
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError, AttributeError):
         os.setpgid(0, 0)  # so that it can be killed with whatever it has started
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     with suppress(EOFError, ConnectionError):  # the parent is gone
         try:
             work = make_work()
@@ -266,7 +298,7 @@ def _answer(work: Callable[[T], R], task: T) -> tuple[str, Any]:
         return "crashed", traceback.format_exc(limit=-3)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Ends this process when its parent is gone, even in the middle of a file that hangs."""
     parent = multiprocessing.parent_process()
     if parent is not None:

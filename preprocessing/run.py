@@ -20,7 +20,7 @@ from unmasked.preprocessing.faces import FACES
 from unmasked.preprocessing.lost import is_among
 from unmasked.preprocessing.made import write_faces
 from unmasked.preprocessing.parts import Item, Parts, is_in_shard, items
-from unmasked.preprocessing.pool import Budget, Outcome, cores, run_tasks
+from unmasked.preprocessing.pool import Budget, Outcome, Pool, cores, run_tasks
 from unmasked.preprocessing.provenance import MANIFEST_DIGEST, manifest_digests
 
 STAGE = "faces"
@@ -38,6 +38,7 @@ def preprocess(
     *,
     progress: Callable[[str, int, int], None] | None = None,
     detector: Callable[[], Detector] | None = None,
+    pool: Pool[Task, list[Row]] | None = None,
 ) -> pd.DataFrame:
     """The faces table, also written to ``out/faces.parquet``, crops under ``out/crops``.
 
@@ -54,6 +55,8 @@ def preprocess(
         config: settings; None is the default ones.
         progress: called with ("faces", videos done, videos in all).
         detector: picklable, builds the detector in each process; None is the configured one.
+        pool: what `worker_pool` made of the same config and detector, for who calls this again and again;
+            None starts processes, and ends them.
 
     Raises:
         InputError: the manifest is not valid or empty, ``out`` holds crops of another recipe or a table
@@ -74,11 +77,24 @@ def preprocess(
     try:
         if not config.shard:
             _check_table(manifest, Path(out) / "faces.parquet")
-        _make(todo, parts, config, detector, progress or (lambda stage, done, total: None))
+        _make(todo, parts, config, detector, pool, progress or (lambda stage, done, total: None))
         faces = _assemble(manifest, todo, parts)
         return FACES.validate(faces) if config.shard else write_faces(faces, Path(out) / "faces.parquet")
     finally:
         parts.close()
+
+
+def worker_pool(
+    config: PreprocessConfig, detector: Callable[[], Detector] | None = None
+) -> Pool[Task, list[Row]]:
+    """The processes that `preprocess` would start, to be kept; ``stop()`` ends them.
+
+    Args are those of `preprocess`.
+    """
+    known = recipe_hash(recipe(config, "" if detector is None else _name(detector)))
+    make = partial(make_checked_worker, config, detector, known)
+    budget = Budget(config.budget_s, config.memory_gb * 2**30)
+    return Pool(make, workers=config.workers or cores(), budget=budget)
 
 
 def _check_table(manifest: pd.DataFrame, path: Path) -> None:
@@ -107,6 +123,7 @@ def _make(
     parts: Parts,
     config: PreprocessConfig,
     detector: Callable[[], Detector] | None,
+    pool: Pool[Task, list[Row]] | None,
     report: Callable[[str, int, int], None],
 ) -> None:
     """Puts every item in place that is not there yet."""
@@ -132,7 +149,7 @@ def _make(
         )
         for workdir, item in by_workdir.items()
     ]
-    for outcome in _outcomes(tasks, parts, config, detector):
+    for outcome in _outcomes(tasks, parts, config, detector, pool):
         item = by_workdir[outcome.task.workdir]
         parts.put(item, _rows(outcome, item))
         done += 1
@@ -140,9 +157,15 @@ def _make(
 
 
 def _outcomes(
-    tasks: list[Task], parts: Parts, config: PreprocessConfig, detector: Callable[[], Detector] | None
+    tasks: list[Task],
+    parts: Parts,
+    config: PreprocessConfig,
+    detector: Callable[[], Detector] | None,
+    pool: Pool[Task, list[Row]] | None,
 ) -> Iterator[Outcome[Task, list[Row]]]:
     """What became of each task, on the configured engine."""
+    if pool is not None:
+        return pool.run(tasks)
     make = partial(make_checked_worker, config, detector, parts.recipe)
     budget = Budget(config.budget_s, config.memory_gb * 2**30)
     if config.engine == "ray":

@@ -18,6 +18,7 @@ FLOORS = [
     {"analysis"},
     {"training"},
     {"inspection", "ucf", "baselines", "generation"},
+    {"serving"},
     {"app"},
 ]
 LAYERS = [layer for floor in FLOORS for layer in sorted(floor)]
@@ -56,6 +57,8 @@ def test_siblings_do_not_import_one_another_and_detectors_stand_on_the_engine():
     assert "training" in allowed_imports("ucf")
     assert "ucf" not in allowed_imports("training")
     assert {"ucf", "baselines", "generation", "inspection"} < set(allowed_imports("app"))
+    serving = {name for path in FILES if "serving" in path.parts for name in imported_modules(path)}
+    assert not [name for name in serving if name.startswith(("unmasked.ucf", "unmasked.baselines"))]
 
 
 def test_the_engine_names_no_detector():

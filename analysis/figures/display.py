@@ -6,6 +6,7 @@ Axes that no global list keeps alive, line styles, labels, a legend below.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from math import isnan
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ LEGEND_LINE = 0.18  # inches
 LEGEND_DROP = 0.55  # inches below the axes, past ticks and label
 SOFT = "#56616c"
 FAINT = "#8a949d"
+DRAWING = threading.RLock()  # matplotlib's settings are of the whole process, and two threads would mix them
 NO_FORMULAS: dict[Any, Any] = {"text.parse_math": False}
 CHANCE: dict[str, Any] = {"color": SOFT, "linestyle": "--", "linewidth": 1.0}
 # Dashes tell lines apart that colour alone does not.
@@ -60,7 +62,7 @@ def _draw_without_formulas(plot: Callable[..., Any]) -> Callable[..., Any]:
     def drawn(*arguments: Any, **settings: Any) -> Any:
         import matplotlib as mpl
 
-        with mpl.rc_context(NO_FORMULAS):
+        with DRAWING, mpl.rc_context(NO_FORMULAS):
             return plot(*arguments, **settings)
 
     return drawn

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from unmasked.analysis.figures.display import NO_FORMULAS
+from unmasked.analysis.figures.display import DRAWING, NO_FORMULAS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def svg_document(figure: Figure) -> str:
 
     buffer = io.StringIO()
     settings = {"svg.fonttype": "none", "svg.hashsalt": "unmasked", **NO_FORMULAS}
-    with mpl.rc_context(settings), warnings.catch_warnings():
+    with DRAWING, mpl.rc_context(settings), warnings.catch_warnings():
         # Only to measure them: the browser has the letters that Matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}

@@ -1,0 +1,76 @@
+"""``unmasked serve``: `inspect` as a page and an interface for other programs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from unmasked.app.inputs import CHECKPOINT, check_inputs
+from unmasked.app.progress import print_result
+from unmasked.datasets.errors import InputError
+from unmasked.serving.settings import Limits
+
+VARIABLE = "UNMASKED_TOKEN"
+
+
+class Config(Limits):
+    """Where it listens, what looks at the files, and what clients may take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: Path = Field(description=CHECKPOINT)
+    detector: str = Field("", description="your own module or .py file, where the checkpoint is of one")
+    performance: Path | None = Field(None, description="folder that `unmasked evaluate` wrote; see `inspect`")
+    out: Path = Field(Path("served"), description="folder of the jobs; those in it are there again")
+    host: str = Field(
+        "127.0.0.1", description="address to listen on; any but this machine's own needs a token"
+    )
+    port: int = Field(8000, ge=0, le=65535, description="0 takes a free one")
+    token_file: Path | None = Field(
+        None, description=f"tokens, one a line; also by the environment variable {VARIABLE}"
+    )
+    frames: int = Field(32, ge=1, description="frames looked at, spread evenly over a video")
+    crops: Literal["auto", "cut", "as_is"] = Field("auto", description="see `unmasked preprocess`")
+    border: Literal["black", "reflect"] = Field("black", description="see `unmasked preprocess`")
+    scale: float = Field(1.3, ge=1.0, le=4.0, description="room around the face; see `unmasked preprocess`")
+    face_detector: Literal["hog", "mmod", "mtcnn"] = Field("hog", description="what finds faces")
+    landmarks: Literal["dlib", "mtcnn"] = Field("dlib", description="what aligns them")
+    maps: bool = Field(True, description="show where in a face the detector found evidence, if it can")
+    budget_s: float = Field(300.0, gt=0, description="seconds a file may take to be decoded")
+    memory_gb: float = Field(4.0, gt=0, description="memory that decoding a file may take (Linux)")
+    workers: int = Field(2, ge=1, description="files that are looked at at a time")
+    device: str = Field("auto", description="auto, cpu, cuda, …")
+    log: bool = Field(False, description="a line for each request and job, to standard error")
+
+
+def run(config: Config) -> None:
+    """Serves until SIGTERM or Ctrl-C."""
+    try:
+        from unmasked.serving.server import serve
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed; pip install unmasked[serve]") from error
+    from unmasked.app.examiner import load_examiner
+    from unmasked.serving.bench import Plan
+    from unmasked.serving.tokens import read_tokens
+
+    check_inputs(checkpoint=config.checkpoint)
+    tokens = read_tokens(config.token_file, os.environ.get(VARIABLE, ""))
+    if config.log:
+        logging.getLogger("unmasked.serving").setLevel(logging.INFO)
+    examiner = partial(load_examiner, config.checkpoint, config.detector, config.performance)
+    budget = {"budget_s": config.budget_s, "memory_gb": config.memory_gb}
+    plan = Plan(examiner, config, budget, config.workers, config.device, config.maps)
+    serve(
+        plan,
+        config.out,
+        Limits(**config.model_dump(include=set(Limits.model_fields))),
+        host=config.host,
+        port=config.port,
+        tokens=tokens,
+        on_ready=lambda address: print_result(f"{address} answers; Ctrl-C ends it"),
+    )

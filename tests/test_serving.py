@@ -1,0 +1,570 @@
+"""The server: jobs that are never lost, refusals in sentences, and the same findings as `inspect`."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from preprocessing_fakes import SquareDetector, square_frame, write_video
+from test_inspection import FITTED
+from typer.testing import CliRunner
+from ucf_fakes import save
+
+from unmasked.app.cli import app
+from unmasked.app.examiner import load_examiner
+from unmasked.datasets.errors import InputError
+from unmasked.inspection.examine import examine
+from unmasked.inspection.verify import check_folder
+from unmasked.preprocessing.config import PreprocessConfig
+from unmasked.preprocessing.run import worker_pool
+from unmasked.serving.bench import Batcher
+from unmasked.serving.jobs import NAME_BYTES_MAX, Entry, Jobs, QueueFull, file_name, now
+from unmasked.serving.metrics import Metrics
+from unmasked.serving.settings import Limits
+from unmasked.serving.tokens import NOBODY, Tokens, check_host, read_tokens
+from unmasked.ucf.model import UCF
+
+FIRST, SECOND = "first-token-of-two-0123456789", "second-token-of-two-0123456789"
+LARGE = partial(square_frame, size_px=192)  # a face of 64 pixels
+HEADERS = ("content-security-policy", "x-content-type-options", "referrer-policy")
+
+
+class Server:
+    """A server process, and requests to it."""
+
+    def __init__(self, kind: str, folder: Path, *arguments: str, token: str = "", **environment: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, Path(__file__).with_name("serving_fakes.py"), kind, *arguments, "port=0"]
+        self.folder, self.token = folder / "served", token
+        self.errors = open(folder / "errors.txt", "w+b")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [*map(str, command), f"out={self.folder}"],
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env={**os.environ, **environment},
+            text=True,
+        )
+        line = self.process.stdout.readline()
+        if "answers" not in line:
+            self.stop()
+            raise AssertionError((folder / "errors.txt").read_text())
+        self.address = line.split()[0]
+        self.host = urlsplit(self.address).netloc
+
+    def ask(self, method, path, body=None, *, token=None, **headers):
+        """The status, headers (small letters) and body; problems are checked to be problems."""
+        connection = http.client.HTTPConnection(self.host, timeout=60)
+        given = self.token if token is None else token
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent |= {"Authorization": f"Bearer {given}"} if given else {}
+        connection.request(method, path, body, sent)
+        answer = connection.getresponse()
+        content, found = answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+        connection.close()
+        assert set(HEADERS) <= set(found)
+        if answer.status >= 400 and not path.startswith("/healthz"):
+            assert found["content-type"] == "application/problem+json"
+            said = json.loads(content)
+            assert said["status"] == answer.status
+            assert said["detail"]
+        return answer.status, found, content
+
+    def get(self, path, **options):
+        """What a GET answers, as JSON."""
+        status, _, content = self.ask("GET", path, **options)
+        assert status == 200, content
+        return json.loads(content)
+
+    def send(self, content: bytes, name: str, **options) -> dict:
+        """The job of a file."""
+        keep = options.pop("keep", False)
+        path = f"/v1/jobs?name={quote(name)}{'&keep=true' if keep else ''}"
+        status, headers, body = self.ask("POST", path, content, **options)
+        assert status == 202, body
+        job = json.loads(body)
+        assert headers["location"] == f"/v1/jobs/{job['id']}"
+        return job
+
+    def wait(self, job: dict, **options) -> dict:
+        """The job once it has ended."""
+        for _ in range(1200):
+            found = self.get(f"/v1/jobs/{job['id']}", **options)
+            if found["state"] not in ("queued", "running"):
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"job has not ended: {found}")
+
+    def stop(self) -> int:
+        """The exit code after SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(60)
+        self.process.stdout.close()
+        self.errors.close()
+        return code
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A narrow UCF whose card stores a threshold."""
+    root = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    card = {"method_classes": ["real", "Deepfakes"], "size_px": 64, **FITTED.to_dict()}
+    save(UCF(width=0.125, method_classes=2).eval(), root / "weights", card)
+    return root / "weights"
+
+
+@pytest.fixture(scope="module")
+def quick(weights, tmp_path_factory):
+    """A server that answers at once and lets everybody in."""
+    limits = ("max_mb=1", "queue=4", "idle_s=1", "stop_s=1")
+    server = Server("quick", tmp_path_factory.mktemp("quick"), f"checkpoint={weights}", *limits)
+    yield server
+    if server.process.poll() is None:
+        assert server.stop() == 143
+
+
+@pytest.fixture(scope="module")
+def closed(weights, tmp_path_factory):
+    """The same, for two tokens."""
+    folder = tmp_path_factory.mktemp("closed")
+    (folder / "tokens").write_text(f"# two\n{FIRST}\n")
+    given = (
+        f"checkpoint={weights}",
+        f"token_file={folder / 'tokens'}",
+        "host=0.0.0.0",
+        "queue=2",
+        "stop_s=0.1",
+    )
+    server = Server("quick", folder, *given, token=FIRST, UNMASKED_TOKEN=SECOND)
+    server.host = f"127.0.0.1:{urlsplit(server.address).port}"
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def whole(weights, tmp_path_factory):
+    """A server with a small detector that takes bright squares for faces."""
+    given = (f"checkpoint={weights}", "frames=6", "workers=1")
+    server = Server("whole", tmp_path_factory.mktemp("whole"), *given)
+    yield server
+    server.stop()
+
+
+# Jobs without a server
+
+
+def entry_of(jobs: Jobs, owner: str = "a") -> Entry:
+    with jobs.place(owner) as job:
+        known = {"id": job, "owner": owner, "name": "a.mp4", "bytes": 1, "sha256": "0", "keep": False}
+        entry = Entry(**known, created=now())
+    jobs.file(entry).parent.mkdir(parents=True)
+    jobs.file(entry).write_bytes(b"a")
+    jobs.write(entry)
+    jobs.add(entry)
+    return entry
+
+
+def test_owners_take_turns_and_each_has_its_own_places(tmp_path):
+    jobs = Jobs(tmp_path, Limits(queue=2))
+    first = [entry_of(jobs, "a"), entry_of(jobs, "a")]
+    with pytest.raises(QueueFull), jobs.place("a"):
+        pass
+    other = entry_of(jobs, "b")
+    assert [jobs.before(one) for one in (*first, other)] == [0, 1, 0]
+    assert [jobs.take() for _ in range(4)] == [first[0], other, first[1], None]
+    jobs.give_back(first[1])
+    assert jobs.take() is first[1]
+
+
+def test_places_of_files_that_are_being_sent_count(tmp_path):
+    jobs = Jobs(tmp_path, Limits(queue=1))
+    with jobs.place("a"), pytest.raises(QueueFull), jobs.place("a"):
+        pass
+    with jobs.place("a"):
+        pass
+
+
+def test_a_job_belongs_to_its_owner_alone(tmp_path):
+    jobs = Jobs(tmp_path, Limits())
+    entry = entry_of(jobs, "a")
+    assert jobs.find(entry.id, "a") is entry
+    assert jobs.find(entry.id, "b") is None
+
+
+def test_the_file_is_gone_when_a_job_ends_unless_it_is_kept(tmp_path):
+    jobs = Jobs(tmp_path, Limits())
+    entry, kept = entry_of(jobs), entry_of(jobs)
+    kept.keep = True
+    jobs.end(entry, "done")
+    jobs.end(kept, "failed", "why")
+    assert (entry.upload, jobs.file(entry).exists()) == ("deleted", False)
+    assert (kept.upload, jobs.file(kept).exists()) == ("kept", True)
+    jobs.remove(kept)
+    assert not jobs.path(kept).exists()
+
+
+def test_what_a_server_had_not_finished_is_stopped_and_the_rest_is_there_again(tmp_path):
+    jobs = Jobs(tmp_path, Limits())
+    done, waiting = entry_of(jobs), entry_of(jobs)
+    jobs.end(done, "done", seconds=1.0)
+    (tmp_path / ("0" * 32) / "upload").mkdir(parents=True)  # an upload that broke off
+    again = Jobs(tmp_path, Limits())
+    assert again.find(done.id, "a").state == "done"
+    found = again.find(waiting.id, "a")
+    assert (found.state, found.upload) == ("stopped", "deleted")
+    assert not jobs.file(waiting).exists()
+    assert not (tmp_path / ("0" * 32)).exists()
+
+
+def test_old_jobs_are_removed_and_so_are_too_many(tmp_path):
+    jobs = Jobs(tmp_path, Limits(retain_jobs=2))
+    entries = [entry_of(jobs) for _ in range(4)]
+    for entry in entries[:3]:
+        jobs.take()
+        jobs.end(entry, "done")
+    jobs.sweep()
+    assert [jobs.find(entry.id, "a") for entry in entries] == [None, *entries[1:]]
+    Jobs(tmp_path, Limits(retain_h=1e-9)).sweep()
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+@given(st.text(max_size=300))
+@settings(max_examples=100, deadline=None)
+def test_whatever_a_file_is_called_it_stays_in_its_folder(name):
+    found = file_name(name)
+    assert found == Path(found).name
+    assert found not in ("", ".", "..")
+    assert not found.startswith(".")
+    assert "\0" not in found
+    assert len(found.encode()) <= NAME_BYTES_MAX
+    assert file_name(found) == found
+
+
+# Tokens
+
+
+def test_a_token_is_let_in_whole_and_alone():
+    tokens = Tokens([FIRST, SECOND])
+    owners = {tokens.owner(f"Bearer {one}") for one in (FIRST, SECOND)}
+    assert None not in owners
+    assert len(owners) == 2
+    halves = (f"Bearer {FIRST[:-1]}", f"Bearer {FIRST}x", "Bearer ", "Bearer é")
+    for wrong in ("", FIRST, f"Basic {FIRST}", *halves):
+        assert tokens.owner(wrong) is None
+    assert Tokens().owner("") == NOBODY
+
+
+def test_other_machines_need_a_token(tmp_path):
+    for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"):
+        with pytest.raises(InputError, match="there is no token"):
+            check_host(host, [])
+        check_host(host, [FIRST])
+    for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
+        check_host(host, [])
+    with pytest.raises(InputError, match="at least 16"):
+        read_tokens(None, "short")
+    (tmp_path / "empty").write_text("# none\n")
+    with pytest.raises(InputError, match="holds no token"):
+        read_tokens(tmp_path / "empty", "")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_tokens(tmp_path / "absent", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("host=0.0.0.0",), "there is no token"),
+        (("host=203.0.113.77", "token_file=tokens"), "cannot be listened on"),
+        (("token_file=absent",), "cannot be read"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_a_sentence(weights, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tokens").write_text(FIRST)
+    done = CliRunner().invoke(app, ["serve", f"checkpoint={weights}", "port=0", *arguments])
+    assert done.exit_code == 2
+    assert sentence in done.stderr
+
+
+# Batches
+
+
+def test_images_that_wait_together_are_scored_together_and_come_back_to_who_sent_them():
+    passes, go = [], threading.Event()
+
+    def model(images):
+        go.wait(10)
+        return images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([1.0, 2.0])
+
+    batcher = Batcher(model, lambda jobs, images: passes.append((jobs, images)))
+    sent = [torch.full((count, 3, 2, 2), float(count)) for count in (1, 2, 3, 70, 4)]
+    found: dict[int, torch.Tensor] = {}
+    threads = [
+        threading.Thread(target=lambda n=n, images=images: found.update({n: batcher(images)}))
+        for n, images in enumerate(sent)
+    ]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.02)  # so that their order is known
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    for n, images in enumerate(sent):
+        assert torch.equal(found[n], images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([1.0, 2.0]))
+    assert passes == [(1, 1), (2, 5), (1, 70), (1, 4)]
+
+
+def test_an_error_of_the_model_is_raised_where_the_images_come_from():
+    batcher = Batcher(lambda images: images / 0 if len(images) == 1 else 1 / 0, lambda jobs, images: None)
+    with pytest.raises(ZeroDivisionError):
+        batcher(torch.zeros(2, 3, 2, 2))
+    assert batcher(torch.ones(1, 3, 2, 2)).isinf().all()
+
+
+def test_metrics_are_in_the_format_of_prometheus():
+    metrics = Metrics()
+    metrics.add("jobs_total", state="done")
+    for seconds in (0.4, 3.0, 1000.0):
+        metrics.observe(seconds)
+    text = metrics.text({"queued": 2}, is_ready=True)
+    line = re.compile(r'(# (HELP|TYPE) \w+ .+|\w+(\{\w+="[^"]*"\})? [0-9.e+-]+)\n')
+    assert line.sub("", text) == ""
+    assert 'unmasked_job_seconds_bucket{le="5"} 2\n' in text
+    assert 'unmasked_job_seconds_bucket{le="+Inf"} 3\n' in text
+    assert 'unmasked_jobs{state="queued"} 2\n' in text
+
+
+# Requests
+
+
+def test_every_refusal_is_a_problem_with_its_own_sentence(quick):
+    job = quick.send(b"a", "fail.mp4")
+    assert quick.wait(job)["reason"] == "ValueError: it failed"
+    cases = {
+        ("GET", "/nowhere"): 404,
+        ("GET", f"/v1/jobs/{'0' * 32}"): 404,
+        ("GET", "/v1/jobs/short"): 422,
+        ("PUT", "/v1/jobs"): 405,
+        ("POST", "/v1/detector"): 405,
+        ("GET", f"/v1/jobs/{job['id']}/report"): 409,
+        ("GET", f"/v1/jobs/{job['id']}/case"): 409,
+        ("GET", f"/v1/jobs/{job['id']}/crops/00001_0.png"): 409,
+        ("GET", f"/v1/jobs/{job['id']}/crops/..%2f..%2fjob.json"): 404,
+        ("DELETE", f"/v1/jobs/{'0' * 32}"): 404,
+        ("TRACE", "/"): 405,
+    }
+    assert {case: quick.ask(*case)[0] for case in cases} == cases
+    _, headers, _ = quick.ask("PUT", "/v1/jobs")
+    assert headers["allow"] == "POST"
+
+
+def test_uploads_are_refused_by_size_type_and_content(quick):
+    def post(body, path="/v1/jobs", **headers):
+        return quick.ask("POST", path, body, **headers)[0]
+
+    assert post(b"") == 422
+    assert post(b"a", "/v1/jobs?keep=perhaps") == 422
+    assert post(b"a", Content_Type="multipart/form-data; boundary=a") == 415
+    assert post(b"a", Content_Type="application/x-www-form-urlencoded") == 415
+    assert post(b"a", Content_Encoding="gzip") == 415
+    assert post(b"%PDF-1.7 ".ljust(600, b"a")) == 415
+    assert post(b"PK\x03\x04 a") == 415
+    assert post(iter([b"a" * 600_000, b"a" * 600_000])) == 413  # in chunks, without its size
+    assert not [path for path in quick.folder.iterdir() if path.is_dir() and not (path / "job.json").exists()]
+
+
+def test_a_file_that_says_it_is_too_large_is_refused_before_it_is_sent(quick):
+    with socket.create_connection(quick.host.split(":")) as client:
+        sizes = "Content-Length: 2000000\r\nExpect: 100-continue"
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: {quick.host}\r\n{sizes}\r\n\r\n"
+        client.sendall(head.encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 413")
+
+
+def test_a_full_queue_answers_429_and_when_to_come_again(quick):
+    first = [quick.send(b"a", "wait") for _ in range(2)]  # at work
+    waiting = [quick.send(b"a", f"{n}") for n in range(4)]
+    status, headers, _ = quick.ask("POST", "/v1/jobs?name=a", b"a")
+    assert status == 429
+    assert 1 <= int(headers["retry-after"]) <= 60
+    assert [quick.get(f"/v1/jobs/{job['id']}")["before"] for job in waiting] == [0, 1, 2, 3]
+    assert quick.ask("DELETE", f"/v1/jobs/{waiting[0]['id']}")[0] == 204
+    assert quick.ask("GET", f"/v1/jobs/{waiting[0]['id']}")[0] == 404
+    quick.send(b"a", "another")
+    for job in first:
+        assert quick.ask("DELETE", f"/v1/jobs/{job['id']}")[0] == 204
+    # Its end frees both lanes: what they looked at was removed, so it is not tried again.
+    os.kill(bench_of(quick), signal.SIGKILL)
+    assert {quick.wait(job)["state"] for job in waiting[1:]} == {"done"}
+
+
+def bench_of(server: Server) -> int:
+    """The number of the process that looks at files."""
+    children = Path(f"/proc/{server.process.pid}/task").glob("*/children")
+    found = [int(pid) for path in children for pid in path.read_text().split()]
+    (bench,) = [pid for pid in found if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return bench
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are found in /proc")
+def test_who_ends_the_process_fails_with_a_reason_and_the_others_go_on(quick):
+    innocent = [quick.send(b"a", "a"), quick.send(b"a", "b")]
+    wicked = quick.send(b"a", "die.mp4")
+    innocent.append(quick.send(b"a", "c"))
+    found = quick.wait(wicked)
+    assert found["state"] == "failed"
+    assert "ended twice while it looked at this one" in found["reason"]
+    assert [quick.wait(job)["state"] for job in innocent] == ["done"] * 3
+
+
+def test_pages_of_other_sites_and_other_names_of_this_machine_are_refused(quick):
+    assert quick.ask("POST", "/v1/jobs", b"a", Origin="https://evil.example")[0] == 403
+    assert quick.ask("POST", "/v1/jobs", b"a", Sec_Fetch_Site="cross-site")[0] == 403
+    assert quick.ask("GET", "/v1/detector", Host="evil.example")[0] == 421
+    assert quick.ask("GET", "/v1/detector", Host="[::bad")[0] == 421
+    assert quick.ask("GET", "/", Sec_Fetch_Site="cross-site")[0] == 200
+    assert quick.ask("GET", "/v1/detector", Origin=quick.address, Sec_Fetch_Site="same-origin")[0] == 200
+
+
+def test_a_token_sees_its_own_jobs_and_nobody_else_does(closed):
+    mine = closed.wait(closed.send(b"a", "a"))
+    for path in (f"/v1/jobs/{mine['id']}", f"/v1/jobs/{mine['id']}/report", f"/v1/jobs/{mine['id']}/case"):
+        assert closed.ask("GET", path, token=SECOND)[0] == 404
+    assert closed.ask("DELETE", f"/v1/jobs/{mine['id']}", token=SECOND)[0] == 404
+    for path in (f"/v1/jobs/{mine['id']}", "/v1/detector", "/metrics"):
+        for token in ("", "wrong-token-0123456789"):
+            status, headers, _ = closed.ask("GET", path, token=token or "-")
+            assert (status, headers["www-authenticate"]) == (401, "Bearer")
+    assert closed.ask("POST", "/v1/jobs", b"a", token="-")[0] == 401
+    assert closed.wait(closed.send(b"a", "b", token=SECOND), token=SECOND)["state"] == "done"
+    assert closed.ask("GET", "/healthz", token="-")[0] == closed.ask("GET", "/", token="-")[0] == 200
+
+
+def test_slow_clients_are_dropped(quick):
+    """A request whose headers never end is met by a clock of its own, uvicorn has none."""
+    with socket.create_connection(quick.host.split(":")) as client:
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: {quick.host}\r\nContent-Length: 100\r\n\r\na"
+        client.sendall(head.encode())
+        client.settimeout(20)
+        began = time.monotonic()
+        assert client.recv(4096).startswith(b"HTTP/1.1 408")
+        assert time.monotonic() - began < 8
+    assert not [path for path in quick.folder.iterdir() if path.is_dir() and not (path / "job.json").exists()]
+
+
+def test_what_is_no_http_is_refused_as_a_problem(quick):
+    with socket.create_connection(quick.host.split(":")) as client:
+        client.sendall(b"hello\r\n\r\n")
+        answer = b"".join(iter(partial(client.recv, 4096), b""))
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 400
+
+
+def test_a_request_whose_headers_never_end_is_met_by_a_clock_which_uvicorn_has_not(quick):
+    with socket.create_connection(quick.host.split(":")) as client:
+        client.settimeout(20)
+        began = time.monotonic()
+        client.sendall(b"GET / HTTP/1.1\r\nHo")
+        with suppress(ConnectionError):
+            assert client.recv(1) == b""
+        assert time.monotonic() - began < 8
+
+
+# The whole
+
+
+def picture() -> bytes:
+    return cv2.imencode(".png", LARGE(3))[1].tobytes()
+
+
+def test_a_finding_is_that_of_inspect(whole, weights, tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", 12, draw=LARGE)
+    jobs = [whole.send(clip.read_bytes(), "clip.mp4"), whole.send(picture(), "picture.png", keep=True)]
+    found = [whole.wait(job) for job in jobs]
+    (tmp_path / "picture.png").write_bytes(picture())
+    config = PreprocessConfig(faces="all", frames_per_video=6, workers=1)
+    pool = worker_pool(config, SquareDetector)
+    files = {tmp_path / name: tmp_path / f"case of {name}" for name in ("clip.mp4", "picture.png")}
+    expected = list(examine(files, load_examiner(weights), config, pool=pool))
+    pool.stop()
+    for job, case in zip(found, expected, strict=True):
+        assert job["state"] == "done", job
+        assert job["sha256"] == case.source.sha256
+        result = job["result"]
+        assert result["finding"]["verdict"] == case.finding.verdict
+        assert result["finding"]["score"] == pytest.approx(case.finding.score, abs=1e-4)
+        assert [look["score"] for look in result["looks"]] == pytest.approx(
+            [look.score for look in case.looks], abs=1e-4
+        )
+        assert result["threshold"] == 0.5
+        assert result["band"] == {"low": 0.4, "high": 0.6}
+    assert (found[0]["upload"], found[0]["deleted"]) == ("deleted", True)
+    assert (found[1]["upload"], found[1]["deleted"]) == ("kept", False)
+    assert [path.name for path in whole.folder.glob("*/upload/*")] == ["picture.png"]
+
+    base = f"/v1/jobs/{found[0]['id']}"
+    _, headers, page = whole.ask("GET", f"{base}/report")
+    assert "sandbox" in headers["content-security-policy"]
+    assert b"clip.mp4" in page
+    _, headers, packed = whole.ask("GET", f"{base}/case")
+    assert headers["content-type"] == "application/zip"
+    zipfile.ZipFile(io.BytesIO(packed)).extractall(tmp_path / "packed")
+    case, differs = check_folder(tmp_path / "packed" / "case")
+    assert (differs, case.source.sha256) == ([], hashlib.sha256(clip.read_bytes()).hexdigest())
+    look = found[0]["result"]["looks"][0]["crop"]
+    assert whole.ask("GET", f"{base}/{look}")[2].startswith(b"\x89PNG")
+    for crop in found[0]["result"]["maps"]:
+        assert whole.ask("GET", f"{base}/maps/{Path(crop).name}")[2].startswith(b"\x89PNG")
+    assert whole.ask("DELETE", base)[0] == 204
+    assert not (whole.folder / found[0]["id"]).exists()
+    batches = whole.ask("GET", "/metrics")[2].decode()
+    assert "unmasked_batch_images_total" in batches
+
+
+def test_malformed_uploads_end_with_a_reason_and_never_a_number(whole, tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", 6, draw=LARGE).read_bytes()
+    rng = np.random.default_rng(0)
+    bad = [b"a", bytes(1000), clip[:100], picture()[:60]]
+    bad += [b"\x1aE\xdf\xa3" + rng.bytes(500), b"GIF89a" + bytes(20)]
+    for job in [whole.send(content, f"{n}.mp4") for n, content in enumerate(bad)]:
+        found = whole.wait(job)
+        assert found["state"] == "done", found
+        finding = found["result"]["finding"]
+        assert (finding["verdict"], finding["score"]) == ("not judged", None)
+        assert finding["reasons"]
+
+
+def test_a_stopped_server_ends_with_143_and_gives_its_jobs_back_as_stopped(closed, weights):
+    done = closed.wait(closed.send(b"a", "a"))
+    left = [closed.send(b"a", "wait") for _ in range(2)] + [closed.send(b"a", "b")]
+    assert closed.stop() == 143
+    again = Server("quick", closed.folder.parent, f"checkpoint={weights}", token=FIRST, UNMASKED_TOKEN=FIRST)
+    assert again.get(f"/v1/jobs/{done['id']}")["state"] == "done"
+    for job in left:
+        found = again.get(f"/v1/jobs/{job['id']}")
+        assert (found["state"], found["deleted"]) == ("stopped", True)
+        assert "send it again" in found["reason"]
+    assert not [*again.folder.glob("*/upload/*")]
+    assert again.stop() == 143
