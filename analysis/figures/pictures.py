@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from unmasked.analysis.figures.colours import group_colours
-from unmasked.analysis.figures.display import MARKERS, Display, new_axes
+from unmasked.analysis.figures.display import MARKERS, Display, new_axes, shorten_name
+
+NAME_LINES = 3  # of a row
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class CamGridDisplay(Display):
         self.images_, self.labels_, self.scores_ = [], [], []
         for number, row in enumerate(self.rows):
             top = number * 2.25  # a tile is 1 x 1; under two of them stands the score
-            self.labels_.append(self.ax_.text(-0.12, top + 1, row.name, ha="right", va="center", fontsize=10))
+            name = "\n".join(map(shorten_name, row.name.split("\n")[:NAME_LINES]))
+            self.labels_.append(self.ax_.text(-0.12, top + 1, name, ha="right", va="center", fontsize=10))
             for column, tiles in enumerate(zip(row.pictures, row.overlays, strict=True)):
                 for offset, tile in enumerate(tiles):
                     extent = (column, column + 0.96, top + offset + 0.96, top + offset)
@@ -110,7 +113,7 @@ class EmbeddingDisplay(Display):
                 *np.asarray(self.points)[of_name].T,
                 color=colours[name],
                 marker=MARKERS[number % len(MARKERS)],
-                label=f"{name} (n = {int(of_name.sum())})",
+                label=f"{shorten_name(' '.join(str(name).split()), 20)} (n = {int(of_name.sum())})",
                 **style,
             )
             self.scatters_.append(drawn)
