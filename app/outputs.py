@@ -25,10 +25,10 @@ FILLS = {
     **dict.fromkeys(("evaluate", "mitigate", "compare", "audit", "threshold"), ("out",)),
     **dict.fromkeys(("import-checkpoint", "export-crops", "demo", "plan", "ensemble", "inspect"), ("out",)),
     "fairness": ("out", "since"),  # what was watched since is added to
-    "explain": ("folder",),
-    "report": ("run",),
+    "explain": ("run",),
+    "report": ("folder",),
 }
-MADE = ("out", "folder")  # the others must be there already
+MADE = ("out", "run")  # the others must be there already
 
 
 def check_paths(config: BaseModel) -> None:

@@ -1,10 +1,11 @@
 """Do intervals cover, is a million frames quick, are useless detectors read as such?
 
     python benchmarks/evaluation.py [--sets 500] [--frames 1000000] [--videos 30000] [--most-seconds 60]
-                                    [--most-gb 4] [--only coverage|metrics|scale|controls]
+                                    [--most-gb 4] [--only coverage|metrics|groups|scale|controls]
 
 Metrics: of how many simulated sets the interval of each metric holds its true value, which is that of two
-million rows; sets of 60 + 60 videos of one frame, and of twenty (ICC 0.5), and of 30 + 30, as a group has.
+million rows; sets of 60 + 60 videos of one frame, and of twenty (ICC 0.5), of 30 + 30, and of 600 + 600.
+Groups: the same of groups of 20 + 20 to 60 + 60 videos in a larger table, as `fairness` measures them.
 Coverage: simulated sets whose true AUC is known (60 videos of 20 frames, ICC 0.5, AUC 0.85); how often the
 95 % interval of the frame AUC holds it, when videos are resampled and when frames are. Scale: all metrics
 and 2,000 resamples of frames and of videos, in a process of its own; scikit-learn's metrics in a plain loop
@@ -32,6 +33,8 @@ from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.intervals import Sample, intervals, intervals_of, resample
 from unmasked.evaluation.levels import sample_of
 from unmasked.evaluation.metrics import video_scores
+from unmasked.fairness.settings import Settings
+from unmasked.fairness.statistics.slices import Rows, measure
 
 TRUE_AUC, ICC = 0.85, 0.5
 N_BOOT = 2000
@@ -44,7 +47,9 @@ DESIGNS = {  # name -> videos, frames of each
     "60 + 60 of 20 frames": (120, 20),
     "30 + 30 videos": (60, 1),
     "30 + 30 of 20 frames": (60, 20),
+    "600 + 600 videos": (1200, 1),
 }
+GROUPS = {"20 + 20": 40, "30 + 30": 60, "40 + 40": 80, "60 + 60": 120, "all others": 400}
 
 
 def main() -> int:
@@ -55,7 +60,7 @@ def main() -> int:
     parser.add_argument("--videos", type=int, default=30_000)
     parser.add_argument("--most-seconds", type=float, default=60)
     parser.add_argument("--most-gb", type=float, default=4)
-    parser.add_argument("--only", choices=("coverage", "metrics", "scale", "controls"))
+    parser.add_argument("--only", choices=("coverage", "metrics", "groups", "scale", "controls"))
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stage:
@@ -65,6 +70,7 @@ def main() -> int:
     parts: dict[str, Callable[[], bool]] = {
         "coverage": lambda: coverage(arguments.sets),
         "metrics": lambda: coverage_of_metrics(arguments.sets),
+        "groups": lambda: coverage_by_group(arguments.sets),
         "scale": lambda: scale(arguments),
         "controls": controls,
     }
@@ -74,9 +80,7 @@ def main() -> int:
 
 def coverage_of_metrics(sets: int) -> bool:
     """How often each metric's interval holds the truth, by design; a table in Markdown."""
-    rng = np.random.default_rng(4)
-    label, score, _ = draw_clustered(rng, videos=2_000_000, frames=1)
-    truth = metrics.all_metrics(label, score, CUT)
+    truth = true_values()
     held = {design: dict.fromkeys(truth, 0) for design in DESIGNS}
     for design, (videos, frames) in DESIGNS.items():
         for seed in range(sets):
@@ -86,13 +90,45 @@ def coverage_of_metrics(sets: int) -> bool:
             sample = Sample.of(label, score, video)
             for name, (low, high) in intervals(sample, CUT, n_boot=1000, seed=seed).items():
                 held[design][name] += low <= truth[name] <= high
+    return print_coverage(truth, held, sets)
+
+
+def coverage_by_group(sets: int) -> bool:
+    """The same of groups in one table, videos of one and of four frames, as `fairness` slices them."""
+    truth = {name: value for name, value in true_values().items() if name in metrics.group_metrics()}
+    frames_of = {"": 1, " of 4 frames": 4}
+    held = {group + many: dict.fromkeys(truth, 0) for many in frames_of for group in GROUPS}
+    settings = Settings(threshold=CUT, n_boot=500, n_perm=1, min_samples=1)
+    of_video = np.repeat(list(GROUPS), list(GROUPS.values()))
+    for many, frames in frames_of.items():
+        for seed in range(sets):
+            label, score, video = draw_clustered(
+                np.random.default_rng([seed, frames, 5]), len(of_video), frames
+            )
+            rows = Rows(label, score, video, video, np.ones(len(label), dtype=np.int64))
+            found = measure(rows, pd.Series(of_video[video], name=f"group {seed}"), settings)
+            is_held = (found.low[list(truth)] <= pd.Series(truth)) & (pd.Series(truth) <= found.high)
+            for group in GROUPS:
+                for name in truth:
+                    held[group + many][name] += bool(is_held.loc[group, name])
+    return print_coverage(truth, held, sets)
+
+
+def true_values() -> dict[str, float]:
+    """Every metric of two million rows."""
+    label, score, _ = draw_clustered(np.random.default_rng(4), videos=2_000_000, frames=1)
+    return metrics.all_metrics(label, score, CUT)
+
+
+def print_coverage(truth: dict[str, float], held: dict[str, dict[str, int]], sets: int) -> bool:
+    """Prints shares of sets whose interval held the truth, a column a design; True if the AUC's did."""
     print(f"95 % intervals that hold the truth, of {sets} sets; in brackets one standard error, all per cent")
-    print(f"| metric | true value | {' | '.join(DESIGNS)} |\n|---|---|{'---|' * len(DESIGNS)}")
+    print(f"| metric | true value | {' | '.join(held)} |\n|---|---|{'---|' * len(held)}")
     for name, value in truth.items():
-        shares = [held[design][name] / sets for design in DESIGNS]
+        shares = [design[name] / sets for design in held.values()]
         cells = [f"{100 * share:.1f} ({100 * (share * (1 - share) / sets) ** 0.5:.1f})" for share in shares]
         print(f"| {metrics.METRICS[name].title} | {value:.3f} | {' | '.join(cells)} |", flush=True)
-    return all(held[design]["auc"] / sets >= 0.9 for design in DESIGNS)
+    return all(design["auc"] / sets >= 0.9 for design in held.values())
 
 
 def coverage(sets: int) -> bool:

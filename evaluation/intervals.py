@@ -5,13 +5,15 @@ both), so every resample has both classes. Nothing is sorted again: a resample i
 and its counts are one product of those weights with a table of counts.
 
 Each kind of metric has one interval (`metric_interval`), wherever it is shown: a share of one class Wilson's,
-on the effective number of rows that the resamples' variance implies; every other metric the expanded
-percentiles of its resamples.
+on the effective number of rows that the resamples' variance implies; the TPR at an FPR that of
+`tpr_at_fpr_interval`; every other metric the expanded percentiles of its resamples.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +34,8 @@ CONFIDENCE = 0.95
 MAX_LEVELS = 4096
 # How many effective errors the prior of `wilson_interval` is worth.
 PRIOR_EVENTS = 2.0
+# An AUC nearer to 0 or 1 has the logit's interval: of few pairs out of order, percentiles see too few.
+NEARLY_PERFECT = 0.1
 # Resamples that differ by less are equal but for rounding.
 NO_SPREAD = 1e-12
 # From so many clusters on, those of one row are drawn by kind where that leaves a quarter: see `_merged`.
@@ -179,16 +183,20 @@ def intervals_of(
 ) -> dict[str, tuple[float, float]]:
     """The interval of each metric of ``resamples`` whose value in the sample is given.
 
-    `metric_interval`.
+    See `metric_interval`, and of a TPR at an FPR `tpr_at_fpr_interval`.
     NaN where a class that is present has fewer than two clusters.
     """
     present = [number for number in sample.clusters_by_class() if number]
     if not present or min(present) < 2:
         return {name: (float("nan"), float("nan")) for name in resamples}
-    return {
-        name: metric_interval(name, values[name], drawn, *behind(name, sample))
-        for name, drawn in resamples.items()
-    }
+    found = {}
+    for name, drawn in resamples.items():
+        fpr_max = METRICS[name].fpr_max
+        if fpr_max is not None and len(drawn):
+            found[name] = tpr_at_fpr_interval(sample, fpr_max)
+        else:
+            found[name] = metric_interval(name, values[name], drawn, *behind(name, sample))
+    return found
 
 
 def metric_interval(
@@ -202,7 +210,7 @@ def metric_interval(
         name: a share of one class (`Metric.rate_of`) has `wilson_interval`, every other metric
             `bounded_interval`; shifted by twice the bias where resamples add one, as to the ECE, or to the
             AUC of people who hold reals and fakes, and on the logit scale where they are skewed, as of AP
-            (Boyd, Eng and Page 2013). Its ends hold the value.
+            (Boyd, Eng and Page 2013) and an AUC within `NEARLY_PERFECT` of 0 or 1. Its ends hold the value.
         value: in the sample.
         drawn: (n_boot,) in each resample.
         clusters, rows: see `behind`.
@@ -224,7 +232,10 @@ def metric_interval(
         return low, high
     bias = float(np.nanmean(drawn)) - value
     # Of independent reals and fakes an AUC's resamples are centred on it, but for what is left of chance.
-    if metric.resamples == "biased" or (metric.resamples == "paired" and _is_shown(bias, drawn)):
+    is_independent = metric.resamples == "paired" and not _is_shown(bias, drawn)
+    if is_independent and 0 < min(value, 1 - value) < NEARLY_PERFECT:
+        return _logit_interval(value, drawn, clusters, confidence)
+    if metric.resamples == "biased" or (metric.resamples == "paired" and not is_independent):
         # The sample's value lies as far above the truth as the resamples lie above the value. Without the
         # second half of the shift the interval would hold the expected value and not the truth.
         low, high = np.clip([low - 2 * bias, high - 2 * bias], metric.minimum, metric.maximum).tolist()
@@ -290,12 +301,7 @@ def wilson_interval(
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = value * (1 - value)
-        # A bootstrap over m clusters has (m - 1) / m of the variance.
-        effective = np.clip(spread / (variance * clusters / (clusters - 1)), 0, rows)
-        effective = np.where(spread > 0, effective, rows)
-        events = np.minimum(value, 1 - value) * effective
-        design = (events * rows / effective + PRIOR_EVENTS * rows / clusters) / (events + PRIOR_EVENTS)
-        effective = rows / design
+        effective = _effective_rows(value, variance, clusters, rows)
         quantile = special.stdtrit(clusters - 1, (1 + np.asarray(confidence)) / 2)
         squared = quantile**2 / effective
         centre = (value + squared / 2) / (1 + squared)
@@ -305,6 +311,72 @@ def wilson_interval(
         low, high = np.where(value == 1, surest, low), np.where(value == 0, 1 - surest, high)
     undefined = np.isnan(value) | (clusters < 2)
     return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
+
+
+def _effective_rows(value: Array, variance: Array, clusters: Array, rows: Array) -> Array:
+    """How many independent rows would vary as much; see `wilson_interval`."""
+    spread = value * (1 - value)
+    # A bootstrap over m clusters has (m - 1) / m of the variance.
+    effective = np.clip(spread / (variance * clusters / (clusters - 1)), 0, rows)
+    effective = np.where(spread > 0, effective, rows)
+    events = np.minimum(value, 1 - value) * effective
+    design = (events * rows / effective + PRIOR_EVENTS * rows / clusters) / (events + PRIOR_EVENTS)
+    return rows / design
+
+
+def tpr_at_fpr_interval(
+    sample: Sample, fpr_max: float, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """The interval of `metrics.tpr_at_fpr`, which knows that few reals set the threshold.
+
+    No resample has a real above the highest one, so percentiles would take the threshold for known: of 60
+    reals at an FPR of 1 % they cover 60 to 75 %. Here two intervals are joined by their reaches (MOVER, Zou
+    and Donner 2008): Wilson's of the share of fakes above the sample's threshold, and the TPR at both ends
+    of the true threshold's interval. Of n reals a binomial number lies above the true threshold, with a
+    chance of ``fpr_max`` each; the ends are where that number has a mid-P (Lancaster 1961) of 2.5 %. n is
+    the effective number of reals, as for Wilson's interval.
+
+    The lower end is 0 where the true threshold may lie above every real: with fewer than about
+    300 independent reals at 1 %, 60 at 5 %, 30 at 10 %. NaN with fewer than two clusters of either class.
+    """
+    if min(sample.clusters_by_class()) < 2:
+        return float("nan"), float("nan")
+    fake, real = sample.score[sample.label == 1], np.sort(sample.score[sample.label == 0])[::-1]
+    cut = real[int(np.floor(fpr_max * len(real) + 1e-9))]
+    design = len(real) / _independent_rows(sample, 0, sample.score >= cut)[-1]
+    number, tail = len(real) / design, (1 - confidence) / 2
+
+    def chance(count: float) -> float:
+        """Of at most so many effective reals above the true threshold."""
+        inside = special.betainc(max(number - count, 1e-9), max(count, 0) + 1, 1 - fpr_max)
+        return 0.0 if count < 0 else float(inside)
+
+    def mid_p(count: int) -> float:
+        return (chance(count / design) + chance(count / design - 1)) / 2
+
+    counted = range(len(real) + 1)
+    fewest, most = bisect_right(counted, tail, key=mid_p), bisect_left(counted, 1 - tail, key=mid_p) - 1
+    value, variance, clusters, _ = _independent_rows(sample, 1, sample.score > cut)
+    own = [float(end) for end in wilson_interval(value, variance, clusters, len(fake), confidence=confidence)]
+    least = float((fake >= real[fewest - 1]).mean()) if fewest else 0.0
+    largest = float((fake > real[most]).mean()) if most < len(real) else 1.0
+    low = value - math.hypot(value - own[0], value - min(least, value))
+    high = value + math.hypot(own[1] - value, max(largest, value) - value)
+    return max(0.0, low), min(1.0, high)
+
+
+def _independent_rows(sample: Sample, which: int, hit: NDArray[np.bool_]) -> tuple[float, float, int, float]:
+    """Of the share of hits in a class: value, variance over resamples, clusters, effective rows."""
+    member = sample.label == which
+    share = float(hit[member].mean())
+    # To first order a cluster adds the sum of its rows' distances from the share.
+    apart = np.bincount(sample.cluster[member], hit[member] - share)
+    variance = float((apart**2).sum()) / np.count_nonzero(member) ** 2
+    clusters = sample.clusters_by_class()[which]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sizes = (np.asarray(float(size)) for size in (share, variance, clusters, np.count_nonzero(member)))
+        effective = float(_effective_rows(*sizes))
+    return share, variance, clusters, effective
 
 
 def bounded_interval(
@@ -329,10 +401,21 @@ def bounded_interval(
     reach = maximum - minimum
     if not high - low < NO_SPREAD or not np.isfinite(reach):
         return low, high
-    hits, tail = np.clip((low - minimum) / reach, 0, 1) * clusters, (1 - CONFIDENCE) / 2
-    least = special.betaincinv(hits, clusters - hits + 1, tail) if hits > 0 else 0.0
-    most = special.betaincinv(hits + 1, clusters - hits, 1 - tail) if hits < clusters else 1.0
+    least, most = exact_interval(np.clip((low - minimum) / reach, 0, 1) * clusters, clusters)
     return float(minimum + least * reach), float(minimum + most * reach)
+
+
+def exact_interval(hits: float, n: int) -> tuple[float, float]:
+    """The exact interval of a share, after ``hits`` of ``n`` (Clopper and Pearson 1934).
+
+    >>> low, high = exact_interval(0, 12)
+    >>> low, round(high, 4)
+    (0.0, 0.2646)
+    """
+    tail = (1 - CONFIDENCE) / 2
+    low = special.betaincinv(hits, n - hits + 1, tail) if hits > 0 else 0.0
+    high = special.betaincinv(hits + 1, n - hits, 1 - tail) if hits < n else 1.0
+    return float(low), float(high)
 
 
 def difference_interval(

@@ -49,6 +49,7 @@ class Metric:
     # What its resamples do that percentiles would get wrong: see `intervals.metric_interval`.
     # "paired": a person who is drawn twice is compared with himself, his fake with his own real.
     resamples: Literal["as they are", "skewed", "biased", "paired"] = "as they are"
+    fpr_max: float | None = None  # of a TPR at the threshold of an FPR: `intervals.tpr_at_fpr_interval`
     by_group: bool = True  # False where groups of another size or mix cannot be compared by it
 
     @property
@@ -209,6 +210,7 @@ for _percent in (10, 5, 1):
         f"TPR at FPR {_percent} %",
         "ranking",
         partial(counts.tpr_at_fpr, fpr_max=_percent / 100),
+        fpr_max=_percent / 100,
         by_group=False,
     )(partial(tpr_at_fpr, fpr_max=_percent / 100))
 

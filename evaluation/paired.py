@@ -238,7 +238,10 @@ def _side(
         for name in drawn[0]
     }
     mean = {name: float(np.mean([value[name] for value in values])) for name in drawn[0]}
-    return {"sample": samples[0], "value": mean, "draws": draws, "ci": intervals_of(samples[0], mean, draws)}
+    ends = intervals_of(samples[0], mean, draws)
+    if len(samples) > 1:  # each seed has a threshold of its own at an FPR
+        ends |= {name: (float("nan"), float("nan")) for name in draws if METRICS[name].fpr_max is not None}
+    return {"sample": samples[0], "value": mean, "draws": draws, "ci": ends}
 
 
 def _own_intervals(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from math import isnan, nan
 from typing import Any
 
@@ -211,10 +212,10 @@ def points(value: Any) -> str:
 def gap_text(gap: Any, interval: Sequence[Any] | None = None) -> str:
     """A gap with its interval in points.
 
-    >>> gap_text(0.12, [0.05, 0.19])
-    '12 [5, 19]'
+    >>> gap_text(0.12, [0.05, 0.19]), gap_text(0.017, [0.001, 0.03])
+    ('12 [5, 19]', '1.7 [0.1, 3]')
     """
-    return _with_interval(gap, interval, points_only, lambda end: signed_text(100 * end, 0))
+    return _with_interval(gap, interval, points_only, _end_in_points)
 
 
 def signed_points(value: Any) -> str:
@@ -235,7 +236,13 @@ def change_text(change: Any, interval: Sequence[Any] | None = None) -> str:
     >>> change_text(0.12, [-0.02, 0.25])
     '+12 [−2, +25]'
     """
-    return _with_interval(change, interval, signed_points, lambda end: signed_text(100 * end, 0, plus=True))
+    return _with_interval(change, interval, signed_points, partial(_end_in_points, plus=True))
+
+
+def _end_in_points(end: float, plus: bool = False) -> str:
+    """The end of an interval of a gap; with a decimal near 0, which a difference that is shown leaves out."""
+    places = 1 if 0.0005 <= abs(end) < 0.0095 else 0
+    return signed_text(100 * end, places, plus=plus)
 
 
 def count_in_100(share: float) -> str:

@@ -316,6 +316,29 @@ def test_ridges_and_calibration_hold_their_counts(found):
     assert "female, n = 90" in [text.get_text() for text in curves.ax_.get_legend().get_texts()]
 
 
+def test_calibration_of_many_groups_has_a_panel_for_each_on_one_scale(found):
+    """Eleven lines on one pair of axes could not be told apart."""
+    (one, *_) = found["datasets"]["FaceForensics++"]["attributes"]["gender"]["calibration"]
+    display = CalibrationDisplay.from_groups([one | {"group": f"group {place}"} for place in range(11)], {})
+    panels = [axes for axes in display.plot().figure_.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in panels] == [f"group {place}\nn = 90" for place in range(11)]
+    assert {axes.get_xlim() + axes.get_ylim() for axes in panels} == {(0, 1, 0, 1)}
+    for axes, points in zip(panels, display.points_, strict=True):
+        assert points.axes is axes
+        np.testing.assert_allclose(points.get_offsets(), np.column_stack([one["score"], one["share_fake"]]))
+
+
+def test_counts_beside_a_histogram_are_clear_of_its_bars(found):
+    part = found["datasets"]["FaceForensics++"]["attributes"]["gender"]
+    scores = [entry | {"counts": [1000 * count for count in entry["counts"]]} for entry in part["scores"]]
+    display = ScoreDisplay.from_groups(scores, 0.5, {}).plot()
+    display.figure_.draw_without_rendering()
+    right = display.ax_.get_window_extent().x1
+    counts = [text for text in display.ax_.texts if "+" in text.get_text()]
+    assert "60,000 + 60,000" in {text.get_text() for text in counts}
+    assert all(text.get_window_extent().x0 > right for text in counts)
+
+
 def test_perturbation_lines_start_at_the_clean_rate(found):
     entries = [
         one for one in found["perturbations"] if (one["perturbation"], one["metric"]) == ("jpeg", "fpr")

@@ -142,6 +142,15 @@ def test_one_seed_has_the_interval_of_its_videos_and_no_spread():
     assert np.isnan(alone["sd"])
 
 
+def test_seeds_have_each_their_own_threshold_at_an_fpr_and_their_mean_no_interval():
+    names = ("auc", "tpr_at_fpr_5")
+    found = across_seeds([run(0), run(1)], only=names, n_boot=50)["metrics"]
+    assert np.isnan(found["tpr_at_fpr_5"]["ci"]).all()
+    assert not np.isnan(found["auc"]["ci"]).any()
+    alone = across_seeds([run(0)], only=names, n_boot=50)["metrics"]["tpr_at_fpr_5"]
+    assert alone["ci"][0] <= alone["mean"] <= alone["ci"][1]
+
+
 def test_runs_of_several_seeds_are_compared_by_their_means():
     a, b = [run(0), run(1)], [run(2), run(3), run(4)]
     found = paired_difference(a, b, only=("auc",), n_boot=100)

@@ -12,7 +12,16 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from unmasked.analysis.figures.colours import group_colours
-from unmasked.analysis.figures.display import CHANCE, NARROW, PHONE, Display, legend_below, new_axes
+from unmasked.analysis.figures.display import (
+    CHANCE,
+    NARROW,
+    PHONE,
+    Display,
+    legend_below,
+    new_axes,
+    new_panels,
+    shorten_name,
+)
 from unmasked.evaluation import records
 from unmasked.evaluation.calibration import reliability
 from unmasked.evaluation.metrics import expected_calibration_error
@@ -22,6 +31,10 @@ from unmasked.fairness.records import GroupReliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+TOGETHER = 2  # curves that share axes
+COLUMNS, PANEL = 3, 1.25  # panels beside each other, and inches of a row of them
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,11 @@ class Reliability:
     high: NDArray[np.float64]
     count: NDArray[np.int64]
     error: float = nan
+
+    @property
+    def has_intervals(self) -> bool:
+        """True if both ends of every bin are known."""
+        return bool(np.isfinite([self.low, self.high]).all())
 
     @classmethod
     def from_bins(cls, bins: records.Reliability, error: float = nan) -> Reliability:
@@ -107,35 +125,67 @@ class CalibrationDisplay(Display):
         return pd.concat(parts, ignore_index=True)
 
     def plot(self, ax: Axes | None = None) -> CalibrationDisplay:
-        """Draws shares with intervals over mean scores, and the diagonal of perfect calibration."""
+        """Draws shares with intervals over mean scores, and the diagonal of perfect calibration.
+
+        More than `TOGETHER` curves have a panel each, since lines that cross cannot be followed.
+        """
+        self.bars_, self.points_ = [], []
+        colours = dict.fromkeys(self.curves, group_colours(["fake"])["fake"])
+        if len(self.curves) > 1:
+            colours = group_colours(self.curves)
+        colours |= {name: colour for name, colour in self.colours.items() if colour}
+        if ax is None and len(self.curves) > TOGETHER:
+            return self._plot_panels(colours)
         width = NARROW if len(self.curves) == 1 else PHONE
         self.ax_ = ax or new_axes(width, width + 0.4 + 0.17 * len(self.curves))
         (self.diagonal_,) = self.ax_.plot([0, 1], [0, 1], label="calibrated", **CHANCE)
-        self.bars_, self.points_ = [], []
-        most = max((int(one.count.max(initial=0)) for one in self.curves.values()), default=0)
-        chosen = group_colours(["fake"]) if len(self.curves) == 1 else group_colours(self.curves)
         for name, one in self.curves.items():
-            colour = self.colours.get(name) or chosen.get(name, chosen.get("fake", "black"))
             label = f"n = {int(one.count.sum()):,}"
             if len(self.curves) > 1:
                 label = f"{name}, {label}"
-                self.ax_.plot(one.score, one.share, color=colour, lw=1.2, alpha=0.8)
-            style: dict[str, Any] = {"color": colour, "linewidth": 1, "alpha": 0.6, "markersize": 2.5}
-            reach = np.stack([one.share - one.low, one.high - one.share])
-            is_known = np.isfinite(reach).all()
-            label += ", 95 % intervals" if is_known else ""
+            label += ", 95 % intervals" if one.has_intervals else ""
             label += "" if isnan(one.error) else f", ECE {one.error:.3f}"
-            bars = self.ax_.errorbar(
-                one.score, one.share, yerr=reach if is_known else None, fmt="o", label=label, **style
-            )
-            # As large as there are rows: a bin of one row is a dot that says little.
-            sizes = 14 + 90 * one.count / max(most, 1)
-            points = self.ax_.scatter(one.score, one.share, s=sizes, color=colour, clip_on=False, zorder=3)
-            self.bars_.append(bars)
-            self.points_.append(points)
+            self._draw_curve(self.ax_, one, colours[name], label)
         self.ax_.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         self.ax_.set_title(self.heading or next(iter(self.curves), ""), fontsize=10)
         self.ax_.set_xlabel("mean score, P(fake)")
         self.ax_.set_ylabel("share of fakes")
         legend_below(self.ax_)
         return self
+
+    def _plot_panels(self, colours: Mapping[str, str]) -> CalibrationDisplay:
+        """A panel for each curve, all on one scale, with its name and number of rows above it."""
+        rows = -(-len(self.curves) // COLUMNS)
+        panels = new_panels(PHONE, 0.7 + PANEL * rows, rows, COLUMNS)
+        for axes, (name, one) in zip(panels, self.curves.items(), strict=False):
+            axes.plot([0, 1], [0, 1], **CHANCE)
+            self._draw_curve(axes, one, colours[name], "")
+            axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+            axes.set_title(f"{shorten_name(name, 18)}\nn = {int(one.count.sum()):,}", fontsize=7.5)
+            axes.tick_params(labelsize=7)
+        for axes in panels[len(self.curves) :]:
+            axes.set_visible(False)
+        for axes in panels[max(0, len(self.curves) - COLUMNS) : len(self.curves)]:
+            axes.tick_params(labelbottom=True)  # nothing is below it, in the last row or above a gap
+        self.ax_ = panels[0]
+        has_intervals = any(one.has_intervals for one in self.curves.values())
+        limits = ", lines: 95 % intervals" if has_intervals else ""
+        self.figure_.suptitle(self.heading, fontsize=10)
+        self.figure_.supxlabel(f"mean score, P(fake)\ndashed: calibrated{limits}", fontsize=8)
+        self.figure_.supylabel("share of fakes", fontsize=8)
+        return self
+
+    def _draw_curve(self, axes: Axes, one: Reliability, colour: str, label: str) -> None:
+        if len(self.curves) > 1:
+            axes.plot(one.score, one.share, color=colour, lw=1.2, alpha=0.8)
+        style: dict[str, Any] = {"color": colour, "linewidth": 1, "alpha": 0.6, "markersize": 2.5}
+        reach = np.stack([one.share - one.low, one.high - one.share]) if one.has_intervals else None
+        bars = axes.errorbar(one.score, one.share, yerr=reach, fmt="o", label=label, **style)
+        # As large as there are rows: a bin of one row is a dot that says little.
+        most = max((int(each.count.max(initial=0)) for each in self.curves.values()), default=0)
+        largest = 90 if len(self.curves) <= TOGETHER else 30
+        sizes = largest / 6 + largest * one.count / max(most, 1)
+        self.bars_.append(bars)
+        self.points_.append(
+            axes.scatter(one.score, one.share, s=sizes, color=colour, clip_on=False, zorder=3)
+        )

@@ -74,7 +74,7 @@ def _draw_without_formulas(plot: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _show_signs(figure: Figure) -> None:
-    """Writes signs that no font has and no SVG file may hold as their code, and cuts what is too long."""
+    """Writes signs that no file may hold as their codes, and cuts what is too long."""
     from matplotlib.text import Text
     from matplotlib.ticker import FixedLocator
 
@@ -92,7 +92,7 @@ def _drawable(text: str) -> str:
 
 
 def save_figure(figure: Figure, file: Path | io.BytesIO | io.StringIO, **how: Any) -> None:
-    """Saves a figure cut to what is drawn; letters that Matplotlib's font lacks are boxes there.
+    """Saves a figure cut to what is drawn; letters that no font has are boxes there.
 
     A browser that shows an SVG file has them.
     """
@@ -106,12 +106,15 @@ def new_axes(width: float = WIDTH, height: float = HEIGHT) -> Axes:
     return new_panels(width, height, 1)[0]
 
 
-def new_panels(width: float, height: float, rows: int) -> list[Axes]:
-    """Axes above each other on one figure, made by `new_axes`; they share the horizontal axis."""
+def new_panels(width: float, height: float, rows: int, columns: int = 1) -> list[Axes]:
+    """Axes above and beside each other on one figure, row by row.
+
+    They share the horizontal axis, and those of a row the vertical one.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    panels = list(figure.subplots(rows, sharex=True, squeeze=False)[:, 0])
+    panels = list(figure.subplots(rows, columns, sharex=True, sharey="row", squeeze=False).ravel())
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#d9dfe4", linewidth=0.6)
@@ -175,10 +178,12 @@ def line_label(name: str, metric: str, value: float, low: float, high: float) ->
     return f"{name}: {shown}" if isnan(value) else f"{name}: {metric} {shown}"
 
 
-def write_beside(axes: Axes, line: float, text: str) -> None:
-    """Text right of the axes at the height of a row, clear of the row's last dot."""
+def write_beside(axes: Axes, line: float, text: str, reach: float = 34) -> None:
+    """Text right of the axes at the height of a row; it ends ``reach`` points from them."""
     place: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-    axes.annotate(text, (1, line), xytext=(34, 0), ha="right", va="center", fontsize=8, color=SOFT, **place)
+    axes.annotate(
+        text, (1, line), xytext=(reach, 0), ha="right", va="center", fontsize=8, color=SOFT, **place
+    )
 
 
 def label_as_percent(axis: Axis, label: str, end: float = 1.0) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HIGH = 0.85  # of a row's room that the highest bar takes
+LETTER = 4.7  # points that a letter of the counts is wide
 # The rate that is drawn of groups: the tested metric whose gap it has, its class, and its name.
 GROUP_RATES = {
     "fpr": ("fpr", "real", "Real called fake (FPR)"),
@@ -110,6 +111,7 @@ class ScoreDisplay(Display):
         shares = [[_shares(row.real), _shares(row.fake)] for row in self.rows]
         room = max((float(one.max(initial=0)) for pair in shares for one in pair), default=0) / HIGH or 1.0
         feet = [room * (len(self.rows) - 1 - place) for place in range(len(self.rows))]
+        beside: list[tuple[float, str]] = []
         for row, foot, (real, fake) in zip(self.rows, feet, shares, strict=True):
             counts = [f"{np.sum(found):,.0f}" for found in (row.real, row.fake)]
             names = [
@@ -124,7 +126,7 @@ class ScoreDisplay(Display):
                 style = {"fill": True, "color": colour, "alpha": 0.45, "linewidth": 0, "label": names[1]}
                 self.steps_.append(self.ax_.stairs(foot + fake, row.edges, baseline=foot, **style))
             if several:
-                write_beside(self.ax_, foot + 0.25 * room, " + ".join(counts))
+                beside.append((foot + 0.25 * room, " + ".join(counts)))
         if not isnan(self.threshold):
             label = f"threshold {self.threshold:.2f}"
             self.threshold_ = self.ax_.axvline(
@@ -135,7 +137,9 @@ class ScoreDisplay(Display):
             places = [foot + 0.25 * room for foot in feet]
             self.ax_.set_yticks(places, [shorten_name(row.name) for row in self.rows], fontsize=9)
             self.ax_.tick_params(axis="y", length=0)
-            write_beside(self.ax_, room * (len(self.rows) + 0.08), "real + fake")
+            beside.append((room * (len(self.rows) + 0.08), "real + fake"))
+            for line, text in beside:
+                write_beside(self.ax_, line, text, reach=6 + LETTER * max(len(one) for _, one in beside))
         else:
             self.ax_.set_ylabel(f"share of {self.level}s")
         self.ax_.set_title(self.heading or self.rows[0].name, fontsize=10, loc="left", pad=14)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from unmasked.analysis.explain.config import ExplainConfig
-from unmasked.app.inputs import CHECKPOINT, Faces, check_inputs
+from unmasked.app.inputs import CHECKPOINT, Faces, check_inputs, read_faces
 from unmasked.app.progress import Reporter, print_result
 from unmasked.datasets.cards import card_path
 
@@ -26,7 +26,7 @@ class Config(ExplainConfig):
     )
 
     @property
-    def folder(self) -> Path:
+    def run(self) -> Path:
         """The run's folder."""
         return self.out or card_path(self.checkpoint).parent
 
@@ -46,12 +46,11 @@ def run(config: Config) -> None:
     from unmasked.datasets.files import sha256_of_file
     from unmasked.datasets.tables import read_frame
     from unmasked.evaluation.origin import faces_changes
-    from unmasked.preprocessing.faces import FACES
 
     model, card = load(config.checkpoint, config.detector)
-    out = config.folder
+    out = config.run
     is_fitted = not isinstance(model, nn.Module)
-    faces = FACES.read(config.faces)
+    faces = read_faces(config.faces)
     with Reporter() as reporter:
         explanation = explain(
             model,

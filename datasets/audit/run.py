@@ -164,7 +164,8 @@ def _what_was_checked(
         yield f"{duplicates.pictures} pictures were compared with each other"
     if tested is not None and len(tested):
         measured = tested[tested["reason"] == ""]
-        yield f"{len(measured)} tests of whether a fact about files predicts the label"
+        tests = f"{len(measured)} test{'' if len(measured) == 1 else 's'}"
+        yield f"{tests} of whether a fact about files predicts the label"
     if table is not None and "face_in_crop_px" in table:
         for name, rows in table.groupby("dataset", sort=True):
             if rows["face_in_crop_px"].notna().any():
