@@ -43,7 +43,9 @@ class CamGridDisplay(Display):
         """Draws the grid into one axes, with names at the left and P(fake) under each overlay."""
         columns = max(len(row.pictures) for row in self.rows)
         self.ax_ = ax or new_axes(1.7 + 1.15 * columns, 2.55 * len(self.rows))
-        self.images_, self.labels_, self.scores_ = [], [], []
+        self.images_: list[Any] = []
+        self.labels_: list[Any] = []
+        self.scores_: list[Any] = []
         for number, row in enumerate(self.rows):
             top = number * 2.25  # a tile is 1 x 1; under two of them stands the score
             lines = row.name.split("\n")[:NAME_LINES]
@@ -101,7 +103,7 @@ class EmbeddingDisplay(Display):
 
     def plot(self, ax: Any = None, **scatter: Any) -> EmbeddingDisplay:
         """Draws the points. The axes have no scale: only who is near whom can be read."""
-        self.scatters_ = []
+        self.scatters_: list[Any] = []
         label = np.asarray(self.label).astype(str)
         self.ax_ = ax or new_axes(4.4, 4.2 + LEGEND_LINE * len(set(label)))
         # "real" first, so that it has one place in every legend.
