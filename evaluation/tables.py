@@ -108,7 +108,7 @@ def escape_latex(text: str) -> str:
     >>> escape_latex("FPR at 5 % of a_b & c")
     'FPR at 5 \\% of a\\_b \\& c'
     """
-    return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
+    return "".join(LATEX_SIGNS.get(sign, sign) for sign in printable(" ".join(text.split())))
 
 
 def escape_markdown(text: str) -> str:

@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from unmasked.analysis.figures.display import save_figure
 from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, EmbeddingDisplay
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path, write_json
@@ -85,7 +86,7 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
         (folder / name).unlink(missing_ok=True)  # of an earlier run
     for name, display in displays.items():
         with atomic_path(folder / name) as path:
-            display.plot().figure_.savefig(path, dpi=100, bbox_inches="tight")
+            save_figure(display.plot().figure_, path, dpi=100)
     write_json(folder / "explain.json", explanation.summary)
     return folder
 

@@ -6,13 +6,17 @@ Axes that no global list keeps alive, line styles, labels, a legend below.
 from __future__ import annotations
 
 import functools
+import io
 import threading
+import warnings
 from collections.abc import Callable
 from math import isnan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unmasked.datasets.errors import printable
 from unmasked.evaluation.wording import value_text
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+LONGEST = 100  # letters in a line of a figure
 WIDTH, HEIGHT = 5.6, 4.2  # inches; a page scales them down, never up
 NARROW = 3.05  # inches: as wide as a phone shows without scrolling
 PHONE = 3.7  # inches: the same where letters are small
@@ -63,9 +68,39 @@ def _draw_without_formulas(plot: Callable[..., Any]) -> Callable[..., Any]:
         import matplotlib as mpl
 
         with DRAWING, mpl.rc_context(NO_FORMULAS):
-            return plot(*arguments, **settings)
+            display = plot(*arguments, **settings)
+            _show_signs(display.figure_)
+            return display
 
     return drawn
+
+
+def _show_signs(figure: Figure) -> None:
+    """Writes signs that no file may hold as their codes, and cuts what is too long."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedLocator
+
+    for text in figure.findobj(Text):
+        text.set_text(_drawable(text.get_text()))
+    for axis in [one for axes in figure.axes for one in (axes.xaxis, axes.yaxis)]:
+        if isinstance(axis.get_major_locator(), FixedLocator):
+            named = [text.get_text() for text in axis.get_ticklabels()]
+            if (shown := [*map(_drawable, named)]) != named:
+                axis.set_ticklabels(shown)
+
+
+def _drawable(text: str) -> str:
+    return "\n".join(shorten_name(printable(line), LONGEST) for line in text.split("\n"))
+
+
+def save_figure(figure: Figure, file: Path | io.BytesIO | io.StringIO, **how: Any) -> None:
+    """Saves a figure cut to what is drawn; letters that no font has are boxes there.
+
+    A browser that shows an SVG file has them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        figure.savefig(file, bbox_inches="tight", **how)
 
 
 def new_axes(width: float = WIDTH, height: float = HEIGHT) -> Axes:
@@ -101,10 +136,11 @@ def legend_below(axes: Axes) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
     below = axes.transAxes + ScaledTranslation(0, -LEGEND_DROP, figure.dpi_scale_trans)
+    longest = min(64, int(14 * figure.get_figwidth()) - 6)  # letters of one line
     handles, labels = axes.get_legend_handles_labels()
     named: dict[str, Any] = {}
     for handle, label in zip(handles, labels, strict=True):
-        named.setdefault(shorten_name(label, 64), handle)
+        named.setdefault(shorten_name(printable(" ".join(label.split())), longest), handle)
     axes.legend(
         named.values(),
         named.keys(),

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from unmasked.analysis.figures.colours import group_colours
-from unmasked.analysis.figures.display import MARKERS, Display, new_axes
+from unmasked.analysis.figures.display import LEGEND_LINE, MARKERS, Display, new_axes, shorten_name
+
+NAME_LINES = 3  # of a row
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,14 @@ class CamGridDisplay(Display):
         """Draws the grid into one axes, with names at the left and P(fake) under each overlay."""
         columns = max(len(row.pictures) for row in self.rows)
         self.ax_ = ax or new_axes(1.7 + 1.15 * columns, 2.55 * len(self.rows))
-        self.images_, self.labels_, self.scores_ = [], [], []
+        self.images_: list[Any] = []
+        self.labels_: list[Any] = []
+        self.scores_: list[Any] = []
         for number, row in enumerate(self.rows):
             top = number * 2.25  # a tile is 1 x 1; under two of them stands the score
-            self.labels_.append(self.ax_.text(-0.12, top + 1, row.name, ha="right", va="center", fontsize=10))
+            lines = row.name.split("\n")[:NAME_LINES]
+            name = "\n".join(shorten_name(line, 16) for line in lines)
+            self.labels_.append(self.ax_.text(-0.12, top + 1, name, ha="right", va="center", fontsize=10))
             for column, tiles in enumerate(zip(row.pictures, row.overlays, strict=True)):
                 for offset, tile in enumerate(tiles):
                     extent = (column, column + 0.96, top + offset + 0.96, top + offset)
@@ -97,9 +103,9 @@ class EmbeddingDisplay(Display):
 
     def plot(self, ax: Any = None, **scatter: Any) -> EmbeddingDisplay:
         """Draws the points. The axes have no scale: only who is near whom can be read."""
-        self.ax_ = ax or new_axes(4.4, 4.2)
-        self.scatters_ = []
+        self.scatters_: list[Any] = []
         label = np.asarray(self.label).astype(str)
+        self.ax_ = ax or new_axes(4.4, 4.2 + LEGEND_LINE * len(set(label)))
         # "real" first, so that it has one place in every legend.
         names = sorted(set(label), key=lambda name: (name != "real", name))
         colours = group_colours(names)
@@ -110,10 +116,11 @@ class EmbeddingDisplay(Display):
                 *np.asarray(self.points)[of_name].T,
                 color=colours[name],
                 marker=MARKERS[number % len(MARKERS)],
-                label=f"{name} (n = {int(of_name.sum())})",
+                label=f"{shorten_name(' '.join(str(name).split()), 16)} (n = {int(of_name.sum())})",
                 **style,
             )
             self.scatters_.append(drawn)
         self.ax_.set(xticks=[], yticks=[], title=self.title, xlabel="t-SNE, no unit", ylabel="t-SNE, no unit")
-        self.ax_.legend(loc="upper left", bbox_to_anchor=(0, -0.08), ncols=2, fontsize=8, frameon=False)
+        columns = 1 if max(map(len, names), default=0) > 16 else 2
+        self.ax_.legend(loc="upper left", bbox_to_anchor=(0, -0.08), ncols=columns, fontsize=8, frameon=False)
         return self

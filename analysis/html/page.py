@@ -22,6 +22,9 @@ from markupsafe import Markup, escape
 
 from unmasked.evaluation.wording import NOT_ENOUGH, is_missing
 
+# Signs that no page may hold, or that turn the text after them round: in names, shown as their codes.
+UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 TEMPLATES = Path(__file__).parent / "templates"
 HATCHED = "background: repeating-linear-gradient(135deg, #f1f3f5 0 6px, #e2e6ea 6px 8px); color: #56616c"
 # Vermillion over white, light enough for black letters at its darkest.
@@ -68,6 +71,7 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
     style = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))  # our own style sheet  # nosec B704
     page = environment().get_template("page.html")
     text = page.render(title=title, sections=sections, subtitle=subtitle, footer=footer, style=style)
+    text = UNSEEN.sub(lambda sign: sign[0].encode("unicode_escape").decode("ascii"), text)
     return UNBROKEN.sub(_keep_together, text)
 
 

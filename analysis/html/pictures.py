@@ -7,13 +7,12 @@ import html
 import io
 import re
 import sys
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
 
-from unmasked.analysis.figures.display import DRAWING, NO_FORMULAS
+from unmasked.analysis.figures.display import DRAWING, NO_FORMULAS, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,11 +24,9 @@ def svg_document(figure: Figure) -> str:
 
     buffer = io.StringIO()
     settings = {"svg.fonttype": "none", "svg.hashsalt": "unmasked", **NO_FORMULAS}
-    with DRAWING, mpl.rc_context(settings), warnings.catch_warnings():
-        # Only to measure them: the browser has the letters that Matplotlib's own font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+    with DRAWING, mpl.rc_context(settings):
         metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata=metadata)
+        save_figure(figure, buffer, format="svg", metadata=metadata)
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)
     return buffer.getvalue()
