@@ -16,9 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.counts import Array, ratio
-from unmasked.evaluation.intervals import Sample, behind, bounded_interval, metric_interval, resampled_sums
+from unmasked.evaluation.intervals import (
+    Sample,
+    behind,
+    bounded_interval,
+    interleave,
+    metric_interval,
+    resampled_sums,
+)
 from unmasked.evaluation.metrics import check_arrays
-from unmasked.evaluation.records import Abstention, RiskCurve, interleave
+from unmasked.evaluation.records import Abstention, RiskCurve
 from unmasked.evaluation.thresholds import fit
 
 ERROR_MAX = 0.05

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation import metrics
 from unmasked.evaluation.counts import CALIBRATION_BINS, Array, calibration_bin
-from unmasked.evaluation.intervals import CONFIDENCE, Sample, intervals
+from unmasked.evaluation.intervals import CONFIDENCE, Sample, interleave, intervals
 from unmasked.evaluation.metrics import check_arrays
-from unmasked.evaluation.records import CalibrationEffect, Numbers, Reliability, interleave
+from unmasked.evaluation.records import CalibrationEffect, Numbers, Reliability
 
 KINDS = ("temperature", "isotonic")
 SHOWN = ("brier", "ece", "log_loss")
@@ -151,7 +151,7 @@ def reliability(label: ArrayLike, score: ArrayLike) -> Reliability:
     n = n[filled]
     fakes, total = (np.bincount(bin_of, weights, CALIBRATION_BINS)[filled] for weights in (label, score))
     share = fakes / n
-    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    z = float(special.ndtri((1 + CONFIDENCE) / 2))
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     # Rounding must not put an end of an interval beyond the share itself.
@@ -173,9 +173,11 @@ def log_odds(score: Array, least: float = SURE) -> Array:
 
 def _temperature(label: NDArray[np.int64], score: Array) -> float:
     """T of least log loss; the loss has one valley in T, as it is convex in 1 / T."""
+    from scipy.optimize import minimize_scalar  # takes as long to import as the rest of an evaluation
+
     signed = np.where(label == 1, 1.0, -1.0) * log_odds(score)
     low, high = np.log(TEMPERATURES)
-    found = optimize.minimize_scalar(
+    found = minimize_scalar(
         lambda log_t: np.logaddexp(0.0, -signed * math.exp(-log_t)).mean(),
         bounds=(low, high),
         method="bounded",
@@ -185,10 +187,20 @@ def _temperature(label: NDArray[np.int64], score: Array) -> float:
 
 
 def _fit_isotonic(label: NDArray[np.int64], score: Array) -> dict[str, list[float]]:
-    from sklearn.isotonic import IsotonicRegression
+    distinct, rank = np.unique(score, return_inverse=True)
+    share = rising_shares(rank, label, len(distinct))
+    # Between two equal neighbours nothing bends.
+    is_corner = np.ones(len(share), dtype=bool)
+    is_corner[1:-1] = (share[1:-1] != share[:-2]) | (share[1:-1] != share[2:])
+    return {"score": distinct[is_corner].tolist(), "probability": share[is_corner].tolist()}
 
-    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, label)
-    return {"score": fitted.X_thresholds_.tolist(), "probability": fitted.y_thresholds_.tolist()}
+
+def rising_shares(rank: NDArray[np.int64], label: NDArray[np.int64], ranks: int) -> Array:
+    """The share of fakes at each rank, (ranks,), that never falls and is most likely."""
+    from scipy.optimize import isotonic_regression
+
+    n = np.bincount(rank, minlength=ranks)
+    return isotonic_regression(np.bincount(rank, label, ranks) / n, weights=n).x
 
 
 def _note(parameter: float | dict[str, list[float]], n_real: int, n_fake: int) -> str:

@@ -1,7 +1,7 @@
 """DeLong's interval and test for AUC, for rows that are independent of each other.
 
 DeLong, DeLong and Clarke-Pearson (1988), Comparing the areas under two or more correlated ROC curves; by
-midranks as in Sun and Xu (2014), O(N log N). Only where each cluster is one row: rows of one video or of
+sorting, as in Sun and Xu (2014), O(N log N). Only where each cluster is one row: rows of one video or of
 one person are not independent, and the interval would be too narrow.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import CONFIDENCE, Sample
@@ -37,10 +37,9 @@ def covariance(label: ArrayLike, *scores: ArrayLike) -> tuple[Array, Array]:
     if min(m, n) < 2:
         return np.full(len(pairs), np.nan), np.full((len(pairs), len(pairs)), np.nan)
     table = np.stack([score for _, score in pairs])  # (K, N)
-    ranks = stats.rankdata(table, axis=1)
     # How much of the other class each row outranks, ties as half: DeLong's structural components.
-    above = (ranks[:, fake] - stats.rankdata(table[:, fake], axis=1)) / n  # (K, m)
-    below = 1 - (ranks[:, ~fake] - stats.rankdata(table[:, ~fake], axis=1)) / m  # (K, n)
+    above = np.stack([_share_below(row[~fake], row[fake]) for row in table])  # (K, m)
+    below = np.stack([1 - _share_below(row[fake], row[~fake]) for row in table])  # (K, n)
     spread = np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(below)) / n
     return above.mean(axis=1), spread
 
@@ -56,7 +55,7 @@ def interval(label: ArrayLike, score: ArrayLike, confidence: float = CONFIDENCE)
     (0.46767, 1.0)
     """
     auc, spread = covariance(label, score)
-    half = float(stats.norm.ppf((1 + confidence) / 2) * np.sqrt(spread[0, 0]))
+    half = float(ndtri((1 + confidence) / 2) * np.sqrt(spread[0, 0]))
     low, high = np.clip([auc[0] - half, auc[0] + half], 0.0, 1.0)
     return float(low), float(high)
 
@@ -72,6 +71,13 @@ def difference(
     auc, spread = covariance(label, score_a, score_b)
     value = float(auc[0] - auc[1])
     error = float(np.sqrt(max(0.0, spread[0, 0] + spread[1, 1] - 2 * spread[0, 1])))
-    half = float(stats.norm.ppf((1 + confidence) / 2)) * error
-    p = 2 * float(stats.norm.sf(abs(value) / error)) if error > 0 else float("nan")
+    half = float(ndtri((1 + confidence) / 2)) * error
+    p = 2 * float(ndtr(-abs(value) / error)) if error > 0 else float("nan")
     return value, (value - half, value + half), p
+
+
+def _share_below(values: Array, score: Array) -> Array:
+    """Of the values, the share that lies below each score, those equal to it as half."""
+    values = np.sort(values)
+    sides = np.searchsorted(values, score, "left") + np.searchsorted(values, score, "right")
+    return sides / (2 * len(values))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import betaincinv
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import CONFIDENCE, Sample, intervals
@@ -198,7 +198,7 @@ def _guaranteed(
     np.maximum.at(highest, codes[label == 0], score[label == 0])
     highest = highest[np.isfinite(highest)]
     n = len(highest)
-    allowed = int((stats.beta.ppf(CONFIDENCE, np.arange(n) + 1, n - np.arange(n)) <= share).sum()) - 1
+    allowed = int((betaincinv(np.arange(n) + 1, n - np.arange(n), CONFIDENCE) <= share).sum()) - 1
     cut = fit(np.zeros(n, dtype=np.int64), highest, f"fpr:{allowed / n:.12g}").value
     real, fake = score[label == 0], score[label == 1]
     return Threshold(
@@ -262,7 +262,7 @@ def _bound(count: int, n: int) -> float:
     >>> round(_bound(0, 299), 4)
     0.01
     """
-    return 1.0 if count >= n else float(stats.beta.ppf(CONFIDENCE, count + 1, n - count))
+    return 1.0 if count >= n else float(betaincinv(count + 1, n - count, CONFIDENCE))
 
 
 def _noun(unit: str, count: int) -> str:

@@ -26,6 +26,7 @@ from scipy import sparse, special
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, Confusion
 from unmasked.evaluation.metrics import METRICS, Kind, all_metrics, check_arrays, from_counts, one_value
+from unmasked.evaluation.records import Numbers
 
 CONFIDENCE = 0.95
 # Curves of resamples keep at most so many distinct scores, at quantiles of each class. Scores within a step
@@ -197,6 +198,19 @@ def intervals_of(
         else:
             found[name] = metric_interval(name, values[name], drawn, *behind(name, sample))
     return found
+
+
+def interleave(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]]) -> Numbers:
+    """A block of metrics: each value, then its interval.
+
+    >>> interleave({"auc": 0.9}, {"auc": (0.8, 1.0)})
+    {'auc': 0.9, 'auc_ci': [0.8, 1.0]}
+    """
+    block: Numbers = {}
+    for name, value in values.items():
+        block[name] = value
+        block[f"{name}_ci"] = list(intervals[name])
+    return block
 
 
 def metric_interval(
@@ -401,10 +415,21 @@ def bounded_interval(
     reach = maximum - minimum
     if not high - low < NO_SPREAD or not np.isfinite(reach):
         return low, high
-    hits, tail = np.clip((low - minimum) / reach, 0, 1) * clusters, (1 - CONFIDENCE) / 2
-    least = special.betaincinv(hits, clusters - hits + 1, tail) if hits > 0 else 0.0
-    most = special.betaincinv(hits + 1, clusters - hits, 1 - tail) if hits < clusters else 1.0
+    least, most = exact_interval(np.clip((low - minimum) / reach, 0, 1) * clusters, clusters)
     return float(minimum + least * reach), float(minimum + most * reach)
+
+
+def exact_interval(hits: float, n: int) -> tuple[float, float]:
+    """The exact interval of a share, after ``hits`` of ``n`` (Clopper and Pearson 1934).
+
+    >>> low, high = exact_interval(0, 12)
+    >>> low, round(high, 4)
+    (0.0, 0.2646)
+    """
+    tail = (1 - CONFIDENCE) / 2
+    low = special.betaincinv(hits, n - hits + 1, tail) if hits > 0 else 0.0
+    high = special.betaincinv(hits + 1, n - hits, 1 - tail) if hits < n else 1.0
+    return float(low), float(high)
 
 
 def difference_interval(

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.calibration import FEW, log_odds
+from unmasked.evaluation.calibration import FEW, log_odds, rising_shares
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.metrics import check_arrays
 
@@ -329,10 +329,9 @@ def _check(log10_lr: ArrayLike, label: ArrayLike) -> tuple[Array, NDArray[np.int
 
 def _pav(value: Array, label: NDArray[np.int64]) -> Array:
     """(N,) log10 LR of the rising step function of greatest likelihood; infinite where it is pure."""
-    from sklearn.isotonic import IsotonicRegression
-
-    rank = np.unique(value, return_inverse=True)[1]  # infinite values have ranks too
-    p = IsotonicRegression(y_min=0.0, y_max=1.0).fit_transform(rank.astype(np.float64), label)
+    # Infinite values have ranks too.
+    distinct, rank = np.unique(value, return_inverse=True)
+    p = rising_shares(rank, label, len(distinct))[rank]
     with np.errstate(divide="ignore"):
         return np.log10(p) - np.log10(1 - p) - np.log10(label.sum() / (len(label) - label.sum()))
 
@@ -346,19 +345,42 @@ def _pav_corners(label: NDArray[np.int64], score: Array) -> tuple[dict[str, Any]
 
 
 def _logistic(label: NDArray[np.int64], score: Array) -> tuple[dict[str, Any], str]:
-    from sklearn.linear_model import LogisticRegression
-
     logit = log_odds(score)
     spread = logit.std()
     if spread > 0:
-        scaled = ((logit - logit.mean()) / spread)[:, None]
-        fitted = LogisticRegression(class_weight="balanced", tol=1e-10, max_iter=1000).fit(scaled, label)
-        slope = float(fitted.coef_[0, 0]) / spread / np.log(10)
-        intercept = float(fitted.intercept_[0]) / np.log(10) - slope * logit.mean()
+        found = _fit_balanced((logit - logit.mean()) / spread, label)
+        slope = float(found[0]) / spread / np.log(10)
+        intercept = float(found[1]) / np.log(10) - slope * logit.mean()
         if slope > 0:
             return {"slope": float(slope), "intercept": float(intercept)}, ""
     note = "scores do not rise with the share of fakes, so that no score speaks for either proposition"
     return {"slope": 0.0, "intercept": 0.0}, note
+
+
+def _fit_balanced(value: Array, label: NDArray[np.int64]) -> Array:
+    """Slope and intercept (2,) of a logistic regression that weighs both classes alike.
+
+    The slope's square counts half, as in scikit-learn's LogisticRegression(class_weight="balanced"), which
+    takes longer to import than all other numbers of an evaluation take to compute.
+    """
+    from scipy.optimize import minimize
+
+    weight, penalty = 1 / 2 / np.bincount(label)[label], 1 / len(label)
+
+    def loss(found: Array) -> tuple[float, Array]:
+        margin = found[0] * value + found[1]
+        total = weight @ (np.logaddexp(0, margin) - label * margin)
+        off = weight * (special.expit(margin) - label)
+        return total + penalty * found[0] ** 2 / 2, np.array([off @ value + penalty * found[0], off.sum()])
+
+    def bend(found: Array) -> Array:
+        p = special.expit(found[0] * value + found[1])
+        part = weight * p * (1 - p)
+        across = part @ value
+        return np.array([[part @ value**2 + penalty, across], [across, part.sum()]])
+
+    options = {"gtol": 1e-12}
+    return minimize(loss, np.zeros(2), jac=True, hess=bend, method="trust-exact", options=options).x
 
 
 def _check_parameter(found: LikelihoodRatio) -> None:

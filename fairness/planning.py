@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from unmasked.datasets.errors import InputError
 from unmasked.fairness.result import Audit, rows_of
@@ -139,7 +138,7 @@ def people_needed(
         if points[0].people <= guess <= points[-1].people:
             break
     people = max(study.fewest, _two_digits(guess))
-    reached = float(norm.cdf(_line(points) @ (1.0, np.sqrt(people))))
+    reached = float(ndtr(_line(points) @ (1.0, np.sqrt(people))))
     own = int(study.sizes(people)[list(study.shares).index(worse)])
     return Need(worse, people, own, people * study.videos_per_person, reached, points)
 
@@ -266,7 +265,7 @@ def _line(points: list[Point]) -> np.ndarray:
     share = np.clip([point.power for point in points], 0.002, 0.998)
     probit = ndtri(share)
     # The variance of a probit of a share, by the delta method.
-    weight = norm.pdf(probit) / np.sqrt(share * (1 - share))
+    weight = np.exp(-(probit**2) / 2) / np.sqrt(share * (1 - share))
     table = np.stack([np.ones_like(root), root], axis=1)
     if len(points) == 1:
         return np.array([probit[0], 0.0])

@@ -14,6 +14,7 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.fitted import Fitted
+from unmasked.evaluation.intervals import exact_interval
 from unmasked.evaluation.likelihood import posterior, support_sentence
 from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.wording import count_in_100, count_text, interval_in_100, name_files
@@ -281,21 +282,13 @@ def calibration_rates(fitted: Fitted, noun: Literal["video", "picture", "file"] 
             kind="calibration",
             noun=noun,
             fpr=at.fpr,
-            fpr_ci=_binomial(at.fpr, at.n_real),
+            fpr_ci=exact_interval(round(at.fpr * at.n_real), at.n_real),
             fnr=1 - at.tpr,
-            fnr_ci=_binomial(1 - at.tpr, at.n_fake),
+            fnr_ci=exact_interval(round((1 - at.tpr) * at.n_fake), at.n_fake),
             real_videos=at.n_real,
             fake_videos=at.n_fake,
         )
     ]
-
-
-def _binomial(share: float, n: int) -> tuple[float, float]:
-    """The exact interval of 95 % (Clopper and Pearson 1934), as if the videos were independent."""
-    from scipy import stats
-
-    found = stats.binomtest(round(share * n), n).proportion_ci(0.95, "exact")
-    return float(found.low), float(found.high)
 
 
 def _answer(worst: Person, people: int, judged: int, sampled: Sampled) -> str:

@@ -98,23 +98,25 @@ def run(config: Config) -> None:
     """Evaluates every detector on every dataset, writes the results and prints the matrix."""
     from unmasked.evaluation.collection import Stated as Said
     from unmasked.evaluation.collection import collect
-    from unmasked.evaluation.contamination import contaminated_sentences, contamination
-    from unmasked.evaluation.coverage import coverage_rows, coverage_sentences
-    from unmasked.evaluation.leaders import leader_rows, leader_sentences
-    from unmasked.evaluation.protocols import check_names, load_protocols, run_protocols
-    from unmasked.evaluation.published import load_published
     from unmasked.evaluation.row_counts import RowCount, left_out_rows
-    from unmasked.evaluation.seeds import seed_rows
-    from unmasked.evaluation.wording import name_files
 
-    protocols = load_protocols(config.protocols or ())
-    published = load_published(config.published or ())
     said = Said(source=config.source, held_out=config.held_out, selection=config.selection)
     count = RowCount()
     notes: list[str] = []
     scored, others = collect(
         config.predictions, said, cards=config.out, read=partial(read_scores, config, count=count)
     )
+    # Imported once there is something to evaluate: a table that cannot be read is refused at once.
+    from unmasked.evaluation.contamination import contaminated_sentences, contamination
+    from unmasked.evaluation.coverage import coverage_rows, coverage_sentences
+    from unmasked.evaluation.leaders import leader_rows, leader_sentences
+    from unmasked.evaluation.protocols import check_names, load_protocols, run_protocols
+    from unmasked.evaluation.published import load_published
+    from unmasked.evaluation.seeds import seed_rows
+    from unmasked.evaluation.wording import name_files
+
+    protocols = load_protocols(config.protocols or ())
+    published = load_published(config.published or ())
     check_names(protocols, scored)
     for note in others:
         print_result(f"  not predictions: {note}")

@@ -114,18 +114,7 @@ class Config(OneScore, ReadAs, Beside, Replaces):
 
 def run(config: Config) -> None:
     """Audits every dataset that can be audited, writes the results and prints the verdicts."""
-    from unmasked.analysis.reports.fairness.page import write_page
-    from unmasked.analysis.reports.run.folder import origin_of_audits
-    from unmasked.evaluation.metrics import rows_of_worst_face
-    from unmasked.evaluation.origin import Origin
-    from unmasked.evaluation.predictions import noun_of
     from unmasked.evaluation.row_counts import RowCount
-    from unmasked.evaluation.wording import name_files
-    from unmasked.fairness.across import monitoring
-    from unmasked.fairness.across.run import Beside, compare_across, source_of
-    from unmasked.fairness.records import FILE
-    from unmasked.fairness.run import write
-    from unmasked.fairness.selection import rows_of_one
 
     if config.since is not None and config.since.resolve() == config.out.resolve():
         raise InputError(
@@ -134,6 +123,19 @@ def run(config: Config) -> None:
     count = RowCount()
     used = {part.strip() for name in config.by for part in re.split(r"[*×]", name)}
     predictions = read_scores(config, config.predictions, count=count, used=used)
+    # Imported once there is something to audit: a table that cannot be read is refused at once.
+    from unmasked.analysis.reports.fairness.page import write_page
+    from unmasked.analysis.reports.run.folder import origin_of_audits
+    from unmasked.evaluation.metrics import rows_of_worst_face
+    from unmasked.evaluation.origin import Origin
+    from unmasked.evaluation.predictions import noun_of
+    from unmasked.evaluation.wording import name_files
+    from unmasked.fairness.across import monitoring
+    from unmasked.fairness.across.run import Beside, compare_across, source_of
+    from unmasked.fairness.records import FILE
+    from unmasked.fairness.run import write
+    from unmasked.fairness.selection import rows_of_one
+
     if config.annotations:
         predictions = join_annotations(
             predictions, config.annotations, config.codebook, policy=config.policy, report=config.join_report

@@ -147,7 +147,7 @@ class _Test:
         return known if self.reason else known | self._measure(LEVEL / tests, n_boot, seed)
 
     def _measure(self, level: float, n_boot: int, seed: int) -> dict[str, Any]:
-        from scipy.stats import norm
+        from scipy.special import ndtri
 
         x, label = _design(self.rows, FEATURES[self.feature]), self.rows["label"].to_numpy()
         fold = _folds(label, self.group, seed)
@@ -157,7 +157,7 @@ class _Test:
         low, high = np.nanquantile(resampled, [tail, 1 - tail])
         if auc == low == 1:  # the exact bound for so many groups, none of which was ever out of order
             low = tail ** (1 / min(len(np.unique(self.group[label == which])) for which in (0, 1)))
-        strict = norm.ppf(1 - level)
+        strict = ndtri(1 - level)
         bound = auc - strict * np.nanstd(resampled)
         is_shortcut = bool(auc >= AUC_MIN and bound > 0.5)
         if is_shortcut and bound < PLAIN:
