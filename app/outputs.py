@@ -24,7 +24,7 @@ SYSTEM_ERRORS = {
 FILLS = {
     **dict.fromkeys(("evaluate", "fairness", "mitigate", "compare", "audit", "threshold", "explain"), "out"),
     **dict.fromkeys(("import-checkpoint", "export-crops", "demo", "plan", "ensemble", "inspect"), "out"),
-    "report": "run",
+    "report": "folder",
 }
 
 

@@ -13,7 +13,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -91,29 +91,44 @@ def read_csv(path: Path, text: Iterable[str] = (), readings: list[Reading] | Non
     wanted = {raw.strip() for raw in dialect.header if plain(raw) in spelled}
     types = {name: TEXT for raw in dialect.header if raw.strip() in wanted for name in (raw, raw.lstrip())}
     table = _parse_json(path, dialect, dtype=types, na_values=list(BLANK))
-    table = table.rename(columns=lambda name: unescaped(str(name).strip()))
     table.index += dialect.shown
+    table = tidy_cells(table, wanted, said)
+    _say(path, said, readings)
+    return table
+
+
+def tidy_cells(table: pd.DataFrame, text: Collection[str], said: list[Reading]) -> pd.DataFrame:
+    """A table as it was parsed, without empty rows; text stripped, words of numbers as numbers.
+
+    Args:
+        table: blank cells are missing.
+        text: columns that hold text, as the file spells them.
+        said: gets what was taken for granted.
+    """
+    table = table.rename(columns=lambda name: unescaped(str(name).strip()))
     table = _without_empty_rows(table, said)
     for name in dict.fromkeys(table.columns):
         if (table.columns == name).sum() > 1:
             continue  # no table of ours; whoever reads it says which column is there twice
-        if name in wanted:
+        if name in text:
             stripped = table[name].astype(TEXT).str.strip()
             table[name] = _unescaped_cells(stripped.mask(stripped.isin(WORDS_FOR_NONE) | (stripped == "")))
         elif not pd.api.types.is_numeric_dtype(table[name]):
             table[name] = _unescaped_cells(_retyped(table[name], said))
-    _say(path, said, readings)
     return table
 
 
 def read_csv_as_text(path: Path) -> pd.DataFrame:
     """Every cell of a CSV file as it is there, blank ones as "", to be written unchanged.
 
+    The index is that of `read_csv`, but that rows without any value are there, too.
+
     Raises:
         InputError: as `read_csv`.
     """
     dialect = csv_dialect(path, [])
     table = _parse_json(path, dialect, dtype=TEXT, na_values=[], skipinitialspace=False)
+    table.index += dialect.shown
     table = table.rename(columns=lambda name: unescaped(str(name).strip()))
     for position, column in enumerate(table.columns):
         table.isetitem(position, _unescaped_cells(table.iloc[:, position].rename(column)))

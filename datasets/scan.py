@@ -22,7 +22,7 @@ from unmasked.datasets.listing import UNSPLIT, Count, first_names, walk
 from unmasked.datasets.manifest import MANIFEST, SPLITS
 from unmasked.datasets.sources import folder as folder_source
 from unmasked.datasets.splits import SplitPlan, frozen_split, read
-from unmasked.datasets.tables import SUFFIXES
+from unmasked.datasets.tables import READ, is_table
 from unmasked.datasets.unused import COLUMNS, Unused, unused_files
 from unmasked.datasets.vocabulary import Reading, label_of, split_of
 
@@ -292,7 +292,7 @@ def _check_root(root: Path) -> None:
         raise InputError(f"root {root} cannot be read ({error.strerror}); give a folder that can") from error
     if not is_file and not is_folder:
         raise InputError(f"root {root} is neither a file nor a folder; give the folder of a dataset")
-    if is_file and root.suffix.lower() not in (".csv", ".parquet") and not folder_source.has_media(root):
+    if is_file and not is_table(root) and not folder_source.has_media(root):
         raise InputError(
             f"root {root} is a file; give the folder of a dataset, or a .csv or .parquet table, or one video "
             "or image"
@@ -360,7 +360,7 @@ def _locate_source(
     if len(candidates) == 1:
         (module,) = candidates.values()
         raise InputError(f"root {given} is not laid out like {module.NAME}: {module.LAYOUT}")
-    tables = [name for name in walk(given).files if name.lower().endswith(SUFFIXES)]
+    tables = [name for name in walk(given).files if name.lower().endswith(READ)]
     held = f", and one of its tables ({first_names(tables)}) may be a root of its own" if tables else ""
     names = ", ".join(module.NAME for module in candidates.values())
     raise InputError(

@@ -25,7 +25,7 @@ from unmasked.datasets.listing import first_names
 from unmasked.datasets.score_direction import turn_scores
 from unmasked.datasets.table_cells import Door, convert_cells, is_decision
 from unmasked.datasets.table_roles import FILE, LABEL, SCORE, SCORES, Role
-from unmasked.datasets.tables import HEADER_ROWS, read_frame
+from unmasked.datasets.tables import HEADER_ROWS, TEXTS, read_frame
 from unmasked.datasets.vocabulary import ASKS_IF_FAKE, ASKS_IF_REAL, Reading, plain, unify_spellings
 
 TITLES_MAX = 50  # lines in which a header is looked for
@@ -62,10 +62,10 @@ def read_table(
     score_of: ScoreOf | None = None,
     age_groups: tuple[float, ...] = (),
 ) -> TableRead:
-    """The table in a CSV or Parquet file, columns called by their roles, words read.
+    """The table in a file, columns called by their roles, words read.
 
     Args:
-        path: a ``.csv`` or ``.parquet`` file, as `unmasked.datasets.csv_files.read_csv` reads it.
+        path: a file that `unmasked.datasets.tables.read_frame` reads.
         roles: what is looked for, by the name that it gets.
         columns: role -> the file's own name for it, where the usual names do not fit.
         one_means: what the number 1 means as a label. Where it is not said, 1 is fake, but for a column
@@ -122,8 +122,8 @@ def read_table(
         if is_group and table[name].nunique() <= GROUPS_MAX:
             table[name] = unify_spellings(table[name], door.readings)
     if "dataset" in roles and "dataset" not in table:
-        table.insert(0, "dataset", pd.Series(path.stem, table.index, TEXT))
-        door.readings.append(Reading("no column dataset", f"all rows are of one, called {path.stem}"))
+        table.insert(0, "dataset", pd.Series(path.name, table.index, TEXT))
+        door.readings.append(Reading("no column dataset", f"all rows are of one, called {path.name}"))
     left = pd.DataFrame({"row": table.index[~kept], "reason": reasons[~kept].to_numpy()})
     left = pd.concat([*left_before, *([left] if len(left) or not left_before else [])], ignore_index=True)
     for reason, rows in left.groupby("reason"):
@@ -150,6 +150,11 @@ def has_scores(names: Collection[str]) -> bool:
     found = {plain(name.rpartition(".")[2]) for name in names} | {plain(name) for name in names}
     needed = [{plain(name) for name in (role, *SCORES[role].names)} for role in ("video", "label", "score")]
     return all(not usual.isdisjoint(found) for usual in needed)
+
+
+def is_of_predict(table: pd.DataFrame) -> bool:
+    """True if a table of scores is one of `unmasked predict`, which names the weights in each row."""
+    return "checkpoint" in table and bool(table["checkpoint"].astype(str).str.fullmatch("[0-9a-f]{64}").all())
 
 
 def _texts(roles: Mapping[str, Role], columns: Mapping[str, str]) -> set[str]:
@@ -212,7 +217,7 @@ def _named_columns(
 
 def _header_line(path: Path, known: set[str]) -> int:
     """The number of the first line, from 1, with two names of columns; 0 where there is none."""
-    if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
+    if path.suffix.lower() not in TEXTS:
         return 0
     with open(path, encoding="latin-1") as lines:
         for number, line in enumerate(islice(lines, TITLES_MAX), 1):
@@ -286,7 +291,7 @@ _ANSWERS = {plain(name) for name in ("predicted", *SCORES["predicted"].names)}
 def _without_repeated(table: pd.DataFrame, taken: Mapping[str, str], door: Door) -> pd.DataFrame:
     """The table with each of the taken columns once; one that differs from its namesake is a problem."""
     present = [str(name) for name in table.columns]
-    is_csv = door.path.suffix.lower() == ".csv"
+    is_csv = door.path.suffix.lower() in TEXTS
     for name in taken.values():
         # pandas calls the second score of a CSV score.1.
         twins = [f"{name}.{n}" for n in range(1, 10) if is_csv and f"{name}.{n}" in present]
@@ -355,8 +360,8 @@ def _check_evidence(
     label = table.get("label")
     if label is None or not pd.api.types.is_numeric_dtype(label) or not label.notna().any():
         return
-    if "checkpoint" in table and table["checkpoint"].astype(str).str.fullmatch("[0-9a-f]{64}").all():
-        return  # of `unmasked predict`: the labels are a manifest's, which `unmasked scan` looked at
+    if is_of_predict(table):
+        return  # the labels are a manifest's, which `unmasked scan` looked at
     files = {plain(name) for name in FILE}
     paths = [name for name in table.columns if plain(name) in files or name == "video"]
     asked = table[[name for name in table if name in ("label", "method", *paths) or name not in roles]]

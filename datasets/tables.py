@@ -13,12 +13,15 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from unmasked.datasets.csv_files import TEXT, csv_header, read_csv, write_csv
+from unmasked.datasets import workbooks
+from unmasked.datasets.csv_files import TEXT, csv_header, read_csv, tidy_cells, write_csv
 from unmasked.datasets.errors import InputError, did_you_mean
 from unmasked.datasets.files import atomic_path
-from unmasked.datasets.vocabulary import Reading
+from unmasked.datasets.vocabulary import Reading, plain
 
-SUFFIXES = (".parquet", ".csv")
+SUFFIXES = (".parquet", ".csv")  # of tables that are written
+TEXTS = (".csv", ".tsv", ".txt")
+READ = (".parquet", *TEXTS, workbooks.SUFFIX)
 HEADER_ROWS = 2  # the index 0 is the spreadsheet's row 2
 
 Kind = Literal["text", "integer", "number", "boolean"]
@@ -83,7 +86,7 @@ class Schema:
         return result
 
     def read(self, path: str | os.PathLike[str]) -> pd.DataFrame:
-        """The table in a ``.parquet`` or ``.csv`` file, validated."""
+        """The table in a file that `read_frame` reads, validated."""
         text = [name for name, column in self.columns.items() if column.kind == "text"]
         table = read_frame(path, text=text)
         table.index += HEADER_ROWS
@@ -109,14 +112,15 @@ def read_frame(
     readings: list[Reading] | None = None,
     keep_rows: bool = False,
 ) -> pd.DataFrame:
-    """The table in a Parquet or CSV file, with pandas' own types.
+    """The table in a file, with pandas' own types.
 
     Args:
-        path: a ``.parquet`` or ``.csv`` file.
+        path: a ``.parquet`` file; ``.csv``, ``.tsv`` or ``.txt``, whatever separates the columns; or
+            ``.xlsx``.
         text: columns that a CSV holds as text even where they look like numbers (a video called 000), in any
             spelling.
         readings: where what was taken for granted about a CSV is said; None logs it.
-        keep_rows: leave the numbers of a CSV's rows in the index, empty rows counted; else 0, 1, 2, …
+        keep_rows: leave the numbers of a spreadsheet's rows in the index, empty rows counted; else 0, 1, 2, …
 
     Raises:
         InputError: the file is absent, has another suffix, or cannot be parsed.
@@ -127,7 +131,13 @@ def read_frame(
             table = pd.read_parquet(path)
             kept = [name for name in table.index.names if name is not None and name not in table.columns]
             return table.reset_index(kept).reset_index(drop=True) if kept else table.reset_index(drop=True)
-        table = read_csv(path, text, readings)
+        if path.suffix.lower() == workbooks.SUFFIX:
+            said: list[Reading] = [] if readings is None else readings
+            table = workbooks.read_sheet(path, said)
+            spelled = {plain(name) for name in text}
+            table = tidy_cells(table, {name for name in table if plain(name) in spelled}, said)
+        else:
+            table = read_csv(path, text, readings)
         return table if keep_rows else table.reset_index(drop=True)
     except InputError:
         raise
@@ -136,9 +146,11 @@ def read_frame(
 
 
 def column_names(path: str | os.PathLike[str]) -> list[str]:
-    """The columns of a Parquet or CSV file, without its rows; InputError as in `read_frame`."""
+    """The columns of a table in a file, without its rows; InputError as in `read_frame`."""
     path = _table_path(path)
     try:
+        if path.suffix.lower() == workbooks.SUFFIX:
+            return list(workbooks.read_sheet(path, [], header_only=True))
         if path.suffix.lower() == ".parquet":
             return list(pq.read_schema(path).names)
         return [name.strip() for name in csv_header(path)]
@@ -179,14 +191,20 @@ def rows_digest(table: pd.DataFrame, *, text: Iterable[str], numbers: Iterable[s
     return hashlib.sha256(",".join(parts).encode() + np.sort(hashes).tobytes()).hexdigest()
 
 
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """True if a file is a table by its suffix."""
+    return Path(path).suffix.lower() in READ
+
+
 def _table_path(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the path of a .parquet or .csv file")
     if not path.is_file():
         raise InputError(f"table {path} does not exist; give the path of a .parquet or .csv file")
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"table {path} has the suffix {path.suffix!r}; give a .parquet or .csv file")
+    if not is_table(path):
+        given = f"table {path} has the suffix {path.suffix!r}"
+        raise InputError(f"{given}; give a file with one of {', '.join(READ)}")
     return path
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 from unmasked.datasets.cards import check_card
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.table_reading import has_scores
-from unmasked.datasets.tables import SUFFIXES, column_names
+from unmasked.datasets.tables import READ, column_names
 from unmasked.datasets.vocabulary import canonical_dataset
 from unmasked.evaluation.origin import NOT_STATED
 from unmasked.evaluation.predictions import NEEDED, read_predictions
@@ -135,9 +135,11 @@ def collect(
 def _prediction_files(path: Path) -> tuple[list[Path], list[str]]:
     if not path.is_dir():
         return [path], []
-    found = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    # A hidden one is what a process left that was killed while it wrote.
-    tables = sorted(file for file in found if not file.name.startswith("."))
+    # Texts are as often notes as tables: those have to be named.
+    suffixes = {*READ} - {".txt"}
+    found = (file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+    # A hidden one is what a process left that was killed while it wrote; Excel's own begin with ~.
+    tables = sorted(file for file in found if not file.name.startswith((".", "~")))
     notes, names = [], {}
     for file in tables:
         if _is_beside_scores(file):
@@ -177,7 +179,7 @@ def _is_beside_scores(file: Path) -> bool:
 
     What `explain` has drawn has a score a crop, and nearly all columns of predictions.
     """
-    is_lost = file.name == LOST_FILE or file.name.endswith(f".{LOST_FILE}")
+    is_lost = file.name == LOST_FILE or file.name.endswith((f".{LOST_FILE}", ".made.parquet"))
     return is_lost or (file.parent / EXPLAINED).is_file()
 
 
@@ -211,7 +213,7 @@ def join_default_datasets(
 
     Tables that are said to be of the same videos take the only dataset that others name.
     """
-    is_default = [set(table["dataset"]) == {path.stem} for path, table in zip(paths, tables, strict=True)]
+    is_default = [set(table["dataset"]) == {path.name} for path, table in zip(paths, tables, strict=True)]
     named = {
         one
         for table, default in zip(tables, is_default, strict=True)

@@ -20,8 +20,8 @@ from unmasked.datasets.documents import read_json, read_yaml
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.collection import Scored, collect, only_value
 from unmasked.evaluation.fitted import threshold_beside
-from unmasked.evaluation.intervals import CONFIDENCE, Sample
-from unmasked.evaluation.levels import HALF, clusters_of
+from unmasked.evaluation.intervals import CONFIDENCE
+from unmasked.evaluation.levels import HALF, sample_of
 from unmasked.evaluation.metrics import METRICS, Aggregation, video_scores
 from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.paired import Level, paired_difference
@@ -185,8 +185,7 @@ def reading(name: str, found: Mapping[str, Any], videos: int) -> str:
 
 def _reversal(rows: pd.DataFrame, others: pd.DataFrame, aggregation: Aggregation) -> str:
     """What `reversal` says of a run's scores of the videos that both scored."""
-    videos = video_scores(rows[rows["video"].isin(others["video"])], aggregation)
-    return reversal(Sample.of(videos["label"], videos["score"], clusters_of(videos)))
+    return reversal(sample_of(video_scores(rows[rows["video"].isin(others["video"])], aggregation)))
 
 
 def _unlike_facts(a: Run, b: Run) -> dict[str, Any]:

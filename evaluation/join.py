@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,25 +12,33 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import first_names
 from unmasked.datasets.tables import Schema, column_names
-from unmasked.evaluation.predictions import NEEDED, PREDICTIONS, validate_predictions
+from unmasked.evaluation.predictions import PREDICTIONS, read_predictions, validate_predictions
 from unmasked.preprocessing.faces import FACES
 from unmasked.preprocessing.lost import KEY, LOST, unused_path
+from unmasked.preprocessing.made import write_faces
 
 FACES_FILE = "faces.parquet"
 # What must be equal in all tables: crops of two recipes are unlike pictures, and two detectors two studies.
 SAME = {"faces": ("recipe",), "predictions": ("detector", "checkpoint")}
 
 
-def join_tables(paths: Sequence[Path], out: Path, *, any_recipe: bool = False) -> tuple[pd.DataFrame, str]:
+def join_tables(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    any_recipe: bool = False,
+    read: Callable[[Path], pd.DataFrame] = partial(read_predictions, unlabelled=True),
+) -> tuple[pd.DataFrame, str]:
     """The rows of all tables, and whether they are "faces" or "predictions".
 
     The table is also written to ``out``. Crops stay where they are: their paths are made relative to the
     folder of ``out``. What the tables leave out, as listed beside each, is put together beside ``out``.
 
     Args:
-        paths: two tables or more, ``.parquet`` or ``.csv``; a folder stands for its ``faces.parquet``.
+        paths: two tables or more; a folder stands for its ``faces.parquet``.
         out: the new table.
         any_recipe: take crops of unlike recipes together.
+        read: gives the predictions in a file that is no faces table.
 
     Raises:
         InputError: fewer than two tables, tables of two kinds, of several recipes, detectors or checkpoints,
@@ -46,7 +55,7 @@ def join_tables(paths: Sequence[Path], out: Path, *, any_recipe: bool = False) -
         raise InputError(f"tables of two kinds cannot be joined: {listed}; give tables of one kind")
     kind = kinds[0]
     schema: Schema = FACES if kind == "faces" else PREDICTIONS
-    tables = [schema.read(path) for path in paths]
+    tables = [FACES.read(path) if kind == "faces" else read(path) for path in paths]
     if not any_recipe or kind != "faces":
         _check_same(tables, paths, SAME[kind])
     _check_apart(tables, paths)
@@ -55,21 +64,16 @@ def join_tables(paths: Sequence[Path], out: Path, *, any_recipe: bool = False) -
     joined = schema.validate(pd.concat(tables, ignore_index=True))
     if kind == "predictions":
         joined = validate_predictions(joined)
-    schema.write(joined, out)
+    if kind == "faces":
+        write_faces(joined, out)
+    else:
+        schema.write(joined, out)
     _join_lost(paths, out)
     return joined, kind
 
 
 def _kind(path: Path) -> str:
-    columns = set(column_names(path))
-    if {"status", "crop"} <= columns:
-        return "faces"
-    if set(NEEDED) <= columns:
-        return "predictions"
-    raise InputError(
-        f"{path} is neither a faces table (columns status and crop) nor predictions (columns "
-        f"{', '.join(NEEDED)}); give one that `unmasked preprocess` or `unmasked predict` wrote"
-    )
+    return "faces" if {"status", "crop"} <= set(column_names(path)) else "predictions"
 
 
 def _check_same(tables: Sequence[pd.DataFrame], paths: Sequence[Path], names: Sequence[str]) -> None:

@@ -65,9 +65,11 @@ def read_predictions(
     path: str | os.PathLike[str],
     readings: list[Reading] | None = None,
     left_out: dict[str, int] | None = None,
+    *,
+    unlabelled: bool = False,
     **how: Any,
 ) -> pd.DataFrame:
-    """The valid predictions in a ``.parquet`` or ``.csv`` file; see `validate_predictions`.
+    """The valid predictions in a file; see `validate_predictions`.
 
     Read by `table_reading.read_table`. Rows without a label or a score are left out. Fakes of one name by
     several methods are a video for each method.
@@ -76,6 +78,7 @@ def read_predictions(
         path: of the file.
         readings: gets what was taken for granted or left out, to be shown; None logs it.
         left_out: gets how many rows were left out, by reason.
+        unlabelled: keep rows without a label.
         how: the file is to be read: ``columns``, ``one_means``, ``score_as``, ``score_of`` and
             ``age_groups`` of `read_table`.
 
@@ -86,7 +89,7 @@ def read_predictions(
     said = found.readings
     counted = {str(reason): int(count) for reason, count in found.left_out["reason"].value_counts().items()}
     table = found.frame
-    if missing := int(table["label"].isna().sum()):
+    if not unlabelled and (missing := int(table["label"].isna().sum())):
         if missing == len(table):
             raise InputError(
                 f"predictions table {path}: none of its {missing} rows has a label, so there is nothing to "
@@ -220,7 +223,7 @@ def choose_test_split(table: pd.DataFrame, clean: NDArray[np.bool_]) -> tuple[ND
 
 def _check_labels(predictions: pd.DataFrame, where: str) -> None:
     label = predictions.groupby(_video_codes(predictions))["label"]
-    mixed = (label.transform("min") != label.transform("max")).to_numpy()
+    mixed = (label.transform("min") < label.transform("max")).to_numpy()  # False where nobody labelled it
     if mixed.any():
         row = predictions.iloc[int(mixed.argmax())]
         raise InputError(

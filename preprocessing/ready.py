@@ -12,7 +12,8 @@ from unmasked.datasets.archives import frame_indices, is_image, natural_key, spl
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.regular_files import open_regular
-from unmasked.preprocessing.faces import FACES, frame_numbers
+from unmasked.preprocessing.faces import frame_numbers
+from unmasked.preprocessing.made import write_faces
 
 RECIPE = "as found"
 # How image files begin; WebP has its mark after the size.
@@ -58,7 +59,7 @@ def faces_of_crops(manifest: pd.DataFrame, out: Path) -> pd.DataFrame:
     described = manifest.loc[position, kept].reset_index(drop=True)
     measured = pd.DataFrame(rows, columns=["frame", "crop", "status", "reason"])
     faces = pd.concat([described, measured.assign(face=0, recipe=RECIPE)], axis=1)
-    return FACES.write(faces, out)
+    return write_faces(faces, Path(out))
 
 
 def fault_of(path: str) -> str | None:

@@ -18,6 +18,7 @@ from unmasked.preprocessing.detect import Detector
 from unmasked.preprocessing.extract import Row, Task, failure, make_worker
 from unmasked.preprocessing.faces import FACES
 from unmasked.preprocessing.lost import is_among
+from unmasked.preprocessing.made import write_faces
 from unmasked.preprocessing.parts import Item, Parts, is_in_shard, items
 from unmasked.preprocessing.pool import Budget, Outcome, cores, run_tasks
 
@@ -74,7 +75,7 @@ def preprocess(
             _check_table(manifest, Path(out) / "faces.parquet")
         _make(todo, parts, config, detector, progress or (lambda stage, done, total: None))
         faces = _assemble(manifest, todo, parts)
-        return FACES.validate(faces) if config.shard else FACES.write(faces, Path(out) / "faces.parquet")
+        return FACES.validate(faces) if config.shard else write_faces(faces, Path(out) / "faces.parquet")
     finally:
         parts.close()
 

@@ -161,3 +161,21 @@ def test_names_that_differ_in_case_or_folder_are_said_to(tmp_path, name):
         "the table has 'clip_1.mp4'; they differ in case, folder or dataset only: write the names alike"
         in said
     )
+
+
+def test_a_strangers_table_is_annotated_and_its_cells_stay(tmp_path):
+    """`annotate` wanted columns called dataset and video, which `evaluate` does not."""
+    table = touch(
+        tmp_path / "x.tsv", "Datei\tUrteil\tp %\n007\techt\t1,50\n008\tfalsch\t99\nTotal\t\t100,5\n"
+    )
+    mine = touch(tmp_path / "mine.csv", "video,gender\n007,w\n")
+    code, said = unmasked("annotate", f"table={table}", f"annotations={mine}")
+    assert code == 2
+    assert "columns={video: " in said
+    code, said = unmasked("annotate", f"table={table}", f"annotations={mine}", "columns={video: Datei}")
+    assert code == 0, said
+    lines = (tmp_path / "x.annotated.csv").read_text().splitlines()
+    assert lines[0].startswith("Datei,Urteil,p %,gender")
+    assert lines[1].startswith('007,echt,"1,50",female')
+    assert lines[2].startswith("008,falsch,99,,")
+    assert lines[3].startswith('Total,,"100,5",')

@@ -358,7 +358,8 @@ def test_results_lie_beside_the_predictions_unless_a_folder_is_given(table, tmp_
         shown = unmasked(verb, f"predictions={given}", *more, "--dry-run", "out=there")
         assert "out: there\n" in shown.stdout
     assert f"out: {tmp_path}\n" in unmasked("evaluate", f"predictions={tmp_path}", "--dry-run").stdout
-    assert "key 'run' is required" in refused("report")
+    assert "give run=FOLDER" in refused("report")
+    assert "seed cannot be used with run=there" in refused("report", "run=there", "seed=1")
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "explain", "audit", "scan"])

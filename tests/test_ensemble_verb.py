@@ -220,7 +220,7 @@ def test_each_bad_input_is_answered_in_a_sentence_and_nothing_is_written(tables)
     first = moved.assign(label=1 - moved["label"])
     write_frame(moved, tables / "D.csv")
     write_frame(first, tables / "E.csv")
-    assert "contradict each other" in refused(tables, members="DE")
+    assert "contradict each other" in refused(tables, "score_of=fake", members="DE")
     only_fakes = [
         table[(table["split"] != "val") | (table["label"] == 1)] for table in (scores(1, 1), scores(2, 2))
     ]

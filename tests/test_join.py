@@ -6,7 +6,9 @@ import cv2
 import pandas as pd
 import pytest
 from preprocessing_fakes import SquareDetector, manifest_of, square_frame
+from typer.testing import CliRunner
 
+from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.collection import collect
@@ -97,7 +99,7 @@ def test_predictions_become_one_table_with_what_each_left_out(tmp_path):
     [
         (scores("A", detector="x"), r"both have 2 of their videos \(A/a, A/b\); leave one out"),
         (scores("B", detector="y"), "several detectors .* give tables of one detector"),
-        (scores("B").drop(columns="score"), "neither a faces table .* nor predictions"),
+        (scores("B").drop(columns="score"), "no column is called score"),
     ],
 )
 def test_tables_that_do_not_go_together_are_refused_in_a_sentence(tmp_path, second, sentence):
@@ -128,3 +130,20 @@ def test_what_explain_has_drawn_is_no_detectors_scores(tmp_path):
     found, notes = collect(tmp_path / "run")
     assert [one.detector for one in found] == ["x"]
     assert not notes
+
+
+def test_tables_of_strangers_are_joined_as_the_other_commands_read_them(tmp_path):
+    """`join` refused what `evaluate` reads: another's names, percent, no column dataset."""
+    (tmp_path / "a.tsv").write_text("file\ttruth\tp\na1.mp4\tREAL\t12%\na2.mp4\tFAKE\t90%\na3.mp4\t\t5%\n")
+    (tmp_path / "b.csv").write_text("file;truth;p;camera\nb1.mp4;FAKE;80,5 %;x\nb2.mp4;REAL;;y\n")
+    keys = ["columns={score: p}", f"out={tmp_path / 'all.csv'}"]
+    done = CliRunner().invoke(app, ["join", f"tables=[{tmp_path / 'a.tsv'},{tmp_path / 'b.csv'}]", *keys])
+    assert done.exit_code == 0, done.output
+    joined = PREDICTIONS.read(tmp_path / "all.csv")
+    assert joined["video"].tolist() == ["a1.mp4", "a2.mp4", "a3.mp4", "b1.mp4"]
+    assert joined["score"].tolist() == [0.12, 0.9, 0.05, 0.805]
+    assert joined["label"].tolist()[:2] == [0, 1]
+    assert pd.isna(joined["label"][2])
+    assert joined["dataset"].tolist() == ["a.tsv", "a.tsv", "a.tsv", "b.csv"]
+    assert joined["camera"].tolist()[3] == "x"
+    assert "rows: 5 given, 4 used; left out: 1 no score" in done.output

@@ -254,6 +254,57 @@ def test_an_export_has_the_keys_labels_and_bytes_that_deepfakebench_asks_for(tmp
         assert words in said
 
 
+# DeepfakeBench's ``label_dict``, as far as the rows below need it.
+LABEL_DICT = {
+    "FF-real": 0,
+    "FF-DF": 1,
+    "CelebDFv2_real": 0,
+    "CelebDFv2_fake": 1,
+    "ours_Real": 0,
+    "ours_Fake": 1,
+}
+
+
+def read_as_deepfakebench(out, dataset, split, compression):
+    """(label, video, number, picture) of each frame, by its published scheme; nothing of ours is used."""
+    listed = json.loads((out / "dataset_json" / f"{dataset}.json").read_text())[dataset]
+    with (
+        lmdb.open(
+            str(out / f"{dataset}_lmdb"), create=False, subdir=True, readonly=True, lock=False
+        ) as database,
+        database.begin(write=False) as look,
+    ):
+        for splits in listed.values():
+            videos = splits[split]
+            if compression in videos:
+                videos = videos[compression]
+            for name, video in videos.items():
+                numbers = [int(frame.split("\\")[-1].split(".")[0]) for frame in video["frames"]]
+                assert numbers == sorted(numbers)
+                for number, frame in zip(numbers, video["frames"], strict=True):
+                    value = look.get(frame.encode())
+                    picture = cv2.imdecode(np.frombuffer(value, np.uint8), cv2.IMREAD_COLOR)
+                    yield LABEL_DICT[video["label"]], name, number, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def test_every_exported_crop_is_found_by_the_published_scheme_of_keys(tmp_path):
+    """The keys of the list are those of the LMDB, whole and in order, with labels that are known there."""
+    table = table_of(tmp_path, ROWS)
+    out = tmp_path / "out"
+    export_crops(table, tmp_path, out)
+    usable = table[(table["status"] == "ok") & table["label"].notna() & (table["video"] != "swap/d")]
+    for dataset, rows in usable.groupby("dataset"):
+        found = [
+            (label, number, int(picture.mean()))
+            for split in ("train", "val", "test")
+            for label, _, number, picture in read_as_deepfakebench(out, dataset, split, "c23")
+        ]
+        # The level of each picture is its row's number.
+        assert sorted(found) == sorted((int(row.label), row.frame, row.Index) for row in rows.itertuples())
+        with lmdb.open(str(out / f"{dataset}_lmdb"), readonly=True, lock=False) as database:
+            assert database.stat()["entries"] == len(rows)
+
+
 def test_what_was_exported_is_scanned_with_the_same_labels_splits_and_people(tmp_path):
     export_crops(table_of(tmp_path, ROWS), tmp_path, tmp_path / "out")
     found = scan(tmp_path / "out", source="deepfakebench").manifest

@@ -225,8 +225,8 @@ def test_each_file_that_is_no_such_csv_is_told_what_it_is(tmp_path, content, sai
 
 
 def test_a_file_of_another_kind_a_folder_and_no_file_are_refused(tmp_path):
-    (tmp_path / "scores.xlsx").write_bytes(b"PK")
-    assert "suffix '.xlsx'; give a .parquet or .csv file" in refused(tmp_path / "scores.xlsx")
+    (tmp_path / "scores.json").write_text("{}")
+    assert "suffix '.json'; give a file with one of .parquet, .csv" in refused(tmp_path / "scores.json")
     assert "does not exist" in refused(tmp_path / "scores.csv")
     (tmp_path / "scores.parquet").write_text(GOOD)
     assert "cannot be read" in refused(tmp_path / "scores.parquet")

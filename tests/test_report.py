@@ -16,7 +16,6 @@ from unmasked.analysis.reports.run.page import page, write_report
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json, write_text
 from unmasked.evaluation.evaluate import evaluate
-from unmasked.evaluation.predictions import PREDICTIONS
 from unmasked.evaluation.wording import count_in_100, list_names
 
 SECTIONS = ["answer", "done", "datasets", "curves", "thresholds", "robustness", "abstention", "calibration"]
@@ -176,9 +175,8 @@ def test_parts_that_are_absent_say_how_to_make_them(bare):
     assert "Training" not in found["done"]
 
 
-def test_predictions_may_be_elsewhere(bare, tmp_path):
-    PREDICTIONS.write(table_of(), tmp_path / "predictions.parquet")
-    run = read_run(bare, predictions=tmp_path / "predictions.parquet")
+def test_predictions_may_be_elsewhere(bare):
+    run = read_run(bare, predictions=table_of())
     assert "Scores" in Reader(page(run))["curves"]
 
 

@@ -81,7 +81,7 @@ QUICK = settings(
 @pytest.fixture
 def no_page(monkeypatch):
     """Fairness without its page and what lies beside the audit: they take seconds, and count nothing."""
-    more = {"datasets": {name: {"strata": []} for name in ("scores", "s", "D")}, "changes": []}
+    more = {"datasets": {name: {"strata": []} for name in ("scores.csv", "s.csv", "D")}, "changes": []}
     for name, found in (
         ("analysis.reports.fairness.page.write_page", Path("fairness.html")),
         ("fairness.across.run.compare_across", more),
@@ -253,7 +253,7 @@ def test_compare_reads_a_strangers_tables_by_the_same_keys(tmp_path):
         table.assign(p=np.linspace(low, low + 0.7, 20)).to_csv(tmp_path / f"{name}.csv", index=False)
     files = (f"a={tmp_path / 'a.csv'}", f"b={tmp_path / 'b.csv'}")
     text = said("compare", *files, "columns={score: p}", "n_boot=20", f"out={tmp_path / 'o'}")
-    assert "a, 20 videos that both scored" in text
+    assert "a.csv, 20 videos that both scored" in text
     # A folder of such tables is one dataset, called like the folder, and two detectors.
     for name in ("a", "b"):
         pd.read_csv(tmp_path / f"{name}.csv").rename(columns={"p": "prob"}).to_csv(tmp_path / f"{name}.csv")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from unmasked.app.cli import app
+from unmasked.datasets import workbooks
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.table_reading import has_scores
+from unmasked.datasets.tables import column_names
+from unmasked.evaluation.direction import check_direction
+from unmasked.evaluation.metrics import auc
 from unmasked.evaluation.predictions import evaluated_rows, noun_of, read_predictions
 from unmasked.evaluation.wording import name_files
 
@@ -566,15 +573,55 @@ def test_columns_of_unknown_names_are_told_the_key_that_names_them_or_the_header
         read(tmp_path, text)
 
 
-def test_a_threshold_of_reversed_scores_says_so_with_the_keys_that_turn_them(tmp_path):
+REVERSED = (
+    r"reals score above fakes \(AUC 0\.055 \[.*\] on s.csv\): if score is P\(real\), score_of=real .* one_me"
+)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *(
+            "evaluate predictions=s.csv",
+            "threshold predictions=s.csv",
+            "fairness predictions=s.csv by=[gender]",
+        ),
+        *("mitigate predictions=s.csv by=[gender]", "compare a=s.csv b=t.csv", "compare a=t.csv b=s.csv"),
+        "ensemble predictions=[t.csv,s.csv]",
+    ],
+)
+def test_scores_that_are_surely_the_other_way_round_are_refused_by_every_verb(tmp_path, monkeypatch, verb):
+    """AUC 0.07 was told and not asked: thresholds, gaps and differences of 1 - P(fake) were written."""
+    monkeypatch.chdir(tmp_path)
+    table = clips(200).assign(gender=["f", "f", "m", "m"] * 50)
+    table.to_csv("t.csv", index=False)
+    table.assign(score=1 - table["score"]).to_csv("s.csv", index=False)
+    ended = CliRunner().invoke(app, [*verb.split(), "out=o"])
+    assert ended.exit_code == 2
+    assert re.search(REVERSED, ended.output)
+    assert not list(tmp_path.glob("o/*"))
+
+
+def test_which_reversed_scores_are_told_and_not_refused(tmp_path):
+    """Weak evidence, a detector's own scores, and what the user has said are no reason to refuse."""
     table = clips(200).assign(score=1 - clips(200)["score"])
-    table.to_csv(tmp_path / "s.csv", index=False)
-    keys = ["threshold", f"predictions={tmp_path / 's.csv'}", "max_fpr=0.05", f"out={tmp_path / 'o'}"]
-    ended = CliRunner().invoke(app, keys)
-    assert ended.exit_code == 0, ended.output
-    assert "NOTE: worse than chance" in ended.output
-    assert "score_of=real turns it round" in ended.output
-    assert "NOTE: " not in CliRunner().invoke(app, [*keys, "score_of=real", "overwrite=true"]).output
+    path = tmp_path / "s.csv"
+    keys = ["threshold", f"predictions={path}", "max_fpr=0.05", f"out={tmp_path / 'o'}", "overwrite=true"]
+    table.to_csv(path, index=False)
+    said = CliRunner().invoke(app, [*keys, "score_of=fake"]).output
+    assert "NOTE: s.csv: worse than chance" in said
+    assert "score_of=real turns it round" in said
+    assert "NOTE: " not in CliRunner().invoke(app, [*keys, "score_of=real"]).output
+    table.assign(checkpoint="ab" * 32).to_csv(path, index=False)  # of `unmasked predict`
+    assert "NOTE: s.csv: worse than chance" in CliRunner().invoke(app, keys).output
+    weak = clips(2000)
+    weak["score"] = (
+        0.5 - 0.04 * (clips(2000)["score"] - 0.5) + 0.3 * np.random.default_rng(1).normal(0, 0.2, 2000)
+    )
+    check_direction(read(tmp_path, weak)[0], path)
+    assert 0.4 < auc(weak["label"].to_numpy(), weak["score"].to_numpy()) < 0.48
+    right = clips(200).assign(dataset="right")
+    check_direction(read(tmp_path, pd.concat([right, table.assign(dataset="wrong")]))[0], path)
 
 
 def test_ages_with_the_word_years_become_groups_and_words_that_cannot_are_said(tmp_path):
@@ -585,3 +632,90 @@ def test_ages_with_the_word_years_become_groups_and_words_that_cannot_are_said(t
     bands = clips().assign(age=["18-29", "30-49"] * 20)
     _, said = read(tmp_path, bands, age_groups=(30, 50))
     assert "age: age_groups was not used: there are words (18-29, 30-49)" in said
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".txt", ".xlsx"])
+def test_the_same_table_is_read_from_every_kind_of_file(tmp_path, suffix):
+    """Only .csv and .parquet were opened, although a .tsv called .csv was read."""
+    table = clips().astype({"score": object})
+    table.loc[3, "score"] = None
+    expected, _ = read(tmp_path, table)
+    path = tmp_path / f"scores{suffix}"
+    if suffix == ".xlsx":
+        workbook(path, [["ACME export"], [], list(table), *table.astype(object).to_numpy().tolist()])
+    else:
+        table.to_csv(path, index=False, sep="\t")
+    readings = []
+    found = read_predictions(path, readings)
+    pd.testing.assert_frame_equal(found.assign(dataset="scores.csv"), expected)
+    said = dict(readings)
+    if suffix == ".xlsx":
+        assert said["workbook"] == "sheet 'Scores'; not read: Notes"
+        assert said["lines before the header"] == "left out: 2"
+        assert said["rows with no score"] == "left out: 1 (row 7)"  # as Excel counts
+        assert has_scores(column_names(path))
+    else:
+        assert said["separator"] == "tabs"
+
+
+def workbook(path, rows):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.title = "Notes"
+    sheet = book.create_sheet("Scores", 0)
+    for row in rows:
+        sheet.append([None if value is not None and value != value else value for value in row])
+    book.save(path)
+
+
+def test_a_workbook_that_cannot_be_read_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    path = tmp_path / "scores.xlsx"
+    path.write_text("<html><table></table></html>")
+    with pytest.raises(InputError, match=r"no intact Excel workbook.*export the sheet as CSV"):
+        read_predictions(path)
+    workbook(path, [])
+    with pytest.raises(InputError, match="has no cells"):
+        read_predictions(path)
+    monkeypatch.setattr(workbooks, "BYTES_MAX", 100)
+    with pytest.raises(InputError, match=r"unpacks to .* which is not read; export the sheet as CSV"):
+        read_predictions(path)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(
+        InputError, match="openpyxl reads, and that is not installed; export the sheet as CSV"
+    ):
+        read_predictions(path)
+
+
+def test_a_spreadsheets_export_becomes_a_report_in_one_command(tmp_path):
+    """It took two, and the page spoke of a run's files, of `explain` and of Grad-CAM."""
+    table = clips(80)
+    lines = [
+        f"{row.video};{'FAKE' if row.label else 'REAL'};{100 * row.score:.1f}" for row in table.itertuples()
+    ]
+    path = tmp_path / "export.csv"
+    path.write_text("file;label;score\n" + "\n".join(lines).replace(".", ",").replace(",mp4", ".mp4") + "\n")
+    keys = ["report", f"predictions={path}", f"out={tmp_path / 'out'}", "n_boot=20"]
+    ended = CliRunner().invoke(app, keys)
+    assert ended.exit_code == 0, ended.output
+    assert "percent" in ended.output
+    told = json.loads((tmp_path / "out" / "metrics.json").read_text())["datasets"]["export.csv"]["video"][
+        "auc"
+    ]
+    assert told == pytest.approx(
+        auc(table["label"].to_numpy(), (100 * table["score"]).round(1).to_numpy() / 100)
+    )
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "tested on export.csv" in page
+    assert "made elsewhere and read from a table" in page
+    assert "Curves and scores" in page
+    for word in (
+        "Grad-CAM",
+        "t-SNE",
+        "config.yaml",
+        "environment.json",
+        "fairness.json",
+        "unmasked predict",
+        "crop",
+    ):
+        assert word not in page, word

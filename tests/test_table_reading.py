@@ -27,7 +27,7 @@ def test_a_spreadsheets_export_is_read_in_one_go(tmp_path, coding):
     assert frame["label"].tolist()[:3] == [1, 1, 0]
     assert frame["label"].isna().tolist() == [False, False, False, True]
     assert frame["gender"].tolist() == ["weiblich", "female", "männlich", "divers"]
-    assert set(frame["dataset"]) == {"scores"}
+    assert set(frame["dataset"]) == {"scores.csv"}
     assert left_out.to_dict("list") == {"row": [5], "reason": ["no score"]}
     said = "\n".join(f"{what}: {how}" for what, how in readings)
     for part in (

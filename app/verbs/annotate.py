@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from unmasked.app.progress import print_result
+from unmasked.app.verbs.reading import Columns
 from unmasked.app.verbs.scan import (
     AgeGroups,
     AnnotationFiles,
@@ -15,6 +16,7 @@ from unmasked.app.verbs.scan import (
     JoinReportFile,
     Policy,
     join_annotations,
+    print_readings,
 )
 from unmasked.datasets.errors import InputError
 
@@ -27,8 +29,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    table: Path = Field(description="a manifest, faces or predictions table with dataset and video")
+    table: Path = Field(description="a manifest, faces or predictions table, or one of your own with a video")
     annotations: AnnotationFiles
+    columns: Columns = None
     codebook: Codebooks = ("auto",)
     policy: Policy = "majority"
     age_groups: AgeGroups = ()
@@ -43,25 +46,29 @@ def run(config: Config) -> None:
 
     No file that is read is changed.
     """
-    from unmasked.datasets.manifest import DEMOGRAPHICS, MANIFEST
-    from unmasked.datasets.tables import read_frame, write_frame
+    from unmasked.datasets.manifest import DEMOGRAPHICS
+    from unmasked.datasets.table_reading import read_table
+    from unmasked.datasets.tables import SUFFIXES, write_frame
+    from unmasked.evaluation.predictions import ROLES
 
-    out = config.out or config.table.with_name(f"{config.table.stem}.annotated{config.table.suffix}")
+    suffix = config.table.suffix.lower() if config.table.suffix.lower() in SUFFIXES else ".csv"
+    out = config.out or config.table.with_name(f"{config.table.stem}.annotated{suffix}")
     _check_out(config, out)
-    text = [name for name, column in MANIFEST.columns.items() if column.kind == "text"]
-    table = read_frame(config.table, text=text)
+    roles = {name: ROLES[name] for name in ("dataset", "video", "frame", "identity")}
+    read = read_table(config.table, roles, columns=config.columns)
+    print_readings(read.readings)
     joined = join_annotations(
-        table,
+        read.frame.reset_index(drop=True),
         config.annotations,
         config.codebook,
         policy=config.policy,
         report=config.join_report,
         age_groups=config.age_groups,
     )
-    if config.table.suffix.lower() == ".csv":
-        joined = _as_it_was(config.table, table, joined, (*DEMOGRAPHICS, "annotation"))
-    write_frame(joined, out)
-    print_result(f"{len(joined)} rows written to {out}")
+    joined.index = read.frame.index
+    written = _as_it_was(config.table, read.frame, joined, (*DEMOGRAPHICS, "annotation"))
+    write_frame(written, out)
+    print_result(f"{len(written)} rows written to {out}")
 
 
 def _check_out(config: Config, out: Path) -> None:
@@ -81,23 +88,26 @@ def _check_out(config: Config, out: Path) -> None:
 def _as_it_was(
     path: Path, table: pd.DataFrame, joined: pd.DataFrame, changed: tuple[str, ...]
 ) -> pd.DataFrame:
-    """The cells of a CSV file as they stand in it, with the joined columns added or, if unlike, changed.
+    """The cells of a file as they stand in it, with the joined columns added or, if unlike, changed.
 
-    Numbers are not written anew: 007, 1e5 and twenty decimals stay what they are.
+    Numbers of a text are not written anew: 007, 1e5 and twenty decimals stay what they are. Rows that belong
+    to no video, such as totals, stay as well.
     """
     from unmasked.datasets.csv_files import read_csv_as_text
+    from unmasked.datasets.tables import HEADER_ROWS, TEXTS, read_frame
 
-    written = read_csv_as_text(path)
-    # Rows without any value were left out of the table.
-    written = written[~(written.apply(lambda column: column.str.strip()) == "").all(axis=1)].reset_index(
-        drop=True
-    )
+    if path.suffix.lower() in TEXTS:
+        written = read_csv_as_text(path)
+        written = written[~(written.apply(lambda column: column.str.strip()) == "").all(axis=1)]
+    else:
+        written = read_frame(path, readings=[], keep_rows=True)
+    written.index += HEADER_ROWS
     for name in changed:
-        values = joined[name]
+        values = joined[name].reindex(written.index)
         if name not in written:
             written[name] = values
             continue
-        before = table[name].reindex(joined.index)
+        before = table[name].reindex(written.index)
         same = (values == before) | (values.isna() & before.isna())
         written[name] = written[name].astype(object).where(same, values)
     return written

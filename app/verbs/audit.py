@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field
 
-from unmasked.app.inputs import FACES_FILE, faces_file
+from unmasked.app.inputs import FACES_FILE, faces_file, read_faces
 from unmasked.app.progress import Reporter, print_result
 from unmasked.app.verbs.scan import as_list
 from unmasked.datasets.audit.settings import AuditSettings
@@ -85,9 +85,7 @@ def _read_faces(path: Path) -> tuple[pd.DataFrame, Path]:
     Raises:
         InputError: the path is neither a faces table nor a folder with one.
     """
-    from unmasked.preprocessing.faces import FACES
-
     table = faces_file(path)
     if path.is_dir() and not table.is_file():
         raise InputError(f"folder {path} has no {FACES_FILE}; give the one that `unmasked preprocess` wrote")
-    return FACES.read(table), table.parent
+    return read_faces(table), table.parent

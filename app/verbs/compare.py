@@ -46,7 +46,7 @@ def run(config: Config) -> None:
     ]
     if config.a.is_file() and config.b.is_file():
         paths, rows = (config.a, config.b), [run.rows for run in runs]
-        tables = join_default_datasets(paths, rows, config.a.stem, are_of_same_videos=True)
+        tables = join_default_datasets(paths, rows, config.a.name, are_of_same_videos=True)
         for side, run, table in zip("ab", runs, tables, strict=True):
             if (name := table["dataset"].iloc[0]) not in set(run.rows["dataset"]):
                 print_result(f"{side} has no column dataset: its videos are taken for those of {name}")

@@ -75,8 +75,10 @@ class Config(ReadAs):
 def run(config: Config) -> None:
     """Writes the ensemble's predictions and card, and prints it beside its members."""
     from unmasked.datasets.documents import read_json
+    from unmasked.evaluation.direction import reversals
     from unmasked.evaluation.ensemble_tables import Settings, make_ensemble, read_members
     from unmasked.evaluation.ensembles import Rule
+    from unmasked.evaluation.predictions import evaluated_rows
 
     read = partial(read_scores, config)
     rule = Rule(config.method, config.scale, config.weights, config.meta, config.seed)
@@ -90,6 +92,9 @@ def run(config: Config) -> None:
     made = make_ensemble(members, settings, fit_on=fit_on, stored=stored)
     _write(config.out, made)
     _print(made.results)
+    for member in members:
+        for doubt in reversals(evaluated_rows(member.scored.predictions)[0]):
+            print_result(f"  NOTE on {member.name}, {doubt}")
     print_result(f"scores: {config.out / 'predictions.parquet'}; differences: {config.out / 'ensemble.md'}")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from pydantic import ConfigDict, Field
 
-from unmasked.app.inputs import Faces
+from unmasked.app.inputs import Faces, read_faces
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import (
     OVERWRITE,
@@ -96,10 +96,17 @@ class Config(OneScore, ReadAs, Beside, Replaces):
 
 def run(config: Config) -> None:
     """Evaluates every detector on every dataset, writes the results and prints the matrix."""
+    evaluate_files(config)
+
+
+def evaluate_files(config: Config) -> list[Scored]:
+    """What `run` does; the detectors with the rows that were evaluated."""
     from unmasked.evaluation.collection import Stated as Said
     from unmasked.evaluation.collection import collect
     from unmasked.evaluation.row_counts import RowCount, left_out_rows
 
+    if config.faces is not None:
+        read_faces(config.faces)
     said = Said(source=config.source, held_out=config.held_out, selection=config.selection)
     count = RowCount()
     notes: list[str] = []
@@ -157,7 +164,7 @@ def run(config: Config) -> None:
         _print_protocols(rows, noun)
         for line in leader_sentences(leaders):
             print_result(name_files(line, noun, keep))
-        for line in coverage_sentences(coverage):
+        for line in (*coverage_sentences(coverage), *_reversed(found)):
             print_result(name_files(line, noun, keep))
     for detector in scored:
         for line in contaminated_sentences(detector.name, found[detector.name]["contamination"]):
@@ -165,6 +172,7 @@ def run(config: Config) -> None:
     print_result(
         f"all metrics with intervals: {config.out / 'metrics.json'}; as tables: {config.out / 'metrics.md'}"
     )
+    return scored
 
 
 def _check_replaced(config: Config, scored: list[Scored], places: dict[str, str]) -> None:
@@ -383,6 +391,18 @@ def _noun(found: Mapping[str, Results]) -> str:
 def _names(found: Mapping[str, Results]) -> list[str]:
     """The names of detectors and datasets, which no sentence may change."""
     return [*found, *dict.fromkeys(name for results in found.values() for name in results["datasets"])]
+
+
+def _reversed(found: Mapping[str, Results]) -> list[str]:
+    """A sentence for each detector and dataset whose reals score above its fakes, beyond chance."""
+    from unmasked.evaluation.reading import LOOK
+
+    return [
+        f"NOTE on {detector}, {name}: {said}"
+        for detector, results in found.items()
+        for name, block in results["datasets"].items()
+        if LOOK in (said := block.get("reading", ""))
+    ]
 
 
 def folder_names(names: list[str]) -> dict[str, str]:

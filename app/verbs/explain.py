@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from unmasked.analysis.explain.config import ExplainConfig
-from unmasked.app.inputs import CHECKPOINT, Faces, check_inputs
+from unmasked.app.inputs import CHECKPOINT, Faces, check_inputs, read_faces
 from unmasked.app.progress import Reporter, print_result
 
 
@@ -38,13 +38,12 @@ def run(config: Config) -> None:
     from unmasked.analysis.explain.explanation import importance_lines, write_explanation
     from unmasked.app.detectors import load
     from unmasked.datasets.files import sha256_of_file
-    from unmasked.preprocessing.faces import FACES
     from unmasked.training.checkpoint import weights_path
 
     model, card = load(config.checkpoint, config.detector)
     out = config.out or weights_path(config.checkpoint).parent
     is_fitted = not isinstance(model, nn.Module)
-    faces = FACES.read(config.faces)
+    faces = read_faces(config.faces)
     with Reporter() as reporter:
         explanation = explain(
             model,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from unmasked.app.inputs import Faces
+from unmasked.app.inputs import Faces, read_faces
 from unmasked.app.progress import print_result
 
 
@@ -24,9 +24,8 @@ class Config(BaseModel):
 def run(config: Config) -> None:
     """Writes the files, and says how many rows are in them and what became of the others."""
     from unmasked.preprocessing.export import export_crops
-    from unmasked.preprocessing.faces import FACES
 
-    faces = FACES.read(config.faces)
+    faces = read_faces(config.faces)
     done = export_crops(faces, config.faces.parent, config.out)
     for dataset, count in done.crops.items():
         print_result(f"{dataset}: {count} crops of {done.videos[dataset]} videos in {dataset}_lmdb")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from unmasked.app.inputs import Faces
+from unmasked.app.inputs import Faces, read_faces
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import (
     Beside,
@@ -126,9 +126,10 @@ def run(config: Config) -> None:
     # Imported once there is something to audit: a table that cannot be read is refused at once.
     from unmasked.analysis.reports.fairness.page import write_page
     from unmasked.analysis.reports.run.folder import origin_of_audits
+    from unmasked.evaluation.direction import reversals
     from unmasked.evaluation.metrics import rows_of_worst_face
     from unmasked.evaluation.origin import Origin
-    from unmasked.evaluation.predictions import noun_of
+    from unmasked.evaluation.predictions import evaluated_rows, noun_of
     from unmasked.evaluation.wording import name_files
     from unmasked.fairness.across import monitoring
     from unmasked.fairness.across.run import Beside, compare_across, source_of
@@ -180,6 +181,8 @@ def run(config: Config) -> None:
     count.leave_out(_unaudited_rows(predictions, audits, config.detector or None))
     noun = noun_of(audited)
     print_rows(count, [note for audit in audits.values() for note in audit.origin.get("rows", ())], noun)
+    for doubt in reversals(evaluated_rows(audited)[0], config.aggregation):
+        print_result(name_files(f"NOTE: {doubt}", noun, list(audits)))
     for line in lines(audits, skipped, more, losses):
         print_result(name_files(line, noun, [*audits, *config.by]))
     print_result(f"fairness report: {page}; its figures with their numbers: {page.parent / 'figures'}")
@@ -353,6 +356,7 @@ def _audit_other_detector(
     config: Config, predictions: pd.DataFrame, threshold: Threshold, audits: dict[str, Audit]
 ) -> tuple[dict[str, Audit], str]:
     """The audits of the other detector on the same videos, and its name; none where none is asked for."""
+    from unmasked.datasets.tables import is_table
     from unmasked.evaluation.collection import join_default_datasets
     from unmasked.evaluation.thresholds import Threshold
     from unmasked.fairness.across.detectors import replace_scores
@@ -364,10 +368,10 @@ def _audit_other_detector(
         raise InputError("two detectors are compared on videos; leave out level=frame, or against")
     ours = rows_of_one(predictions, detector=config.detector or None) if config.detector else predictions
     name = config.against
-    if Path(name).suffix in (".parquet", ".csv"):
+    if is_table(name):
         other = read_scores(config, Path(name))
         paths = config.predictions, Path(name)
-        ours, other = join_default_datasets(paths, (ours, other), config.predictions.stem)
+        ours, other = join_default_datasets(paths, (ours, other), config.predictions.name)
         named = other["detector"].dropna().unique() if "detector" in other else []
         name = str(named[0]) if len(named) == 1 else Path(name).stem
     else:
@@ -385,9 +389,8 @@ def _add_qualities(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
         InputError: the faces are not those of the predictions.
     """
     from unmasked.fairness.selection import CROP, QUALITIES
-    from unmasked.preprocessing.faces import FACES
 
-    faces = FACES.read(path)
+    faces = read_faces(path)
     keys = [name for name in CROP if name in predictions and name in faces and faces[name].notna().any()]
     if not {"frame", "face"} <= set(keys):
         print_result(

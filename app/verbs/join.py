@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
+from unmasked.app.verbs.reading import ReadAs, print_rows, read_scores
 from unmasked.app.verbs.scan import as_list
 
 
-class Config(BaseModel):
+class Config(ReadAs):
     """Which tables become one, and where it goes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,8 +30,13 @@ class Config(BaseModel):
 def run(config: Config) -> None:
     """Joins the tables and prints what is in the one."""
     from unmasked.evaluation.join import join_tables
+    from unmasked.evaluation.row_counts import RowCount
 
-    joined, kind = join_tables(config.tables, config.out, any_recipe=config.any_recipe)
-    videos = joined.drop_duplicates(["dataset", "video", "compression"])
+    count = RowCount()
+    read = partial(read_scores, config, count=count, unlabelled=True, keeps_columns=True)
+    joined, kind = join_tables(config.tables, config.out, any_recipe=config.any_recipe, read=read)
+    if kind == "predictions":
+        print_rows(count)
+    videos = joined.drop_duplicates([name for name in ("dataset", "video", "compression") if name in joined])
     listed = ", ".join(f"{name} {count}" for name, count in videos["dataset"].value_counts().items())
     print_result(f"{kind} of {len(videos)} videos ({listed}), {len(joined)} rows written to {config.out}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from unmasked.app.inputs import CHECKPOINT, Faces, check_inputs
+from unmasked.app.inputs import CHECKPOINT, Faces, check_inputs, read_faces
 from unmasked.app.progress import Reporter, print_result
 
 if TYPE_CHECKING:
@@ -60,10 +60,9 @@ def run(config: Config) -> None:
     from unmasked.datasets.errors import InputError
     from unmasked.evaluation.predict import predict
     from unmasked.evaluation.predictions import PREDICTIONS
-    from unmasked.preprocessing.faces import FACES
 
     model, card = load(config.checkpoint, config.detector)
-    faces = FACES.read(config.faces)
+    faces = read_faces(config.faces)
     chosen = faces[faces["split"].isin(config.splits)]
     if chosen.empty:
         found = ", ".join(sorted(faces["split"].unique()))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.scan import AgeGroups, print_readings
@@ -19,14 +19,27 @@ if TYPE_CHECKING:
     from unmasked.evaluation.row_counts import RowCount
 
 
+def _columns_without_spaces(value: Any) -> Any:
+    """``{video:file}``, which is a name alone in YAML, as ``{video: file}``."""
+    if not isinstance(value, dict):
+        return value
+    pairs = [(*str(key).split(":", 1),) if name is None else (key, name) for key, name in value.items()]
+    return {pair[0]: pair[1] for pair in pairs} if all(len(pair) == 2 for pair in pairs) else value
+
+
+Columns = Annotated[
+    dict[str, str] | None,
+    BeforeValidator(_columns_without_spaces),
+    Field(description="the file's own names of columns, as columns={video: file, score: p}"),
+]
+
+
 class ReadAs(BaseModel):
     """How a table of scores is read where its own words do not say it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    columns: dict[str, str] | None = Field(
-        None, description="the file's own names of columns, as columns={video: file, score: p}"
-    )
+    columns: Columns = None
     one_means: Literal["fake", "real"] | None = Field(
         None, description="what the label 1 means, where paths or words contradict it"
     )
@@ -39,14 +52,10 @@ class ReadAs(BaseModel):
     )
     age_groups: AgeGroups = ()
 
-    @field_validator("columns", mode="before")
-    @classmethod
-    def _columns_without_spaces(cls, value: Any) -> Any:
-        """``{video:file}``, which is a name alone in YAML, as ``{video: file}``."""
-        if not isinstance(value, dict):
-            return value
-        pairs = [(*str(key).split(":", 1),) if name is None else (key, name) for key, name in value.items()]
-        return {pair[0]: pair[1] for pair in pairs} if all(len(pair) == 2 for pair in pairs) else value
+    def how(self) -> dict[str, Any]:
+        """The keys, as `read_predictions` takes them."""
+        keys = {name: getattr(self, name) for name in ReadAs.model_fields}
+        return keys | {"score_as": None if self.score_as == "auto" else self.score_as}
 
 
 class Beside(BaseModel):
@@ -83,36 +92,42 @@ class OneScore(BaseModel):
 
 
 def read_scores(
-    config: ReadAs, path: Path, *, count: RowCount | None = None, used: Collection[str] = ()
+    config: ReadAs,
+    path: Path,
+    *,
+    count: RowCount | None = None,
+    used: Collection[str] = (),
+    unlabelled: bool = False,
+    keeps_columns: bool = False,
 ) -> pd.DataFrame:
     """The predictions in a file, read as the keys say; prints what was taken for granted.
+
+    A table that seems to be the other way round is refused: `check_direction`.
 
     Args:
         config: the keys.
         path: of the file.
         count: gets the rows given, and those that were left out.
         used: columns that the command uses beside those of every table of scores.
+        unlabelled: keep rows without a label.
+        keeps_columns: the command keeps every column, so that none is named as unused.
     """
     from unmasked.datasets.vocabulary import Reading
     from unmasked.evaluation.predictions import KNOWN, read_predictions
 
     readings: list[Reading] = []
     left_out: dict[str, int] = {}
-    predictions = read_predictions(
-        path,
-        readings,
-        left_out,
-        columns=config.columns,
-        one_means=config.one_means,
-        score_of=config.score_of,
-        age_groups=config.age_groups,
-        score_as=None if config.score_as == "auto" else config.score_as,
-    )
+    predictions = read_predictions(path, readings, left_out, unlabelled=unlabelled, **config.how())
+    if config.score_of is None:
+        # Imported once there is a table: one that cannot be read is refused at once.
+        from unmasked.evaluation.direction import check_direction
+
+        check_direction(predictions, path)
     if count is not None:
         count.given += len(predictions) + sum(left_out.values())
         count.leave_out(left_out)
     others = [str(name) for name in predictions.columns if name not in {*KNOWN, *used}]
-    if others:
+    if others and not keeps_columns:
         readings.append(Reading("columns that no number uses", ", ".join(others)))
     print_readings(readings)
     return predictions

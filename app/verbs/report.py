@@ -1,25 +1,36 @@
-"""``unmasked report``: a run's folder -> one page, a model card, figures with numbers."""
+"""``unmasked report``: a run's folder, or scores -> one page, a model card, figures with numbers."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from unmasked.app.progress import print_result
+from unmasked.app.verbs import evaluate
+from unmasked.datasets.errors import InputError
 
 
-class Config(BaseModel):
-    """Which run is reported."""
+class Config(evaluate.Config):
+    """Which run is reported, or which scores, which are evaluated first."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: Path = Field(
-        description="a run's folder; whatever is in it goes into the page; or that of several detectors"
+    run: Path | None = Field(
+        None, description="a run's folder; whatever is in it goes into the page; or that of several detectors"
+    )
+    predictions: Path = Field(
+        cast(Path, None),
+        description="in place of run: scores as `unmasked evaluate` takes them; with them go its keys, "
+        "from out= to seed=",
     )
     truth: Path | None = Field(
         None, description="truth.json of a synthetic corpus, to set what was planted beside what was found"
     )
+
+    @property
+    def folder(self) -> Path:
+        """Where the page is written."""
+        return self.run or self.out
 
 
 def run(config: Config) -> None:
@@ -28,8 +39,23 @@ def run(config: Config) -> None:
     from unmasked.analysis.reports.run.folder import is_collection
     from unmasked.analysis.reports.run.page import write_report
 
-    if is_collection(config.run):
-        page = write_collection_report(config.run)
+    _check_one(config)
+    scored = [] if config.predictions is None else evaluate.evaluate_files(config)
+    if is_collection(config.folder):
+        page = write_collection_report(config.folder)
     else:
-        page = write_report(config.run, truth=config.truth)
+        table = scored[0].predictions if scored else None
+        page = write_report(config.folder, predictions=table, truth=config.truth)
     print_result(f"report: {page}; its figures with their numbers: {page.parent / 'figures'}")
+
+
+def _check_one(config: Config) -> None:
+    """Raises InputError unless one of run and predictions is given, and nothing that the run cannot use."""
+    given = config.model_fields_set - {"run", "truth", "out"}
+    if (config.run is None) == (config.predictions is None):
+        raise InputError(
+            "give run=FOLDER, which `unmasked evaluate` wrote to, or predictions=FILE, to be evaluated first"
+        )
+    if config.run is not None and (given or config.out is not None):
+        listed = ", ".join(sorted(given)) or "out"
+        raise InputError(f"{listed} cannot be used with run={config.run}, which is evaluated already")

@@ -38,15 +38,13 @@ class Config(OneScore, ReadAs, Replaces):
 def run(config: Config) -> None:
     """Fits the threshold, stores it and prints one sentence for who decides."""
     from unmasked.datasets.files import write_json
+    from unmasked.evaluation.direction import reversals
     from unmasked.evaluation.doubts import doubts
     from unmasked.evaluation.false_alarms import limit_false_alarms, sentence
     from unmasked.evaluation.fitted import Fitted
-    from unmasked.evaluation.intervals import Sample
-    from unmasked.evaluation.levels import clusters_of
     from unmasked.evaluation.metrics import video_scores
     from unmasked.evaluation.origin import Origin
     from unmasked.evaluation.predictions import noun_of
-    from unmasked.evaluation.reading import reversal
     from unmasked.evaluation.row_counts import RowCount
     from unmasked.evaluation.wording import name_files
 
@@ -70,7 +68,7 @@ def run(config: Config) -> None:
     write_json(path, stored | {"limit": found.to_dict() | {"sentence": said}})
     print_rows(count, doubts(rows), noun)
     print_result(said)
-    if doubt := reversal(Sample.of(videos["label"], videos["score"], clusters_of(videos))):
+    for doubt in reversals(rows, config.aggregation):
         print_result(name_files(f"NOTE: {doubt}", noun))
     print_result(
         f"threshold: {path}; give it to `unmasked evaluate` and `unmasked fairness` as thresholds={path}"

@@ -69,7 +69,7 @@ def check_first(file: Path | None, arguments: list[str]) -> None:
     """
     given = load(Crops, file, arguments)
     check_inputs(faces=given.faces)
-    training_faces(given.faces, given.dataset)
+    training_faces(given.faces, given.dataset, tells_edits=True)
 
 
 def run(config: Any) -> None:

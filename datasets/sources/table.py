@@ -31,7 +31,7 @@ from unmasked.datasets.listing import Count, as_manifest, count_by, first_names,
 from unmasked.datasets.manifest import DEMOGRAPHICS, KINDS
 from unmasked.datasets.table_reading import TableRead, read_table
 from unmasked.datasets.table_roles import DATASET, FILE, GROUPS, LABEL, Role
-from unmasked.datasets.tables import TEXT
+from unmasked.datasets.tables import TEXT, is_table
 from unmasked.datasets.vocabulary import Reading
 
 NAME = "table"
@@ -58,11 +58,7 @@ ROLES: Mapping[str, Role] = {
 
 def matches(root: Path) -> bool:
     """True if the root is a table, or a folder that holds one called manifest."""
-    return (
-        root.suffix.lower() in (".csv", ".parquet")
-        if root.is_file()
-        else any((root / name).is_file() for name in FILES)
-    )
+    return is_table(root) if root.is_file() else any((root / name).is_file() for name in FILES)
 
 
 def scan(

@@ -181,7 +181,10 @@ def _groups(run: Run) -> tuple[list[str], str]:
     if "fairness.json" in run.left_out:
         return [], f"The audit in the run's folder is not shown: {run.left_out['fairness.json']}."
     if run.fairness is None:
-        return [], "This was not audited: the run has no fairness.json, which `unmasked fairness` writes."
+        return (
+            [],
+            "This was not audited; unmasked fairness does so where a column or annotation says who is shown.",
+        )
     sentences = []
     several = len(audits(run)) > 1
     for dataset, audit in audits(run).items():

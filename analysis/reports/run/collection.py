@@ -68,7 +68,7 @@ def collection_page(
         Section("answer", "Which holds up best on data it never saw?", _answer(pairs, metrics, figures)),
         Section("protocols", "Other questions", _others(metrics, published)),
         Section("detectors", "The detectors", _detectors(metrics, pages)),
-        Section("glossary", "Words", fill_template("glossary.html", noun=noun)),
+        Section("glossary", "Words", fill_template("glossary.html", noun=noun, is_ours=False)),
     ]
     text = render_page(
         f"{len(names)} detectors: which holds up on data it never saw?",

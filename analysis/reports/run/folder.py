@@ -15,7 +15,7 @@ from unmasked.analysis.explain.explanation import Explanation, read_explanation
 from unmasked.datasets.cards import check_card
 from unmasked.datasets.documents import parse_json, read_json, read_record, restore_nan
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.origin import Origin
+from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.predictions import read_predictions
 from unmasked.evaluation.published import Published, read_published
 from unmasked.evaluation.records import CollectionResults, Results, Robustness, StoredThreshold
@@ -70,6 +70,11 @@ class Run:
         return source if source in self.metrics["datasets"] else None
 
     @property
+    def is_ours(self) -> bool:
+        """True if the scores are of our own `predict`, which cuts faces out; not made elsewhere."""
+        return bool(self.card) or self.metrics["settings"].get("checkpoint", NOT_STATED) != NOT_STATED
+
+    @property
     def is_held_out(self) -> bool:
         """True if only rows of a test split were evaluated."""
         notes = self.metrics["settings"].get("rows", [])
@@ -92,12 +97,12 @@ class Run:
         return name if name not in (None, "not stated") else self.card.get("detector", "The detector")
 
 
-def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | None = None) -> Run:
+def read_run(folder: Path, *, predictions: pd.DataFrame | None = None, truth: Path | None = None) -> Run:
     """Everything that a report needs from a run's folder.
 
     Args:
         folder: with at least ``metrics.json``.
-        predictions: the predictions table, if it is not the folder's own ``predictions.parquet``.
+        predictions: the predictions, if they are not in the folder's own ``predictions.parquet``.
         truth: ``truth.json`` of a synthetic corpus, if it is not in the folder.
 
     Raises:
@@ -109,8 +114,9 @@ def read_run(folder: Path, *, predictions: Path | None = None, truth: Path | Non
         raise InputError(
             f"truth {truth} does not exist; give the truth.json of the synthetic corpus, or leave it out"
         )
-    table = predictions or folder / "predictions.parquet"
-    scored = read_predictions(table) if predictions or table.is_file() else None
+    table, scored = folder / "predictions.parquet", predictions
+    if scored is None and table.is_file():
+        scored = read_predictions(table)
     origin = Origin.from_dict(metrics["settings"])
     if scored is not None and (unlike := origin.difference(Origin.of(scored))):
         raise InputError(

@@ -34,7 +34,6 @@ from unmasked.analysis.reports.run.results_part import (
 from unmasked.analysis.reports.run.robustness import worst_words
 from unmasked.analysis.reports.run.robustness_part import robustness_part
 from unmasked.datasets.files import write_text
-from unmasked.evaluation.origin import NOT_STATED
 from unmasked.evaluation.tables import escape_markdown, has_frames, matrix_table
 from unmasked.evaluation.wording import count_in_100, list_names, name_files, threshold_text
 from unmasked.fairness.verdicts import people, title
@@ -43,7 +42,7 @@ PAGE = "report.html"
 PREVALENCE = 0.001  # a fake in a thousand videos, for the sake of an example
 
 
-def write_report(run: Path, *, predictions: Path | None = None, truth: Path | None = None) -> Path:
+def write_report(run: Path, *, predictions: pd.DataFrame | None = None, truth: Path | None = None) -> Path:
     """Writes ``report.html``, ``model_card.md`` and ``figures/`` into a run's folder.
 
     Returns the page.
@@ -54,7 +53,7 @@ def write_report(run: Path, *, predictions: Path | None = None, truth: Path | No
 
     Args:
         run: the folder.
-        predictions: the predictions behind the metrics, if they are elsewhere.
+        predictions: the rows behind the metrics, if they are not the folder's own.
         truth: ``truth.json`` of the synthetic corpus that the run used; the page then says that it is one.
 
     Raises:
@@ -90,7 +89,7 @@ def page(run: Run, figures: Gallery | None = None) -> str:
         Section("explanations", "What does it look at?", explanations_part(run, figures)),
         Section("limits", "What this report cannot say", _limits(run)),
         Section("settings", "Detector, configuration and environment", _settings(run)),
-        Section("glossary", "Words", fill_template("glossary.html", noun=noun)),
+        Section("glossary", "Words", fill_template("glossary.html", noun=noun, is_ours=run.is_ours)),
     ]
     kind = "on a synthetic corpus" if run.truth is not None else f"on {list_names(run.datasets)}"
     text = render_page(
@@ -116,14 +115,9 @@ def model_card(run: Run) -> str:
         answer=answer(run),
         facts=list(_facts(run)),
         table=Markup(matrix_table(run.metrics).body()),  # Markdown, its cells escaped  # nosec B704
-        is_ours=_is_ours(run),
+        is_ours=run.is_ours,
     )
     return name_files(text, run.metrics["settings"].get("noun", "video"), [*run.datasets, run.detector])
-
-
-def _is_ours(run: Run) -> bool:
-    """True if the scores are of our own `predict`, which cuts faces out; not of a table made elsewhere."""
-    return bool(run.card) or run.metrics["settings"].get("checkpoint", NOT_STATED) != NOT_STATED
 
 
 def _answer(run: Run) -> Markup:
@@ -188,7 +182,7 @@ def _what_was_done(run: Run, figures: Gallery) -> Markup:
         held_out=run.is_held_out,
         unseen=list_names([name for name in run.datasets if name != run.source]),
         aggregation=settings["aggregation"].replace("_", " "),
-        is_ours=_is_ours(run),
+        is_ours=run.is_ours,
         is_single=not has_frames(run.metrics),
         selection=selection,
         n_boot=f"{settings['n_boot']:,}",
@@ -250,6 +244,7 @@ def _settings(run: Run) -> Markup:
     )
     return fill_template(
         "settings.html",
+        is_ours=run.is_ours,
         detector=table(facts),
         evaluation=Markup("<h3>Evaluation</h3>") + table(pd.DataFrame(stated, columns=["setting", "value"])),
         config=run.config,

@@ -198,7 +198,7 @@ def explanations_part(run: Run, figures: Gallery) -> Markup:
             run.left_out["explain/explain.json"]
         )
     if explanation is None:
-        return fill_template("explanations.html", explanation=None)
+        return fill_template("explanations.html", explanation=None, is_ours=run.is_ours)
     embedded = explanation.embedded
     skipped = explanation.summary.get("skipped", {})
     labels = {"real and fake": embedded["label"].map({0: "real", 1: "fake"}), "method": embedded["method"]}

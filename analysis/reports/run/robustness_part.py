@@ -31,7 +31,7 @@ def robustness_part(run: Run, figures: Gallery) -> Markup:
     """What changes to a video do: hidden drift, the curves, and the strongest of each kind."""
     records = run.robustness
     if not records:
-        return fill_template("robustness.html", records=None)
+        return fill_template("robustness.html", records=None, is_ours=run.is_ours)
     found = find_hidden_drift(records)
     strongest = [record for change in changes(run) for record in change.strongest_records]
     caption = (
