@@ -129,7 +129,8 @@ class CalibrationDisplay(Display):
 
         More than `TOGETHER` curves have a panel each, since lines that cross cannot be followed.
         """
-        self.bars_, self.points_ = [], []
+        self.bars_: list[Any] = []
+        self.points_: list[Any] = []
         colours = dict.fromkeys(self.curves, group_colours(["fake"])["fake"])
         if len(self.curves) > 1:
             colours = group_colours(self.curves)
