@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -49,6 +50,21 @@ def printable(text: object) -> str:
         else sign.encode("unicode_escape").decode("ascii")
         for sign in whole
     )
+
+
+@contextmanager
+def explain_bad_fields(fields: object, what: str, advice: str) -> Iterator[None]:
+    """Turns whatever is wrong with the fields of a stored record into one InputError.
+
+    Args:
+        fields: as they were read.
+        what: they should be, such as "threshold".
+        advice: what to give in their place, after "give".
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{fields!r} is not a stored {what} ({error}); give {advice}") from error
 
 
 def nearest_name(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

@@ -14,11 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, explain_bad_fields
 from unmasked.evaluation.counts import Array, ratio
-from unmasked.evaluation.intervals import Sample, behind, bounded_interval, metric_interval, resampled_sums
+from unmasked.evaluation.intervals import (
+    Sample,
+    behind,
+    bounded_interval,
+    interleave,
+    metric_interval,
+    resampled_sums,
+)
 from unmasked.evaluation.metrics import check_arrays
-from unmasked.evaluation.records import Abstention, RiskCurve, interleave
+from unmasked.evaluation.records import Abstention, RiskCurve
 from unmasked.evaluation.thresholds import fit
 
 ERROR_MAX = 0.05
@@ -45,13 +52,9 @@ class Band:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Band:
         """What `to_dict` gave; InputError where there is no low <= high, or a field is unknown."""
-        try:
+        advice = 'what `unmasked evaluate` wrote, or at least {"low": 0.4, "high": 0.6}'
+        with explain_bad_fields(fields, "band", advice):
             band = cls(**{**fields, "low": float(fields["low"]), "high": float(fields["high"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{fields!r} is not a stored band ({error}); give what `unmasked evaluate` wrote, or at "
-                'least {"low": 0.4, "high": 0.6}'
-            ) from error
         if not -1e-9 <= band.low <= band.high <= 1:
             raise InputError(f"a band from {band.low} to {band.high} is not one; give 0 <= low <= high <= 1")
         return band

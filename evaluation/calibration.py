@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, explain_bad_fields
 from unmasked.evaluation import metrics
 from unmasked.evaluation.counts import CALIBRATION_BINS, Array, calibration_bin
-from unmasked.evaluation.intervals import CONFIDENCE, Sample, intervals
+from unmasked.evaluation.intervals import CONFIDENCE, Sample, interleave, intervals
 from unmasked.evaluation.metrics import check_arrays
-from unmasked.evaluation.records import CalibrationEffect, Numbers, Reliability, interleave
+from unmasked.evaluation.records import CalibrationEffect, Numbers, Reliability
 
 KINDS = ("temperature", "isotonic")
 SHOWN = ("brier", "ece", "log_loss")
@@ -64,13 +64,9 @@ class Calibration:
         Raises:
             InputError: the kind or a field is unknown, or the parameter does not belong to the kind.
         """
-        try:
+        with explain_bad_fields(fields, "calibration", "what `unmasked evaluate` wrote"):
             calibration = cls(**fields)
             _check_parameter(calibration)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{fields!r} is not a stored calibration ({error}); give what `unmasked evaluate` wrote"
-            ) from error
         return calibration
 
 

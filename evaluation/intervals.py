@@ -26,6 +26,7 @@ from scipy import sparse, special
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, Confusion
 from unmasked.evaluation.metrics import METRICS, Kind, all_metrics, check_arrays, from_counts, one_value
+from unmasked.evaluation.records import Numbers
 
 CONFIDENCE = 0.95
 # Curves of resamples keep at most so many distinct scores, at quantiles of each class. Scores within a step
@@ -197,6 +198,19 @@ def intervals_of(
         else:
             found[name] = metric_interval(name, values[name], drawn, *behind(name, sample))
     return found
+
+
+def interleave(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]]) -> Numbers:
+    """A block of metrics: each value, then its interval.
+
+    >>> interleave({"auc": 0.9}, {"auc": (0.8, 1.0)})
+    {'auc': 0.9, 'auc_ci': [0.8, 1.0]}
+    """
+    block: Numbers = {}
+    for name, value in values.items():
+        block[name] = value
+        block[f"{name}_ci"] = list(intervals[name])
+    return block
 
 
 def metric_interval(

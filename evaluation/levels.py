@@ -17,6 +17,7 @@ from unmasked.evaluation.counts import Array
 from unmasked.evaluation.doubts import videos_with_several_faces
 from unmasked.evaluation.intervals import (
     Sample,
+    interleave,
     intervals,
     intervals_of,
     resample,
@@ -32,7 +33,6 @@ from unmasked.evaluation.records import (
     MethodResults,
     Numbers,
     Sizes,
-    interleave,
 )
 from unmasked.evaluation.thresholds import Threshold
 

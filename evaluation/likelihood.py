@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, explain_bad_fields
 from unmasked.evaluation.calibration import FEW, log_odds, rising_shares
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import Sample, percentile_interval, resampled_sums
@@ -83,15 +83,11 @@ class LikelihoodRatio:
         Raises:
             InputError: the kind or a field is unknown, or the parameter or a bound cannot be one.
         """
-        try:
+        advice = "what `unmasked evaluate` or `unmasked train` wrote"
+        with explain_bad_fields(fields, "likelihood ratio", advice):
             rates = {name: float(fields[name]) for name in ("lower", "upper")}
             found = cls(**{**fields, **rates})
             _check_parameter(found)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{fields!r} is not a stored likelihood ratio ({error}); give what `unmasked evaluate` or "
-                "`unmasked train` wrote"
-            ) from error
         return found
 
 

@@ -11,7 +11,7 @@ those that somebody reads by name are declared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, with_config
@@ -402,16 +402,3 @@ class EnsembleResults(TypedDict):
     notes: list[str]
     n_boot: int
     seed: int
-
-
-def interleave(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]]) -> Numbers:
-    """A block of metrics: each value, then its interval.
-
-    >>> interleave({"auc": 0.9}, {"auc": (0.8, 1.0)})
-    {'auc': 0.9, 'auc_ci': [0.8, 1.0]}
-    """
-    block: Numbers = {}
-    for name, value in values.items():
-        block[name] = value
-        block[f"{name}_ci"] = list(intervals[name])
-    return block

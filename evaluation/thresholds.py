@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, explain_bad_fields
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.metrics import check_arrays
@@ -53,15 +53,11 @@ class Threshold:
         Raises:
             InputError: there is no ``value`` between 0 and 1, or a field is unknown.
         """
-        try:
+        advice = 'what `unmasked evaluate` or `unmasked train` wrote, or at least {"value": 0.5}'
+        with explain_bad_fields(fields, "threshold", advice):
             value = float(fields["value"])
             rates = {name: number(fields.get(name)) for name in ("fpr", "tpr")}
             threshold = cls(**{"rule": "given", **fields, "value": value, **rates})
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{fields!r} is not a stored threshold ({error}); give what `unmasked evaluate` or "
-                '`unmasked train` wrote, or at least {"value": 0.5}'
-            ) from error
         if not -1e-9 <= value <= 1:
             raise InputError(f"threshold {value} is outside the scores' range; give one between 0 and 1")
         return threshold

@@ -12,8 +12,8 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
+from unmasked.evaluation.intervals import interleave
 from unmasked.evaluation.metrics import all_metrics
-from unmasked.evaluation.records import interleave
 from unmasked.fairness import verdicts
 from unmasked.fairness.groups import CROSS
 from unmasked.fairness.records import (
