@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from unmasked.baselines.backbone import Network, Trunk, TrunkConfig, build, initialise
@@ -41,7 +41,7 @@ class Embedding:
             network = build(config, ()).eval()
             initialise(network, config)
             self._networks[f"{place} {side} {name}"] = network
-        self.width = sum(int(network.head[1].in_features) for network in self._networks.values())
+        self.width = sum(cast(nn.Linear, one.head[-1]).in_features for one in self._networks.values())
 
     @property
     def digest(self) -> str:
