@@ -1,4 +1,4 @@
-"""Features of networks of timm's at rest, as one block among others for a classifier without gradients."""
+"""Features of frozen networks of timm's, for classifiers without gradients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from unmasked.datasets.errors import InputError
 
 
 class Embedding:
-    """(N, H, W, 3) uint8 RGB of any size -> (N, D) float32, by networks that do not learn, side by side.
+    """(N, H, W, 3) uint8 RGB -> (N, D) float32, by networks that do not learn.
+
+    Pictures may have any size; the features of several networks lie side by side.
 
     Attributes:
         width: D.
