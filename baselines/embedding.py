@@ -1,16 +1,16 @@
-"""Features of networks of timm's at rest, as one block among others for a classifier without gradients."""
+"""Features of frozen networks of timm's, for classifiers without gradients."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from unmasked.baselines.backbone import Network, Trunk, TrunkConfig, build, initialise
@@ -18,7 +18,9 @@ from unmasked.datasets.errors import InputError
 
 
 class Embedding:
-    """(N, H, W, 3) uint8 RGB of any size -> (N, D) float32, by networks that do not learn, side by side.
+    """(N, H, W, 3) uint8 RGB -> (N, D) float32, by networks that do not learn.
+
+    Pictures may have any size; the features of several networks lie side by side.
 
     Attributes:
         width: D.
@@ -41,7 +43,7 @@ class Embedding:
             network = build(config, ()).eval()
             initialise(network, config)
             self._networks[f"{place} {side} {name}"] = network
-        self.width = sum(int(network.head[1].in_features) for network in self._networks.values())
+        self.width = sum(cast(nn.Linear, one.head[-1]).in_features for one in self._networks.values())
 
     @property
     def digest(self) -> str:

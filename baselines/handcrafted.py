@@ -133,7 +133,7 @@ def check(faces: pd.DataFrame, config: Config) -> None:
 def features(
     images: NDArray[np.uint8], blocks: Sequence[str] = BLOCKS, embed: Embedding | None = None
 ) -> dict[str, Array]:
-    """(N, H, W, 3) uint8 RGB -> (N, F) features by block, float64 or, of hog and network, float32.
+    """(N, H, W, 3) uint8 RGB -> (N, F) features by block, float64 or float32.
 
     F is 10 for lbp, 1764 for hog, 72 for glcm (property, distance, angle), 1024 for dct (row by row), 96 for
     colour and 21 for gradient; of network as many as ``embed`` gives. Runs in one thread.

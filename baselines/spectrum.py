@@ -1,4 +1,4 @@
-"""The radial power spectrum of a face, and a logistic regression: what generators leave in frequencies.
+"""A logistic regression on the radial power spectrum of a face.
 
 Durall et al., Unmasking DeepFakes with simple Features, arxiv.org/abs/1911.00686. Ours takes logarithms
 before the mean over angles, so that no single wave outweighs its ring, and the regression is theirs.

@@ -63,7 +63,7 @@ DETECTORS = {  # name -> arguments of `unmasked train`; {weights} is a file
     # Its LayerNorms learn, in a network that is random: no weights of such a network are at hand.
     "gend": ["--config", "gend/pe_tiny", "model.size_px=128", *SHORT],
 }
-CONTROLLED = ("spectrum", "forest", "svc")
+CONTROLLED = ("spectrum", "forest", "svc", "small")
 SHUFFLED, GREY = "labels shuffled", "grey images"
 
 

@@ -80,9 +80,9 @@ def similarity_matrix(points: np.ndarray, size_px: int = 256, scale: float = 1.3
 
 
 def box_matrix(box: tuple[float, float, float, float], size_px: int = 256, scale: float = 1.0) -> np.ndarray:
-    """(2, 3) float64, the map from a box (left, top, right, bottom) to the square that it is stretched to.
+    """(2, 3) float64, the map from a box to the square that it is stretched to.
 
-    ``scale`` is the room around it, as in `template`.
+    The box is left, top, right, bottom. ``scale`` is the room around it, as in `template`.
 
     >>> box_matrix((10, 20, 74, 148), 128).tolist()
     [[2.0, 0.0, -19.5], [0.0, 1.0, -20.0]]

@@ -92,7 +92,10 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
 
 
 def importance_table(importance: Mapping[str, Any]) -> pd.DataFrame:
-    """What each block of features is worth as text: block, Shapley value and drop, the largest first."""
+    """What each block of features is worth, as text, the largest first.
+
+    Columns: block, features, shapley, drop.
+    """
     rows = sorted(importance["blocks"], key=lambda row: -row["shapley"])
     values = {
         name: [value_text(row[name], [row[f"{name}_low"], row[f"{name}_high"]], places=3) for row in rows]
