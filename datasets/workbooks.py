@@ -25,7 +25,7 @@ FAULTS = (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, I
 
 
 def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False) -> pd.DataFrame:
-    """The cells of the first sheet of a workbook that has any; index 0 is the spreadsheet's row 2.
+    """The cells of the first sheet that has any; index 0 is the spreadsheet's row 2.
 
     Formulas are what they gave when the workbook was saved. Lines of titles above the header are left out.
 
