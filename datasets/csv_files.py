@@ -88,8 +88,10 @@ def read_csv(path: Path, text: Iterable[str] = (), readings: list[Reading] | Non
     said: list[Reading] = []
     dialect = csv_dialect(path, said)
     spelled = {plain(name) for name in text}
-    wanted = {raw.strip() for raw in dialect.header if plain(raw) in spelled}
-    types = {name: TEXT for raw in dialect.header if raw.strip() in wanted for name in (raw, raw.lstrip())}
+    wanted = {name for raw in dialect.header if plain(name := _column_name(raw)) in spelled}
+    types = {
+        name: TEXT for raw in dialect.header if _column_name(raw) in wanted for name in (raw, raw.lstrip())
+    }
     table = _parse_json(path, dialect, dtype=types, na_values=list(BLANK))
     table.index += dialect.shown
     table = tidy_cells(table, wanted, said)
@@ -98,14 +100,17 @@ def read_csv(path: Path, text: Iterable[str] = (), readings: list[Reading] | Non
 
 
 def tidy_cells(table: pd.DataFrame, text: Collection[str], said: list[Reading]) -> pd.DataFrame:
-    """A table as it was parsed, without empty rows; text stripped, words of numbers as numbers.
+    """A parsed table without empty rows, its text stripped, words of numbers as numbers.
 
     Args:
         table: blank cells are missing.
         text: columns that hold text, as the file spells them.
         said: gets what was taken for granted.
     """
-    table = table.rename(columns=lambda name: unescaped(str(name).strip()))
+    table = table.rename(columns=lambda name: _column_name(str(name)))
+    # A separator at the end of each line makes a column without a name or a value.
+    unnamed = [name.startswith("Unnamed: ") for name in table.columns]
+    table = table.loc[:, ~(np.array(unnamed, bool) & table.isna().all().to_numpy(bool))]
     table = _without_empty_rows(table, said)
     for name in dict.fromkeys(table.columns):
         if (table.columns == name).sum() > 1:
@@ -184,7 +189,7 @@ def _unescaped_cells(column: pd.Series) -> pd.Series:
 
 def csv_header(path: Path) -> list[str]:
     """The fields of a CSV file's header as they stand there; errors as in `read_csv`."""
-    return [unescaped(name) for name in csv_dialect(path, [], whole=False).header]
+    return [_column_name(name) for name in csv_dialect(path, [], whole=False).header]
 
 
 def csv_dialect(path: Path, readings: list[Reading], *, whole: bool = True) -> Dialect:
@@ -239,6 +244,8 @@ def _title_lines(lines: list[str], separators: list[str]) -> int:
     """How many lines stand before the header: comments (#), and titles with one cell before wider records."""
     count = 0
     while count < len(lines) and (lines[count].startswith("#") or not lines[count].strip()):
+        if _is_marked_header(lines[count : count + 2], separators):
+            return count
         count += 1
     comments = count
     for count in range(comments, min(comments + TITLES_MAX, len(lines))):
@@ -250,6 +257,21 @@ def _title_lines(lines: list[str], separators: list[str]) -> int:
         # A header is as wide as what follows it.
         return count
     return comments
+
+
+def _is_marked_header(lines: list[str], separators: list[str]) -> bool:
+    """True if a line that begins with # names the columns of the line of numbers below it."""
+    for sign in separators if len(lines) == 2 else ():
+        names, cells = ([cell.strip(' "') for cell in line.split(sign)] for line in lines)
+        has_number = any(_POINT.fullmatch(cell.strip()) or _COMMA.fullmatch(cell.strip()) for cell in cells)
+        if len(names) == len(cells) > 1 and all(names) and has_number and not lines[1].startswith("#"):
+            return True
+    return False
+
+
+def _column_name(raw: str) -> str:
+    """A column's name: "# video", as NumPy marks the first of a header, is video."""
+    return unescaped(re.sub(r"^#\s+(?=\w)", "", raw.strip()))
 
 
 def _parse_json(

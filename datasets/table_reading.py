@@ -131,7 +131,8 @@ def read_table(
         which = f"rows with {reason}" if str(reason).startswith("no ") else f"rows {reason}"
         door.readings.append(Reading(which, f"left out: {len(rows)} (row {listed})"))
     if not kept.any() and not door.problems:
-        door.problems.append("no row is left")
+        counted = ", ".join(f"{count} {reason}" for reason, count in left["reason"].value_counts().items())
+        door.problems.append(f"no row is left: of {len(kept)}, {counted or 'none'}")
     if door.problems:
         listed = "; ".join(f"({number}) {problem}" for number, problem in enumerate(door.problems, 1))
         raise InputError(f"table {path} cannot be used as it is: {listed}")
@@ -153,7 +154,7 @@ def has_scores(names: Collection[str]) -> bool:
 
 
 def is_of_predict(table: pd.DataFrame) -> bool:
-    """True if a table of scores is one of `unmasked predict`, which names the weights in each row."""
+    """True if scores are of `unmasked predict`, which names the weights in each row."""
     return "checkpoint" in table and bool(table["checkpoint"].astype(str).str.fullmatch("[0-9a-f]{64}").all())
 
 
@@ -242,6 +243,8 @@ def _is_fit(
         # A label of many numbers is a score under the name of a label.
         is_score = role == "label" and pd.api.types.is_float_dtype(column) and column.nunique() > 10
         return not is_score and (role != "predicted" or is_decision(column))
+    if role == "split" and column.dropna().astype(str).str.isdigit().all() and column.notna().any():
+        return False  # the folds of a cross-validation
     if role == "detector":
         # The model may also be that of the fakes; here it tells the rows of one video apart.
         video = taken.get("video", "")
@@ -265,7 +268,9 @@ def _is_fit(
 
 def _absent_column(role: str, rule: Role, table: pd.DataFrame, present: list[str]) -> str:
     others = f"{role} or {', '.join(rule.names[:4])}"
-    meant = did_you_mean(role, present)
+    speaking = [name for name in present if any(word in plain(name) for word in _SPEAKING.get(role, ()))]
+    likely = " or ".join(map(repr, speaking[:4]))
+    meant = f" (is {likely} meant?)" if speaking else did_you_mean(role, present)
     more = ""
     numbers = table["label"] if "label" in present else None
     if role in ("label", "score") and isinstance(numbers, pd.Series) and pd.api.types.is_float_dtype(numbers):
@@ -285,6 +290,12 @@ def _absent_column(role: str, rule: Role, table: pd.DataFrame, present: list[str
     )
 
 
+# What a column's name speaks of, where it is none of the usual ones.
+_SPEAKING = {
+    "score": ("score", "prob", "likelihood", "confiden", "pfake"),
+    "label": ("label", "truth", "class", "manipul", "fake", "real", "genuine"),
+    "video": ("file", "video", "clip", "path", "name"),
+}
 _ANSWERS = {plain(name) for name in ("predicted", *SCORES["predicted"].names)}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from unmasked.datasets.vocabulary import ASKS_IF_REAL
+from unmasked.datasets.vocabulary import ASKS_IF_FAKE, ASKS_IF_REAL
 
 RoleKind = Literal[
     "text",
@@ -44,7 +44,7 @@ LABEL = Role(
     "label",
     (
         *("labels", "target", "is_fake", "fake", "class", "ground truth", "gt", "y_true", "truth"),
-        *("true_label", "actual", "label_str", *ASKS_IF_REAL),
+        *("true_label", "actual", "label_str", *ASKS_IF_REAL, *ASKS_IF_FAKE),
     ),
     True,
 )
@@ -52,7 +52,19 @@ SCORE = Role(
     "score",
     (
         *("scores", "prob", "probability", "prob_fake", "p_fake", "fake_prob", "fake_probability"),
-        *("fake_score", "pred", "preds", "prediction", "predictions", "y_score", "y_prob", "y_pred"),
+        *("score_fake", "probability_fake", "deepfake_probability", "deepfake_score", "fake_likelihood"),
+        *(
+            "fake_score",
+            "likelihood",
+            "score_percent",
+            "pred",
+            "preds",
+            "prediction",
+            "predictions",
+            "y_score",
+            "y_prob",
+            "y_pred",
+        ),
         *(
             "confidence",
             "output",
@@ -63,6 +75,8 @@ SCORE = Role(
             "p_real",
             "prob_real",
             "real_prob",
+            "score_real",
+            "probability_real",
             "real",
         ),
     ),

@@ -79,8 +79,9 @@ def keys_and_frames(stems: pd.Series, patterns: Sequence[str]) -> pd.DataFrame:
 
 
 def stems(paths: pd.Series) -> pd.Series:
-    """Paths without the suffix of a file."""
-    return paths.str.replace(SUFFIX, "", regex=True)
+    """Paths without the suffix of a file; ü is one sign, also where a Mac wrote two."""
+    composed = paths if paths.str.isascii().fillna(True).all() else paths.str.normalize("NFC")
+    return composed.str.replace(SUFFIX, "", regex=True)
 
 
 def normalised_paths(paths: pd.Series) -> pd.Series:

@@ -116,12 +116,14 @@ UNSAID = (*BLANK, *NOT_TOLD, "none", "na")
 
 
 def plain(word: object) -> str:
-    """A word in small letters, without spaces, hyphens and underscores at all.
+    """A word in small letters, without spaces, hyphens, underscores, brackets and %.
 
-    >>> plain(" Middle-Aged "), plain("FF++")
-    ('middleaged', 'ff++')
+    Nor a full stop, a colon or an exclamation mark at its end.
+
+    >>> plain(" Middle-Aged "), plain("FF++"), plain("P(fake) [%]"), plain("FAKE!")
+    ('middleaged', 'ff++', 'pfake', 'fake')
     """
-    return re.sub(r"[\s_\-]+", "", str(word)).lower()
+    return re.sub(r"[\s_\-()\[\]%]+|[.:!]+\s*$", "", str(word)).lower()
 
 
 def lookup(word: object, kind: Kind) -> str | int | None:

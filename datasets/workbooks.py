@@ -25,7 +25,7 @@ FAULTS = (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, I
 
 
 def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False) -> pd.DataFrame:
-    """The cells of the first sheet of a workbook that has any; index 0 is the spreadsheet's row 2.
+    """The cells of the first sheet that has any; index 0 is the spreadsheet's row 2.
 
     Formulas are what they gave when the workbook was saved. Lines of titles above the header are left out.
 
@@ -48,9 +48,9 @@ def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False
             warnings.simplefilter("ignore")  # of styles and other things that say nothing of cells
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
             try:
-                name, above, rows = _first_filled(path, book)
+                name, above, left = _first_filled(path, book)
                 others = [sheet for sheet in book.sheetnames if sheet != name]
-                rows = list(islice(rows, 1)) if header_only else list(rows)
+                rows = list(islice(left, 1)) if header_only else list(left)
             finally:
                 book.close()
     except ImportError as error:

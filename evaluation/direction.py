@@ -1,4 +1,4 @@
-"""Whether reals score above fakes: told of any table, asked where a stranger's seems reversed."""
+"""Whether reals score above fakes: told of any table, asked of a stranger's."""
 
 from __future__ import annotations
 

@@ -189,6 +189,23 @@ def make_ensemble(
     return Made(predictions, card, results)
 
 
+def left_out_rows_of(members: Sequence[Member], made: Made, level: str) -> int:
+    """How many rows of all members' tables are behind no row of the ensemble."""
+    names = (
+        "dataset",
+        "video",
+        "compression",
+        *(() if level == "video" else ("frame", "face", "perturbation")),
+    )
+    left = 0
+    for member in members:
+        table = member.scored.predictions
+        keys = [name for name in names if name in table and name in made.predictions]
+        kept = pd.MultiIndex.from_frame(made.predictions[keys].astype(object).fillna(""))
+        left += int((~pd.MultiIndex.from_frame(table[keys].astype(object).fillna("")).isin(kept)).sum())
+    return left
+
+
 def ensemble_table(results: EnsembleResults) -> Table:
     """The ensemble beside each member and beside the plain mean, a row a dataset and metric."""
     lines = [

@@ -12,6 +12,7 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import first_names
 from unmasked.datasets.tables import Schema, column_names
+from unmasked.evaluation.collection import join_default_datasets
 from unmasked.evaluation.predictions import PREDICTIONS, read_predictions, validate_predictions
 from unmasked.preprocessing.faces import FACES
 from unmasked.preprocessing.lost import KEY, LOST, unused_path
@@ -56,6 +57,9 @@ def join_tables(
     kind = kinds[0]
     schema: Schema = FACES if kind == "faces" else PREDICTIONS
     tables = [FACES.read(path) if kind == "faces" else read(path) for path in paths]
+    if kind == "predictions":
+        # Tables that name no dataset are of one, so that a video of two of them is noticed.
+        tables = join_default_datasets(paths, tables, out.name)
     if not any_recipe or kind != "faces":
         _check_same(tables, paths, SAME[kind])
     _check_apart(tables, paths)

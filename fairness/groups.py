@@ -283,9 +283,10 @@ def _group_column(table: pd.DataFrame, name: str) -> pd.Series:
         return group_names(table[name]).rename(name)
     if name == SKIN_TONE_GROUP and SKIN_TONE in table.columns:
         return group_names(skin_tone_groups(table[SKIN_TONE])).rename(SKIN_TONE_GROUP)
-    meant = did_you_mean(name, map(str, table.columns))
+    known = [column for column in table.columns if table[column].notna().any()]
+    meant = did_you_mean(name, map(str, known))
     raise InputError(
-        f"there is no column {name!r} to group by; the table has {_names_text(table.columns)}{meant}. "
+        f"there is no column {name!r} to group by; the table has {_names_text(known)}{meant}. "
         f"Give one "
         "of these, or join annotations first"
     )

@@ -1,4 +1,4 @@
-"""What each video gave when a faces table was made, kept beside it, so that an edited table is noticed.
+"""What each video gave when a faces table was made: an edited table is noticed.
 
 Rows may be taken out, labels and splits changed: a table is the user's. But a number of it is then of other
 crops or labels than those that were made, and whoever reads it says so.
@@ -32,14 +32,16 @@ MADE = Schema(
 
 
 def write_faces(faces: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Writes a faces table, and beside it the record of what it was made with; returns the table."""
+    """Writes a faces table, and beside it what each video gave; returns the table."""
     faces = FACES.write(faces, path)
     MADE.write(_of_videos(faces), _record(Path(path)))
     return faces
 
 
 def edits(faces: pd.DataFrame, path: Path) -> str:
-    """What was changed in a faces table since it was made, in words; "" for nothing or where none knows.
+    """What was changed in a faces table since it was made, in words; "" for nothing.
+
+    Nothing is known where there is no record.
 
     Further columns are no change: groups are added to tables.
 

@@ -278,8 +278,8 @@ def test_a_table_without_a_dataset_is_compared_with_one_that_names_it(table, tmp
     for of_one, name in both:
         result = unmasked("compare", f"a={table(of_one, name)}", *given)
         assert result.exit_code == 0, result.output
-        assert "b has no column dataset: its videos are taken for those of A" in result.output
-        assert "A, 60 videos that both scored" in result.output
+        assert "b has no column dataset: its rows are taken for those of A" in result.output
+        assert f"{'A' if name == 'named.csv' else 'A.csv'}, 60 videos that both scored" in result.output
     of_two = pd.concat([predictions(60), predictions(60, dataset="B")])
     sentence = refused("compare", f"a={table(of_two, 'two.csv')}", *given)
     assert "write the column where both are of one dataset" in sentence
@@ -288,13 +288,13 @@ def test_a_table_without_a_dataset_is_compared_with_one_that_names_it(table, tmp
 def test_labels_that_are_swapped_are_suspected(table, tmp_path):
     frame = predictions(60)
     frame["label"] = 1 - frame["label"]
-    result = unmasked("evaluate", f"predictions={table(frame)}", f"out={tmp_path / 'out'}", "n_boot=200")
+    keys = (f"predictions={table(frame)}", f"out={tmp_path / 'out'}", "n_boot=200")
+    asked = "if score is P(real), score_of=real turns it round; if label 1 is real, one_means=real"
+    assert asked in refused("evaluate", *keys)
+    result = unmasked("evaluate", *keys, "score_of=fake")
     assert result.exit_code == 0, result.output
     assert "worse than chance" in result.output
-    assert (
-        "if score is P(real), score_of=real turns it round; if label 1 is real, one_means=real"
-        in result.output
-    )
+    assert asked in result.output
 
 
 def test_group_column_with_one_group(table, tmp_path):

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
+from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.compare import compare, read_run, reading
@@ -220,3 +222,16 @@ def test_a_run_whose_ranking_is_upside_down_names_the_keys_that_turn_it_round(fi
     assert found["a"] == ""
     assert found["b"].startswith("worse than chance")
     assert "score_of=real turns it round" in found["b"]
+
+
+def test_pictures_are_called_pictures(tmp_path):
+    """`compare` spoke of videos where `evaluate` speaks of pictures."""
+    table = pd.DataFrame({"video": [f"{i}.jpg" for i in range(20)], "label": [0, 1] * 10})
+    for name, low in (("a", 0.1), ("b", 0.2)):
+        table.assign(score=np.linspace(low, low + 0.7, 20)).to_csv(tmp_path / f"{name}.csv", index=False)
+    keys = (f"a={tmp_path / 'a.csv'}", f"b={tmp_path / 'b.csv'}", f"out={tmp_path / 'o'}", "n_boot=20")
+    ended = CliRunner().invoke(app, ["compare", *keys])
+    assert ended.exit_code == 0, ended.output
+    assert "20 pictures that both scored" in ended.output
+    for said in (ended.output, (tmp_path / "o" / "compare.md").read_text()):
+        assert "video" not in said

@@ -144,6 +144,14 @@ def test_tables_of_strangers_are_joined_as_the_other_commands_read_them(tmp_path
     assert joined["score"].tolist() == [0.12, 0.9, 0.05, 0.805]
     assert joined["label"].tolist()[:2] == [0, 1]
     assert pd.isna(joined["label"][2])
-    assert joined["dataset"].tolist() == ["a.tsv", "a.tsv", "a.tsv", "b.csv"]
+    assert joined["dataset"].tolist() == ["all.csv"] * 4
     assert joined["camera"].tolist()[3] == "x"
     assert "rows: 5 given, 4 used; left out: 1 no score" in done.output
+
+
+def test_two_tables_without_a_dataset_are_of_one_and_a_video_of_both_is_noticed(tmp_path):
+    """Each was a dataset called like its file, and their common videos counted twice."""
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text(f"video,label,score\nx,0,0.1\n{name},1,0.9\n")
+    with pytest.raises(InputError, match=r"both have 1 of their videos \(all.csv/x\)"):
+        join_tables([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "all.csv")

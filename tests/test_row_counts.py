@@ -143,6 +143,38 @@ def test_every_row_is_used_or_named_by_fairness_and_compare(tmp_path, no_page, t
     assert sum(row["shared"] + row["only_a"] for row in found.values()) == len(used)
 
 
+@settings(parent=QUICK, max_examples=3)
+@given(tables())
+def test_every_row_is_used_or_named_by_ensemble_join_and_annotate(tmp_path, table):
+    paths = [tmp_path / f"{name}.csv" for name in "abc"]
+    parts = [table, table.iloc[: len(table) // 2 + 6], table.assign(video="w" + table["video"])]
+    for path, part in zip(paths, parts, strict=True):
+        part.to_csv(path, index=False)
+    has_score = [pd.to_numeric(part["score"], errors="coerce").notna() for part in parts]
+    both = int((has_score[1] & parts[1]["label"].isin([0, 1])).sum())
+    keys = ("missing=drop", "n_boot=0", f"out={tmp_path / 'e'}")
+    ((given_rows, used_rows, left_out),) = counted(
+        said("ensemble", f"predictions=[{paths[0]},{paths[1]}]", *keys)
+    )
+    assert given_rows == len(parts[0]) + len(parts[1]) == used_rows + sum(left_out.values())
+    assert used_rows == 2 * both
+    out = tmp_path / "all.csv"
+    ((given_rows, used_rows, left_out),) = counted(
+        said("join", f"tables=[{paths[0]},{paths[2]}]", f"out={out}")
+    )
+    assert given_rows == 2 * len(table) == used_rows + sum(left_out.values())
+    # Rows that nobody labelled stay, those without a score cannot.
+    assert used_rows == has_score[0].sum() + has_score[2].sum() == len(pd.read_csv(out))
+    groups = tmp_path / "groups.csv"
+    table[["video"]].iloc[::3].assign(age="adult").to_csv(groups, index=False)
+    text = said("annotate", f"table={paths[0]}", f"annotations={groups}", f"out={out}")
+    written = pd.read_csv(out, dtype=str, keep_default_na=False)
+    cells = pd.read_csv(paths[0], dtype=str, keep_default_na=False)
+    assert f"{len(table)} rows written" in text
+    pd.testing.assert_frame_equal(written[["video", "label", "score"]], cells[["video", "label", "score"]])
+    assert (written["age"] == "adult").tolist() == [i % 3 == 0 for i in range(len(table))]
+
+
 def faces(n: int = 20) -> pd.DataFrame:
     """Case 19: two people a frame; in fakes face 0 is fake and face 1 untouched."""
     rng = np.random.default_rng(0)

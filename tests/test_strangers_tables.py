@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from unmasked.app.cli import app
 from unmasked.datasets import workbooks
+from unmasked.datasets.demographics import join_files
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.table_reading import has_scores
 from unmasked.datasets.tables import column_names
@@ -719,3 +721,73 @@ def test_a_spreadsheets_export_becomes_a_report_in_one_command(tmp_path):
         "crop",
     ):
         assert word not in page, word
+
+
+@pytest.mark.parametrize(
+    ("names", "scale"),
+    [
+        ({"score": "P(fake)"}, 1),
+        ({"score": "Fake probability (%)"}, 100),
+        ({"score": "Score (fake)"}, 1),
+        ({"score": "Deepfake likelihood", "label": "manipulated"}, 1),
+        ({"video": "# video"}, 1),  # as NumPy writes a header
+    ],
+)
+def test_columns_are_known_by_names_with_brackets_percent_and_a_mark(tmp_path, names, scale):
+    table = clips()
+    written = table.assign(score=table["score"] * scale).rename(columns=names)
+    if "Deepfake likelihood" in written:
+        written = written.rename(columns={"Deepfake likelihood": "deepfake_score"})
+        written["manipulated"] = np.where(table["label"] == 1, "yes", "no")
+    found, _ = read(tmp_path, written)
+    assert found["label"].tolist() == table["label"].tolist()
+    np.testing.assert_allclose(found["score"], table["score"], atol=1e-12)
+    assert found["video"].tolist() == table["video"].tolist()
+
+
+def test_a_numbered_first_column_called_hash_is_no_comment(tmp_path):
+    """`#,video,label,score` was left out as a comment, and the first row taken for the header."""
+    numbered = clips()
+    numbered.insert(0, "#", range(1, 41))
+    found, said = read(tmp_path, numbered)
+    assert len(found) == 40
+    assert "before the header" not in said
+    text = "# made by ACME, run 3, all\n" + clips().to_csv(index=False)
+    found, said = read(tmp_path, text)
+    assert len(found) == 40
+    assert "lines before the header" in said
+
+
+def test_folds_are_no_splits_and_an_empty_column_without_a_name_is_none(tmp_path):
+    found, _ = read(tmp_path, clips().assign(fold=np.arange(40) // 2 % 5))
+    assert found["fold"].astype(int).tolist() == (np.arange(40) // 2 % 5).tolist()
+    assert found["split"].isna().all()
+    lines = [f"{line};" for line in clips().to_csv(index=False, sep=";").splitlines()]
+    found, _ = read(tmp_path, "\n".join(lines) + "\n")
+    assert not [name for name in found if name.startswith("Unnamed")]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda table: table.assign(score=""), "no row is left: of 40, 40 no score"),
+        (
+            lambda table: table.assign(score_b=0.1).rename(columns={"score": "score_a"}),
+            r"is 'score_a' or 'score_b' meant\?",
+        ),
+        (lambda table: table.rename(columns={"label": "Verdict truth"}), "is 'Verdict truth' meant"),
+    ],
+)
+def test_a_refusal_names_what_the_table_has(tmp_path, change, said):
+    with pytest.raises(InputError, match=said):
+        read(tmp_path, change(clips()))
+
+
+def test_names_that_a_mac_wrote_are_annotated_like_others(tmp_path):
+    """ü of two signs was another name, although the message showed the two alike."""
+    video = [f"Müller_{i}.mp4" for i in range(4)]
+    table = pd.DataFrame({"dataset": "A", "video": video, "label": [0, 1, 0, 1], "score": 0.5})
+    groups = {"video": [unicodedata.normalize("NFD", name) for name in video], "gender": "female"}
+    pd.DataFrame(groups).to_csv(tmp_path / "groups.csv", index=False)
+    joined, _ = join_files(table, [tmp_path / "groups.csv"])
+    assert (joined["gender"] == "female").all()

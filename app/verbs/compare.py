@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,8 +36,10 @@ def run(config: Config) -> None:
     from unmasked.evaluation.collection import join_default_datasets
     from unmasked.evaluation.compare import compare, read_run
     from unmasked.evaluation.origin import Origin
+    from unmasked.evaluation.predictions import noun_of
     from unmasked.evaluation.row_counts import RowCount, left_out_rows
     from unmasked.evaluation.tables import as_latex, as_markdown, compare_tables
+    from unmasked.evaluation.wording import name_files
 
     counts = RowCount(), RowCount()
     runs = [
@@ -49,7 +51,7 @@ def run(config: Config) -> None:
         tables = join_default_datasets(paths, rows, config.a.name, are_of_same_videos=True)
         for side, run, table in zip("ab", runs, tables, strict=True):
             if (name := table["dataset"].iloc[0]) not in set(run.rows["dataset"]):
-                print_result(f"{side} has no column dataset: its videos are taken for those of {name}")
+                print_result(f"{side} has no column dataset: its rows are taken for those of {name}")
         runs = [replace(run, rows=rows) for run, rows in zip(runs, tables, strict=True)]
     for side, run in zip("ab", runs, strict=True):
         check_nothing_lost(
@@ -63,13 +65,17 @@ def run(config: Config) -> None:
     )
     tables = compare_tables(results)
     write_json(config.out / "compare.json", results)
-    write_text(config.out / "compare.md", as_markdown(tables))
-    write_text(config.out / "compare.tex", as_latex(tables))
+    nouns = {noun_of(run.rows) for run in runs}
+    noun = nouns.pop() if len(nouns) == 1 else "file"
+    names = [*results["datasets"], *(run.name for run in runs)]
+    write_text(config.out / "compare.md", name_files(as_markdown(tables), noun, names))
+    write_text(config.out / "compare.tex", name_files(as_latex(tables), noun, names))
     for side, run, count in zip("ab", runs, counts, strict=True):
         print_result(f"{side}: {run.name} ({run.scored.detector})")
         count.leave_out(left_out_rows(run.scored.predictions))
-        print_rows(count, run.notes)
-    _print(results)
+        print_rows(count, run.notes, noun)
+    for line in _lines(results):
+        print_result(name_files(line, noun, names))
     print_result(f"all of it: {config.out / 'compare.md'}, with numbers in {config.out / 'compare.json'}")
 
 
@@ -79,28 +85,28 @@ def _origin_of(side: str, there: Mapping[str, Any]) -> Origin:
     return Origin.from_dict(there.get(side))
 
 
-def _print(results: dict[str, Any]) -> None:
+def _lines(results: dict[str, Any]) -> Iterator[str]:
     from unmasked.evaluation.metrics import METRICS
     from unmasked.evaluation.wording import value_text
 
     for name, block in results["datasets"].items():
-        print_result(f"{name}, {block['n']['shared_videos']} videos that both scored, a minus b:")
+        yield f"{name}, {block['n']['shared_videos']} videos that both scored, a minus b:"
         for key, found in block["metrics"].items():
             difference = value_text(found["difference"], found["difference_ci"], places=3, plus=True)
             values = f"{value_text(found['a'], places=3)} - {value_text(found['b'], places=3)}"
             title = METRICS[key].title
-            print_result(f"  {title:<4} {values} = {difference:<26} {block['readings'][key]}")
+            yield f"  {title:<4} {values} = {difference:<26} {block['readings'][key]}"
         for side, doubt in block["reversed"].items():
             if doubt:
-                print_result(f"  NOTE on {side}: {doubt}")
+                yield f"  NOTE on {side}: {doubt}"
     for name, data in results["data"].items():
         if data["only_a"] or data["only_b"]:
-            print_result(f"  {name}: {data['only_a']} videos only in a, {data['only_b']} only in b; left out")
+            yield f"  {name}: {data['only_a']} videos only in a, {data['only_b']} only in b; left out"
     # Tables of strangers say nothing of themselves but the names of their detectors.
     if not results["equal"] and {row["key"] for row in results["differences"]} <= {"detector"}:
         return
     sections = [row["section"] for row in results["differences"]]
     counted = ", ".join(f"{name} ({sections.count(name)})" for name in dict.fromkeys(sections))
-    print_result(f"unlike: {counted or 'nothing that the runs say of themselves'}; equal: {results['equal']}")
+    yield f"unlike: {counted or 'nothing that the runs say of themselves'}; equal: {results['equal']}"
     for sentence in results["unknown"]:
-        print_result(f"  unknown: {sentence}")
+        yield f"  unknown: {sentence}"

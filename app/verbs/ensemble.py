@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
-from unmasked.app.verbs.reading import ReadAs, read_scores
+from unmasked.app.verbs.reading import ReadAs, print_rows, read_scores
 from unmasked.app.verbs.scan import as_list
 
 if TYPE_CHECKING:
@@ -76,21 +76,25 @@ def run(config: Config) -> None:
     """Writes the ensemble's predictions and card, and prints it beside its members."""
     from unmasked.datasets.documents import read_json
     from unmasked.evaluation.direction import reversals
-    from unmasked.evaluation.ensemble_tables import Settings, make_ensemble, read_members
+    from unmasked.evaluation.ensemble_tables import Settings, left_out_rows_of, make_ensemble, read_members
     from unmasked.evaluation.ensembles import Rule
     from unmasked.evaluation.predictions import evaluated_rows
+    from unmasked.evaluation.row_counts import RowCount
 
     read = partial(read_scores, config)
     rule = Rule(config.method, config.scale, config.weights, config.meta, config.seed)
     advice = "give the detector.json that `unmasked ensemble` wrote"
     stored = read_json(config.stored, advice, what="card") if config.stored else None
-    members = read_members(config.predictions, config.thresholds, read=read)
+    count = RowCount()
+    members = read_members(config.predictions, config.thresholds, read=partial(read, count=count))
     settings = Settings(
         rule, config.missing, config.level, config.source, n_boot=config.n_boot, seed=config.seed
     )
     fit_on = read_members(config.fit_on, read=read) if config.fit_on else []
     made = make_ensemble(members, settings, fit_on=fit_on, stored=stored)
     _write(config.out, made)
+    count.leave_out({"that not every member has": left_out_rows_of(members, made, config.level)})
+    print_rows(count)
     _print(made.results)
     for member in members:
         for doubt in reversals(evaluated_rows(member.scored.predictions)[0]):

@@ -1,4 +1,4 @@
-"""``unmasked report``: a run's folder, or scores -> one page, a model card, figures with numbers."""
+"""``unmasked report``: a run's folder, or scores -> a page, a model card, figures."""
 
 from __future__ import annotations
 
