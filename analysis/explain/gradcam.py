@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
-from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from pytorch_grad_cam.utils.image import show_cam_on_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
@@ -70,7 +72,8 @@ def overlays(
         raise InputError(
             f"images have the shape {tuple(images.shape)}; give (N, 3, H, W) with N of at least 1"
         )
-    maps = np.concatenate([_maps(model, batch, layer, target_class) for batch in images.split(batch_size)])
+    target = ClassifierOutputTarget(target_class)
+    maps = np.concatenate([_maps(model, batch, layer, target) for batch in images.split(batch_size)])
     blank = maps.reshape(len(maps), -1).max(axis=1) <= 0
     if blank.any():
         logger.warning("%d of %d Grad-CAM maps are blank: no evidence for the class", blank.sum(), len(maps))
@@ -86,18 +89,58 @@ def to_pixels(images: Tensor) -> np.ndarray:
     return pixels.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()  # (N, 3, H, W) -> (N, H, W, 3)
 
 
-def _maps(model: nn.Module, images: Tensor, layer: nn.Module, target_class: int) -> np.ndarray:
+def layer_map(
+    model: nn.Module, images: Tensor, layer: nn.Module, kind: Literal["cam", "cam++", "signed"]
+) -> Tensor:
+    """(N, H, W) the map of a layer for the logit of fake less that of real.
+
+    Args:
+        model, images, layer: as of `overlays`.
+        kind: Grad-CAM or Grad-CAM++ (Chattopadhyay et al., WACV 2018), each scaled to its maximum, or the sum
+            over channels that Grad-CAM is before it is cut at 0 and scaled: what is below 0 speaks for real.
+    """
+    if kind != "signed":
+        library = {"cam": GradCAM, "cam++": GradCAMPlusPlus}[kind]
+        return torch.from_numpy(_maps(model, images, layer, _margin, library))
+    kept: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda module, given, output: kept.append(output))
+    try:
+        with torch.enable_grad():
+            logits = model(images.detach().clone().requires_grad_(True))
+            if len(kept) != 1:
+                raise InputError(_runs_sentence(layer, len(kept), len(kept)))
+            (gradient,) = torch.autograd.grad(
+                (logits[:, 1] - logits[:, 0]).sum(), kept[0], materialize_grads=True
+            )
+    finally:
+        hook.remove()
+    values, slopes = _as_map(model, kept[0].detach()), _as_map(model, gradient)
+    summed = (slopes.mean(dim=(2, 3), keepdim=True) * values).sum(dim=1, keepdim=True)
+    return nn.functional.interpolate(summed, size=images.shape[-2:], mode="bilinear")[:, 0]
+
+
+def _margin(logits: Tensor) -> Tensor:
+    return logits[FAKE] - logits[1 - FAKE]
+
+
+def _maps(
+    model: nn.Module,
+    images: Tensor,
+    layer: nn.Module,
+    target: Callable[[Tensor], Tensor],
+    library: type[GradCAM] = GradCAM,
+) -> np.ndarray:
     was_training = model.training
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     for parameter, _ in gradients:
         parameter.grad = None  # or the library's zero_grad and backward would write into the caller's
-    cam = GradCAM(model=model, target_layers=[layer], reshape_transform=partial(_as_map, model))
+    cam = library(model=model, target_layers=[layer], reshape_transform=partial(_as_map, model))
     try:
         # A frozen model has gradients only if the pictures ask for them.
         asking = images.detach().clone().requires_grad_(True)
         # The library's `with` block prints and swallows an IndexError; calling it does not.
         with torch.enable_grad():
-            maps = cam.forward(asking, [ClassifierOutputTarget(target_class)] * len(images))
+            maps = cam.forward(asking, [target] * len(images))
         _check_ran_once(cam, layer)
     except (AttributeError, TypeError, ValueError):
         _check_ran_once(cam, layer)  # the usual cause, in words
@@ -129,10 +172,14 @@ def _as_map(model: nn.Module, values: Tensor) -> Tensor:
 def _check_ran_once(cam: GradCAM, layer: nn.Module) -> None:
     runs, flows = len(cam.activations_and_grads.activations), len(cam.activations_and_grads.gradients)
     if (runs, flows) != (1, 1):
-        raise InputError(
-            f"the layer {type(layer).__name__} ran {runs} times in one pass and got {flows} gradients; "
-            "Grad-CAM needs a layer that runs once and that the logits depend on"
-        )
+        raise InputError(_runs_sentence(layer, runs, flows))
+
+
+def _runs_sentence(layer: nn.Module, runs: int, flows: int) -> str:
+    return (
+        f"the layer {type(layer).__name__} ran {runs} times in one pass and got {flows} gradients; "
+        "Grad-CAM needs a layer that runs once and that the logits depend on"
+    )
 
 
 def _overlay(picture: np.ndarray, cam: np.ndarray) -> np.ndarray:
