@@ -13,7 +13,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
@@ -235,10 +236,11 @@ def _pair_statistics(levels: NDArray[np.int64], row: int, column: int) -> Array:
     count = len(one)
     low, high = np.minimum(one, other), np.maximum(one, other)
     difference, shares = np.arange(256), np.bincount(high - low, minlength=256) / count
-    pairs = np.bincount(low * 256 + high, minlength=65536)
-    same = pairs[::257].astype(np.float64)
-    # A pair of different levels stands twice in the symmetric matrix, with half its share.
-    asm = ((pairs.astype(np.float64) ** 2).sum() + (same**2).sum()) / (2 * count**2)
+    place = low * 256 + high
+    pairs = np.bincount(place, minlength=65536)
+    # The sum of squared counts, over the 16,000 pairs that occur in place of all 65,536. A pair of different
+    # levels stands twice in the symmetric matrix, with half its share.
+    asm = int(pairs[place].sum() + (pairs[::257] ** 2).sum()) / (2 * count**2)
     contrast = (shares * difference**2).sum()
     total, squares = int((one + other).sum()), int((one**2 + other**2).sum())
     variance = (2 * count * squares - total**2) / (2 * count) ** 2  # whole numbers: 0 is exact
@@ -313,18 +315,21 @@ def _cached_file(folder: Path, image: NDArray[np.uint8], blocks: Sequence[str]) 
     return folder / digest[:2] / f"{digest}.npy"
 
 
-def vectors_of_files(paths: Sequence[Path], config: Config) -> NDArray[np.float32]:
-    """(N, F) of crops on disk, read a few at a time: 12 kB a crop is held."""
-    model, starts = config.model, range(0, len(paths), BATCH)
-    found = np.empty((len(paths), widths(model.blocks)[model.blocks[-1]].stop), np.float32)
-    # Put into place as they come: all parts beside the whole would be twice the memory.
+def vectors_of_files(paths: Sequence[Path], config: Config, file: BinaryIO) -> NDArray[np.float32]:
+    """(N, F) of crops on disk, in an empty file that is open to be written and read.
+
+    A few crops are read at a time, and their features, 12 kB a crop, lie on the disk: memory does not grow.
+    """
+    model = config.model
     done = Parallel(n_jobs=config.processes, return_as="generator")(
         delayed(_vectors_of_part)(paths[start : start + BATCH], model.size_px, model.blocks, config.cache)
-        for start in starts
+        for start in range(0, len(paths), BATCH)
     )
-    for start, part in zip(starts, done, strict=True):
-        found[start : start + len(part)] = part
-    return found
+    for part in done:
+        file.write(part.tobytes())
+    file.flush()
+    shape = (len(paths), widths(model.blocks)[model.blocks[-1]].stop)
+    return np.memmap(file, np.float32, "r", shape=shape)
 
 
 def _vectors_of_part(paths: Sequence[Path], size_px: int, blocks: Sequence[str], folder: str) -> Array:
@@ -351,13 +356,14 @@ def fit(faces: pd.DataFrame, root: Path, config: Config, out: Path) -> Path:
     label = faces["label"].to_numpy(np.int64)
     folds = _folds(label, clusters_of(faces), config.seed) if config.model.classifier == "svc" else []
     model = _classifier(config, min((len(rows) for rows, _ in folds), default=len(faces)))
-    x = vectors_of_files(crop_paths(faces["crop"], root), config)
     stored: dict[str, Any] = {"blocks": list(config.model.blocks), "model": model}
-    if folds:
-        # A person is never scored by a machine that saw another crop of theirs.
-        distance = cross_val_predict(model, x, label, cv=folds, method="decision_function")
-        stored["calibration"] = LogisticRegression(C=1e6).fit(distance[:, None], label)
-    model.fit(x, label)
+    with TemporaryFile(dir=out) as file:
+        x = vectors_of_files(crop_paths(faces["crop"], root), config, file)
+        if folds:
+            # A person is never scored by a machine that saw another crop of theirs.
+            distance = cross_val_predict(model, x, label, cv=folds, method="decision_function")
+            stored["calibration"] = LogisticRegression(C=1e6).fit(distance[:, None], label)
+        model.fit(x, label)
     io.dump(stored, out / FILE)
     return out / FILE
 

@@ -92,6 +92,11 @@ def test_it_keeps_the_contract_and_is_listed(name):
     assert re.search(r"trains +([\d,]+ numbers|no network)", listed)
 
 
+def test_what_trains_is_counted_without_what_is_frozen():
+    """A probe was said to train the whole network below it."""
+    assert "trains    2,562 numbers of 2,226,434" in succeed("detectors", "detector=frozen_probe").stdout
+
+
 class Stop(pl.Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_step == 1:

@@ -18,8 +18,9 @@ from unmasked.app.cli import app
 from unmasked.app.detectors import find, load
 from unmasked.baselines import handcrafted
 from unmasked.baselines.handcrafted import BLOCKS, Config, Scorer, features, grey_image, vectors, widths
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.loading import read_whole
+from unmasked.datasets.loading import read_crops, read_whole
 from unmasked.preprocessing.faces import FACES
 from unmasked.training import checkpoint
 
@@ -80,6 +81,19 @@ def test_cached_features_are_found_by_pixels_and_recipe(tmp_path, monkeypatch):
     np.testing.assert_array_equal(vectors(images[::-1], ["lbp", "colour"], str(tmp_path)), first[::-1])
     with pytest.raises(pytest.fail.Exception, match="computed again"):
         vectors(images, ["lbp"], str(tmp_path))
+
+
+def test_features_of_files_lie_in_a_file_and_not_in_memory(faces, tmp_path):
+    """1.1 GiB of 100,000 crops were held."""
+    root, table = faces
+    paths = crop_paths(table["crop"], root)
+    config = Config.model_validate({"model": {"size_px": 32, "blocks": ["lbp", "colour"]}})
+    with open(tmp_path / "features", "w+b") as file:
+        found = handcrafted.vectors_of_files(paths, config, file)
+        assert (type(found), found.flags.writeable) == (np.memmap, False)
+        np.testing.assert_array_equal(found, vectors(read_crops(paths, 32), ["lbp", "colour"]))
+    made = handcrafted.fit(table, root, config, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"features", made.name}
 
 
 @pytest.mark.parametrize(

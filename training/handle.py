@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from unmasked.datasets.errors import InputError
 from unmasked.training.config import DetectorConfig, TrainedConfig
-from unmasked.training.detector import Losses, Step, cross_entropy
+from unmasked.training.detector import Losses, Phase, Step, cross_entropy
+from unmasked.training.phases import checked
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ class Detector:
                 "of real and fake"
             )
         return model
+
+    def phases(self, model: nn.Module, config: DetectorConfig) -> list[Phase]:
+        """What trains when; nothing where all weights do, all the time."""
+        given = self.part("phases")
+        return checked(given(model, config), model, self.name) if given else []
 
     def _check_takes(self, name: str, function: Any, *arguments: Any) -> None:
         """Raises InputError where a function of the module cannot be called as the contract says.

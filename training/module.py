@@ -28,7 +28,7 @@ from unmasked.training.data import TrainingData
 from unmasked.training.detector import Losses, Phase, Step
 from unmasked.training.group_losses import GroupDRO, TrainingGroups, build
 from unmasked.training.handle import Detector
-from unmasked.training.phases import checked, freeze, hold_frozen, parameter_groups, phase_at, rate_of
+from unmasked.training.phases import freeze, hold_frozen, parameter_groups, phase_at, rate_of
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +121,7 @@ class DetectorModule(pl.LightningModule):
         self.model = detector.build(config, classes)
         if config.model.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        given = detector.part("phases")
-        self.phases = checked(given(self.model, config), self.model, detector.name) if given else []
+        self.phases = detector.phases(self.model, config)
         self._phase: int | None = None
         name = detector.part("TRAINED", "__call__")
         self._forward = getattr(self.model, name)

@@ -67,6 +67,15 @@ def parameter_groups(model: nn.Module, phases: Sequence[Phase]) -> list[tuple[li
     return [(parameters, rates) for rates, parameters in found.items()]
 
 
+def count_moving(model: nn.Module, phases: Sequence[Phase]) -> int:
+    """How many numbers move in some phase; in every one where there are no phases."""
+    return sum(
+        value.numel()
+        for name, value in model.named_parameters()
+        if value.requires_grad and (not phases or any(rate_of(name, phase) for phase in phases))
+    )
+
+
 def freeze(model: nn.Module, phase: Phase) -> None:
     """Lets gradients flow into the weights that the phase trains, and into no others."""
     for name, parameter in model.named_parameters():

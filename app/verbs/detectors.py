@@ -56,9 +56,11 @@ def _numbers(detector: Detector) -> str:
         return "no network: fitted in one go"
     import torch
 
+    from unmasked.training.phases import count_moving
+
+    config = detector.config()
     with torch.device("meta"):  # only counted
-        model = detector.module.build(detector.config(), ["real", "fake"])
-    sizes = [(value.numel(), value.requires_grad) for value in model.parameters()]
-    moving = sum(size for size, moves in sizes if moves)
-    total = sum(size for size, _ in sizes)
+        model = detector.module.build(config, ["real", "fake"])
+    moving = count_moving(model, detector.phases(model, config))
+    total = sum(value.numel() for value in model.parameters())
     return f"{moving:,} numbers" + (f" of {total:,}" if moving < total else "")
