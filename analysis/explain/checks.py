@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from unmasked.analysis.explain.methods import METHODS, Explained, mix, blurred, method_maps
+from unmasked.analysis.explain.methods import METHODS, Explained, blurred, method_maps, mix
 from unmasked.analysis.explain.regions import grid
 from unmasked.evaluation.intervals import percentile_interval
 
@@ -57,8 +57,8 @@ class MethodChecks(BaseModel):
         shuffled: for each of `SHUFFLED` the median rank correlation with the map of a detector whose weights
             are shuffled to that share; empty for detectors that cannot be shuffled.
         deletion, insertion: by what the map is compared with, "random" or "centre".
-        sum_error: largest difference between a map's sum and what it should add up to, as a share of that; None
-            where the method promises no sum.
+        sum_error: largest difference between a map's sum and what it should add up to, as a share of that;
+            None where the method promises no sum.
         failed: in words, what a reader must know before he reads such a map; empty where it passed.
     """
 
@@ -74,6 +74,11 @@ class MethodChecks(BaseModel):
     sum_error: float | None
     failed: list[str]
 
+    @property
+    def is_failed(self) -> bool:
+        """True if no map of the method can be trusted: more is wrong than that some are blank."""
+        return all(self.blank) or len(self.failed) > any(self.blank)
+
 
 def check_method(explained: Explained, images: Tensor, name: str, maps: NDArray[np.float32]) -> MethodChecks:
     """Puts the maps of a method to every test.
@@ -88,7 +93,7 @@ def check_method(explained: Explained, images: Tensor, name: str, maps: NDArray[
     alike = likeness(maps[~blank])
     shuffled = []
     if isinstance(explained.model, nn.Module):
-        for share in SHUFFLED:
+        for share in SHUFFLED:  # the whole curve: where it stays high, early layers make the map
             forgetful = method_maps(explained.shuffled(share), images, name)
             pairs = [rank_correlation(*pair) for pair in zip(maps[~blank], forgetful[~blank], strict=True)]
             shuffled.append(_median(pairs))
@@ -183,7 +188,9 @@ def order_gains(
     return deletion, insertion
 
 
-def _areas(explained: Explained, picture: Tensor, order: NDArray[np.int64], cells: NDArray[np.int64]) -> Array:
+def _areas(
+    explained: Explained, picture: Tensor, order: NDArray[np.int64], cells: NDArray[np.int64]
+) -> Array:
     """(2,) mean margin over `SHARES`, of the cells deleted and of the cells inserted in this order."""
     kept = np.ones((len(SHARES), len(order)), dtype=bool)
     for row, share in zip(kept, SHARES, strict=True):
@@ -223,7 +230,9 @@ def _failures(
     if alike >= ALIKE:
         failed.append(f"the same map for every picture (rank correlation {alike:.2f})")
     if shuffled and shuffled[-1] >= UNMOVED:
-        failed.append(f"a detector that knows nothing gives the same map (rank correlation {shuffled[-1]:.2f})")
+        failed.append(
+            f"a detector that knows nothing gives the same map (rank correlation {shuffled[-1]:.2f})"
+        )
     low = deletion["random"].ci[0]
     if np.isnan(low):
         failed.append("one picture: whether the map finds what matters cannot be tested")

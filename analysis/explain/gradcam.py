@@ -27,6 +27,7 @@ from unmasked.datasets.errors import InputError
 logger = logging.getLogger(__name__)
 
 FAKE = 1  # the logit that means "fake"
+CamKind = Literal["cam", "cam++", "signed"]
 MAP_SHARE = 0.45  # how much of an overlay is map, the rest is picture
 
 
@@ -79,7 +80,7 @@ def overlays(
         logger.warning("%d of %d Grad-CAM maps are blank: no evidence for the class", blank.sum(), len(maps))
     pictures = to_pixels(images)
     return CamResult(
-        maps, np.stack([_overlay(*pair) for pair in zip(pictures, maps, strict=True)]), pictures, blank
+        maps, np.stack([overlay(*pair) for pair in zip(pictures, maps, strict=True)]), pictures, blank
     )
 
 
@@ -89,9 +90,7 @@ def to_pixels(images: Tensor) -> np.ndarray:
     return pixels.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()  # (N, 3, H, W) -> (N, H, W, 3)
 
 
-def layer_map(
-    model: nn.Module, images: Tensor, layer: nn.Module, kind: Literal["cam", "cam++", "signed"]
-) -> Tensor:
+def layer_map(model: nn.Module, images: Tensor, layer: nn.Module, kind: CamKind) -> Tensor:
     """(N, H, W) the map of a layer for the logit of fake less that of real.
 
     Args:
@@ -182,7 +181,21 @@ def _runs_sentence(layer: nn.Module, runs: int, flows: int) -> str:
     )
 
 
-def _overlay(picture: np.ndarray, cam: np.ndarray) -> np.ndarray:
+def signed_overlay(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8: red over the grey picture where a map (H, W) speaks for fake, blue for real."""
+    most = max(float(np.quantile(np.abs(values), 0.995)), 1e-30)
+    strength = np.clip(np.abs(values) / most, 0, 1)[..., None]
+    colour = np.where(values[..., None] > 0, (214, 47, 39), (49, 104, 190))
+    return (in_grey(picture) * (1 - 0.8 * strength) + colour * 0.8 * strength).round().astype(np.uint8)
+
+
+def in_grey(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 the picture without colours."""
+    return np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+
+
+def overlay(picture: np.ndarray, cam: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8: a map (H, W) in [0, 1] in colours over the picture."""
     # Inferno rises in lightness, so it reads without colour; the usual rainbow does not.
     return show_cam_on_image(
         picture.astype(np.float32) / 255,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unmasked.analysis.explain.gradcam import layer_map
+from unmasked.analysis.explain.gradcam import CamKind, layer_map
 from unmasked.analysis.explain.importance import shapley
 from unmasked.analysis.explain.regions import REGIONS, face_regions, grid
 from unmasked.datasets.errors import InputError, did_you_mean
@@ -70,7 +70,7 @@ class Explained:
         values = list(model.parameters())
         generator = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
-            for value in values[len(values) - round(share * len(values)) :]:
+            for value in values[-max(1, round(share * len(values))) :]:
                 order = torch.randperm(value.numel(), generator=generator).to(value.device)
                 value.copy_(value.flatten()[order].view_as(value))
         layer = model.get_submodule(name) if name is not None else None
@@ -111,9 +111,9 @@ def method_maps(explained: Explained, images: Tensor, name: str) -> NDArray[np.f
     """
     check_methods([name], explained)
     method, model = METHODS[name], explained.model
-    is_module = isinstance(model, nn.Module)
     was_training = isinstance(model, nn.Module) and model.training
-    kept = [(value, value.grad, value.requires_grad) for value in model.parameters()] if is_module else []
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    kept = [(value, value.grad, value.requires_grad) for value in parameters]
     if isinstance(model, nn.Module):
         model.eval()
     for value, _, _ in kept:
@@ -160,9 +160,10 @@ def blurred(images: Tensor) -> Tensor:
     return gaussian_blur(images, [reach, reach], [spread, spread])
 
 
-def _cam(kind: str) -> Callable[[Explained, Tensor], Tensor]:
+def _cam(kind: CamKind) -> Callable[[Explained, Tensor], Tensor]:
     def make(explained: Explained, images: Tensor) -> Tensor:
-        assert isinstance(explained.model, nn.Module) and explained.layer is not None
+        assert isinstance(explained.model, nn.Module)
+        assert explained.layer is not None
         return layer_map(explained.model, images, explained.layer, kind)
 
     return make
@@ -250,5 +251,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "occlusion": Method("Occlusion", _occlusion, "calls", True, "a blurred copy"),
     "lime": Method("LIME, 8 × 8 cells", _lime, "calls", True, "a blurred copy"),
-    "shapley": Method("Shapley, regions of the face", _shapley, "calls", True, "a blurred copy", has_sum=True),
+    "shapley": Method(
+        "Shapley, regions of the face", _shapley, "calls", True, "a blurred copy", has_sum=True
+    ),
 }
