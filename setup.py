@@ -70,6 +70,7 @@ setup(
         "typer>=0.15",
         "rich>=13",
         "grad-cam>=1.5.5",
+        "captum>=0.9",
         "openTSNE>=1.0.2",
         "tensorboard>=2.18",
         "jinja2>=3.1",

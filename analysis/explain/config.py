@@ -16,6 +16,14 @@ class ExplainConfig(BaseModel):
     points: int = Field(default=600, ge=8, le=5000, description="crops in the t-SNE, at most")
     crops_per_video: int = Field(default=4, ge=1, description="crops of one video in the t-SNE, at most")
     perplexity: float = Field(default=30, gt=0, description="t-SNE: about how many neighbours each point has")
+    methods: tuple[str, ...] = Field(
+        default=(),
+        description="further maps, each tested and shown with what the tests found: grad_cam, grad_cam_pp, "
+        "signed_cam, saliency, integrated_gradients, occlusion, lime, shapley; or all",
+    )
+    tested: int = Field(
+        default=8, ge=1, le=64, description="pictures that these maps are made of and tested on, one a video"
+    )
     repeats: int = Field(
         default=10,
         ge=0,

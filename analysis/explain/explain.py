@@ -11,11 +11,19 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from unmasked.analysis.explain.checks import check_method
 from unmasked.analysis.explain.config import ExplainConfig
 from unmasked.analysis.explain.embedding import MINIMUM_POINTS, embed, neighbour_purity, usable_perplexity
-from unmasked.analysis.explain.explanation import Explanation
-from unmasked.analysis.explain.gradcam import CamResult, overlays, to_pixels
+from unmasked.analysis.explain.explanation import Explanation, MethodMaps
+from unmasked.analysis.explain.gradcam import (
+    CamResult,
+    in_grey,
+    overlay,
+    overlays,
+    to_pixels,
+)
 from unmasked.analysis.explain.importance import block_importance
+from unmasked.analysis.explain.methods import METHODS, Explained, check_methods, method_maps
 from unmasked.analysis.explain.tensorboard import log_cams, log_embedding, summary_writer
 from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
@@ -82,7 +90,10 @@ def explain(
         report("Grad-CAM", len(pictured), len(pictured))
         pictured = pictured.assign(score=_scores(model, images, config.batch_size), blank=cams.blank)
 
-    embedded = _spread_rows(crops, config)
+    explained = Explained(model, layer, config.seed, config.batch_size)
+    names = tuple(METHODS) if config.methods == ("all",) else config.methods
+    tested, methods = _methods(explained, names, crops, crops_root, size_px, config, report)
+    embedded = _spread_rows(crops, config, config.points)
     if features is None:
         skipped["t-SNE"] = "the detector has no features"
     elif len(embedded) < MINIMUM_POINTS:
@@ -119,6 +130,7 @@ def explain(
     summary = {"layer": name, "signed": signed, **_summary(pictured, embedded, matrix, config)}
     summary |= {"skipped": skipped}
     summary |= {"importance": importance} if importance else {}
+    summary |= {"methods": [one.facts for one in methods]} if methods else {}
     return Explanation(
         pictured=pictured,
         pictures=cams.pictures,
@@ -128,7 +140,40 @@ def explain(
         features=matrix,
         sprites=np.concatenate(sprites) if sprites else np.empty((0, SPRITE_PX, SPRITE_PX, 3), np.uint8),
         summary=summary,
+        tested=tested,
+        methods=methods,
     )
+
+
+def _methods(
+    explained: Explained,
+    names: tuple[str, ...],
+    crops: pd.DataFrame,
+    crops_root: Path,
+    size_px: int,
+    config: ExplainConfig,
+    report: Progress,
+) -> tuple[np.ndarray | None, tuple[MethodMaps, ...]]:
+    """The pictures, and the maps that each method makes of them with what their tests found."""
+    if not names:
+        return None, ()
+    check_methods(names, explained)
+    rows = _spread_rows(crops.drop_duplicates(["dataset", "video"]), config, config.tested)
+    images = torch.cat(list(_batches(rows, crops_root, size_px, config.batch_size)))
+    pictures, found = to_pixels(images), []
+    for number, name in enumerate(names):
+        method = METHODS[name]
+        report(f"maps: {method.title}", number, len(names))
+        maps = method_maps(explained, images, name)
+        checks = check_method(explained, images, name, maps)
+        drawn = [
+            in_grey(picture) if checks.is_failed or is_blank else overlay(picture, one / np.abs(one).max())
+            for picture, one, is_blank in zip(pictures, maps, checks.blank, strict=True)
+        ]
+        facts = {"title": method.title, "absent": method.absent, **checks.model_dump(mode="json")}
+        found.append(MethodMaps(method.title, np.stack(drawn), facts))
+    report("maps", len(names), len(names))
+    return pictures, tuple(found)
 
 
 def _importance(
@@ -192,14 +237,14 @@ def _first_crop_of_each_video(rows: pd.DataFrame, config: ExplainConfig) -> pd.D
     return chosen.sort_values(["dataset", "label", "method", "video"]).reset_index(drop=True)
 
 
-def _spread_rows(rows: pd.DataFrame, config: ExplainConfig) -> pd.DataFrame:
-    """At most ``points`` rows, as evenly as they allow over datasets, methods and videos."""
+def _spread_rows(rows: pd.DataFrame, config: ExplainConfig, most: int) -> pd.DataFrame:
+    """At most ``most`` rows, as evenly as they allow over datasets, methods and videos."""
     rng = np.random.default_rng(config.seed + 1)
     shuffled = rows.iloc[rng.permutation(len(rows))]
     shuffled = shuffled.groupby(["dataset", "video"]).head(config.crops_per_video)
     # The first row of every kind, then the second of every kind, until there are enough.
     turn = shuffled.groupby(["dataset", "method"]).cumcount()
-    chosen = shuffled.iloc[np.argsort(turn.to_numpy(), kind="stable")[: config.points]]
+    chosen = shuffled.iloc[np.argsort(turn.to_numpy(), kind="stable")[:most]]
     return chosen.sort_values(["dataset", "label", "method", "video", "frame"]).reset_index(drop=True)
 
 

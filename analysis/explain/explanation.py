@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.analysis.figures.display import save_figure
-from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, EmbeddingDisplay
+from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, EmbeddingDisplay, MethodGridDisplay
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path, write_json
 from unmasked.datasets.tables import read_frame, write_frame
@@ -23,6 +23,21 @@ from unmasked.evaluation.wording import value_text
 FOLDER = "explain"  # inside a run's folder
 # What zipfile, zlib and NumPy raise on damaged archives; RuntimeError: it says that it is encrypted.
 DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, RuntimeError, MemoryError)
+
+
+@dataclass(frozen=True)
+class MethodMaps:
+    """The maps of one method and what their tests found.
+
+    Attributes:
+        title: the method in words.
+        overlays: (n, H, W, 3) uint8 the maps over the pictures; grey where a map cannot be trusted.
+        facts: see `checks.MethodChecks`, as for JSON.
+    """
+
+    title: str
+    overlays: np.ndarray
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,8 @@ class Explanation:
         features: (N, D) float32 of these crops; None where read back from a run's folder.
         sprites: (N, 64, 64, 3) uint8 small pictures of these crops; None where read back.
         summary: numbers in words' reach: layer, counts, purity of neighbourhoods, settings.
+        tested: (n, H, W, 3) uint8 the pictures of the further methods.
+        methods: their maps.
     """
 
     pictured: pd.DataFrame
@@ -47,6 +64,12 @@ class Explanation:
     features: np.ndarray | None
     sprites: np.ndarray | None
     summary: dict[str, Any]
+    tested: np.ndarray | None = None
+    methods: tuple[MethodMaps, ...] = ()
+
+    def method_rows(self) -> list[tuple[str, np.ndarray, list[str]]]:
+        """Title, overlays and what a reader must know of each method."""
+        return [(one.title, one.overlays, one.facts["failed"]) for one in self.methods]
 
     def cam_rows(self, datasets: Sequence[str] = ()) -> list[CamRow]:
         """The Grad-CAM pictures by dataset and method: reals first, ``datasets`` before others."""
@@ -72,17 +95,26 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
     folder = run / FOLDER
     maps = (explanation.maps * 255).round().astype(np.int16)  # some have a sign
     with atomic_path(folder / "cams.npz") as path:
-        np.savez_compressed(path, pictures=explanation.pictures, overlays=explanation.overlays, maps=maps)
+        further: dict[str, Any] = {
+            f"method_{one.facts['method']}": one.overlays for one in explanation.methods
+        }
+        if explanation.tested is not None:
+            further["tested"] = explanation.tested
+        np.savez_compressed(
+            path, pictures=explanation.pictures, overlays=explanation.overlays, maps=maps, **further
+        )
     write_frame(explanation.pictured, folder / "pictured.parquet")
     write_frame(explanation.embedded, folder / "embedding.parquet")
     points = explanation.embedded[["x", "y"]].to_numpy()
     method = explanation.embedded["method"].to_numpy()
-    displays: dict[str, CamGridDisplay | EmbeddingDisplay] = {}
+    displays: dict[str, CamGridDisplay | EmbeddingDisplay | MethodGridDisplay] = {}
+    if explanation.methods and explanation.tested is not None:
+        displays["methods.png"] = MethodGridDisplay(explanation.tested, explanation.method_rows())
     if len(explanation.pictured):
         displays["cam.png"] = CamGridDisplay(explanation.cam_rows())
     if len(explanation.embedded):
         displays["tsne.png"] = EmbeddingDisplay(points, method, "features by method")
-    for name in {"cam.png", "tsne.png"} - set(displays):
+    for name in {"cam.png", "tsne.png", "methods.png"} - set(displays):
         (folder / name).unlink(missing_ok=True)  # of an earlier run
     for name, display in displays.items():
         with atomic_path(folder / name) as path:
@@ -102,6 +134,25 @@ def importance_table(importance: Mapping[str, Any]) -> pd.DataFrame:
         for name in ("shapley", "drop")
     }
     return pd.DataFrame({name: [row[name] for row in rows] for name in ("block", "features")} | values)
+
+
+def method_table(methods: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What the tests found of each method, as text."""
+    rows = []
+    for facts in methods:
+        row = {"method": facts["title"], "blank": f"{sum(facts['blank'])} of {facts['pictures']}"}
+        row["alike"] = value_text(facts["alike"])
+        row["shuffled"] = ", ".join(map(value_text, facts["shuffled"])) or "–"
+        for test in ("deletion", "insertion"):
+            for other, found in facts[test].items():
+                row[f"{test}_{other}"] = value_text(found["value"], found["ci"], plus=True)
+        rows.append(row | {"said": "; ".join(facts["failed"]) or "passed"})
+    return pd.DataFrame(rows).fillna("–")
+
+
+def method_lines(methods: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the tests say of each method, a line a method."""
+    return [f"  {facts['title']}: {'; '.join(facts['failed']) or 'passed'}" for facts in methods]
 
 
 def importance_lines(importance: Mapping[str, Any] | None) -> list[str]:
@@ -130,9 +181,14 @@ def read_explanation(run: Path) -> Explanation | None:
         with open(folder / "cams.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
             maps = arrays["maps"].astype(np.float32) / 255
             pictures, overlays = arrays["pictures"], arrays["overlays"]
-        summary = json.loads((folder / "explain.json").read_text(encoding="utf-8"))
+            summary = json.loads((folder / "explain.json").read_text(encoding="utf-8"))
+            methods = tuple(
+                MethodMaps(facts["title"], arrays[f"method_{facts['method']}"], facts)
+                for facts in summary.get("methods", [])
+            )
+            tested = arrays["tested"] if methods else None
     except DAMAGED as error:
         raise InputError(f"{folder} is damaged ({error}); run `unmasked explain` again") from error
     pictured = read_frame(folder / "pictured.parquet")
     embedded = read_frame(folder / "embedding.parquet")
-    return Explanation(pictured, pictures, overlays, maps, embedded, None, None, summary)
+    return Explanation(pictured, pictures, overlays, maps, embedded, None, None, summary, tested, methods)

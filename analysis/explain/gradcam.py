@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
-from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ from unmasked.datasets.errors import InputError
 logger = logging.getLogger(__name__)
 
 FAKE = 1  # the logit that means "fake"
+CamKind = Literal["cam", "cam++", "signed"]
 MAP_SHARE = 0.45  # how much of an overlay is map, the rest is picture
 
 
@@ -70,13 +73,17 @@ def overlays(
         raise InputError(
             f"images have the shape {tuple(images.shape)}; give (N, 3, H, W) with N of at least 1"
         )
-    maps = np.concatenate([_maps(model, batch, layer, target_class) for batch in images.split(batch_size)])
+    target = ClassifierOutputTarget(target_class)
+    is_signed = bool(getattr(model, "cam_signed", False))
+    maps = np.concatenate(
+        [_maps(model, batch, layer, target, is_signed=is_signed) for batch in images.split(batch_size)]
+    )
     blank = np.abs(maps).reshape(len(maps), -1).max(axis=1) <= 0
     if blank.any():
         logger.warning("%d of %d Grad-CAM maps are blank: no evidence for the class", blank.sum(), len(maps))
     pictures = to_pixels(images)
     return CamResult(
-        maps, np.stack([_overlay(*pair) for pair in zip(pictures, maps, strict=True)]), pictures, blank
+        maps, np.stack([overlay(*pair) for pair in zip(pictures, maps, strict=True)]), pictures, blank
     )
 
 
@@ -86,20 +93,46 @@ def to_pixels(images: Tensor) -> np.ndarray:
     return pixels.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()  # (N, 3, H, W) -> (N, H, W, 3)
 
 
-def _maps(model: nn.Module, images: Tensor, layer: nn.Module, target_class: int) -> np.ndarray:
+def layer_map(model: nn.Module, images: Tensor, layer: nn.Module, kind: CamKind) -> Tensor:
+    """(N, H, W) the map of a layer for the logit of fake less that of real.
+
+    Args:
+        model, images, layer: as of `overlays`.
+        kind: Grad-CAM or Grad-CAM++ (Chattopadhyay et al., WACV 2018), or the sum over channels that Grad-CAM
+            is before it is cut at 0: what is below 0 speaks for real. Each is scaled to
+            its maximum.
+    """
+    library = GradCAMPlusPlus if kind == "cam++" else GradCAM
+    maps = _maps(model, images, layer, _margin, library, is_signed=kind == "signed")
+    return torch.from_numpy(maps)
+
+
+def _margin(logits: Tensor) -> Tensor:
+    return logits[FAKE] - logits[1 - FAKE]
+
+
+def _maps(
+    model: nn.Module,
+    images: Tensor,
+    layer: nn.Module,
+    target: Callable[[Tensor], Tensor],
+    library: type[GradCAM] = GradCAM,
+    *,
+    is_signed: bool = False,
+) -> np.ndarray:
     was_training = model.training
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     for parameter, _ in gradients:
         parameter.grad = None  # or the library's zero_grad and backward would write into the caller's
-    cam = GradCAM(model=model, target_layers=[layer], reshape_transform=partial(_as_map, model))
+    cam = library(model=model, target_layers=[layer], reshape_transform=partial(_as_map, model))
     try:
         # A frozen model has gradients only if the pictures ask for them.
         asking = images.detach().clone().requires_grad_(True)
         # The library's `with` block prints and swallows an IndexError; calling it does not.
         with torch.enable_grad():
-            maps = cam.forward(asking, [ClassifierOutputTarget(target_class)] * len(images))
+            maps = cam.forward(asking, [target] * len(images))
         _check_ran_once(cam, layer)
-        if getattr(model, "cam_signed", False):
+        if is_signed:
             maps = _with_signs(cam, (images.shape[3], images.shape[2]))
     except (AttributeError, TypeError, ValueError):
         _check_ran_once(cam, layer)  # the usual cause, in words
@@ -141,13 +174,23 @@ def _as_map(model: nn.Module, values: Tensor) -> Tensor:
 def _check_ran_once(cam: GradCAM, layer: nn.Module) -> None:
     runs, flows = len(cam.activations_and_grads.activations), len(cam.activations_and_grads.gradients)
     if (runs, flows) != (1, 1):
-        raise InputError(
-            f"the layer {type(layer).__name__} ran {runs} times in one pass and got {flows} gradients; "
-            "Grad-CAM needs a layer that runs once and that the logits depend on"
-        )
+        raise InputError(_runs_sentence(layer, runs, flows))
 
 
-def _overlay(picture: np.ndarray, cam: np.ndarray) -> np.ndarray:
+def _runs_sentence(layer: nn.Module, runs: int, flows: int) -> str:
+    return (
+        f"the layer {type(layer).__name__} ran {runs} times in one pass and got {flows} gradients; "
+        "Grad-CAM needs a layer that runs once and that the logits depend on"
+    )
+
+
+def in_grey(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 the picture without colours."""
+    return np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+
+
+def overlay(picture: np.ndarray, cam: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8: a map (H, W) in [-1, 1] in colours over the picture."""
     # Inferno rises in lightness, so it reads without colour; the usual rainbow does not. With red and blue
     # swapped it rises as well, from black to light blue: what is negative.
     heat = cv2.applyColorMap((np.abs(cam) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -65,20 +66,48 @@ class CamGridDisplay(Display):
         return self
 
 
+@dataclass
+class MethodGridDisplay(Display):
+    """Pictures above the maps that several methods make of them, each with what its tests found.
+
+    Attributes:
+        pictures: (n, H, W, 3) uint8.
+        rows: of each method its name, its overlays (n, H, W, 3) and why it cannot be trusted.
+    """
+
+    pictures: np.ndarray
+    rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]
+
+    def plot(self, ax: Any = None) -> MethodGridDisplay:
+        """Draws the grid into one axes, with names and reasons at the left."""
+        tiles = [("the picture", self.pictures, ()), *self.rows]
+        columns = len(self.pictures)
+        self.ax_ = ax or new_axes(2.9 + 1.15 * columns, 1.2 * len(tiles))
+        for number, (name, overlays, failed) in enumerate(tiles):
+            said = "\n".join([name, *(line for reason in failed for line in wrap(reason, 34))])
+            self.ax_.text(-0.1, number + 0.48, said, ha="right", va="center", fontsize=8)
+            for column, tile in enumerate(overlays):
+                extent = (column, column + 0.96, number + 0.96, number)
+                self.ax_.imshow(tile, extent=extent, interpolation="bilinear")
+        self.ax_.set(xlim=(0, columns), ylim=(len(tiles), 0), aspect="equal")
+        self.ax_.set_axis_off()
+        return self
+
+
 def strip(row: CamRow, *, size_px: int = 112) -> np.ndarray:
     """A row of the grid as pixels (2 size, n size, 3) uint8: pictures above, overlays below."""
+    return np.vstack([side_by_side(tiles, size_px=size_px) for tiles in (row.pictures, row.overlays)])
+
+
+def side_by_side(tiles: np.ndarray, *, size_px: int = 112) -> np.ndarray:
+    """Pictures (n, H, W, 3) uint8 as one, (size, n size, 3), with white between them."""
     from PIL import Image
 
-    def tile(pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(
-            Image.fromarray(pixels).resize((size_px - 4, size_px - 4), Image.Resampling.LANCZOS)
-        )
-
-    sheet = np.full((2 * size_px, len(row.pictures) * size_px, 3), 255, np.uint8)
-    for column in range(len(row.pictures)):
-        for line, pixels in enumerate((row.pictures[column], row.overlays[column])):
-            top, left = line * size_px + 2, column * size_px + 2
-            sheet[top : top + size_px - 4, left : left + size_px - 4] = tile(pixels)
+    inner = size_px - 4
+    sheet = np.full((size_px, len(tiles) * size_px, 3), 255, np.uint8)
+    for column, pixels in enumerate(tiles):
+        small = Image.fromarray(pixels).resize((inner, inner), Image.Resampling.LANCZOS)
+        sheet[2 : 2 + inner, column * size_px + 2 : column * size_px + 2 + inner] = np.asarray(small)
     return sheet
 
 

@@ -41,7 +41,7 @@ def run(config: Config) -> None:
     from torch import nn
 
     from unmasked.analysis.explain.explain import explain, log_explanation
-    from unmasked.analysis.explain.explanation import importance_lines, write_explanation
+    from unmasked.analysis.explain.explanation import importance_lines, method_lines, write_explanation
     from unmasked.app.detectors import load
     from unmasked.datasets.files import sha256_of_file
     from unmasked.datasets.tables import read_frame
@@ -78,5 +78,10 @@ def run(config: Config) -> None:
         print_result(f"without {what}: {reason}")
     for text in importance_lines(explanation.summary.get("importance")):
         print_result(text)
-    pictures = [str(folder / name) for name in ("cam.png", "tsne.png") if (folder / name).is_file()]
+    if methods := explanation.summary.get("methods"):
+        print_result(f"maps of {methods[0]['pictures']} pictures, each method put to the same tests:")
+        for text in method_lines(methods):
+            print_result(text)
+    names = ("cam.png", "methods.png", "tsne.png")
+    pictures = [str(folder / name) for name in names if (folder / name).is_file()]
     print_result(f"pictures: {', '.join(pictures) or 'none'}; numbers: {folder / 'explain.json'}")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.explain.explanation import importance_table
+from unmasked.analysis.explain.explanation import Explanation, importance_table, method_table
 from unmasked.analysis.figures.matrix import cross_dataset
-from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, strip
+from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, side_by_side, strip
 from unmasked.analysis.html.page import (
     bullets,
     callout,
@@ -226,6 +226,8 @@ def explanations_part(run: Run, figures: Gallery) -> Markup:
         ],
         scatters=place_side_by_side(drawn),
         summary=explanation.summary,
+        methods=_methods(explanation.summary.get("methods")),
+        method_pictures=_method_pictures(explanation),
         purity=_purity(explanation.summary["purity"]),
         importance=_importance(explanation.summary.get("importance")),
     )
@@ -241,6 +243,43 @@ def _importance(importance: Mapping[str, Any] | None) -> Markup:
         f"{importance['clusters']} people or videos; {importance['repeats']} swaps."
     )
     return table(importance_table(importance).rename(columns=titles), caption=caption)
+
+
+def _methods(methods: Sequence[Mapping[str, Any]] | None) -> Markup:
+    if not methods:
+        return Markup("")
+    titles = {
+        "blank": "blank maps",
+        "alike": "alike between pictures",
+        "shuffled": "alike after 10, 50, 100 % of the weights are shuffled",
+        "deletion_random": "taking away, against a random order",
+        "deletion_centre": "taking away, against the middle first",
+        "insertion_random": "putting back, against a random order",
+        "insertion_centre": "putting back, against the middle first",
+        "said": "outcome",
+    }
+    caption = (
+        "Rank correlations of maps: a good map is unlike that of another picture, and unlike that of a "
+        "detector that forgot what it learned. Taking away: how much sooner the score falls, in units of the "
+        "logit, when the cells that the map marks are blurred first; putting back: how much sooner it rises. "
+        "Above 0 is better than the other order; intervals of 95 % over pictures."
+    )
+    return table(method_table(methods).rename(columns=titles), caption=caption)
+
+
+def _method_pictures(explanation: Explanation) -> Markup:
+    if not explanation.methods or explanation.tested is None:
+        return Markup("")
+    strips = [
+        image(
+            side_by_side(overlays),
+            f"{len(overlays)} pictures: {title}",
+            caption=f"{title}{': ' if failed else ''}{'; '.join(failed)}",
+            quality=PHOTO_QUALITY,
+        )
+        for title, overlays, failed in [("the pictures", explanation.tested, []), *explanation.method_rows()]
+    ]
+    return Markup("").join(strips)
 
 
 def _strip(row: CamRow) -> Markup:

@@ -1,0 +1,245 @@
+"""Whether a method's maps can be trusted: tests that every map goes through, printed beside it.
+
+A map may be blank, the same for every picture, or made by the picture's edges alone whatever the detector
+learned; it still looks convincing. So each method is asked whether its maps differ between pictures, change
+when the detector forgets, and find what the score depends on better than a random order and better than the
+middle of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from unmasked.analysis.explain.methods import METHODS, Explained, blurred, method_maps, mix
+from unmasked.analysis.explain.regions import grid
+from unmasked.evaluation.intervals import percentile_interval
+
+Array = NDArray[np.float64]
+Interval = tuple[float, float]
+
+CELLS = 16  # to a side: what is taken away at once
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)  # of the cells, taken away or put back
+RANDOM_ORDERS = 5
+SHUFFLED = (0.1, 0.5, 1.0)  # of the weights' tensors, from the last on
+ALIKE = 0.98  # rank correlation of maps of different pictures from which they count as one map
+UNMOVED = 0.5  # rank correlation with the map of a detector that knows nothing, from which a map says nothing
+CENTRE_SPREAD = 0.25  # of the picture's side: the map that looks at the middle, whatever there is
+N_BOOT = 2000
+
+
+class Curve(BaseModel):
+    """How much the maps' order beats another, in the units of the margin (difference of logits).
+
+    Attributes:
+        value: mean over pictures of the area between the curves; above 0 the map's order is better.
+        ci: its interval of 95 % over pictures, one of each video; NaN with fewer than two.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    ci: Interval
+
+
+class MethodChecks(BaseModel):
+    """What the tests found of one method.
+
+    Attributes:
+        method: one of `METHODS`.
+        pictures: how many maps were tested.
+        blank: for each picture, whether the map holds nothing.
+        alike: median rank correlation of the maps of different pictures; NaN with one picture.
+        shuffled: for each of `SHUFFLED` the median rank correlation with the map of a detector whose weights
+            are shuffled to that share; empty for detectors that cannot be shuffled.
+        deletion, insertion: by what the map is compared with, "random" or "centre".
+        sum_error: largest difference between a map's sum and what it should add up to, as a share of that;
+            None where the method promises no sum.
+        failed: in words, what a reader must know before he reads such a map; empty where it passed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    pictures: int
+    blank: list[bool]
+    alike: float
+    shuffled: list[float]
+    deletion: dict[str, Curve]
+    insertion: dict[str, Curve]
+    sum_error: float | None
+    failed: list[str]
+
+    @property
+    def is_failed(self) -> bool:
+        """True if no map of the method can be trusted: more is wrong than that some are blank."""
+        return all(self.blank) or len(self.failed) > any(self.blank)
+
+
+def check_method(explained: Explained, images: Tensor, name: str, maps: NDArray[np.float32]) -> MethodChecks:
+    """Puts the maps of a method to every test.
+
+    Args:
+        explained: the detector.
+        images: (N, 3, H, W) in [-1, 1], one of each video.
+        name: one of `METHODS`.
+        maps: (N, H, W) what `methods.method_maps` made of them.
+    """
+    blank = is_blank(maps)
+    alike = likeness(maps[~blank])
+    shuffled = []
+    if isinstance(explained.model, nn.Module):
+        for share in SHUFFLED:  # the whole curve: where it stays high, early layers make the map
+            forgetful = method_maps(explained.shuffled(share), images, name)
+            pairs = [rank_correlation(*pair) for pair in zip(maps[~blank], forgetful[~blank], strict=True)]
+            shuffled.append(_median(pairs))
+    kept = images[np.flatnonzero(~blank)]
+    deletion, insertion = order_gains(explained, kept, maps[~blank]) if len(kept) else ({}, {})
+    sum_error = _sum_error(explained, images, maps) if METHODS[name].has_sum else None
+    return MethodChecks(
+        method=name,
+        pictures=len(maps),
+        blank=blank.tolist(),
+        alike=alike,
+        shuffled=shuffled,
+        deletion=deletion,
+        insertion=insertion,
+        sum_error=sum_error,
+        failed=_failures(blank, alike, shuffled, deletion),
+    )
+
+
+def is_blank(maps: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N,) bool, of maps (N, H, W): one value everywhere, or none that is finite."""
+    flat = maps.reshape(len(maps), -1)
+    finite = np.isfinite(flat).all(axis=1)
+    return ~finite | (np.ptp(np.nan_to_num(flat), axis=1) <= 1e-12 * np.abs(np.nan_to_num(flat)).max(axis=1))
+
+
+def likeness(maps: NDArray[np.float32]) -> float:
+    """Median rank correlation of the maps (N, H, W) of different pictures; NaN with one."""
+    pairs = [rank_correlation(maps[i], maps[j]) for i in range(len(maps)) for j in range(i)]
+    return _median(pairs)
+
+
+def rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Spearman's correlation of two maps (H, W), cell by cell; 0 where either holds one value.
+
+    >>> rank_correlation(np.eye(16, dtype=np.float32), np.eye(16, dtype=np.float32))
+    1.0
+    """
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(cell_means(one[None])[0]) for one in (a, b)]
+    spread = np.std(ranks[0]) * np.std(ranks[1])
+    if not spread:
+        return 0.0
+    return float(np.round(np.mean((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean())) / spread, 12))
+
+
+def cell_means(maps: NDArray[np.float32]) -> Array:
+    """(N, cells) the mean of maps (N, H, W) in each cell of a grid of at most `CELLS` to a side."""
+    side = min(CELLS, maps.shape[-1])
+    cells = grid(maps.shape[-1], side).ravel()
+    sums = np.stack([np.bincount(cells, one.ravel(), side * side) for one in maps.astype(np.float64)])
+    return sums / np.bincount(cells, minlength=side * side)
+
+
+def order_gains(
+    explained: Explained, images: Tensor, maps: NDArray[np.float32]
+) -> tuple[dict[str, Curve], dict[str, Curve]]:
+    """Deletion and insertion: how much better than other orders a map's order is (Petsiuk et al., BMVC 2018).
+
+    Deletion blurs the cells of the highest values first, a share at a time, and should lower the margin
+    sooner; insertion starts from the blurred picture and should raise it sooner.
+
+    Args:
+        explained: the detector.
+        images: (N, 3, H, W).
+        maps: (N, H, W).
+
+    Returns:
+        For deletion and for insertion, by what the map is compared with: "random" order, mean of
+        `RANDOM_ORDERS`, and "centre", the middle of the picture first.
+    """
+    side = min(CELLS, maps.shape[-1])
+    cells, number = grid(maps.shape[-1], side), side * side
+    generator = np.random.default_rng(explained.seed)
+    gains: dict[str, list[Array]] = {"random": [], "centre": []}
+    centre = np.argsort(-cell_means(_centre_map(maps.shape[-1])[None])[0], kind="stable")
+    for picture, values in zip(images, cell_means(maps), strict=True):
+        shuffled = [generator.permutation(number) for _ in range(RANDOM_ORDERS)]
+        # Ties, of which a map with zeros has many, fall by chance and not by where they lie.
+        own = shuffled[0][np.argsort(-values[shuffled[0]], kind="stable")]
+        areas = np.stack([_areas(explained, picture, order, cells) for order in (own, centre, *shuffled)])
+        better = areas - areas[0]  # the map lowers the margin sooner where the other's area is larger
+        gains["centre"].append(better[1])
+        gains["random"].append(better[2:].mean(axis=0))
+    generator = np.random.default_rng(explained.seed)
+    draws = generator.integers(0, len(images), (N_BOOT, len(images)))
+    deletion, insertion = (
+        {other: _curve(sign * np.stack(found)[:, place], draws) for other, found in gains.items()}
+        for place, sign in ((0, 1), (1, -1))
+    )
+    return deletion, insertion
+
+
+def _areas(
+    explained: Explained, picture: Tensor, order: NDArray[np.int64], cells: NDArray[np.int64]
+) -> Array:
+    """(2,) mean margin over `SHARES`, of the cells deleted and of the cells inserted in this order."""
+    kept = np.ones((len(SHARES), len(order)), dtype=bool)
+    for row, share in zip(kept, SHARES, strict=True):
+        row[order[: round(share * len(order))]] = False
+    margins = explained.margins(mix(picture, np.concatenate([kept, ~kept]), cells))
+    return margins.reshape(2, len(SHARES)).mean(axis=1)
+
+
+def _centre_map(size_px: int) -> NDArray[np.float32]:
+    place = (np.arange(size_px) + 0.5) / size_px - 0.5
+    fall = np.exp(-((place / CENTRE_SPREAD) ** 2) / 2)
+    return np.outer(fall, fall).astype(np.float32)
+
+
+def _curve(gain: Array, draws: NDArray[np.int64]) -> Curve:
+    pictures = len(gain)
+    low, high = float("nan"), float("nan")
+    if pictures > 1:
+        low, high = percentile_interval(gain[draws].mean(axis=1), clusters=pictures)
+    return Curve(value=float(gain.mean()), ci=(low, high))
+
+
+def _sum_error(explained: Explained, images: Tensor, maps: NDArray[np.float32]) -> float:
+    owed = explained.margins(images) - explained.margins(blurred(images))
+    found = maps.astype(np.float64).sum(axis=(1, 2))
+    return float((np.abs(found - owed) / np.maximum(np.abs(owed), 1e-6)).max())
+
+
+def _failures(
+    blank: NDArray[np.bool_], alike: float, shuffled: Sequence[float], deletion: dict[str, Curve]
+) -> list[str]:
+    failed = []
+    if blank.all():
+        return ["every map is blank"]
+    if blank.any():
+        failed.append(f"{int(blank.sum())} of {len(blank)} maps are blank")
+    if alike >= ALIKE:
+        failed.append(f"the same map for every picture (rank correlation {alike:.2f})")
+    if shuffled and shuffled[-1] >= UNMOVED:
+        failed.append(
+            f"a detector that knows nothing gives the same map (rank correlation {shuffled[-1]:.2f})"
+        )
+    low = deletion["random"].ci[0]
+    if np.isnan(low):
+        failed.append("one picture: whether the map finds what matters cannot be tested")
+    elif low <= 0:
+        failed.append("taking away what it marks moves the score no sooner than a random order does")
+    return failed
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else float("nan")

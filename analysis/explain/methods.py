@@ -1,0 +1,257 @@
+"""Maps of what in a picture speaks for "fake": eight methods behind one signature.
+
+What is explained is the margin, the logit of fake less that of real, of which P(fake) is the sigmoid: a
+single logit may rise while its picture becomes more real. Where a method takes something away, a blurred copy
+of the picture stands in: it keeps colour and light, and loses the detail that manipulations leave.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unmasked.analysis.explain.gradcam import CamKind, layer_map
+from unmasked.analysis.explain.importance import shapley
+from unmasked.analysis.explain.regions import REGIONS, face_regions, grid
+from unmasked.datasets.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BLUR_SHARE = 1 / 8  # of the picture's side, the spread of the blur
+STEPS = 32  # of the path of integrated gradients
+WINDOW_SHARE = 1 / 8  # of the picture's side, what occlusion covers; it moves by half of it
+LIME_DRAWS = 200
+LIME_WIDTH = 0.25  # of the kernel, in shares of cells taken away
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A detector as the methods see it.
+
+    Attributes:
+        model: (N, 3, H, W) in [-1, 1] -> (N, 2) logits of real and fake.
+        layer: of the model, for the CAMs; None has none.
+        seed: of what is drawn.
+        batch_size: pictures in one pass.
+    """
+
+    model: Callable[[Tensor], Tensor]
+    layer: nn.Module | None = None
+    seed: int = 0
+    batch_size: int = 16
+
+    def margin(self, images: Tensor) -> Tensor:
+        """(N,) logit of fake less logit of real."""
+        logits = self.model(images)
+        return logits[:, 1] - logits[:, 0]
+
+    def margins(self, images: Tensor) -> NDArray[np.float64]:
+        """(N,) `margin` of many pictures, without gradients."""
+        with torch.no_grad():
+            return np.concatenate(
+                [self.margin(part).double().cpu().numpy() for part in images.split(self.batch_size)]
+            )
+
+    def shuffled(self, share: float) -> Explained:
+        """A copy whose weights are shuffled within each tensor, from the last on (a share of the tensors).
+
+        A shuffled tensor keeps its size and spread, and knows nothing (Adebayo et al., NeurIPS 2018).
+        """
+        assert isinstance(self.model, nn.Module)
+        name = next((name for name, module in self.model.named_modules() if module is self.layer), None)
+        model = copy.deepcopy(self.model)
+        values = list(model.parameters())
+        generator = torch.Generator().manual_seed(self.seed)
+        with torch.no_grad():
+            for value in values[-max(1, round(share * len(values))) :]:
+                order = torch.randperm(value.numel(), generator=generator).to(value.device)
+                value.copy_(value.flatten()[order].view_as(value))
+        layer = model.get_submodule(name) if name is not None else None
+        return Explained(model, layer, self.seed, self.batch_size)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to make maps.
+
+    Attributes:
+        title: in words.
+        make: the maps (N, H, W) of pictures (N, 3, H, W).
+        needs: what the detector must have.
+        is_signed: negative values speak for "real"; else all values are at least 0.
+        absent: what stands in for what is taken away, "" where nothing is.
+        has_sum: the values add up to the margin less that of the blurred picture.
+    """
+
+    title: str
+    make: Callable[[Explained, Tensor], Tensor]
+    needs: Literal["layer", "gradients", "calls"]
+    is_signed: bool = False
+    absent: str = ""
+    has_sum: bool = False
+
+
+def method_maps(explained: Explained, images: Tensor, name: str) -> NDArray[np.float32]:
+    """(N, H, W) maps of a method; the model and its gradients are left as they were.
+
+    Args:
+        explained: the detector.
+        images: (N, 3, H, W) in [-1, 1].
+        name: one of `METHODS`.
+
+    Raises:
+        InputError: see `check_methods`.
+    """
+    check_methods([name], explained)
+    method, model = METHODS[name], explained.model
+    was_training = isinstance(model, nn.Module) and model.training
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    kept = [(value, value.grad, value.requires_grad) for value in parameters]
+    if isinstance(model, nn.Module):
+        model.eval()
+    for value, _, _ in kept:
+        value.requires_grad_(False)  # only the picture's gradient is asked for
+    try:
+        maps = [method.make(explained, part) for part in images.split(explained.batch_size)]
+    finally:
+        if isinstance(model, nn.Module):
+            model.train(was_training)
+        for value, gradient, asks in kept:
+            value.requires_grad_(asks)
+            value.grad = gradient
+    return torch.cat(maps).detach().float().cpu().numpy()
+
+
+def check_methods(names: list[str] | tuple[str, ...], explained: Explained) -> None:
+    """Refuses methods that there are not, and those that the detector cannot have.
+
+    Raises:
+        InputError: it names the nearest one, or those that can be made.
+    """
+    can = {"calls"}
+    if isinstance(explained.model, nn.Module):
+        can |= {"gradients"} | ({"layer"} if explained.layer is not None else set())
+    fitting = [name for name, method in METHODS.items() if method.needs in can]
+    for name in names:
+        if name not in METHODS:
+            near = did_you_mean(name, METHODS)
+            raise InputError(f"method {name!r} is not known{near}; choose from {', '.join(METHODS)}")
+        if METHODS[name].needs not in can:
+            lacks = "gradients" if "gradients" not in can else "a cam_layer"
+            raise InputError(
+                f"method {name} needs a detector with {lacks}, and this one has none; choose from "
+                f"{', '.join(fitting)}"
+            )
+
+
+def blurred(images: Tensor) -> Tensor:
+    """(N, 3, H, W) the pictures without their detail, what stands in for what is taken away."""
+    from torchvision.transforms.v2.functional import gaussian_blur
+
+    spread = max(1.0, images.shape[-1] * BLUR_SHARE)
+    reach = min(2 * int(2 * spread) + 1, 2 * ((images.shape[-1] - 1) // 2) + 1)
+    return gaussian_blur(images, [reach, reach], [spread, spread])
+
+
+def _cam(kind: CamKind) -> Callable[[Explained, Tensor], Tensor]:
+    def make(explained: Explained, images: Tensor) -> Tensor:
+        assert isinstance(explained.model, nn.Module)
+        assert explained.layer is not None
+        return layer_map(explained.model, images, explained.layer, kind)
+
+    return make
+
+
+def _saliency(explained: Explained, images: Tensor) -> Tensor:
+    """The largest of the three colours' gradients (Simonyan et al., 2014)."""
+    from captum.attr import Saliency
+
+    asking = images.detach().clone().requires_grad_(True)
+    return Saliency(explained.margin).attribute(asking, abs=True).amax(dim=1)
+
+
+def _integrated_gradients(explained: Explained, images: Tensor) -> Tensor:
+    from captum.attr import IntegratedGradients
+
+    found = IntegratedGradients(explained.margin).attribute(
+        images, blurred(images), n_steps=STEPS, internal_batch_size=explained.batch_size
+    )
+    return found.sum(dim=1)
+
+
+def _occlusion(explained: Explained, images: Tensor) -> Tensor:
+    from captum.attr import Occlusion
+
+    window = max(2, round(images.shape[-1] * WINDOW_SHARE))
+    step = max(1, window // 2)
+    with torch.no_grad():
+        found = Occlusion(explained.margin).attribute(
+            images, (3, window, window), (3, step, step), baselines=blurred(images)
+        )
+    return found.mean(dim=1)
+
+
+def _lime(explained: Explained, images: Tensor) -> Tensor:
+    """A ridge regression on which cells of a grid are there (Ribeiro et al., KDD 2016).
+
+    The library's own Lasso gives zero everywhere where margins are small.
+    """
+    from sklearn.linear_model import Ridge
+
+    cells = grid(images.shape[-1])
+    number = int(cells.max()) + 1
+    generator = np.random.default_rng(explained.seed)
+    kept = generator.random((LIME_DRAWS, number)) < generator.random((LIME_DRAWS, 1))
+    kept[0] = True
+    weight = np.exp(-((1 - kept.mean(axis=1)) ** 2) / LIME_WIDTH**2)
+    found = []
+    for picture in images:
+        margin = explained.margins(mix(picture, kept, cells))
+        slope = Ridge(alpha=1e-3).fit(kept, margin, sample_weight=weight).coef_
+        found.append(slope[cells])
+    return torch.from_numpy(np.stack(found))
+
+
+def _shapley(explained: Explained, images: Tensor) -> Tensor:
+    """What each region of the face adds, exactly: all of them are present or absent in every way.
+
+    KernelSHAP draws some of these 256 coalitions and estimates the same values.
+    """
+    regions = face_regions(images.shape[-1])
+    number = len(REGIONS)
+    present = (np.arange(1 << number)[:, None] >> np.arange(number) & 1).astype(bool)
+    size = np.bincount(regions.ravel(), minlength=number)
+    # A region's worth is spread over its pixels, so that a map adds up to what it explains.
+    found = [
+        (shapley(explained.margins(mix(picture, present, regions))) / size)[regions] for picture in images
+    ]
+    return torch.from_numpy(np.stack(found))
+
+
+def mix(picture: Tensor, kept: NDArray[np.bool_], parts: NDArray[np.int64]) -> Tensor:
+    """(K, 3, H, W) the picture where a part is kept, its blurred copy elsewhere; kept is (K, parts)."""
+    mask = torch.from_numpy(kept[:, parts])[:, None].to(picture.device)
+    return torch.where(mask, picture, blurred(picture[None]))
+
+
+METHODS: Mapping[str, Method] = {
+    "grad_cam": Method("Grad-CAM", _cam("cam"), "layer"),
+    "grad_cam_pp": Method("Grad-CAM++", _cam("cam++"), "layer"),
+    "signed_cam": Method("Signed CAM", _cam("signed"), "layer", is_signed=True),
+    "saliency": Method("Saliency", _saliency, "gradients"),
+    "integrated_gradients": Method(
+        "Integrated gradients", _integrated_gradients, "gradients", True, "a blurred copy", has_sum=True
+    ),
+    "occlusion": Method("Occlusion", _occlusion, "calls", True, "a blurred copy"),
+    "lime": Method("LIME, 8 × 8 cells", _lime, "calls", True, "a blurred copy"),
+    "shapley": Method(
+        "Shapley, regions of the face", _shapley, "calls", True, "a blurred copy", has_sum=True
+    ),
+}
