@@ -235,3 +235,30 @@ def test_crops_whose_label_nobody_knows_are_shown_as_a_kind(corpus, tmp_path):
         "cam.png",
         "tsne.png",
     ]
+
+
+def test_further_methods_are_tested_kept_and_read_back(corpus, tmp_path):
+    found = explained(corpus, methods=["occlusion", "saliency"], tested=4, points=8)
+    assert [one.facts["method"] for one in found.methods] == ["occlusion", "saliency"]
+    assert found.tested.shape == (4, SIZE, SIZE, 3)
+    write_explanation(found, tmp_path)
+    assert (tmp_path / "explain/methods.png").is_file()
+    again = read_explanation(tmp_path)
+    for before, after in zip(found.methods, again.methods, strict=True):
+        assert np.array_equal(before.overlays, after.overlays)
+        assert after.facts["failed"] == before.facts["failed"]
+        assert after.facts["pictures"] == 4
+    write_explanation(explained(corpus, points=8), tmp_path)
+    assert not (tmp_path / "explain/methods.png").exists()
+
+
+def test_a_method_that_fails_its_tests_is_drawn_in_grey(corpus):
+    """Brightness everywhere is what this detector goes by: no place of it matters more."""
+    found = explained(corpus, methods=["saliency"], tested=4, points=8).methods[0]
+    assert found.facts["failed"]
+    assert (found.overlays[..., :1] == found.overlays).all()
+
+
+def test_a_misspelled_method_is_refused_with_the_nearest(corpus):
+    with pytest.raises(InputError, match="is 'saliency' meant"):
+        explained(corpus, methods=["salency"])

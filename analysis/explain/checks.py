@@ -20,7 +20,6 @@ from unmasked.analysis.explain.regions import grid
 from unmasked.evaluation.intervals import percentile_interval
 
 Array = NDArray[np.float64]
-Interval = tuple[float, float]
 
 CELLS = 16  # to a side: what is taken away at once
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)  # of the cells, taken away or put back
@@ -43,7 +42,7 @@ class Curve(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     value: float
-    ci: Interval
+    ci: tuple[float, float]
 
 
 class MethodChecks(BaseModel):
@@ -170,7 +169,7 @@ def order_gains(
     cells, number = grid(maps.shape[-1], side), side * side
     generator = np.random.default_rng(explained.seed)
     gains: dict[str, list[Array]] = {"random": [], "centre": []}
-    centre = np.argsort(-cell_means(_centre_map(maps.shape[-1])[None])[0], kind="stable")
+    centre = np.argsort(-cell_means(centre_map(maps.shape[-1])[None])[0], kind="stable")
     for picture, values in zip(images, cell_means(maps), strict=True):
         shuffled = [generator.permutation(number) for _ in range(RANDOM_ORDERS)]
         # Ties, of which a map with zeros has many, fall by chance and not by where they lie.
@@ -197,12 +196,6 @@ def _areas(
         row[order[: round(share * len(order))]] = False
     margins = explained.margins(mix(picture, np.concatenate([kept, ~kept]), cells))
     return margins.reshape(2, len(SHARES)).mean(axis=1)
-
-
-def _centre_map(size_px: int) -> NDArray[np.float32]:
-    place = (np.arange(size_px) + 0.5) / size_px - 0.5
-    fall = np.exp(-((place / CENTRE_SPREAD) ** 2) / 2)
-    return np.outer(fall, fall).astype(np.float32)
 
 
 def _curve(gain: Array, draws: NDArray[np.int64]) -> Curve:
@@ -243,3 +236,32 @@ def _failures(
 
 def _median(values: Sequence[float]) -> float:
     return float(np.median(values)) if values else float("nan")
+
+
+def inside(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> dict[str, Array]:
+    """How much of each map lies in the place that was changed, (N,) by name.
+
+    ``pointing``: 1 where the highest value lies inside (Zhang et al., ECCV 2016); ``mass``: the part of what
+    is above 0 that lies inside; ``rank``: the part of the highest values, as many as the place has pixels,
+    that lie inside (Arras et al., 2022). By chance all are the place's share of the picture: ``chance``.
+
+    Args:
+        maps: (N, H, W).
+        masks: (N, H, W), True where the picture was changed; in each at least one.
+    """
+    flat, within = maps.reshape(len(maps), -1).astype(np.float64), masks.reshape(len(masks), -1)
+    size = within.sum(axis=1)
+    positive = np.maximum(flat, 0)
+    total = positive.sum(axis=1)
+    mass = np.divide((positive * within).sum(axis=1), total, out=np.zeros(len(flat)), where=total > 0)
+    order = np.argsort(-flat, axis=1, kind="stable")
+    rank = [within[row, order[row, :number]].mean() for row, number in enumerate(size)]
+    pointing = within[np.arange(len(flat)), order[:, 0]].astype(np.float64)
+    return {"pointing": pointing, "mass": mass, "rank": np.array(rank), "chance": size / within.shape[1]}
+
+
+def centre_map(size_px: int) -> NDArray[np.float32]:
+    """(size, size) the map that looks at the middle, whatever there is; faces lie there."""
+    place = (np.arange(size_px) + 0.5) / size_px - 0.5
+    fall = np.exp(-((place / CENTRE_SPREAD) ** 2) / 2)
+    return np.outer(fall, fall).astype(np.float32)
