@@ -103,7 +103,7 @@ def main(pictures_shown: int = 64, steps: int = 400, seed: int = 0) -> None:
         learn(model, steps, rng)
         images, label, masks = pictures(2 * pictures_shown, rng)
         explained = Explained(model, model.cam_layer, seed)
-        found = auc(label, explained.margins(images))
+        found = auc(label, 1 / (1 + np.exp(-explained.margins(images))))
         fakes, masks = images[label == 1], masks[label == 1]
         if found < 0.9:
             print(f"| {name} | | AUC {found:.3f}: it did not learn to see the patch | | | | |")
