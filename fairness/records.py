@@ -109,6 +109,8 @@ class Test(TypedDict):
     worst_group: Group
     best_group: Group
     also: NotRequired[list[list[str]]]  # worse and better group of further pairs that differ
+    gap_worst: NotRequired[Group]  # the groups that `gap` is between
+    gap_best: NotRequired[Group]
     n_needed: float
     equivalence_high: NotRequired[float]
     constant_gap: NotRequired[float]

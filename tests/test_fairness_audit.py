@@ -1,6 +1,7 @@
 """The audit against fairlearn, scikit-learn and hand-computed values; then what its verdicts mean."""
 
 import json
+import re
 
 import fairlearn.metrics
 import numpy as np
@@ -82,6 +83,19 @@ def test_why_a_group_is_too_small_is_said_with_the_keys():
         "(keys min_clusters and min_samples)"
     )
     assert all("at least 10 people (keys min_clusters" in words for words in found.verdicts)
+
+
+def test_a_group_left_out_of_one_class_and_the_smallest_one_compared_are_said():
+    """Nine people with fakes: the third group was in no sentence of the terminal."""
+    table = corpus(frames=1)
+    table["gender"] = np.where(
+        table["identity"].isin([f"p{at}" for at in range(12)]), "nonbinary", table["gender"]
+    )
+    gone = (table["gender"] == "nonbinary") & (table["label"] == 1) & ~table["identity"].isin(["p0", "p1"])
+    found = audit_predictions(table[~gone], ["gender"], min_samples=1, **FAST)
+    (line,) = _uncompared_groups(found)
+    assert "too few fakes to compare: nonbinary (2 people); a group needs 10 people of a class" in line
+    assert re.search(r"the smallest of 3 compared: nonbinary \(\d+ videos of 12 people\)$", line)
 
 
 def loose(table, features, **options):

@@ -231,7 +231,7 @@ def _words_of_absent_class(audit: Audit) -> str:
 
 
 def _uncompared_groups(audit: Audit) -> list[str]:
-    """The groups that are in no comparison, by attribute, and how much is known of nobody."""
+    """The groups that are in no comparison, or of one class only, the smallest, and the unknown."""
     from unmasked.evaluation.wording import count_text, support_text
     from unmasked.fairness.groups import UNKNOWN
 
@@ -241,15 +241,25 @@ def _uncompared_groups(audit: Audit) -> list[str]:
     needed = f"a group needs {least} of a class (keys min_clusters and min_samples)"
     for attribute in support.index.get_level_values(0).unique():
         videos = support.loc[attribute][["real_videos", "fake_videos"]].sum(axis=1)
-        compared = audit.in_gap.loc[attribute].any(axis=1)
+        by_class = audit.in_gap.loc[attribute][["fpr", "tpr"]]
         people = support.loc[attribute]["clusters"]
-        small = [
-            f"{group} ({count_text(videos[group], 'video')}"
+        size = {
+            group: f"{group} ({count_text(videos[group], 'video')}"
             f"{'' if unit == 'video' else f' of {count_text(people[group], unit)}'})"
             for group in videos.index
-            if group != UNKNOWN and not compared[group]
-        ]
+            if group != UNKNOWN
+        }
+        compared = [group for group in size if by_class.loc[group].any()]
+        small = [size[group] for group in size if group not in compared]
         parts = [f"too few to compare: {', '.join(small)}; {needed}"] if small else []
+        for metric, kind in (("fpr", "real"), ("tpr", "fake")):
+            if by_class[metric].any():
+                few = [group for group in compared if not by_class.loc[group, metric]]
+                counts = support.loc[attribute][f"{kind}_clusters"]
+                listed = [f"{group} ({count_text(counts[group], unit)})" for group in few]
+                parts += [f"too few {kind}s to compare: {', '.join(listed)}; {needed}"] if few else []
+        if len(compared) > 2:
+            parts.append(f"the smallest of {len(compared)} compared: {size[min(compared, key=videos.get)]}")
         if UNKNOWN in videos.index and videos[UNKNOWN]:
             parts.append(f"unknown: {videos[UNKNOWN]} of {videos.sum()} videos")
         if parts:
