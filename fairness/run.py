@@ -52,7 +52,7 @@ def audit_predictions(
         dataset, detector: which one, where the table holds several. `selection.select` says which of its
             rows count.
         statistics: n_boot, n_perm, margin, min_clusters, min_samples, random_state of `audit`.
-            min_samples counts frames at both levels; it is 100, or 1 where every video has one row.
+            min_samples counts frames at both levels; it is 100, or 1 where a row is a video.
 
     Raises:
         InputError: several datasets or detectors and none chosen, a video in two groups of an attribute,

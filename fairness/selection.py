@@ -35,7 +35,7 @@ class Selection:
     groups: pd.DataFrame  # the same rows, a column for each attribute
     rows: Rows
     unit: str  # what is resampled: video or identity
-    single: bool  # every video had one row
+    single: bool  # rows are videos, and not their frames
     notes: list[str]  # which of the table's rows these are, and what was left out
 
 
@@ -83,7 +83,7 @@ def select_from(
         known = (groups[name] != UNKNOWN).to_numpy()
         check_one_group(name, groups[name].to_numpy()[known], table["video"].to_numpy()[known], "video")
     table = table.drop(columns=[name for name in groups if name in table]).join(groups)
-    single = not table.duplicated(_keys(table)).any()
+    single = _rows_are_videos(table)
     table = add_median_qualities(table)
     if level == "video":
         table = video_scores(table)
@@ -134,6 +134,18 @@ def add_median_qualities(table: pd.DataFrame) -> pd.DataFrame:
         return table
     medians = table.groupby(_keys(table), dropna=False, observed=True)[known].transform("median")
     return table.assign(**{name: medians[name] for name in known})
+
+
+def _rows_are_videos(table: pd.DataFrame) -> bool:
+    """True if a row is a video: none has several, or most have one and no column says frame.
+
+    A few copied lines of a spreadsheet are no frames.
+    """
+    keys = _keys(table)
+    if "frame" in table or not table.duplicated(keys).any():
+        return not table.duplicated(keys).any()
+    rows = table.drop_duplicates().groupby(keys, observed=True, dropna=False).size()
+    return bool((rows == 1).mean() > 0.5)
 
 
 def _keys(table: pd.DataFrame) -> list[str]:

@@ -24,6 +24,7 @@ from unmasked.evaluation.intervals import Sample, resample, weighted_metrics, wi
 from unmasked.evaluation.metrics import all_metrics, equal_error_rate, group_metrics
 from unmasked.fairness.audit import audit
 from unmasked.fairness.run import audit_datasets, audit_predictions
+from unmasked.fairness.selection import select
 from unmasked.fairness.statistics.metrics import (
     count_rows,
     rates,
@@ -96,6 +97,20 @@ def test_a_group_left_out_of_one_class_and_the_smallest_one_compared_are_said():
     (line,) = _uncompared_groups(found)
     assert "too few fakes to compare: nonbinary (2 people); a group needs 10 people of a class" in line
     assert re.search(r"the smallest of 3 compared: nonbinary \(\d+ videos of 12 people\)$", line)
+
+
+def test_copied_rows_do_not_make_frames_of_videos():
+    """Four copied lines of a spreadsheet asked 100 frames of every group: a minority fell out."""
+    table = corpus(frames=1).drop(columns="frame")
+    frames = corpus(frames=2).drop(columns="frame")
+    for rows, is_video in (
+        (table, True),
+        (pd.concat([table, table[:4]]), True),
+        (pd.concat([table, table[:4].assign(score=0.5)]), True),
+        (frames, False),
+        (corpus(frames=2), False),
+    ):
+        assert select(rows, ["gender"]).single == is_video
 
 
 def loose(table, features, **options):

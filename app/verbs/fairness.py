@@ -107,7 +107,7 @@ class Config(OneScore, ReadAs, Beside, Replaces):
         10, ge=1, description="people (or videos) of a class that a group needs to be compared"
     )
     min_samples: int | None = Field(
-        None, ge=1, description="frames of a class that a group needs; 100, or 1 where each video has one row"
+        None, ge=1, description="frames of a class that a group needs; 100, or 1 where a row is a video"
     )
     seed: int = Field(0, ge=0, description="seed of resampling and permutation")
 
