@@ -566,6 +566,17 @@ class Mitigation(TypedDict):
     settings: NotRequired[dict[str, str | int | float]]
 
 
+class Unwatched(TypedDict):
+    """New videos of a group and class that no watched pair has; 0 of a group that is not among them."""
+
+    dataset: str
+    attribute: str
+    group: str
+    kind: str  # real, fake
+    videos: int
+    reason: str
+
+
 class Look(TypedDict):
     """One time that new scores were added to a run."""
 
@@ -573,6 +584,7 @@ class Look(TypedDict):
     datasets: list[str]
     units: int  # people or videos that were bet on
     seen_before: int  # people who were counted earlier, left out
+    unwatched: NotRequired[list[Unwatched]]
 
 
 class WatchedPair(TypedDict):
