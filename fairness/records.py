@@ -563,6 +563,7 @@ class Mitigation(TypedDict):
     methods: list[Remedy]
     made_from: NotRequired[dict[str, object]]  # weights and scores, `evaluation.origin.Origin`
     skipped: NotRequired[dict[str, str]]
+    notes: NotRequired[list[str]]  # whose group nobody knows, and whose few rows make an interval wide
     settings: NotRequired[dict[str, str | int | float]]
 
 
