@@ -18,7 +18,7 @@ from sklearn.metrics import (
 )
 
 from unmasked.analysis.reports.fairness.page import write_page
-from unmasked.app.verbs.fairness import _uncompared_groups
+from unmasked.app.verbs.fairness import uncompared_groups
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import Sample, resample, weighted_metrics, wilson_interval
 from unmasked.evaluation.metrics import all_metrics, equal_error_rate, group_metrics
@@ -78,7 +78,7 @@ def test_why_a_group_is_too_small_is_said_with_the_keys():
     table = corpus(frames=1)
     table["gender"] = np.where(table["identity"].isin([f"p{at}" for at in range(8)]), "nonbinary", "female")
     found = audit_predictions(table, ["gender"], min_samples=1, **FAST)
-    (line,) = _uncompared_groups(found)
+    (line,) = uncompared_groups(found)
     assert line == (
         "  gender: too few to compare: nonbinary (40 videos of 8 people); a group needs 10 people of a class "
         "(keys min_clusters and min_samples)"
@@ -94,7 +94,7 @@ def test_a_group_left_out_of_one_class_and_the_smallest_one_compared_are_said():
     )
     gone = (table["gender"] == "nonbinary") & (table["label"] == 1) & ~table["identity"].isin(["p0", "p1"])
     found = audit_predictions(table[~gone], ["gender"], min_samples=1, **FAST)
-    (line,) = _uncompared_groups(found)
+    (line,) = uncompared_groups(found)
     assert "too few fakes to compare: nonbinary (2 people); a group needs 10 people of a class" in line
     assert re.search(r"the smallest of 3 compared: nonbinary \(\d+ videos of 12 people\)$", line)
 

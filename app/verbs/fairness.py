@@ -205,7 +205,7 @@ def lines(
         found += [f"  {sentence}" for sentence in audit.verdicts if not absent or absent not in sentence]
         if (scan := audit.scan) is not None:
             found.append(f"  {scan_sentence(scan, audit.settings.unit)}")
-        found += _uncompared_groups(audit)
+        found += uncompared_groups(audit)
         found += [
             f"  by {entry['by'].replace('_', ' ')}, {entry['attribute']}: {entry['note']}"
             for entry in more["datasets"][name]["strata"]
@@ -230,7 +230,7 @@ def _words_of_absent_class(audit: Audit) -> str:
     return "how often fakes are missed" if present == {0} else "how often real videos are called fake"
 
 
-def _uncompared_groups(audit: Audit) -> list[str]:
+def uncompared_groups(audit: Audit) -> list[str]:
     """The groups that are in no comparison, or of one class only, the smallest, and the unknown."""
     from unmasked.evaluation.wording import count_text, support_text
     from unmasked.fairness.groups import UNKNOWN
