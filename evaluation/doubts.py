@@ -32,7 +32,7 @@ def _on_rows(predictions: pd.DataFrame) -> list[str]:
     notes = []
     if frames := frames_as_videos(predictions["video"], predictions["label"]):
         intervals = "too narrow"
-        if _share_people(predictions):
+        if _has_known_people(predictions):
             intervals = "right all the same, as they are over people"
         notes.append(
             f"{frames}: as it is each counts as a video, and intervals are {intervals}; if so, give the "
@@ -73,7 +73,7 @@ def _on_rows(predictions: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _share_people(predictions: pd.DataFrame) -> bool:
+def _has_known_people(predictions: pd.DataFrame) -> bool:
     """True if all that look like frames of one video show one known person, over whom intervals are."""
     if "identity" not in predictions or predictions["identity"].isna().any():
         return False

@@ -568,7 +568,7 @@ class Mitigation(TypedDict):
 
 
 class Unwatched(TypedDict):
-    """New videos of a group and class that no watched pair has; 0 of a group that is not among them."""
+    """New videos of a group and class that no watched pair has; 0 if the group vanished."""
 
     dataset: str
     attribute: str

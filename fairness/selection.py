@@ -83,7 +83,7 @@ def select_from(
         known = (groups[name] != UNKNOWN).to_numpy()
         check_one_group(name, groups[name].to_numpy()[known], table["video"].to_numpy()[known], "video")
     table = table.drop(columns=[name for name in groups if name in table]).join(groups)
-    single = _rows_are_videos(table)
+    single = _is_row_video(table)
     table = add_median_qualities(table)
     if level == "video":
         table = video_scores(table)
@@ -136,7 +136,7 @@ def add_median_qualities(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: medians[name] for name in known})
 
 
-def _rows_are_videos(table: pd.DataFrame) -> bool:
+def _is_row_video(table: pd.DataFrame) -> bool:
     """True if a row is a video: none has several, or most have one and no column says frame.
 
     A few copied lines of a spreadsheet are no frames.

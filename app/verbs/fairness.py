@@ -231,7 +231,7 @@ def _words_of_absent_class(audit: Audit) -> str:
 
 
 def uncompared_groups(audit: Audit) -> list[str]:
-    """The groups that are in no comparison, or of one class only, the smallest, and the unknown."""
+    """Groups in no comparison, or of one class only; the smallest one; the unknown."""
     from unmasked.evaluation.wording import count_text, support_text
     from unmasked.fairness.groups import UNKNOWN
 
