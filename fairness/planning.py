@@ -130,7 +130,8 @@ def people_needed(
     guess, curve = _expected_people(study, worse, power), dict[int, Point]()
     for _ in range(4):
         if guess * study.videos_per_person > MOST_VIDEOS:
-            return Need(worse, *[np.nan] * 5, sorted(curve.values(), key=_people_of))
+            points = sorted(curve.values(), key=_people_of)
+            return Need(worse, np.nan, np.nan, np.nan, np.nan, curve=points)
         for size in dict.fromkeys(max(study.fewest, round(guess * factor)) for factor in SIZES):
             if size not in curve:
                 curve[size] = simulate(study, worse, size, studies=studies, rng=rng)

@@ -36,7 +36,6 @@ class Selection:
     rows: Rows
     unit: str  # what is resampled: video or identity
     single: bool  # rows are videos, and not their frames
-    notes: list[str]  # which of the table's rows these are, and what was left out
 
 
 def select(
@@ -62,15 +61,12 @@ def select(
         InputError: several datasets or detectors and none chosen, a video in two groups of an attribute,
             rows that cannot be audited.
     """
-    return select_from(
-        *evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector)), by, level=level
-    )
+    rows = evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector))
+    return select_from(rows, by, level=level)
 
 
-def select_from(
-    table: pd.DataFrame, notes: list[str], by: Sequence[str], *, level: Level = "video"
-) -> Selection:
-    """`select` of rows that `evaluated_rows` gave, with what it said."""
+def select_from(table: pd.DataFrame, by: Sequence[str], *, level: Level = "video") -> Selection:
+    """`select` of rows that `evaluated_rows` gave."""
     if level not in ("video", "frame"):
         raise InputError(f"level {level!r} is not known; choose video or frame")
     groups = group_columns(table, by)
@@ -102,7 +98,7 @@ def select_from(
         frames=table["frames"].to_numpy(dtype=np.int64),
         whole=clusters_of(table),
     )
-    return Selection(table, table[list(groups)], rows, unit, single, notes)
+    return Selection(table, table[list(groups)], rows, unit, single)
 
 
 def rows_of_one(predictions: pd.DataFrame, **chosen: str | None) -> pd.DataFrame:

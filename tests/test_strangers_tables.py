@@ -20,7 +20,11 @@ from unmasked.datasets.table_reading import has_scores
 from unmasked.datasets.tables import column_names
 from unmasked.evaluation.direction import check_direction
 from unmasked.evaluation.metrics import auc
-from unmasked.evaluation.predictions import evaluated_rows, noun_of, read_predictions
+from unmasked.evaluation.predictions import (
+    evaluated_rows_and_notes,
+    noun_of,
+    read_predictions,
+)
 from unmasked.evaluation.wording import name_files
 
 
@@ -175,7 +179,7 @@ def test_fakes_of_one_name_by_several_methods_are_a_video_each(tmp_path):
 
 
 def notes(predictions: pd.DataFrame) -> str:
-    return "\n".join(evaluated_rows(predictions)[1])
+    return "\n".join(evaluated_rows_and_notes(predictions)[1])
 
 
 def test_frames_given_as_videos_are_noticed(tmp_path):

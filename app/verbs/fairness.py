@@ -181,7 +181,7 @@ def run(config: Config) -> None:
     count.leave_out(_unaudited_rows(predictions, audits, config.detector or None))
     noun = noun_of(audited)
     print_rows(count, [note for audit in audits.values() for note in audit.origin.get("rows", ())], noun)
-    for doubt in reversals(evaluated_rows(audited)[0], config.aggregation):
+    for doubt in reversals(evaluated_rows(audited), config.aggregation):
         print_result(name_files(f"NOTE: {doubt}", noun, list(audits)))
     for line in lines(audits, skipped, more, losses):
         print_result(name_files(line, noun, [*audits, *config.by]))
