@@ -123,7 +123,7 @@ def table(out: Path, name: str) -> Path:
 
 def scores(out: Path, name: str) -> pd.DataFrame:
     """A detector's scores of the splits that it did not learn from."""
-    return evaluated_rows(read_predictions(table(out, name)))[0]
+    return evaluated_rows(read_predictions(table(out, name)))
 
 
 def thinned(faces: Path, per_video: int) -> Path:

@@ -25,7 +25,7 @@ from unmasked.evaluation.levels import HALF, sample_of
 from unmasked.evaluation.metrics import METRICS, Aggregation, video_scores
 from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.paired import Level, paired_difference
-from unmasked.evaluation.predictions import evaluated_rows, read_predictions
+from unmasked.evaluation.predictions import evaluated_rows_and_notes, read_predictions
 from unmasked.evaluation.protocols import by_condition
 from unmasked.evaluation.reading import reversal
 from unmasked.evaluation.thresholds import Threshold
@@ -81,7 +81,7 @@ def read_run(path: str | os.PathLike[str], *, read: Callable[[Path], pd.DataFram
     card = beside if checkpoint and beside.get("sha256") == checkpoint else {}
     # What lies beside a lone file, or beside the card of other weights, may be another run's.
     is_own = bool(card) or (path.is_dir() and not beside)
-    rows, notes = evaluated_rows(scored[0].predictions)
+    rows, notes = evaluated_rows_and_notes(scored[0].predictions)
     return Run(
         name=path.name if path.is_dir() else path.stem,
         scored=scored[0],

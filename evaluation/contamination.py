@@ -41,7 +41,7 @@ def contamination(detector: Scored) -> list[ContaminationRow]:
     dataset or one that shares videos with it, and which videos is not said. ``unknown``: nothing is said.
     ``none``: what is said rules it out. An ensemble has what the worst of its members has.
     """
-    rows, _ = evaluated_rows(detector.predictions)
+    rows = evaluated_rows(detector.predictions)
     return [
         _row(detector, str(name), part) for name, part in rows.groupby("dataset", sort=True, observed=True)
     ]

@@ -34,7 +34,7 @@ def coverage_rows(scored: Sequence[Scored], *, n_boot: int = 2000, seed: int = 0
     """
     by_dataset: dict[str, dict[str, pd.DataFrame]] = {}
     for one in scored:
-        for name, rows in video_scores(evaluated_rows(one.predictions)[0]).groupby("dataset"):
+        for name, rows in video_scores(evaluated_rows(one.predictions)).groupby("dataset"):
             key = rows["video"].astype(str)
             key = key + "\n" + rows["compression"].fillna("") if "compression" in rows else key
             by_dataset.setdefault(str(name), {})[one.name] = rows.set_index(key)

@@ -34,7 +34,7 @@ def curves(predictions: pd.DataFrame, *, n_boot: int = 0, seed: int = 0) -> dict
         reached by ``score >= threshold``, the first by none (infinite). A dataset of one class has no points.
         With ``n_boot``, ``video`` also has ``"band": {"fpr", "tpr", "low", "high"}``, see `roc_band`.
     """
-    rows, _ = evaluated_rows(validate_predictions(predictions))
+    rows = evaluated_rows(validate_predictions(predictions))
     found = {}
     for name, part in rows.groupby("dataset", sort=True):
         videos = video_scores(part)
@@ -95,7 +95,7 @@ def score_histogram(
     Returns:
         ``{NAME: {"edges": bins + 1 values, "real": bins counts, "fake": bins counts}}``.
     """
-    rows, _ = evaluated_rows(validate_predictions(predictions))
+    rows = evaluated_rows(validate_predictions(predictions))
     result = {}
     for name, part in rows.groupby("dataset", sort=True):
         scored = video_scores(part) if level == "video" else part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from unmasked.datasets.frame_names import frames_as_videos
+from unmasked.datasets.frame_names import frames_as_videos, video_stems
 
 SCORES_APART = 0.3  # of rows that nothing tells apart: more than frames of one video usually are
 GROUPS_MAX = 50  # a column of more words describes no groups
@@ -31,8 +31,11 @@ def _on_rows(predictions: pd.DataFrame) -> list[str]:
         return []
     notes = []
     if frames := frames_as_videos(predictions["video"], predictions["label"]):
+        intervals = "too narrow"
+        if _has_known_people(predictions):
+            intervals = "right all the same, as they are over people"
         notes.append(
-            f"{frames}: as it is each counts as a video, and intervals are too narrow; if so, give the "
+            f"{frames}: as it is each counts as a video, and intervals are {intervals}; if so, give the "
             "columns video and frame"
         )
     if "perturbation" in predictions and predictions["perturbation"].notna().any():
@@ -68,6 +71,14 @@ def _on_rows(predictions: pd.DataFrame) -> list[str]:
         f"these are averaged as frames of one video{more}"
     )
     return notes
+
+
+def _has_known_people(predictions: pd.DataFrame) -> bool:
+    """True if all that look like frames of one video show one known person, over whom intervals are."""
+    if "identity" not in predictions or predictions["identity"].isna().any():
+        return False
+    people = predictions["identity"].groupby(video_stems(predictions["video"].astype(str))).nunique()
+    return bool(people.max() == 1)
 
 
 def _on_faces(predictions: pd.DataFrame) -> list[str]:

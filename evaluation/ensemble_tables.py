@@ -261,7 +261,7 @@ def _fitting_rows(
     settings: Settings,
     fit_on: Sequence[Member],
 ) -> _FittingRows:
-    evaluated = evaluated_rows(rows.assign(score=scores.mean(axis=1)))[0]
+    evaluated = evaluated_rows(rows.assign(score=scores.mean(axis=1)))
     if fit_on:
         _check_same_members(members, fit_on)
         aligned = align(_tables(fit_on, settings.level), settings.missing)
@@ -506,7 +506,7 @@ def _results(
         others[PLAIN_MEAN] = scores.mean(axis=1)
     columns = {name: f"score of {place}" for place, name in enumerate(others)}
     with_all = predictions.assign(**{columns[name]: values for name, values in others.items()})
-    rows, _ = evaluated_rows(with_all)
+    rows = evaluated_rows(with_all)
     datasets: dict[str, Any] = {}
     for name, part in by_condition(rows).items():
         against = [_against(part, other, columns[other], settings) for other in others]

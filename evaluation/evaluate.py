@@ -22,7 +22,11 @@ from unmasked.evaluation.likelihood import LikelihoodRatio
 from unmasked.evaluation.metrics import TOP_K, Aggregation
 from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.perturbing.drift import robustness
-from unmasked.evaluation.predictions import evaluated_rows, noun_of, validate_predictions
+from unmasked.evaluation.predictions import (
+    evaluated_rows_and_notes,
+    noun_of,
+    validate_predictions,
+)
 from unmasked.evaluation.records import DatasetResults, MatrixRow, Results, Settings
 from unmasked.evaluation.thresholds import Threshold
 
@@ -64,7 +68,7 @@ def evaluate(
         InputError: the table is not valid, holds several detectors, or datasets of one class each.
     """
     predictions = validate_predictions(predictions)
-    rows, notes = evaluated_rows(predictions)
+    rows, notes = evaluated_rows_and_notes(predictions)
     check_one_detector(rows)
     _check_classes(rows)
     if isinstance(threshold, (int, float)):

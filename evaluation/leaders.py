@@ -34,7 +34,7 @@ def leader_rows(
         aggregation: how frame scores become a video score.
         n_boot, seed: of the resampling.
     """
-    tables = {one.name: by_condition(evaluated_rows(one.predictions)[0]) for one in scored}
+    tables = {one.name: by_condition(evaluated_rows(one.predictions)) for one in scored}
     trained = {name for one in scored for name in one.training.datasets}
     found: list[LeaderRow] = []
     for test in next(iter(tables.values())):

@@ -37,7 +37,7 @@ class Origin:
     @classmethod
     def of(cls, predictions: pd.DataFrame) -> Origin:
         """The origin of whatever is computed from a predictions table of one detector."""
-        return cls.of_rows(evaluated_rows(predictions)[0])
+        return cls.of_rows(evaluated_rows(predictions))
 
     @classmethod
     def of_rows(cls, rows: pd.DataFrame) -> Origin:

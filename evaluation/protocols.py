@@ -30,7 +30,7 @@ from unmasked.evaluation.intervals import Sample, difference_interval, intervals
 from unmasked.evaluation.levels import HALF, sample_of
 from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.paired import paired_difference
-from unmasked.evaluation.predictions import evaluated_rows
+from unmasked.evaluation.predictions import evaluated_rows_and_notes
 from unmasked.evaluation.records import ProtocolRow
 from unmasked.evaluation.shipped import load_shipped, shipped_names
 from unmasked.evaluation.thresholds import Threshold
@@ -152,7 +152,7 @@ class _Asked:
     ) -> None:
         self.protocol, self.detector, self.training = protocol, detector, detector.training
         self.threshold, self.n_boot, self.seed = threshold, n_boot, seed
-        kept, self.notes = evaluated_rows(detector.predictions)
+        kept, self.notes = evaluated_rows_and_notes(detector.predictions)
         if protocol.methods and "method" in kept:
             kept = kept[(kept["label"] == 0) | kept["method"].isin(protocol.methods)]
         found = sorted(kept["dataset"].unique(), key=lambda name: (name not in self.training.datasets, name))

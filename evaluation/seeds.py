@@ -13,7 +13,7 @@ import pandas as pd
 
 from unmasked.evaluation.collection import Scored
 from unmasked.evaluation.paired import across_seeds
-from unmasked.evaluation.predictions import evaluated_rows
+from unmasked.evaluation.predictions import evaluated_rows, evaluated_rows_and_notes
 from unmasked.evaluation.protocols import by_condition
 from unmasked.evaluation.records import SeedRow
 from unmasked.evaluation.tables import Table
@@ -109,7 +109,7 @@ def _rows(
             "auc_sd": auc["sd"],
             "auc_each": auc["each"],
             "left_out": found["left_out"],
-            "rows": evaluated_rows(first.predictions)[1],
+            "rows": evaluated_rows_and_notes(first.predictions)[1],
             "selection_rule": "; ".join(rules),
         }
         if has_cuts:
@@ -121,5 +121,5 @@ def _rows(
 
 def _conditions(detector: Scored) -> dict[str, pd.DataFrame]:
     """Test rows by dataset and compression, where both classes are."""
-    rows, _ = evaluated_rows(detector.predictions)
+    rows = evaluated_rows(detector.predictions)
     return {name: part for name, part in by_condition(rows).items() if part["label"].nunique() == 2}

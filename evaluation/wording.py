@@ -134,11 +134,11 @@ def brackets_note(resamples: int, unit: str = "identity where known, else video"
 def interval_in_100(interval: Sequence[Any] | None) -> str:
     """The interval of a share as counts of 100, for a sentence; empty where there is none.
 
-    >>> interval_in_100([0.85, 0.961]), interval_in_100([0.995, 1.0])
-    ('95 % interval [85, 96]', '95 % interval [99.5, 100.0]')
+    >>> interval_in_100([0.85, 0.961]), interval_in_100([0.995, 1.0]), interval_in_100([0.002, 0.03])
+    ('95 % interval [85, 96]', '95 % interval [99.5, 100.0]', '95 % interval [0.2, 3]')
     """
-    places = 1 if ends(interval)[0] > 0.99 else 0  # "[100, 100]" would say nothing
-    text = interval_text(interval, lambda end: signed_text(100 * end, places))
+    near_one = ends(interval)[0] > 0.99  # "[100, 100]" would say nothing
+    text = interval_text(interval, lambda end: f"{100 * end:.1f}" if near_one else _end_in_points(end))
     return f"95 % interval {text}" if text else ""
 
 

@@ -101,6 +101,8 @@ class Need:
     """How many people find it out that one group is worse off.
 
     ``people`` is NaN where no study of a possible size does. ``power`` is what the curve says of that size.
+    ``error`` is half of the 95 % interval that the number of simulated studies leaves of ``people``; NaN
+    where the smallest study that can be compared is enough.
     """
 
     worse: str
@@ -108,6 +110,7 @@ class Need:
     people_of_group: float
     videos: float
     power: float
+    error: float = np.nan
     curve: list[Point] = field(default_factory=list)
 
 
@@ -127,7 +130,8 @@ def people_needed(
     guess, curve = _expected_people(study, worse, power), dict[int, Point]()
     for _ in range(4):
         if guess * study.videos_per_person > MOST_VIDEOS:
-            return Need(worse, np.nan, np.nan, np.nan, np.nan, sorted(curve.values(), key=_people_of))
+            points = sorted(curve.values(), key=_people_of)
+            return Need(worse, np.nan, np.nan, np.nan, np.nan, curve=points)
         for size in dict.fromkeys(max(study.fewest, round(guess * factor)) for factor in SIZES):
             if size not in curve:
                 curve[size] = simulate(study, worse, size, studies=studies, rng=rng)
@@ -140,7 +144,8 @@ def people_needed(
     people = max(study.fewest, _two_digits(guess))
     reached = float(ndtr(_line(points) @ (1.0, np.sqrt(people))))
     own = int(study.sizes(people)[list(study.shares).index(worse)])
-    return Need(worse, people, own, people * study.videos_per_person, reached, points)
+    error = np.nan if people == study.fewest else _error_of_people(points, people, studies)
+    return Need(worse, people, own, people * study.videos_per_person, reached, error, points)
 
 
 def needs_by_group(study: Study, **given: Any) -> list[Need]:
@@ -261,15 +266,35 @@ def _expected_people(study: Study, worse: str, power: float) -> float:
 
 def _line(points: list[Point]) -> np.ndarray:
     """(2,) intercept and slope of the probit of the power over the root of the people, weighted."""
+    table, probit, weight = _probits(points)
+    if len(points) == 1:
+        return np.array([probit[0], 0.0])
+    return np.linalg.lstsq(table * weight[:, None], probit * weight, rcond=None)[0]
+
+
+def _probits(points: list[Point]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(J, 2) 1 and the root of the people; (J,) probit of the power; (J,) 1 / its error in one study."""
     root = np.sqrt([point.people for point in points])
     share = np.clip([point.power for point in points], 0.002, 0.998)
     probit = ndtri(share)
     # The variance of a probit of a share, by the delta method.
-    weight = np.exp(-(probit**2) / 2) / np.sqrt(share * (1 - share))
-    table = np.stack([np.ones_like(root), root], axis=1)
-    if len(points) == 1:
-        return np.array([probit[0], 0.0])
-    return np.linalg.lstsq(table * weight[:, None], probit * weight, rcond=None)[0]
+    weight = np.exp(-(probit**2) / 2) / np.sqrt(2 * np.pi * share * (1 - share))
+    return np.stack([np.ones_like(root), root], axis=1), probit, weight
+
+
+def _error_of_people(points: list[Point], people: int, studies: int) -> float:
+    """Half of the 95 % interval of the people at which the curve reaches a power, by the delta method.
+
+    NaN where the curve does not rise.
+    """
+    table, _, weight = _probits(points)
+    slope = _line(points)[1]
+    if len(points) == 1 or slope <= 0:
+        return float("nan")
+    weighted = table * weight[:, None] * np.sqrt(studies)
+    at = np.array([1.0, np.sqrt(people)])
+    of_probit = np.sqrt(at @ np.linalg.inv(weighted.T @ weighted) @ at)
+    return float(1.96 * of_probit / slope * 2 * np.sqrt(people))
 
 
 def _read_curve(points: list[Point], power: float) -> float:

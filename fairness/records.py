@@ -109,6 +109,8 @@ class Test(TypedDict):
     worst_group: Group
     best_group: Group
     also: NotRequired[list[list[str]]]  # worse and better group of further pairs that differ
+    gap_worst: NotRequired[Group]  # the groups that `gap` is between
+    gap_best: NotRequired[Group]
     n_needed: float
     equivalence_high: NotRequired[float]
     constant_gap: NotRequired[float]
@@ -561,7 +563,19 @@ class Mitigation(TypedDict):
     methods: list[Remedy]
     made_from: NotRequired[dict[str, object]]  # weights and scores, `evaluation.origin.Origin`
     skipped: NotRequired[dict[str, str]]
+    notes: NotRequired[list[str]]  # whose group nobody knows, and whose few rows make an interval wide
     settings: NotRequired[dict[str, str | int | float]]
+
+
+class Unwatched(TypedDict):
+    """New videos of a group and class that no watched pair has; 0 if the group vanished."""
+
+    dataset: str
+    attribute: str
+    group: str
+    kind: str  # real, fake
+    videos: int
+    reason: str
 
 
 class Look(TypedDict):
@@ -571,6 +585,7 @@ class Look(TypedDict):
     datasets: list[str]
     units: int  # people or videos that were bet on
     seen_before: int  # people who were counted earlier, left out
+    unwatched: NotRequired[list[Unwatched]]
 
 
 class WatchedPair(TypedDict):

@@ -69,7 +69,8 @@ class Audit:
             difference of the pair of groups that differs most for its size (worst_group, best_group; units
             weighed by their precision), its interval and what chance does not go beyond, p_value,
             p_adjusted (Holm), which say the same by construction, and verdict; also, the worse and the better
-            group of every further pair that differs; detectable, the difference of the first pair that 80
+            group of every further pair that differs; gap_worst and gap_best, the groups that the gap is
+            between; detectable, the difference of the first pair that 80
             of 100 studies like this one would find (NaN if none); videos that were
             compared, and n_needed: those that would settle an inconclusive one. Of other metrics the
             difference is the gap, with an interval and without a test.

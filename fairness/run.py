@@ -13,7 +13,13 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.origin import scores_digest
-from unmasked.evaluation.predictions import evaluated_rows, noun_of
+from unmasked.evaluation.predictions import (
+    choose_test_split,
+    evaluated_rows,
+    evaluated_rows_and_notes,
+    is_perturbed,
+    noun_of,
+)
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.fairness import records
 from unmasked.fairness.across import long_tables
@@ -52,14 +58,14 @@ def audit_predictions(
         dataset, detector: which one, where the table holds several. `selection.select` says which of its
             rows count.
         statistics: n_boot, n_perm, margin, min_clusters, min_samples, random_state of `audit`.
-            min_samples counts frames at both levels; it is 100, or 1 where every video has one row.
+            min_samples counts frames at both levels; it is 100, or 1 where a row is a video.
 
     Raises:
         InputError: several datasets or detectors and none chosen, a video in two groups of an attribute,
             and whatever `audit` refuses.
     """
-    evaluated, notes = evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector))
-    selection = select_from(evaluated, notes, by, level=level)
+    evaluated, notes = evaluated_rows_and_notes(rows_of_one(predictions, dataset=dataset, detector=detector))
+    selection = select_from(evaluated, by, level=level)
     value, rule = operating_point(threshold)
     settings = Settings(
         threshold=value,
@@ -68,7 +74,7 @@ def audit_predictions(
         level=level,
         **{"min_samples": fewest_samples(single=selection.single)} | statistics,
     )
-    origin = _origin(selection.table, selection.notes)
+    origin = _origin(selection.table, notes)
     origin["scores"] = scores_digest(evaluated)
     if (noun := noun_of(evaluated)) != "video":
         origin["noun"] = noun
@@ -105,7 +111,9 @@ def audit_datasets(
         InputError: an attribute that is no column, or no dataset that can be audited.
     """
     group_columns(predictions, by)  # an attribute that is no column is a mistake, not a gap in one dataset
-    evaluated, notes = evaluated_rows(rows_of_one(predictions, detector=detector))
+    ours = rows_of_one(predictions, detector=detector)
+    evaluated = evaluated_rows(ours)
+    notes = choose_test_split(ours, ~is_perturbed(ours).to_numpy())[1]
     audits, skipped = {}, {}
     for dataset in predictions["dataset"].unique():
         table = evaluated[evaluated["dataset"] == dataset]

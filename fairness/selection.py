@@ -35,8 +35,7 @@ class Selection:
     groups: pd.DataFrame  # the same rows, a column for each attribute
     rows: Rows
     unit: str  # what is resampled: video or identity
-    single: bool  # every video had one row
-    notes: list[str]  # which of the table's rows these are, and what was left out
+    single: bool  # rows are videos, and not their frames
 
 
 def select(
@@ -62,15 +61,12 @@ def select(
         InputError: several datasets or detectors and none chosen, a video in two groups of an attribute,
             rows that cannot be audited.
     """
-    return select_from(
-        *evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector)), by, level=level
-    )
+    rows = evaluated_rows(rows_of_one(predictions, dataset=dataset, detector=detector))
+    return select_from(rows, by, level=level)
 
 
-def select_from(
-    table: pd.DataFrame, notes: list[str], by: Sequence[str], *, level: Level = "video"
-) -> Selection:
-    """`select` of rows that `evaluated_rows` gave, with what it said."""
+def select_from(table: pd.DataFrame, by: Sequence[str], *, level: Level = "video") -> Selection:
+    """`select` of rows that `evaluated_rows` gave."""
     if level not in ("video", "frame"):
         raise InputError(f"level {level!r} is not known; choose video or frame")
     groups = group_columns(table, by)
@@ -83,7 +79,7 @@ def select_from(
         known = (groups[name] != UNKNOWN).to_numpy()
         check_one_group(name, groups[name].to_numpy()[known], table["video"].to_numpy()[known], "video")
     table = table.drop(columns=[name for name in groups if name in table]).join(groups)
-    single = not table.duplicated(_keys(table)).any()
+    single = _is_row_video(table)
     table = add_median_qualities(table)
     if level == "video":
         table = video_scores(table)
@@ -102,7 +98,7 @@ def select_from(
         frames=table["frames"].to_numpy(dtype=np.int64),
         whole=clusters_of(table),
     )
-    return Selection(table, table[list(groups)], rows, unit, single, notes)
+    return Selection(table, table[list(groups)], rows, unit, single)
 
 
 def rows_of_one(predictions: pd.DataFrame, **chosen: str | None) -> pd.DataFrame:
@@ -134,6 +130,18 @@ def add_median_qualities(table: pd.DataFrame) -> pd.DataFrame:
         return table
     medians = table.groupby(_keys(table), dropna=False, observed=True)[known].transform("median")
     return table.assign(**{name: medians[name] for name in known})
+
+
+def _is_row_video(table: pd.DataFrame) -> bool:
+    """True if a row is a video: none has several, or most have one and no column says frame.
+
+    A few copied lines of a spreadsheet are no frames.
+    """
+    keys = _keys(table)
+    if "frame" in table or not table.duplicated(keys).any():
+        return not table.duplicated(keys).any()
+    rows = table.drop_duplicates().groupby(keys, observed=True, dropna=False).size()
+    return bool((rows == 1).mean() > 0.5)
 
 
 def _keys(table: pd.DataFrame) -> list[str]:

@@ -46,6 +46,6 @@ class Settings:
 def fewest_samples(*, single: bool) -> int:
     """Frames of a class that a group needs where nothing else is asked for.
 
-    ``single``: every video has one row, and is counted as a video alone.
+    ``single``: a row is a video, and not one of its frames.
     """
     return 1 if single else MIN_SAMPLES

@@ -162,6 +162,7 @@ def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setti
     if len(also := test["also"]):
         named = [f"{people(attribute, one)} beside {people(attribute, two)}" for one, two in also]
         text += f" The same is shown of {list_names(named)}."
+    text += _largest_gap_sentence(test)
     if test["ci_high"] < settings.margin:
         text += f" The difference is real but below the margin of {points(settings.margin)}."
     return text
@@ -179,13 +180,28 @@ def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Se
     else:
         pair = " and ".join(people(test["attribute"], test[end]) for end in ("worst_group", "best_group"))
         found = (
-            f"at most, for its size, between {pair}: {points(test['difference'])}, {_interval(test)}; an "
-            f"unbiased detector would show up to {points(test['chance'])} between these two by chance"
+            f"the clearest, for the number of videos, is between {pair}: {points(test['difference'])}, "
+            f"{_interval(test)}; an unbiased detector would show up to {points(test['chance'])} between "
+            "these two by chance"
         )
     return (
         f"Between groups of {title(test['attribute'])} no difference was shown in how often "
-        f"{EVENTS[metric].format('')} ({found}). {power}That is not proof of equality: to show that no two "
+        f"{EVENTS[metric].format('')} ({found}).{_largest_gap_sentence(test)} {power}"
+        "That is not proof of equality: to show that no two "
         f"groups are {margin} apart would take about {test['n_needed']:,.0f} {CLASSES[metric]} videos."
+    )
+
+
+def _largest_gap_sentence(test: pd.Series) -> str:
+    """The largest gap, where it is of a rarer group than the pair that was named; else empty."""
+    ends = [test["gap_worst"], test["gap_best"]]
+    pair = {test["worst_group"], test["best_group"]}
+    if any(map(is_missing, ends)) or set(ends) == pair or ends in list(test["also"]):
+        return ""
+    named = " and ".join(people(test["attribute"], one) for one in ends)
+    return (
+        f" The largest, {points(test['gap'])} between {named}, is not told from chance, which shows as much "
+        "of so few."
     )
 
 

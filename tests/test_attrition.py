@@ -100,7 +100,7 @@ def test_a_report_shows_the_videos_without_a_score(tmp_path):
     run = write_run(tmp_path, scores, audited=False)
     lost = lost_videos(faces_of([(f"f{number}", 1, "no_face") for number in range(30)]))
     results = json.loads((run / "metrics.json").read_text())
-    rows, _ = evaluated_rows(scores)
+    rows = evaluated_rows(scores)
     add_attrition(results, attrition(rows, lost.assign(dataset=UNSEEN), n_boot=100))
     write_json(run / "metrics.json", results)
     text = Reader(write_report(run).read_text())["datasets"]

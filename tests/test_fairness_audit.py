@@ -1,6 +1,7 @@
 """The audit against fairlearn, scikit-learn and hand-computed values; then what its verdicts mean."""
 
 import json
+import re
 
 import fairlearn.metrics
 import numpy as np
@@ -17,12 +18,13 @@ from sklearn.metrics import (
 )
 
 from unmasked.analysis.reports.fairness.page import write_page
-from unmasked.app.verbs.fairness import _uncompared_groups
+from unmasked.app.verbs.fairness import uncompared_groups
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import Sample, resample, weighted_metrics, wilson_interval
 from unmasked.evaluation.metrics import all_metrics, equal_error_rate, group_metrics
 from unmasked.fairness.audit import audit
 from unmasked.fairness.run import audit_datasets, audit_predictions
+from unmasked.fairness.selection import select
 from unmasked.fairness.statistics.metrics import (
     count_rows,
     rates,
@@ -76,12 +78,39 @@ def test_why_a_group_is_too_small_is_said_with_the_keys():
     table = corpus(frames=1)
     table["gender"] = np.where(table["identity"].isin([f"p{at}" for at in range(8)]), "nonbinary", "female")
     found = audit_predictions(table, ["gender"], min_samples=1, **FAST)
-    (line,) = _uncompared_groups(found)
+    (line,) = uncompared_groups(found)
     assert line == (
         "  gender: too few to compare: nonbinary (40 videos of 8 people); a group needs 10 people of a class "
         "(keys min_clusters and min_samples)"
     )
     assert all("at least 10 people (keys min_clusters" in words for words in found.verdicts)
+
+
+def test_a_group_left_out_of_one_class_and_the_smallest_one_compared_are_said():
+    """Nine people with fakes: the third group was in no sentence of the terminal."""
+    table = corpus(frames=1)
+    table["gender"] = np.where(
+        table["identity"].isin([f"p{at}" for at in range(12)]), "nonbinary", table["gender"]
+    )
+    gone = (table["gender"] == "nonbinary") & (table["label"] == 1) & ~table["identity"].isin(["p0", "p1"])
+    found = audit_predictions(table[~gone], ["gender"], min_samples=1, **FAST)
+    (line,) = uncompared_groups(found)
+    assert "too few fakes to compare: nonbinary (2 people); a group needs 10 people of a class" in line
+    assert re.search(r"the smallest of 3 compared: nonbinary \(\d+ videos of 12 people\)$", line)
+
+
+def test_copied_rows_do_not_make_frames_of_videos():
+    """Four copied lines of a spreadsheet asked 100 frames of every group: a minority fell out."""
+    table = corpus(frames=1).drop(columns="frame")
+    frames = corpus(frames=2).drop(columns="frame")
+    for rows, is_video in (
+        (table, True),
+        (pd.concat([table, table[:4]]), True),
+        (pd.concat([table, table[:4].assign(score=0.5)]), True),
+        (frames, False),
+        (corpus(frames=2), False),
+    ):
+        assert select(rows, ["gender"]).single == is_video
 
 
 def loose(table, features, **options):

@@ -106,6 +106,28 @@ def test_no_difference_is_told_with_the_evidence_so_far(first, tmp_path, capsys)
     assert "No difference was found so far; that is not proof of equality" in capsys.readouterr().out
 
 
+def test_who_is_not_watched_is_said_with_the_reason_and_so_are_groups_that_vanish_or_come(tmp_path, capsys):
+    """37 of 3,600 videos were in no watch, and nothing said so."""
+    few, new = scores("a"), scores("b", seed=1)
+    few.loc[:10, "gender"] = "nonbinary"  # 6 reals, 5 fakes: too few
+    first = audited(few, tmp_path / "first")
+    new.loc[:3, "gender"] = "agender"
+    new.loc[4:8, "gender"] = None
+    audited(new, tmp_path / "week1", since=first)
+    said = capsys.readouterr().out
+    assert (
+        "Not watched on inbox, by gender: nonbinary: nobody at look 1; 2 real and 2 fake of agender (no such "
+        "group in first); 3 real and 2 fake of unknown (nobody says who they are)."
+    ) in said
+    again = scores("c", seed=2)
+    again.loc[:3, "gender"] = "nonbinary"
+    audited(again, tmp_path / "week2", since=first)
+    said = capsys.readouterr().out
+    assert "2 real and 2 fake of nonbinary (too few in first)" in said
+    assert "2 real and 2 fake of agender (no such group in first)" in said
+    assert said.count("Not watched") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

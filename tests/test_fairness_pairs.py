@@ -63,6 +63,29 @@ def test_a_rare_third_group_does_not_hide_the_difference_of_the_other_two():
     assert test.p_pairs[0, 2] > 0.05 < test.p_pairs[1, 2]
 
 
+def test_the_largest_gap_is_named_where_it_is_of_a_rarer_group_than_the_pair():
+    """Missed fakes: "at most 5.6 points between men and women", and a third group was 13 points away."""
+    sizes, missed = (
+        {"female": 400, "male": 400, "nonbinary": 19},
+        {"female": 136, "male": 158, "nonbinary": 9},
+    )
+    group = np.repeat(list(sizes), list(sizes.values()))
+    score = np.concatenate([np.where(np.arange(sizes[name]) < missed[name], 0.2, 0.8) for name in sizes])
+    found = audit(
+        np.ones(len(group), int), score, sensitive_features={"gender": group}, n_boot=100, n_perm=400
+    )
+    test = found.tests.set_index("metric").loc["tpr"]
+    assert (test["worst_group"], test["best_group"]) == ("male", "female")
+    assert (test["gap_worst"], test["gap_best"]) == ("nonbinary", "female")
+    (said,) = [one for one in found.verdicts if "fakes are missed" in one and "no difference" in one]
+    assert "at most" not in said
+    assert "The largest, 13 points between people of gender “nonbinary” and women, is not told" in said
+    two = audit(
+        np.ones(800, int), score[:800], sensitive_features={"gender": group[:800]}, n_boot=100, n_perm=100
+    )
+    assert "The largest" not in " ".join(two.verdicts)
+
+
 def test_a_pair_is_held_against_no_more_pairs_than_differ_less_than_it():
     """Step-down: the smallest difference of three is tested as if alone, and not before the larger ones."""
     test = drawn([300, 300, 300], [150, 90, 60], permutations=4000)

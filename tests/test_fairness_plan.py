@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import ndtr, ndtri
 from scipy.stats import binom, hypergeom
 from test_fairness_audit import corpus
 from typer.testing import CliRunner
@@ -12,7 +13,16 @@ from typer.testing import CliRunner
 from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.fairness.audit import audit
-from unmasked.fairness.planning import Study, detectable_differences, people_needed, simulate, study_of_table
+from unmasked.fairness.planning import (
+    Point,
+    Study,
+    _error_of_people,
+    _read_curve,
+    detectable_differences,
+    people_needed,
+    simulate,
+    study_of_table,
+)
 from unmasked.fairness.run import audit_predictions
 from unmasked.fairness.settings import Settings
 from unmasked.fairness.statistics.metrics import count_rows
@@ -149,6 +159,20 @@ def test_sizes_add_up_and_follow_the_shares():
     assert Settings().min_clusters == 10
 
 
+def test_people_vary_between_simulations_as_much_as_is_said():
+    """Points of a known curve, each of 200 studies: the people read off it, and the error that is said."""
+    rng, sizes, found = np.random.default_rng(5), np.array([90, 120, 160, 200, 250, 320, 420]), []
+    for _ in range(400):
+        power = rng.binomial(200, ndtr(-2 + 0.2 * np.sqrt(sizes))) / 200
+        points = [Point(int(size), int(size), share, 0.0) for size, share in zip(sizes, power, strict=True)]
+        people = _read_curve(points, 0.8)
+        found.append((people, _error_of_people(points, round(people), 200)))
+    people, said = np.array(found).T
+    truth = ((ndtri(0.8) + 2) / 0.2) ** 2
+    assert 0.93 < np.mean(np.abs(people - truth) < said) < 0.97
+    assert said.mean() == pytest.approx(1.96 * people.std(), rel=0.1)
+
+
 def test_the_command_says_how_many_and_leaves_curves(tmp_path):
     result = plan("gap=0.3", "groups={women: 0.3, men: 0.7}", "studies=100", f"out={tmp_path / 'plan'}")
     assert result.exit_code == 0, result.output
@@ -174,6 +198,7 @@ def test_groups_of_one_size_have_one_answer(tmp_path):
     assert line.endswith("of them women and as many men")
     assert "studies 0/1" not in result.output
     needs = json.loads((tmp_path / "plan" / "plan.json").read_text())["plans"][0]["needs"]
+    assert f"people (± {needs[0]['error']:,.0f} by the simulation), " in line
     assert [need.pop("worse") for need in needs] == ["women", "men"]
     assert needs[0] == needs[1]
 
@@ -187,6 +212,8 @@ def test_the_command_says_what_a_table_can_find(tmp_path):
     assert "how often real videos are called fake: to find in 80 of 100 studies" in result.output
     assert "errors on women" in result.output
     assert "female" not in result.output
+    # It printed no line of rows: were all used, or those of the test split?
+    assert f"rows: {len(corpus(0))} given, {len(corpus(0))} used" in result.output
     pairs = pd.read_csv(tmp_path / "plan" / "detectable.csv")
     assert list(pairs["metric"]) == ["fpr", "tpr"]
     refused = plan(given, f"out={tmp_path / 'plan'}")

@@ -84,7 +84,7 @@ def test_perturbed_rows_are_chosen_by_the_split_of_the_clean_ones():
     # Perturbed test rows alone make no test split.
     alone = videos("DFDC", 20, "test").assign(perturbation="blur", severity=1)
     table = pd.concat([clean, blurred, videos("DFDC", 20, None), alone], ignore_index=True)
-    rows, _ = evaluated_rows(table, perturbed=True)
+    rows = evaluated_rows(table, perturbed=True)
     assert rows.groupby("dataset").size().to_dict() == {"Celeb-DF": 240, "DFDC": 40}
     results = evaluate(table, n_boot=20)
     assert {row["dataset"]: row["videos"] for row in results["robustness"]} == {"Celeb-DF": 60}

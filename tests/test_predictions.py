@@ -14,6 +14,7 @@ from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.predictions import (
     PREDICTIONS,
     evaluated_rows,
+    evaluated_rows_and_notes,
     read_predictions,
     validate_predictions,
 )
@@ -270,9 +271,11 @@ def test_names_of_videos_that_look_like_numbers_stay_as_they_are(tmp_path):
 
 
 def test_rows_that_may_be_a_mistake_are_read_and_said():
-    _, notes = evaluated_rows(validate_predictions(pd.concat([outsider(), outsider()])))
+    _, notes = evaluated_rows_and_notes(validate_predictions(pd.concat([outsider(), outsider()])))
     assert notes[1].startswith("3 rows repeat another one in every column")
-    _, notes = evaluated_rows(validate_predictions(outsider().assign(score=[1.0, 1.0, 0.0], frame=[0, 1, 0])))
+    _, notes = evaluated_rows_and_notes(
+        validate_predictions(outsider().assign(score=[1.0, 1.0, 0.0], frame=[0, 1, 0]))
+    )
     assert "hard decisions: every score is 0 or 1" in notes[-1]
 
 
@@ -283,13 +286,13 @@ def test_crops_that_differ_in_frame_face_or_detector_are_not_repeats():
 
 def test_only_test_rows_are_evaluated_where_there_are_any():
     table = outsider().assign(split=["test", "val", None])
-    kept, notes = evaluated_rows(validate_predictions(table))
+    kept, notes = evaluated_rows_and_notes(validate_predictions(table))
     assert kept["score"].tolist() == [0.8]  # rows without a split count where none is of test
     assert notes[0] == "rows of the test split are evaluated (1 of 3)"
 
 
 def test_without_a_split_all_rows_are_evaluated_and_it_is_said():
-    kept, notes = evaluated_rows(validate_predictions(outsider()))
+    kept, notes = evaluated_rows_and_notes(validate_predictions(outsider()))
     assert len(kept) == 3
     assert notes[0] == "no row has a split: all rows are evaluated"
 
@@ -301,7 +304,7 @@ def test_rows_of_other_splits_alone_are_refused():
 
 def test_perturbed_crops_are_left_out_and_alone_are_refused():
     table = validate_predictions(outsider().assign(perturbation=["none", None, "jpeg"], severity=[0, 0, 3]))
-    kept, notes = evaluated_rows(table)
+    kept, notes = evaluated_rows_and_notes(table)
     assert len(kept) == 2
     assert "1 rows of perturbed crops" in notes[0]
     with pytest.raises(InputError, match="every prediction is of a perturbed crop"):
@@ -316,3 +319,16 @@ def test_no_column_that_our_own_crops_bring_is_called_unused(capsys, tmp_path):
     read_scores(ReadAs(), tmp_path / "p.csv")
     said = " ".join(capsys.readouterr().out.split())
     assert said.endswith("columns that no number uses mine")
+
+
+def test_rows_are_had_without_the_words_about_them(monkeypatch):
+    """Every caller waited for the doubts: seven times in one `evaluate`, half a second each."""
+    asked = []
+    monkeypatch.setattr(
+        "unmasked.evaluation.predictions.doubts", lambda rows: asked.append(len(rows)) or ["x"]
+    )
+    table = validate_predictions(outsider())
+    rows = evaluated_rows(table)
+    assert asked == []
+    pd.testing.assert_frame_equal(rows, evaluated_rows_and_notes(table)[0])
+    assert asked == [len(rows)]

@@ -20,7 +20,11 @@ from unmasked.datasets.table_reading import has_scores
 from unmasked.datasets.tables import column_names
 from unmasked.evaluation.direction import check_direction
 from unmasked.evaluation.metrics import auc
-from unmasked.evaluation.predictions import evaluated_rows, noun_of, read_predictions
+from unmasked.evaluation.predictions import (
+    evaluated_rows_and_notes,
+    noun_of,
+    read_predictions,
+)
 from unmasked.evaluation.wording import name_files
 
 
@@ -175,7 +179,7 @@ def test_fakes_of_one_name_by_several_methods_are_a_video_each(tmp_path):
 
 
 def notes(predictions: pd.DataFrame) -> str:
-    return "\n".join(evaluated_rows(predictions)[1])
+    return "\n".join(evaluated_rows_and_notes(predictions)[1])
 
 
 def test_frames_given_as_videos_are_noticed(tmp_path):
@@ -187,6 +191,18 @@ def test_frames_given_as_videos_are_noticed(tmp_path):
         r"200 of 200 names look like frames of 20 videos.*columns video and frame", notes(predictions)
     )
     assert "look like frames" not in notes(read(tmp_path, clips())[0])
+
+
+def test_names_like_frames_do_not_narrow_intervals_that_are_over_people(tmp_path):
+    """Two videos a person, named v00_0 and v00_1: each run said that its intervals were too narrow."""
+    rows = [(f"v{person:02d}_{take}", f"p{person}", person % 2) for person in range(20) for take in range(2)]
+    table = pd.DataFrame(rows, columns=["video", "identity", "label"]).assign(score=0.5, dataset="A")
+    people, _ = read(tmp_path, table)
+    assert "intervals are right all the same, as they are over people" in notes(people)
+    loose = people.assign(identity=people["video"])
+    gaps = people.assign(identity=people["identity"].where(people.index > 0))
+    for other in (people.drop(columns="identity"), loose, gaps):
+        assert "intervals are too narrow" in notes(other)
 
 
 def test_rows_of_one_video_that_lie_in_several_folders_are_refused(tmp_path):

@@ -97,7 +97,7 @@ def run(config: Config) -> None:
     print_rows(count)
     _print(made.results)
     for member in members:
-        for doubt in reversals(evaluated_rows(member.scored.predictions)[0]):
+        for doubt in reversals(evaluated_rows(member.scored.predictions)):
             print_result(f"  NOTE on {member.name}, {doubt}")
     print_result(f"scores: {config.out / 'predictions.parquet'}; differences: {config.out / 'ensemble.md'}")
 

@@ -251,7 +251,7 @@ def _count_lost(config: Config, detector: Scored, results: Results) -> None:
     from unmasked.evaluation.predictions import evaluated_rows
     from unmasked.evaluation.wording import name_files
 
-    rows, _ = evaluated_rows(detector.predictions)
+    rows = evaluated_rows(detector.predictions)
     noun = results["settings"].get("noun", "video")
     for name, loss in frame_losses(rows).items():
         results["datasets"][name]["frames"] = loss.model_dump()

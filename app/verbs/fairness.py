@@ -107,7 +107,7 @@ class Config(OneScore, ReadAs, Beside, Replaces):
         10, ge=1, description="people (or videos) of a class that a group needs to be compared"
     )
     min_samples: int | None = Field(
-        None, ge=1, description="frames of a class that a group needs; 100, or 1 where each video has one row"
+        None, ge=1, description="frames of a class that a group needs; 100, or 1 where a row is a video"
     )
     seed: int = Field(0, ge=0, description="seed of resampling and permutation")
 
@@ -181,7 +181,7 @@ def run(config: Config) -> None:
     count.leave_out(_unaudited_rows(predictions, audits, config.detector or None))
     noun = noun_of(audited)
     print_rows(count, [note for audit in audits.values() for note in audit.origin.get("rows", ())], noun)
-    for doubt in reversals(evaluated_rows(audited)[0], config.aggregation):
+    for doubt in reversals(evaluated_rows(audited), config.aggregation):
         print_result(name_files(f"NOTE: {doubt}", noun, list(audits)))
     for line in lines(audits, skipped, more, losses):
         print_result(name_files(line, noun, [*audits, *config.by]))
@@ -205,7 +205,7 @@ def lines(
         found += [f"  {sentence}" for sentence in audit.verdicts if not absent or absent not in sentence]
         if (scan := audit.scan) is not None:
             found.append(f"  {scan_sentence(scan, audit.settings.unit)}")
-        found += _uncompared_groups(audit)
+        found += uncompared_groups(audit)
         found += [
             f"  by {entry['by'].replace('_', ' ')}, {entry['attribute']}: {entry['note']}"
             for entry in more["datasets"][name]["strata"]
@@ -230,8 +230,8 @@ def _words_of_absent_class(audit: Audit) -> str:
     return "how often fakes are missed" if present == {0} else "how often real videos are called fake"
 
 
-def _uncompared_groups(audit: Audit) -> list[str]:
-    """The groups that are in no comparison, by attribute, and how much is known of nobody."""
+def uncompared_groups(audit: Audit) -> list[str]:
+    """Groups in no comparison, or of one class only; the smallest one; the unknown."""
     from unmasked.evaluation.wording import count_text, support_text
     from unmasked.fairness.groups import UNKNOWN
 
@@ -241,15 +241,25 @@ def _uncompared_groups(audit: Audit) -> list[str]:
     needed = f"a group needs {least} of a class (keys min_clusters and min_samples)"
     for attribute in support.index.get_level_values(0).unique():
         videos = support.loc[attribute][["real_videos", "fake_videos"]].sum(axis=1)
-        compared = audit.in_gap.loc[attribute].any(axis=1)
+        by_class = audit.in_gap.loc[attribute][["fpr", "tpr"]]
         people = support.loc[attribute]["clusters"]
-        small = [
-            f"{group} ({count_text(videos[group], 'video')}"
+        size = {
+            group: f"{group} ({count_text(videos[group], 'video')}"
             f"{'' if unit == 'video' else f' of {count_text(people[group], unit)}'})"
             for group in videos.index
-            if group != UNKNOWN and not compared[group]
-        ]
+            if group != UNKNOWN
+        }
+        compared = [group for group in size if by_class.loc[group].any()]
+        small = [size[group] for group in size if group not in compared]
         parts = [f"too few to compare: {', '.join(small)}; {needed}"] if small else []
+        for metric, kind in (("fpr", "real"), ("tpr", "fake")):
+            if by_class[metric].any():
+                few = [group for group in compared if not by_class.loc[group, metric]]
+                counts = support.loc[attribute][f"{kind}_clusters"]
+                listed = [f"{group} ({count_text(counts[group], unit)})" for group in few]
+                parts += [f"too few {kind}s to compare: {', '.join(listed)}; {needed}"] if few else []
+        if len(compared) > 2:
+            parts.append(f"the smallest of {len(compared)} compared: {size[min(compared, key=videos.get)]}")
         if UNKNOWN in videos.index and videos[UNKNOWN]:
             parts.append(f"unknown: {videos[UNKNOWN]} of {videos.sum()} videos")
         if parts:

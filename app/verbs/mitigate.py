@@ -78,6 +78,7 @@ def run(config: Config) -> None:
     from unmasked.evaluation.origin import Origin
     from unmasked.evaluation.predictions import noun_of
     from unmasked.evaluation.row_counts import RowCount
+    from unmasked.evaluation.wording import name_files
     from unmasked.fairness.mitigation.compare import Comparison
     from unmasked.fairness.mitigation.folds import left_out_of_folds
     from unmasked.fairness.mitigation.run import COLUMNS, Settings, cells, mitigate, write
@@ -121,6 +122,8 @@ def run(config: Config) -> None:
             f"fitted on {entries[0]['fitted_on']}:"
         )
         _print_table([COLUMNS, *map(cells, entries)])
+    for note in found.get("notes", []):
+        print_result(name_files(f"note on {note}", noun_of(predictions), [*config.by]))
     _print_warnings(found["methods"])
     for name, reason in found.get("skipped", {}).items():
         print_result(f"not judged: {name}: {reason}")
@@ -135,11 +138,14 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _print_warnings(entries: Sequence[Remedy]) -> None:
+    from unmasked.fairness.verdicts import people
+
     for entry in entries:
         if entry["levelling_down"]:
             print_result(
                 f"LEVELLING DOWN: {entry['name']} on {entry['applied_to']} shrinks the gap by making "
-                f"{entry['before']['best_group']} worse off; {entry['before']['worst_group']} gain nothing"
+                f"{people(entry['attribute'], str(entry['before']['best_group']))} worse off; "
+                f"{people(entry['attribute'], str(entry['before']['worst_group']))} gain nothing"
             )
     said = dict.fromkeys((entry["name"], entry["warning"]) for entry in entries if entry["warning"])
     for name, warning in said:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import Reporter, print_result
-from unmasked.app.verbs.reading import OneScore, ReadAs, read_scores
+from unmasked.app.verbs.reading import OneScore, ReadAs, print_rows, read_scores
 from unmasked.app.verbs.scan import as_list
 from unmasked.datasets.errors import InputError
 
@@ -75,13 +75,21 @@ def run(config: Config) -> None:
 
 
 def _audit(config: Config, path: Path) -> Audit:
+    from unmasked.app.verbs.fairness import uncompared_groups
     from unmasked.evaluation.metrics import rows_of_worst_face
+    from unmasked.evaluation.predictions import noun_of
+    from unmasked.evaluation.row_counts import RowCount, left_out_rows
+    from unmasked.evaluation.wording import name_files
     from unmasked.fairness.run import audit_predictions
+    from unmasked.fairness.selection import rows_of_one
 
-    predictions = read_scores(config, path, used=config.by)
+    count = RowCount()
+    predictions = read_scores(config, path, count=count, used=config.by)
     if config.aggregation == "worst_face":
+        given = len(predictions)
         predictions = rows_of_worst_face(predictions)
-    return audit_predictions(
+        count.leave_out({"of faces other than the worst of their video": given - len(predictions)})
+    audit = audit_predictions(
         predictions,
         config.by,
         threshold=config.threshold,
@@ -90,6 +98,14 @@ def _audit(config: Config, path: Path) -> Audit:
         n_boot=100,  # its intervals are not shown
         random_state=config.seed,
     )
+    chosen = rows_of_one(predictions, dataset=config.dataset or None, detector=config.detector or None)
+    count.leave_out({"of other datasets or detectors": len(predictions) - len(chosen)})
+    count.leave_out(left_out_rows(chosen))
+    noun = noun_of(chosen)
+    print_rows(count, audit.origin.get("rows", ()), noun)
+    for line in uncompared_groups(audit):
+        print_result(name_files(line, noun, [*config.by]))
+    return audit
 
 
 def _print_detectable(table: pd.DataFrame, power: float) -> None:
@@ -176,10 +192,11 @@ def _sentence(words: str, attribute: str, study: Study, same: list[Need], power:
             f"{head}no study of a possible size finds in {100 * power:.0f} of 100 cases that errors on "
             f"{worse} are {points(study.gap)} more frequent"
         )
+    error = "" if is_missing(need.error) else f" (± {need.error:,.0f} by the simulation)"
     videos = f", {study.videos_per_person} videos each" if study.videos_per_person > 1 else ""
     return (
         f"{head}to find in {100 * power:.0f} of 100 studies that errors on {worse} are "
         f"{points(study.gap)} more frequent than the {percent(study.rate)} on others takes about "
-        f"{need.people:,.0f} people"
+        f"{need.people:,.0f} people{error}"
         f"{videos}, {need.people_of_group:,.0f} of them {' and as many '.join(names)}"
     )

@@ -114,7 +114,7 @@ def _rows(predictions: pd.DataFrame, config: Config, count: RowCount) -> tuple[p
         rows = clean[clean["split"] == split]
         count.leave_out({"of other splits": len(clean) - len(rows)})
     else:
-        rows = evaluated_rows(clean)[0]
+        rows = evaluated_rows(clean)
         count.leave_out(left_out_rows(clean))
     check_one_detector(rows)
     which = split or ("test" if "test" in splits else "all")

@@ -113,7 +113,7 @@ def _pairs(
     """(dataset, label, severity) with the clean and the perturbed rows of the same crops, in one order."""
     if not is_perturbed(predictions).any():
         return
-    rows, _ = evaluated_rows(predictions, perturbed=True)
+    rows = evaluated_rows(predictions, perturbed=True)
     is_moved = is_perturbed(rows)
     clean, perturbed = rows[~is_moved], rows[is_moved]
     if "severity" not in perturbed:

@@ -158,7 +158,7 @@ def audit_losses(
         settings: numbers of resamples, support, seed; its unit and level are set here.
         origin: the file that says which videos were lost.
     """
-    rows, _ = evaluated_rows(predictions)
+    rows = evaluated_rows(predictions)
     lost = lost_of_splits(lost, rows)
     found = {}
     for dataset in lost["dataset"].unique():

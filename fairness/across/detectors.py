@@ -22,8 +22,8 @@ def replace_scores(predictions: pd.DataFrame, other: pd.DataFrame) -> pd.DataFra
     Raises:
         InputError: the other detector has not scored all the videos, or calls one real that is fake here.
     """
-    ours, _ = evaluated_rows(predictions)
-    theirs = video_scores(evaluated_rows(other)[0])
+    ours = evaluated_rows(predictions)
+    theirs = video_scores(evaluated_rows(other))
     keys = ["dataset", "video"]
     if "compression" in ours and "compression" in theirs and theirs.duplicated(keys).any():
         keys.append("compression")

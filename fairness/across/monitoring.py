@@ -23,12 +23,13 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_json
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.wording import percent
-from unmasked.fairness.records import FILE, AuditResults, Look, Monitor, WatchedPair, read
+from unmasked.fairness.groups import UNKNOWN, order_groups
+from unmasked.fairness.records import FILE, AuditResults, Look, Monitor, Unwatched, WatchedPair, read
 from unmasked.fairness.result import Audit
 from unmasked.fairness.statistics.betting import BETS, ENOUGH, add_people, adjust_e_values, e_value
 from unmasked.fairness.statistics.estimates import generator
 from unmasked.fairness.statistics.shuffling import TESTED_OF
-from unmasked.fairness.verdicts import EVENTS, people
+from unmasked.fairness.verdicts import EVENTS, people, title
 
 STATE = "monitor.json"
 AUDITED = "audited.parquet"  # who an audit was made of, so that nobody is counted twice
@@ -80,6 +81,9 @@ def watch(audits: Mapping[str, Audit], run: str | os.PathLike[str]) -> Monitor:
     state["counted"] = sorted({*state["counted"], *added})
     made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     look: Look = {"made": made, "datasets": common, "units": units, "seen_before": again}
+    look["unwatched"] = [
+        entry for name in common for entry in _unwatched(state, name, audits[name], before["datasets"][name])
+    ]
     state["looks"].append(look)
     _settle(state)
     return state
@@ -107,13 +111,32 @@ def sentences(state: Monitor) -> list[str]:
     rule = "However often you look, at most 5 of 100 such watches report a difference where there is none."
     found = [pair for pair in state["pairs"] if pair["found_at"]]
     if found:
-        return [f"{head}. {_pair_sentence(pair)} {rule}" for pair in found]
+        return [*(f"{head}. {_pair_sentence(pair)} {rule}" for pair in found), *_unwatched_sentences(state)]
     largest = max(state["pairs"], key=lambda pair: pair["e_adjusted"])
     return [
         f"{head}. No difference was found so far; that is not proof of equality. The most evidence, e = "
         f"{largest['e_adjusted']:.2g} where {ENOUGH:.0f} is enough, is on {largest['dataset']}: "
-        f"{_compared(largest)}. {rule}"
+        f"{_compared(largest)}. {rule}",
+        *_unwatched_sentences(state),
     ]
+
+
+def _unwatched_sentences(state: Monitor) -> list[str]:
+    """How many new videos no watched pair has, by dataset, attribute, group and reason."""
+    counts: dict[tuple[str, str], dict[tuple[str, str], dict[str, int]]] = {}
+    for look in state["looks"]:
+        for one in look.get("unwatched", []):
+            of_attribute = counts.setdefault((one["dataset"], one["attribute"]), {})
+            of_group = of_attribute.setdefault((one["group"], one["reason"]), {})
+            of_group[one["kind"]] = of_group.get(one["kind"], 0) + one["videos"]
+    found = []
+    for (dataset, attribute), groups in counts.items():
+        listed = []
+        for (group, reason), kinds in groups.items():
+            videos = " and ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+            listed.append(f"{videos} of {group} ({reason})" if videos else f"{group}: {reason}")
+        found.append(f"Not watched on {dataset}, by {title(attribute)}: {'; '.join(listed)}.")
+    return found
 
 
 def _pair_sentence(pair: WatchedPair) -> str:
@@ -231,6 +254,42 @@ def _add(state: Monitor, dataset: str, audit: Audit, counted: set[str]) -> tuple
             pair["people"][at] = total
     cluster = selection.rows.cluster
     return [*videos, *persons], len(np.unique(cluster[used])), len(np.unique(cluster[~fresh]))
+
+
+def _unwatched(state: Monitor, dataset: str, audit: Audit, before: AuditResults) -> list[Unwatched]:
+    """The new videos that no watched pair has, and groups of the first audit that nobody new is of."""
+    selection = audit.selection
+    assert selection is not None  # the audits are of a table
+    watched = {
+        (pair["attribute"], pair["metric"], group)
+        for pair in state["pairs"]
+        for group in pair["groups"]
+        if pair["dataset"] == dataset
+    }
+    found: list[Unwatched] = []
+    for attribute in sorted({attribute for attribute, _, _ in watched}):
+        names = selection.groups[attribute].to_numpy()
+        known = [one["group"] for one in before["attributes"][attribute]["groups"]]
+        for group in dict.fromkeys([*known, *order_groups(names.tolist())]):
+            has_vanished = group != UNKNOWN and not (names == group).any()
+            reason = (
+                f"too few in {state['since']}" if group in known else f"no such group in {state['since']}"
+            )
+            reason = "nobody says who they are" if group == UNKNOWN else reason
+            reason = f"nobody at look {len(state['looks']) + 1}" if has_vanished else reason
+            for label, (kind, metric) in enumerate(TESTED_OF.items()):
+                videos = int(((names == group) & (selection.rows.label == label)).sum())
+                if has_vanished or (videos and (attribute, metric, group) not in watched):
+                    entry = Unwatched(
+                        dataset=dataset,
+                        attribute=attribute,
+                        group=group,
+                        kind=kind,
+                        videos=videos,
+                        reason=reason,
+                    )
+                    found.append(entry)
+    return found
 
 
 def _settle(state: Monitor) -> None:

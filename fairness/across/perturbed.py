@@ -55,7 +55,7 @@ def perturbations(
     Clean and perturbed are of the same crops; both lists are empty where no row is perturbed.
     """
     one = rows_of_one(predictions, dataset=dataset, detector=detector)
-    table, _ = evaluated_rows(one, perturbed=True)
+    table = evaluated_rows(one, perturbed=True)
     attributes = list(audit.support.index.unique(0))
     by_group: list[PerturbedRate] = []
     gaps: list[PerturbedGap] = []

@@ -69,7 +69,7 @@ def before_after(
     """
     judged = fold if rescored is None else fold.with_score(rescored)
     called = before.probability(fold), after.probability(judged)
-    compared = _compared_groups(fold, how)
+    compared = compared_groups(fold, how)
     then, now = (_outcome(fold, each, compared, how.metric) for each in called)
     rows, decisions, thresholds = _draw_decisions(fold, *called)
     shared: Any = {"n_boot": how.n_boot, "random_state": how.random_state}
@@ -107,7 +107,7 @@ def group_doubts(after: Rule, fold: Fold, how: Comparison) -> Doubts:
         ``group_unknown``: gap and utility if nobody's group were known. ``group_wrong``: their means, and
         the gap's range, over draws in which each unit gets another group with probability ``how.wrong``.
     """
-    compared = _compared_groups(fold, how)
+    compared = compared_groups(fold, how)
     hidden = fold.with_groups(np.full(len(fold), UNKNOWN, dtype=object))
     unknown = _outcome(fold, after.probability(hidden), compared, how.metric)
     rng = np.random.default_rng(how.random_state)
@@ -244,7 +244,8 @@ def _confusion(label: np.ndarray, called: np.ndarray) -> Array:
     return np.stack([real * (1 - called), real * called, fake * (1 - called), fake * called], axis=1)
 
 
-def _compared_groups(fold: Fold, how: Comparison) -> list[str]:
+def compared_groups(fold: Fold, how: Comparison) -> list[str]:
+    """The groups with enough people or videos of the classes that the metric needs."""
     return [name for name in fold.groups if fold.units(name, needs(how.metric)) >= how.min_clusters]
 
 

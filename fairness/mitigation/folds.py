@@ -166,7 +166,7 @@ def _source_rows(table: pd.DataFrame, source: str, split: str) -> pd.DataFrame:
 def _test_rows(rows: pd.DataFrame, is_source: bool) -> pd.DataFrame:
     """The test rows of a dataset; of the source, nothing that a detector was chosen on."""
     try:
-        return evaluated_rows(rows)[0]
+        return evaluated_rows(rows)
     except InputError as error:
         raise InputError(f"it has no test rows beside those of the fit ({error})") from error
 

@@ -15,8 +15,9 @@ from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.origin import Origin
 from unmasked.evaluation.records import Measures
 from unmasked.evaluation.tables import escape_markdown
-from unmasked.evaluation.wording import change_text, points_only, signed_points
-from unmasked.fairness.mitigation.compare import Comparison, before_after, group_doubts
+from unmasked.evaluation.wording import change_text, list_names, points_only, signed_points
+from unmasked.fairness.groups import UNKNOWN
+from unmasked.fairness.mitigation.compare import Comparison, before_after, compared_groups, group_doubts
 from unmasked.fairness.mitigation.folds import Fold, folds, match_scores
 from unmasked.fairness.mitigation.group_calibration import fit_group_calibration
 from unmasked.fairness.mitigation.group_thresholds import fit_group_thresholds
@@ -24,6 +25,8 @@ from unmasked.fairness.mitigation.rules import Rule, SingleThreshold, single_thr
 from unmasked.fairness.mitigation.threshold_optimizer import fit_threshold_optimizer
 from unmasked.fairness.records import MITIGATION, BeforeAfter, Mitigation, Remedy, RemedyHead, by_question
 from unmasked.fairness.selection import Level
+from unmasked.fairness.statistics.metrics import needs
+from unmasked.fairness.verdicts import people, title
 
 ONE_RUN = "one training against one: how much two trainings differ by chance is in no interval"
 LESS_USE = "the gap shrinks, but balanced accuracy falls and no group's rises: it is just less use"
@@ -99,11 +102,14 @@ def mitigate(
         )
     entries: list[Remedy] = []
     skipped: dict[str, str] = {}
+    notes: list[str] = []
     for attribute in [by] if isinstance(by, str) else by:
         fitted, judged, reasons = folds(
             predictions, attribute, source=settings.source, split=settings.split, level=settings.level
         )
         skipped |= reasons
+        notes += [note for fold in (fitted, *judged) if (note := _unknown_note(fold, settings.level))]
+        notes += [note for fold in judged if (note := _rare_group_note(fold, settings))]
         before = single_threshold(fitted, settings.rule, settings.level)
         for name in methods:
             rule = METHODS[name](fitted, before, settings)
@@ -113,6 +119,7 @@ def mitigate(
     return {
         "methods": entries,
         "skipped": skipped,
+        "notes": notes,
         "settings": _describe_settings(settings),
         "made_from": Origin.of(predictions).to_dict(),
     }
@@ -163,6 +170,7 @@ def markdown(found: Mitigation) -> str:
         parts += ["\n".join(f"| {' | '.join(map(escape_markdown, line))} |" for line in lines) + "\n"]
         warned = (f"{entry['name']}: {entry['warning']}" for entry in entries if entry["warning"])
         parts += [f"- {escape_markdown(line)}\n" for line in warned]
+    parts += [f"- {escape_markdown(note)}\n" for note in found.get("notes", [])]
     parts += [
         escape_markdown(f"Not judged: {name}: {reason}") + "\n"
         for name, reason in found.get("skipped", {}).items()
@@ -200,7 +208,8 @@ def _post_process(
     unseen = [group for group in fold.groups if group not in fitted.groups]
     warnings = list(rule.warnings)
     if unseen:
-        warnings.append(f"{', '.join(unseen)} are not in {fitted.name} and get the pooled treatment")
+        named = list_names([people(fold.attribute, group) for group in unseen])
+        warnings.append(f"{named} are not in {fitted.name} and get the pooled treatment")
     head = _head(name, "post-processing", rule, fitted, fold, warnings)
     found = _add_warnings(head, before_after(before, rule, fold, settings.comparison))
     return {**found, **group_doubts(rule, fold, settings.comparison)}
@@ -223,11 +232,39 @@ def _add_warnings(head: RemedyHead, found: BeforeAfter) -> Remedy:
     if found["no_group_gains_utility"]:
         warnings.append(LESS_USE)
     elif found["gap_change"] < 0 and paid < -1e-9:
+        worst_off = people(head["attribute"], str(found["before"]["worst_group"]))
         warnings.append(
-            f"the gap shrinks, but balanced accuracy among {found['before']['worst_group']}, who were worst "
-            f"off, falls by {-100 * paid:.1f} points on {head['applied_to']}"
+            f"the gap shrinks, but balanced accuracy among {worst_off}, who were worst off, falls by "
+            f"{-100 * paid:.1f} points on {head['applied_to']}"
         )
     return {**head, **found, "warning": "; ".join(filter(None, (*warnings, head["warning"])))}
+
+
+def _unknown_note(fold: Fold, level: Level) -> str:
+    """How many rows of a fold are of nobody known, and what becomes of them; "" if none are."""
+    unknown = int((fold.group == UNKNOWN).sum())
+    if not unknown:
+        return ""
+    return (
+        f"{title(fold.attribute)}, {fold.name}: of {unknown:,} of {len(fold):,} {level}s nobody says who is "
+        "shown: they are in no gap, and get the pooled treatment"
+    )
+
+
+def _rare_group_note(fold: Fold, settings: Settings) -> str:
+    """The group whose few rows make most of a gap's variance, with the way out; "" if none does."""
+    how, kinds = settings.comparison, needs(settings.comparison.metric)
+    # The variance of a rate goes with 1 / people: so each group has this share of the sum.
+    variance = {group: 1 / fold.units(group, kinds) for group in compared_groups(fold, how)}
+    rarest = max(variance, key=variance.__getitem__, default="")
+    if len(variance) < 3 or 2 * variance[rarest] < sum(variance.values()):
+        return ""
+    few = fold.units(rarest, kinds)
+    return (
+        f"{title(fold.attribute)}, {fold.name}: the interval of the gap is as wide as the fewest make it, "
+        f"{people(fold.attribute, rarest)}, of whom {few} have {' and '.join(kinds)} {settings.level}s; "
+        f"min_clusters={few + 1} compares the others without them"
+    )
 
 
 def _head(name: str, kind: str, rule: Rule, fitted: Fold, fold: Fold, warnings: Sequence[str]) -> RemedyHead:

@@ -24,7 +24,7 @@ TESTED = ("fpr", "tpr")
 TEST_COLUMNS = (
     *("attribute", "metric", "videos", "gap", "null_floor", "null_mean"),
     *("difference", "ci_low", "ci_high", "chance", "detectable", "p_value", "p_adjusted"),
-    *("verdict", "worst_group", "best_group", "also"),
+    *("verdict", "worst_group", "best_group", "also", "gap_worst", "gap_best"),
     *("n_needed", "equivalence_high", "constant_gap", "utility"),
 )
 ALPHA = 0.05
@@ -105,7 +105,8 @@ def _describe(one: Slice, metric: str, settings: Settings) -> dict[str, object]:
     row |= {"videos": videos, "n_needed": units_needed(observed, high, videos, settings.margin)}
     names = one.values.index[kept]
     ends = [None, None] if not observed > 0 else [names[values.argmin()], names[values.argmax()]]
-    row["worst_group"], row["best_group"] = ends if METRICS[metric].higher_is_better else ends[::-1]
+    row["gap_worst"], row["gap_best"] = ends if METRICS[metric].higher_is_better else ends[::-1]
+    row["worst_group"], row["best_group"] = row["gap_worst"], row["gap_best"]
     return row
 
 

@@ -185,9 +185,10 @@ def _callouts(told: Mapping[str, Sequence[str]], findings: Findings) -> Markup:
 def _table(findings: Findings) -> Markup:
     """Every comparison, a table for each dataset."""
     text = (
-        "The difference is that of the two groups that differ most for their size. Chance alone is what an "
-        "unbiased detector stays within 19 times out of 20, in all comparisons together. p is corrected for "
-        "the number of pairs and comparisons."
+        "The difference is that of the two groups that differ most for their size, which worst and best "
+        "name; rarer groups may be further apart by chance, as the largest gap shows. Chance alone is what "
+        "an unbiased detector stays within 19 times out of 20, in all comparisons together. p is corrected "
+        "for the number of pairs and comparisons."
     )
     parts: list[str] = [aside(text)]
     for name, audit in findings.audits.items():
@@ -196,11 +197,12 @@ def _table(findings: Findings) -> Markup:
             {
                 "compared": f"{title(attribute)}: {COMPARED[test['metric']]}",
                 "verdict": _verdict_words(test),
-                "worst for": name_or_dash(test["worst_group"]),
+                "clearest: worst for": name_or_dash(test["worst_group"]),
                 "best for": name_or_dash(test["best_group"]),
                 "difference in points [95\u00a0%]": tables.difference_text(test),
                 "chance alone up to": tables.chance_text(test),
                 "p, corrected": p_text(test["p_adjusted"]),
+                "largest gap in points": tables.largest_gap_text(test),
             }
             for attribute, test in tests
         ]

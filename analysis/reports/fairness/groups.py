@@ -53,6 +53,13 @@ def difference_text(test: Test) -> str:
     return "–" if is_missing(difference) else gap_text(difference, [test["ci_low"], test["ci_high"]])
 
 
+def largest_gap_text(test: Test) -> str:
+    """The gap in points with the groups that it is between, the worse one first."""
+    ends = [test.get("gap_worst"), test.get("gap_best")]
+    between = "" if any(map(is_missing, ends)) else f" ({ends[0]}, {ends[1]})"
+    return f"{points_only(test['gap'])}{between}"
+
+
 def chance_text(test: Test) -> str:
     """What chance alone does not go beyond, in points, of the same difference."""
     chance = test.get("chance")

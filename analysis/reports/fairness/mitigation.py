@@ -62,7 +62,7 @@ def mitigation(findings: Findings) -> Markup:
         parts.append(heading(3, f"{applied_to}, groups of {title(attribute)}"))
         parts += [_figure(found, findings), _table(found, kind)]
         parts.append(_doubts(found))
-    if warnings := _warnings(tried["methods"]):
+    if warnings := [*_warnings(tried["methods"]), *(f"{note}." for note in tried.get("notes", []))]:
         parts.append(callout("note", bullets(warnings), title="Before you use one of these"))
     return join_parts(parts)
 
