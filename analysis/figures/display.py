@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import threading
 import warnings
 from collections.abc import Callable
@@ -159,7 +160,7 @@ def shorten_name(name: str, longest: int = 32) -> str:
     >>> shorten_name("real videos called fake", 12)
     'real vi…fake'
     """
-    name = printable(" ".join(name.split()))
+    name = printable(re.sub(r"[^\S\xa0]+", " ", name).strip())
     if len(name) <= longest:
         return name
     end = longest // 3
