@@ -46,7 +46,7 @@ class _Selection(_Stated):
 class _Card(_Stated):
     sha256: str | None = None  # of the weights: a card without it describes nothing
     architecture: str | None = None
-    detector: str | None = None
+    detector: str = ""
     size_px: int | None = Field(None, ge=1, le=8192)
     width: float | None = Field(None, gt=0, allow_inf_nan=False)
     method_classes: list[str] | None = None

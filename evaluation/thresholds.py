@@ -58,6 +58,14 @@ class Threshold:
             value = float(fields["value"])
             rates = {name: number(fields.get(name)) for name in ("fpr", "tpr")}
             threshold = cls(**{"rule": "given", **fields, "value": value, **rates})
+            texts = (threshold.rule, threshold.fitted_on, threshold.level, threshold.note)
+            counted = (threshold.n_real, threshold.n_fake)
+            if not all(isinstance(one, str) for one in texts):
+                raise ValueError("rule, fitted_on, level and note are texts")
+            if not all(isinstance(one, int) and 0 <= one < 1 << 53 for one in counted):
+                raise ValueError("n_real and n_fake are numbers of rows")
+            if any(rate < 0 or rate > 1 for rate in rates.values()):
+                raise ValueError("fpr and tpr are shares")
         if not -1e-9 <= value <= 1:
             raise InputError(f"threshold {value} is outside the scores' range; give one between 0 and 1")
         return threshold

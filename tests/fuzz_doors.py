@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import sys
 import tarfile
@@ -32,7 +33,9 @@ import pandas as pd
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
+from typer.testing import CliRunner
 
+from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 
 MEMORY_BYTES = 2 << 30  # beyond what the process has after one intact input at each door
@@ -443,7 +446,8 @@ def verb_doors(folder: Path) -> dict[str, Door]:
         "fairness": of_verb(fairness, "predictions", out=out, overwrite=True, n_perm=100, **by),
         "mitigate": of_verb(mitigate, "predictions", out=out, overwrite=True, **by),
     }
-    return found | {f"report {name}": of_file(name) for name in stored} | _weight_doors(folder)
+    found |= {f"report {name}": of_file(name) for name in stored}
+    return found | _weight_doors(folder) | _case_doors(folder) | _state_doors(folder, table)
 
 
 def _weight_doors(folder: Path) -> dict[str, Door]:
@@ -486,6 +490,116 @@ def _weight_doors(folder: Path) -> dict[str, Door]:
         "import .safetensors": Door(import_file, ".safetensors", [weights]),
         "export": Door(export_file, ".safetensors", [weights]),
         "study.db": Door(open_study, ".db", [study]),
+    }
+
+
+def call(verb: str, *arguments: object) -> None:
+    """Types a whole command; a refusal is an InputError, any other end than 0 and 1 what ended it."""
+    done = CliRunner().invoke(app, [verb, *map(str, arguments)])
+    if done.exit_code == 2:
+        raise InputError(done.stderr)
+    if done.exit_code not in (0, 1) or not isinstance(done.exception, (SystemExit, type(None))):
+        raise done.exception or AssertionError(f"exit code {done.exit_code}")
+
+
+def _case_doors(folder: Path) -> dict[str, Door]:
+    """`inspect` with a changed card, `verify` of a changed case; their faces are stored ones."""
+    import torch
+    from ucf_fakes import save
+
+    from unmasked.evaluation.abstention import Band
+    from unmasked.evaluation.fitted import Fitted
+    from unmasked.evaluation.likelihood import fit_likelihood
+    from unmasked.evaluation.thresholds import Threshold
+    from unmasked.inspection import examine
+    from unmasked.preprocessing.faces import FACES
+    from unmasked.ucf.model import UCF
+
+    place, rows = folder / "cases", []
+    (place / "found").mkdir(parents=True)
+    for frame in range(4):
+        picture(64).save(place / "found" / f"{frame:05d}_0.png")
+        rows.append({"dataset": "inspected", "video": "0", "kind": "video", "label": None, "method": None,
+                     "split": "test", "frame": frame, "time_s": frame / 5, "face": 0, "size_px": 90.0,
+                     "crop": f"{frame:05d}_0.png", "status": "ok"})  # fmt: skip
+    faces = FACES.validate(pd.DataFrame(rows))
+
+    def stored(manifest: pd.DataFrame, work: Path, config: object, **_: object) -> pd.DataFrame:
+        shutil.copytree(place / "found", work, dirs_exist_ok=True)
+        return faces
+
+    facts_of, known = examine.file_facts, {}
+
+    def stored_facts(files: list[Path], budget: object) -> dict[Path, Any]:
+        if not known:
+            known["facts"] = next(iter(facts_of(files, budget).values()))  # by a process of its own
+        return dict.fromkeys(files, known["facts"])
+
+    examine.preprocess, examine.file_facts = stored, stored_facts
+    threshold = Threshold(0.5, "eer", "A, val split", n_real=20, n_fake=20, fpr=0.1, tpr=0.8)
+    scores = np.r_[np.linspace(0, 0.7, 20), np.linspace(0.3, 1, 20)]
+    fitted = Fitted(threshold, band=Band(0.4, 0.6), likelihood=fit_likelihood([0] * 20 + [1] * 20, scores))
+    torch.manual_seed(0)
+    card = {"method_classes": ["real", "Deepfakes"], "size_px": 64, **fitted.to_dict()}
+    save(UCF(width=0.125, method_classes=2).eval(), place / "weights", card)
+    (place / "clip.mp4").write_bytes(b"clip")
+    given = (f"checkpoint={place / 'weights'}", "overwrite=true")
+    call("inspect", place / "clip.mp4", *given, f"out={place / 'case'}")
+    cards = json.loads((place / "weights/detector.json").read_text())
+    case = json.loads((place / "case/case.json").read_text())
+
+    def verify(path: Path) -> None:
+        path.replace(place / "case/case.json")
+        call("verify", place / "case")
+
+    def inspect(path: Path) -> None:
+        before = (place / "weights/detector.json").read_bytes()
+        path.replace(place / "weights/detector.json")
+        try:
+            call("inspect", place / "clip.mp4", *given, f"out={place / 'again'}")
+        finally:
+            (place / "weights/detector.json").write_bytes(before)
+
+    return {
+        "inspect card.json": Door(inspect, ".json", [cards], changes=changed_object),
+        "verify case.json": Door(verify, ".json", [case], changes=changed_object),
+    }
+
+
+def _state_doors(folder: Path, table: pd.DataFrame) -> dict[str, Door]:
+    """An ensemble's stored card, and the records of an audit that is added to."""
+    from unmasked.evaluation.predictions import PREDICTIONS
+
+    place = folder / "states"
+    for name, seen in (("a", 0.0), ("b", 0.3)):
+        scores = table.assign(detector=name, score=table["score"] * (1 - seen), checkpoint=name * 64)
+        PREDICTIONS.write(scores, place / f"{name}.parquet")
+    members = f"predictions=['{place / 'a.parquet'}','{place / 'b.parquet'}']"
+    call("ensemble", members, f"out={place / 'first'}", "n_boot=0", "method=weighted")
+    card = json.loads((place / "first/detector.json").read_text())
+    by = ("by=[skin_tone_group]", "n_boot=100", "n_perm=100", "min_clusters=1", "min_samples=1")
+    call("fairness", f"predictions={place / 'a.parquet'}", *by, f"out={place / 'since'}")
+    for part in "xyz":
+        new = table.assign(detector="a", checkpoint="a" * 64, video=table["video"] + part)
+        PREDICTIONS.write(new.assign(identity=new["identity"] + part), place / f"{part}.parquet")
+    since = (*by, f"out={place / 'now'}", f"since={place / 'since'}", "overwrite=true")
+    call("fairness", f"predictions={place / 'x.parquet'}", *since)
+    before = {name: (place / "since" / name).read_bytes() for name in ("fairness.json", "monitor.json")}
+
+    def apply(path: Path) -> None:
+        call("ensemble", members, f"out={place / 'second'}", "n_boot=0", "method=weighted", f"stored={path}")
+
+    def add_to(name: str) -> Door:
+        def read(path: Path) -> None:
+            for other, content in before.items():
+                (place / "since" / other).write_bytes(content)
+            path.replace(place / "since" / name)
+            call("fairness", f"predictions={place / 'y.parquet'}", *since)
+
+        return Door(read, ".json", [json.loads(before[name])], changes=changed_object)
+
+    return {"ensemble stored": Door(apply, ".json", [card], changes=changed_object)} | {
+        f"since {name}": add_to(name) for name in before
     }
 
 

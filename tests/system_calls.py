@@ -26,7 +26,9 @@ from test_image_door import write_hostile
 from train_fakes import SMALL, Network, small_config
 from ucf_fakes import write_faces
 
+from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.predictions import PREDICTIONS
+from unmasked.evaluation.thresholds import Threshold
 from unmasked.preprocessing.faces import FACES
 from unmasked.training import checkpoint
 
@@ -43,7 +45,7 @@ NASTY_CROPS = ("/etc/passwd", "../../../../../../../../dev/zero", "pipe.png", "l
 # What libraries start by themselves, whatever is read. NVIDIA's cuda.pathfinder looks for libdl when torch is
 # imported; Matplotlib lists the system's fonts once a machine, when it has no cache.
 STARTED = ('["/sbin/ldconfig", "-p"]', '["fc-list", "--help"]', '["fc-list", "--format=%{file}')
-VERBS = ("scan", "audit", "preprocess", "predict", "evaluate", "fairness")
+VERBS = ("scan", "audit", "preprocess", "predict", "evaluate", "fairness", "inspect", "verify")
 
 
 def has_strace() -> bool:
@@ -74,6 +76,7 @@ def write_inputs(folder: Path, port: int) -> None:
         "method_classes": ["real", "fake"],
         "size_px": 32,
         "config": small_config().model_dump(mode="json"),
+        **Fitted(Threshold(0.5, "eer", "A", n_real=20, n_fake=20)).to_dict(),
     }
     checkpoint.save(SMALL, Network(), folder / "detector.safetensors", card)
     table = scored(SOURCE, "test", 2.0)
@@ -82,7 +85,7 @@ def write_inputs(folder: Path, port: int) -> None:
     PREDICTIONS.write(table.assign(dataset="http://127.0.0.1/x"), folder / "scores.csv")
 
 
-def commands(verb: str) -> list[list[str]]:
+def commands(verb: str, folder: Path) -> list[list[str]]:
     """The command lines of a verb, in order."""
     given = {
         "scan": ["root=data", "source=folder", "out=out/manifest.parquet"],
@@ -91,6 +94,11 @@ def commands(verb: str) -> list[list[str]]:
         "evaluate": ["predictions=scores.csv", "out=out/run", "n_boot=50"],
         "fairness": ["predictions=scores.csv", "by=[gender]", "out=out/run", "n_boot=100", "n_perm=100"],
     }
+    own = [f"detector={TESTS / 'train_fakes.py'}", "checkpoint=detector.safetensors"]
+    if verb == "inspect":
+        return [[verb, place, *own, f"out=out/{place}"] for place in ("hostile", "data/fake")]
+    if verb == "verify":  # of each kind of file that was looked at
+        return [[verb, str(path.parent), *own] for path in sorted(folder.glob("out/hostile/*/case.json"))[:3]]
     if verb != "predict":
         return [[verb, *given[verb]]]
     scoring = [
@@ -110,7 +118,7 @@ def trace(folder: Path, verb: str) -> dict[str, Any]:
     path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH", ""), str(TESTS)]))
     environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(folder / "out" / "tmp")}
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "MPLCONFIGDIR": str(folder / "out" / "tmp")}
-    for arguments in commands(verb):
+    for arguments in commands(verb, folder):
         command = [
             "strace",
             "-f",

@@ -18,8 +18,10 @@ from unmasked.analysis.explain.explanation import read_explanation
 from unmasked.analysis.reports.gallery import slug
 from unmasked.datasets.cards import check_card
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import write_json
 from unmasked.datasets.videos import RefusedFormat, open_video
 from unmasked.evaluation.collection import collect
+from unmasked.evaluation.thresholds import Threshold
 
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "12"))  # a door
 BUDGET_MIB = 1500  # resident, of the whole process
@@ -117,3 +119,26 @@ def test_names_of_files_stay_short_and_distinct():
     assert len({slug(name) for name in names}) == 2
     assert all(len(slug(name)) <= 60 for name in names)
     assert slug("FaceForensics++, c23") == "FaceForensics-c23"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_fake": {}},
+        {"n_real": -1},
+        {"fitted_on": {"１２": 1}},
+        {"rule": None},
+        {"tpr": 10**30},
+        {"note": 3},
+    ],
+)
+def test_a_stored_threshold_with_an_entry_of_another_type_is_a_sentence(change):
+    # `inspect` ended in a traceback when it computed with them.
+    stored = Threshold(0.5, "eer", "A", n_real=20, n_fake=20, fpr=0.1, tpr=0.9).to_dict()
+    with pytest.raises(InputError, match="is not a stored threshold"):
+        Threshold.from_dict({**stored, **change})
+
+
+def test_half_a_character_in_a_name_is_written_by_its_code(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "\ud800x"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"name": "\ud800x"}

@@ -368,7 +368,7 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     absent = [name for name in REQUIRED if name not in card]
     if absent:
         raise InputError(f"card {file} lacks {', '.join(absent)}; copy the one that training wrote")
-    return check_card(card, file)
+    return {"detector": str(card["architecture"]), **check_card(card, file)}
 
 
 def _facts(detector: Detector, card: Mapping[str, Any], model: nn.Module | None = None) -> Card:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import threading
 import warnings
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def _show_signs(figure: Figure) -> None:
 
 
 def _drawable(text: str) -> str:
-    return "\n".join(shorten_name(printable(line), LONGEST) for line in text.split("\n"))
+    return "\n".join(shorten_name(line, LONGEST) for line in text.split("\n"))
 
 
 def save_figure(figure: Figure, file: Path | io.BytesIO | io.StringIO, **how: Any) -> None:
@@ -140,7 +141,7 @@ def legend_below(axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     named: dict[str, Any] = {}
     for handle, label in zip(handles, labels, strict=True):
-        named.setdefault(shorten_name(printable(" ".join(label.split())), longest), handle)
+        named.setdefault(shorten_name(label, longest), handle)
     axes.legend(
         named.values(),
         named.keys(),
@@ -154,11 +155,12 @@ def legend_below(axes: Axes) -> None:
 
 
 def shorten_name(name: str, longest: int = 32) -> str:
-    """A name that leaves the axes their room: its middle is left out where it is too long.
+    """A name in one line that leaves the axes their room: a long one without its middle.
 
     >>> shorten_name("real videos called fake", 12)
     'real vi…fake'
     """
+    name = printable(re.sub(r"[^\S\xa0]+", " ", name).strip())
     if len(name) <= longest:
         return name
     end = longest // 3

@@ -135,7 +135,7 @@ class ScoreDisplay(Display):
         self.ax_.set(xlim=(0, 1), ylim=(-0.02 * room, room * len(self.rows)), xlabel="score, P(fake)")
         if several:
             places = [foot + 0.25 * room for foot in feet]
-            self.ax_.set_yticks(places, [shorten_name(row.name) for row in self.rows], fontsize=9)
+            self.ax_.set_yticks(places, [shorten_name(row.name, 22) for row in self.rows], fontsize=9)
             self.ax_.tick_params(axis="y", length=0)
             beside.append((room * (len(self.rows) + 0.08), "real + fake"))
             for line, text in beside:

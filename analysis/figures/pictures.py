@@ -145,7 +145,7 @@ class EmbeddingDisplay(Display):
                 *np.asarray(self.points)[of_name].T,
                 color=colours[name],
                 marker=MARKERS[number % len(MARKERS)],
-                label=f"{shorten_name(' '.join(str(name).split()), 16)} (n = {int(of_name.sum())})",
+                label=f"{shorten_name(str(name), 16)} (n = {int(of_name.sum())})",
                 **style,
             )
             self.scatters_.append(drawn)
