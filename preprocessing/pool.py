@@ -93,6 +93,11 @@ class Pool(Generic[T, R]):
                 if not worker.is_idle:
                     worker.stop()
 
+    def interrupt(self) -> None:
+        """Kills all processes from another thread than `run`'s, whose tasks have crashed then."""
+        for worker in list(self._workers):
+            worker.process.kill()
+
     def stop(self) -> None:
         """Kills all processes."""
         for worker in self._workers:
