@@ -279,7 +279,7 @@ def words_of(error: Exception) -> str:
 
 
 def hide_places(case: Case, folder: Path) -> None:
-    """Writes the case anew with names in place of paths, which would show where things lie here."""
+    """Writes the case anew with names in place of paths, which show where things lie here."""
     weights = {"path": _last(case.weights.path), "module": _last(case.weights.module)}
     material = case.material and case.material.model_copy(update={"path": _last(case.material.path)})
     update = {

@@ -198,7 +198,7 @@ class Jobs:
             shutil.rmtree(self.path(entry), ignore_errors=True)
 
     def remove(self, entry: Entry) -> None:
-        """Removes a job and all its files; what one that runs still writes is removed when it ends."""
+        """Removes a job and all its files; what a running one still writes goes when it ends."""
         self._entries.pop(entry.id, None)
         if entry.state == "queued":
             self.end(entry, "stopped")
