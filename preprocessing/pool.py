@@ -94,9 +94,10 @@ class Pool(Generic[T, R]):
                     worker.stop()
 
     def interrupt(self) -> None:
-        """Kills all processes from another thread than `run`'s, whose tasks have crashed then."""
+        """Kills the processes that are at a task, which has crashed then; for another thread."""
         for worker in list(self._workers):
-            worker.process.kill()
+            if worker.is_busy:
+                worker.process.kill()
 
     def stop(self) -> None:
         """Kills all processes."""

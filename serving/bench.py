@@ -11,8 +11,9 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -148,6 +149,31 @@ class Batcher:
             future.set_result(answer)
 
 
+class _AtWork:
+    """The jobs that are looked at, and the processes that find faces for each."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # so that no later job of a lane is meant
+        self._pools: dict[str, Pool[Any, Any]] = {}
+
+    @contextmanager
+    def hold(self, job: str, pool: Pool[Any, Any]) -> Iterator[None]:
+        """While a job is looked at."""
+        with self._lock:
+            self._pools[job] = pool
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._pools[job]
+
+    def interrupt(self, job: str) -> None:
+        """Ends the search for faces of a job, if it is at that."""
+        with self._lock:
+            if job in self._pools:
+                self._pools[job].interrupt()
+
+
 class _Lane:
     """The model as one lane sees it: it says that scoring has begun."""
 
@@ -180,7 +206,7 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
         say(Word("fatal", content=error))
         return
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
-    at_work: dict[str, Pool[Any, Any]] = {}
+    at_work = _AtWork()
     batcher = Batcher(examiner.model, lambda jobs, images: say(Word("batch", content=(jobs, images))))
     for _ in range(plan.lanes):
         threading.Thread(
@@ -194,8 +220,8 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
             os._exit(0)
         if isinstance(given, Order):
             orders.put(given)
-        elif given.job in at_work:
-            at_work[given.job].interrupt()
+        else:
+            at_work.interrupt(given.job)
 
 
 def _place(model: Any, device: str) -> str:
@@ -235,7 +261,7 @@ def _description(examiner: Examiner, plan: Plan) -> dict[str, Any]:
 
 def _lane(
     orders: queue.SimpleQueue[Order],
-    at_work: dict[str, Pool[Any, Any]],
+    at_work: _AtWork,
     say: Callable[[Word], None],
     examiner: Examiner,
     batcher: Batcher,
@@ -249,12 +275,12 @@ def _lane(
     pool = worker_pool(config, plan.face_detector)
     while True:
         order = orders.get()
-        at_work[order.job] = pool
         say(Word("stage", order.job, "finding faces"))
         lane = _Lane(batcher, partial(say, Word("stage", order.job, "scoring")))
         try:
             mine = replace(examiner, model=lane)
-            (case,) = examine({order.file: order.folder / CASE}, mine, config, device=device, pool=pool)
+            with at_work.hold(order.job, pool):
+                (case,) = examine({order.file: order.folder / CASE}, mine, config, device=device, pool=pool)
             hide_places(case, order.folder / CASE)
             if plan.has_maps:
                 write_maps(case, order.folder / CASE, order.folder / MAPS, batcher.run, examiner, device)
@@ -263,8 +289,6 @@ def _lane(
             # One file must not end the others: its job says what happened, the log where.
             logger.exception("job %s", order.job)
             say(Word("failed", order.job, words_of(error)))
-        finally:
-            at_work.pop(order.job, None)
 
 
 def words_of(error: Exception) -> str:

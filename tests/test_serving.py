@@ -406,13 +406,19 @@ def test_images_that_the_model_cannot_take_cost_no_other_job_its_answer():
 
 def test_work_at_a_removed_job_is_ended_from_another_thread():
     pool = Pool(partial(partial, time.sleep), workers=1, budget=Budget())
-    threading.Timer(3, pool.interrupt).start()
-    began = time.monotonic()
-    with suppress(RuntimeError):  # a slow machine had not started the process yet
-        (outcome,) = pool.run([60])
+    is_over = threading.Event()
+
+    def interrupt():  # until it is met at its task
+        while not is_over.wait(0.1):
+            pool.interrupt()
+
+    threading.Thread(target=interrupt).start()
+    try:
+        (outcome,) = pool.run([600])
         assert outcome.status == "crashed"
-    pool.stop()
-    assert time.monotonic() - began < 50
+    finally:
+        is_over.set()
+        pool.stop()
 
 
 def test_metrics_are_in_the_format_of_prometheus():
