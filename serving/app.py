@@ -157,13 +157,15 @@ def _add_jobs(
         responses=_refusals(tokens, 404, 422, 500),
     )
     async def delete_job(job: JobId, owner: Owner) -> Response:
-        jobs.remove(_find(jobs, job, owner))
+        entry = _find(jobs, job, owner)
+        jobs.remove(entry)
+        dispatch.cancel(entry)
         return Response(status_code=204)
 
 
 def _add_results(app: FastAPI, jobs: Jobs, tokens: Tokens) -> None:
     packing = asyncio.Semaphore(ZIPS)
-    refusals = _refusals(tokens, 404, 409, 422, 500)
+    refusals = _refusals(tokens, 404, 409, 422, 500, 507)
 
     @app.get(
         "/v1/jobs/{job}/report",
@@ -349,7 +351,8 @@ def _result(folder: Path) -> Result | None:
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """A job's folder, which is gone again where no job came of it."""
-    (folder / UPLOAD).mkdir(parents=True, mode=0o700)
+    folder.mkdir(mode=0o700)  # faces of people: other users of the machine see nothing of it
+    (folder / UPLOAD).mkdir()
     try:
         yield folder
     except BaseException:  # a client that has gone is a cancelled task
@@ -363,7 +366,9 @@ def _pack(folder: Path) -> IO[bytes]:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for part in (CASE, MAPS):
             for path in sorted((folder / part).rglob("*")):
-                if path.is_file() and not path.name.startswith("."):
+                if path.is_file() and not any(
+                    name.startswith(".") for name in path.relative_to(folder).parts
+                ):
                     archive.write(path, path.relative_to(folder).as_posix())
     packed.seek(0)
     return packed

@@ -11,18 +11,20 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from unmasked.datasets.errors import InputError
-from unmasked.preprocessing.pool import end_with_parent
+from unmasked.inspection.records import Case, write_case
+from unmasked.preprocessing.pool import Pool, end_with_parent
 from unmasked.serving.jobs import CASE, MAPS
 from unmasked.serving.maps import write_maps
 
@@ -44,6 +46,13 @@ class Order:
     job: str
     file: Path
     folder: Path  # gets case/ and maps/
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """A job that nobody wants any more."""
+
+    job: str
 
 
 @dataclass(frozen=True)
@@ -129,11 +138,40 @@ class Batcher:
             else:
                 answers = [function(parts[0][0])]
         except Exception as error:  # the lane's to handle, whose job it is
+            if len(parts) > 1:  # one job's images must not cost another its answer
+                for part in parts:
+                    self._answer(function, [part])
+                return
             for _, future in parts:
                 future.set_exception(error)
             return
         for (_, future), answer in zip(parts, answers, strict=True):
             future.set_result(answer)
+
+
+class _AtWork:
+    """The jobs that are looked at, and the processes that find faces for each."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # so that no later job of a lane is meant
+        self._pools: dict[str, Pool[Any, Any]] = {}
+
+    @contextmanager
+    def hold(self, job: str, pool: Pool[Any, Any]) -> Iterator[None]:
+        """While a job is looked at."""
+        with self._lock:
+            self._pools[job] = pool
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._pools[job]
+
+    def interrupt(self, job: str) -> None:
+        """Ends the search for faces of a job, if it is at that."""
+        with self._lock:
+            if job in self._pools:
+                self._pools[job].interrupt()
 
 
 class _Lane:
@@ -168,17 +206,22 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
         say(Word("fatal", content=error))
         return
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+    at_work = _AtWork()
     batcher = Batcher(examiner.model, lambda jobs, images: say(Word("batch", content=(jobs, images))))
     for _ in range(plan.lanes):
         threading.Thread(
-            target=_lane, args=(orders, say, examiner, batcher, device, plan), daemon=True
+            target=_lane, args=(orders, at_work, say, examiner, batcher, device, plan), daemon=True
         ).start()
     say(Word("ready", content=_description(examiner, plan)))
     while True:
         try:
-            orders.put(connection.recv())
+            given = connection.recv()
         except (EOFError, OSError):
             os._exit(0)
+        if isinstance(given, Order):
+            orders.put(given)
+        else:
+            at_work.interrupt(given.job)
 
 
 def _place(model: Any, device: str) -> str:
@@ -218,6 +261,7 @@ def _description(examiner: Examiner, plan: Plan) -> dict[str, Any]:
 
 def _lane(
     orders: queue.SimpleQueue[Order],
+    at_work: _AtWork,
     say: Callable[[Word], None],
     examiner: Examiner,
     batcher: Batcher,
@@ -235,12 +279,40 @@ def _lane(
         lane = _Lane(batcher, partial(say, Word("stage", order.job, "scoring")))
         try:
             mine = replace(examiner, model=lane)
-            (case,) = examine({order.file: order.folder / CASE}, mine, config, device=device, pool=pool)
+            with at_work.hold(order.job, pool):
+                (case,) = examine({order.file: order.folder / CASE}, mine, config, device=device, pool=pool)
+            hide_places(case, order.folder / CASE)
             if plan.has_maps:
                 write_maps(case, order.folder / CASE, order.folder / MAPS, batcher.run, examiner, device)
             say(Word("done", order.job))
         except Exception as error:
-            # One file must not end the others: its job says what happened.
-            if not isinstance(error, (InputError, OSError)):
-                logger.exception("job %s", order.job)
-            say(Word("failed", order.job, f"{type(error).__name__}: {error}"))
+            # One file must not end the others: its job says what happened, the log where.
+            logger.exception("job %s", order.job)
+            say(Word("failed", order.job, words_of(error)))
+
+
+def words_of(error: Exception) -> str:
+    """An error for who sent the file: texts of errors name places of the server.
+
+    >>> words_of(OSError(28, "No space left on device", "/srv/cases/a")), words_of(KeyError("a"))
+    ('the server could not read or write (No space left on device)', 'a fault of the server (KeyError)')
+    """
+    if isinstance(error, OSError):
+        return f"the server could not read or write ({error.strerror})"
+    return f"a fault of the server ({type(error).__name__})"
+
+
+def hide_places(case: Case, folder: Path) -> None:
+    """Writes the case anew with names in place of paths, which show where things lie here."""
+    weights = {"path": _last(case.weights.path), "module": _last(case.weights.module)}
+    material = case.material and case.material.model_copy(update={"path": _last(case.material.path)})
+    update = {
+        "weights": case.weights.model_copy(update=weights),
+        "material": material,
+        "run": _last(case.run),
+    }
+    write_case(case.model_copy(update=update).seal_with(case.files), folder)
+
+
+def _last(path: str) -> str:
+    return PurePath(path).name

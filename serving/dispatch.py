@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from unmasked.serving.bench import Order, Plan, Word, serve_bench
+from unmasked.serving.bench import Cancel, Order, Plan, Word, serve_bench
 from unmasked.serving.jobs import STOPPED, Entry, Jobs
 from unmasked.serving.metrics import Metrics
 from unmasked.serving.records import State
@@ -101,6 +101,12 @@ class Dispatch:
             with suppress(OSError):  # a process that has just ended is met when its pipe is read
                 self._connection.send(Order(entry.id, self.jobs.file(entry), self.jobs.path(entry)))
 
+    def cancel(self, entry: Entry) -> None:
+        """Ends the work at a job that was removed, so that its lane is free."""
+        if entry.id in self._running and self._connection is not None:
+            with suppress(OSError):
+                self._connection.send(Cancel(entry.id))
+
     def _start_process(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
@@ -158,7 +164,7 @@ class Dispatch:
                 self.jobs.give_back(entry)
         logger.error("the process that looks at files has ended and is started again")
         if self.description is not None:  # else `start` says so
-            self._do(self._restart(min(RESTART_S_MAX, 2.0 ** (self._deaths - 1) - 1)))
+            self._do(self._restart(min(RESTART_S_MAX, 2.0 ** min(self._deaths - 1, 10) - 1)))
         self._note_change()
 
     async def _restart(self, wait_s: float) -> None:

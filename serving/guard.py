@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from unmasked.serving.metrics import Metrics
-from unmasked.serving.problems import CLOSE, MEDIA_TYPE, problem
+from unmasked.serving.problems import CLOSE, FAULT, MEDIA_TYPE, problem
 from unmasked.serving.tokens import is_loopback
 
 Message = MutableMapping[str, Any]
@@ -86,10 +86,10 @@ class Guard:
             raise
         except Exception:
             logger.exception("%s %s", scope["method"], scope["path"])
-            if status:
+            if not status:
+                await problem(500, FAULT, CLOSE)(scope, receive, guarded)
+            elif status < 500:  # half an answer is sent: its connection must not go on
                 raise
-            fault = problem(500, "a fault of the server; it is in its log", CLOSE)
-            await fault(scope, receive, guarded)
         finally:
             self._metrics.add("requests_total", status=str(status or 499))
             taken_s = time.monotonic() - began_s
@@ -163,6 +163,7 @@ def protocol(connections: int, header_s: float = HEADER_S) -> type[H11Protocol]:
                 (b"content-type", MEDIA_TYPE.encode()),
                 (b"content-length", str(len(body)).encode()),
                 (b"connection", b"close"),
+                *((name.lower().encode(), value.encode()) for name, value in HEADERS.items()),
             ]
             for event in (
                 h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),

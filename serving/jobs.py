@@ -6,6 +6,7 @@ methods are called from one thread.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import secrets
@@ -29,6 +30,8 @@ STOPPED = "the server was stopped before the file had been looked at; send it ag
 NAME_BYTES_MAX = 150
 NOT_IN_NAMES = re.compile(r'[^\w .()+,=@-]|[\\/:*?"<>|]')
 WAIT_S_MAX = 60
+
+logger = logging.getLogger(__name__)
 
 
 class QueueFull(Exception):
@@ -160,7 +163,8 @@ class Jobs:
         return bool(self._waiting) and next(iter(self._waiting.values()))[0].tries > 0
 
     def give_back(self, entry: Entry) -> None:
-        """Puts a running job in front of all others."""
+        """Puts a running job in front of all others, without what came of it so far."""
+        self._remove_parts(entry, CASE, MAPS)
         entry.state, entry.stage = "queued", "waiting"
         self._waiting.setdefault(entry.owner, deque()).appendleft(entry)
         self._waiting.move_to_end(entry.owner, last=False)
@@ -176,14 +180,17 @@ class Jobs:
             if not queue:
                 del self._waiting[entry.owner]
         if not entry.keep:
-            shutil.rmtree(self.path(entry) / UPLOAD, ignore_errors=True)
+            self._remove_parts(entry, UPLOAD)
         if state != "done":  # half a case is none
-            shutil.rmtree(self.path(entry) / CASE, ignore_errors=True)
+            self._remove_parts(entry, CASE, MAPS)
         ended = {"state": state, "reason": printable(reason), "seconds": seconds, "finished": now()}
         if seconds is not None:
             self._mean_s += 0.1 * (seconds - self._mean_s)
         if self.is_known(entry):
-            self.write(entry.model_copy(update=ended))
+            try:
+                self.write(entry.model_copy(update=ended))
+            except OSError as error:  # a full disk must not leave it running for ever
+                logger.error("job %s has ended, which could not be written (%s)", entry.id, error.strerror)
         for name, value in ended.items():
             setattr(entry, name, value)
         entry.stage = "finished"
@@ -191,25 +198,30 @@ class Jobs:
             shutil.rmtree(self.path(entry), ignore_errors=True)
 
     def remove(self, entry: Entry) -> None:
-        """Removes a job and all its files; what is running is thrown away when it ends."""
+        """Removes a job and all its files; what a running one still writes goes when it ends."""
         self._entries.pop(entry.id, None)
         if entry.state == "queued":
             self.end(entry, "stopped")
-        elif entry.is_finished:
-            shutil.rmtree(self.path(entry), ignore_errors=True)
+        shutil.rmtree(self.path(entry), ignore_errors=True)
 
     def sweep(self) -> None:
-        """Removes finished jobs that are too old or too many."""
+        """Removes finished jobs that are too old, or too many of one owner."""
         oldest = now() - timedelta(hours=self._limits.retain_h)
         finished = [entry for entry in self._entries.values() if entry.is_finished]
-        surplus = len(finished) - self._limits.retain_jobs
-        for number, entry in enumerate(sorted(finished, key=lambda one: one.finished or one.created)):
-            if number < surplus or (entry.finished or entry.created) < oldest:
+        # By owner: who sends much does not push out what others were answered.
+        left = Counter(entry.owner for entry in finished)
+        for entry in sorted(finished, key=lambda one: one.finished or one.created):
+            if left[entry.owner] > self._limits.retain_jobs or (entry.finished or entry.created) < oldest:
+                left[entry.owner] -= 1
                 self.remove(entry)
 
     def unfinished(self) -> list[Entry]:
         """Jobs that wait or run."""
         return [entry for entry in self._entries.values() if not entry.is_finished]
+
+    def _remove_parts(self, entry: Entry, *parts: str) -> None:
+        for part in parts:
+            shutil.rmtree(self.path(entry) / part, ignore_errors=True)
 
     def _retry_s(self) -> int:
         return max(1, min(WAIT_S_MAX, math.ceil(self._mean_s * max(1, len(self._waiting)))))
@@ -223,11 +235,18 @@ class Jobs:
             try:
                 entry = Entry.model_validate(read_json(folder / JOB, "remove its folder", what="job"))
             except (InputError, ValidationError):  # an upload that never became a job
-                shutil.rmtree(folder, ignore_errors=True)
+                if _is_ours(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
                 continue
             self._entries[entry.id] = entry
             if not entry.is_finished:
                 self.end(entry, "stopped", STOPPED)
+
+
+def _is_ours(folder: Path) -> bool:
+    """True if a folder holds nothing but what a job's has; others name folders by digests, too."""
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return folder.is_dir() and names <= {JOB, UPLOAD, CASE, MAPS}
 
 
 def now() -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
@@ -21,6 +22,8 @@ from unmasked.serving.records import Problem
 MEDIA_TYPE = "application/problem+json"
 CLOSE = {"Connection": "close"}  # after a body that was not read to its end
 DRAIN_S = 2.0
+FAULT = "a fault of the server; it is in its log"
+NO_ROOM = "the server has no room for a file; try again later"
 WORDS = {
     404: "there is nothing at this address; the interface is described in /openapi.json",
     405: "this address does not take that method; the interface is described in /openapi.json",
@@ -61,6 +64,16 @@ def add_handlers(app: FastAPI) -> None:
         await _drain(request)
         said = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
         return problem(422, "; ".join(said), CLOSE)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return problem(400, "the connection broke off", CLOSE)  # nobody reads it; it is no fault of ours
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return problem(507, NO_ROOM, CLOSE)
+        return problem(500, FAULT, CLOSE)
 
 
 def _methods(app: FastAPI, request: Request) -> set[str]:

@@ -13,7 +13,9 @@ class Limits(BaseModel):
     max_mb: float = Field(500.0, gt=0, description="megabytes that a file may have")
     queue: int = Field(64, ge=1, description="jobs of one token that may wait; more are answered with 429")
     retain_h: float = Field(24.0, gt=0, description="hours after which a finished job is removed")
-    retain_jobs: int = Field(2000, ge=1, description="finished jobs that are kept; the oldest go first")
+    retain_jobs: int = Field(
+        2000, ge=1, description="finished jobs of one token that are kept; the oldest go first"
+    )
     upload_s: float = Field(1800.0, gt=0, description="seconds that an upload may take")
     idle_s: float = Field(20.0, gt=0, description="seconds without a byte after which a client is dropped")
     job_s: float = Field(900.0, gt=0, description="seconds that a job may take before it is given up")

@@ -13,7 +13,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from unmasked.datasets.file_kinds import LOOKED_AT, kind_of_bytes
-from unmasked.serving.problems import CLOSE, Refusal
+from unmasked.serving.problems import CLOSE, NO_ROOM, Refusal
 from unmasked.serving.settings import Limits
 
 BLOCK_BYTES = 1 << 20
@@ -44,7 +44,7 @@ def check_announced(request: Request, limits: Limits, folder: Path) -> None:
     if announced.isdecimal() and int(announced) > limits.bytes_max:
         raise Refusal(413, _too_large(limits), CLOSE)
     if shutil.disk_usage(folder).free < limits.bytes_max + ROOM_BYTES:
-        raise Refusal(507, "the server has no room for a file; try again later", CLOSE)
+        raise Refusal(507, NO_ROOM, CLOSE)
 
 
 async def receive(request: Request, path: Path, limits: Limits) -> tuple[int, str]:

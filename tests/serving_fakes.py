@@ -13,7 +13,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from unmasked.inspection.records import PAGE
-from unmasked.serving.bench import Order, Plan, Word
+from unmasked.serving.bench import Cancel, Order, Plan, Word
 from unmasked.serving.jobs import CASE
 
 DESCRIPTION = {
@@ -30,13 +30,16 @@ DESCRIPTION = {
 
 
 def quick_bench(connection: Connection, plan: Plan) -> None:
-    """Ends at a file called die…, never answers for wait…, fails for fail…, and is done with any other."""
+    """Ends at a file called die…, waits for a word at wait…, fails for fail…, and is done with any other."""
     connection.send(Word("ready", content=DESCRIPTION))
     while True:
         try:
-            order: Order = connection.recv()
+            order: Order | Cancel = connection.recv()
         except EOFError:
             return
+        if isinstance(order, Cancel):
+            connection.send(Word("failed", order.job, "nobody wants it"))
+            continue
         name = order.file.name
         if name.startswith("die"):
             time.sleep(0.1)

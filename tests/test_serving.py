@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import hashlib
 import http.client
 import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +18,7 @@ import sys
 import threading
 import time
 import zipfile
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -27,18 +31,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from preprocessing_fakes import SquareDetector, square_frame, write_video
+from starlette.requests import ClientDisconnect
 from test_inspection import FITTED
 from typer.testing import CliRunner
 from ucf_fakes import save
 
 from unmasked.app.cli import app
 from unmasked.app.examiner import load_examiner
+from unmasked.app.verbs.serve import Config
 from unmasked.datasets.errors import InputError
 from unmasked.inspection.examine import examine
 from unmasked.inspection.verify import check_folder
 from unmasked.preprocessing.config import PreprocessConfig
+from unmasked.preprocessing.pool import Budget, Pool
 from unmasked.preprocessing.run import worker_pool
-from unmasked.serving.bench import Batcher
+from unmasked.serving.app import _pack, make_app
+from unmasked.serving.bench import Batcher, words_of
+from unmasked.serving.dispatch import Dispatch
+from unmasked.serving.guard import Guard
 from unmasked.serving.jobs import NAME_BYTES_MAX, Entry, Jobs, QueueFull, file_name, now
 from unmasked.serving.metrics import Metrics
 from unmasked.serving.settings import Limits
@@ -47,6 +57,10 @@ from unmasked.ucf.model import UCF
 
 FIRST, SECOND = "first-token-of-two-0123456789", "second-token-of-two-0123456789"
 LARGE = partial(square_frame, size_px=192)  # a face of 64 pixels
+IN_CHROMIUM = pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")),
+    reason="Debian's chromium and chromium-driver are not installed",
+)
 HEADERS = ("content-security-policy", "x-content-type-options", "referrer-policy")
 
 
@@ -194,8 +208,11 @@ def test_owners_take_turns_and_each_has_its_own_places(tmp_path):
     other = entry_of(jobs, "b")
     assert [jobs.before(one) for one in (*first, other)] == [0, 1, 0]
     assert [jobs.take() for _ in range(4)] == [first[0], other, first[1], None]
+    half = jobs.path(first[1]) / "case" / ".faces-of-a-process-that-ended"
+    half.mkdir(parents=True)
     jobs.give_back(first[1])
     assert jobs.take() is first[1]
+    assert not half.parent.exists()
 
 
 def test_places_of_files_that_are_being_sent_count(tmp_path):
@@ -225,12 +242,36 @@ def test_the_file_is_gone_when_a_job_ends_unless_it_is_kept(tmp_path):
     assert not jobs.path(kept).exists()
 
 
+def test_a_running_job_that_is_removed_leaves_nothing_at_once(tmp_path):
+    jobs = Jobs(tmp_path, Limits())
+    entry = entry_of(jobs)
+    assert jobs.take() is entry
+    jobs.remove(entry)
+    assert not jobs.path(entry).exists()
+
+
+def test_on_a_full_disk_a_job_ends_all_the_same(tmp_path, monkeypatch):
+    jobs = Jobs(tmp_path, Limits())
+    entry = entry_of(jobs)
+    monkeypatch.setattr(jobs, "write", full)
+    jobs.end(entry, "failed", "why")
+    assert (entry.state, jobs.file(entry).exists()) == ("failed", False)
+
+
+def full(*given):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/a/place")
+
+
 def test_what_a_server_had_not_finished_is_stopped_and_the_rest_is_there_again(tmp_path):
     jobs = Jobs(tmp_path, Limits())
     done, waiting = entry_of(jobs), entry_of(jobs)
     jobs.end(done, "done", seconds=1.0)
     (tmp_path / ("0" * 32) / "upload").mkdir(parents=True)  # an upload that broke off
+    others = tmp_path / ("1" * 32) / "a.jpg"  # somebody names folders by digests
+    others.parent.mkdir()
+    others.touch()
     again = Jobs(tmp_path, Limits())
+    assert others.exists()
     assert again.find(done.id, "a").state == "done"
     found = again.find(waiting.id, "a")
     assert (found.state, found.upload) == ("stopped", "deleted")
@@ -246,6 +287,11 @@ def test_old_jobs_are_removed_and_so_are_too_many(tmp_path):
         jobs.end(entry, "done")
     jobs.sweep()
     assert [jobs.find(entry.id, "a") for entry in entries] == [None, *entries[1:]]
+    for _ in range(2):  # another's jobs push out none of these
+        other = entry_of(jobs, "b")
+        jobs.end(other, "stopped")
+    jobs.sweep()
+    assert jobs.find(entries[1].id, "a") is entries[1]
     Jobs(tmp_path, Limits(retain_h=1e-9)).sweep()
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
@@ -343,6 +389,38 @@ def test_an_error_of_the_model_is_raised_where_the_images_come_from():
     assert batcher(torch.ones(1, 3, 2, 2)).isinf().all()
 
 
+def test_images_that_the_model_cannot_take_cost_no_other_job_its_answer():
+    def model(images):
+        assert not (images == 9).any()
+        return images.mean(dim=(1, 2, 3))[:, None]
+
+    passes = []
+    batcher = Batcher(model, lambda jobs, images: passes.append((jobs, images)))
+    parts = [(torch.full((2, 3, 2, 2), value), Future()) for value in (1.0, 9.0, 3.0)]
+    batcher._answer(model, parts)
+    first, bad, last = (future for _, future in parts)
+    assert (first.result().mean(), last.result().mean()) == (1, 3)
+    assert isinstance(bad.exception(), AssertionError)
+    assert passes == [(1, 2), (1, 2)]
+
+
+def test_work_at_a_removed_job_is_ended_from_another_thread():
+    pool = Pool(partial(partial, time.sleep), workers=1, budget=Budget())
+    is_over = threading.Event()
+
+    def interrupt():  # until it is met at its task
+        while not is_over.wait(0.1):
+            pool.interrupt()
+
+    threading.Thread(target=interrupt).start()
+    try:
+        (outcome,) = pool.run([600])
+        assert outcome.status == "crashed"
+    finally:
+        is_over.set()
+        pool.stop()
+
+
 def test_metrics_are_in_the_format_of_prometheus():
     metrics = Metrics()
     metrics.add("jobs_total", state="done")
@@ -354,6 +432,67 @@ def test_metrics_are_in_the_format_of_prometheus():
     assert 'unmasked_job_seconds_bucket{le="5"} 2\n' in text
     assert 'unmasked_job_seconds_bucket{le="+Inf"} 3\n' in text
     assert 'unmasked_jobs{state="queued"} 2\n' in text
+
+
+# Requests in this process
+
+
+def answer_of(folder, method, path, body=b"", **headers):
+    """What the application answers without a server."""
+    metrics = Metrics()
+    jobs = Jobs(folder, Limits())
+    made = make_app(jobs, Dispatch(jobs, None, Limits(), metrics), Tokens(), Limits(), metrics)
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    given = [(b"host", b"127.0.0.1"), *((name.encode(), value.encode()) for name, value in headers.items())]
+    url = urlsplit(path)
+    scope = {"type": "http", "method": method, "path": url.path, "query_string": url.query.encode()}
+    asyncio.run(Guard(made, metrics, is_open=True)({**scope, "headers": given}, receive, send))
+    found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    assert set(HEADERS) <= set(found)
+    return sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent[1:])
+
+
+@pytest.mark.parametrize(("fault", "status"), [(full, 507), (lambda *_: 1 / 0, 500)])
+def test_a_full_disk_and_a_fault_are_problems_that_name_no_place(tmp_path, monkeypatch, fault, status):
+    """They were text without a word, and a disk that filled up meanwhile was a fault."""
+    monkeypatch.setattr("unmasked.serving.app.receive", fault)
+    found, headers, body = answer_of(tmp_path, "POST", "/v1/jobs", b"a")
+    assert (found, headers["content-type"]) == (status, "application/problem+json")
+    assert json.loads(body)["status"] == status
+    assert b"place" not in body
+    assert b"Zero" not in body
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_client_that_goes_is_no_fault(tmp_path, monkeypatch):
+    def gone(*given):
+        raise ClientDisconnect
+
+    monkeypatch.setattr("unmasked.serving.app.receive", gone)
+    assert answer_of(tmp_path, "POST", "/v1/jobs", b"a")[0] == 400
+    assert not [*tmp_path.iterdir()]
+
+
+def test_texts_of_errors_name_no_place_of_the_server():
+    with pytest.raises(OSError, match="place") as error:
+        full()
+    assert words_of(error.value) == "the server could not read or write (No space left on device)"
+    assert words_of(InputError("/a/place is a link")) == "a fault of the server (InputError)"
+
+
+def test_a_packed_case_has_no_faces_of_a_process_that_ended(tmp_path):
+    for name in ("case/case.json", "case/.faces-1/0.png", "maps/0.png", "upload/a.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with _pack(tmp_path) as file, zipfile.ZipFile(file) as packed:
+        assert packed.namelist() == ["case/case.json", "maps/0.png"]
 
 
 # Requests
@@ -415,8 +554,7 @@ def test_a_full_queue_answers_429_and_when_to_come_again(quick):
     quick.send(b"a", "another")
     for job in first:
         assert quick.ask("DELETE", f"/v1/jobs/{job['id']}")[0] == 204
-    # Its end frees both lanes: what they looked at was removed, so it is not tried again.
-    os.kill(bench_of(quick), signal.SIGKILL)
+        assert not (quick.folder / job["id"]).exists()
     assert {quick.wait(job)["state"] for job in waiting[1:]} == {"done"}
 
 
@@ -437,6 +575,13 @@ def test_who_ends_the_process_fails_with_a_reason_and_the_others_go_on(quick):
     assert found["state"] == "failed"
     assert "ended twice while it looked at this one" in found["reason"]
     assert [quick.wait(job)["state"] for job in innocent] == ["done"] * 3
+    # Who does not end it, and is at work when it is ended, is tried again.
+    waiting = quick.send(b"a", "wait")
+    os.kill(bench_of(quick), signal.SIGKILL)
+    later = quick.send(b"a", "another")
+    assert quick.get(f"/v1/jobs/{waiting['id']}")["state"] in ("queued", "running")
+    assert quick.ask("DELETE", f"/v1/jobs/{waiting['id']}")[0] == 204
+    assert quick.wait(later)["state"] == "done"
 
 
 def test_pages_of_other_sites_and_other_names_of_this_machine_are_refused(quick):
@@ -444,6 +589,14 @@ def test_pages_of_other_sites_and_other_names_of_this_machine_are_refused(quick)
     assert quick.ask("POST", "/v1/jobs", b"a", Sec_Fetch_Site="cross-site")[0] == 403
     assert quick.ask("GET", "/v1/detector", Host="evil.example")[0] == 421
     assert quick.ask("GET", "/v1/detector", Host="[::bad")[0] == 421
+    assert quick.ask("GET", "/", Host="evil.example")[0] == 421
+    for origin in ("null", "http://127.0.0.1:1", f"http://{quick.host}.evil.example", "http://localhost"):
+        assert quick.ask("POST", "/v1/jobs", b"a", Origin=origin)[0] == 403
+        assert quick.ask("DELETE", f"/v1/jobs/{'0' * 32}", Origin=origin)[0] == 403
+    asked = {"Origin": "https://evil.example", "Access_Control_Request_Method": "POST"}
+    status, headers, _ = quick.ask("OPTIONS", "/v1/jobs", **asked)
+    assert status == 403
+    assert not [name for name in headers if name.startswith("access-control")]
     assert quick.ask("GET", "/", Sec_Fetch_Site="cross-site")[0] == 200
     assert quick.ask("GET", "/v1/detector", Origin=quick.address, Sec_Fetch_Site="same-origin")[0] == 200
 
@@ -460,6 +613,64 @@ def test_a_token_sees_its_own_jobs_and_nobody_else_does(closed):
     assert closed.ask("POST", "/v1/jobs", b"a", token="-")[0] == 401
     assert closed.wait(closed.send(b"a", "b", token=SECOND), token=SECOND)["state"] == "done"
     assert closed.ask("GET", "/healthz", token="-")[0] == closed.ask("GET", "/", token="-")[0] == 200
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are found in /proc")
+def test_the_process_that_looks_at_files_does_not_have_the_tokens(closed):
+    given = Path(f"/proc/{bench_of(closed)}/environ").read_bytes()
+    assert b"PATH=" in given
+    assert SECOND.encode() not in given
+
+
+def test_a_second_server_takes_no_others_jobs(quick, weights):
+    waiting = quick.send(b"a", "wait")
+    done = CliRunner().invoke(app, ["serve", f"checkpoint={weights}", "port=0", f"out={quick.folder}"])
+    assert done.exit_code == 2
+    assert "another `unmasked serve`" in done.stderr
+    assert quick.get(f"/v1/jobs/{waiting['id']}")["upload"] == "there"
+    assert quick.ask("DELETE", f"/v1/jobs/{waiting['id']}")[0] == 204
+
+
+def test_other_users_of_the_machine_see_no_faces(quick):
+    job = quick.wait(quick.send(b"a", "a"))
+    assert (quick.folder / job["id"]).stat().st_mode & 0o077 == 0
+
+
+# The image
+
+
+def test_the_image_is_made_as_its_steps_say_and_its_health_check_asks_what_answers(quick):
+    """No image can be built where the tests run: what its parts say of each other is compared."""
+    root = Path(__file__).parents[1]
+    lines = [line.partition(" ") for line in (root / "Dockerfile").read_text().splitlines()]
+    steps = {word: rest for word, _, rest in lines}
+    made, copied = (rest for word, _, rest in lines if word == "RUN")
+    user = steps["USER"]
+    assert f" {user} " in made
+    assert f"chown {user} " in made
+    script = "docker/install.sh"
+    assert os.access(root / script, os.X_OK)
+    (environment,) = re.findall(rf"{script} (\S+)", copied)
+    assert steps["ENV"].startswith(f"PATH={environment}/bin:$PATH ")
+    installed = (root / script).read_text()
+    assert '"$1/bin/pip" install --quiet --no-cache-dir ".[serve]"' in installed
+    assert subprocess.run(["sh", "-n", root / script], check=True).returncode == 0
+    # Its command: keys that there are, and folders that are the user's.
+    entry, more = json.loads(steps["ENTRYPOINT"]), json.loads(steps["CMD"])
+    config = Config(**dict(one.split("=") for one in [*entry[2:], *more]))
+    assert entry[:2] == ["unmasked", "serve"]
+    assert json.loads(steps["VOLUME"]) == [str(config.out)]
+    assert {str(config.out), str(Path(environment).parent)} <= set(made.partition("chown")[2].split())
+    assert steps["EXPOSE"] == str(config.port)
+    # Its health check, as it is, but for the port.
+    kind, said = steps["HEALTHCHECK"].split(" CMD ")
+    assert kind.startswith("--start-period=")
+    python, *rest = json.loads(said)
+    assert python == "python"
+    for port, code in ((urlsplit(quick.address).port, 0), (1, 1)):
+        given = [one.replace(f":{config.port}/", f":{port}/") for one in rest]
+        assert given != rest
+        assert subprocess.run([sys.executable, *given], stderr=subprocess.DEVNULL).returncode == code
 
 
 def test_slow_clients_are_dropped(quick):
@@ -479,6 +690,7 @@ def test_what_is_no_http_is_refused_as_a_problem(quick):
         client.sendall(b"hello\r\n\r\n")
         answer = b"".join(iter(partial(client.recv, 4096), b""))
     assert answer.startswith(b"HTTP/1.1 400")
+    assert all(name.encode() in answer.lower() for name in HEADERS)
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 400
 
 
@@ -533,6 +745,9 @@ def test_a_finding_is_that_of_inspect(whole, weights, tmp_path):
     zipfile.ZipFile(io.BytesIO(packed)).extractall(tmp_path / "packed")
     case, differs = check_folder(tmp_path / "packed" / "case")
     assert (differs, case.source.sha256) == ([], hashlib.sha256(clip.read_bytes()).hexdigest())
+    # Nothing of where things lie on the server.
+    assert case.weights.path == next(weights.glob("*.safetensors")).name
+    assert weights.parent.name not in (tmp_path / "packed" / "case" / "case.json").read_text()
     look = found[0]["result"]["looks"][0]["crop"]
     assert whole.ask("GET", f"{base}/{look}")[2].startswith(b"\x89PNG")
     for crop in found[0]["result"]["maps"]:
@@ -554,6 +769,110 @@ def test_malformed_uploads_end_with_a_reason_and_never_a_number(whole, tmp_path)
         finding = found["result"]["finding"]
         assert (finding["verdict"], finding["score"]) == ("not judged", None)
         assert finding["reasons"]
+        assert str(whole.folder) not in json.dumps(found)
+        assert ".py" not in json.dumps(found)
+
+
+# The page, in a real Chromium: requests, keys, names for who cannot see, sorting
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, 400 pixels wide, that notes every request."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    yield driver
+    driver.quit()
+
+
+def until(condition, seconds=90):
+    for _ in range(seconds * 5):
+        if condition():
+            return
+        time.sleep(0.2)
+    raise AssertionError("it did not happen")
+
+
+@pytest.mark.slow
+@IN_CHROMIUM
+def test_files_are_sent_and_answered_and_nothing_is_asked_of_others(whole: Server, browser, tmp_path):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    clip = write_video(tmp_path / "clip.mp4", 12, draw=LARGE)
+    (tmp_path / "picture.png").write_bytes(picture())
+    (tmp_path / "paper.pdf").write_bytes(b"%PDF-1.7")
+    find = partial(browser.find_elements, By.CSS_SELECTOR)
+    browser.get(whole.address)
+    until(lambda: find("#limits")[0].text)
+    names = [clip, tmp_path / "picture.png", tmp_path / "paper.pdf"]
+    find("#files")[0].send_keys("\n".join(map(str, names)))
+    until(lambda: len(find("#rows .open")) == 2)
+    texts = [row.text for row in find("#rows tr")]
+    assert "is a PDF" in next(text for text in texts if text.startswith("paper.pdf"))
+    assert all(word in " ".join(texts) for word in ("clip.mp4", "picture.png"))
+    # By keys alone: sort by name, turn it round, open the first.
+    heading = find("th[data-key=name] button")[0]
+    for order, sign in (("ascending", 1), ("descending", -1)):
+        heading.send_keys(Keys.ENTER)
+        assert find("th[data-key=name]")[0].get_attribute("aria-sort") == order
+        shown = [row.text.split()[0] for row in find("#rows tr")]
+        assert shown == sorted(shown)[::sign]
+    find("#rows .open")[-1].send_keys(Keys.ENTER)
+    until(lambda: find("#detail .strip svg"))
+    assert browser.switch_to.active_element.get_attribute("id") == "detail-title"
+    detail = find("#detail")[0].text
+    job = whole.get(
+        f"/v1/jobs/{json.loads(browser.execute_script('return sessionStorage.getItem(`unmasked-jobs`)'))[0]}"
+    )
+    for sentence in job["result"]["finding"]["sentences"]:
+        assert sentence in detail
+    assert "The uploaded file has been deleted." in detail
+    assert "Score of person 0 over time" in find(".strip svg")[0].get_attribute("aria-label")
+    until(lambda: all(image.get_property("naturalWidth") for image in find("#detail img")))
+    # Every control has a name; nothing is wider than a phone.
+    for control in find("button, input:not([hidden]), a, [role=img]"):
+        if control.is_displayed():
+            assert control.accessible_name, control.get_attribute("outerHTML")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+    asked = [
+        json.loads(entry["message"])["message"]["params"]["request"]["url"]
+        for entry in browser.get_log("performance")
+        if 'Network.requestWillBeSent"' in entry["message"]
+    ]
+    assert asked
+    assert all(url.startswith((whole.address, "blob:", "data:")) for url in asked), asked
+    faults = [entry for entry in browser.get_log("browser") if "415" not in entry["message"]]
+    assert faults == []
+
+
+@pytest.mark.slow
+@IN_CHROMIUM
+def test_a_token_is_asked_for_once_and_used(closed, browser):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    find = partial(browser.find_element, By.CSS_SELECTOR)
+    browser.get(f"http://{closed.host}")
+    until(lambda: find("#token-form").is_displayed())
+    find("#token").send_keys("a-wrong-token-0123456789" + Keys.ENTER)
+    until(lambda: "not known" in find("#status").text)
+    find("#token").clear()
+    find("#token").send_keys(FIRST + Keys.ENTER)
+    until(lambda: not find("#token-form").is_displayed())
+    assert "MB a file" in find("#limits").text
+
+
+# The end: what follows stops a server
 
 
 def test_a_stopped_server_ends_with_143_and_gives_its_jobs_back_as_stopped(closed, weights):

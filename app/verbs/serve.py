@@ -59,7 +59,8 @@ def run(config: Config) -> None:
     from unmasked.serving.tokens import read_tokens
 
     check_inputs(checkpoint=config.checkpoint)
-    tokens = read_tokens(config.token_file, os.environ.get(VARIABLE, ""))
+    # Taken out, so that the processes that read files of strangers do not have it.
+    tokens = read_tokens(config.token_file, os.environ.pop(VARIABLE, ""))
     if config.log:
         logging.getLogger("unmasked.serving").setLevel(logging.INFO)
     examiner = partial(load_examiner, config.checkpoint, config.detector, config.performance)

@@ -347,11 +347,11 @@ function picture(path, alt) {
 
 function rates(result) {
   if (!result.performance.length) return make("p", {}, "It was not measured.");
-  const share = (value, interval) => value === null ? "not enough data" : `${Math.round(100 * value)} %` + (interval && interval[0] !== null && interval[1] !== null ? ` [${Math.round(100 * interval[0])}, ${Math.round(100 * interval[1])}]` : "");
+  const share = (value, interval) => value === null ? "not enough data" : `${Math.round(100 * value)}\u00a0%` + (interval && interval[0] !== null && interval[1] !== null ? ` [${Math.round(100 * interval[0])},\u00a0${Math.round(100 * interval[1])}]` : "");
   const rows = result.performance.map((one) => make("tr", {},
     make("th", { scope: "row" }, `${one.dataset}, ${KINDS[one.kind]}`),
     make("td", { class: "number" }, share(one.fpr, one.fpr_ci)), make("td", { class: "number" }, share(one.fnr, one.fnr_ci)),
-    make("td", { class: "number" }, `${one.real_videos} + ${one.fake_videos}`)));
+    make("td", { class: "number" }, `${one.real_videos}\u00a0+\u00a0${one.fake_videos}`)));
   return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Measured errors" }, make("table", {},
     make("caption", {}, `At the threshold ${result.threshold.toFixed(3)}; in brackets the 95 % interval.`),
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "measured on"), make("th", { scope: "col", class: "number" }, "real called fake"), make("th", { scope: "col", class: "number" }, "fakes missed"), make("th", { scope: "col", class: "number" }, "real + fake"))),
