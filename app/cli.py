@@ -170,7 +170,9 @@ def _name_arguments(verb: str, arguments: list[str]) -> list[str]:
         # A file may be called a=b.mp4. (Unlike Path.exists, no error for a name that is too long.)
         is_bare = not argument.startswith("--") and ("=" not in argument or os.path.exists(argument))
         key = next(names, None) if is_bare else None
-        named.append(_as_key_value(argument) if key is None else f"{key}={json.dumps(argument)}")
+        named.append(
+            _as_key_value(argument) if key is None else f"{key}={json.dumps(argument, ensure_ascii=False)}"
+        )
     return named
 
 

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from unmasked.datasets.documents import first_line, read_yaml
-from unmasked.datasets.errors import InputError, nearest_name
+from unmasked.datasets.errors import InputError, nearest_name, printable
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # Folders whose files are given by name to a key of a configuration, and are none themselves.
@@ -118,6 +118,10 @@ def _parse_override(text: str) -> DictConfig:
     key, separator, _ = text.partition("=")
     if not separator or not key:
         raise InputError(f"argument {text!r} is not of the form key=value; write for example seed=1")
+    if any("\udc80" <= letter <= "\udcff" for letter in text):
+        raise InputError(
+            f"argument {printable(text)!r} names a file whose name is not UTF-8; rename the file first"
+        )
     try:
         return OmegaConf.from_dotlist([text])
     except Exception as error:  # the value is YAML as the user typed it

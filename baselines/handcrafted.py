@@ -450,15 +450,17 @@ def _classifier(config: Config, rows: int, width: int) -> Pipeline:
 
 
 def _folds(label: Array, people: Array, seed: int) -> list[tuple[Array, Array]]:
-    number = min(5, *(len(np.unique(people[label == value])) for value in (0, 1)))
+    real, fake = (len(np.unique(people[label == value])) for value in (0, 1))
+    number = min(5, real, fake)
     if number >= 2:
         splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
         folds = list(splitter.split(label, label, people))
         if all(len(np.unique(label[rows])) == 2 for rows, _ in folds):
             return folds
     raise InputError(
-        "an SVC is calibrated on people that it was not fitted on, and there are too few people with real "
-        "and with fake crops for that; give more, or model.classifier=forest"
+        "an SVC is calibrated on people that it was not fitted on, and there are too few people for that: "
+        f"{real} with real crops and {fake} with fake ones, where each part of at least two needs both; "
+        "give more people, or model.classifier=forest"
     )
 
 

@@ -29,6 +29,7 @@ class _Split(_Stated):
     videos_by_method: dict[str, int] | None = None
     video_digests: list[str] | None = None
     identity_digests: list[str] | None = None
+    frames_of_digests: list[str] | None = None  # of videos that pictures look like frames of, by their names
 
 
 class _TrainingData(_Stated):

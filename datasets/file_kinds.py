@@ -27,6 +27,7 @@ MARKUP = (
 )
 STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif", b"avis")
 LOOKED_AT = 512
+BOXES_MAX = 1000  # of an MP4 file, looked through for its index
 
 
 def kind_of_bytes(start: bytes) -> str:
@@ -52,3 +53,25 @@ def kind_of_file(path: Path) -> str:
         return "empty"
     is_text = all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in start)
     return kind_of_bytes(start) or ("text" if is_text else "")
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether an MP4 or MOV file lacks its index (the box ``moov``), which often stands last.
+
+    Boxes as ISO/IEC 14496-12, 4.2: four bytes of size, four of type, eight of size where the first is 1.
+    """
+    with open(path, "rb") as stream:
+        if kind_of_bytes(stream.read(LOOKED_AT)) != "an MP4 or MOV video":
+            return False
+        place = 0
+        for _ in range(BOXES_MAX):
+            stream.seek(place)
+            head = stream.read(16)
+            if head[4:8] == b"moov":
+                return False
+            size = int.from_bytes(head[:4], "big")
+            size = int.from_bytes(head[8:16], "big") if size == 1 else size
+            if size < 8 or size >= 1 << 62:  # 0: to the end of the file
+                return True
+            place += size
+    return False

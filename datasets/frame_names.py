@@ -42,16 +42,41 @@ def frames_as_videos(names: pd.Series, label: pd.Series | None = None) -> str | 
         names: of rows that count as a video or image each.
         label: (N,) 1 = fake, where it is known.
     """
-    if (found := _look_like_frames(names)) or label is None or label.nunique() < 2:
+    if (found := _sentence(names)) or label is None or label.nunique() < 2:
         return found
-    by_class = (
-        (word, _look_like_frames(names[label == value])) for value, word in ((0, "real"), (1, "fake"))
-    )
+    by_class = ((word, _sentence(names[label == value])) for value, word in ((0, "real"), (1, "fake")))
     said = [f"of the {word} ones, {sentence}" for word, sentence in by_class if sentence]
     return " and ".join(said) or None
 
 
-def _look_like_frames(names: pd.Series) -> str | None:
+def frame_stems(names: pd.Series, label: pd.Series) -> pd.Series:
+    """The video that each name looks like a frame of; of all names or of a class, as `frames_as_videos`.
+
+    Args:
+        names: of rows that count as a video or image each.
+        label: (N,) 1 = fake.
+
+    Returns:
+        Names of videos, with the index of those names that look like frames.
+    """
+    if (stems := _stems_of_frames(names)) is not None:
+        return stems
+    found = [_stems_of_frames(names[label == value]) for value in (0, 1)]
+    return pd.concat([pd.Series(dtype=object), *(stems for stems in found if stems is not None)])
+
+
+def _sentence(names: pd.Series) -> str | None:
+    if (stems := _stems_of_frames(names)) is None:
+        return None
+    names = names.drop_duplicates().astype(str)
+    return (
+        f"{len(stems)} of {names[~names.str.lower().str.endswith(VIDEO_SUFFIXES)].shape[0]} names look like "
+        f"frames of {stems.nunique()} videos ({first_names(names[stems.index])})"
+    )
+
+
+def _stems_of_frames(names: pd.Series) -> pd.Series | None:
+    """The stems of names that look like frames; None where the names as a whole do not."""
     names = names.drop_duplicates().astype(str)
     # A file that is a video is no frame of one.
     names = names[~names.str.lower().str.endswith(VIDEO_SUFFIXES)]
@@ -78,10 +103,7 @@ def _look_like_frames(names: pd.Series) -> str | None:
     is_frame = (size >= PER_VIDEO_MIN) & (~in_folder_alone | several_folders) & ~is_class
     if is_frame.mean() < 0.8 or stems[is_frame].nunique() < 2:
         return None
-    return (
-        f"{int(is_frame.sum())} of {len(names)} names look like frames of {stems[is_frame].nunique()} videos "
-        f"({first_names(names[is_frame])})"
-    )
+    return stems[is_frame]
 
 
 def tell_methods_apart(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:

@@ -131,6 +131,7 @@ def scan(
     messages = [
         _summary(module.NAME, folder, manifest),
         *_one_class(manifest),
+        *_classes_by_split(manifest),
         *_count_messages(counts, module),
         *notes,
         *_siblings(root, folder),
@@ -223,6 +224,26 @@ def _one_class(manifest: pd.DataFrame) -> list[str]:
     here, other = ("real", "fake") if known[0] == 0 else ("fake", "real")
     rate = "how often reals are called fake" if here == "real" else "how often fakes are missed"
     return [f"NOTE: all labels are {here}, there is no {other}: this set can tell {rate}, and no more"]
+
+
+def _classes_by_split(manifest: pd.DataFrame) -> list[str]:
+    """A line on the classes of each split, and one on each split that has one class of two."""
+    known = manifest.dropna(subset=["label"])
+    if known["label"].nunique() < 2 or known["split"].nunique() < 2:
+        return []
+    counts = known.groupby(["split", "label"], observed=True).size().unstack(fill_value=0)
+    counts = counts.loc[[split for split in SPLITS if split in counts.index]]
+    listed = "; ".join(f"{split} {row[0]} real and {row[1]} fake" for split, row in counts.iterrows())
+    return [
+        f"by split: {listed}",
+        *(
+            f"NOTE: {split} has no {word}: what takes both classes cannot be done on it; "
+            "more people of that class, another split_seed or other split_fractions can give it some"
+            for split, row in counts.iterrows()
+            for value, word in ((0, "real"), (1, "fake"))
+            if row[value] == 0
+        ),
+    ]
 
 
 def _frames(manifest: pd.DataFrame) -> list[str]:

@@ -310,5 +310,5 @@ def _kept_together(manifest: pd.DataFrame, by: By) -> tuple[str, str]:
     if tied.any():
         return "source video", f". Nobody is known: {risk}"
     frames = frames_as_videos(manifest["path"], manifest["label"])
-    way_out = f"; {frames}: split_by=stem keeps those of one name together" if frames else ""
+    way_out = "; split_by=stem keeps frames of one name together" if frames else ""
     return "file", f". Nobody is known: one person or video can be in several splits{way_out}"

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, cast
 import pandas as pd
 
 from unmasked.datasets.cards import name_digests
+from unmasked.datasets.frame_names import video_stems
 from unmasked.datasets.vocabulary import canonical_dataset
 from unmasked.evaluation.collection import Scored
 from unmasked.evaluation.origin import NOT_STATED
@@ -38,7 +39,8 @@ def contamination(detector: Scored) -> list[ContaminationRow]:
     """Of each dataset that a detector is tested on, what it was trained and selected on.
 
     ``known``: some of these videos or people, or the test set chose the checkpoint. ``possible``: the same
-    dataset or one that shares videos with it, and which videos is not said. ``unknown``: nothing is said.
+    dataset or one that shares videos with it, and which videos is not said; or pictures that look like frames
+    of one video. ``unknown``: nothing is said, or who is shown in other videos of the same dataset is not.
     ``none``: what is said rules it out. An ensemble has what the worst of its members has.
     """
     rows = evaluated_rows(detector.predictions)
@@ -58,7 +60,8 @@ def contamination_table(rows: Mapping[str, Sequence[ContaminationRow]]) -> Table
     ]
     note = (
         "Known: some of these very videos or people, or the test set chose the checkpoint. Possible: the "
-        "same dataset, or one that shares videos with it. Unknown: nobody says. None: ruled out by what is "
+        "same dataset, or one that shares videos with it, or frames of the same videos by their names. "
+        "Unknown: nobody says, or nobody knows who is shown. None: ruled out by what is "
         "said. What a backbone saw before is not part of it."
     )
     return Table(TITLE, head, cells, [note], label="contamination")
@@ -161,7 +164,14 @@ def _from_digests(part: object, rows: pd.DataFrame, did: str) -> Answer | None:
     own = name_digests(rows, "video")
     if shared := own & set(map(str, digests)):
         return "known", f"{did} {len(shared)} of its {len(own)} videos"
-    people = stated.get("identity_digests")
-    if isinstance(people, list) and (both := name_digests(rows, "identity") & set(map(str, people))):
+    people, here = stated.get("identity_digests"), name_digests(rows, "identity")
+    if isinstance(people, list) and (both := here & set(map(str, people))):
         return "known", f"{did} other videos of {len(both)} of its people"
-    return "none", f"{did} none of its {len(own)} videos, by name"
+    by_name = f"{did} none of its {len(own)} videos, by name"
+    frames_of = stated.get("frames_of_digests")
+    stems = name_digests(rows.assign(video=video_stems(rows["video"])), "video")
+    if isinstance(frames_of, list) and (both := stems & set(map(str, frames_of))):
+        return "possible", f"{did} pictures that look, by name, like frames of {len(both)} of its videos"
+    if not people or not here or bool(rows["identity"].isna().any()):
+        return "unknown", f"{by_name}; who is shown is not known, so the same people may be in both"
+    return "none", f"{by_name}, and none of its {len(here)} people"

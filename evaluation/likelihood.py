@@ -41,6 +41,7 @@ VERBAL_SCALE = (
     (1e1, "moderate support"),
     (2.0, "weak support"),
 )
+NO_SUPPORT = "no support for either"
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def support_words(log10_lr: float) -> str:
     # 10 ** 3.0 may fall short of 1000 by its last digit.
     strength = next((words for least, words in VERBAL_SCALE if lr >= least * (1 - 1e-12)), "")
     if not strength:
-        return "no support for either"
+        return NO_SUPPORT
     return f"{strength} for {'fake' if log10_lr > 0 else 'real'}"
 
 

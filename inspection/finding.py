@@ -16,7 +16,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.evaluation.domain import Domain, Place
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.intervals import exact_interval
-from unmasked.evaluation.likelihood import posterior, support_sentence
+from unmasked.evaluation.likelihood import NO_SUPPORT, posterior, support_sentence, support_words
 from unmasked.evaluation.metrics import video_scores
 from unmasked.evaluation.wording import count_in_100, count_text, interval_in_100, name_files
 from unmasked.inspection.records import Code, Finding, Person, Rates, Reason, Sampled, Settings, Verdict
@@ -216,6 +216,9 @@ def finding_of(
                 "the more people, the more often one of them is accused by chance, beyond the stated rates",
             )
         )
+    if _is_unsupported(worst):
+        words = "a score like this is about as frequent if the file is real as if it is fake"
+        reasons.append(Reason(code="no_support", words=words))
     # Frames without a face are usual; frames that could not be read are not.
     reasons += [reason for reason in failures if reason.code != "no_face"]
     judged = sum(one.verdict != "not judged" for one in people)
@@ -376,7 +379,14 @@ def _answer(worst: Person, people: int, judged: int, sampled: Sampled) -> str:
         return f"Not judged: {worst.reasons[0].words} ({how_many}). There is no verdict."
     unjudged = f", {people - judged} of them not judged" if people > judged else ""
     who = "" if people == 1 else f", for person {worst.number}, who seems most fake"
-    return f"{worst.verdict.capitalize()}{who}: {how_many}{unjudged}."
+    but = " by the threshold, but the score supports neither" if _is_unsupported(worst) else ""
+    return f"{worst.verdict.capitalize()}{but}{who}: {how_many}{unjudged}."
+
+
+def _is_unsupported(person: Person) -> bool:
+    """Whether a person has a verdict that the likelihood ratio of their score does not support."""
+    has_answer = person.verdict in ("likely fake", "likely real") and person.log10_lr is not None
+    return has_answer and support_words(person.log10_lr or 0.0) == NO_SUPPORT
 
 
 def _errors(one: Rates) -> str:

@@ -37,6 +37,7 @@ Code = Literal[
     "over_budget",
     "crashed",
     "within_band",
+    "no_support",
     "other_crops",
     "changed",
     "out_of_domain",

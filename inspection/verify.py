@@ -15,10 +15,12 @@ from typing import Any
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sha256_of_file
+from unmasked.evaluation.fitted import Fitted
 from unmasked.inspection.examine import TOLERANCE, is_inside, timeline_text
 from unmasked.inspection.page import render_case
 from unmasked.inspection.records import CASE, PAGE, TIMELINE, Case, read_case
 
+FITTED = ("threshold", "abstention", "likelihood")
 # Parts of a case that a second run on another machine may have otherwise; they are told, not counted.
 NOT_COMPARED = {"environment", "code_sha256", "files", "seal"}
 # Where a file lies is no finding, and what it is was compared before; versions are told with the environment.
@@ -83,6 +85,14 @@ def differences(before: Case, now: Case) -> Iterator[str]:
         yield f"crops: {len(changed)} of {len(crops)} have other pixels now (first: {changed[0]})"
     first, second = (case.model_dump(mode="json", exclude=NOT_COMPARED) for case in (before, now))
     yield from _unlike(first, second, "", TOLERANCE)  # ours: the case's own could be anything
+
+
+def threshold_differences(case: Case, fitted: Fitted) -> list[str]:
+    """What a run's thresholds have otherwise than the case, a sentence each."""
+    stored = fitted.to_dict()
+    now = case.model_copy(update={"thresholds": {name: stored[name] for name in FITTED}})
+    first, second = (one.model_dump(mode="json")["thresholds"] for one in (case, now))
+    return list(_unlike(first, second, "thresholds", TOLERANCE))
 
 
 def page_differences(case: Case, folder: Path) -> Iterator[str]:

@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from unmasked.datasets.archives import LMDB_SUFFIX
@@ -31,6 +32,7 @@ from unmasked.datasets.sources.deepfakebench import METHODS
 from unmasked.preprocessing.ready import fault_of
 
 KEY_BYTES_MAX = 511  # LMDB's own limit
+KEY_RULE = f"at most {KEY_BYTES_MAX} bytes, no '..', no backslash"
 PUTS = 1000  # of one transaction, which holds its values in memory
 # The beginnings of DeepfakeBench's labels, and its words for real and fake.
 _LABELS = {
@@ -57,13 +59,13 @@ def export_crops(faces: pd.DataFrame, crops_root: Path, out: Path) -> Exported:
 
     Args:
         faces: valid under `unmasked.preprocessing.faces.FACES`; rows without a crop or label are counted and
-            left out. Each face of a video but the first is a video of its own.
+            left out, as are those whose video's name is too long, leads out of its folder or has a backslash.
+            Each face of a video but the first is a video of its own.
         crops_root: folder that ``crop`` paths are relative to.
         out: folder of the files; none of them may be there.
 
     Raises:
-        InputError: the package lmdb is not installed, a file is there already, a name is too long or leads
-            out of its folder, or no row is left.
+        InputError: the package lmdb is not installed, a file is there already, or no row is left.
     """
     lmdb = _library()
     done = Exported()
@@ -98,8 +100,17 @@ def _usable(faces: pd.DataFrame, done: Exported) -> pd.DataFrame:
     is_labelled = faces["label"].notna()
     done.unused["without a crop"] = int((~has_crop).sum())
     done.unused["without a label"] = int((has_crop & ~is_labelled).sum())
+    kept = faces[has_crop & is_labelled]
+    has_key = np.array([bool(_key(crop.dataset, crop)) for crop in _crops(kept)], dtype=bool)
+    done.unused[f"whose name cannot be a key of an LMDB ({KEY_RULE})"] = int((~has_key).sum())
     done.unused += Counter()  # drops zeros
-    return faces[has_crop & is_labelled]
+    return kept[has_key]
+
+
+def _crops(rows: pd.DataFrame) -> Iterator[_Crop]:
+    wanted = rows[list(_Crop._fields)].astype(object)
+    for row in wanted.where(wanted.notna(), "").itertuples(index=False, name=None):
+        yield _Crop(*row)
 
 
 def _export_dataset(
@@ -128,14 +139,12 @@ def _entries(
     dataset: str, rows: pd.DataFrame, crops_root: Path, listed: dict[str, Any], done: Exported
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yields (key, bytes of the file) of each crop, and enters its frame into the list."""
-    wanted = rows[list(_Crop._fields)].astype(object)
-    for row in wanted.where(wanted.notna(), "").itertuples(index=False, name=None):
-        crop = _Crop(*row)
+    for crop in _crops(rows):
         path = crops_root / crop.crop
         if fault := fault_of(str(path)):
             done.unused[f"of a crop that cannot be read ({fault})"] += 1
             continue
-        key = _key(dataset, crop, path.suffix.lower())
+        key = _key(dataset, crop)
         done.videos[dataset] += _list_frame(listed, key, label_word(dataset, crop.label, crop.method), crop)
         done.crops[dataset] += 1
         yield key.encode(), read_regular(path)
@@ -144,6 +153,7 @@ def _entries(
 class _Crop(NamedTuple):
     """What of a row of the faces table an export needs; "" for what is missing."""
 
+    dataset: str
     video: str
     label: int
     method: str
@@ -154,16 +164,16 @@ class _Crop(NamedTuple):
     crop: str
 
 
-def _key(dataset: str, crop: _Crop, suffix: str) -> str:
+def _key(dataset: str, crop: _Crop) -> str:
+    """The key of a crop; "" where its video has a name of which none can be made."""
     *above, name = (part for part in crop.video.split("/") if part not in ("videos", "frames"))
     level = [crop.compression] if crop.compression and crop.compression not in above else []
     name += f"_face{crop.face}" if crop.face else ""
-    key = "\\".join([dataset, *above, *level, "frames", name, f"{crop.frame:03d}{suffix}"])
+    key = "\\".join(
+        [dataset, *above, *level, "frames", name, f"{crop.frame:03d}{Path(crop.crop).suffix.lower()}"]
+    )
     if len(key.encode()) > KEY_BYTES_MAX or ".." in above or "\\" in crop.video:
-        raise InputError(
-            f"video {crop.video[:100]!r} cannot be a key of an LMDB: at most {KEY_BYTES_MAX} bytes, no '..', "
-            "no backslash; rename it"
-        )
+        return ""
     return key
 
 

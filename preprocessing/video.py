@@ -32,6 +32,7 @@ from unmasked.datasets.archives import (
     sequence_frames,
     split_sequence_path,
 )
+from unmasked.datasets.file_kinds import is_cut_off
 from unmasked.datasets.images import Picture, TooLarge, UnreadableImage, decode_image, size_words
 from unmasked.datasets.regular_files import NotAFile, is_special, read_regular
 from unmasked.datasets.videos import main_stream, open_video
@@ -271,9 +272,9 @@ def _open_video(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, V
         try:
             container = stack.enter_context(open_video(path))
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise Unreadable(
-                "decode_error", f"{path.name} cannot be opened as a video ({_words(error)})"
-            ) from error
+            cut = f"{path.name} is cut off: the index (moov) of the MP4 is missing; get the whole file"
+            words = cut if is_cut_off(path) else f"{path.name} cannot be opened as a video ({_words(error)})"
+            raise Unreadable("decode_error", words) from error
         stream = main_stream(container.streams.video)
         if stream is None:
             raise Unreadable("decode_error", f"{path.name} has no video stream")

@@ -23,7 +23,7 @@ from ucf_fakes import save
 
 from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import sha256_of_file
+from unmasked.datasets.files import sha256_of_file, write_json
 from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.likelihood import fit_likelihood
@@ -31,7 +31,7 @@ from unmasked.evaluation.thresholds import Threshold
 from unmasked.inspection.examine import crop_reasons, settings_of
 from unmasked.inspection.finding import finding_of, measured_rates, people_of, rate_sentences, verdict_of
 from unmasked.inspection.records import Rates, Reason, Sampled, read_case, write_case
-from unmasked.inspection.verify import check_folder, check_inputs, differences
+from unmasked.inspection.verify import check_folder, check_inputs, differences, threshold_differences
 from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
 from unmasked.preprocessing.run import preprocess
 from unmasked.ucf.model import UCF
@@ -78,9 +78,39 @@ def test_the_answer_is_that_of_the_worst_person_and_says_how_many_were_looked_at
     assert (finding.verdict, finding.person, finding.people) == ("likely fake", 1, 3)
     assert finding.score == pytest.approx(0.9)
     assert "3 people" in finding.sentences[0]
-    assert [reason.code for reason in finding.reasons] == ["several_people"]
+    assert [reason.code for reason in finding.reasons] == ["several_people", "no_support"]  # 20 of a class
     assert found([0.1] * 8, [0.5] * 8).verdict == "inconclusive"
     assert found([0.1] * 8).verdict == "likely real"
+
+
+def test_a_verdict_that_the_likelihood_ratio_does_not_support_says_so_in_its_headline():
+    # Finding A20: "Likely fake" stood above "no support for either", and the table said the first alone.
+    label, calibration = np.repeat([0, 1], 200), np.r_[np.linspace(0, 0.6, 200), np.linspace(0.4, 1, 200)]
+    bare = Fitted(THRESHOLD, likelihood=fit_likelihood(label, calibration))
+    scores = np.linspace(0.05, 0.95, 19)
+    findings = [found([score] * 8, fitted=bare) for score in scores]
+    weak = [abs(one.log10_lr) < np.log10(2) for one in findings]
+    assert 0 < sum(weak) < len(weak)
+    for finding, is_weak in zip(findings, weak, strict=True):
+        assert ("no_support" in [reason.code for reason in finding.reasons]) == is_weak
+        assert ("by the threshold, but the score supports neither" in finding.sentences[0]) == is_weak
+
+
+def test_what_cannot_be_looked_at_has_a_row_and_a_line_too(tmp_path, bench):
+    # Finding A18: a file whose name is not UTF-8 was nowhere, and alone it was "not valid YAML".
+    (tmp_path / "files").mkdir()
+    shutil.copy(bench / "files" / "text.mp4", tmp_path / "files")
+    odd = os.fsdecode(os.fsencode(tmp_path / "files") + b"/bad\xff.png")
+    shutil.copy(bench / "files" / "picture.png", odd)
+    given = (f"checkpoint={bench / 'weights'}", f"out={tmp_path / 'out'}")
+    done = unmasked("inspect", tmp_path / "files", *given)
+    assert done.exit_code == 0, done.output
+    assert r"bad\xff.png: Not judged: a name that is not UTF-8; rename it" in " ".join(done.output.split())
+    table = pd.read_csv(tmp_path / "out" / "findings.csv", keep_default_na=False).set_index("file")
+    assert table.loc[r"bad\xff.png", ["verdict", "reasons"]].tolist() == ["not judged", "unreadable"]
+    alone = unmasked("inspect", odd, *given)
+    assert alone.exit_code == 2
+    assert "not UTF-8; rename the file" in " ".join(alone.output.split())
 
 
 def test_people_in_few_frames_or_with_small_faces_are_not_judged_and_have_no_score():
@@ -97,7 +127,7 @@ def test_frames_that_could_not_be_read_are_told_beside_the_verdict():
     people = people_of(scored([0.9] * 8), FITTED, SETTINGS, is_video=True)
     failures = [Reason(code="no_face", words="none"), Reason(code="decode_error", words="cut short")]
     finding = finding_of(people, SAMPLED, failures, [], FITTED)
-    assert [reason.code for reason in finding.reasons] == ["decode_error"]
+    assert [reason.code for reason in finding.reasons] == ["no_support", "decode_error"]
 
 
 def test_a_probability_is_stated_only_from_the_user_s_own():
@@ -578,7 +608,9 @@ def test_pipes_are_not_waited_for_and_a_file_called_as_the_table_has_its_case(be
         "inspect", tmp_path / "files", f"checkpoint={bench / 'weights'}", f"out={tmp_path / 'out'}"
     )
     assert done.exit_code == 0, (done.output, done.exception)
-    assert set(pd.read_csv(tmp_path / "out/findings.csv")["case"]) == {"findings.csv.case", "case.json.case"}
+    table = pd.read_csv(tmp_path / "out/findings.csv").set_index("file")
+    assert set(table["case"].dropna()) == {"findings.csv.case", "case.json.case"}
+    assert table.loc["pipe.mp4", "reasons"] == "unreadable"
 
 
 def test_a_face_unlike_the_calibration_material_is_inconclusive_and_its_case_is_verified(bench, tmp_path):
@@ -613,3 +645,19 @@ def test_a_face_unlike_the_calibration_material_is_inconclusive_and_its_case_is_
     done = unmasked("verify", tmp_path / "case")
     assert done.exit_code == 1
     assert "differs: material: predictions.domain.safetensors has other bytes" in done.stdout
+
+
+def test_changed_thresholds_are_a_difference_and_no_unusable_run(own):
+    # Finding A25: thresholds.json changed by hand ended with exit code 2 and advice on `inspect`.
+    folder, file, weights = own
+    case = read_case(folder)
+    assert threshold_differences(case, Fitted.from_dict(case.thresholds)) == []
+    run = weights.parent / "run"
+    run.mkdir()
+    changed = json.loads(json.dumps(case.thresholds))
+    changed["threshold"]["value"] += 0.1
+    write_json(run / "thresholds.json", changed)
+    given = (f"file={file}", f"checkpoint={weights}", f"performance={run}")
+    done = unmasked("verify", folder, *given)
+    assert done.exit_code == 1, done.output
+    assert "differs: thresholds.threshold.value: " in done.stdout

@@ -330,7 +330,13 @@ def test_an_export_writes_over_nothing_and_names_what_it_cannot_write(tmp_path, 
         ("a", "../D", "rename"),
     ):
         with pytest.raises(InputError, match=said):
+            # Alone: nothing is left to be written.
             export_crops(table_of(tmp_path, [(dataset, video, 1, "test", 0, "ok")]), tmp_path, tmp_path / "c")
+    # Finding A33: one such name among others refused the whole export.
+    rows = table_of(tmp_path, [*ROWS[:1], ("D", "a\\b", 1, "test", 0, "ok")])
+    done = export_crops(rows, tmp_path, tmp_path / "some")
+    assert sum(done.crops.values()) == 1
+    assert [count for reason, count in done.unused.items() if "no backslash" in reason] == [1]
     monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
     with pytest.raises(InputError, match=r"pip install unmasked\[lmdb\]"):
         export_crops(table_of(tmp_path, ROWS[:1]), tmp_path, tmp_path / "d")

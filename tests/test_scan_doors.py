@@ -24,7 +24,7 @@ from unmasked.datasets.frame_names import frames_as_videos, tell_methods_apart, 
 from unmasked.datasets.images import decode_image
 from unmasked.datasets.listing import NOT_A_FILE, NOT_UTF8, REACHED_TWICE
 from unmasked.datasets.manifest import MANIFEST
-from unmasked.datasets.scan import Splitting, scan
+from unmasked.datasets.scan import Splitting, _classes_by_split, scan
 from unmasked.datasets.splits import SplitPlan
 from unmasked.datasets.unused import unused_files
 
@@ -196,6 +196,16 @@ def test_a_manifest_without_a_row_is_refused_with_the_reasons(tmp_path):
         touch(root / f"{split}.json", "[]")
     with pytest.raises(InputError, match=r"not one row could be made of it: .*in no split file and left out"):
         scan(root)
+
+
+def test_classes_of_each_split_are_said_and_a_split_of_one_class_is_named(tmp_path):
+    # Finding A31: one person with nearly all fakes left the test split without any, and nothing said so.
+    manifest = pd.DataFrame({"split": ["train"] * 4 + ["val"] * 2 + ["test"], "label": [0, 0, 1, 1, 0, 1, 0]})
+    lines = _classes_by_split(manifest)
+    assert lines[0] == "by split: train 2 real and 2 fake; val 1 real and 1 fake; test 1 real and 0 fake"
+    assert len(lines) == 2
+    assert lines[1].startswith("NOTE: test has no fake")
+    assert _classes_by_split(manifest[manifest["label"] == 0]) == []
 
 
 def test_a_manifest_of_one_class_says_so(tmp_path):
@@ -770,7 +780,7 @@ def test_frames_of_real_videos_beside_single_fakes_are_noticed(tmp_path):
     said = " ".join(scan(tmp_path).messages)
     assert "NOTE: of the real ones, 24 of 24 names look like frames of 6 videos" in said
     (line,) = [line for line in scan(tmp_path, plan=SplitPlan()).messages if line.startswith("split by file")]
-    assert "split_by=stem keeps those of one name together" in line
+    assert "split_by=stem keeps frames of one name together" in line
 
 
 def test_folders_0_and_1_are_no_labels_and_that_is_said(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from preprocessing_fakes import square_frame, write_video
 
+from unmasked.datasets.file_kinds import is_cut_off
 from unmasked.preprocessing.video import (
     FewerFrames,
     Unreadable,
@@ -132,6 +133,18 @@ def test_a_cut_video_keeps_the_frames_before_the_cut_and_the_rest_are_decode_err
     assert 2 <= kept <= 6
     assert statuses == ["ok"] * kept + ["decode_error"] * (8 - kept)
     assert all(frame.image is None and frame.reason for frame in frames[kept:])
+
+
+def test_an_mp4_without_its_index_is_said_to_be_cut_off(tmp_path):
+    # Finding A17: half an MP4 whose index stands last was refused in the words for a PDF.
+    whole = write_video(tmp_path / "whole.mp4", 20, draw=noise)
+    assert not is_cut_off(whole)
+    for name, share in (("half.mp4", 2), ("start.mp4", 20)):
+        (tmp_path / name).write_bytes(whole.read_bytes()[: whole.stat().st_size // share])
+        with pytest.raises(Unreadable, match=r"is cut off: the index \(moov\) of the MP4 is missing"):
+            frame_rate(tmp_path / name, max_pixels=MAX_PIXELS)
+    (tmp_path / "text.mp4").write_text("no video at all")
+    assert not is_cut_off(tmp_path / "text.mp4")
 
 
 def test_flipped_bytes_never_raise(tmp_path):

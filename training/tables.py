@@ -15,6 +15,7 @@ import pandas as pd
 from unmasked.datasets.blending import BLENDED, self_blended_rows
 from unmasked.datasets.cards import name_digests
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.frame_names import frame_stems
 from unmasked.datasets.loading import VIDEO, method_classes, sample_evenly, usable_rows
 from unmasked.datasets.samplers import KIND
 from unmasked.datasets.splits import LABELS_NEEDED, SplitPlan, absent_split, assign
@@ -98,7 +99,14 @@ def _digests(videos: pd.DataFrame) -> dict[str, list[str]]:
         return {}
     found = {"video_digests": sorted(name_digests(videos, "video"))}
     people = sorted(name_digests(videos, "identity"))
-    return found | ({"identity_digests": people} if people else {})
+    pictures = videos[videos["kind"] == "image"] if "kind" in videos else videos.iloc[:0]
+    stems = frame_stems(pictures["video"], pictures["label"])
+    frames_of = sorted(name_digests(pictures.loc[stems.index].assign(video=stems), "video"))
+    return (
+        found
+        | ({"identity_digests": people} if people else {})
+        | ({"frames_of_digests": frames_of} if frames_of else {})
+    )
 
 
 # What tells one faces table from another: whose crops, with which labels, of which pixels.

@@ -64,7 +64,7 @@ def run(config: Config) -> None:
     examiner = load_examiner(config.checkpoint, config.detector, config.performance, config.prior)
     if (config.out / CASE).exists() and config.file.is_dir():
         raise InputError(f"out={config.out} is the case of one file; give another out=")
-    files = _files(config)
+    files, unread = _files(config)
     done = [folder for file, folder in files.items() if is_finished(folder, file, examiner)]
     todo = {file: folder for file, folder in files.items() if folder not in done or not config.file.is_dir()}
     for folder in todo.values():
@@ -79,7 +79,9 @@ def run(config: Config) -> None:
         name = "" if is_alone else file.relative_to(config.file).as_posix()
         print_finding(case, is_alone=is_alone, name=name)
     if config.file.is_dir():
-        _write_findings(config, files, len(done))
+        for name, reason in unread.items():
+            print_result(f"{name}: Not judged: {reason}. There is no score.")
+        _write_findings(config, files, len(done), unread)
     else:
         print_result(f"case: {config.out / CASE}; page: {config.out / 'case.html'}")
 
@@ -110,22 +112,27 @@ def _check_file(file: Path) -> None:
     raise InputError(f"file={file} does not exist; give a video or picture, or a folder of them")
 
 
-def _files(config: Config) -> dict[Path, Path]:
-    """Each file with its case folder.
+def _files(config: Config) -> tuple[dict[Path, Path], dict[str, str]]:
+    """Each file with its case folder, and what else lies there with the reason why it cannot be looked at.
 
     Raises:
         InputError: the folder holds no file.
     """
-    from unmasked.datasets.listing import walk
+    from unmasked.datasets.listing import REACHED_TWICE, walk
 
     if not config.file.is_dir():
-        return {config.file: config.out}
+        return {config.file: config.out}, {}
     inside = config.out.resolve()
-    found = [config.file / name for name in sorted(walk(config.file).files)]
+    walked = walk(config.file)
+    found = [config.file / name for name in sorted(walked.files)]
     found = [path for path in found if inside not in path.resolve().parents]
+    unread = {printable(name): why for name, why in walked.refused.items() if why != REACHED_TWICE}
+    if not found and unread:
+        name, why = next(iter(unread.items()))
+        raise InputError(f"{config.file} holds no file that can be looked at ({name}: {why})")
     if not found:
         raise InputError(f"{config.file} holds no file; give a video or picture, or a folder of them")
-    return {path: config.out / _case_name(path.relative_to(config.file)) for path in found}
+    return {path: config.out / _case_name(path.relative_to(config.file)) for path in found}, unread
 
 
 def _case_name(file: Path) -> Path:
@@ -133,12 +140,13 @@ def _case_name(file: Path) -> Path:
     return Path(f"{file}.case") if file.parts[0] in (FINDINGS, CASE) else file
 
 
-def _write_findings(config: Config, files: dict[Path, Path], done: int) -> None:
-    """Writes a row for each file of a folder beside their cases."""
+def _write_findings(config: Config, files: dict[Path, Path], done: int, unread: dict[str, str]) -> None:
+    """Writes a row for each file of a folder beside their cases, also for what could not be looked at."""
     import pandas as pd
 
     from unmasked.datasets.csv_files import write_csv
     from unmasked.datasets.files import atomic_path
+    from unmasked.evaluation.likelihood import support_words
     from unmasked.inspection.records import read_case
 
     rows = []
@@ -147,11 +155,14 @@ def _write_findings(config: Config, files: dict[Path, Path], done: int) -> None:
         row = {"file": file.relative_to(config.file).as_posix(), "sha256": case.source.sha256}
         finding = case.finding.model_dump(include={"verdict", "score", "log10_lr", "people"})
         codes = " ".join(dict.fromkeys(reason.code for reason in case.finding.reasons))
+        finding["support"] = "" if (lr := case.finding.log10_lr) is None else support_words(lr)
         rows.append({**row, **finding, "reasons": codes, "case": folder.relative_to(config.out).as_posix()})
+    none = {"sha256": "", "verdict": "not judged", "people": 0, "reasons": "unreadable", "case": ""}
+    rows += [{"file": name, **none} for name in unread]
     table = pd.DataFrame(rows)
     # The first of files with the same bytes, where there are several; "" for the others.
     first = table.groupby("sha256")["file"].transform("first")
-    table.insert(2, "same_as", first.where(first != table["file"], ""))
+    table.insert(2, "same_as", first.where((first != table["file"]) & (table["sha256"] != ""), ""))
     with atomic_path(config.out / FINDINGS) as temporary:
         write_csv(table, temporary)
     with atomic_path((config.out / FINDINGS).with_suffix(".parquet")) as temporary:
@@ -159,4 +170,5 @@ def _write_findings(config: Config, files: dict[Path, Path], done: int) -> None:
     again = f", {done} of them examined before" if done else ""
     twice = int((table["same_as"] != "").sum())
     again += f", {twice} with the same bytes as another" if twice else ""
-    print_result(f"{len(files)} files{again}; a row for each: {config.out / FINDINGS}, and as .parquet")
+    again += f", {len(unread)} that cannot be looked at" if unread else ""
+    print_result(f"{len(table)} files{again}; a row for each: {config.out / FINDINGS}, and as .parquet")

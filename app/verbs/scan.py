@@ -48,6 +48,7 @@ AgeGroups = Annotated[
     BeforeValidator(as_list),
     Field(description="ages in years become groups that begin at these: [18,30,50]; AI-Face's groups"),
 ]
+NOT_THERE = "listed, but not there"
 OPTIONS = (  # of some sources only
     "compression",
     "methods",
@@ -172,7 +173,7 @@ def run(config: Config) -> None:
         for line in result.messages:
             print_result(line)
         manifests.append(result.manifest)
-        absent = pd.DataFrame({"path": result.absent, "reason": "listed, but not there"})
+        absent = pd.DataFrame({"path": result.absent, "reason": NOT_THERE})
         not_used += [part.assign(root=str(result.root)) for part in (result.unused.rows, absent)]
     manifest = pd.concat(manifests, ignore_index=True)
     if config.annotations:
@@ -192,7 +193,9 @@ def run(config: Config) -> None:
     unused_file = config.unused or config.out.with_suffix(".unused.csv")
     write_frame(listed.assign(**{"class": listed["path"].map(label_word)}), unused_file)
     if len(listed):
-        print_result(f"files that are in no row, by name: {unused_file}")
+        gone = int((listed["reason"] == NOT_THERE).sum())
+        what = [*(["in no row"] if gone < len(listed) else []), *(["listed and not there"] if gone else [])]
+        print_result(f"files that are {' or '.join(what)}, by name: {unused_file}")
     print_result(f"{len(manifest)} rows written to {config.out}")
     if config.faces:
         _write_faces(manifest, config.faces)

@@ -62,8 +62,9 @@ def run(config: Config) -> None:
 def _run_again(case: Case, file: Path, weights: Path, config: Config) -> list[str]:
     """What a second run finds otherwise; prints what is unlike and need not matter."""
     from unmasked.app.examiner import load_examiner
+    from unmasked.evaluation.fitted import read_fitted
     from unmasked.inspection.examine import crop_config, examine
-    from unmasked.inspection.verify import differences, page_differences, remarks
+    from unmasked.inspection.verify import differences, page_differences, remarks, threshold_differences
 
     performance = config.performance or (_stored(config.case, case.run) if case.run else None)
     if performance is not None and not performance.is_dir():
@@ -73,6 +74,11 @@ def _run_again(case: Case, file: Path, weights: Path, config: Config) -> list[st
             f"the case was made with the detector module {case.weights.module}, and a case alone makes us "
             "import nothing; if you trust the module, give it as detector="
         )
+    # Errors are measured at the old threshold: the run with another one could not be loaded at all.
+    if performance is not None and (performance / "thresholds.json").is_file():
+        fitted = read_fitted(performance / "thresholds.json")
+        if unlike := threshold_differences(case, fitted):
+            return unlike
     examiner = load_examiner(weights, config.detector, performance, case.prior)
     given = crop_config(case.settings, budget_s=config.budget_s, memory_gb=config.memory_gb, workers=1)
     with tempfile.TemporaryDirectory(prefix="unmasked-verify-") as folder:
