@@ -56,7 +56,7 @@ def kind_of_file(path: Path) -> str:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether an MP4 or MOV file lacks its index (the box ``moov``), which often stands last.
+    """True if an MP4 or MOV file lacks its index (``moov``), which often stands last.
 
     Boxes as ISO/IEC 14496-12, 4.2: four bytes of size, four of type, eight of size where the first is 1.
     """

@@ -50,7 +50,9 @@ def frames_as_videos(names: pd.Series, label: pd.Series | None = None) -> str | 
 
 
 def frame_stems(names: pd.Series, label: pd.Series) -> pd.Series:
-    """The video that each name looks like a frame of; of all names or of a class, as `frames_as_videos`.
+    """The video that each name looks like a frame of.
+
+    Of all names or of those of a class, as `frames_as_videos`.
 
     Args:
         names: of rows that count as a video or image each.

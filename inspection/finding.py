@@ -384,7 +384,7 @@ def _answer(worst: Person, people: int, judged: int, sampled: Sampled) -> str:
 
 
 def _is_unsupported(person: Person) -> bool:
-    """Whether a person has a verdict that the likelihood ratio of their score does not support."""
+    """True if the likelihood ratio of a person's score does not support their verdict."""
     has_answer = person.verdict in ("likely fake", "likely real") and person.log10_lr is not None
     return has_answer and support_words(person.log10_lr or 0.0) == NO_SUPPORT
 
