@@ -188,7 +188,7 @@ def rows_digest(table: pd.DataFrame, *, text: Iterable[str], numbers: Iterable[s
 def digest_of_each(
     table: pd.DataFrame, key: Sequence[str], *, text: Iterable[str], numbers: Iterable[str]
 ) -> pd.Series:
-    """(N,) for each row, 16 hex digits of what stands in some columns of all rows that share its key.
+    """(N,) 16 hex digits of what stands in some columns of all rows that share a row's key.
 
     As `rows_digest`, but an empty cell is as an absent column: rows put beside others keep their digest.
 

@@ -92,7 +92,7 @@ def place_of_faces(faces: Path, out: Path) -> str:
 
 
 def faces_changes(path: Path, predictions: pd.DataFrame, faces: Path | None = None) -> str:
-    """What has changed in the faces table since it was scored, as a sentence; "" where nothing is known.
+    """What has changed in the faces table since it was scored; "" if nothing known.
 
     Args:
         path: of the predictions.

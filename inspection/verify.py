@@ -96,7 +96,7 @@ def threshold_differences(case: Case, fitted: Fitted) -> list[str]:
 
 
 def page_differences(case: Case, folder: Path) -> Iterator[str]:
-    """What stands otherwise in the page and the timeline than in the record that a second run confirmed."""
+    """What page and timeline show otherwise than the record that was confirmed."""
     drawn = {TIMELINE: timeline_text(case), PAGE: render_case(case, folder)}
     for name, text in drawn.items():
         if (folder / name).read_text(encoding="utf-8", errors="replace") != text:

@@ -1,4 +1,4 @@
-"""Which tables a table was made from: a digest of each video's earlier rows goes along with it.
+"""Which tables a table was made from: each video's digest goes along with it.
 
 The faces table keeps a digest of the manifest's row, predictions keep one of the faces' rows. Whoever meets
 the earlier table again compares, and says how many videos have changed since.
@@ -37,7 +37,7 @@ def faces_digests(faces: pd.DataFrame) -> pd.Series:
 
 
 def changes_since(later: pd.DataFrame, column: str, earlier: pd.DataFrame, digests: pd.Series) -> str:
-    """How many videos of a table were made from other rows than now stand in the earlier one, in words.
+    """How many videos of a table were made from other rows than there are now.
 
     "" where none were, or the later table does not say what it was made from.
 
@@ -66,7 +66,7 @@ def changes_since(later: pd.DataFrame, column: str, earlier: pd.DataFrame, diges
 
 
 def manifest_changes(faces: pd.DataFrame, manifest: pd.DataFrame) -> str:
-    """How many videos of a faces table a manifest now describes otherwise, as a sentence; "" if none."""
+    """How many videos of a faces table a manifest now describes otherwise; "" if none."""
     found = changes_since(faces, MANIFEST_DIGEST, manifest, manifest_digests(manifest))
     return found and f"{found}; run `unmasked preprocess` again, which keeps the crops that are still right"
 
