@@ -1,4 +1,4 @@
-"""Whether a method's maps can be trusted: tests that every map goes through, printed beside it.
+"""Whether a method's maps can be trusted: tests that every map goes through.
 
 A map may be blank, the same for every picture, or made by the picture's edges alone whatever the detector
 learned; it still looks convincing. So each method is asked whether its maps differ between pictures, change
@@ -32,7 +32,7 @@ N_BOOT = 2000
 
 
 class Curve(BaseModel):
-    """How much the maps' order beats another, in the units of the margin (difference of logits).
+    """How much the maps' order beats another, in the units of the margin.
 
     Attributes:
         value: mean over pictures of the area between the curves; above 0 the map's order is better.
@@ -141,7 +141,7 @@ def rank_correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def cell_means(maps: NDArray[np.float32]) -> Array:
-    """(N, cells) the mean of maps (N, H, W) in each cell of a grid of at most `CELLS` to a side."""
+    """(N, cells) the mean of maps (N, H, W) in each cell, at most `CELLS` to a side."""
     side = min(CELLS, maps.shape[-1])
     cells = grid(maps.shape[-1], side).ravel()
     sums = np.stack([np.bincount(cells, one.ravel(), side * side) for one in maps.astype(np.float64)])
@@ -151,9 +151,9 @@ def cell_means(maps: NDArray[np.float32]) -> Array:
 def order_gains(
     explained: Explained, images: Tensor, maps: NDArray[np.float32]
 ) -> tuple[dict[str, Curve], dict[str, Curve]]:
-    """Deletion and insertion: how much better than other orders a map's order is (Petsiuk et al., BMVC 2018).
+    """Deletion and insertion: how much better than other orders a map's order is.
 
-    Deletion blurs the cells of the highest values first, a share at a time, and should lower the margin
+    After Petsiuk et al. (BMVC 2018). Deletion blurs the cells of the highest values first, a share at a time, and should lower the margin
     sooner; insertion starts from the blurred picture and should raise it sooner.
 
     Args:

@@ -60,7 +60,7 @@ class Explained:
             )
 
     def shuffled(self, share: float) -> Explained:
-        """A copy whose weights are shuffled within each tensor, from the last on (a share of the tensors).
+        """A copy whose weights are shuffled within their tensors, from the last on (a share).
 
         A shuffled tensor keeps its size and spread, and knows nothing (Adebayo et al., NeurIPS 2018).
         """
@@ -236,7 +236,7 @@ def _shapley(explained: Explained, images: Tensor) -> Tensor:
 
 
 def mix(picture: Tensor, kept: NDArray[np.bool_], parts: NDArray[np.int64]) -> Tensor:
-    """(K, 3, H, W) the picture where a part is kept, its blurred copy elsewhere; kept is (K, parts)."""
+    """(K, 3, H, W) the picture where ``kept`` (K, parts), its blurred copy elsewhere."""
     mask = torch.from_numpy(kept[:, parts])[:, None].to(picture.device)
     return torch.where(mask, picture, blurred(picture[None]))
 

@@ -1,4 +1,4 @@
-"""Parts of a picture that are taken away together: regions of an aligned face, or a grid of cells."""
+"""Parts of a picture that go together: regions of an aligned face, or a grid of cells."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class CamGridDisplay(Display):
 
 @dataclass
 class MethodGridDisplay(Display):
-    """Pictures above the maps that several methods make of them, each with what its tests found.
+    """Pictures above the maps of several methods, each with what its tests found.
 
     Attributes:
         pictures: (n, H, W, 3) uint8.
