@@ -37,9 +37,10 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         if is_special(path):  # a socket cannot be opened at all
             raise NotAFile("not an ordinary file") from error
         raise
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
         os.close(handle)
-        raise NotAFile("not an ordinary file")
+        raise NotAFile("a folder" if stat.S_ISDIR(mode) else "not an ordinary file")
     return os.fdopen(handle, "rb", buffering=0)
 
 

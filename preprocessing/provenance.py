@@ -52,9 +52,10 @@ def changes_since(later: pd.DataFrame, column: str, earlier: pd.DataFrame, diges
     key = [name for name in KEY if name in later and name in earlier]
     then = later[later[column].notna()].drop_duplicates(key)[[*key, column]]
     now = earlier[key].assign(now=digests).drop_duplicates(key)
-    both = then.merge(now, on=key, how="left")
-    gone = both["now"].isna()
-    unlike = ~gone & (both["now"] != both[column])
+    both = then.merge(now, on=key, how="left", indicator=True)
+    gone = both["_merge"] == "left_only"
+    # What an earlier version wrote has no digest, and nothing is known of it.
+    unlike = both["now"].notna() & (both["now"] != both[column])
     parts = []
     if unlike.any():
         first = "/".join(both.loc[unlike, ["dataset", "video"]].iloc[0])

@@ -41,10 +41,10 @@ class _Server(uvicorn.Server):
                 await self._dispatch.stop()
                 return
             await starting
+            await super().startup(sockets)
         except BaseException:
             await self._dispatch.stop()
             raise
-        await super().startup(sockets)
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -111,6 +111,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host.strip("[]"), port))
+        # At once: while the detector is loaded, a second server could bind to the same port and fail later.
+        listening.listen()
     except (OSError, OverflowError) as error:
         listening.close()
         raise InputError(

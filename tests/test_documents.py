@@ -38,7 +38,7 @@ def test_what_is_no_json_object_is_one_sentence_with_what_to_do(tmp_path, conten
 def test_an_absent_file_or_a_folder_is_said_to_be_one(tmp_path):
     with pytest.raises(InputError, match=r"none\.json does not exist; give another$"):
         read_json(tmp_path / "none.json", "give another")
-    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\); give another$"):
+    with pytest.raises(InputError, match=r"cannot be read \(a folder\); give another$"):
         read_json(tmp_path, "give another")
     with pytest.raises(InputError, match=r"none\.yaml does not exist; correct it$"):
         read_yaml(tmp_path / "none.yaml")

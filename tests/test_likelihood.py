@@ -239,6 +239,15 @@ def test_what_stored_ratios_do_elsewhere_is_the_oracle_s_cost_and_its_curves_mee
     assert found["tippett"] == tippett(stored(score), label)
 
 
+def test_files_of_one_person_give_no_interval_of_the_cost():
+    """It was [1.38, 1.38] on the report: resamples of one person are all alike."""
+    label, score = np.array([0, 0, 1, 1]), np.array([0.2, 0.4, 0.5, 0.9])
+    stored = fit_likelihood(label, score)
+    found = likelihood_effect(Sample.of(label, score, np.zeros(4, int)), stored, n_boot=50)
+    assert np.isfinite(found["cllr"])
+    assert np.isnan(found["cllr_ci"]).all()
+
+
 def test_true_ratios_are_observed_as_stated_and_overstated_ones_are_not():
     """Two normals have their LRs by formula: 95 of 100 intervals should hold what is stated."""
     inside, overstated = [], []

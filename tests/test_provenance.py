@@ -109,6 +109,16 @@ def manifest() -> pd.DataFrame:
     return MANIFEST.validate(pd.DataFrame(rows).assign(dataset="D", root="/r", kind="video", split="test"))
 
 
+def test_of_rows_that_an_earlier_version_wrote_nothing_is_known():
+    """A report left the explanation out: videos whose scores had no digest were "not in it any more"."""
+    explained = pd.DataFrame({"dataset": "A", "video": ["a", "b"], FACES_DIGEST: ["1", "2"]})
+    scored = explained.assign(**{FACES_DIGEST: None})
+    assert changes_since(explained, FACES_DIGEST, scored, scored[FACES_DIGEST]) == ""
+    assert "1 of 2 are not in it" in changes_since(
+        explained, FACES_DIGEST, scored.iloc[:1], scored[FACES_DIGEST].iloc[:1]
+    )
+
+
 def test_a_faces_table_that_a_manifest_now_describes_otherwise_is_noticed():
     before = manifest()
     faces = before.assign(**{MANIFEST_DIGEST: manifest_digests(before)})

@@ -19,7 +19,7 @@ import threading
 import time
 import zipfile
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -51,6 +51,7 @@ from unmasked.serving.dispatch import Dispatch
 from unmasked.serving.guard import Guard
 from unmasked.serving.jobs import NAME_BYTES_MAX, Entry, Jobs, QueueFull, file_name, now
 from unmasked.serving.metrics import Metrics
+from unmasked.serving.server import _listen
 from unmasked.serving.settings import Limits
 from unmasked.serving.tokens import NOBODY, Tokens, check_host, read_tokens
 from unmasked.ucf.model import UCF
@@ -352,6 +353,14 @@ def test_what_cannot_be_served_is_said_in_a_sentence(weights, tmp_path, monkeypa
     done = CliRunner().invoke(app, ["serve", f"checkpoint={weights}", "port=0", *arguments])
     assert done.exit_code == 2
     assert sentence in done.stderr
+
+
+def test_two_servers_do_not_take_one_port_while_they_load():
+    """Both took it, and the second ended in a traceback once its detector was loaded, or never."""
+    with closing(_listen("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(InputError, match=f"port={port} cannot be listened on"):
+            _listen("127.0.0.1", port)
 
 
 # Batches

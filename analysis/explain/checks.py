@@ -153,8 +153,8 @@ def order_gains(
 ) -> tuple[dict[str, Curve], dict[str, Curve]]:
     """Deletion and insertion: how much better than other orders a map's order is.
 
-    After Petsiuk et al. (BMVC 2018). Deletion blurs the cells of the highest values first, a share at a time, and should lower the margin
-    sooner; insertion starts from the blurred picture and should raise it sooner.
+    After Petsiuk et al. (BMVC 2018). Deletion blurs the cells of the highest values first, a share at a
+    time, and should lower the margin sooner; insertion starts from the blurred picture and should raise it sooner.
 
     Args:
         explained: the detector.

@@ -89,7 +89,9 @@ class MethodGridDisplay(Display):
             for column, tile in enumerate(overlays):
                 extent = (column, column + 0.96, number + 0.96, number)
                 self.ax_.imshow(tile, extent=extent, interpolation="bilinear")
-        self.ax_.set(xlim=(0, columns), ylim=(len(tiles), 0), aspect="equal")
+        said = "yellow: speaks for fake; light blue: for real, where a method tells; grey: failed, not shown"
+        self.ax_.text(0, len(tiles) + 0.12, said, ha="left", va="top", fontsize=8)
+        self.ax_.set(xlim=(0, columns), ylim=(len(tiles) + 0.3, 0), aspect="equal")
         self.ax_.set_axis_off()
         return self
 
