@@ -154,7 +154,8 @@ def order_gains(
     """Deletion and insertion: how much better than other orders a map's order is.
 
     After Petsiuk et al. (BMVC 2018). Deletion blurs the cells of the highest values first, a share at a
-    time, and should lower the margin sooner; insertion starts from the blurred picture and should raise it sooner.
+    time, and should lower the margin sooner; insertion starts from the blurred picture and should raise it
+    sooner.
 
     Args:
         explained: the detector.
