@@ -60,7 +60,7 @@ def contamination_table(rows: Mapping[str, Sequence[ContaminationRow]]) -> Table
     ]
     note = (
         "Known: some of these very videos or people, or the test set chose the checkpoint. Possible: the "
-        "same dataset, or one that shares videos with it, or frames of the same videos by their names. "
+        "same dataset, or one that shares videos with it, or pictures whose names are of the same series. "
         "Unknown: nobody says, or nobody knows who is shown. None: ruled out by what is "
         "said. What a backbone saw before is not part of it."
     )

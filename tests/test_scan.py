@@ -156,7 +156,7 @@ def test_a_folder_of_several_datasets_is_not_chosen_from(tmp_path):
 
 def test_a_file_that_is_no_table_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"is a file; give the folder of a dataset, or a \.csv"):
-        scan.scan(touch(tmp_path / "a.txt", "x"))
+        scan.scan(touch(tmp_path / "a.doc", "x"))
     with pytest.raises(InputError, match="is a file, which source table alone can read"):
         scan.scan(touch(tmp_path / "a.csv", "x"), "folder")
 

@@ -195,7 +195,7 @@ def spoiled(tmp_path, kind):
         ("zero bytes", "decode_error", "zero bytes"),
         ("text", "decode_error", "cannot be opened"),
         ("audio only", "decode_error", "no video stream"),
-        ("index cut off", "decode_error", "cannot be opened"),
+        ("index cut off", "decode_error", "is cut off: the index"),
         ("header alone", "decode_error", "no frame"),
     ],
 )
