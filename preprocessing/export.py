@@ -20,7 +20,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from unmasked.datasets.archives import LMDB_SUFFIX
@@ -101,7 +100,8 @@ def _usable(faces: pd.DataFrame, done: Exported) -> pd.DataFrame:
     done.unused["without a crop"] = int((~has_crop).sum())
     done.unused["without a label"] = int((has_crop & ~is_labelled).sum())
     kept = faces[has_crop & is_labelled]
-    has_key = np.array([bool(_key(crop.dataset, crop)) for crop in _crops(kept)], dtype=bool)
+    kept = kept.assign(key=[_key(crop) for crop in _crops(kept.assign(key=""))])
+    has_key = kept["key"] != ""
     done.unused[f"whose name cannot be a key of an LMDB ({KEY_RULE})"] = int((~has_key).sum())
     done.unused += Counter()  # drops zeros
     return kept[has_key]
@@ -144,10 +144,9 @@ def _entries(
         if fault := fault_of(str(path)):
             done.unused[f"of a crop that cannot be read ({fault})"] += 1
             continue
-        key = _key(dataset, crop)
-        done.videos[dataset] += _list_frame(listed, key, label_word(dataset, crop.label, crop.method), crop)
+        done.videos[dataset] += _list_frame(listed, label_word(dataset, crop.label, crop.method), crop)
         done.crops[dataset] += 1
-        yield key.encode(), read_regular(path)
+        yield crop.key.encode(), read_regular(path)
 
 
 class _Crop(NamedTuple):
@@ -162,32 +161,33 @@ class _Crop(NamedTuple):
     frame: int
     face: int
     crop: str
+    key: str  # in the LMDB
 
 
-def _key(dataset: str, crop: _Crop) -> str:
+def _key(crop: _Crop) -> str:
     """The key of a crop; "" where its video has a name of which none can be made."""
     *above, name = (part for part in crop.video.split("/") if part not in ("videos", "frames"))
     level = [crop.compression] if crop.compression and crop.compression not in above else []
     name += f"_face{crop.face}" if crop.face else ""
     key = "\\".join(
-        [dataset, *above, *level, "frames", name, f"{crop.frame:03d}{Path(crop.crop).suffix.lower()}"]
+        [crop.dataset, *above, *level, "frames", name, f"{crop.frame:03d}{Path(crop.crop).suffix.lower()}"]
     )
     if len(key.encode()) > KEY_BYTES_MAX or ".." in above or "\\" in crop.video:
         return ""
     return key
 
 
-def _list_frame(listed: dict[str, Any], key: str, word: str, crop: _Crop) -> int:
+def _list_frame(listed: dict[str, Any], word: str, crop: _Crop) -> int:
     """Enters a frame into the list; how many videos it adds to it: 1, or 0 behind its first frame."""
     videos = listed.setdefault(word, {split: {} for split in SPLITS})[crop.split]
     videos = videos.setdefault(crop.compression, {}) if crop.compression else videos
-    folder = key.rpartition("\\")[0]
+    folder = crop.key.rpartition("\\")[0]
     name = folder.rpartition("\\")[2]
     # Two videos of one name below a label are told apart by their folders.
     if name in videos and videos[name]["frames"][0].rpartition("\\")[0] != folder:
         name = folder.replace("\\", "_")
     entry = videos.setdefault(name, {"label": word, "frames": []})
-    entry["frames"].append(key)
+    entry["frames"].append(crop.key)
     return int(len(entry["frames"]) == 1)
 
 
