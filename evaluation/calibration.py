@@ -104,7 +104,7 @@ def fit_calibration(
             f"calibration {kind!r} needs real and fake rows; {fitted_on or 'the calibration set'} has "
             f"{n_real} real and {n_fake} fake. Give a calibration split that has both"
         )
-    parameter = _temperature(label, score) if kind == "temperature" else _fit_isotonic(label, score)
+    parameter = _temperature(label, score) if kind == "temperature" else fit_isotonic(label, score)
     note = _note(parameter, n_real, n_fake)
     return Calibration(kind, parameter, fitted_on, level, n_real, n_fake, note)
 
@@ -182,7 +182,8 @@ def _temperature(label: NDArray[np.int64], score: Array) -> float:
     return float(np.exp(found.x))
 
 
-def _fit_isotonic(label: NDArray[np.int64], score: Array) -> dict[str, list[float]]:
+def fit_isotonic(label: NDArray[np.int64], score: Array) -> dict[str, list[float]]:
+    """The corners ``score`` and ``probability`` between which the best rising map is straight."""
     distinct, rank = np.unique(score, return_inverse=True)
     share = rising_shares(rank, label, len(distinct))
     # Between two equal neighbours nothing bends.

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from unmasked.evaluation.calibration import log_odds
+from unmasked.evaluation.calibration import fit_isotonic, log_odds
 from unmasked.evaluation.thresholds import Threshold, fit
 from unmasked.fairness.mitigation.folds import Fold
 from unmasked.fairness.mitigation.rules import MIN_CLUSTERS, NEEDS_GROUP, own_weight, shrinkage_notes
@@ -138,10 +138,8 @@ def platt(label: np.ndarray, score: np.ndarray) -> Map:
 
 def isotonic(label: np.ndarray, score: np.ndarray) -> Map:
     """P(fake) as the best rising step function of the score; needs some hundred rows."""
-    from sklearn.isotonic import IsotonicRegression
-
-    model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score, label)
-    return lambda scores: np.clip(model.predict(np.asarray(scores, dtype=np.float64)), 0, 1)
+    corners = fit_isotonic(label, score)
+    return lambda scores: np.interp(scores, corners["score"], corners["probability"])
 
 
 def _apply_map(fold: Fold, maps: Mapping[str, Map], pooled: Map, own: Mapping[str, float]) -> np.ndarray:
