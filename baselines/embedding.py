@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from unmasked.baselines.backbone import Network, Trunk, TrunkConfig, build, initialise
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.transforms import normalise
 
 
 class Embedding:
@@ -57,7 +58,7 @@ class Embedding:
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The features of a batch; pictures are scaled to the side that the weights want."""
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = normalise(torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2))
         found = []
         for name, network in self._networks.items():
             side = int(name.split()[1])

@@ -28,6 +28,7 @@ from unmasked.analysis.explain.tensorboard import log_cams, log_embedding, summa
 from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable_rows
+from unmasked.datasets.transforms import normalise
 from unmasked.evaluation.levels import clusters_of
 from unmasked.preprocessing.provenance import FACES_DIGEST, faces_digests
 
@@ -252,8 +253,7 @@ def _batches(rows: pd.DataFrame, crops_root: Path, size_px: int, batch_size: int
     paths = crop_paths(rows["crop"], crops_root)
     for start in range(0, len(paths), batch_size):
         pixels = read_crops(paths[start : start + batch_size], size_px)
-        # (N, H, W, 3) uint8 -> (N, 3, H, W) in [-1, 1]
-        yield torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+        yield normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2))
 
 
 def _scores(model: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> np.ndarray:
