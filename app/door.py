@@ -78,7 +78,7 @@ def evaluate(
     Raises:
         InputError: the table is not valid, of several detectors, or of one class.
     """
-    from unmasked.evaluation.evaluate import evaluate as evaluate_scores
+    from unmasked.evaluation.evaluate import evaluate_fitted
     from unmasked.evaluation.fitted import fit_on_source
 
     has_val = (
@@ -87,18 +87,7 @@ def evaluate(
         and bool(((scores["dataset"] == source) & (scores["split"] == "val")).any())
     )
     fitted = fit_on_source(scores, dataset=source) if has_val else None
-    found = evaluate_scores(
-        scores,
-        threshold=fitted.threshold if fitted else None,
-        thresholds=fitted.other_thresholds if fitted else None,
-        calibrations=fitted.calibrations if fitted else None,
-        band=fitted.band if fitted else None,
-        likelihood=fitted.likelihood if fitted else None,
-        n_boot=n_boot,
-        seed=seed,
-        source=source,
-    )
-    return Evaluation(found)
+    return Evaluation(evaluate_fitted(scores, fitted, n_boot=n_boot, seed=seed, source=source))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from unmasked.evaluation.calibration import Calibration
 from unmasked.evaluation.collection import only_value
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.cross_auc import cross_auc
+from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.intervals import CONFIDENCE, difference_interval, seed_by_name
 from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numbers
 from unmasked.evaluation.likelihood import LikelihoodRatio
@@ -113,6 +114,32 @@ def evaluate(
     ):
         results["robustness"] = drift
     return results
+
+
+def evaluate_fitted(
+    predictions: pd.DataFrame,
+    fitted: Fitted | None,
+    *,
+    n_boot: int = 2000,
+    seed: int = 0,
+    source: str | None = None,
+    aggregation: Aggregation = "mean",
+    selection_rule: str | None = None,
+) -> Results:
+    """`evaluate` with all that was fitted for a detector, or at 0.5 where nothing was."""
+    return evaluate(
+        predictions,
+        threshold=fitted.threshold if fitted else None,
+        thresholds=fitted.other_thresholds if fitted else None,
+        calibrations=fitted.calibrations if fitted else None,
+        band=fitted.band if fitted else None,
+        likelihood=fitted.likelihood if fitted else None,
+        n_boot=n_boot,
+        seed=seed,
+        source=source,
+        aggregation=aggregation,
+        selection_rule=selection_rule,
+    )
 
 
 def _check_classes(rows: pd.DataFrame) -> None:

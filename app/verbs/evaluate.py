@@ -226,15 +226,11 @@ def _with_worst_faces(detector: Scored, aggregation: Aggregation) -> Scored:
 
 
 def _evaluate_detector(config: Config, detector: Scored, fitted: Fitted | None) -> Results:
-    from unmasked.evaluation.evaluate import evaluate
+    from unmasked.evaluation.evaluate import evaluate_fitted
 
-    return evaluate(
+    return evaluate_fitted(
         detector.predictions,
-        threshold=fitted.threshold if fitted else None,
-        thresholds=fitted.other_thresholds if fitted else None,
-        calibrations=fitted.calibrations if fitted else None,
-        band=fitted.band if fitted else None,
-        likelihood=fitted.likelihood if fitted else None,
+        fitted,
         n_boot=config.n_boot,
         seed=config.seed,
         source=detector.training.source,
