@@ -15,9 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from unmasked.datasets.documents import read_json
+from unmasked.datasets.documents import read_json, write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation.abstention import Band, fit_band
 from unmasked.evaluation.calibration import KINDS, Calibration, fit_calibration
 from unmasked.evaluation.levels import check_one_detector

@@ -13,8 +13,7 @@ from typing import Annotated, cast
 from pydantic import TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
-from unmasked.datasets.documents import read_json, read_record
-from unmasked.datasets.files import write_json
+from unmasked.datasets.documents import read_json, read_record, write_json
 from unmasked.evaluation.records import KEPT, NULL, Interval, Reliability, StoredThreshold
 
 FILE = "fairness.json"

@@ -13,9 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from unmasked.datasets.documents import read_json
+from unmasked.datasets.documents import read_json, write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.preprocessing.faces import FRAME_MAX
 
 CASE = "case.json"

@@ -19,9 +19,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from unmasked.datasets.documents import read_json
+from unmasked.datasets.documents import read_json, write_json
 from unmasked.datasets.errors import InputError, printable
-from unmasked.datasets.files import write_json
 from unmasked.serving.records import Stage, State, Upload
 from unmasked.serving.settings import Limits
 

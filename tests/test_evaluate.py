@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from sklearn import metrics as oracle
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation import evaluate as module
 from unmasked.evaluation.curves import curves, score_histogram
 from unmasked.evaluation.evaluate import evaluate

@@ -57,7 +57,7 @@ def test_page_stands_alone_and_reads_without_javascript(biased):
 
 
 def test_page_survives_a_round_trip_through_json(biased, unbiased, tmp_path, unsaved_figures):
-    from unmasked.datasets.files import write_json
+    from unmasked.datasets.documents import write_json
 
     for number, found in enumerate((biased, unbiased)):
         write_json(tmp_path / f"{number}.json", found)

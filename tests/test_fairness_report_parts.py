@@ -18,7 +18,7 @@ from unmasked.analysis.html.page import Cell, heat_table
 from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.page import PARTS, page, section
 from unmasked.analysis.reports.fairness.surprises import surprises
-from unmasked.datasets.files import write_json
+from unmasked.datasets.documents import write_json
 from unmasked.fairness import records
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use", "circle", "rect"}

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation.abstention import fit_band
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.fitted import Fitted, fit_on_source, fit_threshold, read_fitted, store_in_card

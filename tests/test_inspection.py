@@ -22,8 +22,9 @@ from typer.testing import CliRunner
 from ucf_fakes import save
 
 from unmasked.app.cli import app
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import sha256_of_file, write_json
+from unmasked.datasets.files import sha256_of_file
 from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.likelihood import fit_likelihood

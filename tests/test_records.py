@@ -11,8 +11,8 @@ import pytest
 from report_fakes import scored
 
 from unmasked.analysis.reports.run.folder import read_run
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation import records
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.fitted import fit_on_source

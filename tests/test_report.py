@@ -13,8 +13,9 @@ from unmasked.analysis.explain.explanation import Explanation, write_explanation
 from unmasked.analysis.reports.run.answer import answer
 from unmasked.analysis.reports.run.folder import read_run
 from unmasked.analysis.reports.run.page import page, write_report
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json, write_text
+from unmasked.datasets.files import write_text
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.wording import count_in_100, list_names
 

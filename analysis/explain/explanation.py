@@ -15,8 +15,9 @@ import pandas as pd
 
 from unmasked.analysis.figures.display import save_figure
 from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, EmbeddingDisplay, MethodGridDisplay
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import atomic_path, write_json
+from unmasked.datasets.files import atomic_path
 from unmasked.datasets.tables import read_frame, write_frame
 from unmasked.evaluation.wording import value_text
 

@@ -32,7 +32,8 @@ class Config(OneScore, ReadAs, Replaces):
 
 def run(config: Config) -> None:
     """Compares on the videos that both scored, writes the results and prints them."""
-    from unmasked.datasets.files import write_json, write_text
+    from unmasked.datasets.documents import write_json
+    from unmasked.datasets.files import write_text
     from unmasked.evaluation.collection import join_default_datasets
     from unmasked.evaluation.compare import compare, read_run
     from unmasked.evaluation.origin import Origin

@@ -103,7 +103,8 @@ def run(config: Config) -> None:
 
 
 def _write(out: Path, made: Made) -> None:
-    from unmasked.datasets.files import write_json, write_text
+    from unmasked.datasets.documents import write_json
+    from unmasked.datasets.files import write_text
     from unmasked.evaluation.ensemble_tables import ensemble_table
     from unmasked.evaluation.predictions import PREDICTIONS
     from unmasked.evaluation.tables import as_latex, as_markdown
