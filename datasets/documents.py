@@ -1,4 +1,4 @@
-"""JSON and YAML files: read with one clear sentence where they cannot be, and JSON written."""
+"""JSON and YAML files, read with one clear sentence where they cannot be; JSON written."""
 
 from __future__ import annotations
 
