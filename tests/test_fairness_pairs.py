@@ -9,6 +9,7 @@ from scipy.stats import fisher_exact
 
 from unmasked.analysis.reports.fairness.page import section
 from unmasked.fairness.audit import audit
+from unmasked.fairness.run import fairness_record
 from unmasked.fairness.statistics.pairs import compare_pairs
 from unmasked.fairness.statistics.resampling import holm, holm_levels
 
@@ -153,7 +154,7 @@ def test_a_threshold_that_decides_alike_on_everybody_is_said_to(threshold, what)
     said = f"At this threshold {what.lower()} is called fake, in all groups of gender"
     assert len(found.verdicts) == 2
     assert all(words.startswith(said) and "would be found" not in words for words in found.verdicts)
-    page = str(section(found.to_dict()))
+    page = str(section(fairness_record({"A": found})))
     assert f"{what} is called fake at this threshold" in page
 
 
