@@ -336,9 +336,7 @@ def likelihood_effect(
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = (of_fakes / fakes + of_reals / reals) / 2
-    clusters = min(sample.clusters_by_class())
-    # One person tells nothing of others: resamples of him alone are all alike.
-    interval = percentile_interval(drawn, clusters=clusters) if clusters > 1 else (np.nan, np.nan)
+    interval = percentile_interval(drawn, clusters=min(sample.clusters_by_class()))
     priors = np.linspace(-3, 3, 61)
     stated, best, without = (
         empirical_cross_entropy(one, sample.label, priors).tolist()

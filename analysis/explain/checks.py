@@ -200,11 +200,8 @@ def _areas(
 
 
 def _curve(gain: Array, draws: NDArray[np.int64]) -> Curve:
-    pictures = len(gain)
-    low, high = float("nan"), float("nan")
-    if pictures > 1:
-        low, high = percentile_interval(gain[draws].mean(axis=1), clusters=pictures)
-    return Curve(value=float(gain.mean()), ci=(low, high))
+    ci = percentile_interval(gain[draws].mean(axis=1), clusters=len(gain))
+    return Curve(value=float(gain.mean()), ci=ci)
 
 
 def _sum_error(explained: Explained, images: Tensor, maps: NDArray[np.float32]) -> float:
