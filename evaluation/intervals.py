@@ -25,7 +25,14 @@ from scipy import sparse, special
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, Confusion
-from unmasked.evaluation.metrics import METRICS, Kind, all_metrics, check_arrays, from_counts, one_value
+from unmasked.evaluation.metrics import (
+    METRICS,
+    Kind,
+    all_metrics,
+    check_arrays,
+    from_counts,
+    one_value,
+)
 from unmasked.evaluation.records import Numbers
 
 CONFIDENCE = 0.95
@@ -264,6 +271,24 @@ def metric_interval(
         low, high = (value + (end - value) * float(wanted / usual) for end in (low, high))
         low, high = max(metric.minimum, low), min(metric.maximum, high)
     return low, high
+
+
+def describe_intervals() -> str:
+    """Which interval each metric of the registry has, in words for ``metrics.json``."""
+    kinds: dict[str, list[str]] = {}
+    for one in METRICS.values():
+        kind = "at an FPR" if one.fpr_max else one.resamples if one.rate_of is None else "rate"
+        kinds.setdefault(kind, []).append(one.title)
+    named = {kind: ", ".join(titles) for kind, titles in kinds.items()}
+    return (
+        f"{named['rate']}: Wilson's, on the effective number of rows. {named['at an FPR']}: Wilson's of the "
+        "fakes and the range of the threshold, joined by MOVER (Zou and Donner 2008). "
+        f"{named['skewed']}, and {named['paired']} within {NEARLY_PERFECT} of 0 or 1: Student's on the "
+        f"scale of the logit. {named['paired']} of people who are in both classes: percentiles less twice "
+        f"the bias. {named['biased']}: percentiles less the bias of its bins. Every other: percentiles of "
+        "the resamples, widened for few clusters (Hesterberg 2015). Where no resample differs, as no error "
+        "is made: the exact bound for that many clusters (Clopper and Pearson 1934)"
+    )
 
 
 def _shift_biased(low: float, high: float, bias: float, rows: int) -> tuple[float, float]:

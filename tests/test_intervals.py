@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import numpy as np
@@ -17,6 +18,7 @@ from unmasked.evaluation import metrics
 from unmasked.evaluation.intervals import (
     Sample,
     bounded_interval,
+    describe_intervals,
     intervals,
     intervals_of,
     percentile_interval,
@@ -296,6 +298,14 @@ def test_calibrated_scores_have_an_ece_whose_interval_holds_zero():
         label = (rng.uniform(size=120) < score).astype(int)
         held += intervals(Sample.of(label, score, np.arange(120)), n_boot=300, only=["ece"])["ece"][0] == 0
     assert held >= 36
+
+
+def test_the_words_for_intervals_name_every_metric_that_has_no_plain_percentiles():
+    said, plain = describe_intervals().split("Every other")
+    assert "percentiles of the resamples" in plain
+    for one in METRICS.values():
+        is_plain = one.rate_of is None and one.fpr_max is None and one.resamples == "as they are"
+        assert (one.title in re.split(r"[:.,] (?:and )?| within | of people", said)) != is_plain, one.title
 
 
 def test_the_ece_of_fewer_rows_than_bins_is_not_bounded_below():
