@@ -6,7 +6,7 @@ The ensemble stands beside each member and beside their plain mean, on the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -448,7 +448,7 @@ def _card(members: Sequence[Member], made: Ensemble, fitted_on: str, rule: Rule)
         card["threshold"] = Threshold(0.5, "more than half of the votes", level="any").to_dict()
         if made.members % 2 == 0:
             band = Band(0.5 - 1e-9, 0.5, "as many votes for fake as for real", level="any")
-            card["abstention"] = band.to_dict()
+            card["abstention"] = asdict(band)
     return card
 
 

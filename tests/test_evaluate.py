@@ -14,7 +14,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.evaluation import evaluate as module
 from unmasked.evaluation.curves import curves, score_histogram
 from unmasked.evaluation.evaluate import evaluate
-from unmasked.evaluation.fitted import fit_threshold
+from unmasked.evaluation.fitted import fit_on_source
 from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.metrics import METRICS
 from unmasked.evaluation.tables import matrix_table
@@ -141,7 +141,7 @@ def test_results_survive_json(results, tmp_path):
 
 
 def test_a_stored_threshold_moves_accuracy_and_shows_both(predictions):
-    threshold = fit_threshold(predictions, "fpr:0.10")
+    threshold = fit_on_source(predictions, ("fpr:0.10",)).threshold
     assert threshold.fitted_on == "FF++, val split"
     found = evaluate(
         predictions, threshold=threshold, thresholds={"half": Threshold(0.5, "given")}, n_boot=50
@@ -179,7 +179,7 @@ def test_a_bare_number_is_a_threshold(predictions):
 )
 def test_a_threshold_without_calibration_rows_is_refused(predictions, options, said):
     with pytest.raises(InputError, match=said):
-        fit_threshold(predictions, **options)
+        fit_on_source(predictions, **options)
 
 
 def test_one_class_in_one_dataset_is_undefined_with_a_reason(predictions):
