@@ -28,6 +28,7 @@ from unmasked.evaluation.paired import Level, paired_difference
 from unmasked.evaluation.predictions import evaluated_rows_and_notes, read_predictions
 from unmasked.evaluation.protocols import by_condition
 from unmasked.evaluation.reading import reversal
+from unmasked.evaluation.records import PairedMetric
 from unmasked.evaluation.thresholds import Threshold
 
 COMPARED = ("auc", "ap", "eer", "fpr", "tpr")
@@ -163,7 +164,7 @@ def compare(
     }
 
 
-def reading(name: str, found: Mapping[str, Any], videos: int) -> str:
+def reading(name: str, found: PairedMetric, videos: int) -> str:
     """What the difference of a metric says, in words.
 
     >>> reading("eer", {"difference": 0.1, "difference_ci": [0.05, 0.15]}, 40)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from unmasked.evaluation.published import Published
     from unmasked.evaluation.records import (
         CollectionResults,
+        CoverageRow,
         DatasetResults,
         LeaderRow,
         Measures,
@@ -300,7 +301,7 @@ def _write_collection(
     protocols: list[ProtocolRow],
     seeds: list[SeedRow],
     leaders: list[LeaderRow],
-    coverage: list[dict[str, object]],
+    coverage: list[CoverageRow],
     published: list[Published],
     places: dict[str, str],
 ) -> None:
