@@ -214,7 +214,8 @@ def ensemble_table(results: EnsembleResults) -> Table:
             str(block["videos"]),
             one["name"],
             metric.upper(),
-            *(value_text(found[side], found[f"{side}_ci"], places=3) for side in "ab"),
+            value_text(found["a"], found["a_ci"], places=3),
+            value_text(found["b"], found["b_ci"], places=3),
             value_text(found["difference"], found["difference_ci"], places=3, plus=True),
             one["readings"][metric],
         ]

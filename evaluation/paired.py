@@ -111,13 +111,11 @@ def across_seeds(
     predictions: Sequence[pd.DataFrame],
     *,
     thresholds: Sequence[float] | None = None,
-    level: Level = "video",
-    aggregation: Aggregation = "mean",
     only: Collection[str] | None = None,
     n_boot: int = 2000,
     seed: int = 0,
 ) -> AcrossSeeds:
-    """Metrics of trainings that differ in their seed.
+    """Metrics of videos under trainings that differ in their seed.
 
     Mean, interval over seeds and videos, spread. Each resample draws seeds, then videos, the same videos for
     all seeds, since all were tested on them. With one seed there is no ``sd``, and the interval holds for
@@ -126,11 +124,11 @@ def across_seeds(
     Args:
         predictions: a predictions table a seed; see `paired_difference`.
         thresholds: the operating point of each; 0.5 if not given.
-        level, aggregation, only, n_boot, seed: see `paired_difference`.
+        only, n_boot, seed: see `paired_difference`.
     """
     only = list(METRICS) if only is None else only
     (tables,), left_out = _select_shared_videos([_tables(predictions)])
-    scored = [video_scores(table, aggregation) if level == "video" else table for table in tables]
+    scored = [video_scores(table) for table in tables]
     samples = joint_samples(scored)
     cuts = list(thresholds or [0.5] * len(samples))
     drawn = resample_together(samples, cuts, n_boot=n_boot, seed=seed, only=only)
