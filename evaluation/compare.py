@@ -18,6 +18,7 @@ import pandas as pd
 from unmasked.datasets.cards import check_card
 from unmasked.datasets.documents import read_json, read_yaml
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.table_reading import is_of_predict
 from unmasked.evaluation.collection import Scored, collect, only_value
 from unmasked.evaluation.fitted import threshold_beside
 from unmasked.evaluation.intervals import CONFIDENCE
@@ -185,7 +186,8 @@ def reading(name: str, found: Mapping[str, Any], videos: int) -> str:
 
 def _reversal(rows: pd.DataFrame, others: pd.DataFrame, aggregation: Aggregation) -> str:
     """What `reversal` says of a run's scores of the videos that both scored."""
-    return reversal(sample_of(video_scores(rows[rows["video"].isin(others["video"])], aggregation)))
+    shared = rows[rows["video"].isin(others["video"])]
+    return reversal(sample_of(video_scores(shared, aggregation)), is_own=is_of_predict(rows))
 
 
 def _unlike_facts(a: Run, b: Run) -> dict[str, Any]:
