@@ -168,13 +168,23 @@ def _loss(row: MatrixRow) -> str:
 
 
 def _decisions(run: Run, name: str) -> str:
-    video = run.metrics["datasets"][name]["video"]
+    block = run.metrics["datasets"][name]
+    video, n = block["video"], block["n"]
     parts = []
     if not isnan(video["fpr"]):
-        parts.append(f"{count_in_100(video['fpr'])} of 100 real videos are called fake")
+        measured = _measured(n["real_videos"], video["fpr_ci"])
+        parts.append(f"{count_in_100(video['fpr'])} of 100 real videos are called fake{measured}")
     if not isnan(video["tpr"]):
-        parts.append(f"{count_in_100(1 - video['tpr'])} of 100 fakes are missed")
+        low, high = video["tpr_ci"]
+        measured = _measured(n["fake_videos"], [1 - high, 1 - low])
+        parts.append(f"{count_in_100(1 - video['tpr'])} of 100 fakes are missed{measured}")
     return f"{name}: {' and '.join(parts)}." if parts else ""
+
+
+def _measured(count: int, interval: Sequence[float]) -> str:
+    """On how many videos a rate was measured, and its interval: 12 of 100 may be one of eight."""
+    bounds = "" if isnan(interval[0]) else f", {interval_in_100(interval)}"
+    return f" (measured on {count:,}{bounds})"
 
 
 def _groups(run: Run) -> tuple[list[str], str]:
