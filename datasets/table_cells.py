@@ -176,7 +176,7 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
         )
         door.readings.append(Reading(door.name(values), said))
     if values.name == "label" and not strange and (empty := int(result.isna().sum())):
-        door.readings.append(Reading("label", f"not known in {empty} rows"))
+        door.readings.append(Reading("label", f"not known in {empty} row{'s' * (empty != 1)}"))
     return result
 
 
