@@ -112,14 +112,21 @@ def is_missing(value: Any) -> bool:
     return value is None or value != value
 
 
-def interval_text(interval: Sequence[Any] | None, form: Callable[[float], str]) -> str:
-    """``[low, high]`` with each end in that form; empty where an end is missing.
+def interval_text(interval: Sequence[Any] | None, *forms: Callable[[float], str]) -> str:
+    """``[low, high]`` in the first form in which they differ; empty where an end is missing.
 
-    >>> interval_text([0.85, 0.96], "{:.2f}".format)
-    '[0.85, 0.96]'
+    Empty too where both are one number: resamples of a few videos that all say the same bear no interval.
+
+    >>> interval_text([0.85, 0.96], "{:.2f}".format), interval_text([0.5, 0.5], "{:.2f}".format)
+    ('[0.85, 0.96]', '')
+    >>> interval_text([0.851, 0.853], "{:.2f}".format, "{:.3f}".format)
+    '[0.851, 0.853]'
     """
     low, high = ends(interval)
-    return "" if isnan(low) or isnan(high) else f"[{form(low)}, {form(high)}]"
+    if isnan(low) or isnan(high) or low == high:
+        return ""
+    texts = [f"[{form(low)}, {form(high)}]" for form in forms if form(low) != form(high)]
+    return texts[0] if texts else f"[{forms[-1](low)}, {forms[-1](high)}]"
 
 
 def brackets_note(resamples: int, unit: str = "identity where known, else video") -> str:
@@ -150,7 +157,11 @@ def value_text(
     >>> value_text(0.913, [0.85, 0.96]), value_text(0.5), value_text(None)
     ('0.91 [0.85, 0.96]', '0.50', 'not enough data')
     """
-    return _with_interval(value, interval, lambda number: signed_text(number, places, plus=plus))
+    forms = [
+        lambda number, digits=digits: signed_text(number, digits, plus=plus)
+        for digits in (places, places + 1, places + 2)
+    ]
+    return _with_interval(value, interval, forms[0], *forms)
 
 
 def metric_text(block: Mapping[str, Any], key: str, places: int = 2, *, plus: bool = False) -> str:
@@ -215,7 +226,8 @@ def gap_text(gap: Any, interval: Sequence[Any] | None = None) -> str:
     >>> gap_text(0.12, [0.05, 0.19]), gap_text(0.017, [0.001, 0.03])
     ('12 [5, 19]', '1.7 [0.1, 3]')
     """
-    return _with_interval(gap, interval, points_only, _end_in_points)
+    finer = (lambda end, places=places: signed_text(100 * end, places) for places in (1, 2, 3))
+    return _with_interval(gap, interval, points_only, _end_in_points, *finer)
 
 
 def signed_points(value: Any) -> str:
@@ -339,8 +351,8 @@ def _with_interval(
     value: Any,
     interval: Sequence[Any] | None,
     form: Callable[[float], str],
-    end_form: Callable[[float], str] | None = None,
+    *end_forms: Callable[[float], str],
 ) -> str:
     if is_missing(value):
         return NOT_ENOUGH
-    return f"{form(value)} {interval_text(interval, end_form or form)}".rstrip()
+    return f"{form(value)} {interval_text(interval, *(end_forms or (form,)))}".rstrip()

@@ -73,7 +73,7 @@ def finding_part(case: Case) -> Markup:
         join_parts([paragraph(one) for one in sentences]),
         title=found.verdict.capitalize(),
     )
-    reasons = [f"{reason.code}: {reason.words}" for reason in found.reasons]
+    reasons = [f"{reason.words} ({reason.code})" for reason in found.reasons]
     return join_parts([box, *([heading(3, "Reasons"), bullets(reasons)] if reasons else [])])
 
 

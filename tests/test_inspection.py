@@ -22,8 +22,9 @@ from typer.testing import CliRunner
 from ucf_fakes import save
 
 from unmasked.app.cli import app
+from unmasked.app.verbs import inspect as inspect_verb
 from unmasked.datasets.documents import write_json
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.datasets.files import sha256_of_file
 from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.fitted import Fitted
@@ -163,8 +164,9 @@ def test_the_editor_s_sentence_gives_the_source_with_an_interval_and_the_range_o
         ]
     )
     assert first == (
-        "At this threshold the detector calls 19 of 100 real videos fake (95 % interval [10, 38]) and misses "
-        "10 of 100 fakes on videos of FF, like those that it learned from."
+        "At this threshold the detector calls 19 of 100 real videos fake (measured on 100, 95 % interval "
+        "[10, 38]) and misses 10 of 100 fakes (measured on 50) on videos of FF, like those that it learned "
+        "from."
     )
     assert "(CDF, Wild) it calls 22 to 45 of 100 real videos fake and misses 30 of 100 fakes" in second
     alone = rate_sentences([rates("FF, val split", "calibration", 0.1, 0.1)])
@@ -172,6 +174,42 @@ def test_the_editor_s_sentence_gives_the_source_with_an_interval_and_the_range_o
         "the videos that the threshold was fitted on (FF, val split); on any others it errs more" in alone[0]
     )
     assert "was not measured here" in rate_sentences([rates("FF", "source", 0.19, 0.1)])[-1]
+
+
+def test_a_detector_that_no_unseen_set_shows_to_be_better_than_guessing_is_said_to_be_none():
+    """It called 79 of 100 reals fake and missed 28 of 100 fakes of every unseen set, without a sentence."""
+    guessing = [rates("A", "unseen", 0.79, 0.28), rates("B", "unseen", 0.5, 0.5)]
+    assert "no better than guessing" in rate_sentences(guessing)[-1]
+    assert "guessing" not in " ".join(rate_sentences([*guessing, rates("C", "unseen", 0.1, 0.3)]))
+
+
+def test_a_file_s_case_is_not_written_into_the_folder_of_many_cases(tmp_path):
+    """It lay there, and the next call for the folder was refused."""
+    clip, out = tmp_path / "a.png", tmp_path / "cases"
+    clip.write_bytes(b"")
+    out.mkdir()
+    (out / "findings.csv").write_text("file\n")
+    found = unmasked("inspect", clip, "checkpoint=weights", f"out={out}")
+    assert found.exit_code == 2
+    assert "holds the cases of a folder of files; give another out=" in found.stderr
+
+
+def test_a_folder_that_is_stopped_has_its_table_of_what_is_finished(tmp_path, monkeypatch):
+    """Of 41 files 16 were examined, and no findings.csv named them."""
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    (tmp_path / "out" / "a.png" / "case.json").write_text("{}")
+    written = []
+
+    def stop(config):
+        raise InterruptedBySignal(15, "stopped")
+
+    monkeypatch.setattr(inspect_verb, "_run", stop)
+    monkeypatch.setattr(inspect_verb, "_write_findings", lambda config, files, *rest: written.extend(files))
+    done = unmasked("inspect", tmp_path, "checkpoint=weights", f"out={tmp_path / 'out'}")
+    assert done.exit_code == 143
+    assert written == [tmp_path / "a.png"]
 
 
 def test_measured_errors_are_those_of_this_threshold():
@@ -407,7 +445,10 @@ def test_scores_within_the_tolerance_are_the_same(made):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("https://example.org/a.mp4", "checkpoint=weights"), "is an address, and nothing is fetched"),
+        (
+            ("https://example.org/a.mp4", "checkpoint=weights"),
+            "https://example.org/a.mp4 is an address, and nothing is fetched",
+        ),
         (("absent.mp4", "checkpoint=weights"), "does not exist; give a video or picture"),
         (("files/clip.mp4", "checkpoint=weights", "prior=1.5"), "give one between 0 and 1"),
         (("files/clip.mp4", "checkpoint=bare"), "a verdict at a bare 0.5 would mean nothing"),

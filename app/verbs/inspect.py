@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from unmasked.app.inputs import CHECKPOINT
 from unmasked.app.progress import print_result
-from unmasked.datasets.errors import InputError, printable
+from unmasked.datasets.errors import InputError, InterruptedBySignal, printable
 from unmasked.datasets.regular_files import is_special
 
 if TYPE_CHECKING:
@@ -58,6 +58,19 @@ class Config(BaseModel):
 def run(config: Config) -> None:
     """Examines the file, writes its case and prints the finding."""
     _check_file(config.file)
+    if (config.out / FINDINGS).exists() and not config.file.is_dir():
+        raise InputError(f"out={config.out} holds the cases of a folder of files; give another out=")
+    try:
+        _run(config)
+    except InterruptedBySignal:
+        if config.file.is_dir():
+            finished = {file: case for file, case in _files(config)[0].items() if (case / CASE).is_file()}
+            if finished:
+                _write_findings(config, finished, 0, {})
+        raise
+
+
+def _run(config: Config) -> None:
     from unmasked.app.examiner import load_examiner
     from unmasked.inspection.examine import crop_config, examine, is_finished, remove_case
 
@@ -108,7 +121,8 @@ def _check_file(file: Path) -> None:
     if file.exists():
         return
     if ADDRESS.match(str(file)):
-        raise InputError(f"{file} is an address, and nothing is fetched; download it and give the file")
+        address = re.sub(r":/+", "://", str(file), count=1)  # a path has no two slashes in a row
+        raise InputError(f"{address} is an address, and nothing is fetched; download it and give the file")
     raise InputError(f"file={file} does not exist; give a video or picture, or a folder of them")
 
 
