@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import date, time
 from importlib import import_module
@@ -19,9 +20,24 @@ from unmasked.datasets.vocabulary import Reading
 
 SUFFIX = ".xlsx"
 EXPORT = "export the sheet as CSV"
-BYTES_MAX = 1 << 30  # unpacked; a sheet of a million rows has about 100 MB
-# What openpyxl raises at files that are damaged or something else.
-FAULTS = (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, IndexError, SyntaxError)
+BYTES_MAX = 512 << 20  # unpacked; a sheet of a million rows has about 100 MB
+# openpyxl fills up rows and columns that a sheet leaves out: a file of 5 kB may announce 17 billion cells.
+ROWS_MAX = 1 << 20
+CELLS_MAX = 32_000_000
+# What openpyxl raises at files that are damaged or something else; RuntimeError at encrypted ones.
+FAULTS = (
+    *(
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ),
+    *(IndexError, SyntaxError, OverflowError, RecursionError),
+)
 
 
 def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False) -> pd.DataFrame:
@@ -35,8 +51,8 @@ def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False
         header_only: the columns without the rows.
 
     Raises:
-        InputError: openpyxl is not installed, the file is no workbook, unpacks to more than 1 GiB, or has no
-            rows.
+        InputError: openpyxl is not installed, the file is no workbook, unpacks to more than 512 MiB, has more
+            rows or cells than are read, or none.
     """
     try:
         with zipfile.ZipFile(path) as packed:
@@ -58,6 +74,8 @@ def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False
             f"table {path} is an Excel workbook, which openpyxl reads, and that is not installed; {EXPORT}, "
             "or pip install openpyxl"
         ) from error
+    except InputError:
+        raise
     except FAULTS as error:
         raise InputError(f"table {path} is no intact Excel workbook ({error}); {EXPORT}") from error
     if others:
@@ -72,7 +90,7 @@ def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False
 def _first_filled(path: Path, book: Any) -> tuple[str, int, Iterator[tuple[Any, ...]]]:
     """The first sheet with cells: its name, how many rows stand above its header, and the rows from there."""
     for sheet in book.worksheets:
-        rows = sheet.iter_rows(values_only=True)
+        rows = _bounded(path, sheet.iter_rows(values_only=True))
         above = list(islice(rows, TITLES_MAX))
         filled = [sum(cell is not None for cell in row) for row in above]
         if any(filled):
@@ -80,6 +98,22 @@ def _first_filled(path: Path, book: Any) -> tuple[str, int, Iterator[tuple[Any, 
             header = next((n for n, count in enumerate(filled) if count > 1), filled.index(max(filled)))
             return sheet.title, header, (row for part in (above[header:], rows) for row in part)
     raise InputError(f"table {path} has no cells; give a workbook with a header line and rows")
+
+
+def _bounded(path: Path, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The rows without the blanks at their ends."""
+    cells = 0
+    for number, row in enumerate(rows):
+        cells += len(row)
+        if number == ROWS_MAX or cells > CELLS_MAX:
+            raise InputError(
+                f"table {path} has a sheet of more than {ROWS_MAX:,} rows or {CELLS_MAX:,} cells, blank ones "
+                f"counted, which is not read; {EXPORT}"
+            )
+        end = len(row)
+        while end and row[end - 1] is None:
+            end -= 1
+        yield row[:end]
 
 
 def _as_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:

@@ -1,14 +1,17 @@
 """Changed inputs at every door where files of strangers come in, in a process that is watched.
 
-    python tests/fuzz_doors.py [--verbs] COUNT [SEED [DOOR …]]
+    python tests/fuzz_doors.py [--verbs | --late | --server] [--seconds S] COUNT [SEED [DOOR …]]
 
 Hypothesis draws the changes: of bytes in an encoded file, of values in a JSON object or a table. Each door
 may raise what its documentation says. Whatever else it raises, a program that starts, a socket, a file
-outside its folder that is opened and memory beyond the budget is a finding. Prints a JSON object by door.
+outside its folder that is opened and memory beyond the budget is a finding. Prints a line for each door as it
+is done, to standard error, and last a JSON object of all. After --seconds a door is closed; its inputs are
+those until then.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import logging
@@ -19,6 +22,7 @@ import signal
 import sys
 import tarfile
 import tempfile
+import time
 import traceback
 import warnings
 from collections import Counter
@@ -254,7 +258,7 @@ CARD = {
 # The doors
 
 
-def doors(folder: Path, *, with_torch: bool = True) -> dict[str, Door]:
+def doors(folder: Path) -> dict[str, Door]:
     """Every door by name; ``folder`` gets what the intact examples need."""
     from unmasked.analysis.explain.explanation import read_explanation
     from unmasked.app.config import load
@@ -367,7 +371,7 @@ def doors(folder: Path, *, with_torch: bool = True) -> dict[str, Door]:
         "codebook.yaml": Door(load_codebook, ".yaml", [path.read_bytes() for path in book]),
         "explanation.npz": Door(read_explained, ".npz", [arrays.getvalue()]),
     }
-    return found | (_torch_doors(folder) if with_torch else {})
+    return found | _torch_doors(folder)
 
 
 def _torch_doors(folder: Path) -> dict[str, Door]:
@@ -654,9 +658,12 @@ class Watch:
                 self.seen.append(f"open {path} ({'write' if writes else 'read'})")
 
 
-def fuzz(door: Door, count: int, number: int, folder: Path, watch: Watch) -> dict[str, Any]:
-    """What ``count`` changed inputs did at a door."""
+def fuzz(
+    door: Door, count: int, number: int, folder: Path, watch: Watch, seconds: float = float("inf")
+) -> dict[str, Any]:
+    """What ``count`` changed inputs did at a door, or as many as there was time for."""
     result: dict[str, Any] = {"inputs": 0, "refused": 0, "read": 0, "findings": Counter(), "first": {}}
+    closes_s = time.monotonic() + seconds
 
     def note(kind: str, content: bytes, details: str) -> None:
         result["findings"][kind] += 1
@@ -672,6 +679,8 @@ def fuzz(door: Door, count: int, number: int, folder: Path, watch: Watch) -> dic
     )
     @given(st.sampled_from(range(len(door.examples))).flatmap(lambda at: door.changes(door.examples[at])))
     def one(content: bytes) -> None:
+        if time.monotonic() > closes_s:
+            return
         path = folder / f"input{door.suffix}"
         path.write_bytes(content)
         result["inputs"] += 1
@@ -708,8 +717,8 @@ def run(
     number: int = 0,
     names: list[str] | None = None,
     *,
-    with_torch: bool = True,
-    with_verbs: bool = False,
+    make: Callable[[Path], dict[str, Door]] = doors,
+    seconds: float = float("inf"),
 ) -> dict[str, Any]:
     """The results of every door (or of those named), and the memory they took.
 
@@ -717,8 +726,8 @@ def run(
         count: changed inputs a door.
         number: seed.
         names: of the doors; None is all.
-        with_torch: the doors of weights too.
-        with_verbs: whole commands in place of the doors of single files.
+        make: the doors by name; gets a folder for what the intact examples need.
+        seconds: after which a door is closed.
     """
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
@@ -731,32 +740,60 @@ def run(
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         os.environ["TMPDIR"] = tempfile.tempdir = place
-        known = verb_doors(folder) if with_verbs else doors(folder, with_torch=with_torch)
+        known = make(folder)
+        known = {name: known[name] for name in names or known}
         watch = Watch(folder)
         for name, door in known.items():  # what is imported late is imported now
-            content = door.examples[0]
             path = folder / f"intact{door.suffix}"
-            if isinstance(content, bytes):
-                path.write_bytes(content)
-            elif door.changes is changed_table:
-                path.write_text("\n".join(",".join(row) for row in content), encoding="utf-8")
-            else:
-                path.write_text(json.dumps(content), encoding="utf-8")
+            path.write_bytes(_as_bytes(door, door.examples[0]))
             with suppress(InputError) if name == "card.json" else nullcontext():  # its weights fit no UCF
                 door.read(path)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        found = {name: fuzz(known[name], count, number, folder, watch) for name in names or known}
-    # Not ru_maxrss, which begins with what the parent held when it forked.
+        found = {}
+        for name, door in known.items():
+            began_s = time.monotonic()
+            found[name] = fuzz(door, count, number, folder, watch, seconds)
+            told = {key: value for key, value in found[name].items() if key != "first"}
+            taken_s = round(time.monotonic() - began_s, 1)
+            print(json.dumps({"door": name, **told, "s": taken_s, "mib": _peak_mib()}), file=sys.stderr)
+    return {"doors": found, "peak_rss_mib": _peak_mib()}
+
+
+def _as_bytes(door: Door, content: Content) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    if door.changes is changed_table:
+        return "\n".join(",".join(row) for row in content).encode()
+    return json.dumps(content).encode()
+
+
+def _peak_mib() -> int:
+    """Resident memory at its highest; ru_maxrss begins with what the parent held when it forked."""
     status = Path("/proc/self/status").read_text().split()
-    return {"doors": found, "peak_rss_mib": int(status[status.index("VmHWM:") + 1]) >> 10}
+    return int(status[status.index("VmHWM:") + 1]) >> 10
+
+
+def main() -> None:
+    """Runs the doors that the command line names."""
+    from fuzz_late import late_doors, server_doors
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kinds = {"verbs": verb_doors, "late": late_doors, "server": server_doors}
+    for name, make in kinds.items():
+        parser.add_argument(f"--{name}", dest="make", action="store_const", const=make, default=doors)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("count", type=int)
+    parser.add_argument("seed", type=int, nargs="?", default=0)
+    parser.add_argument("names", nargs="*", metavar="DOOR")
+    given = parser.parse_args()
+    with redirect_stdout(io.StringIO()):  # what commands print
+        found = run(given.count, given.seed, given.names or None, make=given.make, seconds=given.seconds)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    flags = {word for word in sys.argv[1:] if word in ("--no-torch", "--verbs")}
-    asked = [word for word in sys.argv[1:] if word not in flags]
-    count, number, names = int(asked[0]), int(asked[1]) if len(asked) > 1 else 0, asked[2:] or None
-    with redirect_stdout(io.StringIO()):  # what commands print
-        found = run(count, number, names, with_torch="--no-torch" not in flags, with_verbs="--verbs" in flags)
-    print(json.dumps(found))
+    main()

@@ -109,12 +109,26 @@ def load(detector: Detector, path: str | os.PathLike[str]) -> tuple[Scorer, Card
         _check_hash(path, card)
         return read_fitted(detector, path, card), card
     weights = read_safetensors(path)
+    _check_shapes(detector, card, weights, path)
     model = from_card(detector, card)
     check_weights(model, weights, str(path), what=described(detector, card))
     is_empty = any(value.is_meta for value in model.state_dict().values())
     model.load_state_dict(weights, assign=is_empty)
     _check_hash(path, card)
     return model.eval().requires_grad_(True), card
+
+
+def _check_shapes(detector: Detector, card: Card, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raises InputError where weights do not fit a card, before a network is made.
+
+    A stranger's card may name the largest network that there is, which would fill the memory.
+    """
+    try:
+        with torch.device("meta"):
+            model = from_card(detector, card)
+    except Exception:  # not every network can be made without memory: whatever it raises, `load` will see
+        return
+    check_weights(model, weights, str(path), what=described(detector, card))
 
 
 def read_fitted(detector: Detector, path: Path, card: Card) -> Scorer:
