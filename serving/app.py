@@ -84,6 +84,7 @@ def make_app(jobs: Jobs, dispatch: Dispatch, tokens: Tokens, settings: Settings,
         description=ABOUT,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.tokens = tokens
     add_handlers(app)

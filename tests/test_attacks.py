@@ -9,6 +9,8 @@ import zipfile
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from openpyxl import Workbook
 from sklearn.calibration import FrozenEstimator
@@ -27,6 +29,7 @@ from unmasked.baselines.fitted_files import check_pipeline
 from unmasked.baselines.handcrafted import STEPS
 from unmasked.datasets import workbooks
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.tables import read_frame
 from unmasked.datasets.workbooks import read_sheet
 from unmasked.serving import guard, uploads
 from unmasked.serving.jobs import JOB
@@ -108,6 +111,18 @@ def test_a_workbook_with_changed_packed_bytes_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match="no intact Excel workbook"):
         read_sheet(path, [])
+
+
+# Parquet
+
+
+def test_text_in_a_parquet_file_that_is_no_utf8_is_refused_when_it_is_read(tmp_path):
+    # pyarrow reads it, and raised its own errors where it was first compared or written.
+    offsets, letters = pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xffa")
+    text = pa.Array.from_buffers(pa.string(), 2, [None, offsets, letters])
+    pq.write_table(pa.table({"dataset": ["A", "A"], "video": text}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="UTF8"):
+        read_frame(tmp_path / "a.parquet")
 
 
 # Fitted classifiers
