@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
+from unmasked.datasets.archives import check_zip
 from unmasked.datasets.errors import InputError
 
 
@@ -24,6 +25,7 @@ def load(path: Path, trusted: list[str]) -> Any:
     """
     from skops import io  # its list of types takes seconds
 
+    check_zip(path)
     return io.load(path, trusted=trusted)
 
 

@@ -28,7 +28,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -406,7 +406,9 @@ def _torch_doors(folder: Path) -> dict[str, Door]:
 def verb_doors(folder: Path) -> dict[str, Door]:
     """Whole commands, one of whose inputs is changed; slower than the doors that they are made of."""
     from report_fakes import SOURCE, UNSEEN, scored, write_run
+    from test_report import add_everything
 
+    from unmasked.analysis.explain.explanation import MethodMaps, read_explanation, write_explanation
     from unmasked.analysis.reports.run.page import write_report
     from unmasked.app.verbs import compare, fairness, join, mitigate, threshold
     from unmasked.evaluation.predictions import PREDICTIONS
@@ -451,6 +453,27 @@ def verb_doors(folder: Path) -> dict[str, Door]:
         "mitigate": of_verb(mitigate, "predictions", out=out, overwrite=True, **by),
     }
     found |= {f"report {name}": of_file(name) for name in stored}
+    explained = folder / "explained"
+    write_run(explained, table.assign(checkpoint="ab" * 32))
+    add_everything(explained)
+    plain = read_explanation(explained)
+    order = {"random": {"value": 0.1, "ci": [0.0, 0.2]}, "centre": {"value": 0.1, "ci": [0.0, 0.2]}}
+    tests = {"method": "occlusion", "title": "Occlusion", "blank": [False] * 4, "pictures": 4, "alike": 0.1}
+    tests |= {"shuffled": [0.5, 0.2, 0.1], "deletion": order, "insertion": order, "failed": ["alike"]}
+    block = {"block": "lbp", "features": 10} | {
+        f"{name}{end}": 0.1 for name in ("shapley", "drop") for end in ("", "_low", "_high")
+    }
+    parts = {"auc": 0.8, "chance": 0.5, "clusters": 9, "repeats": 3, "blocks": [block]}
+    summary = {**plain.summary, "methods": [tests], "importance": parts}
+    maps = (MethodMaps("Occlusion", plain.pictures, tests),)
+    write_explanation(replace(plain, summary=summary, tested=plain.pictures, methods=maps), explained)
+    facts = json.loads((explained / "explain/explain.json").read_text())
+
+    def report_explanation(path: Path) -> None:
+        path.replace(explained / "explain/explain.json")
+        write_report(explained)
+
+    found["explain.json"] = Door(report_explanation, ".json", [facts], changes=changed_object)
     return found | _weight_doors(folder) | _case_doors(folder) | _state_doors(folder, table)
 
 
@@ -564,10 +587,62 @@ def _case_doors(folder: Path) -> dict[str, Door]:
         finally:
             (place / "weights/detector.json").write_bytes(before)
 
+    whole = {path.relative_to(place / "case"): path.read_bytes() for path in (place / "case").rglob("*.*")}
+
+    def verify_folder(path: Path) -> None:
+        changed = place / "changed"
+        shutil.rmtree(changed, ignore_errors=True)
+        for name, content in whole.items():
+            (changed / name).parent.mkdir(parents=True, exist_ok=True)
+            (changed / name).write_bytes(content)
+        for change in json.loads(path.read_bytes()):
+            with suppress(OSError, ValueError):  # a name that no file can have
+                _change_folder(changed, **change)
+        call("verify", changed, f"file={place / 'clip.mp4'}", f"checkpoint={place / 'weights'}")
+
     return {
         "inspect card.json": Door(inspect, ".json", [cards], changes=changed_object),
         "verify case.json": Door(verify, ".json", [case], changes=changed_object),
+        "case folder": Door(
+            verify_folder, ".json", [[]], changes=lambda _: changed_folder([str(name) for name in whole])
+        ),
     }
+
+
+@st.composite
+def changed_folder(draw: Any, names: list[str]) -> bytes:
+    """What happens to files of a folder, as JSON: other bytes, links, pipes, folders, gone, or one more."""
+    changes = []
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.sampled_from(["bytes", "cut", "link", "pipe", "folder", "remove", "add"]))
+        name = draw(st.one_of(st.sampled_from(names), NASTY_TEXT)) if kind == "add" else None
+        target = draw(
+            st.sampled_from(["/etc/passwd", "/dev/zero", "/proc/self/mem", ".", "..", "case.json", "absent"])
+        )
+        change = {"kind": kind, "name": name or draw(st.sampled_from(names)), "target": target}
+        changes.append({**change, "at": draw(st.integers(0, 5000)), "byte": draw(st.integers(0, 255))})
+    return json.dumps(changes).encode("utf-8", "surrogatepass")
+
+
+def _change_folder(folder: Path, kind: str, name: str, target: str, at: int, byte: int) -> None:
+    path = folder / name
+    if not path.absolute().is_relative_to(folder) or ".." in path.parts:
+        return
+    content = bytearray(path.read_bytes()) if path.is_file() else bytearray(b"x" * 9)
+    if kind in ("bytes", "cut"):
+        content[at % max(1, len(content))] = byte
+        path.write_bytes(content if kind == "bytes" else content[: at % len(content)])
+        return
+    path.unlink(missing_ok=True)
+    if kind == "link":
+        path.symlink_to(target)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "add":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def _state_doors(folder: Path, table: pd.DataFrame) -> dict[str, Door]:

@@ -6,13 +6,17 @@ import io
 import json
 import os
 import zipfile
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from openpyxl import Workbook
+from report_fakes import SOURCE, scored, write_run
 from sklearn.calibration import FrozenEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -21,13 +25,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from skops import io as skops
+from test_report import add_everything
 from test_serving import Jobs, answer_of, entry_of
 
+from unmasked.analysis.reports.run.page import write_report
 from unmasked.app.detectors import find, load
-from unmasked.baselines import backbone
+from unmasked.app.verbs.verify import _stored
+from unmasked.baselines import backbone, fitted_files
 from unmasked.baselines.fitted_files import check_pipeline
 from unmasked.baselines.handcrafted import STEPS
-from unmasked.datasets import workbooks
+from unmasked.datasets import archives, workbooks
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import read_frame
 from unmasked.datasets.workbooks import read_sheet
@@ -247,3 +254,56 @@ def test_a_path_with_line_breaks_forges_no_line_of_the_log(tmp_path, caplog):
     (record,) = [one for one in caplog.records if one.name == guard.access.name]
     assert "\n" not in record.getMessage()
     assert "\x1b" not in record.getMessage()
+
+
+# Packed arrays and weights
+
+
+@pytest.mark.parametrize("kind", ["pth", "npz", "skops"])
+def test_a_packed_file_that_unpacks_to_far_more_than_its_size_is_refused_before(tmp_path, kind, monkeypatch):
+    # A .pth of 290 kB took 800 MB, and one of 10 MB would have taken 10 GB.
+    monkeypatch.setattr(archives, "RATIO_FREE_BYTES", 1 << 20)
+    path, zeros = tmp_path / f"a.{kind}", np.zeros(1 << 18)
+    if kind == "npz":
+        np.savez_compressed(path, maps=zeros)
+    else:
+        stored = io.BytesIO()
+        torch.save({"a": torch.from_numpy(zeros)}, stored)
+        with zipfile.ZipFile(stored) as read, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as written:
+            for name in read.namelist():
+                written.writestr(name, read.read(name))
+    read = {
+        "pth": checkpoint.read_state_dict,
+        "npz": archives.check_zip,
+        "skops": partial(fitted_files.load, trusted=[]),
+    }
+    with pytest.raises(InputError, match=r"unpacks to 2 MB, over 100 times its size; nothing was read"):
+        read[kind](path)
+    np.savez_compressed(tmp_path / "b.npz", maps=np.random.default_rng(0).bytes(1 << 20))
+    archives.check_zip(tmp_path / "b.npz")
+
+
+# Cases
+
+
+def test_a_case_that_names_a_file_of_the_system_s_own_making_is_refused(tmp_path):
+    # /proc/kmsg is an ordinary file that is waited for, /proc/kcore one without end.
+    for place in ("/proc/kmsg", "/sys/kernel/notes"):
+        with pytest.raises(InputError, match="not seen from its own folder"):
+            _stored(tmp_path, os.path.relpath(place, tmp_path))
+    assert _stored(tmp_path, "../clip.mp4") == tmp_path / "../clip.mp4"
+
+
+# A report
+
+
+def test_facts_of_an_explanation_that_have_another_type_are_a_sentence(tmp_path):
+    # Tracebacks of KeyError, TypeError and AttributeError while the page was drawn.
+    write_run(tmp_path, pd.concat([scored(SOURCE, "test", 2.0, people=6)]).assign(checkpoint="ab" * 32))
+    add_everything(tmp_path)
+    path = tmp_path / "explain/explain.json"
+    facts = json.loads(path.read_text())
+    for change in ({"purity": 3}, {"methods": [1]}):
+        path.write_text(json.dumps({**facts, **change}))
+        with pytest.raises(InputError, match=r"is damaged.* run `unmasked explain` again"):
+            write_report(tmp_path)

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from unmasked.datasets.archives import check_zip
 from unmasked.datasets.cards import absent_checkpoint, card_path, check_card
 from unmasked.datasets.documents import read_json
 from unmasked.datasets.errors import InputError, nearest_name
@@ -301,6 +302,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist; give the path of a PyTorch .pth file")
+    check_zip(path)
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
