@@ -1,12 +1,12 @@
 """Changed inputs at every door where files of strangers come in, in a process that is watched.
 
-    python tests/fuzz_doors.py [--verbs | --late | --server] [--seconds S] COUNT [SEED [DOOR …]]
+    python tests/fuzz_doors.py [--GROUP] [--seconds S] COUNT [SEED [DOOR …]]
 
 Hypothesis draws the changes: of bytes in an encoded file, of values in a JSON object or a table. Each door
 may raise what its documentation says. Whatever else it raises, a program that starts, a socket, a file
 outside its folder that is opened and memory beyond the budget is a finding. Prints a line for each door as it
 is done, to standard error, and last a JSON object of all. After --seconds a door is closed; its inputs are
-those until then.
+those until then. Groups: files (if none is named), verbs, weights, cases, states, late, server.
 """
 
 from __future__ import annotations
@@ -403,9 +403,18 @@ def _torch_doors(folder: Path) -> dict[str, Door]:
     }
 
 
+def scored_table() -> pd.DataFrame:
+    """Scores of two frames a video, of a source's val and test and of an unseen set."""
+    from report_fakes import SOURCE, UNSEEN, scored
+
+    parts = ((SOURCE, "val"), (SOURCE, "test"), (UNSEEN, "test"))
+    table = pd.concat([scored(name, split, 2.0, people=6) for name, split in parts])
+    return table[table["frame"] < 2].drop(columns="checkpoint")
+
+
 def verb_doors(folder: Path) -> dict[str, Door]:
     """Whole commands, one of whose inputs is changed; slower than the doors that they are made of."""
-    from report_fakes import SOURCE, UNSEEN, scored, write_run
+    from report_fakes import SOURCE, write_run
     from test_report import add_everything
 
     from unmasked.analysis.explain.explanation import MethodMaps, read_explanation, write_explanation
@@ -413,9 +422,7 @@ def verb_doors(folder: Path) -> dict[str, Door]:
     from unmasked.app.verbs import compare, fairness, join, mitigate, threshold
     from unmasked.evaluation.predictions import PREDICTIONS
 
-    parts = ((SOURCE, "val"), (SOURCE, "test"), (UNSEEN, "test"))
-    table = pd.concat([scored(name, split, 2.0, people=6) for name, split in parts])
-    table = table[table["frame"] < 2].drop(columns="checkpoint")
+    table = scored_table()
     PREDICTIONS.write(table, folder / "intact.csv")
     PREDICTIONS.write(table.assign(dataset="other " + table["dataset"]), folder / "other.csv")
     out, run = folder / "verb", folder / "run"
@@ -474,10 +481,11 @@ def verb_doors(folder: Path) -> dict[str, Door]:
         write_report(explained)
 
     found["explain.json"] = Door(report_explanation, ".json", [facts], changes=changed_object)
-    return found | _weight_doors(folder) | _case_doors(folder) | _state_doors(folder, table)
+    return found
 
 
-def _weight_doors(folder: Path) -> dict[str, Door]:
+def weight_doors(folder: Path) -> dict[str, Door]:
+    """Weights that are imported and exported, and a search's database."""
     import torch
     from ucf_fakes import DETECTOR, narrow_config, save
 
@@ -529,7 +537,7 @@ def call(verb: str, *arguments: object) -> None:
         raise done.exception or AssertionError(f"exit code {done.exit_code}")
 
 
-def _case_doors(folder: Path) -> dict[str, Door]:
+def case_doors(folder: Path) -> dict[str, Door]:
     """`inspect` with a changed card, `verify` of a changed case; their faces are stored ones."""
     import torch
     from ucf_fakes import save
@@ -645,10 +653,11 @@ def _change_folder(folder: Path, kind: str, name: str, target: str, at: int, byt
         path.write_bytes(content)
 
 
-def _state_doors(folder: Path, table: pd.DataFrame) -> dict[str, Door]:
+def state_doors(folder: Path) -> dict[str, Door]:
     """An ensemble's stored card, and the records of an audit that is added to."""
     from unmasked.evaluation.predictions import PREDICTIONS
 
+    table = scored_table()
     place = folder / "states"
     for name, seen in (("a", 0.0), ("b", 0.3)):
         scores = table.assign(detector=name, score=table["score"] * (1 - seen), checkpoint=name * 64)
@@ -857,7 +866,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = {"verbs": verb_doors, "late": late_doors, "server": server_doors}
+    kinds = {"verbs": verb_doors, "weights": weight_doors, "cases": case_doors, "states": state_doors}
+    kinds |= {"late": late_doors, "server": server_doors}
     for name, make in kinds.items():
         parser.add_argument(f"--{name}", dest="make", action="store_const", const=make, default=doors)
     parser.add_argument("--seconds", type=float, default=float("inf"))
