@@ -34,6 +34,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from unmasked.baselines.embedding import Embedding
+from unmasked.baselines.fitted_files import check_pipeline, load
 from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
@@ -54,9 +55,8 @@ RECIPE = "1"  # part of the names of cached files: raise it when a feature chang
 SIDE_PX = 128
 BATCH = 64
 FILE = "handcrafted.skops"
-# What a file may hold beside the types that skops knows to be safe. A tree is numbers, which scikit-learn
-# follows unchecked: `_check_trees` looks at them.
-TRUSTED = ["sklearn.tree._tree.Tree"]
+TRUSTED = ["sklearn.tree._tree.Tree"]  # numbers, at which `check_pipeline` looks
+STEPS = (StandardScaler, PCA, RandomForestClassifier, SVC)
 GREY = np.array([0.2125, 0.7154, 0.0721])
 DISTANCES = (1, 2, 4)
 ANGLES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
@@ -496,26 +496,12 @@ class Scorer:
 
 def read(path: Path, card: Mapping[str, Any]) -> Scorer:
     """The classifier of a file that `fit` wrote; no code of the file is run."""
-    from skops import io
-
-    stored = io.load(path, trusted=TRUSTED)
+    stored = load(path, TRUSTED)
     known = isinstance(stored, dict) and set(stored) <= {"blocks", "model", "calibration", "network"}
     if not known or not isinstance(stored.get("model"), Pipeline):
         raise InputError("it holds no classifier of handcrafted features")
     scorer = Scorer(stored)
-    _check_trees(scorer.model, _width(stored["blocks"], scorer.embed))
+    check_pipeline(scorer.model, STEPS, _width(stored["blocks"], scorer.embed))
+    if not isinstance(scorer.calibration, (LogisticRegression, type(None))):
+        raise InputError("its calibration is none")
     return scorer
-
-
-def _check_trees(model: Pipeline, columns: int) -> None:
-    """Raises InputError where a tree leads outside itself or its features, or back."""
-    for tree in (one.tree_ for one in getattr(model[-1], "estimators_", [])):
-        places = np.arange(tree.node_count)
-        is_leaf = tree.children_left == -1
-        for children in (tree.children_left, tree.children_right):
-            inside = (children > places) & (children < tree.node_count)
-            if not np.where(is_leaf, children == -1, inside).all():
-                raise InputError("a tree of the forest is damaged")
-        feature = tree.feature[~is_leaf]
-        if tree.n_features != columns or not ((feature >= 0) & (feature < columns)).all():
-            raise InputError("a tree of the forest is of other features")

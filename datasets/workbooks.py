@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import date, time
 from importlib import import_module
@@ -19,9 +20,24 @@ from unmasked.datasets.vocabulary import Reading
 
 SUFFIX = ".xlsx"
 EXPORT = "export the sheet as CSV"
-BYTES_MAX = 1 << 30  # unpacked; a sheet of a million rows has about 100 MB
-# What openpyxl raises at files that are damaged or something else.
-FAULTS = (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, IndexError, SyntaxError)
+BYTES_MAX = 512 << 20  # unpacked; a sheet of a million rows has about 100 MB
+# openpyxl fills up rows and columns that a sheet leaves out: a file of 5 kB may announce 17 billion cells.
+ROWS_MAX = 1 << 20
+CELLS_MAX = 32_000_000
+# What openpyxl raises at files that are damaged or something else; RuntimeError at encrypted ones.
+FAULTS = (
+    *(
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ),
+    *(IndexError, SyntaxError, OverflowError, RecursionError),
+)
 
 
 def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False) -> pd.DataFrame:
@@ -35,8 +51,8 @@ def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False
         header_only: the columns without the rows.
 
     Raises:
-        InputError: openpyxl is not installed, the file is no workbook, unpacks to more than 1 GiB, or has no
-            rows.
+        InputError: openpyxl is not installed, the file is no workbook, unpacks to more than 512 MiB, has more
+            rows or cells than are read, or none.
     """
     try:
         with zipfile.ZipFile(path) as packed:
@@ -77,14 +93,14 @@ def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False
 def _first_filled(path: Path, sheets: list[Any]) -> tuple[str, int, Iterator[tuple[Any, ...]]]:
     """The first sheet with cells: its name, how many rows stand above its header, and the rows from there."""
     for sheet in sheets:
-        if filled := _from_header(sheet):
+        if filled := _from_header(path, sheet):
             return sheet.title, *filled
     raise InputError(f"table {path} has no cells; give a workbook with a header line and rows")
 
 
-def _from_header(sheet: Any) -> tuple[int, Iterator[tuple[Any, ...]]] | None:
+def _from_header(path: Path, sheet: Any) -> tuple[int, Iterator[tuple[Any, ...]]] | None:
     """How many rows stand above a sheet's header, and the rows from there; None for a sheet without cells."""
-    rows = sheet.iter_rows(values_only=True)
+    rows = _bounded(path, sheet.iter_rows(values_only=True))
     above = list(islice(rows, TITLES_MAX))
     filled = [sum(cell is not None for cell in row) for row in above]
     if not any(filled):
@@ -101,12 +117,28 @@ def _check_alone(path: Path, name: str, header: tuple[Any, ...], others: list[An
         InputError: names both sheets.
     """
     for sheet in others:
-        filled = _from_header(sheet)
+        filled = _from_header(path, sheet)
         if filled and next(filled[1]) == header:
             raise InputError(
                 f"table {path} has sheets of the same columns, {name!r} and {sheet.title!r}, and nothing "
                 f"says which is meant; leave one in the workbook, or {EXPORT}"
             )
+
+
+def _bounded(path: Path, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The rows without the blanks at their ends."""
+    cells = 0
+    for number, row in enumerate(rows):
+        cells += len(row)
+        if number == ROWS_MAX or cells > CELLS_MAX:
+            raise InputError(
+                f"table {path} has a sheet of more than {ROWS_MAX:,} rows or {CELLS_MAX:,} cells, blank ones "
+                f"counted, which is not read; {EXPORT}"
+            )
+        end = len(row)
+        while end and row[end - 1] is None:
+            end -= 1
+        yield row[:end]
 
 
 def _as_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -19,6 +19,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from unmasked.datasets.errors import InputError
+from unmasked.inspection.records import CASE as RECORD
 from unmasked.inspection.records import PAGE, read_case
 from unmasked.serving.dispatch import Dispatch
 from unmasked.serving.guard import PAGE_OF_A_CASE
@@ -38,6 +39,7 @@ STATIC = Path(__file__).parent / "page"
 PICTURE = r"^[0-9]{1,9}_[0-9]{1,9}\.png$"
 BLOCK_BYTES = 1 << 18
 ZIPS = 2  # cases that are packed at a time
+RESULTS = 64  # of finished jobs that are held; a long video with many people has some MB
 FILE = {"schema": {"type": "string", "format": "binary"}}
 UPLOADED = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
 BODY = {
@@ -82,6 +84,7 @@ def make_app(jobs: Jobs, dispatch: Dispatch, tokens: Tokens, settings: Settings,
         description=ABOUT,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.tokens = tokens
     add_handlers(app)
@@ -125,7 +128,7 @@ def _add_jobs(
         return _job(jobs, entry)
 
     async def _take(request: Request, owner: str, name: str, keep: bool) -> Entry:
-        check_announced(request, settings, jobs.folder)
+        check_announced(request, settings, jobs.folder, jobs.receiving)
         try:
             with jobs.place(owner) as job, _new_folder(jobs.folder / job) as folder:
                 file = folder / UPLOAD / file_name(name)
@@ -329,9 +332,15 @@ def _job(jobs: Jobs, entry: Entry) -> Job:
 
 def _result(folder: Path) -> Result | None:
     try:
-        case = read_case(folder / CASE)
-    except InputError:  # removed in this very moment
+        return _parsed_result(folder, (folder / CASE / RECORD).stat().st_mtime_ns)
+    except (InputError, OSError):  # removed in this very moment
         return None
+
+
+@lru_cache(maxsize=RESULTS)
+def _parsed_result(folder: Path, changed_ns: int) -> Result:
+    """A job that is asked for again and again is read once."""
+    case = read_case(folder / CASE)
     maps = {path.name for path in (folder / MAPS).iterdir()} if (folder / MAPS).is_dir() else set()
     band = case.thresholds["abstention"]
     return Result(

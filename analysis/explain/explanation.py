@@ -15,6 +15,7 @@ import pandas as pd
 
 from unmasked.analysis.figures.display import save_figure
 from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, EmbeddingDisplay, MethodGridDisplay
+from unmasked.datasets.archives import check_zip
 from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
@@ -23,7 +24,10 @@ from unmasked.evaluation.wording import value_text
 
 FOLDER = "explain"  # inside a run's folder
 # What zipfile, zlib and NumPy raise on damaged archives; RuntimeError: it says that it is encrypted.
-DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, RuntimeError, MemoryError)
+DAMAGED = (
+    *(OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, RuntimeError, MemoryError),
+    *(AttributeError, TypeError, IndexError, OverflowError),
+)
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ def read_explanation(run: Path) -> Explanation | None:
     folder = run / FOLDER
     if not (folder / "explain.json").is_file():
         return None
+    check_zip(folder / "cams.npz")
     try:
         with open(folder / "cams.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
             maps = arrays["maps"].astype(np.float32) / 255

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.explain.explanation import Explanation, importance_table, method_table
+from unmasked.analysis.explain.explanation import DAMAGED, Explanation, importance_table, method_table
 from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, side_by_side, strip
 from unmasked.analysis.html.page import (
@@ -33,6 +33,8 @@ from unmasked.analysis.reports.run.protocols import (
     published_part,
     sizes,
 )
+from unmasked.datasets.documents import first_line
+from unmasked.datasets.errors import InputError
 from unmasked.evaluation.attrition import FrameLoss, read_attrition
 from unmasked.evaluation.metrics import METRICS
 from unmasked.evaluation.tables import has_frames
@@ -201,6 +203,16 @@ def explanations_part(run: Run, figures: Gallery) -> Markup:
         )
     if explanation is None:
         return fill_template("explanations.html", explanation=None, is_ours=run.is_ours)
+    try:
+        return _explained(run, figures, explanation)
+    except DAMAGED as error:  # its facts are no record yet
+        raise InputError(
+            f"the explanation in this folder is damaged ({type(error).__name__}: {first_line(error)}); run "
+            "`unmasked explain` again, or remove its folder"
+        ) from error
+
+
+def _explained(run: Run, figures: Gallery, explanation: Explanation) -> Markup:
     embedded = explanation.embedded
     skipped = explanation.summary.get("skipped", {})
     labels = {"real and fake": embedded["label"].map({0: "real", 1: "fake"}), "method": embedded["method"]}
