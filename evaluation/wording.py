@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from math import isnan, nan
+from math import ceil, isnan, log10, nan
 from typing import Any
 
 from unmasked.datasets.errors import InputError
@@ -143,9 +143,12 @@ def interval_in_100(interval: Sequence[Any] | None) -> str:
 
     >>> interval_in_100([0.85, 0.961]), interval_in_100([0.995, 1.0]), interval_in_100([0.002, 0.03])
     ('95 % interval [85, 96]', '95 % interval [99.5, 100.0]', '95 % interval [0.2, 3]')
+    >>> interval_in_100([0.0152, 0.016])
+    '95 % interval [1.5, 1.6]'
     """
-    near_one = ends(interval)[0] > 0.99  # "[100, 100]" would say nothing
-    text = interval_text(interval, lambda end: f"{100 * end:.1f}" if near_one else _end_in_points(end))
+    low, high = ends(interval)
+    narrow = low > 0.99 or (low >= 0.0095 and high - low < 0.015)  # "[100, 100]" would say nothing
+    text = interval_text(interval, lambda end: f"{100 * end:.1f}" if narrow else _end_in_points(end))
     return f"95 % interval {text}" if text else ""
 
 
@@ -252,8 +255,10 @@ def change_text(change: Any, interval: Sequence[Any] | None = None) -> str:
 
 
 def _end_in_points(end: float, plus: bool = False) -> str:
-    """The end of an interval of a gap; with a decimal near 0, which a difference that is shown leaves out."""
-    places = 1 if 0.0005 <= abs(end) < 0.0095 else 0
+    """The end of an interval of a gap; with decimals near 0, which a difference that is shown leaves out."""
+    places = 0
+    if 1e-9 < abs(end) < 0.0095:
+        places = max(1, ceil(-log10(100 * abs(end))))
     return signed_text(100 * end, places, plus=plus)
 
 
@@ -324,7 +329,14 @@ def p_text(value: Any) -> str:
     """
     if is_missing(value):
         return "–"
-    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+    if value < 1e-4:
+        return "< 0.0001"
+    # 0.04998 is no 0.05, where that is the border.
+    return (
+        f"{value:.2g}"
+        if value >= 0.05
+        else next(text for places in range(2, 18) if float(text := f"{value:.{places}g}") < 0.05)
+    )
 
 
 def name_or_dash(group: Any) -> str:
