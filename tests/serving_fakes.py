@@ -40,6 +40,7 @@ def quick_bench(connection: Connection, plan: Plan) -> None:
         if isinstance(order, Cancel):
             connection.send(Word("failed", order.job, "nobody wants it"))
             continue
+        connection.send(Word("stage", order.job, "finding faces"))
         name = order.file.name
         if name.startswith("die"):
             time.sleep(0.1)

@@ -29,6 +29,7 @@ from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.likelihood import fit_likelihood
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.inspection.examine import crop_reasons, settings_of
+from unmasked.inspection.file_facts import examiner_pool
 from unmasked.inspection.finding import finding_of, measured_rates, people_of, rate_sentences, verdict_of
 from unmasked.inspection.records import Rates, Reason, Sampled, read_case, write_case
 from unmasked.inspection.verify import check_folder, check_inputs, differences, threshold_differences
@@ -41,6 +42,7 @@ LIKELIHOOD = fit_likelihood([0] * 20 + [1] * 20, np.r_[np.linspace(0, 0.7, 20), 
 FITTED = Fitted(THRESHOLD, band=Band(0.4, 0.6), likelihood=LIKELIHOOD)
 SETTINGS = settings_of(PreprocessConfig(faces="all", frames_per_video=8), 64)
 SAMPLED = Sampled(frames=8, with_face=8, unreadable=0, largest_gap_s=0.1)
+SQUARES = partial(examiner_pool, detector=SquareDetector)
 LARGE = partial(square_frame, size_px=192)  # a face of 64 pixels
 
 
@@ -216,16 +218,14 @@ def bench(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def squares(monkeypatch):
     """Faces are bright squares, found without dlib's models."""
-    found = partial(preprocess, detector=SquareDetector)
-    monkeypatch.setattr("unmasked.inspection.examine.preprocess", found)
+    monkeypatch.setattr("unmasked.inspection.examine.examiner_pool", SQUARES)
 
 
 @pytest.fixture(scope="module")
 def made(bench):
     """The cases of all files, made by one call of the command."""
     with pytest.MonkeyPatch.context() as patch:
-        found = partial(preprocess, detector=SquareDetector)
-        patch.setattr("unmasked.inspection.examine.preprocess", found)
+        patch.setattr("unmasked.inspection.examine.examiner_pool", SQUARES)
         done = unmasked(
             "inspect", bench / "files", f"checkpoint={bench / 'weights'}", f"out={bench / 'cases'}"
         )
@@ -582,7 +582,7 @@ def test_a_file_that_changes_while_it_is_examined_has_no_score(bench, tmp_path, 
     shutil.copy(bench / "files/clip.mp4", file)
 
     def swap(*arguments, **options):
-        found = preprocess(*arguments, **options, detector=SquareDetector)
+        found = preprocess(*arguments, **options)
         shutil.copy(bench / "files/small.mp4", file)
         return found
 

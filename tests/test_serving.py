@@ -41,10 +41,10 @@ from unmasked.app.examiner import load_examiner
 from unmasked.app.verbs.serve import Config
 from unmasked.datasets.errors import InputError
 from unmasked.inspection.examine import examine
+from unmasked.inspection.file_facts import examiner_pool
 from unmasked.inspection.verify import check_folder
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.pool import Budget, Pool
-from unmasked.preprocessing.run import worker_pool
 from unmasked.serving.app import _pack, make_app
 from unmasked.serving.bench import Batcher, words_of
 from unmasked.serving.dispatch import Dispatch
@@ -497,11 +497,11 @@ def test_texts_of_errors_name_no_place_of_the_server():
 
 
 def test_a_packed_case_has_no_faces_of_a_process_that_ended(tmp_path):
-    for name in ("case/case.json", "case/.faces-1/0.png", "maps/0.png", "upload/a.mp4"):
+    for name in ("case/case.json", "case/.faces-1/0.png", "case/maps/0.png", "upload/a.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     with _pack(tmp_path) as file, zipfile.ZipFile(file) as packed:
-        assert packed.namelist() == ["case/case.json", "maps/0.png"]
+        assert packed.namelist() == ["case/case.json", "case/maps/0.png"]
 
 
 # Requests
@@ -726,7 +726,7 @@ def test_a_finding_is_that_of_inspect(whole, weights, tmp_path):
     found = [whole.wait(job) for job in jobs]
     (tmp_path / "picture.png").write_bytes(picture())
     config = PreprocessConfig(faces="all", frames_per_video=6, workers=1)
-    pool = worker_pool(config, SquareDetector)
+    pool = examiner_pool(config, SquareDetector)
     files = {tmp_path / name: tmp_path / f"case of {name}" for name in ("clip.mp4", "picture.png")}
     expected = list(examine(files, load_examiner(weights), config, pool=pool))
     pool.stop()
@@ -759,8 +759,8 @@ def test_a_finding_is_that_of_inspect(whole, weights, tmp_path):
     assert weights.parent.name not in (tmp_path / "packed" / "case" / "case.json").read_text()
     look = found[0]["result"]["looks"][0]["crop"]
     assert whole.ask("GET", f"{base}/{look}")[2].startswith(b"\x89PNG")
-    for crop in found[0]["result"]["maps"]:
-        assert whole.ask("GET", f"{base}/maps/{Path(crop).name}")[2].startswith(b"\x89PNG")
+    for one in found[0]["result"]["maps"]["shown"]:
+        assert whole.ask("GET", f"{base}/{one['file']}")[2].startswith(b"\x89PNG")
     assert whole.ask("DELETE", base)[0] == 204
     assert not (whole.folder / found[0]["id"]).exists()
     batches = whole.ask("GET", "/metrics")[2].decode()

@@ -79,10 +79,12 @@ def _run_again(case: Case, file: Path, weights: Path, config: Config) -> list[st
         fitted = read_fitted(performance / "thresholds.json")
         if unlike := threshold_differences(case, fitted):
             return unlike
-    examiner = load_examiner(weights, config.detector, performance, case.prior)
+    has_maps = case.maps is not None
+    examiner = load_examiner(weights, config.detector, performance, case.prior, maps=has_maps)
     given = crop_config(case.settings, budget_s=config.budget_s, memory_gb=config.memory_gb, workers=1)
     with tempfile.TemporaryDirectory(prefix="unmasked-verify-") as folder:
-        (now,) = examine({file: Path(folder)}, examiner, given, device=config.device)
+        closer = case.settings.closer
+        (now,) = examine({file: Path(folder)}, examiner, given, closer=closer, device=config.device)
     for line in (notes := remarks(case, now)):
         print_result(f"note: {line}")
     found = list(differences(case, now))
