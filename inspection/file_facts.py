@@ -6,12 +6,12 @@ Read by the process that decodes, within its budget, and confined as it is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unmasked.inspection.credentials import plain, read_credentials
 from unmasked.inspection.records import Facts
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.detect import Detector
@@ -24,7 +24,6 @@ ExaminerPool = Pool[Any, Any]  # of paths to facts, and of tasks to rows
 # Of a container's or stream's notes, and of EXIF by number: who made the file, when, with what.
 TAGS = ("encoder", "software", "comment", "title", "creation_time", "make", "model", "description", "date")
 EXIF = {271: "make", 272: "model", 305: "software", 306: "date", 270: "description"}
-LONGEST = 200  # characters of a note
 
 
 def file_facts(files: Sequence[Path], pool: ExaminerPool) -> dict[Path, Facts]:
@@ -68,6 +67,14 @@ def _work(task: Task | str, *, crop: Callable[[Task], list[Row]]) -> list[Row] |
 
 def read_facts(path: str) -> Facts:
     """The facts of one file; empty where it cannot be read, which decoding says in words."""
+    facts = _said_by_file(path)
+    try:
+        return facts.model_copy(update={"credentials": read_credentials(path)})
+    except (OSError, ValueError, TypeError, AttributeError):  # a store that is not made as it should be
+        return facts
+
+
+def _said_by_file(path: str) -> Facts:
     from unmasked.datasets.images import DAMAGED, UnreadableImage
 
     try:
@@ -85,7 +92,7 @@ def _picture(path: str) -> Facts:
 
     with open_image(path) as image:
         exif = image.getexif()
-        notes = {name: _plain(exif[tag]) for tag, name in EXIF.items() if exif.get(tag)}
+        notes = {name: plain(exif[tag]) for tag, name in EXIF.items() if exif.get(tag)}
         frames = getattr(image, "n_frames", 1)
         pixels = image.width * image.height * frames
         return Facts(
@@ -106,7 +113,7 @@ def _video(path: str) -> Facts:
         if stream is None:
             return Facts(format=container.format.name)
         tags = {**container.metadata, **stream.metadata}
-        notes = {name.lower(): _plain(tags[name]) for name in tags if name.lower() in TAGS}
+        notes = {name.lower(): plain(tags[name]) for name in tags if name.lower() in TAGS}
         duration_s = float(container.duration / 1e6) if container.duration else None
         rate = float(stream.average_rate) if stream.average_rate else None
         frames = stream.frames or (round(duration_s * rate) if duration_s and rate else 0)
@@ -125,8 +132,3 @@ def _video(path: str) -> Facts:
             bits_per_pixel=bits / pixels if pixels else None,
             notes=notes,
         )
-
-
-def _plain(value: object) -> str:
-    """The text on one line, without signs that steer a terminal, cut where it is long."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", str(value)).strip()[:LONGEST]

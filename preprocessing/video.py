@@ -41,7 +41,7 @@ from unmasked.preprocessing.faces import frame_numbers
 from unmasked.preprocessing.packets import PacketIndex, needed_packets, read_index
 from unmasked.preprocessing.truncation import announced_frames, is_cut_short
 
-FILLED_MAX = 2000  # frames of a video, sampled so that no gap is too long
+FILLED_MAX = 2000  # gaps in a video that more frames are sampled for
 
 
 class Unreadable(Exception):
@@ -89,16 +89,19 @@ def sample_indices(frame_count: int, wanted: int) -> list[int]:
 def fill_gaps(indices: Sequence[int], times_s: Sequence[float], gap_s: float) -> list[int]:
     """``indices`` and, evenly within each gap of more than ``gap_s`` seconds, as many more as it takes.
 
-    At most `FILLED_MAX` in all: a header can announce any length.
+    Where a video is longer than `FILLED_MAX` gaps, they are longer: a header can announce any length.
 
     >>> fill_gaps([0, 100, 200], [0.0, 4.0, 24.0], 10.0), fill_gaps([0, 1], [0.0, 60.0], 10.0)
     ([0, 100, 150, 200], [0, 1])
     """
-    shortest_s = max(gap_s, (times_s[-1] - times_s[0]) / FILLED_MAX) if times_s else gap_s
+    # Not more frames than are bounded, whatever length is announced.
+    allowed_s = max(gap_s, (times_s[-1] - times_s[0]) / FILLED_MAX) if times_s else gap_s
     filled = set(indices)
     for first, last, gap in zip(indices, indices[1:], np.diff(times_s), strict=False):
-        parts = min(int(np.ceil(gap / shortest_s - 1e-9)), last - first) if gap > shortest_s else 1
-        filled.update(first + (last - first) * part // parts for part in range(1, parts))
+        if gap > allowed_s:
+            step = max(1, int((last - first) * allowed_s / gap + 1e-9))  # whole frames
+            parts = -(-(last - first) // step)
+            filled.update(first + (last - first) * part // parts for part in range(1, parts))
     return sorted(filled)
 
 

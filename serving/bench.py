@@ -78,6 +78,7 @@ class Plan:
         crops: with the keys of `unmasked.inspection.examine.CROP_KEYS`.
         budget: of the decoding of a file: budget_s and memory_gb.
         lanes: processes that decode.
+        depth: jobs at a time for each of them.
         closer: frames looked at beside where scores move, at most.
         device: auto, cpu, cuda, …
         face_detector: builds what finds faces; None is the configured one.
@@ -90,11 +91,12 @@ class Plan:
     closer: int = 0
     device: str = "auto"
     face_detector: Callable[[], Any] | None = None
+    depth: int = DEPTH
 
     @property
     def jobs(self) -> int:
         """How many jobs are looked at at a time."""
-        return DEPTH * self.lanes
+        return self.depth * self.lanes
 
 
 class Batcher:

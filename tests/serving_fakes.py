@@ -64,7 +64,9 @@ def main(kind: str, arguments: list[str]) -> None:
         dispatch.serve_bench = quick_bench
     real = server.serve
     server.serve = lambda plan, *given, **named: real(
-        replace(plan, face_detector=SquareDetector), *given, **named
+        replace(plan, face_detector=SquareDetector, **({"depth": 1} if kind == "quick" else {})),
+        *given,
+        **named,
     )
     app(["serve", *arguments])
 
