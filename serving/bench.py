@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from unmasked.inspection.maps import Draw
     from unmasked.preprocessing.config import PreprocessConfig
 
-BATCH = 64  # images that one pass takes, unless a single job has more
+BATCH = 64
 LINGER_S = 0.2  # that a pass waits for jobs whose faces are being found; alone a job waits for nobody
 LOOK_EVERY_S = 0.02
 DEPTH = 4  # jobs at a time for each process that decodes, so that some can be scored together
@@ -79,6 +79,7 @@ class Plan:
         budget: of the decoding of a file: budget_s and memory_gb.
         lanes: processes that decode.
         depth: jobs at a time for each of them.
+        batch: images that one pass of the detector takes, unless a single job has more.
         closer: frames looked at beside where scores move, at most.
         device: auto, cpu, cuda, …
         face_detector: builds what finds faces; None is the configured one.
@@ -92,6 +93,7 @@ class Plan:
     device: str = "auto"
     face_detector: Callable[[], Any] | None = None
     depth: int = DEPTH
+    batch: int = BATCH
 
     @property
     def jobs(self) -> int:
@@ -104,17 +106,19 @@ class Batcher:
 
     Args:
         model: images (N, 3, H, W) to logits (N, 2).
-        say: called with the jobs and images of each pass.
+        say: called with the jobs and images of each pass, and the seconds that it took.
         is_expected: True if another job may want something scored soon.
+        most: images that one pass takes, unless a single job has more.
     """
 
     def __init__(
         self,
         model: Callable[[torch.Tensor], torch.Tensor],
-        say: Callable[[int, int], None],
+        say: Callable[[int, int, float], None],
         is_expected: Callable[[], bool] = lambda: False,
+        most: int = BATCH,
     ) -> None:
-        self.model, self._say, self._is_expected = model, say, is_expected
+        self.model, self._say, self._is_expected, self._most = model, say, is_expected, most
         self._queue: queue.SimpleQueue[tuple[Callable[..., Any], Any, Future[Any]]] = queue.SimpleQueue()
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -134,9 +138,9 @@ class Batcher:
             function, images, future = held or self._queue.get()
             held, parts, count = None, [(images, future)], len(images)
             until_s = time.monotonic() + LINGER_S
-            while function is self.model and count < BATCH:
+            while function is self.model and count < self._most:
                 held = self._next(until_s)
-                if held is None or held[0] is not self.model or count + len(held[1]) > BATCH:
+                if held is None or held[0] is not self.model or count + len(held[1]) > self._most:
                     break
                 parts.append(held[1:])
                 count, held = count + len(parts[-1][0]), None
@@ -156,11 +160,12 @@ class Batcher:
         import torch
 
         sizes = [len(images) for images, _ in parts]
+        began_s = time.monotonic()
         try:
             if function is self.model:
                 with torch.inference_mode():
                     found = function(torch.cat([images for images, _ in parts]))
-                self._say(len(parts), sum(sizes))
+                self._say(len(parts), sum(sizes), time.monotonic() - began_s)
                 answers = found.split(sizes)
             else:
                 answers = [function(parts[0][0])]
@@ -280,8 +285,9 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
     finders = _Finders(plan)
     batcher = Batcher(
         examiner.model,
-        lambda jobs, images: say(Word("batch", content=(jobs, images))),
+        lambda *batch: say(Word("batch", content=batch)),
         lambda: finders.is_busy,
+        plan.batch,
     )
     for _ in range(plan.jobs):
         threading.Thread(

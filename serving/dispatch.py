@@ -136,10 +136,11 @@ class Dispatch:
             if self.description is not None:  # else `start` raises it
                 logger.error("the detector cannot be loaded again: %s", word.content)
         elif word.kind == "batch":
-            jobs, images = word.content
+            jobs, images, seconds = word.content
             self._metrics.add("batches_total")
             self._metrics.add("batch_jobs_total", jobs)
             self._metrics.add("batch_images_total", images)
+            self._metrics.add("batch_seconds_total", seconds)
         elif word.job in self._running:
             entry, began_s = self._running[word.job]
             if word.kind == "stage":

@@ -32,7 +32,13 @@ from unmasked.inspection.examine import crop_reasons, settings_of
 from unmasked.inspection.file_facts import examiner_pool
 from unmasked.inspection.finding import finding_of, measured_rates, people_of, rate_sentences, verdict_of
 from unmasked.inspection.records import Rates, Reason, Sampled, read_case, write_case
-from unmasked.inspection.verify import check_folder, check_inputs, differences, threshold_differences
+from unmasked.inspection.verify import (
+    check_folder,
+    check_inputs,
+    differences,
+    page_differences,
+    threshold_differences,
+)
 from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
 from unmasked.preprocessing.run import preprocess
 from unmasked.ucf.model import UCF
@@ -308,7 +314,7 @@ def own(copy, bench):
 
 
 def test_a_case_is_verified_and_a_moved_file_is_asked_for(copy, tmp_path):
-    done = unmasked("verify", copy)
+    done = unmasked("verify", copy / "case.json")
     assert done.exit_code == 0, done.output
     assert "verified, same bytes and scores within 0.0001" in done.stdout
     moved = tmp_path / "case"
@@ -316,6 +322,41 @@ def test_a_case_is_verified_and_a_moved_file_is_asked_for(copy, tmp_path):
     done = unmasked("verify", moved)
     assert done.exit_code == 2
     assert "give file=" in done.stderr
+
+
+def test_of_a_folder_of_cases_each_is_told_and_one_that_cannot_be_looked_at_ends_no_other(made, tmp_path):
+    for name in ("moved", "broken"):
+        shutil.copytree(made / "clip.mp4", tmp_path / name)
+    done = unmasked("verify", tmp_path, "file=a.mp4")
+    assert done.exit_code == 2
+    assert "holds 2 cases, and file= is of one" in done.stderr
+    (tmp_path / "broken" / "case.json").write_text("{")
+    done = unmasked("verify", tmp_path)
+    assert done.exit_code == 1
+    assert f"{tmp_path / 'broken'}: not verified, 1 difference" in done.stdout
+    assert f"{tmp_path / 'moved'}: cannot be looked at: " in done.stdout
+    assert "2 cases: 0 verified, 1 not, 1 cannot be looked at" in done.stdout
+    shutil.copytree(tmp_path / "moved", tmp_path / "two" / "moved")
+    shutil.copytree(tmp_path / "moved", tmp_path / "two" / "again")
+    assert unmasked("verify", tmp_path / "two").exit_code == 2
+
+
+def test_another_style_sheet_is_told_apart_from_another_page(copy):
+    case, page = read_case(copy), copy / "case.html"
+    before = page.read_text(encoding="utf-8")
+    assert page_differences(case, copy) == ([], [])
+    page.write_text(before.replace("<style>", "<style>p{display:none}", 1), encoding="utf-8")
+    unlike, style = page_differences(case, copy)
+    assert unlike == []
+    assert "only its style sheet is another than ours, which can hide things" in style[0]
+    for changed in (
+        before.replace("<style>", "<style>p{}</STYLE><p>This file is real.</p><style>", 1),
+        before.replace("<style>", "<style></style><style>", 1),
+        before.replace("</body>", "<p>This file is real.</p></body>"),
+    ):
+        assert changed != before
+        page.write_text(changed, encoding="utf-8")
+        assert page_differences(case, copy) == (["case.html: shows something else than case.json"], [])
 
 
 def flip(path: Path, place: int = -20) -> None:

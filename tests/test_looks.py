@@ -14,6 +14,7 @@ from unmasked.inspection.examine import SMALL_FACE_PX, examine
 from unmasked.inspection.examiner import Examiner
 from unmasked.inspection.file_facts import examiner_pool
 from unmasked.inspection.looks import frames_between
+from unmasked.inspection.maps import Drawn, draw_maps
 from unmasked.inspection.records import read_case
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.video import FILLED_MAX, fill_gaps, read_frames
@@ -80,7 +81,7 @@ def test_frames_between_show_when_a_score_moves_and_change_no_verdict(tmp_path, 
     weights.with_suffix(".json").write_text("{}")
     card = {"detector": "light", "architecture": "mean", "size_px": 64, "sha256": "0"}
     examiner = Examiner(
-        light, card, weights, "", None, Fitted(Threshold(0.5, "eer")), [], None, {}, draw=None
+        light, card, weights, "", None, Fitted(Threshold(0.5, "eer")), [], None, {}, draw=draw_none
     )
     config = PreprocessConfig(faces="all", frames_per_video=5, workers=1)
     pool = examiner_pool(config, SquareDetector)
@@ -103,3 +104,46 @@ def test_frames_between_show_when_a_score_moves_and_change_no_verdict(tmp_path, 
     said = (tmp_path / "4" / "case.html").read_text(encoding="utf-8")
     assert "more were looked at where scores move" in said
     assert set(read_case(tmp_path / "4").files) >= {look.crop for look in now.looks}
+    # The maps of the most suspicious: in grey, and the reason beside them.
+    top = sorted(now.looks, key=lambda look: -look.score)[:3]
+    assert [one.crop for one in now.maps.shown] == [look.crop for look in top]
+    assert {one.file for one in now.maps.shown} < set(now.files)
+    assert "No map can be shown (Guess): it is made by chance." in said
+    assert said.count("in grey: the maps fail their tests") == 2 * len(top)  # also for who cannot see
+
+
+def draw_none(images, people):
+    pictures = np.zeros((len(images), 64, 64, 3), np.uint8)
+    return Drawn("Guess", pictures, [False] * len(images), ["it is made by chance"])
+
+
+class Spot(torch.nn.Module):
+    """Calls pictures fake whose upper left corner is bright; ``is_blind`` looks at nothing."""
+
+    def __init__(self, *, is_blind: bool = False) -> None:
+        super().__init__()
+        weight = torch.zeros(1, 3, 32, 32)
+        weight[..., :8, :8] = 0.0 if is_blind else 0.2
+        self.weight = torch.nn.Parameter(weight)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = (images * self.weight).sum(dim=(1, 2, 3))
+        return torch.stack([-found, found], dim=1)
+
+
+def test_a_map_is_in_colours_only_where_it_passes_its_tests():
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images[..., :8, :8] = 0.8
+    drawn = draw_maps(Spot(), images, [0, 0, 0])  # of one face, whose maps are alike by nature
+    assert (drawn.method, drawn.failed) == ("Occlusion", [])
+    corner, rest = (drawn.pictures[..., 0].astype(int)[:, part, part] for part in (slice(0, 8), slice(8, 32)))
+    assert corner.mean() > rest.mean() + 50
+    strangers = draw_maps(Spot(), images, [0, 1, 2])
+    assert "the same map for every picture" in strangers.failed[0]
+    for made in (
+        strangers,
+        draw_maps(Spot(is_blind=True), images, [0, 0, 0]),
+        draw_maps(Spot(), images[:1], [0]),
+    ):
+        assert made.failed
+        assert np.ptp(made.pictures, axis=-1).max() == 0  # grey

@@ -373,7 +373,7 @@ def test_images_that_wait_together_are_scored_together_and_come_back_to_who_sent
         go.wait(10)
         return images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([1.0, 2.0])
 
-    batcher = Batcher(model, lambda jobs, images: passes.append((jobs, images)))
+    batcher = Batcher(model, lambda jobs, images, seconds: passes.append((jobs, images)))
     sent = [torch.full((count, 3, 2, 2), float(count)) for count in (1, 2, 3, 70, 4)]
     found: dict[int, torch.Tensor] = {}
     threads = [
@@ -391,8 +391,26 @@ def test_images_that_wait_together_are_scored_together_and_come_back_to_who_sent
     assert passes == [(1, 1), (2, 5), (1, 70), (1, 4)]
 
 
+def test_a_pass_waits_for_faces_that_are_being_found_and_a_job_alone_for_nobody():
+    """Jobs were scored one by one, as each was at its faces while another was scored."""
+    for is_expected, together in ((True, [(3, 3)]), (False, [(1, 1)] * 3)):
+        passes: list[tuple[int, int]] = []
+        batcher = Batcher(
+            lambda images: images.mean(dim=(1, 2, 3))[:, None],
+            lambda jobs, images, seconds, passes=passes: passes.append((jobs, images)),
+            lambda is_expected=is_expected, passes=passes: is_expected and not passes,
+        )
+        threads = [threading.Thread(target=batcher, args=(torch.ones(1, 3, 2, 2),)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.03)
+        for thread in threads:
+            thread.join(10)
+        assert passes == together
+
+
 def test_an_error_of_the_model_is_raised_where_the_images_come_from():
-    batcher = Batcher(lambda images: images / 0 if len(images) == 1 else 1 / 0, lambda jobs, images: None)
+    batcher = Batcher(lambda images: images / 0 if len(images) == 1 else 1 / 0, lambda *batch: None)
     with pytest.raises(ZeroDivisionError):
         batcher(torch.zeros(2, 3, 2, 2))
     assert batcher(torch.ones(1, 3, 2, 2)).isinf().all()
@@ -404,7 +422,7 @@ def test_images_that_the_model_cannot_take_cost_no_other_job_its_answer():
         return images.mean(dim=(1, 2, 3))[:, None]
 
     passes = []
-    batcher = Batcher(model, lambda jobs, images: passes.append((jobs, images)))
+    batcher = Batcher(model, lambda jobs, images, seconds: passes.append((jobs, images)))
     parts = [(torch.full((2, 3, 2, 2), value), Future()) for value in (1.0, 9.0, 3.0)]
     batcher._answer(model, parts)
     first, bad, last = (future for _, future in parts)

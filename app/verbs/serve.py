@@ -47,7 +47,8 @@ class Config(Limits):
     )
     budget_s: float = Field(300.0, gt=0, description="seconds a file may take to be decoded")
     memory_gb: float = Field(4.0, gt=0, description="memory that decoding a file may take (Linux)")
-    workers: int = Field(2, ge=1, description="files that are looked at at a time")
+    workers: int = Field(2, ge=1, description="processes that decode and find faces")
+    batch: int = Field(64, ge=1, description="faces, of several jobs, that one pass of the detector takes")
     device: str = Field("auto", description="auto, cpu, cuda, …")
     log: bool = Field(False, description="a line for each request and job, to standard error")
 
@@ -71,7 +72,7 @@ def run(config: Config) -> None:
         load_examiner, config.checkpoint, config.detector, config.performance, maps=config.maps
     )
     budget = {"budget_s": config.budget_s, "memory_gb": config.memory_gb}
-    plan = Plan(examiner, config, budget, config.workers, config.closer, config.device)
+    plan = Plan(examiner, config, budget, config.workers, config.closer, config.device, batch=config.batch)
     serve(
         plan,
         config.out,
