@@ -164,7 +164,7 @@ class _Examination:
             rows = [_manifest_row(file, str(n), facts[file]) for n, (file, _) in enumerate(part)]
             finder = None if config.engine == "ray" else pool
             faces = preprocess(pd.DataFrame(rows), work, config, pool=finder)
-            tasks = {row["video"]: _task(row, config) for row in rows if row["kind"] == "video"}
+            tasks = {str(row["video"]): _task(row, config) for row in rows if row["kind"] == "video"}
             scored = score_faces(
                 faces,
                 tasks,

@@ -377,7 +377,7 @@ def _drawn_alone(examiner: Examiner, batcher: Batcher) -> Draw | None:
     draw = examiner.draw
     if draw is None:
         return None
-    return lambda images, people: batcher.run(partial(draw, people=people), images)
+    return lambda images, people: batcher.run(lambda batch: draw(batch, people), images)
 
 
 def words_of(error: Exception) -> str:
