@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 
 CELLS = 16  # to a side: what is taken away at once
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)  # of the cells, taken away or put back
+BRIEF = (0.1, 0.3)
 RANDOM_ORDERS = 5
 SHUFFLED = (0.1, 0.5, 1.0)  # of the weights' tensors, from the last on
 ALIKE = 0.98  # rank correlation of maps of different pictures from which they count as one map
@@ -79,7 +80,15 @@ class MethodChecks(BaseModel):
         return all(self.blank) or len(self.failed) > any(self.blank)
 
 
-def check_method(explained: Explained, images: Tensor, name: str, maps: NDArray[np.float32]) -> MethodChecks:
+def check_method(
+    explained: Explained,
+    images: Tensor,
+    name: str,
+    maps: NDArray[np.float32],
+    *,
+    sources: Sequence[int] | None = None,
+    is_brief: bool = False,
+) -> MethodChecks:
     """Puts the maps of a method to every test.
 
     Args:
@@ -87,17 +96,21 @@ def check_method(explained: Explained, images: Tensor, name: str, maps: NDArray[
         images: (N, 3, H, W) in [-1, 1], one of each video.
         name: one of `METHODS`.
         maps: (N, H, W) what `methods.method_maps` made of them.
+        sources: whose face each picture shows; maps of one face may be alike. None: all are of others.
+        is_brief: fewer shares of cells and of shuffled weights, a quarter of the time.
     """
     blank = is_blank(maps)
-    alike = likeness(maps[~blank])
+    alike = likeness(maps[~blank], None if sources is None else np.asarray(sources)[~blank])
     shuffled = []
     if isinstance(explained.model, nn.Module):
-        for share in SHUFFLED:  # the whole curve: where it stays high, early layers make the map
+        # The whole curve: where it stays high, early layers make the map.
+        for share in SHUFFLED[-1:] if is_brief else SHUFFLED:
             forgetful = method_maps(explained.shuffled(share), images, name)
             pairs = [rank_correlation(*pair) for pair in zip(maps[~blank], forgetful[~blank], strict=True)]
             shuffled.append(_median(pairs))
     kept = images[np.flatnonzero(~blank)]
-    deletion, insertion = order_gains(explained, kept, maps[~blank]) if len(kept) else ({}, {})
+    shares = BRIEF if is_brief else SHARES
+    deletion, insertion = order_gains(explained, kept, maps[~blank], shares) if len(kept) else ({}, {})
     sum_error = _sum_error(explained, images, maps) if METHODS[name].has_sum else None
     return MethodChecks(
         method=name,
@@ -119,9 +132,13 @@ def is_blank(maps: NDArray[np.float32]) -> NDArray[np.bool_]:
     return ~finite | (np.ptp(np.nan_to_num(flat), axis=1) <= 1e-12 * np.abs(np.nan_to_num(flat)).max(axis=1))
 
 
-def likeness(maps: NDArray[np.float32]) -> float:
-    """Median rank correlation of the maps (N, H, W) of different pictures; NaN with one."""
-    pairs = [rank_correlation(maps[i], maps[j]) for i in range(len(maps)) for j in range(i)]
+def likeness(maps: NDArray[np.float32], sources: NDArray[np.int64] | None = None) -> float:
+    """Median rank correlation of the maps (N, H, W) of different ``sources``, pictures if None.
+
+    NaN with one.
+    """
+    of = np.arange(len(maps)) if sources is None else sources
+    pairs = [rank_correlation(maps[i], maps[j]) for i in range(len(maps)) for j in range(i) if of[i] != of[j]]
     return _median(pairs)
 
 
@@ -149,7 +166,7 @@ def cell_means(maps: NDArray[np.float32]) -> Array:
 
 
 def order_gains(
-    explained: Explained, images: Tensor, maps: NDArray[np.float32]
+    explained: Explained, images: Tensor, maps: NDArray[np.float32], shares: Sequence[float] = SHARES
 ) -> tuple[dict[str, Curve], dict[str, Curve]]:
     """Deletion and insertion: how much better than other orders a map's order is.
 
@@ -161,6 +178,7 @@ def order_gains(
         explained: the detector.
         images: (N, 3, H, W).
         maps: (N, H, W).
+        shares: of the cells, taken away or put back.
 
     Returns:
         For deletion and for insertion, by what the map is compared with: "random" order, mean of
@@ -175,7 +193,8 @@ def order_gains(
         shuffled = [generator.permutation(number) for _ in range(RANDOM_ORDERS)]
         # Ties, of which a map with zeros has many, fall by chance and not by where they lie.
         own = shuffled[0][np.argsort(-values[shuffled[0]], kind="stable")]
-        areas = np.stack([_areas(explained, picture, order, cells) for order in (own, centre, *shuffled)])
+        orders = (own, centre, *shuffled)
+        areas = np.stack([_areas(explained, picture, order, cells, shares) for order in orders])
         better = areas - areas[0]  # the map lowers the margin sooner where the other's area is larger
         gains["centre"].append(better[1])
         gains["random"].append(better[2:].mean(axis=0))
@@ -189,14 +208,18 @@ def order_gains(
 
 
 def _areas(
-    explained: Explained, picture: Tensor, order: NDArray[np.int64], cells: NDArray[np.int64]
+    explained: Explained,
+    picture: Tensor,
+    order: NDArray[np.int64],
+    cells: NDArray[np.int64],
+    shares: Sequence[float],
 ) -> Array:
-    """(2,) mean margin over `SHARES`, of the cells deleted and of the cells inserted in this order."""
-    kept = np.ones((len(SHARES), len(order)), dtype=bool)
-    for row, share in zip(kept, SHARES, strict=True):
+    """(2,) mean margin over ``shares``, of the cells deleted and of the cells inserted in this order."""
+    kept = np.ones((len(shares), len(order)), dtype=bool)
+    for row, share in zip(kept, shares, strict=True):
         row[order[: round(share * len(order))]] = False
     margins = explained.margins(mix(picture, np.concatenate([kept, ~kept]), cells))
-    return margins.reshape(2, len(SHARES)).mean(axis=1)
+    return margins.reshape(2, len(shares)).mean(axis=1)
 
 
 def _curve(gain: Array, draws: NDArray[np.int64]) -> Curve:
