@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from unmasked.datasets.archives import IMAGE_SUFFIXES
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path, sha256_of_file
 from unmasked.datasets.images import UnreadableImage, fit_to_size, read_pixels
+from unmasked.datasets.listing import walk_files
+from unmasked.datasets.tables import read_frame
 from unmasked.datasets.transforms import normalise
 
 READERS = 4
+FACES_FILE = "faces.parquet"
 BATCH = 32
 
 
@@ -108,6 +113,39 @@ def extract(
     return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
+def images_of(path: Path, rows: Mapping[str, str | float]) -> tuple[list[Path], NDArray]:
+    """The images of a folder or of a table, and (n,) whose or of which video each is.
+
+    Args:
+        path: a folder with images below it, or a faces or manifest table.
+        rows: values that columns of the table must have.
+
+    Raises:
+        InputError: there is no image, or no such column.
+    """
+    if path.is_dir() and not (path / FACES_FILE).is_file():
+        if rows:
+            raise InputError(f"{path} is a folder of images, and rows are chosen of tables; leave them out")
+        found = [path / name for name in walk_files(path, IMAGE_SUFFIXES)]
+        return found, np.arange(len(found))
+    file = path / FACES_FILE if path.is_dir() else path
+    table = read_frame(file, text=["video", "path", "crop", "dataset"])
+    column = "crop" if "crop" in table else "path"
+    for name, value in {**rows, column: None}.items():
+        if name not in table:
+            raise InputError(f"{file} has no column {name}; it has {', '.join(map(str, table))}")
+        table = table[table[name].notna() if value is None else table[name].astype(str) == str(value)]
+    if table.empty:
+        raise InputError(f"{file} has no image with {dict(rows)}; look at the values of these columns")
+    root = Path(table["root"].iloc[0]) if column == "path" and "root" in table else file.parent
+    unit = table["video"].astype(str) if "video" in table else pd.Series(range(len(table))).astype(str)
+    if "identity" in table:
+        unit = table["identity"].astype(object).where(table["identity"].notna(), unit)
+    if column == "path" and "kind" in table and (table["kind"] != "image").any():
+        raise InputError(f"{file} has videos; give the faces table that `unmasked preprocess` makes of it")
+    return [root / name for name in table[column]], unit.to_numpy(str)
+
+
 def _digest(paths: Sequence[Path], extractor: Extractor, size_px: int | None) -> str:
     digest = hashlib.sha256(f"{extractor.sha256} {extractor.resize} {size_px}".encode())
     with ThreadPoolExecutor(READERS) as pool:
@@ -134,7 +172,7 @@ def _write(file: Path, paths: Sequence[Path], extractor: Extractor, size_px: int
                     raise InputError(
                         f"{path} is {image.shape[1]} x {image.shape[0]} px and {paths[0]} is "
                         f"{side[1]} x {side[0]} px: a distance would be one of sizes too; "
-                        f"give size_px={min(side[:2])} to resize all images first"
+                        f"give size_px={min(*side[:2], *image.shape[:2])} to resize all images first"
                     )
             batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
             found = extractor.features(batch).float().numpy()

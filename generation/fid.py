@@ -329,24 +329,14 @@ def floor(a: Array, b: Array, *, units_a: NDArray | None = None, seed: int = 0) 
     return Floor(n=round(n), frechet=frechet, kid=kid, frechet_of_sets=sets_apart)
 
 
-class Side(BaseModel):
-    """One set of images: where from, how many, of how many videos."""
-
-    path: str
-    n: int
-    units: int
-
-
 class Distance(BaseModel):
     """Everything that is known of how far two sets are apart.
 
     Attributes:
-        extractor: what made the features; only "FID" if it is FID's own network.
-        weights_sha256: of its file.
-        resize: how images became its input.
         d: numbers of a feature.
-        a, b: the reals, and what is held against them.
-        frechet: see `frechet_distance`; NaN below d rows unless that was allowed.
+        n_a, n_b: images.
+        units_a, units_b: what they are of: people, videos, or images where nothing is known.
+        frechet: see `frechet_distance`.
         frechet_infinite: see `extrapolate`.
         kid, kid_ci: see `kernel_distance`.
         precision, recall: see `precision_recall`.
@@ -354,12 +344,11 @@ class Distance(BaseModel):
         warnings: sentences.
     """
 
-    extractor: str
-    weights_sha256: str
-    resize: str
     d: int
-    a: Side
-    b: Side
+    n_a: int
+    n_b: int
+    units_a: int
+    units_b: int
     frechet: float
     frechet_infinite: float
     kid: float
@@ -368,6 +357,55 @@ class Distance(BaseModel):
     recall: float
     floor: Floor
     warnings: list[str]
+
+
+def compare(
+    a: Array,
+    b: Array,
+    *,
+    units: tuple[NDArray, NDArray] | None = None,
+    below_d: bool = False,
+    seed: int = 0,
+) -> Distance:
+    """How far the features of two sets are apart, by every measure.
+
+    Args:
+        a, b: (n, d) features of the reals, and (m, d) of what is held against them.
+        units: of the rows of both; each row its own if not given.
+        below_d: give the Fréchet distance of fewer rows than columns, with a warning.
+        seed: of halves, sizes and of rows drawn for precision and recall.
+
+    Raises:
+        InputError: fewer rows than columns and not `below_d`; see `frechet_distance` and `floor`.
+    """
+    check_alike(a, b)
+    d, fewest = a.shape[1], min(len(a), len(b))
+    warning = few_rows(fewest, d)
+    if warning and not below_d:
+        raise InputError(f"{warning}. Give {d} or more of both, or below_d=true to have it all the same")
+    warnings = [warning] if warning else []
+    if not warning and fewest // 2 < d:
+        warnings.append(
+            f"a half of the reals has fewer than {d} images: the floor's Fréchet distance is high"
+        )
+    units_a, units_b = units or (np.arange(len(a)), np.arange(len(b)))
+    kernel = kernel_distance(a, b, units_a=units_a, units_b=units_b)
+    precision, recall = precision_recall(a, b, seed=seed)
+    return Distance(
+        d=d,
+        n_a=len(a),
+        n_b=len(b),
+        units_a=len(np.unique(units_a)),
+        units_b=len(np.unique(units_b)),
+        frechet=frechet_distance(a, b),
+        frechet_infinite=extrapolate(a, b, seed=seed),
+        kid=kernel.value,
+        kid_ci=(kernel.low, kernel.high),
+        precision=precision,
+        recall=recall,
+        floor=floor(a, b, units_a=units_a, seed=seed),
+        warnings=warnings,
+    )
 
 
 def few_rows(n: int, d: int) -> str:

@@ -5,14 +5,17 @@ import pytest
 import torch
 
 from unmasked.generation.augment import (
+    SYM6,
     Draws,
     Probability,
     augment,
     colour,
     geometry,
     recolour,
+    resampling,
     warp,
 )
+from unmasked.training.residual import upfirdn
 
 
 def draws(count, p, seed=0):
@@ -38,6 +41,20 @@ def test_sampling_at_the_same_places_gives_the_image_back():
     image = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     same = warp(image, torch.eye(3, dtype=torch.float64)[None])
     torch.testing.assert_close(same[..., 4:-4, 4:-4], image[..., 4:-4, 4:-4], atol=1e-9, rtol=0)
+
+
+def test_the_matrices_are_the_filter_of_the_paper():
+    """Against zeros between pixels, a convolution, and every second place."""
+    image = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    up, down = resampling(16, image.device, image.dtype)
+    taps = torch.tensor(SYM6, dtype=torch.float64) / sum(SYM6)
+    kernel = torch.outer(taps, taps)
+    padded = torch.cat([image[..., :3].flip(3), image, image[..., -3:].flip(3)], 3)
+    padded = torch.cat([padded[:, :, :3].flip(2), padded, padded[:, :, -3:].flip(2)], 2)
+    wanted = upfirdn(padded, kernel, up=2, padding=(0, -1, 0, -1), gain=4.0)
+    torch.testing.assert_close(up @ image @ up.T, wanted)
+    fine = torch.randn(2, 3, 42, 42, dtype=torch.float64)
+    torch.testing.assert_close(down @ fine @ down.T, upfirdn(fine, kernel.flip(0, 1), down=2))
 
 
 @pytest.mark.parametrize(

@@ -150,8 +150,10 @@ def test_images_are_bytes_by_the_rule_of_the_reals():
 def test_in_evaluation_a_verdict_does_not_depend_on_the_batch():
     torch.manual_seed(0)
     critic, images = Critic(16, 64, 8), torch.randn(8, 3, 16, 16)
-    together = critic(images)
-    assert not torch.allclose(together[:1], critic(images[:1]))  # in training a batch is seen as one
+    together = critic.realness(images)
+    assert not torch.allclose(together[:1], critic.realness(images[:1]))  # in training a batch is seen as one
     critic.eval()
-    torch.testing.assert_close(critic(images)[:1], critic(images[:1]))
+    logits = critic(images)
+    torch.testing.assert_close(logits[:1], critic(images[:1]))
+    torch.testing.assert_close(logits.softmax(1)[:, 1], (-critic.realness(images)).sigmoid())
     assert critic.spread > 0

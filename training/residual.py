@@ -129,11 +129,11 @@ class EqualisedConv(nn.Module):
 
 
 def spread_of_groups(x: Tensor, size: int = 4) -> Tensor:
-    """(N / G,) mean standard deviation of (N, C, H, W) maps over groups of G = min(size, N) images.
+    """(N / G,) mean standard deviation of (N, C, H, W) maps over groups of G images.
 
-    Member g of group m is image m + g N / G.
+    Member g of group m is image m + g N / G; G is the largest number up to ``size`` that divides N.
     """
-    count = min(size, len(x))
+    count = next(count for count in range(min(size, len(x)), 0, -1) if len(x) % count == 0)
     groups = x.reshape(count, -1, *x.shape[1:])  # (G, N / G, C, H, W)
     return (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
 
@@ -161,7 +161,7 @@ class Block(nn.Module):
 
 
 class Critic(nn.Module):
-    """StyleGAN2's residual network that judges images: (N, 3, R, R) in [-1, 1] -> (N,), high for real.
+    """StyleGAN2's residual network that judges images, (N, 3, R, R) in [-1, 1].
 
     In training it sees how much the images of a batch differ. An image that is judged by itself has no batch:
     in evaluation that number is the mean of the batches of training, a buffer.
@@ -180,6 +180,7 @@ class Critic(nn.Module):
         self.conv = EqualisedConv(widths[-1] + 1, widths[-1], 3)
         self.linear = EqualisedLinear(widths[-1] * SIDE**2, widths[-1])
         self.out = EqualisedLinear(widths[-1], 1)
+        self.cam_layer = self.blocks[-1] if len(self.blocks) else self.from_rgb
         self.spread: Tensor
         self.batches: Tensor
         self.register_buffer("spread", torch.tensor(0.0))
@@ -195,9 +196,14 @@ class Critic(nn.Module):
             x = torch.cat([x, self.spread.to(x.dtype).expand(len(x), 1, *x.shape[2:])], 1)
         return activate(self.linear(activate(self.conv(x)).flatten(1)))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def realness(self, images: Tensor) -> Tensor:
         """(N,) high for real."""
         return self.out(self.features(images)).squeeze(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 2) logits of real and fake: P(fake) = sigmoid(-realness)."""
+        realness = self.realness(images)
+        return torch.stack([realness, torch.zeros_like(realness)], 1)
 
     def _remember(self, spread: Tensor) -> None:
         """Takes a batch into the mean over about the last thousand; the network changes."""
