@@ -20,6 +20,7 @@ LAYERS = [
     "inspection",
     "ucf",
     "baselines",
+    "generation",
     "serving",
     "app",
 ]
