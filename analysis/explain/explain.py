@@ -175,7 +175,7 @@ def _cams(
     report("Grad-CAM", 0, len(pictured))
     cams = overlays(model, images, layer, batch_size=config.batch_size)
     report("Grad-CAM", len(pictured), len(pictured))
-    if any(one.facts["method"] == "grad_cam" and one.facts["is_failed"] for one in methods):
+    if any(one.facts["method"] == "grad_cam" and one.is_failed for one in methods):
         cams = replace(cams, overlays=np.stack([in_grey(one) for one in cams.pictures]))
     return pictured.assign(score=_scores(model, images, config.batch_size), blank=cams.blank), cams
 
@@ -216,7 +216,7 @@ def _methods(
             break
     report("maps", len(names), len(names))
     # What can be trusted comes first.
-    return pictures, tuple(sorted(found, key=lambda one: one.facts["is_failed"]))
+    return pictures, tuple(sorted(found, key=lambda one: one.is_failed))
 
 
 def _averaged(
@@ -232,7 +232,7 @@ def _averaged(
     """Mean maps of many crops with what differs between groups, and the crops' mean picture."""
     if not config.averaged:
         return {}, None
-    passed = [one.facts["method"] for one in methods if not one.facts["is_failed"]]
+    passed = [one.facts["method"] for one in methods if not one.is_failed]
     if not passed:
         skipped["mean maps"] = "no method passed its tests, and a mean of maps that failed says nothing"
         return {}, None

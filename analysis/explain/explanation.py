@@ -46,6 +46,11 @@ class MethodMaps:
     overlays: np.ndarray
     facts: dict[str, Any]
 
+    @property
+    def is_failed(self) -> bool:
+        """True if no map of the method can be trusted; files of older versions say it by their reasons."""
+        return bool(self.facts.get("is_failed", self.facts["failed"]))
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -81,14 +86,14 @@ class Explanation:
     @property
     def trusted(self) -> list[MethodMaps]:
         """The methods whose maps passed every test."""
-        return [one for one in self.methods if not one.facts["is_failed"]]
+        return [one for one in self.methods if not one.is_failed]
 
     def cam_doubt(self) -> str:
         """Why the Grad-CAM pictures cannot be trusted, in words; "" where the method passed its tests."""
-        facts = [one.facts for one in self.methods if one.facts["method"] == "grad_cam"]
-        if not facts:
+        found = [one for one in self.methods if one.facts["method"] == "grad_cam"]
+        if not found:
             return "they were not put to the tests"
-        return "; ".join(facts[0]["failed"]) if facts[0]["is_failed"] else ""
+        return "; ".join(found[0].facts["failed"]) if found[0].is_failed else ""
 
     def labels(self) -> dict[str, pd.Series]:
         """What the points of the t-SNE can be coloured by: label, method, dataset, groups."""

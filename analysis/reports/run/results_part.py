@@ -261,7 +261,7 @@ def _looks_answer(explanation: Explanation) -> Markup:
         for one in where
     )
     looks = f"By {first.title} it looks most at {placed}. " if placed else ""
-    others = [one.title for one in explanation.methods if one.facts["is_failed"]]
+    others = [one.title for one in explanation.methods if one.is_failed]
     failed = f" {list_names(others)} failed: these maps are drawn in grey, with the reason." if others else ""
     return callout(
         "note",
