@@ -35,7 +35,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
 from unmasked.datasets.loading import read_crops
 from unmasked.evaluation.levels import clusters_of
-from unmasked.evaluation.machine import calibrate, people_folds, pipeline
+from unmasked.evaluation.machine import Fold, calibrate, people_folds, pipeline
 from unmasked.training.config import DetectorConfig, ModelConfig
 from unmasked.training.detector import About
 
@@ -443,7 +443,7 @@ def _classifier(config: Config, rows: int, width: int) -> Pipeline:
     return pipeline(rows, width, components=model.components, c=model.c, seed=config.seed)
 
 
-def _folds(label: Array, people: Array, seed: int) -> list[tuple[Array, Array]]:
+def _folds(label: Array, people: Array, seed: int) -> list[Fold]:
     try:
         return people_folds(label, people, seed)
     except InputError as counts:

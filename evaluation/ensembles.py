@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.counts import Array
-from unmasked.evaluation.machine import Machine, people_folds
+from unmasked.evaluation.machine import Fold, Machine, people_folds
 from unmasked.evaluation.metrics import check_arrays, log_loss
 
 Method = Literal["mean", "majority", "weighted", "stacking"]
@@ -256,9 +256,7 @@ def out_of_fold(
     return result
 
 
-def _folds(
-    label: NDArray[np.int64], cluster: NDArray[Any], seed: int, fitted_on: str
-) -> list[tuple[Array, Array]]:
+def _folds(label: NDArray[np.int64], cluster: NDArray[Any], seed: int, fitted_on: str) -> list[Fold]:
     try:
         return people_folds(label, cluster, seed)
     except InputError as counts:

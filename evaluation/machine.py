@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
 
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows to fit on, rows left out
 logger = logging.getLogger(__name__)
 
 FOLDS = 5
@@ -52,7 +53,7 @@ class Machine:
     numbers: Array
 
     @classmethod
-    def fit(cls, x: Array, label: Array, folds: list[tuple[Array, Array]], seed: int) -> Machine:
+    def fit(cls, x: Array, label: NDArray[Any], folds: list[Fold], seed: int) -> Machine:
         """Learns from features (N, F), calibrated out of fold."""
         rows = min(len(train) for train, _ in folds)
         model = pipeline(rows, x.shape[1], components=COMPONENTS, c=C, seed=seed)
@@ -131,9 +132,7 @@ def pipeline(rows: int, width: int, *, components: int, c: float, seed: int) -> 
     return make_pipeline(StandardScaler(), *reduce, SVC(C=c, class_weight="balanced"))
 
 
-def calibrate(
-    model: Pipeline, x: Array, label: Array, folds: list[tuple[Array, Array]]
-) -> LogisticRegression:
+def calibrate(model: Pipeline, x: Array, label: NDArray[Any], folds: list[Fold]) -> LogisticRegression:
     """A logistic curve on the distances of rows from machines that saw nobody of their fold."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
@@ -146,7 +145,7 @@ def calibrate(
     return curve
 
 
-def people_folds(label: Array, people: NDArray[Any], seed: int) -> list[tuple[Array, Array]]:
+def people_folds(label: NDArray[Any], people: NDArray[Any], seed: int) -> list[Fold]:
     """Rows to fit on and rows left out, up to `FOLDS` times; a person is on one side alone.
 
     Raises:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -16,6 +18,8 @@ from unmasked.analysis.explain.explanation import (
     read_explanation,
     write_explanation,
 )
+from unmasked.analysis.reports.gallery import Gallery
+from unmasked.analysis.reports.run.results_part import explanations_part
 from unmasked.datasets.errors import InputError
 
 SIZE = 32
@@ -288,6 +292,11 @@ def test_grad_cam_that_fails_is_grey_everywhere_and_another_method_is_tried(corp
     assert (found.overlays[..., :1] == found.overlays).all()
     failed = [one.facts["is_failed"] for one in found.methods]
     assert failed == sorted(failed)
+    write_explanation(found, tmp_path)
+    run = SimpleNamespace(left_out={}, datasets=(), explanation=read_explanation(tmp_path), is_ours=True)
+    page = " ".join(explanations_part(run, Gallery()).split())
+    assert "The pictures are not shown: Grad-CAM failed its tests here" in page
+    assert page.index("trusted") < page.index("Grad-CAM, kind by kind")
     assert explained(corpus, points=8).cam_doubt() == "they were not put to the tests"
 
 
