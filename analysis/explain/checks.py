@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 from torch import Tensor, nn
 
+from unmasked.analysis.explain.intervals import mean_interval
 from unmasked.analysis.explain.methods import METHODS, Explained, blurred, method_maps, mix
 from unmasked.analysis.explain.regions import grid
-from unmasked.evaluation.intervals import percentile_interval
 
 Array = NDArray[np.float64]
 
@@ -29,14 +29,13 @@ SHUFFLED = (0.1, 0.5, 1.0)  # of the weights' tensors, from the last on
 ALIKE = 0.98  # rank correlation of maps of different pictures from which they count as one map
 UNMOVED = 0.5  # rank correlation with the map of a detector that knows nothing, from which a map says nothing
 CENTRE_SPREAD = 0.25  # of the picture's side: the map that looks at the middle, whatever there is
-N_BOOT = 2000
 
 
 class Curve(BaseModel):
-    """How much the maps' order beats another, in the units of the margin.
+    """A mean over pictures: of deletion and insertion, how much the maps' order beats another.
 
     Attributes:
-        value: mean over pictures of the area between the curves; above 0 the map's order is better.
+        value: the area between the curves, in the units of the margin; above 0 the map's order is better.
         ci: its interval of 95 % over pictures, one of each video; NaN with fewer than two.
     """
 
@@ -44,6 +43,24 @@ class Curve(BaseModel):
 
     value: float
     ci: tuple[float, float]
+
+
+class Inside(BaseModel):
+    """How much of the maps lies where the fakes were changed; see `inside`.
+
+    Attributes:
+        pictures: fakes whose manipulation mask is known.
+        chance: the masks' share of the picture, on average: what a map by lot reaches.
+        shares: by measure, the mean over pictures.
+        less_centre: by measure, that less what the middle of the picture reaches, paired.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    pictures: int
+    chance: float
+    shares: dict[str, Curve]
+    less_centre: dict[str, Curve]
 
 
 class MethodChecks(BaseModel):
@@ -59,6 +76,7 @@ class MethodChecks(BaseModel):
         deletion, insertion: by what the map is compared with, "random" or "centre".
         sum_error: largest difference between a map's sum and what it should add up to, as a share of that;
             None where the method promises no sum.
+        inside: for fakes whose manipulation mask is known, how much of the maps lies in it; None without any.
         failed: in words, what a reader must know before he reads such a map; empty where it passed.
     """
 
@@ -72,8 +90,10 @@ class MethodChecks(BaseModel):
     deletion: dict[str, Curve]
     insertion: dict[str, Curve]
     sum_error: float | None
+    inside: Inside | None
     failed: list[str]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def is_failed(self) -> bool:
         """True if no map of the method can be trusted: more is wrong than that some are blank."""
@@ -85,6 +105,7 @@ def check_method(
     images: Tensor,
     name: str,
     maps: NDArray[np.float32],
+    masks: NDArray[np.bool_] | None = None,
     *,
     sources: Sequence[int] | None = None,
     is_brief: bool = False,
@@ -96,6 +117,7 @@ def check_method(
         images: (N, 3, H, W) in [-1, 1], one of each video.
         name: one of `METHODS`.
         maps: (N, H, W) what `methods.method_maps` made of them.
+        masks: (N, H, W) True where a picture was changed; nowhere where that is not known.
         sources: whose face each picture shows; maps of one face may be alike. None: all are of others.
         is_brief: fewer shares of cells and of shuffled weights, a quarter of the time.
     """
@@ -121,6 +143,7 @@ def check_method(
         deletion=deletion,
         insertion=insertion,
         sum_error=sum_error,
+        inside=None if masks is None else inside_masks(maps, masks, explained.seed),
         failed=_failures(blank, alike, shuffled, deletion),
     )
 
@@ -198,10 +221,8 @@ def order_gains(
         better = areas - areas[0]  # the map lowers the margin sooner where the other's area is larger
         gains["centre"].append(better[1])
         gains["random"].append(better[2:].mean(axis=0))
-    generator = np.random.default_rng(explained.seed)
-    draws = generator.integers(0, len(images), (N_BOOT, len(images)))
     deletion, insertion = (
-        {other: _curve(sign * np.stack(found)[:, place], draws) for other, found in gains.items()}
+        {other: _curve(sign * np.stack(found)[:, place], explained.seed) for other, found in gains.items()}
         for place, sign in ((0, 1), (1, -1))
     )
     return deletion, insertion
@@ -222,9 +243,8 @@ def _areas(
     return margins.reshape(2, len(shares)).mean(axis=1)
 
 
-def _curve(gain: Array, draws: NDArray[np.int64]) -> Curve:
-    ci = percentile_interval(gain[draws].mean(axis=1), clusters=len(gain))
-    return Curve(value=float(gain.mean()), ci=ci)
+def _curve(gain: Array, seed: int = 0) -> Curve:
+    return Curve(value=float(gain.mean()), ci=mean_interval(gain, seed=seed))
 
 
 def _sum_error(explained: Explained, images: Tensor, maps: NDArray[np.float32]) -> float:
@@ -279,6 +299,22 @@ def inside(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> dict[str, Arr
     rank = [within[row, order[row, :number]].mean() for row, number in enumerate(size)]
     pointing = within[np.arange(len(flat)), order[:, 0]].astype(np.float64)
     return {"pointing": pointing, "mass": mass, "rank": np.array(rank), "chance": size / within.shape[1]}
+
+
+def inside_masks(maps: NDArray[np.float32], masks: NDArray[np.bool_], seed: int = 0) -> Inside | None:
+    """What `inside` finds of the maps whose mask is not empty; None if all are."""
+    known = masks.any(axis=(1, 2))
+    if not known.any():
+        return None
+    shares = inside(maps[known], masks[known])
+    centre = inside(np.repeat(centre_map(maps.shape[-1])[None], known.sum(), axis=0), masks[known])
+    chance = float(shares.pop("chance").mean())
+    return Inside(
+        pictures=int(known.sum()),
+        chance=chance,
+        shares={name: _curve(values, seed) for name, values in shares.items()},
+        less_centre={name: _curve(values - centre[name], seed) for name, values in shares.items()},
+    )
 
 
 def centre_map(size_px: int) -> NDArray[np.float32]:
