@@ -11,7 +11,8 @@ median. Images are uint8 in memory, as loaders deliver them; normalising them be
 
 ``precision`` is that of our inference on a processor. Where there is a GPU the table is its: ours is then in
 bfloat16 and compiled, with CUDA graphs, and the peak memory and the share of the card's bfloat16 rate are
-given. Training counts images: 16 are 8 pairs, and two pairs are the fewest that a contrast needs. 64 at full width take some 30 GB, so they are asked for by hand.
+given. Training counts images: 16 are 8 pairs, and two pairs are the fewest that a contrast needs. 64 at full
+width take some 30 GB, so they are asked for by hand.
 """
 
 from __future__ import annotations
