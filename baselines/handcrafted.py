@@ -26,7 +26,6 @@ from scipy import ndimage, sparse
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -34,11 +33,13 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from unmasked.baselines.embedding import Embedding
+from unmasked.baselines.fitted_files import check_pipeline, load
 from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
 from unmasked.datasets.loading import read_crops
 from unmasked.evaluation.levels import clusters_of
+from unmasked.evaluation.machine import Fold, calibrate, people_folds, pipeline
 from unmasked.training.config import DetectorConfig, ModelConfig
 from unmasked.training.detector import About
 
@@ -54,9 +55,8 @@ RECIPE = "1"  # part of the names of cached files: raise it when a feature chang
 SIDE_PX = 128
 BATCH = 64
 FILE = "handcrafted.skops"
-# What a file may hold beside the types that skops knows to be safe. A tree is numbers, which scikit-learn
-# follows unchecked: `_check_trees` looks at them.
-TRUSTED = ["sklearn.tree._tree.Tree"]
+TRUSTED = ["sklearn.tree._tree.Tree"]  # numbers, at which `check_pipeline` looks
+STEPS = (StandardScaler, PCA, RandomForestClassifier, SVC)
 GREY = np.array([0.2125, 0.7154, 0.0721])
 DISTANCES = (1, 2, 4)
 ANGLES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
@@ -401,8 +401,7 @@ def fit(faces: pd.DataFrame, root: Path, config: Config, out: Path) -> Path:
         x = vectors_of_files(crop_paths(faces["crop"], root), config, file, embed)
         if folds:
             # A person is never scored by a machine that saw another crop of theirs.
-            distance = cross_val_predict(model, x, label, cv=folds, method="decision_function")
-            stored["calibration"] = LogisticRegression(C=1e6).fit(distance[:, None], label)
+            stored["calibration"] = calibrate(model, x, label, folds)
         model.fit(x, label)
     io.dump(stored, out / FILE)
     return out / FILE
@@ -444,24 +443,18 @@ def _classifier(config: Config, rows: int, width: int) -> Pipeline:
         return make_pipeline(
             RandomForestClassifier(model.trees, class_weight="balanced", random_state=config.seed)
         )
-    components = min(model.components, rows - 1)
-    reduce = [PCA(components, random_state=config.seed)] if 0 < components < width else []
-    return make_pipeline(StandardScaler(), *reduce, SVC(C=model.c, class_weight="balanced"))
+    return pipeline(rows, width, components=model.components, c=model.c, seed=config.seed)
 
 
-def _folds(label: Array, people: Array, seed: int) -> list[tuple[Array, Array]]:
-    real, fake = (len(np.unique(people[label == value])) for value in (0, 1))
-    number = min(5, real, fake)
-    if number >= 2:
-        splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
-        folds = list(splitter.split(label, label, people))
-        if all(len(np.unique(label[rows])) == 2 for rows, _ in folds):
-            return folds
-    raise InputError(
-        "an SVC is calibrated on people that it was not fitted on, and there are too few people for that: "
-        f"{real} with real crops and {fake} with fake ones, where each part of at least two needs both; "
-        "give more people, or model.classifier=forest"
-    )
+def _folds(label: Array, people: Array, seed: int) -> list[Fold]:
+    try:
+        return people_folds(label, people, seed)
+    except InputError as counts:
+        raise InputError(
+            "an SVC is calibrated on people that it was not fitted on, and there are too few people for "
+            f"that: {counts}, where each part of at least two needs both; give more people, or "
+            "model.classifier=forest"
+        ) from None
 
 
 class Scorer:
@@ -496,26 +489,12 @@ class Scorer:
 
 def read(path: Path, card: Mapping[str, Any]) -> Scorer:
     """The classifier of a file that `fit` wrote; no code of the file is run."""
-    from skops import io
-
-    stored = io.load(path, trusted=TRUSTED)
+    stored = load(path, TRUSTED)
     known = isinstance(stored, dict) and set(stored) <= {"blocks", "model", "calibration", "network"}
     if not known or not isinstance(stored.get("model"), Pipeline):
         raise InputError("it holds no classifier of handcrafted features")
     scorer = Scorer(stored)
-    _check_trees(scorer.model, _width(stored["blocks"], scorer.embed))
+    check_pipeline(scorer.model, STEPS, _width(stored["blocks"], scorer.embed))
+    if not isinstance(scorer.calibration, (LogisticRegression, type(None))):
+        raise InputError("its calibration is none")
     return scorer
-
-
-def _check_trees(model: Pipeline, columns: int) -> None:
-    """Raises InputError where a tree leads outside itself or its features, or back."""
-    for tree in (one.tree_ for one in getattr(model[-1], "estimators_", [])):
-        places = np.arange(tree.node_count)
-        is_leaf = tree.children_left == -1
-        for children in (tree.children_left, tree.children_right):
-            inside = (children > places) & (children < tree.node_count)
-            if not np.where(is_leaf, children == -1, inside).all():
-                raise InputError("a tree of the forest is damaged")
-        feature = tree.feature[~is_leaf]
-        if tree.n_features != columns or not ((feature >= 0) & (feature < columns)).all():
-            raise InputError("a tree of the forest is of other features")

@@ -21,6 +21,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from unmasked.baselines.fitted_files import check_pipeline, load
 from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops
@@ -110,10 +111,9 @@ class Scorer:
 
 def read(path: Path, card: Mapping[str, Any]) -> Scorer:
     """The regression of a file that `fit` wrote; no code of the file is run."""
-    from skops import io
-
-    model = io.load(path, trusted=[])
-    last = model[-1] if isinstance(model, Pipeline) else None
-    if not isinstance(last, LogisticRegression) or model.n_features_in_ != card["size_px"] // 2:
-        raise InputError("it holds no regression on the spectra of crops of that size")
+    model = load(path, [])
+    try:
+        check_pipeline(model, (StandardScaler, LogisticRegression), card["size_px"] // 2)
+    except InputError as error:
+        raise InputError(f"it holds no regression on the spectra of crops of that size: {error}") from error
     return Scorer(model)

@@ -16,6 +16,7 @@ import os
 import re
 import struct
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,23 @@ _BROKEN = (
 
 class ArchiveError(InputError):
     """An archive, or a sequence in it, that is not read: hostile, cut short, or absent."""
+
+
+def check_zip(path: str | os.PathLike[str]) -> None:
+    """Raises ArchiveError where a ZIP (``.pth``, ``.npz``, ``.skops``) unpacks to far more than its size.
+
+    What is no ZIP, or a damaged one, is left to who reads it.
+    """
+    try:
+        with zipfile.ZipFile(path) as packed:
+            total_bytes = sum(member.file_size for member in packed.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
+        return
+    if total_bytes > RATIO_MAX * os.stat(path).st_size + RATIO_FREE_BYTES:
+        raise ArchiveError(
+            f"{path} is refused: it unpacks to {total_bytes / 1e6:,.0f} MB, over {RATIO_MAX} times its size; "
+            "nothing was read"
+        )
 
 
 def is_image(name: str | os.PathLike[str]) -> bool:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unmasked.datasets import workbooks
@@ -129,6 +130,7 @@ def read_frame(
     try:
         if path.suffix.lower() == ".parquet":
             table = pd.read_parquet(path)
+            _check_text(table)
             kept = [name for name in table.index.names if name is not None and name not in table.columns]
             return table.reset_index(kept).reset_index(drop=True) if kept else table.reset_index(drop=True)
         if path.suffix.lower() == workbooks.SUFFIX:
@@ -219,6 +221,14 @@ def _stated_columns(table: pd.DataFrame, text: Iterable[str], numbers: Iterable[
         if name in table and table[name].notna().any():
             parts[name] = pd.to_numeric(table[name]).astype("float64").round(9) + 0.0  # -0.0 is 0.0
     return parts
+
+
+def _check_text(table: pd.DataFrame) -> None:
+    """Raises ArrowInvalid where text is no UTF-8, which pyarrow reads, and finds when it is used."""
+    for _, column in table.items():
+        values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+        if isinstance(values.dtype, pd.StringDtype):
+            pa.array(values).validate(full=True)
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:

@@ -459,8 +459,10 @@ def bounded_interval(
     """
     low, high = percentile_interval(values, clusters=clusters)
     reach = maximum - minimum
-    if not high - low < NO_SPREAD or not np.isfinite(reach):
+    if not high - low < NO_SPREAD:
         return low, high
+    if not np.isfinite(reach):  # a loss without an upper limit has no exact interval
+        return np.nan, np.nan
     least, most = exact_interval(np.clip((low - minimum) / reach, 0, 1) * clusters, clusters)
     return float(minimum + least * reach), float(minimum + most * reach)
 

@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -19,10 +19,12 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from unmasked.datasets.errors import InputError
+from unmasked.inspection.maps import FOLDER as MAPS
+from unmasked.inspection.records import CASE as RECORD
 from unmasked.inspection.records import PAGE, read_case
 from unmasked.serving.dispatch import Dispatch
 from unmasked.serving.guard import PAGE_OF_A_CASE
-from unmasked.serving.jobs import CASE, MAPS, UPLOAD, Entry, Jobs, QueueFull, file_name, now
+from unmasked.serving.jobs import CASE, UPLOAD, Entry, Jobs, QueueFull, file_name, now
 from unmasked.serving.metrics import MEDIA_TYPE, Metrics
 from unmasked.serving.problems import CLOSE, Refusal, add_handlers, declare
 from unmasked.serving.records import Band, Detector, Health, Job, Limits, Problem, Result
@@ -38,6 +40,7 @@ STATIC = Path(__file__).parent / "page"
 PICTURE = r"^[0-9]{1,9}_[0-9]{1,9}\.png$"
 BLOCK_BYTES = 1 << 18
 ZIPS = 2  # cases that are packed at a time
+RESULTS = 64  # of finished jobs that are held; a long video with many people has some MB
 FILE = {"schema": {"type": "string", "format": "binary"}}
 UPLOADED = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
 BODY = {
@@ -82,6 +85,7 @@ def make_app(jobs: Jobs, dispatch: Dispatch, tokens: Tokens, settings: Settings,
         description=ABOUT,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.tokens = tokens
     add_handlers(app)
@@ -125,7 +129,7 @@ def _add_jobs(
         return _job(jobs, entry)
 
     async def _take(request: Request, owner: str, name: str, keep: bool) -> Entry:
-        check_announced(request, settings, jobs.folder)
+        check_announced(request, settings, jobs.folder, jobs.receiving)
         try:
             with jobs.place(owner) as job, _new_folder(jobs.folder / job) as folder:
                 file = folder / UPLOAD / file_name(name)
@@ -220,7 +224,7 @@ def _add_results(app: FastAPI, jobs: Jobs, tokens: Tokens) -> None:
         responses=pictures,
     )
     async def get_map(job: JobId, name: PictureName, owner: Owner) -> Response:
-        content = await _read(_case_folder(jobs, job, owner).parent / MAPS / name)
+        content = await _read(_case_folder(jobs, job, owner) / MAPS / name)
         return Response(content, media_type="image/png")
 
 
@@ -329,17 +333,22 @@ def _job(jobs: Jobs, entry: Entry) -> Job:
 
 def _result(folder: Path) -> Result | None:
     try:
-        case = read_case(folder / CASE)
-    except InputError:  # removed in this very moment
+        return _parsed_result(folder, (folder / CASE / RECORD).stat().st_mtime_ns)
+    except (InputError, OSError):  # removed in this very moment
         return None
-    maps = {path.name for path in (folder / MAPS).iterdir()} if (folder / MAPS).is_dir() else set()
+
+
+@lru_cache(maxsize=RESULTS)
+def _parsed_result(folder: Path, changed_ns: int) -> Result:
+    """A job that is asked for again and again is read once."""
+    case = read_case(folder / CASE)
     band = case.thresholds["abstention"]
     return Result(
         kind=case.source.kind,
         finding=case.finding,
         people=case.people,
         looks=case.looks,
-        maps=[look.crop for look in case.looks if Path(look.crop).name in maps],
+        maps=case.maps,
         sampled=case.sampled,
         performance=case.performance,
         warnings=case.warnings,
@@ -361,15 +370,12 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _pack(folder: Path) -> IO[bytes]:
-    """A ZIP of case and maps, as a file without a name: gone whenever it is closed."""
+    """A ZIP of the case, as a file without a name: gone whenever it is closed."""
     packed = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (closed by who reads it)
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for part in (CASE, MAPS):
-            for path in sorted((folder / part).rglob("*")):
-                if path.is_file() and not any(
-                    name.startswith(".") for name in path.relative_to(folder).parts
-                ):
-                    archive.write(path, path.relative_to(folder).as_posix())
+        for path in sorted((folder / CASE).rglob("*")):
+            if path.is_file() and not any(name.startswith(".") for name in path.relative_to(folder).parts):
+                archive.write(path, path.relative_to(folder).as_posix())
     packed.seek(0)
     return packed
 

@@ -13,6 +13,7 @@ import h11
 from starlette.datastructures import Headers, MutableHeaders
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from unmasked.datasets.errors import printable
 from unmasked.serving.metrics import Metrics
 from unmasked.serving.problems import CLOSE, FAULT, MEDIA_TYPE, problem
 from unmasked.serving.tokens import is_loopback
@@ -65,6 +66,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         began_s, status = time.monotonic(), 0
+        asked = printable(f"{scope['method']} {scope['path']}")  # in a log: a path may hold line breaks
 
         async def guarded(message: Message) -> None:
             nonlocal status
@@ -85,7 +87,7 @@ class Guard:
             logger.info("a client did not read its answer")
             raise
         except Exception:
-            logger.exception("%s %s", scope["method"], scope["path"])
+            logger.exception("%s", asked)
             if not status:
                 await problem(500, FAULT, CLOSE)(scope, receive, guarded)
             elif status < 500:  # half an answer is sent: its connection must not go on
@@ -93,7 +95,7 @@ class Guard:
         finally:
             self._metrics.add("requests_total", status=str(status or 499))
             taken_s = time.monotonic() - began_s
-            access.info("%s %s %d %.3f s", scope["method"], scope["path"], status or 499, taken_s)
+            access.info("%s %d %.3f s", asked, status or 499, taken_s)
 
     def _refusal(self, headers: Headers, is_page: bool) -> App | None:
         host = headers.get("host", "")

@@ -1,6 +1,6 @@
 """The jobs: who waits, who is done, and what of each lies on the disk.
 
-A job is a folder: ``job.json``, ``upload/NAME`` until there is an answer, ``case/`` and ``maps/``. All
+A job is a folder: ``job.json``, ``upload/NAME`` until there is an answer, and ``case/``. All
 methods are called from one thread.
 """
 
@@ -24,7 +24,7 @@ from unmasked.datasets.errors import InputError, printable
 from unmasked.serving.records import Stage, State, Upload
 from unmasked.serving.settings import Limits
 
-JOB, UPLOAD, CASE, MAPS = "job.json", "upload", "case", "maps"
+JOB, UPLOAD, CASE = "job.json", "upload", "case"
 STOPPED = "the server was stopped before the file had been looked at; send it again"
 NAME_BYTES_MAX = 150
 NOT_IN_NAMES = re.compile(r'[^\w .()+,=@-]|[\\/:*?"<>|]')
@@ -109,6 +109,11 @@ class Jobs:
         """True if the job was not removed."""
         return entry.id in self._entries
 
+    @property
+    def receiving(self) -> int:
+        """How many files are being received."""
+        return self._uploading.total()
+
     def count(self) -> Counter[str]:
         """How many jobs are in each state."""
         return Counter(entry.state for entry in self._entries.values())
@@ -163,7 +168,7 @@ class Jobs:
 
     def give_back(self, entry: Entry) -> None:
         """Puts a running job in front of all others, without what came of it so far."""
-        self._remove_parts(entry, CASE, MAPS)
+        self._remove_parts(entry, CASE)
         entry.state, entry.stage = "queued", "waiting"
         self._waiting.setdefault(entry.owner, deque()).appendleft(entry)
         self._waiting.move_to_end(entry.owner, last=False)
@@ -181,7 +186,7 @@ class Jobs:
         if not entry.keep:
             self._remove_parts(entry, UPLOAD)
         if state != "done":  # half a case is none
-            self._remove_parts(entry, CASE, MAPS)
+            self._remove_parts(entry, CASE)
         ended = {"state": state, "reason": printable(reason), "seconds": seconds, "finished": now()}
         if seconds is not None:
             self._mean_s += 0.1 * (seconds - self._mean_s)
@@ -204,14 +209,19 @@ class Jobs:
         shutil.rmtree(self.path(entry), ignore_errors=True)
 
     def sweep(self) -> None:
-        """Removes finished jobs that are too old, or too many of one owner."""
+        """Removes finished jobs that are too old, or too many or too large of one owner."""
         oldest = now() - timedelta(hours=self._limits.retain_h)
         finished = [entry for entry in self._entries.values() if entry.is_finished]
         # By owner: who sends much does not push out what others were answered.
-        left = Counter(entry.owner for entry in finished)
+        left, kept = Counter(entry.owner for entry in finished), Counter[str]()
+        for entry in finished:
+            kept[entry.owner] += entry.bytes * entry.keep
         for entry in sorted(finished, key=lambda one: one.finished or one.created):
-            if left[entry.owner] > self._limits.retain_jobs or (entry.finished or entry.created) < oldest:
+            is_large = entry.keep and kept[entry.owner] > self._limits.keep_gb * 1e9
+            is_many = left[entry.owner] > self._limits.retain_jobs
+            if is_many or is_large or (entry.finished or entry.created) < oldest:
                 left[entry.owner] -= 1
+                kept[entry.owner] -= entry.bytes * entry.keep
                 self.remove(entry)
 
     def unfinished(self) -> list[Entry]:
@@ -237,6 +247,10 @@ class Jobs:
                 if _is_ours(folder):
                     shutil.rmtree(folder, ignore_errors=True)
                 continue
+            # Who wrote the record decides no path: files are removed by these.
+            if entry.id != folder.name or entry.name != file_name(entry.name):
+                logger.warning("%s is of another job, and is left as it is", folder / JOB)
+                continue
             self._entries[entry.id] = entry
             if not entry.is_finished:
                 self.end(entry, "stopped", STOPPED)
@@ -244,8 +258,10 @@ class Jobs:
 
 def _is_ours(folder: Path) -> bool:
     """True if a folder holds nothing but what a job's has; others name folders by digests, too."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    return folder.is_dir() and names <= {JOB, UPLOAD, CASE, MAPS}
+    return names <= {JOB, UPLOAD, CASE}
 
 
 def now() -> datetime:

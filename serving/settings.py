@@ -16,6 +16,9 @@ class Limits(BaseModel):
     retain_jobs: int = Field(
         2000, ge=1, description="finished jobs of one token that are kept; the oldest go first"
     )
+    keep_gb: float = Field(
+        20.0, gt=0, description="gigabytes of files of one token that are kept (keep=true); as above"
+    )
     upload_s: float = Field(1800.0, gt=0, description="seconds that an upload may take")
     idle_s: float = Field(20.0, gt=0, description="seconds without a byte after which a client is dropped")
     job_s: float = Field(900.0, gt=0, description="seconds that a job may take before it is given up")

@@ -25,8 +25,14 @@ HOW = "send the file itself as the body: curl -T FILE -X POST …/v1/jobs?name=F
 TAKEN = ("application/octet-stream", "video/", "image/")
 
 
-def check_announced(request: Request, limits: Limits, folder: Path) -> None:
+def check_announced(request: Request, limits: Limits, folder: Path, receiving: int) -> None:
     """Refuses by the headers what need not be read.
+
+    Args:
+        request: whose headers they are.
+        limits: see `Limits`.
+        folder: on the disk that gets the file.
+        receiving: files that are being received, each of which may need as much of the disk.
 
     Raises:
         Refusal: 411 to 415, or 507 where the disk is full.
@@ -43,7 +49,7 @@ def check_announced(request: Request, limits: Limits, folder: Path) -> None:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limits.bytes_max:
         raise Refusal(413, _too_large(limits), CLOSE)
-    if shutil.disk_usage(folder).free < limits.bytes_max + ROOM_BYTES:
+    if shutil.disk_usage(folder).free < (receiving + 1) * limits.bytes_max + ROOM_BYTES:
         raise Refusal(507, NO_ROOM, CLOSE)
 
 

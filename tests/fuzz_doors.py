@@ -1,14 +1,17 @@
 """Changed inputs at every door where files of strangers come in, in a process that is watched.
 
-    python tests/fuzz_doors.py [--verbs] COUNT [SEED [DOOR …]]
+    python tests/fuzz_doors.py [--GROUP] [--seconds S] COUNT [SEED [DOOR …]]
 
 Hypothesis draws the changes: of bytes in an encoded file, of values in a JSON object or a table. Each door
 may raise what its documentation says. Whatever else it raises, a program that starts, a socket, a file
-outside its folder that is opened and memory beyond the budget is a finding. Prints a JSON object by door.
+outside its folder that is opened and memory beyond the budget is a finding. Prints a line for each door as it
+is done, to standard error, and last a JSON object of all. After --seconds a door is closed; its inputs are
+those until then. Groups: files (if none is named), verbs, weights, cases, states, late, server.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import logging
@@ -19,12 +22,13 @@ import signal
 import sys
 import tarfile
 import tempfile
+import time
 import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +258,7 @@ CARD = {
 # The doors
 
 
-def doors(folder: Path, *, with_torch: bool = True) -> dict[str, Door]:
+def doors(folder: Path) -> dict[str, Door]:
     """Every door by name; ``folder`` gets what the intact examples need."""
     from unmasked.analysis.explain.explanation import read_explanation
     from unmasked.app.config import load
@@ -367,7 +371,7 @@ def doors(folder: Path, *, with_torch: bool = True) -> dict[str, Door]:
         "codebook.yaml": Door(load_codebook, ".yaml", [path.read_bytes() for path in book]),
         "explanation.npz": Door(read_explained, ".npz", [arrays.getvalue()]),
     }
-    return found | (_torch_doors(folder) if with_torch else {})
+    return found | _torch_doors(folder)
 
 
 def _torch_doors(folder: Path) -> dict[str, Door]:
@@ -399,17 +403,26 @@ def _torch_doors(folder: Path) -> dict[str, Door]:
     }
 
 
+def scored_table() -> pd.DataFrame:
+    """Scores of two frames a video, of a source's val and test and of an unseen set."""
+    from report_fakes import SOURCE, UNSEEN, scored
+
+    parts = ((SOURCE, "val"), (SOURCE, "test"), (UNSEEN, "test"))
+    table = pd.concat([scored(name, split, 2.0, people=6) for name, split in parts])
+    return table[table["frame"] < 2].drop(columns="checkpoint")
+
+
 def verb_doors(folder: Path) -> dict[str, Door]:
     """Whole commands, one of whose inputs is changed; slower than the doors that they are made of."""
-    from report_fakes import SOURCE, UNSEEN, scored, write_run
+    from report_fakes import SOURCE, write_run
+    from test_report import add_everything
 
+    from unmasked.analysis.explain.explanation import MethodMaps, read_explanation, write_explanation
     from unmasked.analysis.reports.run.page import write_report
     from unmasked.app.verbs import compare, fairness, join, mitigate, threshold
     from unmasked.evaluation.predictions import PREDICTIONS
 
-    parts = ((SOURCE, "val"), (SOURCE, "test"), (UNSEEN, "test"))
-    table = pd.concat([scored(name, split, 2.0, people=6) for name, split in parts])
-    table = table[table["frame"] < 2].drop(columns="checkpoint")
+    table = scored_table()
     PREDICTIONS.write(table, folder / "intact.csv")
     PREDICTIONS.write(table.assign(dataset="other " + table["dataset"]), folder / "other.csv")
     out, run = folder / "verb", folder / "run"
@@ -447,10 +460,32 @@ def verb_doors(folder: Path) -> dict[str, Door]:
         "mitigate": of_verb(mitigate, "predictions", out=out, overwrite=True, **by),
     }
     found |= {f"report {name}": of_file(name) for name in stored}
-    return found | _weight_doors(folder) | _case_doors(folder) | _state_doors(folder, table)
+    explained = folder / "explained"
+    write_run(explained, table.assign(checkpoint="ab" * 32))
+    add_everything(explained)
+    plain = read_explanation(explained)
+    order = {"random": {"value": 0.1, "ci": [0.0, 0.2]}, "centre": {"value": 0.1, "ci": [0.0, 0.2]}}
+    tests = {"method": "occlusion", "title": "Occlusion", "blank": [False] * 4, "pictures": 4, "alike": 0.1}
+    tests |= {"shuffled": [0.5, 0.2, 0.1], "deletion": order, "insertion": order, "failed": ["alike"]}
+    block = {"block": "lbp", "features": 10} | {
+        f"{name}{end}": 0.1 for name in ("shapley", "drop") for end in ("", "_low", "_high")
+    }
+    parts = {"auc": 0.8, "chance": 0.5, "clusters": 9, "repeats": 3, "blocks": [block]}
+    summary = {**plain.summary, "methods": [tests], "importance": parts}
+    maps = (MethodMaps("Occlusion", plain.pictures, tests),)
+    write_explanation(replace(plain, summary=summary, tested=plain.pictures, methods=maps), explained)
+    facts = json.loads((explained / "explain/explain.json").read_text())
+
+    def report_explanation(path: Path) -> None:
+        path.replace(explained / "explain/explain.json")
+        write_report(explained)
+
+    found["explain.json"] = Door(report_explanation, ".json", [facts], changes=changed_object)
+    return found
 
 
-def _weight_doors(folder: Path) -> dict[str, Door]:
+def weight_doors(folder: Path) -> dict[str, Door]:
+    """Weights that are imported and exported, and a search's database."""
     import torch
     from ucf_fakes import DETECTOR, narrow_config, save
 
@@ -502,7 +537,7 @@ def call(verb: str, *arguments: object) -> None:
         raise done.exception or AssertionError(f"exit code {done.exit_code}")
 
 
-def _case_doors(folder: Path) -> dict[str, Door]:
+def case_doors(folder: Path) -> dict[str, Door]:
     """`inspect` with a changed card, `verify` of a changed case; their faces are stored ones."""
     import torch
     from ucf_fakes import save
@@ -560,16 +595,69 @@ def _case_doors(folder: Path) -> dict[str, Door]:
         finally:
             (place / "weights/detector.json").write_bytes(before)
 
+    whole = {path.relative_to(place / "case"): path.read_bytes() for path in (place / "case").rglob("*.*")}
+
+    def verify_folder(path: Path) -> None:
+        changed = place / "changed"
+        shutil.rmtree(changed, ignore_errors=True)
+        for name, content in whole.items():
+            (changed / name).parent.mkdir(parents=True, exist_ok=True)
+            (changed / name).write_bytes(content)
+        for change in json.loads(path.read_bytes()):
+            with suppress(OSError, ValueError):  # a name that no file can have
+                _change_folder(changed, **change)
+        call("verify", changed, f"file={place / 'clip.mp4'}", f"checkpoint={place / 'weights'}")
+
     return {
         "inspect card.json": Door(inspect, ".json", [cards], changes=changed_object),
         "verify case.json": Door(verify, ".json", [case], changes=changed_object),
+        "case folder": Door(
+            verify_folder, ".json", [[]], changes=lambda _: changed_folder([str(name) for name in whole])
+        ),
     }
 
 
-def _state_doors(folder: Path, table: pd.DataFrame) -> dict[str, Door]:
+@st.composite
+def changed_folder(draw: Any, names: list[str]) -> bytes:
+    """What happens to files of a folder, as JSON: other bytes, links, pipes, folders, gone, or one more."""
+    changes = []
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.sampled_from(["bytes", "cut", "link", "pipe", "folder", "remove", "add"]))
+        name = draw(st.one_of(st.sampled_from(names), NASTY_TEXT)) if kind == "add" else None
+        target = draw(
+            st.sampled_from(["/etc/passwd", "/dev/zero", "/proc/self/mem", ".", "..", "case.json", "absent"])
+        )
+        change = {"kind": kind, "name": name or draw(st.sampled_from(names)), "target": target}
+        changes.append({**change, "at": draw(st.integers(0, 5000)), "byte": draw(st.integers(0, 255))})
+    return json.dumps(changes).encode("utf-8", "surrogatepass")
+
+
+def _change_folder(folder: Path, kind: str, name: str, target: str, at: int, byte: int) -> None:
+    path = folder / name
+    if not path.absolute().is_relative_to(folder) or ".." in path.parts:
+        return
+    content = bytearray(path.read_bytes()) if path.is_file() else bytearray(b"x" * 9)
+    if kind in ("bytes", "cut"):
+        content[at % max(1, len(content))] = byte
+        path.write_bytes(content if kind == "bytes" else content[: at % len(content)])
+        return
+    path.unlink(missing_ok=True)
+    if kind == "link":
+        path.symlink_to(target)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "add":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def state_doors(folder: Path) -> dict[str, Door]:
     """An ensemble's stored card, and the records of an audit that is added to."""
     from unmasked.evaluation.predictions import PREDICTIONS
 
+    table = scored_table()
     place = folder / "states"
     for name, seen in (("a", 0.0), ("b", 0.3)):
         scores = table.assign(detector=name, score=table["score"] * (1 - seen), checkpoint=name * 64)
@@ -654,9 +742,12 @@ class Watch:
                 self.seen.append(f"open {path} ({'write' if writes else 'read'})")
 
 
-def fuzz(door: Door, count: int, number: int, folder: Path, watch: Watch) -> dict[str, Any]:
-    """What ``count`` changed inputs did at a door."""
+def fuzz(
+    door: Door, count: int, number: int, folder: Path, watch: Watch, seconds: float = float("inf")
+) -> dict[str, Any]:
+    """What ``count`` changed inputs did at a door, or as many as there was time for."""
     result: dict[str, Any] = {"inputs": 0, "refused": 0, "read": 0, "findings": Counter(), "first": {}}
+    closes_s = time.monotonic() + seconds
 
     def note(kind: str, content: bytes, details: str) -> None:
         result["findings"][kind] += 1
@@ -672,6 +763,8 @@ def fuzz(door: Door, count: int, number: int, folder: Path, watch: Watch) -> dic
     )
     @given(st.sampled_from(range(len(door.examples))).flatmap(lambda at: door.changes(door.examples[at])))
     def one(content: bytes) -> None:
+        if time.monotonic() > closes_s:
+            return
         path = folder / f"input{door.suffix}"
         path.write_bytes(content)
         result["inputs"] += 1
@@ -708,8 +801,8 @@ def run(
     number: int = 0,
     names: list[str] | None = None,
     *,
-    with_torch: bool = True,
-    with_verbs: bool = False,
+    make: Callable[[Path], dict[str, Door]] = doors,
+    seconds: float = float("inf"),
 ) -> dict[str, Any]:
     """The results of every door (or of those named), and the memory they took.
 
@@ -717,8 +810,8 @@ def run(
         count: changed inputs a door.
         number: seed.
         names: of the doors; None is all.
-        with_torch: the doors of weights too.
-        with_verbs: whole commands in place of the doors of single files.
+        make: the doors by name; gets a folder for what the intact examples need.
+        seconds: after which a door is closed.
     """
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
@@ -731,32 +824,61 @@ def run(
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         os.environ["TMPDIR"] = tempfile.tempdir = place
-        known = verb_doors(folder) if with_verbs else doors(folder, with_torch=with_torch)
+        known = make(folder)
+        known = {name: known[name] for name in names or known}
         watch = Watch(folder)
         for name, door in known.items():  # what is imported late is imported now
-            content = door.examples[0]
             path = folder / f"intact{door.suffix}"
-            if isinstance(content, bytes):
-                path.write_bytes(content)
-            elif door.changes is changed_table:
-                path.write_text("\n".join(",".join(row) for row in content), encoding="utf-8")
-            else:
-                path.write_text(json.dumps(content), encoding="utf-8")
+            path.write_bytes(_as_bytes(door, door.examples[0]))
             with suppress(InputError) if name == "card.json" else nullcontext():  # its weights fit no UCF
                 door.read(path)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        found = {name: fuzz(known[name], count, number, folder, watch) for name in names or known}
-    # Not ru_maxrss, which begins with what the parent held when it forked.
+        found = {}
+        for name, door in known.items():
+            began_s = time.monotonic()
+            found[name] = fuzz(door, count, number, folder, watch, seconds)
+            told = {key: value for key, value in found[name].items() if key != "first"}
+            taken_s = round(time.monotonic() - began_s, 1)
+            print(json.dumps({"door": name, **told, "s": taken_s, "mib": _peak_mib()}), file=sys.stderr)
+    return {"doors": found, "peak_rss_mib": _peak_mib()}
+
+
+def _as_bytes(door: Door, content: Content) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    if door.changes is changed_table:
+        return "\n".join(",".join(row) for row in content).encode()
+    return json.dumps(content).encode()
+
+
+def _peak_mib() -> int:
+    """Resident memory at its highest; ru_maxrss begins with what the parent held when it forked."""
     status = Path("/proc/self/status").read_text().split()
-    return {"doors": found, "peak_rss_mib": int(status[status.index("VmHWM:") + 1]) >> 10}
+    return int(status[status.index("VmHWM:") + 1]) >> 10
+
+
+def main() -> None:
+    """Runs the doors that the command line names."""
+    from fuzz_late import late_doors, server_doors
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kinds = {"verbs": verb_doors, "weights": weight_doors, "cases": case_doors, "states": state_doors}
+    kinds |= {"late": late_doors, "server": server_doors}
+    for name, make in kinds.items():
+        parser.add_argument(f"--{name}", dest="make", action="store_const", const=make, default=doors)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("count", type=int)
+    parser.add_argument("seed", type=int, nargs="?", default=0)
+    parser.add_argument("names", nargs="*", metavar="DOOR")
+    given = parser.parse_args()
+    with redirect_stdout(io.StringIO()):  # what commands print
+        found = run(given.count, given.seed, given.names or None, make=given.make, seconds=given.seconds)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    flags = {word for word in sys.argv[1:] if word in ("--no-torch", "--verbs")}
-    asked = [word for word in sys.argv[1:] if word not in flags]
-    count, number, names = int(asked[0]), int(asked[1]) if len(asked) > 1 else 0, asked[2:] or None
-    with redirect_stdout(io.StringIO()):  # what commands print
-        found = run(count, number, names, with_torch="--no-torch" not in flags, with_verbs="--verbs" in flags)
-    print(json.dumps(found))
+    main()

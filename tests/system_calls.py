@@ -3,8 +3,8 @@
     python tests/system_calls.py [VERB …]
 
 Asserts nothing; prints a JSON object by verb. A program other than Python's own, a socket that is no pipe
-between processes of this machine, or a path outside the folder that is written, made, renamed or removed is
-a finding.
+between processes of this machine, a path outside the folder that is written, made, renamed or removed, or a
+file that is read and is neither an input, a library nor the system's own is a finding.
 """
 
 from __future__ import annotations
@@ -45,7 +45,21 @@ NASTY_CROPS = ("/etc/passwd", "../../../../../../../../dev/zero", "pipe.png", "l
 # What libraries start by themselves, whatever is read. NVIDIA's cuda.pathfinder looks for libdl when torch is
 # imported; Matplotlib lists the system's fonts once a machine, when it has no cache.
 STARTED = ('["/sbin/ldconfig", "-p"]', '["fc-list", "--help"]', '["fc-list", "--format=%{file}')
-VERBS = ("scan", "audit", "preprocess", "predict", "evaluate", "fairness", "inspect", "verify")
+VERBS = (
+    *("scan", "audit", "preprocess", "train", "predict", "explain", "evaluate", "fairness", "report"),
+    *("inspect", "verify"),
+)
+REPOSITORY = TESTS.parent
+# What libraries and the system's own functions read, whatever is given.
+READABLE = tuple(
+    f"{os.path.realpath(path)}/"
+    for path in (sys.prefix, sys.base_prefix, REPOSITORY, "/usr", "/lib", "/lib64", "/proc", "/sys", "/dev")
+)
+READ = (
+    *("/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/etc/passwd"),
+    *("/etc/locale.alias", "/etc/ssl/openssl.cnf"),
+)
+SECRET = "secret.png"  # a crop that is a link leads to it, and nobody may read it
 
 
 def has_strace() -> bool:
@@ -63,10 +77,11 @@ def write_inputs(folder: Path, port: int) -> None:
     os.mkfifo(data / "fake" / "pipe.mp4")
     (data / "fake" / "zero.png").symlink_to("/dev/zero")
     (data / "fake" / "passwd.png").symlink_to("/etc/passwd")
-    faces = FACES.validate(write_faces(folder, {"test": 2}, frames=1))
+    faces = FACES.validate(write_faces(folder, {"train": 2, "val": 2, "test": 2}, frames=1))
     FACES.write(faces, folder / "faces.parquet")
     os.mkfifo(folder / "pipe.png")
-    (folder / "link.png").symlink_to("/etc/passwd")
+    (folder.parent / SECRET).write_bytes((folder / faces["crop"].iloc[0]).read_bytes())
+    (folder / "link.png").symlink_to(folder.parent / SECRET)
     for number, crop in enumerate(NASTY_CROPS):
         table = faces.copy()
         table.loc[0, "crop"] = crop
@@ -93,22 +108,22 @@ def commands(verb: str, folder: Path) -> list[list[str]]:
         "preprocess": ["manifest=out/manifest.parquet", "out=out/faces", "workers=2", "frames_per_video=2"],
         "evaluate": ["predictions=scores.csv", "out=out/run", "n_boot=50"],
         "fairness": ["predictions=scores.csv", "by=[gender]", "out=out/run", "n_boot=100", "n_perm=100"],
+        "report": ["run=out/run"],
     }
     own = [f"detector={TESTS / 'train_fakes.py'}", "checkpoint=detector.safetensors"]
     if verb == "inspect":
         return [[verb, place, *own, f"out=out/{place}"] for place in ("hostile", "data/fake")]
     if verb == "verify":  # of each kind of file that was looked at
         return [[verb, str(path.parent), *own] for path in sorted(folder.glob("out/hostile/*/case.json"))[:3]]
-    if verb != "predict":
+    if verb in given:
         return [[verb, *given[verb]]]
-    scoring = [
-        verb,
-        f"detector={TESTS / 'train_fakes.py'}",
-        "checkpoint=detector.safetensors",
-        "splits=[test]",
-    ]
     tables = ["faces.parquet", *(f"faces{number}.parquet" for number in range(len(NASTY_CROPS)))]
-    return [[*scoring, f"faces={name}", f"out=out/{name}"] for name in tables]
+    few = {"predict": ["splits=[test]"], "explain": ["splits=[test]"], "train": ["training.epochs=1"]}[verb]
+    if verb == "train":
+        own.pop()
+    if verb != "predict":  # the others of these end as they do there
+        tables = [tables[0], "faces0.parquet", "faces2.parquet", "faces3.parquet"]
+    return [[verb, *own, *few, f"faces={name}", f"out=out/{verb}/{name}"] for name in tables]
 
 
 def trace(folder: Path, verb: str) -> dict[str, Any]:
@@ -161,16 +176,28 @@ def _judge(line: str, folder: Path, result: dict[str, Any]) -> None:
     elif name in ("socket", "connect", "bind", "sendto", "sendmsg"):
         if "AF_UNIX" not in arguments and name in ("socket", "connect", "bind"):
             result["findings"].append(line[:300])
+    elif _is_foreign(line, folder):
+        result["findings"].append(line[:300])
     elif name.startswith(CHANGES) or re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", arguments):
         outside = [path for path in paths if not path.startswith((str(folder / "out") + os.sep, *DEVICES))]
         if [path for path in outside if path != str(folder / "out")]:
             result["findings"].append(line[:300])
 
 
+def _is_foreign(line: str, folder: Path) -> bool:
+    """True if a file was opened that is neither below the folder nor what every process reads."""
+    opened = re.search(r"= \d+<(/[^>]*)>$", line)
+    if opened is None or "O_DIRECTORY" in line:
+        return False
+    place = os.path.realpath(opened[1])
+    return not place.startswith((f"{folder}/", *READABLE)) and place not in READ
+
+
 def run(verbs: tuple[str, ...] = VERBS) -> dict[str, Any]:
     """What each verb did; a server that nobody may call listens meanwhile."""
     with tempfile.TemporaryDirectory() as place, socket.create_server(("127.0.0.1", 0)) as server:
-        folder = Path(place).resolve()
+        folder = Path(place).resolve() / "here"
+        folder.mkdir()
         server.setblocking(False)
         write_inputs(folder, server.getsockname()[1])
         before = _contents(folder)

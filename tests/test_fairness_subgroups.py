@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom, norm
 from sklearn.metrics import roc_auc_score
 
 from unmasked.evaluation.intervals import Sample, intervals
@@ -128,6 +129,28 @@ def test_a_small_group_is_pulled_further_than_a_large_one_and_large_ones_keep_th
     np.testing.assert_allclose(np.delete(one.value, 2), np.delete(share, 2), atol=0.01)
     # Men's rates say what dark skin does, and women are as men elsewhere.
     assert 0.25 < one.main_effects[2] < one.value[2]
+
+
+@pytest.mark.parametrize(("events", "people"), [(0, 12), (6, 8), (3, 40)])
+def test_a_shrunk_rate_is_that_of_the_integral(events, people):
+    """Three groups are known for certain, so main effects are: the fourth is left, and how far residuals go.
+
+    Residuals with a standard deviation of s put it at what the three say, give or take 2 s.
+    """
+    known = np.array([0.10, 0.15, 0.20])
+    size = np.array([1e8, 1e8, 1e8, people])
+    names = [f"{gender} × {tone}" for gender in ("female", "male") for tone in ("light", "dark")]
+    one = shrink(names, np.append(known, events / people), size)
+
+    spread = np.linspace(1e-4, 1.0, 2000)
+    angle = np.linspace(0, np.pi / 2, 4000)
+    centre = np.arcsin(np.sqrt(known)) @ [-1, 1, 1]
+    prior = norm.pdf(angle[:, None], centre, 2 * spread) @ norm.pdf(spread, 0, 0.2)
+    chance = prior * binom.pmf(events, people, np.sin(angle) ** 2)
+    below = np.cumsum(chance) / chance.sum()
+    low, middle, high = np.sin(np.interp([0.025, 0.5, 0.975], below, angle)) ** 2
+    found = [one.low[3], one.value[3], one.high[3]]
+    np.testing.assert_allclose(found, [low if events else 0.0, middle, high], atol=0.01)
 
 
 def test_shrunk_intervals_cover_and_shrunk_rates_are_nearer_the_truth():

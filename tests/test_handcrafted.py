@@ -18,7 +18,17 @@ from ucf_fakes import write_faces
 from unmasked.app.cli import app
 from unmasked.app.detectors import find, load
 from unmasked.baselines import handcrafted
-from unmasked.baselines.handcrafted import BLOCKS, Config, Scorer, features, grey_image, vectors, widths
+from unmasked.baselines.fitted_files import check_pipeline
+from unmasked.baselines.handcrafted import (
+    BLOCKS,
+    STEPS,
+    Config,
+    Scorer,
+    features,
+    grey_image,
+    vectors,
+    widths,
+)
 from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.loading import read_crops, read_whole
@@ -144,12 +154,12 @@ def test_a_tree_that_leads_outside_itself_is_not_followed():
     """A file's tree is numbers that scikit-learn follows unchecked: to any place in memory."""
     x = np.random.default_rng(0).normal(size=(40, 10))
     forest = make_pipeline(RandomForestClassifier(2, random_state=0)).fit(x, x[:, 3] > 0)
-    handcrafted._check_trees(forest, 10)
-    with pytest.raises(InputError, match="other features"):
-        handcrafted._check_trees(forest, 9)
+    check_pipeline(forest, STEPS, 10)
+    with pytest.raises(InputError, match="is of 10 features, and not 9"):
+        check_pipeline(forest, STEPS, 9)
     forest[-1].estimators_[1].tree_.children_left[0] = 10**6
     with pytest.raises(InputError, match="damaged"):
-        handcrafted._check_trees(forest, 10)
+        check_pipeline(forest, STEPS, 10)
 
 
 def test_an_svc_of_a_million_crops_is_refused_before_any_feature_is_computed(tmp_path, monkeypatch):

@@ -23,12 +23,14 @@ def test_a_program_a_socket_or_a_change_outside_is_a_finding(tmp_path):
     (tmp_path / "out").mkdir()
     harmless = [
         '7 openat(AT_FDCWD</x>, "/etc/passwd", O_RDONLY|O_CLOEXEC) = 3</etc/passwd>',
+        f'7 openat(AT_FDCWD<{tmp_path}>, "a.png", O_RDONLY|O_CLOEXEC) = 3<{tmp_path}/a.png>',
         f'7 openat(AT_FDCWD<{tmp_path}>, "out/a", O_WRONLY|O_CREAT, 0600) = 3',
         f'7 unlinkat(4<{tmp_path}/out>, "a", 0) = 0',
         '7 execve("/usr/bin/gs", ["gs"], 0x7 /* 2 vars */) = -1 ENOENT (No such file or directory)',
         "7 socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0) = 3",
     ]
     bad = [
+        f'7 openat(AT_FDCWD<{tmp_path}>, "a.png", O_RDONLY|O_CLOEXEC) = 3<{tmp_path.parent}/secret.png>',
         f'7 openat(AT_FDCWD<{tmp_path}>, "b", O_RDWR) = 3',
         f'7 unlinkat(4<{tmp_path}>, "a", 0) = 0',
         f'7 renameat2(AT_FDCWD<{tmp_path}>, "out/a", AT_FDCWD<{tmp_path}>, "b", 0) = 0',

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from unmasked.datasets.archives import check_zip
 from unmasked.datasets.cards import absent_checkpoint, card_path, check_card
 from unmasked.datasets.documents import read_json, write_json
 from unmasked.datasets.errors import InputError, nearest_name
@@ -109,12 +110,26 @@ def load(detector: Detector, path: str | os.PathLike[str]) -> tuple[Scorer, Card
         _check_hash(path, card)
         return read_fitted(detector, path, card), card
     weights = read_safetensors(path)
+    _check_shapes(detector, card, weights, path)
     model = from_card(detector, card)
     check_weights(model, weights, str(path), what=described(detector, card))
     is_empty = any(value.is_meta for value in model.state_dict().values())
     model.load_state_dict(weights, assign=is_empty)
     _check_hash(path, card)
     return model.eval().requires_grad_(True), card
+
+
+def _check_shapes(detector: Detector, card: Card, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raises InputError where weights do not fit a card, before a network is made.
+
+    A stranger's card may name the largest network that there is, which would fill the memory.
+    """
+    try:
+        with torch.device("meta"):
+            model = from_card(detector, card)
+    except Exception:  # not every network can be made without memory: whatever it raises, `load` will see
+        return
+    check_weights(model, weights, str(path), what=described(detector, card))
 
 
 def read_fitted(detector: Detector, path: Path, card: Card) -> Scorer:
@@ -287,6 +302,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist; give the path of a PyTorch .pth file")
+    check_zip(path)
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
