@@ -24,7 +24,7 @@ from unmasked.evaluation.intervals import (
     metric_interval,
     resampled_sums,
 )
-from unmasked.evaluation.metrics import check_arrays
+from unmasked.evaluation.metrics import check_arrays, check_classes
 from unmasked.evaluation.records import Abstention, RiskCurve
 from unmasked.evaluation.thresholds import fit
 
@@ -82,12 +82,7 @@ def fit_band(
     >>> round(band.low, 3), round(band.high, 3)
     (0.25, 0.7)
     """
-    label, score = check_arrays(label, score)
-    if label.all() or not label.any():
-        raise InputError(
-            f"an uncertain band needs real and fake rows; {fitted_on or 'the calibration set'} has "
-            f"{int((label == 0).sum())} real and {int(label.sum())} fake. Give a calibration split with both"
-        )
+    label, score, *_ = check_classes(label, score, "an uncertain band", fitted_on)
     above, below = fit(label, score, f"fpr:{error_max}"), fit(label, score, f"fnr:{error_max}")
     low, high = below.value, above.value
     if low > high:  # every cut from high to low serves both

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import first_names
@@ -26,8 +26,6 @@ from unmasked.preprocessing.faces import FACES
 from unmasked.preprocessing.lost import KEY, LOST, NOT_SCORED, class_of, is_among, lost_videos, unused_path
 
 FACES_FILE = "faces.parquet"
-# JSON has no NaN.
-Number = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
 REASONS = {
     "no_face": "no face found",
     "decode_error": "not decoded",
@@ -48,8 +46,8 @@ class ClassLoss(BaseModel):
     given: int
     scored: int
     reasons: dict[str, int]  # status of the faces table -> videos; given = scored + their sum
-    share: Number  # without a score
-    share_ci: tuple[Number, Number]  # 95 %
+    share: float  # without a score
+    share_ci: tuple[float, float]  # 95 %
 
 
 class Attrition(BaseModel):
@@ -70,8 +68,8 @@ class Attrition(BaseModel):
     given: int
     scored: int
     classes: dict[str, ClassLoss]
-    difference: Number
-    difference_ci: tuple[Number, Number]
+    difference: float
+    difference_ci: tuple[float, float]
     names: list[str]
     origin: str
 

@@ -19,7 +19,7 @@ from unmasked.datasets.errors import InputError, explain_bad_fields
 from unmasked.evaluation import metrics
 from unmasked.evaluation.counts import CALIBRATION_BINS, Array, calibration_bin
 from unmasked.evaluation.intervals import CONFIDENCE, Sample, interleave, intervals
-from unmasked.evaluation.metrics import check_arrays
+from unmasked.evaluation.metrics import check_arrays, check_classes
 from unmasked.evaluation.records import CalibrationEffect, Numbers, Reliability
 
 KINDS = ("temperature", "isotonic")
@@ -92,14 +92,7 @@ def fit_calibration(
     """
     if kind not in KINDS:
         raise InputError(f"calibration {kind!r} is not known; choose {' or '.join(KINDS)}")
-    label, score = check_arrays(label, score)
-    n_fake = int(label.sum())
-    n_real = len(label) - n_fake
-    if not n_real or not n_fake:
-        raise InputError(
-            f"calibration {kind!r} needs real and fake rows; {fitted_on or 'the calibration set'} has "
-            f"{n_real} real and {n_fake} fake. Give a calibration split that has both"
-        )
+    label, score, n_real, n_fake = check_classes(label, score, f"calibration {kind!r}", fitted_on)
     parameter = _temperature(label, score) if kind == "temperature" else fit_isotonic(label, score)
     note = _note(parameter, n_real, n_fake)
     return Calibration(kind, parameter, fitted_on, level, n_real, n_fake, note)

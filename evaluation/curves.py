@@ -93,7 +93,7 @@ def roc_band(
 def score_histogram(
     predictions: pd.DataFrame, *, aggregation: Aggregation = "mean", bins: int = 20
 ) -> dict[str, dict[str, list[float]]]:
-    """How many real and fake videos score in each of ``bins`` equal bins of [0, 1], by dataset.
+    """How many real and fake videos score in each of ``bins`` equal bins, by dataset.
 
     Returns:
         ``{NAME: {"edges": bins + 1 values, "real": bins counts, "fake": bins counts}}``.

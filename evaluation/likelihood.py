@@ -22,7 +22,7 @@ from unmasked.datasets.errors import InputError, explain_bad_fields
 from unmasked.evaluation.calibration import FEW, log_odds, rising_shares
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import Sample, percentile_interval, resampled_sums
-from unmasked.evaluation.metrics import check_arrays
+from unmasked.evaluation.metrics import check_arrays, check_classes
 from unmasked.evaluation.records import LikelihoodEffect, StatedSupport
 
 KINDS = ("logistic", "pav")
@@ -111,14 +111,7 @@ def fit_likelihood(
     """
     if kind not in KINDS:
         raise InputError(f"likelihood ratio {kind!r} is not known; choose {' or '.join(KINDS)}")
-    label, score = check_arrays(label, score)
-    n_fake = int(label.sum())
-    n_real = len(label) - n_fake
-    if not n_real or not n_fake:
-        raise InputError(
-            f"a likelihood ratio needs real and fake rows; {fitted_on or 'the calibration set'} has {n_real} "
-            f"real and {n_fake} fake. Give a calibration split that has both"
-        )
+    label, score, n_real, n_fake = check_classes(label, score, "a likelihood ratio", fitted_on)
     parameter, note = _logistic(label, score) if kind == "logistic" else _pav_corners(label, score)
     unbounded = LikelihoodRatio(kind, parameter, -np.inf, np.inf)(score)
     lower, upper = elub(unbounded, label)

@@ -519,6 +519,25 @@ def check_arrays(label: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.int64],
     return raw.astype(np.int64), score
 
 
+def check_classes(
+    label: ArrayLike, score: ArrayLike, what: str, rows: str = "", needed: Sequence[int] = (0, 1)
+) -> tuple[NDArray[np.int64], Array, int, int]:
+    """Labels and scores to fit on, see `check_arrays`, and how many reals and fakes there are.
+
+    Raises:
+        InputError: a class that ``what`` needs is absent; ``rows`` says which rows these are.
+    """
+    label, score = check_arrays(label, score)
+    counted = [int((label == which).sum()) for which in (0, 1)]
+    if not all(counted[which] for which in needed):
+        wanted = " and ".join(("real", "fake")[which] for which in needed)
+        raise InputError(
+            f"{what} needs {wanted} rows; {rows or 'the calibration set'} has {counted[0]} real and "
+            f"{counted[1]} fake. Give a calibration split that has them"
+        )
+    return label, score, counted[0], counted[1]
+
+
 def _one(name: str, label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """A metric from its vectorised form."""
     return all_metrics(label, score, threshold, (name,))[name]

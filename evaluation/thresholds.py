@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from unmasked.datasets.errors import InputError, explain_bad_fields
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array
-from unmasked.evaluation.metrics import check_arrays
+from unmasked.evaluation.metrics import check_classes
 from unmasked.evaluation.records import StoredThreshold
 from unmasked.evaluation.wording import number
 
@@ -92,17 +92,8 @@ def fit(
     0.5
     """
     limit = _limit(rule)
-    label, score = check_arrays(label, score)
-    n_fake = int(label.sum())
-    n_real = len(label) - n_fake
-    needed = {"real": limit is None or limit[0] == "fpr", "fake": limit is None or limit[0] == "fnr"}
-    if (needed["real"] and not n_real) or (needed["fake"] and not n_fake):
-        which = " and ".join(name for name, is_needed in needed.items() if is_needed)
-        raise InputError(
-            f"rule {rule!r} needs {which} rows to fit a "
-            f"threshold; {fitted_on or 'the calibration set'} has {n_real} real and {n_fake} fake. "
-            "Give a calibration split that has them"
-        )
+    needed = (0, 1) if limit is None else (0,) if limit[0] == "fpr" else (1,)
+    label, score, n_real, n_fake = check_classes(label, score, f"rule {rule!r}", fitted_on, needed)
     distinct, fp, tp = counts.curve(label, score)
     chosen = _count_called_fake(fp, tp, rule, limit)
     return Threshold(

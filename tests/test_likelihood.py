@@ -203,7 +203,7 @@ def test_tippett_shares_fall_from_all_to_one_row():
 
 
 def test_what_cannot_be_fitted_or_read_is_said():
-    with pytest.raises(InputError, match="Give a calibration split that has both"):
+    with pytest.raises(InputError, match="Give a calibration split that has them"):
         fit_likelihood([0, 0], [0.1, 0.2])
     with pytest.raises(InputError, match="choose logistic or pav"):
         fit_likelihood([0, 1], [0.1, 0.2], "kde")

@@ -37,8 +37,8 @@ class Config(Extractors):
 def run(config: Config) -> None:
     """Computes the distance, writes it and prints it."""
     from unmasked.app.verbs.generate import extractor_of
+    from unmasked.datasets.documents import write_json
     from unmasked.datasets.errors import InputError
-    from unmasked.datasets.files import write_json
     from unmasked.generation.features import extract, images_of
     from unmasked.generation.fid import compare
 

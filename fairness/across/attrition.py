@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from unmasked.datasets.errors import InputError
-from unmasked.evaluation.attrition import Number, lost_of_splits
+from unmasked.evaluation.attrition import lost_of_splits
 from unmasked.evaluation.levels import clusters_of
 from unmasked.evaluation.predictions import evaluated_rows
 from unmasked.evaluation.wording import capitalise, interval_in_100, p_text, percent, points
@@ -42,8 +42,8 @@ class GroupLoss(BaseModel):
     of: str  # real or fake
     given: int
     lost: int
-    share: Number
-    share_ci: tuple[Number, Number]
+    share: float
+    share_ci: tuple[float, float]
     is_compared: bool  # large enough for the test
 
 
@@ -57,11 +57,11 @@ class LossTest(BaseModel):
 
     attribute: str
     of: str
-    difference: Number
-    difference_ci: tuple[Number, Number]
-    chance: Number
-    detectable: Number = float("nan")
-    p_adjusted: Number
+    difference: float
+    difference_ci: tuple[float, float]
+    chance: float
+    detectable: float = float("nan")
+    p_adjusted: float
     verdict: str
     worst_group: Name
     best_group: Name
