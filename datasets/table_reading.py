@@ -90,7 +90,7 @@ def read_table(
     if table.empty:
         raise InputError(f"table {path} has no row; it has the columns {', '.join(map(str, table.columns))}")
     table.index += HEADER_ROWS
-    if nested := [name for name in table if _is_nested(table[name])]:
+    if nested := [name for name, column in table.items() if _is_nested(column)]:
         door.readings.append(Reading("columns of lists", f"{', '.join(map(str, nested))}: not used"))
         table = table.drop(columns=nested)
     table, called = _named_columns(table, roles, columns or {}, door)
@@ -314,7 +314,13 @@ def _without_repeated(table: pd.DataFrame, taken: Mapping[str, str], door: Door)
         elif twins:
             table = table.drop(columns=twins)
             door.readings.append(Reading(f"column {name!r}", f"is there {count} times, alike"))
-    return table.loc[:, ~table.columns.duplicated()]
+    again = table.columns.duplicated()
+    for name in dict.fromkeys(map(str, table.columns[again])):
+        if name not in taken.values():
+            door.readings.append(
+                Reading(f"column {name!r}", f"is there {present.count(name)} times: the first")
+            )
+    return table.loc[:, ~again]
 
 
 def _without_totals(

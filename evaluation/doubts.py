@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.frame_names import frames_as_videos, video_stems
+from unmasked.datasets.listing import first_names
+from unmasked.datasets.tables import TEXT
+from unmasked.datasets.video_keys import stems
 
 SCORES_APART = 0.3  # of rows that nothing tells apart: more than frames of one video usually are
 GROUPS_MAX = 50  # a column of more words describes no groups
@@ -27,9 +30,9 @@ def _on_classes(predictions: pd.DataFrame) -> list[str]:
 
 def _on_rows(predictions: pd.DataFrame) -> list[str]:
     """Frames that are given as videos, and rows of one video that no frame tells apart."""
+    notes = _on_spellings(predictions)
     if "frame" in predictions:
-        return []
-    notes = []
+        return notes
     if frames := frames_as_videos(predictions["video"], predictions["label"]):
         intervals = "too narrow"
         if _has_known_people(predictions):
@@ -71,6 +74,20 @@ def _on_rows(predictions: pd.DataFrame) -> list[str]:
         f"these are averaged as frames of one video{more}"
     )
     return notes
+
+
+def _on_spellings(predictions: pd.DataFrame) -> list[str]:
+    """Videos whose names differ in capitals or the suffix alone: one video may stand there twice."""
+    names = predictions[["dataset", "video"]].drop_duplicates()
+    alike = names.assign(video=stems(names["video"].astype(TEXT)).str.casefold())
+    if not (again := alike.duplicated(keep=False)).any():
+        return []
+    first = alike[again].iloc[0]
+    listed = names[(alike == first).all(axis=1)]["video"]
+    return [
+        f"{int(again.sum())} names of videos differ from another in capitals or the suffix alone "
+        f"({first_names(listed, 2)}): each counts as a video; if they are one, write them alike"
+    ]
 
 
 def _has_known_people(predictions: pd.DataFrame) -> bool:
