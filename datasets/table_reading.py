@@ -179,9 +179,12 @@ def _named_columns(
         needed = [role for role, rule in roles.items() if rule.required]
         as_keys = ", ".join(f"{role}: …" for role in needed)
         header = _header_line(door.path, known)
+        by_spaces = len(present) == 1 and len(present[0].split()) > 1
         way_out = (
             f"line {header} looks like the header: delete the lines above it"
             if header
+            else "if spaces part the columns, write commas in their place"
+            if by_spaces
             else f"if that is the header, columns={{{as_keys}}} says which column is which; else give "
             f"the file a first line such as {','.join(needed)}"
         )

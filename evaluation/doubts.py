@@ -16,7 +16,7 @@ GROUPS_MAX = 50  # a column of more words describes no groups
 
 def doubts(predictions: pd.DataFrame) -> list[str]:
     """What rows may be other than they seem, a sentence each with the way out."""
-    looks = (_on_classes, _on_rows, _on_faces, _on_conditions, _on_scores)
+    looks = (_on_classes, _on_datasets, _on_rows, _on_faces, _on_conditions, _on_scores)
     return [sentence for look in looks for sentence in look(predictions)]
 
 
@@ -26,6 +26,20 @@ def _on_classes(predictions: pd.DataFrame) -> list[str]:
         return []
     which, rate = (("reals", "FPR"), ("fakes", "TPR"))[int(predictions["label"].iloc[0])]
     return [f"only {which}: {rate} is measured; AUC and all that compares both classes need the other one"]
+
+
+def _on_datasets(predictions: pd.DataFrame) -> list[str]:
+    """Datasets whose names differ in capitals alone: one may be written in two ways."""
+    names = sorted(map(str, predictions["dataset"].unique()))
+    spelled: dict[str, list[str]] = {}
+    for name in names:
+        spelled.setdefault(name.casefold(), []).append(name)
+    return [
+        f"{' and '.join(alike)} differ in capitals alone, and each counts as a dataset; if they are one, "
+        "write them alike"
+        for alike in spelled.values()
+        if len(alike) > 1
+    ]
 
 
 def _on_rows(predictions: pd.DataFrame) -> list[str]:

@@ -863,6 +863,18 @@ def test_videos_whose_names_differ_in_capitals_or_the_suffix_alone_are_doubted(t
         "4 names of videos differ from another in capitals or the suffix alone (a.mp4, A.MP4)"
     )
     assert not any("capitals" in note for note in doubts(rows.iloc[[0, 2, 4]]))
+    (said,) = [
+        note for note in doubts(rows.assign(dataset=list("AaBCD"))) if "each counts as a dataset" in note
+    ]
+    assert said.startswith("A and a differ in capitals alone")
+
+
+def test_columns_that_spaces_part_are_refused_with_what_helps(tmp_path):
+    """The way out was columns=, which cannot help where all is one column."""
+    path = tmp_path / "scores.txt"
+    path.write_text("video label score\na 0 0.1\nb 1 0.9\n")
+    with pytest.raises(InputError, match="if spaces part the columns, write commas in their place"):
+        read_predictions(path)
 
 
 @pytest.mark.parametrize("mark", [-1, -999, 9999])
