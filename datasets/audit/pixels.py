@@ -65,7 +65,7 @@ def edge_of(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
     The spread is the logarithm of 1 and the standard deviation.
 
-    >>> edge_of(np.full((40, 60), 7, np.float32)).reshape(4, 17)[:, [0, 15, 16]].tolist()[0]
+    >>> edge_of(np.full((32, 64), 7, np.float32)).reshape(4, 17)[:, [0, 15, 16]].tolist()[0]
     [7.0, 7.0, 0.0]
     """
     parts = []
