@@ -1,4 +1,4 @@
-"""What pixels beside the face give away: the edge of a picture, its corners, traces of JPEG's blocks."""
+"""What pixels beside the face give away: edge, corners, traces of JPEG's blocks."""
 
 from __future__ import annotations
 
