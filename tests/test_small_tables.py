@@ -13,7 +13,7 @@ from unmasked.app.cli import app
 TABLES = {
     "perfect": ([0.1, 0.2, 0.15, 0.12], [0.9, 0.8, 0.85, 0.7]),
     "turned": ([0.8, 0.9, 0.95], [0.1, 0.2, 0.3]),
-    "alike": ([0.3], [0.3]),
+    "single": ([0.2], [0.8]),
     "no fakes": ([0.1, 0.2, 0.15], []),
 }
 # Words that state something for certain. In pages, also as part of a longer sentence.
