@@ -368,7 +368,7 @@ def _encoding(path: Path, start: bytes, whole: bool) -> str:
 
 
 def _records(lines: list[str], separator: str) -> list[list[str]]:
-    reader = csv.reader(io.StringIO("".join(lines)), delimiter=separator)
+    reader = csv.reader(io.StringIO("".join(lines), newline=""), delimiter=separator)
     found = []
     try:
         for fields in islice(reader, SAMPLED):

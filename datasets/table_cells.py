@@ -34,6 +34,7 @@ PERCENT_MIN = 10.0  # a column that goes no higher may be marks out of ten, or d
 FAILED = (
     r"fail|error|no[ _]?face|not[ _]found|time[d]?[ _-]?out|skipped|corrupt|unreadable|unavailable|exception"
 )
+NO_SCORE = ("-1", "-9", "-99", "-999", "-9999", "999", "9999")  # numbers that stand for "none"
 PERCENT_SHARE = 0.5  # of scores above 1, from which on a column of 0 to 100 is surely percent
 
 
@@ -166,7 +167,8 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
             else ""
         )
         door.problems.append(
-            f"{door.column(values)} holds {listed}: allowed are 1 (fake), 0 (real) or words for them.{more}"
+            f"{door.column(values)} holds {listed}: allowed are 1 (fake), 0 (real) or words for them "
+            f"(fake, manipulated, generated, …; real, genuine, authentic, …).{more}"
         )
     result = map_distinct(values, found.get).astype("float64")
     unusual = [word for each in words.values() for word in each if word not in ("0", "1")]
@@ -240,8 +242,9 @@ def _scores(values: pd.Series, door: Door, score_as: str) -> pd.Series:
             if known.max() > PERCENT_MAX and (known >= 0).all()
             else "; if these are logits, score_as=logit applies the sigmoid to them"
         )
-        if set(numbers[outside]) == {-1.0}:
-            looks = "; where -1 marks videos without a score, leave the cell empty"
+        marks = set(numbers[outside])
+        if len(marks) == 1 and (mark := f"{marks.pop():g}") in NO_SCORE:
+            looks = f"; where {mark} marks videos without a score, leave the cell empty"
         if np.isinf(numbers).any() and ((finite >= 0) & (finite <= 1)).all():
             looks = "; leave the cell empty where a file could not be scored"
         door.problems.append(

@@ -90,7 +90,7 @@ def read_table(
     if table.empty:
         raise InputError(f"table {path} has no row; it has the columns {', '.join(map(str, table.columns))}")
     table.index += HEADER_ROWS
-    if nested := [name for name in table if _is_nested(table[name])]:
+    if nested := [name for name, column in table.items() if _is_nested(column)]:
         door.readings.append(Reading("columns of lists", f"{', '.join(map(str, nested))}: not used"))
         table = table.drop(columns=nested)
     table, called = _named_columns(table, roles, columns or {}, door)
@@ -179,9 +179,12 @@ def _named_columns(
         needed = [role for role, rule in roles.items() if rule.required]
         as_keys = ", ".join(f"{role}: …" for role in needed)
         header = _header_line(door.path, known)
+        by_spaces = len(present) == 1 and len(present[0].split()) > 1
         way_out = (
             f"line {header} looks like the header: delete the lines above it"
             if header
+            else "if spaces part the columns, write commas in their place"
+            if by_spaces
             else f"if that is the header, columns={{{as_keys}}} says which column is which; else give "
             f"the file a first line such as {','.join(needed)}"
         )
@@ -314,7 +317,13 @@ def _without_repeated(table: pd.DataFrame, taken: Mapping[str, str], door: Door)
         elif twins:
             table = table.drop(columns=twins)
             door.readings.append(Reading(f"column {name!r}", f"is there {count} times, alike"))
-    return table.loc[:, ~table.columns.duplicated()]
+    again = table.columns.duplicated()
+    for name in dict.fromkeys(map(str, table.columns[again])):
+        if name not in taken.values():
+            door.readings.append(
+                Reading(f"column {name!r}", f"is there {present.count(name)} times: the first")
+            )
+    return table.loc[:, ~again]
 
 
 def _without_totals(

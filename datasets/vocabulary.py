@@ -168,7 +168,7 @@ def read_words(
         allowed = ", ".join(map(str, WORDS[kind]))
         raise InputError(
             f"column {values.name!r} holds {strange[0]!r}, which is no {kind}; allowed are {allowed} in "
-            f"their usual spellings. Found were {listed}"
+            f"their usual spellings. Found were {listed}. If the column is for something else, rename it"
         )
     changed = [
         f"{word} as {found}" for word, found in known.items() if found is not None and word != str(found)

@@ -13,7 +13,7 @@ _OF_ROWS = ("key", "frame", "path", "dataset", "label", "annotation")
 
 
 def attributes_of(annotations: pd.DataFrame) -> list[str]:
-    """The columns of annotations that are about people: the usual four, then groups of the file's own."""
+    """The columns of annotations about people: the usual four, then the file's own."""
     others = [str(name) for name in annotations if name not in (*_OF_ROWS, *DEMOGRAPHICS)]
     return [*DEMOGRAPHICS, *others]
 

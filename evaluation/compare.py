@@ -182,12 +182,12 @@ def reading(name: str, found: PairedMetric, videos: int) -> str:
     low, high = found["difference_ci"]
     if low != low or high != high:
         return "not enough data"
-    if videos < VERDICT_VIDEOS_MIN:
-        return f"too few for a verdict: {videos} videos, {VERDICT_VIDEOS_MIN} are needed"
     if found["difference"] == low == high == 0:
         return "equal"
     if low <= 0 <= high:
         return f"no difference that {videos} videos show"
+    if videos < VERDICT_VIDEOS_MIN:
+        return f"too few for a verdict: {videos} videos, {VERDICT_VIDEOS_MIN} are needed"
     if name in RATES:
         return "a is higher" if low > 0 else "b is higher"
     return "a is better" if (low > 0) == METRICS[name].higher_is_better else "b is better"

@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.frame_names import frames_as_videos, video_stems
+from unmasked.datasets.listing import first_names
+from unmasked.datasets.tables import TEXT
+from unmasked.datasets.video_keys import stems
 
 SCORES_APART = 0.3  # of rows that nothing tells apart: more than frames of one video usually are
 GROUPS_MAX = 50  # a column of more words describes no groups
@@ -13,7 +16,7 @@ GROUPS_MAX = 50  # a column of more words describes no groups
 
 def doubts(predictions: pd.DataFrame) -> list[str]:
     """What rows may be other than they seem, a sentence each with the way out."""
-    looks = (_on_classes, _on_rows, _on_faces, _on_conditions, _on_scores)
+    looks = (_on_classes, _on_datasets, _on_rows, _on_faces, _on_conditions, _on_scores)
     return [sentence for look in looks for sentence in look(predictions)]
 
 
@@ -25,11 +28,25 @@ def _on_classes(predictions: pd.DataFrame) -> list[str]:
     return [f"only {which}: {rate} is measured; AUC and all that compares both classes need the other one"]
 
 
+def _on_datasets(predictions: pd.DataFrame) -> list[str]:
+    """Datasets whose names differ in capitals alone: one may be written in two ways."""
+    names = sorted(map(str, predictions["dataset"].unique()))
+    spelled: dict[str, list[str]] = {}
+    for name in names:
+        spelled.setdefault(name.casefold(), []).append(name)
+    return [
+        f"{' and '.join(alike)} differ in capitals alone, and each counts as a dataset; if they are one, "
+        "write them alike"
+        for alike in spelled.values()
+        if len(alike) > 1
+    ]
+
+
 def _on_rows(predictions: pd.DataFrame) -> list[str]:
     """Frames that are given as videos, and rows of one video that no frame tells apart."""
+    notes = _on_spellings(predictions)
     if "frame" in predictions:
-        return []
-    notes = []
+        return notes
     if frames := frames_as_videos(predictions["video"], predictions["label"]):
         intervals = "too narrow"
         if _has_known_people(predictions):
@@ -71,6 +88,20 @@ def _on_rows(predictions: pd.DataFrame) -> list[str]:
         f"these are averaged as frames of one video{more}"
     )
     return notes
+
+
+def _on_spellings(predictions: pd.DataFrame) -> list[str]:
+    """Videos whose names differ in capitals or the suffix alone: one video may stand there twice."""
+    names = predictions[["dataset", "video"]].drop_duplicates()
+    alike = names.assign(video=stems(names["video"].astype(TEXT)).str.casefold())
+    if not (again := alike.duplicated(keep=False)).any():
+        return []
+    first = alike[again].iloc[0]
+    listed = names[(alike == first).all(axis=1)]["video"]
+    return [
+        f"{int(again.sum())} names of videos differ from another in capitals or the suffix alone "
+        f"({first_names(listed, 2)}): each counts as a video; if they are one, write them alike"
+    ]
 
 
 def _has_known_people(predictions: pd.DataFrame) -> bool:

@@ -456,6 +456,9 @@ def bounded_interval(
     >>> low, high = bounded_interval(np.full(100, 0.75), 4)
     >>> round(low, 3), round(high, 3)
     (0.194, 0.994)
+    >>> low, high = bounded_interval(np.full(100, 0.78), 4, maximum=np.inf)
+    >>> bool(np.isnan(low) and np.isnan(high))
+    True
     """
     low, high = percentile_interval(values, clusters=clusters)
     reach = maximum - minimum

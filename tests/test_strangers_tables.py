@@ -19,6 +19,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.table_reading import has_scores
 from unmasked.datasets.tables import column_names
 from unmasked.evaluation.direction import check_direction
+from unmasked.evaluation.doubts import doubts
 from unmasked.evaluation.metrics import auc
 from unmasked.evaluation.predictions import (
     evaluated_rows_and_notes,
@@ -370,7 +371,6 @@ def test_control_characters_in_the_name_of_a_group_are_shown(tmp_path):
 
 def test_rows_of_one_name_whose_scores_disagree_are_not_averaged_without_a_word():
     """Two corpora with the same names, or a video scored again, were frames of one video."""
-    from unmasked.evaluation.doubts import doubts
 
     table = clips().assign(dataset="own")
     again = table.head(8).assign(score=0.95)
@@ -832,3 +832,54 @@ def test_names_that_a_mac_wrote_are_annotated_like_others(tmp_path):
     pd.DataFrame(groups).to_csv(tmp_path / "groups.csv", index=False)
     joined, _ = join_files(table, [tmp_path / "groups.csv"])
     assert (joined["gender"] == "female").all()
+
+
+def test_lines_of_an_old_mac_are_lines(tmp_path):
+    """A file whose lines end with a carriage return alone was called empty."""
+    path = tmp_path / "scores.csv"
+    path.write_bytes(b"video,label,score\ra,0,0.1\rb,1,0.9\r")
+    assert read_predictions(path)["video"].tolist() == ["a", "b"]
+
+
+def test_a_column_that_is_there_twice_is_said_and_no_traceback(tmp_path):
+    """`gender` beside `gender ` ended with an AttributeError."""
+    path = tmp_path / "scores.csv"
+    path.write_text("video,label,score,site,site \na,0,0.1,x,y\nb,1,0.9,x,y\n")
+    readings = []
+    assert read_predictions(path, readings)["site"].tolist() == ["x", "x"]
+    assert ("column 'site'", "is there 2 times: the first") in [tuple(each) for each in readings]
+    path.write_text("video,label,score,gender,gender \na,0,0.1,x,y\nb,1,0.9,x,y\n")
+    with pytest.raises(InputError, match="has the column 'gender' 2 times; keep one"):
+        read_predictions(path)
+
+
+def test_videos_whose_names_differ_in_capitals_or_the_suffix_alone_are_doubted(tmp_path):
+    """CLIP.MP4 and clip.mp4 were two videos, and every interval too narrow, without a word."""
+    rows = pd.DataFrame(
+        {"dataset": "A", "video": ["a.mp4", "A.MP4", "b", "b.mov", "c"], "label": 0, "score": 0.5}
+    )
+    (said,) = [note for note in doubts(rows) if "capitals" in note]
+    assert said.startswith(
+        "4 names of videos differ from another in capitals or the suffix alone (a.mp4, A.MP4)"
+    )
+    assert not any("capitals" in note for note in doubts(rows.iloc[[0, 2, 4]]))
+    (said,) = [
+        note for note in doubts(rows.assign(dataset=list("AaBCD"))) if "each counts as a dataset" in note
+    ]
+    assert said.startswith("A and a differ in capitals alone")
+
+
+def test_columns_that_spaces_part_are_refused_with_what_helps(tmp_path):
+    """The way out was columns=, which cannot help where all is one column."""
+    path = tmp_path / "scores.txt"
+    path.write_text("video label score\na 0 0.1\nb 1 0.9\n")
+    with pytest.raises(InputError, match="if spaces part the columns, write commas in their place"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize("mark", [-1, -999, 9999])
+def test_a_number_that_stands_for_no_score_is_taken_for_one(tmp_path, mark):
+    path = tmp_path / "scores.csv"
+    path.write_text(f"video,label,score\na,0,0.1\nb,1,0.9\nc,1,{mark}\n")
+    with pytest.raises(InputError, match=f"where {mark} marks videos without a score, leave the cell empty"):
+        read_predictions(path)

@@ -118,10 +118,9 @@ def _pictures(rows: pd.DataFrame, faces: Sequence[tuple[pd.DataFrame, Path]]) ->
         parts.append(pd.DataFrame({"picture": picture, "row": matched["row"].astype("int64")}))
     has_crops = np.isin(np.arange(len(rows)), np.concatenate([part["row"] for part in parts] or [[]]))
     images = rows[(rows["kind"] == "image").to_numpy() & ~has_crops]
-    picture = [
-        picture_of(root, path, "image") for root, path in zip(images["root"], images["path"], strict=True)
-    ]
-    parts.append(pd.DataFrame({"picture": picture, "row": images.index}))
+    named = zip(images["root"], images["path"], strict=True)
+    files = pd.Series([picture_of(root, path, "image") for root, path in named], dtype=object)
+    parts.append(pd.DataFrame({"picture": files, "row": images.index}))
     # One file that is listed twice is a finding of `overlaps`, not of pictures.
     return pd.concat(parts, ignore_index=True).drop_duplicates("picture", ignore_index=True), unknown
 

@@ -1,4 +1,4 @@
-"""What pixels beside the face give away: the edge of a picture, its corners, traces of JPEG's blocks."""
+"""What pixels beside the face give away: edge, corners, traces of JPEG's blocks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ _LEVELS_MIN = 1.0
 def read_pixel_facts(
     paths: pd.Series, *, progress: Callable[[int, int], None] | None = None, workers: int | None = None
 ) -> pd.DataFrame:
-    """What the pixels of picture files show beside the face, a row each, with the index of the paths.
+    """What the pixels of picture files show beside the face, a row each.
+
+    The index is that of the paths.
 
     Args:
         paths: of pictures; a missing one has no facts.
@@ -50,7 +52,7 @@ def read_pixel_facts(
 
 
 def picture_of(root: object, name: str, kind: str) -> str | None:
-    """The picture file that shows a manifest row: an image, or the first of a folder; None for others."""
+    """The image that shows a manifest row, the first of a folder; None for others."""
     path = Path(root if isinstance(root, str) else ".") / name
     if kind == "sequence" and split_sequence_path(name)[1] is None and path.is_dir():
         names = [entry.name for entry in os.scandir(path) if is_image(entry.name) and entry.is_file()]
@@ -59,9 +61,11 @@ def picture_of(root: object, name: str, kind: str) -> str | None:
 
 
 def edge_of(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(4 * (16 + 1),) of each side: levels along its outermost 2 pixels, and how much they vary (logarithm).
+    """(4 * (16 + 1),) levels along the outermost 2 pixels of each side, and their spread.
 
-    >>> edge_of(np.full((40, 60), 7, np.float32)).reshape(4, 17)[:, [0, 15, 16]].tolist()[0]
+    The spread is the logarithm of 1 and the standard deviation.
+
+    >>> edge_of(np.full((32, 64), 7, np.float32)).reshape(4, 17)[:, [0, 15, 16]].tolist()[0]
     [7.0, 7.0, 0.0]
     """
     parts = []
@@ -100,7 +104,7 @@ def place_of(column: str, position: int) -> str:
 
 
 def blockiness(grey: NDArray[np.float32]) -> float:
-    """Mean step across the borders of 8-pixel blocks, divided by that within them; 1 where alike.
+    """Mean step across borders of 8-pixel blocks over that within them; 1 where alike.
 
     NaN for a picture of fewer than two blocks.
     """
