@@ -1,7 +1,8 @@
 """Fitted pipelines in files of skops: of classes that are named, and no others.
 
-No code of a file runs. skops builds any class of scikit-learn, whose compiled parts follow the numbers of a file unchecked: to any
-place in memory. So steps are named, and the numbers that compiled code follows are looked at.
+No code of a file runs. But skops builds any class of scikit-learn, whose compiled parts follow the numbers of
+a file unchecked: to any place in memory. So steps are named, and the numbers that such code follows are
+looked at.
 """
 
 from __future__ import annotations
