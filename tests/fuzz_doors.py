@@ -637,9 +637,9 @@ def _change_folder(folder: Path, kind: str, name: str, target: str, at: int, byt
     if not path.absolute().is_relative_to(folder) or ".." in path.parts:
         return
     content = bytearray(path.read_bytes()) if path.is_file() else bytearray(b"x" * 9)
-    if kind in ("bytes", "cut"):
+    if kind in ("bytes", "cut") and content:
         content[at % max(1, len(content))] = byte
-        path.write_bytes(content if kind == "bytes" else content[: at % len(content)])
+        path.write_bytes(content if kind == "bytes" else content[: at % max(1, len(content))])
         return
     path.unlink(missing_ok=True)
     if kind == "link":

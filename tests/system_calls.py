@@ -54,7 +54,18 @@ REPOSITORY = TESTS.parent
 # What libraries and the system's own functions read, whatever is given.
 READABLE = tuple(
     f"{os.path.realpath(path)}/"
-    for path in (sys.prefix, sys.base_prefix, REPOSITORY, "/usr", "/lib", "/lib64", "/proc", "/sys", "/dev")
+    for path in (
+        sys.prefix,
+        sys.base_prefix,
+        REPOSITORY,
+        "/usr",
+        "/lib",
+        "/lib64",
+        "/proc",
+        "/sys",
+        "/dev",
+        "/etc/fonts",
+    )
 )
 READ = (
     *("/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/etc/passwd"),

@@ -50,7 +50,7 @@ def run(config: Config) -> None:
         material = _stored(config.case, case.material.path) if case.material is not None else None
         unlike = check_inputs(case, file, weights, material if material and material.is_file() else None)
         # Other bytes give other scores: to say so for each of them would hide the reason.
-        found += unlike or _run_again(case, file, weights, config)
+        found += unlike or _run_again(case, file, weights, config, is_whole=not found)
     for line in found:
         print_result(f"differs: {line}")
     if found:
@@ -60,8 +60,11 @@ def run(config: Config) -> None:
     print_result(f"{config.case}: verified, same bytes and scores within {TOLERANCE:g}")
 
 
-def _run_again(case: Case, file: Path, weights: Path, config: Config) -> list[str]:
-    """What a second run finds otherwise; prints what is unlike and need not matter."""
+def _run_again(case: Case, file: Path, weights: Path, config: Config, *, is_whole: bool) -> list[str]:
+    """What a second run finds otherwise; prints what is unlike and need not matter.
+
+    ``is_whole`` says that no file of the case is missing or changed: its page can be drawn again.
+    """
     from unmasked.app.examiner import load_examiner
     from unmasked.evaluation.fitted import read_fitted
     from unmasked.inspection.examine import crop_config, examine
@@ -88,7 +91,7 @@ def _run_again(case: Case, file: Path, weights: Path, config: Config) -> list[st
         print_result(f"note: {line}")
     found = list(differences(case, now))
     # What a second run has not confirmed is not drawn either; other versions may draw it otherwise.
-    drawn = [] if found else list(page_differences(case, config.case))
+    drawn = list(page_differences(case, config.case)) if is_whole and not found else []
     if not notes:
         return found + drawn
     for line in drawn:
