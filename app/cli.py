@@ -49,6 +49,8 @@ VERBS = {
     "fairness": "Compare error rates between demographic groups, with tests that hold.",
     "plan": "Say how many people it takes to find a difference between groups, or what a table can find.",
     "mitigate": "Try to close a gap between groups: before and after, what it costs, and who pays.",
+    "generate": "Train a generator of faces (generate train), or make images with one, as a dataset.",
+    "fid": "Say how far two sets of images are apart: Fréchet and kernel distance, with a floor.",
     "explain": "Draw Grad-CAM overlays and the t-SNE map of a detector's features.",
     "report": "Put a run folder together into one self-contained HTML page.",
     "inspect": "Look at one video or picture: a finding with known error rates, or a refusal; a case folder.",
@@ -58,7 +60,7 @@ VERBS = {
 }
 
 # Keys that may be given without their name, in this order.
-POSITIONAL = {"inspect": ("file",), "verify": ("case", "file")}
+POSITIONAL = {"inspect": ("file",), "verify": ("case", "file"), "generate": ("action",)}
 
 USAGE = (
     "Does a deepfake detector hold up on data it never saw, and for whom does it fail? "
@@ -97,7 +99,8 @@ class VerbCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Prints typer's help, then the keys."""
         try:
-            model = config_class(verb_module(str(ctx.info_name)), *_typed(ctx.meta.get(TYPED, [])))
+            verb = str(ctx.info_name)
+            model = config_class(verb_module(verb), *_typed(verb, ctx.meta.get(TYPED, [])))
         except InputError as error:
             typer.echo(f"unmasked {ctx.info_name}: {printable(error)}", err=True)
             raise typer.Exit(2) from None
@@ -116,15 +119,21 @@ def config_class(module: ModuleType, file: Path | None, arguments: list[str]) ->
 
     if not hasattr(module, "config_of"):
         return module.Config
-    return module.config_of(given_values(file, arguments).get("detector"))
+    chosen = given_values(file, arguments).get(getattr(module, "CHOSEN_BY", "detector"))
+    return module.config_of(chosen)
 
 
-def _typed(arguments: list[str]) -> tuple[Path | None, list[str]]:
+def _typed(verb: str, arguments: list[str]) -> tuple[Path | None, list[str]]:
     """The configuration file and the key=value arguments of a command line that was not parsed yet."""
     files = [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
     files += [after for before, after in pairwise(arguments) if before == "--config"]
-    given = [argument for argument in arguments if "=" in argument and not argument.startswith("--config=")]
-    return Path(files[0]) if files else None, [_as_key_value(argument) for argument in given]
+    given = [
+        argument
+        for before, argument in pairwise(["", *arguments])
+        if before != "--config" and (not argument.startswith("--") or "=" in argument)
+    ]
+    given = [argument for argument in given if not argument.startswith("--config=")]
+    return Path(files[0]) if files else None, _name_arguments(verb, given)
 
 
 def _print_keys(model: type[BaseModel]) -> None:
@@ -220,9 +229,8 @@ def _load_and_run(verb: str, config: Path | None, arguments: list[str], dry_run:
         typer.echo(to_yaml(resolved), nl=False)
         return
     check_paths(resolved)
-    logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    # Without the name of our module, which tells a user nothing.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     with only_one_writes(verb, resolved):
         module.run(resolved)
 

@@ -199,7 +199,7 @@ def inspect(
     Raises:
         InputError: there is no such file, ``out`` holds a case, or as of `load_detector`.
     """
-    from unmasked.inspection.examine import examine
+    from unmasked.inspection.examine import CLOSER, GAP_S, examine
     from unmasked.inspection.records import CASE
     from unmasked.preprocessing.config import PreprocessConfig
 
@@ -209,6 +209,6 @@ def inspect(
     if (out / CASE).exists():
         raise InputError(f"{out} holds a case already; give another out=")
     examiner = load_detector(detector) if isinstance(detector, (str, Path)) else detector
-    config = PreprocessConfig(faces="all", frames_per_video=frames, workers=workers)
-    (case,) = examine({file: out}, examiner, config)
+    config = PreprocessConfig(faces="all", frames_per_video=frames, workers=workers, gap_s=GAP_S)
+    (case,) = examine({file: out}, examiner, config, closer=CLOSER)
     return Examined(case, out)

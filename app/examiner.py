@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from unmasked.datasets.errors import InputError
 
 if TYPE_CHECKING:
     from unmasked.evaluation.fitted import Fitted
-    from unmasked.inspection.examine import Examiner
+    from unmasked.inspection.examiner import Examiner
 
 NO_THRESHOLD = (
     "checkpoint {} stores no threshold, and a verdict at a bare 0.5 would mean nothing; score its validation "
@@ -18,7 +19,12 @@ NO_THRESHOLD = (
 
 
 def load_examiner(
-    checkpoint: Path, detector: str = "", performance: Path | None = None, prior: float | None = None
+    checkpoint: Path,
+    detector: str = "",
+    performance: Path | None = None,
+    prior: float | None = None,
+    *,
+    maps: bool = False,
 ) -> Examiner:
     """The detector of a checkpoint, its threshold and band from the run or else from its card.
 
@@ -27,6 +33,7 @@ def load_examiner(
         detector: the user's own module or file, where the checkpoint is of one.
         performance: folder with the ``metrics.json`` and ``thresholds.json`` of `unmasked evaluate`.
         prior: the user's own P(fake) beforehand.
+        maps: whether suspicious frames get maps.
 
     Raises:
         InputError: the checkpoint cannot be used, no threshold is stored, or the run is of other weights or
@@ -35,8 +42,9 @@ def load_examiner(
     from unmasked.app.detectors import load
     from unmasked.app.run import environment
     from unmasked.evaluation.domain import find_domain, read_domain
-    from unmasked.inspection.examine import Examiner
+    from unmasked.inspection.examiner import Examiner
     from unmasked.inspection.finding import calibration_rates, check_prior, measured_rates
+    from unmasked.inspection.maps import draw_maps
     from unmasked.training.checkpoint import stored_file
 
     check_prior(prior)
@@ -56,7 +64,10 @@ def load_examiner(
         rates += measured_rates(metrics, fitted, [*learned, *([source] if source else [])], performance)
     weights = stored_file(checkpoint)
     made = environment()
-    return Examiner(model, card, weights, detector, performance, fitted, rates, prior, made, domain, file)
+    draw = partial(draw_maps, model) if maps else None
+    return Examiner(
+        model, card, weights, detector, performance, fitted, rates, prior, made, domain, file, draw
+    )
 
 
 def _fitted(checkpoint: Path, card: dict[str, Any], performance: Path | None) -> Fitted:

@@ -28,6 +28,10 @@ CHECKPOINT = (
     "detector.json beside it"
 )
 
+# Of `inspect` and `serve`.
+GAP = "seconds between two frames that are looked at, at most: a long video gets more of them; 0 = any"
+CLOSER = "frames of a video looked at beside, where the scores move; they show when, and are in no mean"
+
 
 def check_inputs(*, faces: Path | None = None, checkpoint: Path | None = None) -> None:
     """Refuses files that are not there, all at once and before anything heavy is imported.

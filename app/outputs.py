@@ -25,6 +25,8 @@ FILLS = {
     **dict.fromkeys(("evaluate", "mitigate", "compare", "audit", "threshold", "serve"), ("out",)),
     **dict.fromkeys(("import-checkpoint", "export-crops", "demo", "plan", "ensemble", "inspect"), ("out",)),
     "fairness": ("out", "since"),  # what was watched since is added to
+    "generate": ("out",),
+    "fid": ("out",),
     "explain": ("folder",),
     "report": ("folder",),
 }

@@ -13,8 +13,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from unmasked.app.config import to_yaml
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json, write_text
+from unmasked.datasets.files import write_text
 from unmasked.datasets.locks import try_lock
 
 logger = logging.getLogger(__name__)

@@ -26,7 +26,6 @@ from scipy import ndimage, sparse
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -40,6 +39,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import atomic_path
 from unmasked.datasets.loading import read_crops
 from unmasked.evaluation.levels import clusters_of
+from unmasked.evaluation.machine import Fold, calibrate, people_folds, pipeline
 from unmasked.training.config import DetectorConfig, ModelConfig
 from unmasked.training.detector import About
 
@@ -401,8 +401,7 @@ def fit(faces: pd.DataFrame, root: Path, config: Config, out: Path) -> Path:
         x = vectors_of_files(crop_paths(faces["crop"], root), config, file, embed)
         if folds:
             # A person is never scored by a machine that saw another crop of theirs.
-            distance = cross_val_predict(model, x, label, cv=folds, method="decision_function")
-            stored["calibration"] = LogisticRegression(C=1e6).fit(distance[:, None], label)
+            stored["calibration"] = calibrate(model, x, label, folds)
         model.fit(x, label)
     io.dump(stored, out / FILE)
     return out / FILE
@@ -444,24 +443,18 @@ def _classifier(config: Config, rows: int, width: int) -> Pipeline:
         return make_pipeline(
             RandomForestClassifier(model.trees, class_weight="balanced", random_state=config.seed)
         )
-    components = min(model.components, rows - 1)
-    reduce = [PCA(components, random_state=config.seed)] if 0 < components < width else []
-    return make_pipeline(StandardScaler(), *reduce, SVC(C=model.c, class_weight="balanced"))
+    return pipeline(rows, width, components=model.components, c=model.c, seed=config.seed)
 
 
-def _folds(label: Array, people: Array, seed: int) -> list[tuple[Array, Array]]:
-    real, fake = (len(np.unique(people[label == value])) for value in (0, 1))
-    number = min(5, real, fake)
-    if number >= 2:
-        splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
-        folds = list(splitter.split(label, label, people))
-        if all(len(np.unique(label[rows])) == 2 for rows, _ in folds):
-            return folds
-    raise InputError(
-        "an SVC is calibrated on people that it was not fitted on, and there are too few people for that: "
-        f"{real} with real crops and {fake} with fake ones, where each part of at least two needs both; "
-        "give more people, or model.classifier=forest"
-    )
+def _folds(label: Array, people: Array, seed: int) -> list[Fold]:
+    try:
+        return people_folds(label, people, seed)
+    except InputError as counts:
+        raise InputError(
+            "an SVC is calibrated on people that it was not fitted on, and there are too few people for "
+            f"that: {counts}, where each part of at least two needs both; give more people, or "
+            "model.classifier=forest"
+        ) from None
 
 
 class Scorer:

@@ -1,11 +1,12 @@
 """Do intervals cover, is a million frames quick, are useless detectors read as such?
 
     python benchmarks/evaluation.py [--sets 500] [--frames 1000000] [--videos 30000] [--most-seconds 60]
-                                    [--most-gb 4] [--only coverage|metrics|groups|scale|controls]
+                                    [--most-gb 4] [--only coverage|metrics|groups|calibration|scale|controls]
 
 Metrics: of how many simulated sets the interval of each metric holds its true value, which is that of two
 million rows; sets of 60 + 60 videos of one frame, and of twenty (ICC 0.5), of 30 + 30, and of 600 + 600.
 Groups: the same of groups of 20 + 20 to 60 + 60 videos in a larger table, as `fairness` measures them.
+Calibration: the same of the ECE alone, of scores that are calibrated and of scores that are not.
 Coverage: simulated sets whose true AUC is known (60 videos of 20 frames, ICC 0.5, AUC 0.85); how often the
 95 % interval of the frame AUC holds it, when videos are resampled and when frames are. Scale: all metrics
 and 2,000 resamples of frames and of videos, in a process of its own; scikit-learn's metrics in a plain loop
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from scipy.stats import norm
 
 from unmasked.evaluation import metrics
@@ -49,6 +51,15 @@ DESIGNS = {  # name -> videos, frames of each
     "30 + 30 of 20 frames": (60, 20),
     "600 + 600 videos": (1200, 1),
 }
+# name -> slope and shift of the calibrated log odds, share of fakes
+CALIBRATIONS = {
+    "calibrated": (1.0, 0.0, 0.5),
+    "nearly": (1.3, 0.2, 0.5),
+    "overconfident": (2.5, 0.0, 0.5),
+    "timid, shifted": (0.5, 0.5, 0.5),
+    "one in five fake, shifted": (1.5, 1.0, 0.2),
+}
+CALIBRATION_SIZES = ((30, 1), (60, 1), (120, 1), (400, 1), (60, 5), (120, 10))  # videos, frames of each
 GROUPS = {"20 + 20": 40, "30 + 30": 60, "40 + 40": 80, "60 + 60": 120, "all others": 400}
 
 
@@ -60,7 +71,9 @@ def main() -> int:
     parser.add_argument("--videos", type=int, default=30_000)
     parser.add_argument("--most-seconds", type=float, default=60)
     parser.add_argument("--most-gb", type=float, default=4)
-    parser.add_argument("--only", choices=("coverage", "metrics", "groups", "scale", "controls"))
+    parser.add_argument(
+        "--only", choices=("coverage", "metrics", "groups", "calibration", "scale", "controls")
+    )
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stage:
@@ -71,6 +84,7 @@ def main() -> int:
         "coverage": lambda: coverage(arguments.sets),
         "metrics": lambda: coverage_of_metrics(arguments.sets),
         "groups": lambda: coverage_by_group(arguments.sets),
+        "calibration": lambda: coverage_of_calibration(arguments.sets),
         "scale": lambda: scale(arguments),
         "controls": controls,
     }
@@ -112,6 +126,27 @@ def coverage_by_group(sets: int) -> bool:
                 for name in truth:
                     held[group + many][name] += bool(is_held.loc[group, name])
     return print_coverage(truth, held, sets)
+
+
+def coverage_of_calibration(sets: int) -> bool:
+    """How often the interval of the ECE holds the truth, and how long it is, by how scores are wrong."""
+    print("| scores | true ECE |", " | ".join(f"{videos} × {frames}" for videos, frames in CALIBRATION_SIZES))
+    for kind, form in CALIBRATIONS.items():
+        label, score, _ = draw_probabilities(np.random.default_rng(9), 1_000_000, 1, form)
+        truth = metrics.expected_calibration_error(label, score) if kind != "calibrated" else 0.0
+        cells = []
+        for videos, frames in CALIBRATION_SIZES:
+            ends = []
+            for seed in range(sets):
+                drawn = draw_probabilities(
+                    np.random.default_rng([seed, videos, frames, 77]), videos, frames, form
+                )
+                ends.append(intervals(Sample.of(*drawn), n_boot=600, seed=seed, only=("ece",))["ece"])
+            low, high = np.array(ends).T
+            held = ((low <= truth) & (truth <= high)).mean()
+            cells.append(f"{100 * held:.1f} ({(high - low).mean():.2f})")
+        print(f"| {kind} | {truth:.3f} |", " | ".join(cells), flush=True)
+    return True
 
 
 def true_values() -> dict[str, float]:
@@ -245,6 +280,20 @@ def draw_clustered(
     shared = np.repeat(rng.normal(0, ICC**0.5, videos), frames)
     own = rng.normal(0, (1 - ICC) ** 0.5, len(label))
     return label, norm.cdf(shared + own + norm.ppf(TRUE_AUC) * 2**0.5 * label), video
+
+
+def draw_probabilities(
+    rng: np.random.Generator, videos: int, frames: int, form: tuple[float, float, float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, scores and videos; the log odds of the scores are the true ones times a slope, and shifted."""
+    slope, shift, share = form
+    label = np.repeat(np.arange(videos) < share * videos, frames).astype(np.int64)
+    video = np.repeat(np.arange(videos), frames)
+    apart = norm.ppf(TRUE_AUC) * 2**0.5
+    shared = np.repeat(rng.normal(0, ICC**0.5, videos), frames)
+    place = shared + rng.normal(0, (1 - ICC) ** 0.5, len(label)) + apart * label
+    odds = apart * place - apart**2 / 2 + np.log(share / (1 - share))
+    return label, expit(slope * odds + shift), video
 
 
 def corpus(frames: int, videos: int) -> pd.DataFrame:

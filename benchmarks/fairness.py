@@ -1,8 +1,8 @@
 """The audit's tests on real group and cluster sizes, and the cost of a million rows.
 
     python benchmarks/fairness.py margins=group_margins.csv [runs=400] [power_runs=200] [perms=500]
-                                  [boots=200] [rows=1646545] [parts=alarms,covers,power,small,nasty,rare,plan,
-                                   scan,shrunk,monitor,remedies,scale] [seeds=5]
+                                  [boots=200] [rows=1646545] [parts=alarms,covers,shown,power,small,nasty,
+                                   rare,plan,scan,shrunk,monitor,remedies,scale] [seeds=5]
                                   [plans=1,2,3,4,5,6,7,8,9,10,11,12]
 
 ``margins`` is a CSV of frames per test video and group (dataset, video, label, gender, race, frames); a
@@ -13,10 +13,10 @@ gender × race, which an audit adds by itself.
 
 ``alarms``: a detector with TPR 0.85 and FPR 0.15 in every group: how often any gap is called a disparity
 (nominal 5 %), with and without the crossing. ``covers``: how often the 95 % interval of a group's FPR holds
-0.15. ``power``: how often a gap of 15
-points in the FPR of women and men is found, with women worse and with men worse, around the FPR of 0.15 and
-above it. Beside it stands the power of a z test of two means that knows every variance, at the level of the
-smallest p-value under Holm's correction: what this many videos can carry. (A permutation test takes the
+0.15. ``shown``: the same of every interval that a page shows, by group and between groups. ``power``:
+how often a gap of 15 points in the FPR of women and men is found, with women worse and with men worse,
+around the FPR of 0.15 and above it. Beside it stands the power of a z test of two means that knows every
+variance, at the level of the smallest p-value under Holm's correction: what this many videos can carry. (A permutation test takes the
 variance of the pool, so it does better where the smaller group is worse, and worse where the larger one is.)
 ``small``: two groups of 30 and of 50 videos a class, drawn from
 each dataset, without and with the gap. ``nasty``: false alarms on designs that break tests: rare groups, 70
@@ -44,6 +44,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, t
 
+from unmasked.evaluation.metrics import all_metrics
 from unmasked.fairness.audit import audit
 from unmasked.fairness.groups import cross
 from unmasked.fairness.mitigation.compare import Comparison
@@ -72,7 +73,7 @@ DEFAULTS = {
     "rows": "1646545",
     "seeds": "5",
     "plans": "1,2,3,4,5,6,7,8,9,10,11,12",
-    "parts": "alarms,covers,power,small,nasty,rare,plan,scan,shrunk,monitor,remedies,scale",
+    "parts": "alarms,covers,shown,power,small,nasty,rare,plan,scan,shrunk,monitor,remedies,scale",
 }
 
 
@@ -99,6 +100,8 @@ def main() -> None:
         if "small" in parts:
             small(datasets, settings, counts["power_runs"])
     settings = Settings(n_boot=2, n_perm=counts["perms"], score_resamples=2, min_samples=1)
+    if "shown" in parts:
+        shown(counts["runs"], counts["boots"])
     if "nasty" in parts:
         nasty(settings, counts["runs"])
     if "rare" in parts:
@@ -255,6 +258,136 @@ def _coverage(one: Slice) -> list[tuple[bool, int]]:
     kept = one.in_gap["fpr"].to_numpy()
     inside = (one.low["fpr"] <= FPR) & (one.high["fpr"] >= FPR)
     return list(zip(inside.to_numpy()[kept], one.support["real_videos"].to_numpy()[kept], strict=True))
+
+
+# The detector of `shown`: its scores are normal on a latent scale, and these are their places.
+SHOWN_METRICS = ("fpr", "tpr", "selection_rate", "accuracy", "auc", "eer", "brier", "ece")
+THRESHOLD_SHOWN = 0.5
+
+
+def shown_designs() -> Iterator[tuple[str, list[int], int, list[float]]]:
+    """(name, people of each class in each group, frames a video, what is added to a group's scores)."""
+    yield "149, 118", [149, 118], 1, [0.5, 0.0]
+    yield "30, 30", [30, 30], 1, [0.5, 0.0]
+    yield "12, 200", [12, 200], 1, [0.0, 0.0]
+    yield "60, 40 of 20 frames", [60, 40], 20, [0.5, 0.0]
+    yield "200, 100, 15", [200, 100, 15], 1, [0.0, 0.4, 0.0]
+    yield "60, 60, almost perfect", [60, 60], 1, [0.3, 0.0]
+
+
+def shown(runs: int, boots: int) -> None:
+    """How often every interval that a page shows of groups holds the true value, by design."""
+    print(f"\nIntervals that an audit shows: share that holds the truth; {runs} runs, {boots} resamples")
+    for name, sizes, frames, shifts in shown_designs():
+        start, rng = time.process_time(), np.random.default_rng(12)
+        apart = 4.5 if "perfect" in name else 2.0
+        true = true_values(shifts, apart, sizes)
+        held: dict[str, list[bool]] = {}
+        for run in range(runs):
+            _shown(sizes, frames, shifts, apart, true, boots, run, rng, held)
+        print(f"{name} ({time.process_time() - start:.0f} s of CPU)")
+        for what, inside in held.items():
+            share = np.mean(inside)
+            error = np.sqrt(share * (1 - share) / runs)
+            print(f"    {what:46}{share:7.1%} ({error:.1%})", flush=True)
+
+
+def latent_scores(
+    label: np.ndarray, shift: np.ndarray, apart: float, video: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Scores of frames: normal on a latent scale, half of whose variance is the video's."""
+    own = rng.normal(size=int(video.max()) + 1)[video]
+    noise = np.sqrt(ICC) * own + np.sqrt(1 - ICC) * rng.normal(size=len(video))
+    return norm.cdf(apart * label + shift + noise - 1)
+
+
+def true_values(shifts: Sequence[float], apart: float, sizes: Sequence[int]) -> dict[str, np.ndarray]:
+    """Every metric of every group (J,), AUC across groups (J, J) and against all others' reals (J,)."""
+    rng, many = np.random.default_rng(13), 400_000
+    label = np.tile([0, 1], many)
+    found: dict[str, np.ndarray] = {name: np.empty(len(shifts)) for name in SHOWN_METRICS}
+    for place, shift in enumerate(shifts):
+        score = latent_scores(label, np.full(2 * many, shift), apart, np.arange(2 * many), rng)
+        values = all_metrics(label, score, THRESHOLD_SHOWN, SHOWN_METRICS)
+        for name in SHOWN_METRICS:
+            found[name][place] = values[name]
+    moved = np.array(shifts)
+    found["cross"] = norm.cdf((apart + moved[:, None] - moved[None]) / np.sqrt(2))
+    weight = np.where(np.eye(len(sizes), dtype=bool), 0, np.array(sizes)[None])
+    found["others"] = (weight * found["cross"]).sum(axis=1) / weight.sum(axis=1)
+    return found
+
+
+def _shown(
+    sizes: Sequence[int],
+    frames: int,
+    shifts: Sequence[float],
+    apart: float,
+    true: dict[str, np.ndarray],
+    boots: int,
+    run: int,
+    rng: np.random.Generator,
+    held: dict[str, list[bool]],
+) -> None:
+    """One audit; adds to ``held`` whether each of its intervals holds the truth."""
+    group = np.tile(np.repeat(np.arange(len(sizes)), sizes), 2)
+    label = np.repeat([0, 1], len(group) // 2)
+    video = np.repeat(np.arange(len(group)), frames)
+    score = latent_scores(label[video], np.array(shifts)[group][video], apart, video, rng)
+    names = np.array([f"g{place}" for place in range(len(sizes))], dtype=object)
+    found = audit(
+        label[video],
+        score,
+        sensitive_features={"gender": names[group][video]},
+        clusters=video,
+        n_boot=boots,
+        n_perm=400,
+        min_samples=1,
+        min_clusters=10,
+        random_state=run,
+    )
+
+    def add(what: str, value: float, ends: Sequence[float], truth: float) -> None:
+        low, high = ends
+        assert low <= value <= high, (what, value, ends)
+        assert low < high, (what, value, ends)
+        # A gap may be closed at its end, where 0 is the truth.
+        held.setdefault(what, []).append(bool(low <= truth + 1e-9 and truth <= high + 1e-9))
+
+    for place, name in enumerate(names):
+        for metric in SHOWN_METRICS:
+            ends = [limits.loc[("gender", name), metric] for limits in found.by_group_ci]
+            add(
+                f"{metric} of {sizes[place]}",
+                found.by_group.loc[("gender", name), metric],
+                ends,
+                true[metric][place],
+            )
+    for row in found.tests.to_dict("records"):
+        metric = row["metric"]
+        if metric not in SHOWN_METRICS or np.isnan(row["ci_low"]):
+            continue
+        truth = float(np.ptp(true[metric]))
+        if metric in ("fpr", "tpr"):
+            if pd.isna(row["worst_group"]):
+                continue
+            sign = 1 if metric == "fpr" else -1
+            worst, best = (true[metric][int(row[end][1:])] for end in ("worst_group", "best_group"))
+            truth = sign * float(worst - best)
+        add(f"difference of {metric}", row["difference"], (row["ci_low"], row["ci_high"]), truth)
+    for row in found.cross_auc["gender"]:
+        fake, real = int(row["positives_of"][1:]), int(row["negatives_of"][1:])
+        if fake != real:
+            add("AUC across groups", row["auc"], row["auc_ci"], true["cross"][fake, real])
+    for row in found.against_others["gender"]:
+        add("AUC against all others' reals", row["auc"], row["auc_ci"], true["others"][int(row["group"][1:])])
+    for row in found.base_rates["gender"]:
+        add(
+            "selection rate beside the base rate",
+            row["selection_rate"],
+            row["selection_rate_ci"],
+            true["selection_rate"][int(row["group"][1:])],
+        )
 
 
 def power(datasets: dict[str, pd.DataFrame], settings: Settings, runs: int) -> None:

@@ -38,7 +38,7 @@ LOOP_FILES = 8  # a loop of `inspect` is slow
 SLOW_CLIENTS = 100
 OPEN = ("queued", "running")
 SETTINGS = Path(__file__).with_name("schemathesis.toml")
-PARTS = ("load", "loop", "malformed", "slow", "kills", "tokens", "schemathesis")
+PARTS = ("load", "batching", "loop", "malformed", "slow", "kills", "tokens", "schemathesis")
 
 
 @dataclass
@@ -192,6 +192,7 @@ def load(given: Sequence[str], files: Sequence[Path], seconds: float, clients: i
         taken, used = time.monotonic() - began, cpu_s(pid) - began_cpu
         metrics = Client(address).ask("GET", "/metrics")[2].decode()
     jobs, batches = (_metric(metrics, name) for name in ("batch_jobs_total", "batches_total"))
+    images, passed_s = (_metric(metrics, f"batch_{name}_total") for name in ("images", "seconds"))
     done = len(tally.seconds)
     return {
         "clients": clients,
@@ -205,10 +206,26 @@ def load(given: Sequence[str], files: Sequence[Path], seconds: float, clients: i
         "jobs a second": round(done / taken, 3),
         "processor seconds a job": round(used / done, 2),
         "jobs a pass of the detector": round(jobs / max(1, batches), 2),
+        "detector, ms a face": round(1000 * passed_s / max(1, images), 2),
         "memory, MB, at a third": early,
         "memory, MB, at the end": late,
         "is right": not tally.lost and all(status < 500 for status in tally.statuses),
     }
+
+
+def batching(given: Sequence[str], files: Sequence[Path], seconds: float) -> dict:
+    """The same small pictures with faces of several jobs in one pass, and with each job's alone."""
+    pictures = [path for path in files if path.suffix in (".png", ".jpg")]
+    small = sorted(pictures, key=lambda path: path.stat().st_size)
+    found = {}
+    for name, images in (("together", 64), ("alone", 1)):
+        done = load([*given, "maps=false", f"batch={images}"], small[:8], seconds, 16)
+        kept = ("jobs", "jobs a second", "processor seconds a job", "jobs a pass of the detector")
+        found[name] = {key: done[key] for key in (*kept, "detector, ms a face")}
+    gain = found["together"]["jobs a second"] / found["alone"]["jobs a second"]
+    faces = found["alone"]["detector, ms a face"] / found["together"]["detector, ms a face"]
+    is_right = found["together"]["jobs a pass of the detector"] > 1.5
+    return {**found, "throughput": round(gain, 2), "detector": round(faces, 2), "is right": is_right}
 
 
 def loop(given: Sequence[str], files: Sequence[Path]) -> dict:
@@ -391,6 +408,7 @@ def main(arguments: Sequence[str]) -> None:
     files = sorted(path for path in Path(own["files"]).rglob("*") if path.is_file())
     steps: dict[str, Callable[[], dict]] = {
         "load": lambda: load(given, files, float(own["seconds"]), int(own["clients"])),
+        "batching": lambda: batching(given, files, float(own["seconds"]) / 5),
         "loop": lambda: loop(given, files[:LOOP_FILES]),
         "malformed": lambda: malformed(given, files, int(own["seed"])),
         "slow": lambda: slow(given, files),

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from unmasked.app.config import load as load_config
 from unmasked.app.detectors import find
-from unmasked.datasets.files import write_json
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.transforms import augment
 from unmasked.evaluation.metrics import auc, video_scores
 from unmasked.evaluation.predict import predict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from unmasked.datasets.codebooks import (
 )
 from unmasked.datasets.decoding import check_codes, check_labels, decode, decode_attributes, has_column
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.listing import first_names
 from unmasked.datasets.manifest import DEMOGRAPHICS
 from unmasked.datasets.table_roles import SCORES
 from unmasked.datasets.tables import HEADER_ROWS, TEXT, column_names, read_frame
@@ -35,6 +37,7 @@ from unmasked.datasets.vocabulary import (
     Reading,
     canonical_dataset,
     group_ages,
+    plain,
     read_words,
     unify_spellings,
     unsaid,
@@ -45,6 +48,9 @@ logger = logging.getLogger(__name__)
 AUTO = "auto"
 # A row a person, in plain words.
 PEOPLE = load_codebook("plain").model_copy(update={"path": ("identity", *SCORES["identity"].names)})
+WORDS_MAX, NUMBERS_MAX = 50, 12  # different values of a column that holds groups
+# What tables of scores call their columns, for other things than groups.
+_OF_SCORES = {plain(name) for role in SCORES for name in (role, *SCORES[role].names)}
 LOOKED_AT = 1000  # paths of a file that say what it is about
 
 
@@ -94,11 +100,25 @@ def read_annotations(
     origin = f"annotations {path}"
     book = _book_that_fits(table, books, origin) if book is None else book
     if book.general:
+        used = {find_column(table, names) for names in (book.path, book.dataset, *_attribute_names(book))}
+        groups = _own_groups(table, used)
+        if unused := [str(name) for name in table if name not in used and name not in groups]:
+            said.append(Reading("columns that are not used", first_names(unused, 8)))
+        if not groups and not any(find_column(table, names) for names in _attribute_names(book)):
+            raise InputError(
+                f"{origin} has no column of groups: it has {', '.join(map(str, table.columns))}. Give one of "
+                f"{', '.join(book.attributes)}, or of at most {WORDS_MAX} words"
+            )
+        if groups:
+            said.append(Reading("columns taken over as groups", ", ".join(groups)))
+        others = {name: _words_of_group(table[name], said) for name in groups}
         table = table.drop(columns=list(DEMOGRAPHICS), errors="ignore").join(
             decode_plain(table, origin, said, age_groups, book)
         )
         book = book.model_copy(update={"attributes": _AS_DECODED})
-    found = _read(table, book, origin).reset_index(drop=True)
+        found = _read(table, book, origin).assign(**others).reset_index(drop=True)
+    else:
+        found = _read(table, book, origin).reset_index(drop=True)
     if readings is not None:
         readings += said
     elif said:
@@ -108,6 +128,29 @@ def read_annotations(
 
 # The attributes of a table in which they are words already.
 _AS_DECODED = {name: Coding(columns=(name,)) for name in DEMOGRAPHICS}
+
+
+def _attribute_names(book: CodeBook) -> list[tuple[str, ...]]:
+    return [coding.columns for coding in book.attributes.values()]
+
+
+def _own_groups(table: pd.DataFrame, used: Collection[str | None]) -> list[str]:
+    """Columns of few words, or of few whole numbers such as Fitzpatrick's types, that no other use has."""
+    groups = []
+    for name in map(str, table):
+        values = table[name]
+        is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        is_whole = is_number and bool((values.dropna() % 1 == 0).all())
+        distinct = values.nunique()
+        few = NUMBERS_MAX if is_number else min(WORDS_MAX, max(NUMBERS_MAX, len(table) // 2))
+        if name not in used and plain(name) not in _OF_SCORES and 0 < distinct <= few:
+            groups += [name] if is_whole or not is_number else []
+    return groups
+
+
+def _words_of_group(values: pd.Series, readings: list[Reading]) -> pd.Series:
+    words = values.astype("Int64") if pd.api.types.is_float_dtype(values) else values
+    return unify_spellings(words.astype(TEXT), readings)
 
 
 def decode_plain(
@@ -242,7 +285,12 @@ def _has_columns(table: pd.DataFrame, book: CodeBook) -> bool:
     if find_column(table, book.path) is None or find_column(table, book.absent) is not None:
         return False
     present = [_is_complete(table, book, name) for name in book.attributes]
-    return any(present) if book.general else all(present)
+    if not book.general:
+        return all(present)
+    # Words may be groups of the file's own; numbers alone may be codes of anything.
+    return any(present) or any(
+        not pd.api.types.is_numeric_dtype(table[name]) for name in _own_groups(table, ())
+    )
 
 
 def _is_complete(table: pd.DataFrame, book: CodeBook, attribute: str) -> bool:

@@ -204,7 +204,7 @@ def _tones(values: pd.Series, column: str, origin: str) -> pd.Series:
         row = wrong.index[wrong][0]
         raise InputError(
             f"{origin}: column {column!r} holds {values[row]!r} in row {row}; a skin tone is a number from "
-            "1 to 10 on the Monk scale, or empty"
+            "1 to 10 on the Monk scale, or empty; if the values are groups, call the column skin_tone_group"
         )
     return tones
 

@@ -18,12 +18,11 @@ from unmasked.datasets.annotations import AUTO, PEOPLE, is_list_of_people, read_
 from unmasked.datasets.codebooks import CodeBook
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.join_report import Found, JoinReport, findings
-from unmasked.datasets.manifest import DEMOGRAPHICS
 from unmasked.datasets.path_matching import match_paths, position_in
 from unmasked.datasets.tables import TEXT
 from unmasked.datasets.video_keys import as_arrow, stems, video_keys
 from unmasked.datasets.vocabulary import Reading
-from unmasked.datasets.votes import decide
+from unmasked.datasets.votes import attributes_of, decide
 
 POLICIES = ("majority", "frame", "drop")
 # Annotations are of every tenth frame; between two of them the nearer one is at most this far.
@@ -118,7 +117,7 @@ def join(
 ) -> tuple[pd.DataFrame, JoinReport]:
     """The table with the annotations of its rows, and a report.
 
-    The columns are gender, age, skin_tone, race and annotation.
+    The columns are gender, age, skin_tone, race, groups of the file's own, and annotation.
     Rows are found by path (without suffix, from whichever folder either side starts), by the layout's name of
     the video, or by ``video`` or ``path`` as they are. Number and order of rows stay. Values that the table
     has stay where the annotations say nothing; where they say otherwise they count, and the report says how
@@ -142,7 +141,7 @@ def join(
     found = _find_annotations(table, annotations, number, keys)
     if not (found.video >= 0).any():
         raise InputError(_no_match_message(table, annotations, len(found.unclear), origin))
-    repeats = annotations.duplicated(["dataset", "key", "path", *DEMOGRAPHICS]).to_numpy()
+    repeats = annotations.duplicated(["dataset", "key", "path", *attributes_of(annotations)]).to_numpy()
     votes = annotations[~repeats]
     videos = decide(votes, number[~repeats], len(keys), by_majority=policy == "majority")
     said = _take_values(videos.values, found.video, table.index)
@@ -188,10 +187,10 @@ def votes_by_video(table: pd.DataFrame, annotations: pd.DataFrame) -> pd.DataFra
     number, keys = pd.factorize(_qualify_videos(annotations))
     of_video = pd.Series(_find_annotations(videos, annotations, number, keys).video, name="number")
     places = of_video[of_video >= 0].reset_index().rename(columns={"index": "place"})
-    repeats = annotations.duplicated(["dataset", "key", "path", *DEMOGRAPHICS]).to_numpy()
+    repeats = annotations.duplicated(["dataset", "key", "path", *attributes_of(annotations)]).to_numpy()
     cast = places.merge(annotations[~repeats].assign(number=number[~repeats]), on="number")
     parts = []
-    for attribute in DEMOGRAPHICS:
+    for attribute in attributes_of(annotations):
         counted = cast.groupby(["place", attribute], observed=True).size().rename("votes").reset_index()
         named = counted.rename(columns={attribute: "value"}).astype({"value": object})
         parts.append(named.assign(attribute=attribute))
@@ -304,7 +303,8 @@ def _take_values(values: pd.DataFrame, position: np.ndarray, index: pd.Index) ->
 def _put(table: pd.DataFrame, said: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """The table with what the annotations say, and by attribute how many rows said otherwise before."""
     result, replaced = table.copy(), {}
-    for attribute in DEMOGRAPHICS:
+    attributes = [name for name in said if name != "annotation"]
+    for attribute in attributes:
         before = (
             table[attribute]
             if attribute in table
@@ -314,7 +314,7 @@ def _put(table: pd.DataFrame, said: pd.DataFrame) -> tuple[pd.DataFrame, dict[st
             (said[attribute].notna() & before.notna() & (said[attribute] != before)).sum()
         )
         result[attribute] = said[attribute].where(said[attribute].notna(), before)
-    spoken = said["annotation"].where(said[list(DEMOGRAPHICS)].notna().any(axis=1))
+    spoken = said["annotation"].where(said[attributes].notna().any(axis=1))
     before = table["annotation"] if "annotation" in table else pd.Series(np.nan, table.index, dtype=TEXT)
     both = spoken.notna() & before.notna() & (spoken != before)
     result["annotation"] = spoken.fillna(before).mask(both, before + " + " + spoken)

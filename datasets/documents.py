@@ -1,4 +1,4 @@
-"""JSON and YAML files, read with one clear sentence where they cannot be."""
+"""JSON and YAML files, read with one clear sentence where they cannot be; JSON written."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from math import nan
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import write_text
 from unmasked.datasets.regular_files import read_regular
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def parse_json(text: str, file: object, advice: str) -> dict[str, Any]:
 def read_record(
     path: str | os.PathLike[str], kind: TypeAdapter[Record], advice: str, *, what: str = ""
 ) -> Record:
-    """The record in a JSON file, each null NaN again, as it was before `files.write_json`.
+    """The record in a JSON file, each null NaN again, as it was before `write_json`.
 
     Args:
         path, advice, what: see `read_json`.
@@ -87,6 +88,11 @@ def read_record(
         raise InputError(f"{what} {path} {problem}; {advice}".strip()) from error
 
 
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes JSON atomically; a NaN anywhere becomes null, for JSON has none."""
+    write_text(path, json.dumps(_replace_nan(value), indent=2, ensure_ascii=False) + "\n")
+
+
 def restore_nan(value: Any) -> Any:
     """A JSON value with NaN for null."""
     if isinstance(value, dict):
@@ -94,6 +100,20 @@ def restore_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [restore_nan(item) for item in value]
     return nan if value is None else value
+
+
+def _replace_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _replace_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_replace_nan(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if hasattr(value, "tolist"):
+        return _replace_nan(value.tolist())
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
 
 
 def read_yaml(path: str | os.PathLike[str], advice: str = "correct it", *, what: str = "") -> dict[str, Any]:

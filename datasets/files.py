@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -12,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 FULL_BYTES = 1 << 16  # a disk with less room is full
 SYNC_THREADS = 8  # file systems commit what is asked for at the same time in one go
@@ -75,11 +73,6 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes JSON atomically; a NaN anywhere becomes null, for JSON has none."""
-    write_text(path, json.dumps(_replace_nan(value), indent=2, ensure_ascii=False) + "\n")
-
-
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
     """Hex SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
@@ -87,17 +80,3 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _replace_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _replace_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_replace_nan(item) for item in value]
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
-    if hasattr(value, "tolist"):
-        return _replace_nan(value.tolist())
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value

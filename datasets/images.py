@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO
 
 import cv2
@@ -72,7 +73,7 @@ class Picture:
 
 
 def image_format(head: bytes) -> str:
-    """The format, out of `FORMATS`, of a file that begins with ``head``.
+    """The format, out of `FORMATS` or HEIF, of a file that begins with ``head``.
 
     Args:
         head: the first 64 bytes, or all of a shorter file.
@@ -98,7 +99,11 @@ def image_format(head: bytes) -> str:
         if b"avif" in brands or b"avis" in brands:
             return "AVIF"
         if any(brand in _HEIC_BRANDS for brand in brands):
-            raise UnreadableImage(f"HEIC, which the installed libraries do not read; {_CONVERT}")
+            if has_heif():
+                return "HEIF"
+            raise UnreadableImage(
+                f"HEIC, which the installed libraries do not read; {_CONVERT}, or pip install unmasked[heic]"
+            )
     name = next((name for mark, name in _REFUSED.items() if head.lstrip().startswith(mark)), "")
     if name:
         raise UnreadableImage(f"{name}, which is not decoded here; {_CONVERT}")
@@ -106,6 +111,17 @@ def image_format(head: bytes) -> str:
 
 
 _CONVERT = "convert it to PNG or JPEG"
+
+
+@lru_cache
+def has_heif() -> bool:
+    """True if HEIC pictures can be read, by the extra `heic`; Pillow knows them from then on."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener(thumbnails=False)
+    return True
 
 
 @contextmanager

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.datasets.frame_names import frames_as_videos, video_stems
 from unmasked.datasets.listing import first_names
 from unmasked.datasets.manifest import SPLITS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,16 @@ class Door:
     path: Path
     readings: list[Reading]
     problems: list[str]
+    called: dict[str, str] = field(default_factory=dict)  # role -> the file's own name
     asks_if_fake: bool = False  # the label's column is called so that "true" means fake there
+
+    def name(self, values: pd.Series) -> str:
+        """What the file calls a column."""
+        return self.called.get(str(values.name), str(values.name))
+
+    def column(self, values: pd.Series) -> str:
+        """The same in a sentence."""
+        return f"column {self.name(values)!r}"
 
     def rows(self, marked: pd.Series) -> str:
         """The rows that are marked, by the numbers that a spreadsheet gives them."""
@@ -142,7 +151,7 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
     if strange and is_pair:
         other = _word(_other_than_one(distinct))
         door.problems.append(
-            f"column {values.name!r} holds 1 and {other}, which do not say what is fake: one_means=fake "
+            f"{door.column(values)} holds 1 and {other}, which do not say what is fake: one_means=fake "
             f"takes 1 as fake and {other} as real, one_means=real the other way round"
         )
     elif strange:
@@ -157,7 +166,7 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
             else ""
         )
         door.problems.append(
-            f"column {values.name!r} holds {listed}: allowed are 1 (fake), 0 (real) or words for them.{more}"
+            f"{door.column(values)} holds {listed}: allowed are 1 (fake), 0 (real) or words for them.{more}"
         )
     result = map_distinct(values, found.get).astype("float64")
     unusual = [word for each in words.values() for word in each if word not in ("0", "1")]
@@ -165,9 +174,9 @@ def _labels(values: pd.Series, door: Door, one_means: str | None) -> pd.Series:
         said = "; ".join(
             f"{', '.join(each)}: {('real', 'fake')[label]}" for label, each in words.items() if each
         )
-        door.readings.append(Reading(str(values.name), said))
+        door.readings.append(Reading(door.name(values), said))
     if values.name == "label" and not strange and (empty := int(result.isna().sum())):
-        door.readings.append(Reading("label", f"not known in {empty} rows"))
+        door.readings.append(Reading("label", f"not known in {empty} row{'s' * (empty != 1)}"))
     return result
 
 
@@ -207,21 +216,20 @@ def _scores(values: pd.Series, door: Door, score_as: str) -> pd.Series:
         if failed.any() and numbers.notna().any():
             door.readings.append(
                 Reading(
-                    f"column {values.name!r}", f"no score: {text[failed].iloc[0]} ({int(failed.sum())} rows)"
+                    door.column(values),
+                    f"no score: {text[failed].iloc[0]} ({int(failed.sum())} rows)",
                 )
             )
             text = text.mask(failed)
         if (wrong := text.notna() & numbers.isna()).any():
             door.problems.append(
-                f"column {values.name!r} holds {text[wrong].iloc[0]!r} and the like in {door.rows(wrong)}; a "
+                f"{door.column(values)} holds {text[wrong].iloc[0]!r} and the like in {door.rows(wrong)}; a "
                 f"score is a number{_score_advice(text[wrong])}"
             )
             return numbers
     known = numbers.dropna()
     if score_as == "logit":
-        door.readings.append(
-            Reading(f"column {values.name!r}", "logits, through the sigmoid 1 / (1 + exp(-x))")
-        )
+        door.readings.append(Reading(door.column(values), "logits, through the sigmoid 1 / (1 + exp(-x))"))
         with np.errstate(over="ignore"):
             return 1 / (1 + np.exp(-numbers))
     outside = (numbers < 0) | (numbers > PERCENT_MAX) | np.isinf(numbers)
@@ -237,14 +245,14 @@ def _scores(values: pd.Series, door: Door, score_as: str) -> pd.Series:
         if np.isinf(numbers).any() and ((finite >= 0) & (finite <= 1)).all():
             looks = "; leave the cell empty where a file could not be scored"
         door.problems.append(
-            f"column {values.name!r} holds {numbers[outside].iloc[0]:g} in {door.rows(outside)}; a score is "
+            f"{door.column(values)} holds {numbers[outside].iloc[0]:g} in {door.rows(outside)}; a score is "
             f"P(fake), from 0 to 1, or percent{looks}"
         )
         return numbers
     above = numbers > 1
     if has_sign.any() and not has_sign[numbers.notna()].all():
         door.problems.append(
-            f"column {values.name!r} has a percent sign in {int(has_sign.sum())} rows and none in "
+            f"{door.column(values)} has a percent sign in {int(has_sign.sum())} rows and none in "
             f"{door.rows(~has_sign & numbers.notna())}"
         )
         return numbers
@@ -252,24 +260,24 @@ def _scores(values: pd.Series, door: Door, score_as: str) -> pd.Series:
     if score_as == "auto" and above.any() and not is_percent:
         if above.sum() < PERCENT_SHARE * len(known):
             door.problems.append(
-                f"column {values.name!r} is above 1 in {door.rows(above)} ({int(above.sum())} of "
+                f"{door.column(values)} is above 1 in {door.rows(above)} ({int(above.sum())} of "
                 f"{len(known)} rows), and a share of 1 elsewhere: score_as=percent reads all as percent; "
                 "else correct the rows"
             )
             return numbers
         if known.max() <= PERCENT_MIN:
             door.problems.append(
-                f"column {values.name!r} goes from {known.min():g} to {known.max():g}: neither shares of 1 "
+                f"{door.column(values)} goes from {known.min():g} to {known.max():g}: neither shares of 1 "
                 "nor, it seems, percent; score_as=percent reads it as percent, else write shares of 1"
             )
             return numbers
         is_percent = True
     elif score_as == "share" and above.any():
-        door.problems.append(f"column {values.name!r} is above 1 in {door.rows(above)}; score_as=percent?")
+        door.problems.append(f"{door.column(values)} is above 1 in {door.rows(above)}; score_as=percent?")
         return numbers
     if is_percent:
         door.readings.append(
-            Reading(f"column {values.name!r}", f"percent: {known.max():g} is {known.max() / 100:g}")
+            Reading(door.column(values), f"percent: {known.max():g} is {known.max() / 100:g}")
         )
         return numbers / 100
     return numbers
@@ -313,6 +321,6 @@ def _integers(values: pd.Series, door: Door) -> pd.Series:
     wrong = (values.notna() & numbers.isna()) | (numbers % 1 != 0) & numbers.notna()
     if wrong.any():
         door.problems.append(
-            f"column {values.name!r} holds {values[wrong].iloc[0]!r} in {door.rows(wrong)}; it must be whole"
+            f"{door.column(values)} holds {values[wrong].iloc[0]!r} in {door.rows(wrong)}; it must be whole"
         )
     return numbers

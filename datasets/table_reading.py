@@ -28,6 +28,7 @@ from unmasked.datasets.table_roles import FILE, LABEL, SCORE, SCORES, Role
 from unmasked.datasets.tables import HEADER_ROWS, TEXTS, read_frame
 from unmasked.datasets.vocabulary import ASKS_IF_FAKE, ASKS_IF_REAL, Reading, plain, unify_spellings
 
+NO_DATASET = "no column dataset"
 TITLES_MAX = 50  # lines in which a header is looked for
 TOTALS_MAX = 5  # rows at the end that may be totals
 TOTALS = (
@@ -93,6 +94,7 @@ def read_table(
         door.readings.append(Reading("columns of lists", f"{', '.join(map(str, nested))}: not used"))
         table = table.drop(columns=nested)
     table, called = _named_columns(table, roles, columns or {}, door)
+    door.called = called
     if one_means is None and plain(called.get("label", "")) in ASKS_IF_REAL:
         one_means = "real"
         door.readings.append(Reading(f"column {called['label']!r}", "1 and true mean real there"))
@@ -123,7 +125,7 @@ def read_table(
             table[name] = unify_spellings(table[name], door.readings)
     if "dataset" in roles and "dataset" not in table:
         table.insert(0, "dataset", pd.Series(path.name, table.index, TEXT))
-        door.readings.append(Reading("no column dataset", f"all rows are of one, called {path.name}"))
+        door.readings.append(Reading(NO_DATASET, f"all rows are of one, called {path.name}"))
     left = pd.DataFrame({"row": table.index[~kept], "reason": reasons[~kept].to_numpy()})
     left = pd.concat([*left_before, *([left] if len(left) or not left_before else [])], ignore_index=True)
     for reason, rows in left.groupby("reason"):

@@ -9,6 +9,14 @@ import pandas as pd
 
 from unmasked.datasets.manifest import DEMOGRAPHICS
 
+_OF_ROWS = ("key", "frame", "path", "dataset", "label", "annotation")
+
+
+def attributes_of(annotations: pd.DataFrame) -> list[str]:
+    """The columns of annotations that are about people: the usual four, then groups of the file's own."""
+    others = [str(name) for name in annotations if name not in (*_OF_ROWS, *DEMOGRAPHICS)]
+    return [*DEMOGRAPHICS, *others]
+
 
 class Decided(NamedTuple):
     """One value of each attribute a unit, and where the votes differed."""
@@ -31,7 +39,7 @@ def decide(votes: pd.DataFrame, unit: np.ndarray, units: int, *, by_majority: bo
         by_majority: where votes differ, the most frequent value (missing on a tie); otherwise missing.
     """
     values, conflicts, undecided, differing = {}, {}, {}, []
-    for attribute in DEMOGRAPHICS:
+    for attribute in attributes_of(votes):
         value, words = pd.factorize(votes[attribute])
         cast = (value >= 0) & (unit >= 0)
         pair, count = np.unique(unit[cast] * max(1, len(words)) + value[cast], return_counts=True)

@@ -64,9 +64,10 @@ def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False
             warnings.simplefilter("ignore")  # of styles and other things that say nothing of cells
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
             try:
-                name, above, left = _first_filled(path, book)
-                others = [sheet for sheet in book.sheetnames if sheet != name]
+                name, above, left = _first_filled(path, book.worksheets)
+                others = [sheet for sheet in book.worksheets if sheet.title != name]
                 rows = list(islice(left, 1)) if header_only else list(left)
+                _check_alone(path, name, rows[0], others)
             finally:
                 book.close()
     except ImportError as error:
@@ -79,7 +80,9 @@ def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False
     except FAULTS as error:
         raise InputError(f"table {path} is no intact Excel workbook ({error}); {EXPORT}") from error
     if others:
-        readings.append(Reading("workbook", f"sheet {name!r}; not read: {', '.join(others)}"))
+        readings.append(
+            Reading("workbook", f"sheet {name!r}; not read: {', '.join(sheet.title for sheet in others)}")
+        )
     if above:
         readings.append(Reading("lines before the header", f"left out: {above}"))
     table = _as_frame(rows)
@@ -87,17 +90,39 @@ def read_sheet(path: Path, readings: list[Reading], *, header_only: bool = False
     return table
 
 
-def _first_filled(path: Path, book: Any) -> tuple[str, int, Iterator[tuple[Any, ...]]]:
+def _first_filled(path: Path, sheets: list[Any]) -> tuple[str, int, Iterator[tuple[Any, ...]]]:
     """The first sheet with cells: its name, how many rows stand above its header, and the rows from there."""
-    for sheet in book.worksheets:
-        rows = _bounded(path, sheet.iter_rows(values_only=True))
-        above = list(islice(rows, TITLES_MAX))
-        filled = [sum(cell is not None for cell in row) for row in above]
-        if any(filled):
-            # A title is one cell above a wider table.
-            header = next((n for n, count in enumerate(filled) if count > 1), filled.index(max(filled)))
-            return sheet.title, header, (row for part in (above[header:], rows) for row in part)
+    for sheet in sheets:
+        if filled := _from_header(path, sheet):
+            return sheet.title, *filled
     raise InputError(f"table {path} has no cells; give a workbook with a header line and rows")
+
+
+def _from_header(path: Path, sheet: Any) -> tuple[int, Iterator[tuple[Any, ...]]] | None:
+    """How many rows stand above a sheet's header, and the rows from there; None for a sheet without cells."""
+    rows = _bounded(path, sheet.iter_rows(values_only=True))
+    above = list(islice(rows, TITLES_MAX))
+    filled = [sum(cell is not None for cell in row) for row in above]
+    if not any(filled):
+        return None
+    # A title is one cell above a wider table.
+    header = next((n for n, count in enumerate(filled) if count > 1), filled.index(max(filled)))
+    return header, (row for part in (above[header:], rows) for row in part)
+
+
+def _check_alone(path: Path, name: str, header: tuple[Any, ...], others: list[Any]) -> None:
+    """Refuses a workbook of which another sheet has the same columns: nothing says which one is meant.
+
+    Raises:
+        InputError: names both sheets.
+    """
+    for sheet in others:
+        filled = _from_header(path, sheet)
+        if filled and next(filled[1]) == header:
+            raise InputError(
+                f"table {path} has sheets of the same columns, {name!r} and {sheet.title!r}, and nothing "
+                f"says which is meant; leave one in the workbook, or {EXPORT}"
+            )
 
 
 def _bounded(path: Path, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:

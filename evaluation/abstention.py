@@ -8,7 +8,7 @@ above the band, real below it, and left to a person inside.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,9 @@ class Band:
     n_fake: int = 0
     note: str = ""  # why the rule may not hold elsewhere
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Band:
-        """What `to_dict` gave; InputError where there is no low <= high, or a field is unknown."""
+        """What `asdict` gave; InputError where there is no low <= high, or a field is unknown."""
         advice = 'what `unmasked evaluate` wrote, or at least {"low": 0.4, "high": 0.6}'
         with explain_bad_fields(fields, "band", advice):
             band = cls(**{**fields, "low": float(fields["low"]), "high": float(fields["high"])})

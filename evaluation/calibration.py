@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,13 +53,9 @@ class Calibration:
             return np.interp(score, self.parameter["score"], self.parameter["probability"])
         return special.expit(log_odds(score) / self.parameter)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Calibration:
-        """What `to_dict` gave.
+        """What `asdict` gave.
 
         Raises:
             InputError: the kind or a field is unknown, or the parameter does not belong to the kind.

@@ -5,8 +5,7 @@ A detector that leaves hard videos out seems better beside one that scores them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,17 +15,17 @@ from unmasked.evaluation.intervals import intervals
 from unmasked.evaluation.levels import sample_of
 from unmasked.evaluation.metrics import auc, video_scores
 from unmasked.evaluation.predictions import evaluated_rows
+from unmasked.evaluation.records import CoverageRow
 from unmasked.evaluation.tables import Table
 from unmasked.evaluation.wording import value_text
 
 TITLE = "On the videos that all detectors scored"
 
 
-def coverage_rows(scored: Sequence[Scored], *, n_boot: int = 2000, seed: int = 0) -> list[dict[str, Any]]:
+def coverage_rows(scored: Sequence[Scored], *, n_boot: int = 2000, seed: int = 0) -> list[CoverageRow]:
     """A row for each detector and dataset of which detectors scored different videos.
 
-    Each has dataset, detector, videos (that it scored), common (that all of them scored), auc, auc_ci (of the
-    common videos; NaN where these have one class).
+    The AUC is that of the common videos, NaN where these have one class.
 
     Args:
         scored: the detectors of a collection.
@@ -38,7 +37,7 @@ def coverage_rows(scored: Sequence[Scored], *, n_boot: int = 2000, seed: int = 0
             key = rows["video"].astype(str)
             key = key + "\n" + rows["compression"].fillna("") if "compression" in rows else key
             by_dataset.setdefault(str(name), {})[one.name] = rows.set_index(key)
-    found = []
+    found: list[CoverageRow] = []
     for name, tables in sorted(by_dataset.items()):
         common = set.intersection(*(set(rows.index) for rows in tables.values()))
         if all(len(rows) == len(common) for rows in tables.values()):
@@ -64,7 +63,7 @@ def coverage_rows(scored: Sequence[Scored], *, n_boot: int = 2000, seed: int = 0
     return found
 
 
-def coverage_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def coverage_sentences(rows: Sequence[CoverageRow]) -> list[str]:
     """What the rows of `coverage_rows` say, a sentence a dataset and a line a detector."""
     lines = []
     for name in dict.fromkeys(row["dataset"] for row in rows):
@@ -78,7 +77,7 @@ def coverage_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def coverage_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def coverage_table(rows: Sequence[CoverageRow]) -> Table:
     """The rows of `coverage_rows` as a table."""
     head = ["dataset", "detector", "videos scored", "scored by all", "video AUC on those"]
     cells = [

@@ -8,11 +8,9 @@ dataset lie higher than those of another, its reals outrank the other's fakes. A
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from unmasked.evaluation.intervals import Sample, intervals, seed_by_name
 from unmasked.evaluation.levels import named_by_dataset, sample_of
@@ -62,46 +60,6 @@ def cross_auc(
                     "fake_videos": len(fake),
                 }
             )
-    return found
-
-
-def against_others(
-    label: ArrayLike,
-    score: ArrayLike,
-    group: ArrayLike,
-    cluster: ArrayLike,
-    *,
-    n_boot: int = 2000,
-    seed: int = 0,
-) -> dict[str, dict[str, Any]]:
-    """By group the AUC of its fakes against the reals of all others.
-
-    ``{"auc", "auc_ci", "n"}``. Below the AUC within the group where its scores lie lower than
-    those of others: at a threshold for all, its fakes are missed. Rows of group None or NaN are of no group,
-    and no reals of others.
-
-    Args:
-        label: (N,) 0 = real, 1 = fake.
-        score: (N,) P(fake).
-        group: (N,) names.
-        cluster: (N,) whose row it is; resampled whole.
-        n_boot, seed: of the resampling.
-    """
-    table = pd.DataFrame({"label": label, "score": score, "cluster": cluster})
-    names = pd.Series(np.asarray(group, dtype=object))
-    found: dict[str, dict[str, Any]] = {}
-    for name in sorted(names.dropna().unique(), key=str):
-        own = (names == name).to_numpy()
-        fake = own & (table["label"] == 1).to_numpy()
-        real = ~own & names.notna().to_numpy() & (table["label"] == 0).to_numpy()
-        chosen = table[fake | real]
-        sample = Sample.of(chosen["label"], chosen["score"], chosen["cluster"])
-        ends = _interval(sample, n_boot, seed_by_name(seed, name))
-        found[str(name)] = {
-            "auc": auc(sample.label, sample.score),
-            "auc_ci": list(ends),
-            "n": {"fakes": int(fake.sum()), "reals": int(real.sum())},
-        }
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, ratio
 from unmasked.evaluation.intervals import Sample, bounded_interval, resampled_sums, seed_by_name
 from unmasked.evaluation.levels import clusters_of
-from unmasked.evaluation.metrics import video_scores
+from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.predictions import evaluated_rows, validate_predictions
 
 POINTS = 200
@@ -20,24 +20,27 @@ POINTS = 200
 BAND_FPR = np.unique(np.concatenate([[0.001, 0.002, 0.005], np.linspace(0, 1, 101)]))
 
 
-def curves(predictions: pd.DataFrame, *, n_boot: int = 0, seed: int = 0) -> dict[str, dict[str, Any]]:
+def curves(
+    predictions: pd.DataFrame, *, aggregation: Aggregation = "mean", n_boot: int = 0, seed: int = 0
+) -> dict[str, dict[str, Any]]:
     """ROC and PR points by dataset and level, at most 200 of each, for drawing.
 
     Args:
         predictions: the predictions table of one detector.
+        aggregation: how frame scores become a video score.
         n_boot: resamples of whole identities or videos behind the ROC's band of videos; 0 makes none.
         seed: of the resampling.
 
     Returns:
         ``{NAME: {"frame" | "video": {"roc": {"fpr", "tpr", "threshold"}, "pr": {"recall", "precision"},
-        "auc": x, "ap": x, "n": {"real", "fake"}}}}``. Points run from the highest threshold down; a point is
+        "n": {"real", "fake"}}}}``. Points run from the highest threshold down; a point is
         reached by ``score >= threshold``, the first by none (infinite). A dataset of one class has no points.
         With ``n_boot``, ``video`` also has ``"band": {"fpr", "tpr", "low", "high"}``, see `roc_band`.
     """
     rows = evaluated_rows(validate_predictions(predictions))
     found = {}
     for name, part in rows.groupby("dataset", sort=True):
-        videos = video_scores(part)
+        videos = video_scores(part, aggregation)
         found[str(name)] = {"frame": _curves(part), "video": _curves(videos)}
         if n_boot:
             rng = np.random.default_rng(seed_by_name(seed, name))
@@ -88,9 +91,9 @@ def roc_band(
 
 
 def score_histogram(
-    predictions: pd.DataFrame, level: Literal["frame", "video"] = "video", bins: int = 20
+    predictions: pd.DataFrame, *, aggregation: Aggregation = "mean", bins: int = 20
 ) -> dict[str, dict[str, list[float]]]:
-    """How many reals and fakes score in each of ``bins`` equal bins of [0, 1], by dataset.
+    """How many real and fake videos score in each of ``bins`` equal bins of [0, 1], by dataset.
 
     Returns:
         ``{NAME: {"edges": bins + 1 values, "real": bins counts, "fake": bins counts}}``.
@@ -98,7 +101,7 @@ def score_histogram(
     rows = evaluated_rows(validate_predictions(predictions))
     result = {}
     for name, part in rows.groupby("dataset", sort=True):
-        scored = video_scores(part) if level == "video" else part
+        scored = video_scores(part, aggregation)
         edges = np.linspace(0.0, 1.0, bins + 1)
         real, fake = (np.histogram(scored["score"][scored["label"] == which], edges)[0] for which in (0, 1))
         result[str(name)] = {"edges": edges.tolist(), "real": real.tolist(), "fake": fake.tolist()}
@@ -121,8 +124,6 @@ def _curves(rows: pd.DataFrame) -> dict[str, Any]:
             "recall": ratio(tp[flagged], fake).tolist(),
             "precision": ratio(tp[flagged], tp[flagged] + fp[flagged]).tolist(),
         },
-        "auc": float(counts.area_under_roc(fp, tp)),
-        "ap": float(counts.average_precision(fp, tp)),
         "n": {"real": real, "fake": fake},
     }
 

@@ -23,7 +23,7 @@ def reversals(rows: pd.DataFrame, aggregation: Aggregation = "mean") -> list[str
     """A sentence for each dataset whose reals score above its fakes, beyond chance."""
     found = []
     for name, part in rows.groupby("dataset", sort=True, observed=True):
-        if said := reversal(sample_of(video_scores(part, aggregation))):
+        if said := reversal(sample_of(video_scores(part, aggregation)), is_own=is_of_predict(part)):
             found.append(f"{name}: {said}")
     return found
 

@@ -6,7 +6,7 @@ The ensemble stands beside each member and beside their plain mean, on the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.alignment import Missing, align, as_videos
 from unmasked.evaluation.collection import Scored, Training, collect, join_default_datasets, only_value
 from unmasked.evaluation.compare import reading
+from unmasked.evaluation.counts import Array
 from unmasked.evaluation.ensembles import (
     FITTED,
     Ensemble,
@@ -31,6 +32,7 @@ from unmasked.evaluation.ensembles import (
 )
 from unmasked.evaluation.fitted import calibration_rows, threshold_beside
 from unmasked.evaluation.levels import clusters_of, named_by_dataset
+from unmasked.evaluation.machine import Machine
 from unmasked.evaluation.origin import NOT_STATED, Origin
 from unmasked.evaluation.paired import paired_difference
 from unmasked.evaluation.predictions import (
@@ -51,6 +53,7 @@ PLAIN_MEAN = "plain mean"
 READINGS = {"a is better": "the ensemble is better", "b is better": "the ensemble is worse"}
 
 Read = Callable[[Path], pd.DataFrame]
+Features = Callable[[pd.DataFrame], Array]  # rows -> (N, F) features of all members, side by side
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Made:
     predictions: pd.DataFrame
     card: dict[str, Any]
     results: EnsembleResults
+    machine: Machine | None = None  # where it is stacked on features; the card has its digest
 
 
 def read_members(
@@ -135,6 +139,8 @@ def make_ensemble(
     *,
     fit_on: Sequence[Member] = (),
     stored: Mapping[str, Any] | None = None,
+    features: Features | None = None,
+    machine: Machine | None = None,
 ) -> Made:
     """The ensemble of the members' predictions.
 
@@ -144,6 +150,8 @@ def make_ensemble(
         fit_on: predictions of the same members, in the same order, on rows to fit on; the rows of the
             split ``val`` if not given.
         stored: the card of an ensemble of the same members, which is applied as it is.
+        features: of rows, where it is stacked on features.
+        machine: of the stored ensemble, where it is stacked on features.
 
     Raises:
         InputError: rows cannot be aligned (see `align`), or nothing can be fitted (see `fit`).
@@ -158,19 +166,25 @@ def make_ensemble(
     if equal := equal_members(scores, names):
         notes.append(f"{first_names(equal)} give equal scores in every row: one detector counts twice")
     fitted_on = ""
-    if stored is not None:
-        made = _stored_ensemble(stored, members)
-        rule, fitted_on = made.rule, str(stored.get("fitted_on", ""))
-        values = made.score(scores)
+    made = _stored_ensemble(stored, members, machine) if stored is not None else None
+    rule = made.rule if made else rule
+    given = scores
+    if rule.meta == "svc" and rule.method == "stacking":
+        given = _features(rows, features, settings.level)
+    if made is not None and stored is not None:
+        fitted_on = str(stored.get("fitted_on", ""))
+        values = made.score(given)
     elif rule.method in FITTED:
         chosen = _fitting_rows(members, rows, scores, settings, fit_on)
         notes += chosen.notes
         fitted_on = chosen.words
-        made = fit(rule, chosen.scores, chosen.rows["label"], fitted_on)
-        values = made.score(scores)
+        label, taught = chosen.rows["label"].to_numpy(), chosen.scores
+        if given is not scores:
+            taught = given[chosen.place] if chosen.place is not None else _features(chosen.rows, features)
+        made = fit(rule, taught, label, fitted_on, cluster=chosen.cluster, members=len(members))
+        values = made.score(given)
         if chosen.place is not None:
-            label = chosen.rows["label"].to_numpy()
-            values[chosen.place] = out_of_fold(rule, chosen.scores, label, chosen.cluster, fitted_on)
+            values[chosen.place] = out_of_fold(rule, taught, label, chosen.cluster, fitted_on)
             notes.append(f"scores of {fitted_on} are out of fold, by {chosen.unit}")
     else:
         made = Ensemble(rule, len(members), thresholds=_votes(members) if rule.method == "majority" else ())
@@ -186,7 +200,7 @@ def make_ensemble(
     results["ties"] = int(is_tie.sum())
     results["rows"] = len(rows)
     results["notes"] = notes
-    return Made(predictions, card, results)
+    return Made(predictions, card, results, made.machine)
 
 
 def left_out_rows_of(members: Sequence[Member], made: Made, level: str) -> int:
@@ -214,7 +228,8 @@ def ensemble_table(results: EnsembleResults) -> Table:
             str(block["videos"]),
             one["name"],
             metric.upper(),
-            *(value_text(found[side], found[f"{side}_ci"], places=3) for side in "ab"),
+            value_text(found["a"], found["a_ci"], places=3),
+            value_text(found["b"], found["b_ci"], places=3),
             value_text(found["difference"], found["difference_ci"], places=3, plus=True),
             one["readings"][metric],
         ]
@@ -231,6 +246,19 @@ def ensemble_table(results: EnsembleResults) -> Table:
         f"{brackets_note(results['n_boot'])}."
     )
     return Table("The ensemble beside its members", head, lines, facts, label="ensemble")
+
+
+def _features(rows: pd.DataFrame, features: Features | None, level: str = "row") -> Array:
+    if features is None or level == "video":
+        raise InputError(
+            "meta=svc is stacked on the members' features of single crops; give faces=, the table of crops "
+            "that they scored, and level=row"
+        )
+    if is_perturbed(rows).any():
+        raise InputError(
+            "meta=svc has features of clean crops alone, and there are rows of perturbed ones; leave them out"
+        )
+    return features(rows)
 
 
 @dataclass(frozen=True)
@@ -448,7 +476,7 @@ def _card(members: Sequence[Member], made: Ensemble, fitted_on: str, rule: Rule)
         card["threshold"] = Threshold(0.5, "more than half of the votes", level="any").to_dict()
         if made.members % 2 == 0:
             band = Band(0.5 - 1e-9, 0.5, "as many votes for fake as for real", level="any")
-            card["abstention"] = band.to_dict()
+            card["abstention"] = asdict(band)
     return card
 
 
@@ -466,13 +494,15 @@ def _training_data(members: Sequence[Member], trainings: Sequence[Training]) -> 
     }
 
 
-def _stored_ensemble(stored: Mapping[str, Any], members: Sequence[Member]) -> Ensemble:
+def _stored_ensemble(
+    stored: Mapping[str, Any], members: Sequence[Member], machine: Machine | None
+) -> Ensemble:
     fields = stored.get("ensemble")
     if not isinstance(fields, Mapping):
         raise InputError(
             "the stored card is of no ensemble; give the detector.json that `unmasked ensemble` wrote"
         )
-    made = Ensemble.from_dict(fields)
+    made = Ensemble.from_dict(fields, machine)
     wanted = stored.get("members")
     listed = [one for one in wanted if isinstance(one, Mapping)] if isinstance(wanted, list) else []
     if made.members != len(members) or len(listed) != len(members):

@@ -20,16 +20,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.counts import Array
+from unmasked.evaluation.machine import Fold, Machine, people_folds
 from unmasked.evaluation.metrics import check_arrays, log_loss
 
 Method = Literal["mean", "majority", "weighted", "stacking"]
 Scale = Literal["probability", "logit"]
 Weights = Literal["simplex", "inverse"]
-Meta = Literal["logistic", "mlp"]
+Meta = Literal["logistic", "mlp", "svc"]
+METAS: Mapping[Meta, str] = {
+    "logistic": "logistic regression",
+    "mlp": "MLP",
+    "svc": "principal components and an SVC on features",
+}
 FITTED = ("weighted", "stacking")
 # Scores of 0 and 1 have no logit; single precision knows no probability closer to them.
 SMALLEST = 1e-7
-FOLDS = 5
 HIDDEN = 8  # units of the MLP: few, as there are as many inputs as members
 
 
@@ -50,7 +55,7 @@ class Rule:
             "mean": f"mean of the {'probabilities' if self.scale == 'probability' else 'logits'}",
             "majority": "majority of the votes",
             "weighted": f"weighted mean ({self.weights})",
-            "stacking": f"stacking ({'logistic regression' if self.meta == 'logistic' else 'MLP'})",
+            "stacking": f"stacking ({METAS[self.meta]})",
         }[self.method]
 
 
@@ -71,14 +76,17 @@ class Ensemble:
     weights: Array | None = None  # (M,) of method weighted: at least 0, sum 1
     thresholds: tuple[float, ...] = ()  # (M) of method majority: a member votes fake above its own
     layers: tuple[Layer, ...] = ()  # of method stacking, on logits
+    machine: Machine | None = None  # of method stacking, on features
 
     def score(self, scores: ArrayLike) -> Array:
         """(N,) P(fake) of the ensemble; of a majority, the share of members that vote fake.
 
         Args:
-            scores: (N, M) of the members, in [0, 1].
+            scores: (N, M) of the members, in [0, 1]; with a ``machine`` (N, F) features of them all.
         """
         given = self._checked(scores)
+        if self.machine is not None:
+            return self.machine.score(given)
         if self.rule.method == "majority":
             return (given > np.array(self.thresholds)).mean(axis=1)
         if self.rule.method == "stacking":
@@ -91,15 +99,16 @@ class Ensemble:
 
     def is_tie(self, scores: ArrayLike) -> NDArray[np.bool_]:
         """(N,) True where as many members vote fake as vote real; never but for a majority."""
-        given = self._checked(scores)
         if self.rule.method != "majority":
-            return np.zeros(len(given), dtype=bool)
+            return np.zeros(len(np.asarray(scores)), dtype=bool)
+        given = self._checked(scores)
         return 2 * (given > np.array(self.thresholds)).sum(axis=1) == self.members
 
     def _checked(self, scores: ArrayLike) -> Array:
         given = np.asarray(scores, dtype=np.float64)
-        if given.ndim != 2 or given.shape[1] != self.members:
-            raise InputError(f"scores have the shape {given.shape}; this ensemble has {self.members} members")
+        wanted, what = (self.members, "members") if self.machine is None else (self.machine.width, "features")
+        if given.ndim != 2 or given.shape[1] != wanted:
+            raise InputError(f"scores have the shape {given.shape}; this ensemble has {wanted} {what}")
         return given
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,11 +123,12 @@ class Ensemble:
             "weights": None if self.weights is None else np.asarray(self.weights).tolist(),
             "thresholds": list(self.thresholds),
             "layers": [{"weight": one.weight.tolist(), "bias": one.bias.tolist()} for one in self.layers],
+            "machine": None if self.machine is None else self.machine.digest,
         }
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Ensemble:
-        """What `to_dict` gave; InputError where it is not whole."""
+    def from_dict(cls, fields: Mapping[str, Any], machine: Machine | None = None) -> Ensemble:
+        """What `to_dict` gave, with the machine that it names; InputError where it is not whole."""
         try:
             rule = Rule(
                 fields["method"],
@@ -133,7 +143,9 @@ class Ensemble:
             )
             weights = None if fields["weights"] is None else np.array(fields["weights"], dtype=np.float64)
             thresholds = tuple(float(value) for value in fields["thresholds"])
-            found = cls(rule, int(fields["n_members"]), weights, thresholds, layers)
+            if fields.get("machine") != (machine.digest if machine else None):
+                raise ValueError("no support vector machine, or another one")
+            found = cls(rule, int(fields["n_members"]), weights, thresholds, layers, machine)
             found._check_parts()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
@@ -158,32 +170,46 @@ class Ensemble:
         }
         if held.get(rule.method, size) != size:
             raise ValueError(f"{size} members and {held[rule.method]} weights or thresholds")
-        if rule.method == "stacking":
+        if rule.method == "stacking" and (self.machine is None) == (rule.meta == "svc"):
+            raise ValueError("no meta-model")
+        if rule.method == "stacking" and self.machine is None:
             if not self.layers or np.shape(self.layers[-1].bias) != (1,):
                 raise ValueError("no meta-model")
             _run_layers(self.layers, np.zeros((1, size)))  # ValueError where layers do not fit
 
 
-def fit(rule: Rule, scores: ArrayLike, label: ArrayLike, fitted_on: str = "the validation rows") -> Ensemble:
+def fit(
+    rule: Rule,
+    scores: ArrayLike,
+    label: ArrayLike,
+    fitted_on: str = "the validation rows",
+    *,
+    cluster: ArrayLike | None = None,
+    members: int | None = None,
+) -> Ensemble:
     """The ensemble of a rule of method weighted or stacking.
 
     ``simplex``: the weights w >= 0 of sum 1 whose weighted mean has the least log loss; that is convex, so
     there is one optimum (more than one only where members are copies of each other). ``inverse``: 1 / log
     loss of each member, of sum 1. ``logistic``: scikit-learn's with C = 1 on the members' logits. ``mlp``:
-    one hidden layer on standardised logits, with an L2 penalty of 1.
+    one hidden layer on standardised logits, with an L2 penalty of 1. ``svc``: `Machine` on features.
 
     Args:
         rule: what to fit.
-        scores: (N, M) of the members, in [0, 1], on rows that none of them was trained on.
+        scores: (N, M) of the members, in [0, 1], on rows that none of them was trained on; for ``svc`` (N, F)
+            features.
         label: (N,) 0 = real, 1 = fake.
         fitted_on: which rows these are, for messages.
+        cluster: (N,) whose row it is, for ``svc``, which is calibrated on people that it was not fitted on.
+        members: how many there are, for ``svc``.
 
     Raises:
         InputError: a class is absent, or a score is no probability.
     """
     given = np.asarray(scores, dtype=np.float64)
     truth = np.asarray(label)
-    for column in given.T:
+    is_of_features = rule.method == "stacking" and rule.meta == "svc"
+    for column in () if is_of_features else given.T:
         check_arrays(truth, column)
     truth = truth.astype(np.int64)
     if truth.all() or not truth.any():
@@ -192,6 +218,10 @@ def fit(rule: Rule, scores: ArrayLike, label: ArrayLike, fitted_on: str = "the v
             f"{rule.text} is fitted on reals and fakes, and {fitted_on} hold {held}; give validation rows of "
             "both, or method=mean, which fits nothing"
         )
+    if is_of_features:
+        people = np.arange(len(truth)) if cluster is None else np.asarray(cluster)
+        folds = _folds(truth, people, rule.seed, fitted_on)
+        return Ensemble(rule, members or 1, machine=Machine.fit(given, truth, folds, rule.seed))
     members = given.shape[1]
     if rule.method == "weighted":
         found = _simplex(given, truth) if rule.weights == "simplex" else _inverse(given, truth)
@@ -219,34 +249,21 @@ def out_of_fold(
         InputError: see `fit`; or fewer than two people (or videos) of a class.
     """
     given, truth = np.asarray(scores, dtype=np.float64), np.asarray(label).astype(np.int64)
-    result = np.empty(len(truth))
-    for train, test in _folds(truth, np.asarray(cluster), rule.seed, fitted_on):
-        result[test] = fit(rule, given[train], truth[train], fitted_on).score(given[test])
+    people, result = np.asarray(cluster), np.empty(len(truth))
+    for train, test in _folds(truth, people, rule.seed, fitted_on):
+        one = fit(rule, given[train], truth[train], fitted_on, cluster=people[train])
+        result[test] = one.score(given[test])
     return result
 
 
-def _folds(
-    label: NDArray[np.int64], cluster: NDArray[Any], seed: int, fitted_on: str
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    counts = [len(np.unique(cluster[label == which])) for which in (0, 1)]
-    if min(counts) < 2:
+def _folds(label: NDArray[np.int64], cluster: NDArray[Any], seed: int, fitted_on: str) -> list[Fold]:
+    try:
+        return people_folds(label, cluster, seed)
+    except InputError as counts:
         raise InputError(
-            f"{fitted_on} show {counts[0]} real and {counts[1]} fake people (or videos), and scores out of "
-            "fold need two of each: give more validation rows, or method=mean, which fits nothing"
-        )
-    for number in range(min(FOLDS, *counts), 1, -1):
-        splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # fewer people of a class than folds
-            found = list(splitter.split(cluster, label, cluster))
-        if all(len(test) and len(np.unique(label[train])) == 2 for train, test in found):
-            return found
-    raise InputError(
-        f"{fitted_on} cannot be parted by person so that both classes are left to fit on; give more people, "
-        "or method=mean, which fits nothing"
-    )
+            f"{fitted_on} cannot be parted by person (or video) so that both classes are left to fit on: "
+            f"there are {counts}. Give more of them, or method=mean, which fits nothing"
+        ) from None
 
 
 def logit(score: ArrayLike) -> Array:

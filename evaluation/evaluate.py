@@ -17,7 +17,7 @@ from unmasked.evaluation.collection import only_value
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.cross_auc import cross_auc
 from unmasked.evaluation.fitted import Fitted
-from unmasked.evaluation.intervals import CONFIDENCE, difference_interval, seed_by_name
+from unmasked.evaluation.intervals import CONFIDENCE, describe_intervals, difference_interval, seed_by_name
 from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numbers
 from unmasked.evaluation.likelihood import LikelihoodRatio
 from unmasked.evaluation.metrics import TOP_K, Aggregation
@@ -91,8 +91,7 @@ def evaluate(
         "seed": seed,
         "confidence": CONFIDENCE,
         "unit": "identity where known, else video; resampled whole, stratified by class",
-        "interval": "percentiles of the resamples, widened for few clusters (Hesterberg 2015); where no "
-        "error is made, the bound for that many clusters without one",
+        "interval": describe_intervals(),
         "delong": "auc_ci_delong is beside auc_ci where each cluster is one row; it is never in its place",
         "gap": "AUC on the source minus AUC here, independent intervals; positive = worse here",
         "aggregation": aggregation,

@@ -135,7 +135,11 @@ def sentence(found: FalseAlarmLimit) -> str:
     ]
     if not math.isnan(found.tpr):
         parts[-1] += f", and {_in_100(found.tpr, found.tpr_ci)} fakes are found"
-    parts[-1] += "."
+    fitted = found.threshold
+    above = [f"{round(fitted.fpr * n):,} of {n:,} real videos"]
+    if fitted.n_fake:
+        above.append(f"{round(_zero_if_nan(fitted.tpr) * fitted.n_fake):,} of {fitted.n_fake:,} fakes")
+    parts[-1] += f" (of those that it was fitted on, {' and '.join(above)} lie above it)."
     if not n_called:
         finds = ", and finds no fake" if found.threshold.n_fake else ""
         parts.insert(

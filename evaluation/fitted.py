@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from unmasked.datasets.documents import read_json
+from unmasked.datasets.documents import read_json, write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation.abstention import Band, fit_band
 from unmasked.evaluation.calibration import KINDS, Calibration, fit_calibration
 from unmasked.evaluation.levels import check_one_detector
@@ -48,9 +47,9 @@ class Fitted:
         return {
             "threshold": self.threshold.to_dict(),
             "thresholds": {rule: point.to_dict() for rule, point in self.thresholds.items()},
-            "calibrations": {kind: one.to_dict() for kind, one in self.calibrations.items()},
-            "abstention": self.band.to_dict() if self.band is not None else None,
-            "likelihood": self.likelihood.to_dict() if self.likelihood is not None else None,
+            "calibrations": {kind: asdict(one) for kind, one in self.calibrations.items()},
+            "abstention": asdict(self.band) if self.band is not None else None,
+            "likelihood": asdict(self.likelihood) if self.likelihood is not None else None,
         }
 
     @classmethod
@@ -112,30 +111,6 @@ def fit_on_source(
     band = fit_band(label, score, first.value, fitted_on=words)
     likelihood = fit_likelihood(label, score, fitted_on=words)
     return Fitted(first, thresholds, calibrations, band, likelihood)
-
-
-def fit_threshold(
-    predictions: pd.DataFrame,
-    rule: str = "eer",
-    *,
-    dataset: str | None = None,
-    split: str = "val",
-    level: str = "video",
-    aggregation: Aggregation = "mean",
-) -> Threshold:
-    """The threshold of one rule on a dataset's calibration rows; see `thresholds.fit`.
-
-    Args:
-        predictions, dataset, split, aggregation: see `fit_on_source`.
-        rule: ``eer``, ``youden``, ``fpr:x`` or ``fnr:x``.
-        level: whether a row is a ``video`` or a ``frame``.
-
-    Raises:
-        InputError: no such rows, several datasets to choose from, or a class that the rule needs is absent.
-    """
-    rows, words = calibration_rows(predictions, dataset, split)
-    scored = video_scores(rows, aggregation) if level == "video" else rows
-    return fit(scored["label"], scored["score"], rule, fitted_on=words, level=level)
 
 
 def calibration_rows(

@@ -25,7 +25,14 @@ from scipy import sparse, special
 
 from unmasked.evaluation import counts
 from unmasked.evaluation.counts import Array, Confusion
-from unmasked.evaluation.metrics import METRICS, Kind, all_metrics, check_arrays, from_counts, one_value
+from unmasked.evaluation.metrics import (
+    METRICS,
+    Kind,
+    all_metrics,
+    check_arrays,
+    from_counts,
+    one_value,
+)
 from unmasked.evaluation.records import Numbers
 
 CONFIDENCE = 0.95
@@ -222,9 +229,10 @@ def metric_interval(
 
     Args:
         name: a share of one class (`Metric.rate_of`) has `wilson_interval`, every other metric
-            `bounded_interval`; shifted by twice the bias where resamples add one, as to the ECE, or to the
-            AUC of people who hold reals and fakes, and on the logit scale where they are skewed, as of AP
-            (Boyd, Eng and Page 2013) and an AUC within `NEARLY_PERFECT` of 0 or 1. Its ends hold the value.
+            `bounded_interval`; shifted by the bias where resamples add one, as to the ECE (`_shift_biased`),
+            or to the AUC of people who hold reals and fakes, and on the logit scale where they are skewed, as
+            of AP (Boyd, Eng and Page 2013) and an AUC within `NEARLY_PERFECT` of 0 or 1. Its ends hold the
+            value.
         value: in the sample.
         drawn: (n_boot,) in each resample.
         clusters, rows: see `behind`.
@@ -249,7 +257,10 @@ def metric_interval(
     is_independent = metric.resamples == "paired" and not _is_shown(bias, drawn)
     if is_independent and 0 < min(value, 1 - value) < NEARLY_PERFECT:
         return _logit_interval(value, drawn, clusters, confidence)
-    if metric.resamples == "biased" or (metric.resamples == "paired" and not is_independent):
+    if metric.resamples == "biased":
+        low, high = _shift_biased(low, high, bias, rows)
+        low, high = np.clip([low, high], metric.minimum, metric.maximum).tolist()
+    elif metric.resamples == "paired" and not is_independent:
         # The sample's value lies as far above the truth as the resamples lie above the value. Without the
         # second half of the shift the interval would hold the expected value and not the truth.
         low, high = np.clip([low - 2 * bias, high - 2 * bias], metric.minimum, metric.maximum).tolist()
@@ -260,6 +271,41 @@ def metric_interval(
         low, high = (value + (end - value) * float(wanted / usual) for end in (low, high))
         low, high = max(metric.minimum, low), min(metric.maximum, high)
     return low, high
+
+
+def describe_intervals() -> str:
+    """Which interval each metric of the registry has, in words for ``metrics.json``."""
+    kinds: dict[str, list[str]] = {}
+    for one in METRICS.values():
+        kind = "at an FPR" if one.fpr_max else one.resamples if one.rate_of is None else "rate"
+        kinds.setdefault(kind, []).append(one.title)
+    named = {kind: ", ".join(titles) for kind, titles in kinds.items()}
+    return (
+        f"{named['rate']}: Wilson's, on the effective number of rows. {named['at an FPR']}: Wilson's of the "
+        "fakes and the range of the threshold, joined by MOVER (Zou and Donner 2008). "
+        f"{named['skewed']}, and {named['paired']} within {NEARLY_PERFECT} of 0 or 1: Student's on the "
+        f"scale of the logit. {named['paired']} of people who are in both classes: percentiles less twice "
+        f"the bias. {named['biased']}: percentiles less the bias of its bins. Every other: percentiles of "
+        "the resamples, widened for few clusters (Hesterberg 2015). Where no resample differs, as no error "
+        "is made: the exact bound for that many clusters (Clopper and Pearson 1934)"
+    )
+
+
+def _shift_biased(low: float, high: float, bias: float, rows: int) -> tuple[float, float]:
+    """The ends of a calibration error's percentiles, less the bias of its bins, which resamples misjudge.
+
+    Both ends move by the bias by which resamples lie above the value, and by that of the value itself, which
+    resamples only hint at. A bin's error is the absolute value of a mean. Where the bin is not off, noise s
+    alone makes it sqrt(2 / π) s; resamples add noise of r s and show sqrt(1 + r²) - 1 of that, 0.41 at most,
+    as r² is (m - 1) / m in a bin of m rows. The lower end allows for bins none of which is off, and once more
+    for the bias shown: there a value without its bias varies more than its resamples do, by 1.96 (1.14 -
+    0.75) / (0.33 sqrt(B)) times the bias shown, 0.6 to 1 for 15 to 5 bins that weigh alike. A bin that is off
+    by twice its noise has a fifth of the bias that it shows: the upper end allows for half of what is shown.
+    """
+    shown = max(0.0, bias)
+    part = np.sqrt(2 - min(1.0, counts.CALIBRATION_BINS / rows)) - 1
+    bias = shown / part if part > 0 else np.inf
+    return low - shown - bias - shown, high - shown - shown / 2
 
 
 def _is_shown(bias: float, drawn: Array) -> bool:
@@ -413,8 +459,10 @@ def bounded_interval(
     """
     low, high = percentile_interval(values, clusters=clusters)
     reach = maximum - minimum
-    if not high - low < NO_SPREAD or not np.isfinite(reach):
+    if not high - low < NO_SPREAD:
         return low, high
+    if not np.isfinite(reach):  # a loss without an upper limit has no exact interval
+        return np.nan, np.nan
     least, most = exact_interval(np.clip((low - minimum) / reach, 0, 1) * clusters, clusters)
     return float(minimum + least * reach), float(minimum + most * reach)
 
@@ -486,6 +534,9 @@ def percentile_interval(
 ) -> tuple[float, float]:
     """The central part of the resampled values; NaN if more than a tenth of them is undefined.
 
+    NaN also with fewer than two clusters: one person tells nothing of others, and resamples of him alone
+    are all alike.
+
     Args:
         values: (n_boot,) a metric in each resample.
         confidence: share of the values that is inside.
@@ -497,10 +548,11 @@ def percentile_interval(
     (25.0, 75.0)
     """
     defined = values[~np.isnan(values)]
-    if len(defined) < 0.9 * len(values) or not len(defined):
+    is_alone = clusters is not None and clusters < 2
+    if is_alone or len(defined) < 0.9 * len(values) or not len(defined):
         return float("nan"), float("nan")
     tail = (1 - confidence) / 2
-    if clusters is not None and clusters > 1:
+    if clusters is not None:
         tail = float(special.ndtr(np.sqrt(clusters / (clusters - 1)) * special.stdtrit(clusters - 1, tail)))
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)

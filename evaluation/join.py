@@ -11,7 +11,8 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import first_names
-from unmasked.datasets.tables import Schema, column_names
+from unmasked.datasets.tables import TEXT, Schema, column_names
+from unmasked.datasets.video_keys import stems
 from unmasked.evaluation.collection import join_default_datasets
 from unmasked.evaluation.predictions import PREDICTIONS, read_predictions, validate_predictions
 from unmasked.preprocessing.faces import FACES
@@ -96,21 +97,21 @@ def _check_same(tables: Sequence[pd.DataFrame], paths: Sequence[Path], names: Se
 
 
 def _check_apart(tables: Sequence[pd.DataFrame], paths: Sequence[Path]) -> None:
-    """Refuses a video that two tables have: its frames would count twice."""
+    """Refuses a video that two tables have, with or without its suffix: its frames would count twice."""
     seen: dict[tuple, Path] = {}
     twice: dict[str, tuple[Path, Path]] = {}
     for table, path in zip(tables, paths, strict=True):
         key = [name for name in KEY if name in table]
-        for video in (
-            table[key].drop_duplicates().astype(object).fillna("").itertuples(index=False, name=None)
-        ):
+        named = table[key].drop_duplicates().assign(video=lambda rows: stems(rows["video"].astype(TEXT)))
+        for video in named.astype(object).fillna("").itertuples(index=False, name=None):
             if (other := seen.setdefault(video, path)) is not path:
                 twice["/".join(filter(None, map(str, video)))] = (other, path)
     if twice:
         first, second = next(iter(twice.values()))
+        held = f"{len(twice)} videos are" if len(twice) > 1 else "one video is"
         raise InputError(
-            f"{first} and {second} both have {len(twice)} of their videos ({first_names(twice)}); leave one "
-            "out, or give their datasets different names (scan dataset=)"
+            f"{held} in both {first} and {second} ({first_names(twice)}); leave one table out, or, if they "
+            "are other videos of the same names, write the data sets' names into a column dataset"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
+from unmasked.datasets.table_reading import is_of_predict
 from unmasked.evaluation import delong, metrics
 from unmasked.evaluation.abstention import Band, abstention
 from unmasked.evaluation.calibration import Calibration, calibration_effects, reliability
@@ -76,7 +77,7 @@ def dataset_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tu
         "video": video,
         "n": sizes(videos),
         "reason": reason(videos),
-        "reading": reading(sample, video, applied.operating_point.value),
+        "reading": reading(sample, video, applied.operating_point.value, is_own=is_of_predict(rows)),
         "aggregations": _aggregations(rows, applied.n_boot, seed),
         "methods": methods,
         "bench": {

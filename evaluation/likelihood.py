@@ -11,7 +11,7 @@ reporting 2015 (verbal scale).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -73,13 +73,9 @@ class LikelihoodRatio:
             found = self.parameter["intercept"] + self.parameter["slope"] * log_odds(score)
         return np.clip(found, self.lower, self.upper)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> LikelihoodRatio:
-        """What `to_dict` gave.
+        """What `asdict` gave.
 
         Raises:
             InputError: the kind or a field is unknown, or the parameter or a bound cannot be one.
@@ -336,9 +332,7 @@ def likelihood_effect(
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = (of_fakes / fakes + of_reals / reals) / 2
-    clusters = min(sample.clusters_by_class())
-    # One person tells nothing of others: resamples of him alone are all alike.
-    interval = percentile_interval(drawn, clusters=clusters) if clusters > 1 else (np.nan, np.nan)
+    interval = percentile_interval(drawn, clusters=min(sample.clusters_by_class()))
     priors = np.linspace(-3, 3, 61)
     stated, best, without = (
         empirical_cross_entropy(one, sample.label, priors).tolist()

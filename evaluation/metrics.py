@@ -47,6 +47,7 @@ class Metric:
     maximum: float = 1.0
     rate_of: int | None = None  # the class that it is a share of, 0 real or 1 fake; see `intervals`
     # What its resamples do that percentiles would get wrong: see `intervals.metric_interval`.
+    # "biased": a sum over bins of absolute values, as the ECE is.
     # "paired": a person who is drawn twice is compared with himself, his fake with his own real.
     resamples: Literal["as they are", "skewed", "biased", "paired"] = "as they are"
     fpr_max: float | None = None  # of a TPR at the threshold of an FPR: `intervals.tpr_at_fpr_interval`

@@ -8,7 +8,8 @@ scored are drawn on their own. Seeds are a level of their own: each resample dra
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from unmasked.evaluation.intervals import (
 )
 from unmasked.evaluation.levels import sample_of
 from unmasked.evaluation.metrics import METRICS, Aggregation, video_scores
+from unmasked.evaluation.records import AcrossSeeds, Paired, PairedMetric, SeedMetric
 
 Level = Literal["frame", "video"]
 Run: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]
@@ -45,12 +47,11 @@ def paired_difference(
     only: Collection[str] | None = None,
     n_boot: int = 2000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Paired:
     """Metrics of two runs and their differences, a minus b, each with its interval.
 
-    ``{"metrics": {NAME: {"a", "a_ci", "b", "b_ci", "difference", "difference_ci"}}, "paired": bool,
-    "n": {"videos_a", "videos_b", "shared_videos", "seeds_a", "seeds_b"}, "left_out": words}``; several
-    seeds are the mean of their metrics, and the interval holds what seeds add.
+    ``n`` has videos_a, videos_b, shared_videos, seeds_a and seeds_b. Several seeds are the mean of their
+    metrics, and the interval holds what seeds add.
 
     Args:
         predictions_a: rows of the predictions table that the comparison is about (see
@@ -91,7 +92,7 @@ def paired_difference(
     ]
     for side, table, cut, run in zip(sides, (scored[0], scored[-1]), thresholds, runs, strict=True):
         if len(run) == 1:
-            side["ci"] = _own_intervals(table, cut, only, n_boot, seed)
+            side.ci = _own_intervals(table, cut, only, n_boot, seed)
     return {
         "metrics": {name: _difference(sides, name, _has_same_scores(samples)) for name in only},
         "paired": bool(len(shared)),
@@ -110,27 +111,24 @@ def across_seeds(
     predictions: Sequence[pd.DataFrame],
     *,
     thresholds: Sequence[float] | None = None,
-    level: Level = "video",
-    aggregation: Aggregation = "mean",
     only: Collection[str] | None = None,
     n_boot: int = 2000,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Metrics of trainings that differ in their seed.
+) -> AcrossSeeds:
+    """Metrics of videos under trainings that differ in their seed.
 
-    Mean, interval over seeds and videos, spread.
-    ``{"seeds": K, "videos": n, "metrics": {NAME: {"mean", "ci", "sd", "each": [K values]}}, "left_out"}``.
-    Each resample draws seeds, then videos, the same videos for all seeds, since all were tested on them.
-    With one seed there is no ``sd``, and the interval holds for that training only.
+    Mean, interval over seeds and videos, spread. Each resample draws seeds, then videos, the same videos for
+    all seeds, since all were tested on them. With one seed there is no ``sd``, and the interval holds for
+    that training only.
 
     Args:
         predictions: a predictions table a seed; see `paired_difference`.
         thresholds: the operating point of each; 0.5 if not given.
-        level, aggregation, only, n_boot, seed: see `paired_difference`.
+        only, n_boot, seed: see `paired_difference`.
     """
     only = list(METRICS) if only is None else only
     (tables,), left_out = _select_shared_videos([_tables(predictions)])
-    scored = [video_scores(table, aggregation) if level == "video" else table for table in tables]
+    scored = [video_scores(table) for table in tables]
     samples = joint_samples(scored)
     cuts = list(thresholds or [0.5] * len(samples))
     drawn = resample_together(samples, cuts, n_boot=n_boot, seed=seed, only=only)
@@ -141,12 +139,12 @@ def across_seeds(
     side = _side(samples, values, drawn, [seed, 0])
     several = len(samples) > 1
     if not several:
-        side["ci"] = _own_intervals(scored[0], cuts[0], only, n_boot, seed)
-    found = {}
+        side.ci = _own_intervals(scored[0], cuts[0], only, n_boot, seed)
+    found: dict[str, SeedMetric] = {}
     for name in only:
         each = [value[name] for value in values]
         sd = float(np.std(each, ddof=1)) if several else float("nan")
-        found[name] = {"mean": side["value"][name], "ci": list(side["ci"][name]), "sd": sd, "each": each}
+        found[name] = {"mean": side.value[name], "ci": list(side.ci[name]), "sd": sd, "each": each}
     return {
         "seeds": len(samples),
         "videos": len(_keys(tables[0])),
@@ -225,13 +223,23 @@ def _select_shared_videos(runs: list[list[pd.DataFrame]]) -> tuple[list[list[pd.
     return kept, f"{lost} videos that not every run has" if lost else ""
 
 
+@dataclass
+class _Side:
+    """Of one run: a sample for its sizes, the mean of its seeds' metrics, their resamples, intervals."""
+
+    sample: Sample
+    value: dict[str, float]
+    draws: dict[str, Array]
+    ci: dict[str, tuple[float, float]]
+
+
 def _side(
     samples: Sequence[Sample],
     values: Sequence[dict[str, float]],
     drawn: Sequence[dict[str, Array]],
     seed: list[int],
-) -> dict[str, Any]:
-    """Of one run: the mean of its seeds' metrics, their resamples, intervals and a sample for its sizes."""
+) -> _Side:
+    """A run of one seed or several; ``seed`` is that of the drawing of seeds."""
     # Every metric draws the same seeds.
     draws = {
         name: drawn_mean([found[name] for found in drawn], np.random.default_rng([*seed, 1]))
@@ -241,7 +249,7 @@ def _side(
     ends = intervals_of(samples[0], mean, draws)
     if len(samples) > 1:  # each seed has a threshold of its own at an FPR
         ends |= {name: (float("nan"), float("nan")) for name in draws if METRICS[name].fpr_max is not None}
-    return {"sample": samples[0], "value": mean, "draws": draws, "ci": ends}
+    return _Side(samples[0], mean, draws, ends)
 
 
 def _own_intervals(
@@ -255,20 +263,20 @@ def _own_intervals(
     return intervals(sample_of(rows), cut, n_boot=n_boot, seed=np.random.default_rng(named), only=only)
 
 
-def _difference(sides: Sequence[dict[str, Any]], name: str, identical: bool) -> dict[str, Any]:
+def _difference(sides: Sequence[_Side], name: str, identical: bool) -> PairedMetric:
     a, b = sides
-    fewest = min(behind(name, side["sample"])[0] for side in sides)
-    draws = a["draws"][name], b["draws"][name]
+    fewest = min(behind(name, side.sample)[0] for side in sides)
+    draws = a.draws[name], b.draws[name]
     # Equal scores of equal videos differ by nothing, for sure; the no-error bound would widen even that.
     interval = (0.0, 0.0)
-    if not identical or np.isnan(a["ci"][name]).any():
-        interval = difference_interval(draws, (a["ci"][name], b["ci"][name]), fewest)
+    if not identical or np.isnan(a.ci[name]).any():
+        interval = difference_interval(draws, (a.ci[name], b.ci[name]), fewest)
     return {
-        "a": a["value"][name],
-        "a_ci": list(a["ci"][name]),
-        "b": b["value"][name],
-        "b_ci": list(b["ci"][name]),
-        "difference": a["value"][name] - b["value"][name],
+        "a": a.value[name],
+        "a_ci": list(a.ci[name]),
+        "b": b.value[name],
+        "b_ci": list(b.ci[name]),
+        "difference": a.value[name] - b.value[name],
         "difference_ci": list(interval),
     }
 

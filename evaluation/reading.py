@@ -12,14 +12,16 @@ from unmasked.evaluation.wording import interval_text
 LOOK = "if score is P(real), score_of=real turns it round; if label 1 is real, one_means=real does"
 
 
-def reading(sample: Sample, numbers: Measures, threshold: float) -> str:
+def reading(sample: Sample, numbers: Measures, threshold: float, *, is_own: bool = False) -> str:
     """The sentence for videos with these metrics; "" where a class is absent.
 
     Args:
         sample: the videos.
         numbers: at least ``auc``, ``auc_ci`` and ``accuracy`` at the threshold.
         threshold: the operating point.
+        is_own: the scores are of `unmasked predict`, and cannot be the other way round.
     """
+    look = "" if is_own else f"; {LOOK}"
     auc, (low, high) = numbers["auc"], numbers["auc_ci"]
     limits = interval_text([low, high], "{:.3f}".format)
     if np.isnan(auc):
@@ -27,32 +29,32 @@ def reading(sample: Sample, numbers: Measures, threshold: float) -> str:
     if sample.score.min() == sample.score.max():
         return f"a constant detector: every video scores {sample.score[0]:.4g}, so it tells none apart"
     if auc in (0.0, 1.0):
-        return _no_error_text(sample, auc, (low, high), numbers["accuracy"], threshold)
+        return _no_error_text(sample, auc, (low, high), numbers["accuracy"], threshold, look)
     if np.isnan(low):
         return f"AUC {auc:.3f} without an interval, as {_too_few(sample)}: chance is not ruled out"
     if low <= 0.5 <= high:
         return f"not told from chance: the interval of its AUC, {limits}, holds 0.5"
     if high < 0.5:
-        return f"worse than chance: reals tend to score above fakes (AUC {auc:.3f}); {LOOK}"
+        return f"worse than chance: reals tend to score above fakes (AUC {auc:.3f}){look}"
     return f"better than chance: the interval of its AUC lies above 0.5: {limits}"
 
 
-def reversal(sample: Sample) -> str:
+def reversal(sample: Sample, *, is_own: bool = False) -> str:
     """The sentence for videos of which reals score above fakes, beyond chance; "" for others."""
     auc = metrics.auc(sample.label, sample.score)
     if not auc < 0.5:
         return ""
     limits = list(intervals(sample, only=("auc",))["auc"])
     said = reading(sample, {"auc": auc, "auc_ci": limits, "accuracy": np.nan}, 0.5)
-    return said if LOOK in said else ""
+    return "" if LOOK not in said else said.removesuffix(f"; {LOOK}") if is_own else said
 
 
 def _no_error_text(
-    sample: Sample, auc: float, interval: tuple[float, float], accuracy: float, threshold: float
+    sample: Sample, auc: float, interval: tuple[float, float], accuracy: float, threshold: float, look: str
 ) -> str:
     low, high = interval
     order = "every fake scores above every real" if auc == 1.0 else "every real scores above every fake"
-    look = "" if auc == 1.0 else f"; {LOOK}"
+    look = "" if auc == 1.0 else look
     if np.isnan(low):
         return f"{order}, but {_too_few(sample)}: chance is not ruled out{look}"
     if low <= 0.5 <= high:

@@ -264,6 +264,55 @@ class ProtocolRow(TypedDict):
     rows: NotRequired[list[str]]  # which count, and what was left out
 
 
+class CoverageRow(TypedDict):
+    """A detector on the videos that all scored, where these are not all of its own."""
+
+    dataset: str
+    detector: str
+    videos: int  # that it scored
+    common: int  # that all of them scored
+    auc: float
+    auc_ci: Interval
+
+
+class PairedMetric(TypedDict):
+    """A metric of two runs, and a minus b."""
+
+    a: float
+    a_ci: Interval
+    b: float
+    b_ci: Interval
+    difference: float
+    difference_ci: Interval
+
+
+class Paired(TypedDict):
+    """Two runs on the same videos: see `paired.paired_difference`."""
+
+    metrics: dict[str, PairedMetric]
+    paired: bool
+    n: dict[str, int]
+    left_out: str  # in words
+
+
+class SeedMetric(TypedDict):
+    """A metric of several trainings."""
+
+    mean: float
+    ci: Interval
+    sd: float  # between them
+    each: list[float]
+
+
+class AcrossSeeds(TypedDict):
+    """Trainings that differ in their seed: see `paired.across_seeds`."""
+
+    seeds: int
+    videos: int
+    metrics: dict[str, SeedMetric]
+    left_out: str
+
+
 class SeedRow(TypedDict):
     """Several trainings of one detector on a dataset: see `seeds.seed_rows`."""
 
@@ -362,7 +411,7 @@ class CollectionResults(TypedDict):
     protocols: list[ProtocolRow]
     seeds: NotRequired[list[SeedRow]]
     leaders: NotRequired[list[LeaderRow]]
-    coverage: NotRequired[list[dict[str, object]]]  # `coverage.coverage_rows`
+    coverage: NotRequired[list[CoverageRow]]
     cross_auc: NotRequired[dict[str, list[CrossAucRow]]]  # by detector
     contamination: NotRequired[dict[str, list[ContaminationRow]]]  # by detector
     settings: Settings
@@ -372,7 +421,7 @@ class EnsembleAgainst(TypedDict):
     """The ensemble (a) minus a member or the plain mean (b): see `paired.paired_difference`."""
 
     name: str
-    metrics: dict[str, dict[str, Any]]
+    metrics: dict[str, PairedMetric]
     readings: dict[str, str]
 
 

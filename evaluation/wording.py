@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from math import isnan, nan
+from math import ceil, isnan, log10, nan
 from typing import Any
 
 from unmasked.datasets.errors import InputError
@@ -112,14 +112,21 @@ def is_missing(value: Any) -> bool:
     return value is None or value != value
 
 
-def interval_text(interval: Sequence[Any] | None, form: Callable[[float], str]) -> str:
-    """``[low, high]`` with each end in that form; empty where an end is missing.
+def interval_text(interval: Sequence[Any] | None, *forms: Callable[[float], str]) -> str:
+    """``[low, high]`` in the first form in which they differ; empty where an end is missing.
 
-    >>> interval_text([0.85, 0.96], "{:.2f}".format)
-    '[0.85, 0.96]'
+    Empty too where both are one number: resamples of a few videos that all say the same bear no interval.
+
+    >>> interval_text([0.85, 0.96], "{:.2f}".format), interval_text([0.5, 0.5], "{:.2f}".format)
+    ('[0.85, 0.96]', '')
+    >>> interval_text([0.851, 0.853], "{:.2f}".format, "{:.3f}".format)
+    '[0.851, 0.853]'
     """
     low, high = ends(interval)
-    return "" if isnan(low) or isnan(high) else f"[{form(low)}, {form(high)}]"
+    if isnan(low) or isnan(high) or low == high:
+        return ""
+    texts = [f"[{form(low)}, {form(high)}]" for form in forms if form(low) != form(high)]
+    return texts[0] if texts else f"[{forms[-1](low)}, {forms[-1](high)}]"
 
 
 def brackets_note(resamples: int, unit: str = "identity where known, else video") -> str:
@@ -136,9 +143,12 @@ def interval_in_100(interval: Sequence[Any] | None) -> str:
 
     >>> interval_in_100([0.85, 0.961]), interval_in_100([0.995, 1.0]), interval_in_100([0.002, 0.03])
     ('95 % interval [85, 96]', '95 % interval [99.5, 100.0]', '95 % interval [0.2, 3]')
+    >>> interval_in_100([0.0152, 0.016])
+    '95 % interval [1.5, 1.6]'
     """
-    near_one = ends(interval)[0] > 0.99  # "[100, 100]" would say nothing
-    text = interval_text(interval, lambda end: f"{100 * end:.1f}" if near_one else _end_in_points(end))
+    low, high = ends(interval)
+    narrow = low > 0.99 or (low >= 0.0095 and high - low < 0.015)  # "[100, 100]" would say nothing
+    text = interval_text(interval, lambda end: f"{100 * end:.1f}" if narrow else _end_in_points(end))
     return f"95 % interval {text}" if text else ""
 
 
@@ -150,7 +160,11 @@ def value_text(
     >>> value_text(0.913, [0.85, 0.96]), value_text(0.5), value_text(None)
     ('0.91 [0.85, 0.96]', '0.50', 'not enough data')
     """
-    return _with_interval(value, interval, lambda number: signed_text(number, places, plus=plus))
+    forms = [
+        lambda number, digits=digits: signed_text(number, digits, plus=plus)
+        for digits in (places, places + 1, places + 2)
+    ]
+    return _with_interval(value, interval, forms[0], *forms)
 
 
 def metric_text(block: Mapping[str, Any], key: str, places: int = 2, *, plus: bool = False) -> str:
@@ -215,7 +229,8 @@ def gap_text(gap: Any, interval: Sequence[Any] | None = None) -> str:
     >>> gap_text(0.12, [0.05, 0.19]), gap_text(0.017, [0.001, 0.03])
     ('12 [5, 19]', '1.7 [0.1, 3]')
     """
-    return _with_interval(gap, interval, points_only, _end_in_points)
+    finer = (lambda end, places=places: signed_text(100 * end, places) for places in (1, 2, 3))
+    return _with_interval(gap, interval, points_only, _end_in_points, *finer)
 
 
 def signed_points(value: Any) -> str:
@@ -240,8 +255,10 @@ def change_text(change: Any, interval: Sequence[Any] | None = None) -> str:
 
 
 def _end_in_points(end: float, plus: bool = False) -> str:
-    """The end of an interval of a gap; with a decimal near 0, which a difference that is shown leaves out."""
-    places = 1 if 0.0005 <= abs(end) < 0.0095 else 0
+    """The end of an interval of a gap; with decimals near 0, which a difference that is shown leaves out."""
+    places = 0
+    if 1e-9 < abs(end) < 0.0095:
+        places = max(1, ceil(-log10(100 * abs(end))))
     return signed_text(100 * end, places, plus=plus)
 
 
@@ -312,7 +329,14 @@ def p_text(value: Any) -> str:
     """
     if is_missing(value):
         return "–"
-    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+    if value < 1e-4:
+        return "< 0.0001"
+    # 0.04998 is no 0.05, where that is the border.
+    return (
+        f"{value:.2g}"
+        if value >= 0.05
+        else next(text for places in range(2, 18) if float(text := f"{value:.{places}g}") < 0.05)
+    )
 
 
 def name_or_dash(group: Any) -> str:
@@ -339,8 +363,8 @@ def _with_interval(
     value: Any,
     interval: Sequence[Any] | None,
     form: Callable[[float], str],
-    end_form: Callable[[float], str] | None = None,
+    *end_forms: Callable[[float], str],
 ) -> str:
     if is_missing(value):
         return NOT_ENOUGH
-    return f"{form(value)} {interval_text(interval, end_form or form)}".rstrip()
+    return f"{form(value)} {interval_text(interval, *(end_forms or (form,)))}".rstrip()

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
 from unmasked.datasets.documents import read_json, read_record
-from unmasked.datasets.files import write_json
 from unmasked.evaluation.records import KEPT, NULL, Interval, Reliability, StoredThreshold
 from unmasked.fairness.statistics.betting import BETS
 
@@ -658,25 +656,14 @@ def read(path: str | os.PathLike[str]) -> FairnessResults:
     advice = "run `unmasked fairness` again"
     several, one, _ = _kinds()
     if "attributes" in read_json(path, advice):
-        return results_of(read_record(path, one, advice))
+        audit = read_record(path, one, advice)
+        return {"datasets": {audit["settings"].get("dataset", "these predictions"): audit}}
     return read_record(path, several, advice)
-
-
-def results_of(found: FairnessResults | AuditResults) -> FairnessResults:
-    """The results, or those of a single audit."""
-    if "datasets" in found:
-        return cast(FairnessResults, found)
-    return {"datasets": {found["settings"].get("dataset", "these predictions"): found}}
 
 
 def read_mitigation(path: str | os.PathLike[str]) -> Mitigation:
     """What `unmasked mitigate` wrote; InputError where it is damaged."""
     return read_record(path, _kinds()[2], "run `unmasked mitigate` again, or remove the file")
-
-
-def write(found: FairnessResults, folder: str | os.PathLike[str]) -> None:
-    """Writes ``fairness.json`` into a folder."""
-    write_json(Path(folder) / FILE, found)
 
 
 @cache

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation.intervals import interleave
 from unmasked.evaluation.metrics import all_metrics
 from unmasked.fairness import verdicts

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.origin import scores_digest
@@ -21,12 +22,11 @@ from unmasked.evaluation.predictions import (
     noun_of,
 )
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.fairness import records
 from unmasked.fairness.across import long_tables
 from unmasked.fairness.across.monitoring import write_audited
 from unmasked.fairness.groups import UNKNOWN, check_values, group_columns
 from unmasked.fairness.inputs import operating_point
-from unmasked.fairness.records import Across, FairnessResults, Origin
+from unmasked.fairness.records import FILE, Across, FairnessResults, Origin
 from unmasked.fairness.result import Audit, audit_rows
 from unmasked.fairness.selection import Level, rows_of_one, select_from
 from unmasked.fairness.settings import fewest_samples
@@ -167,7 +167,7 @@ def write(
         for tables, table in ((long, audit.to_long()), (tests, audit.tests.copy())):
             table.insert(0, "dataset", name)
             tables.append(table)
-    records.write(found, out)
+    write_json(Path(out) / FILE, found)
     write_audited(audits.values(), out)
     write_frame(pd.concat(long, ignore_index=True), Path(out) / "by_group.csv")
     gaps = pd.concat(tests, ignore_index=True)
@@ -181,13 +181,13 @@ def write(
 
 
 def fairness_record(
-    audits: Mapping[str, Audit], skipped: Mapping[str, str], more: Across | None = None
+    audits: Mapping[str, Audit], skipped: Mapping[str, str] | None = None, more: Across | None = None
 ) -> FairnessResults:
-    """What ``fairness.json`` holds."""
+    """What ``fairness.json`` holds, and the page is made of."""
     across: Any = {**more} if more else {}
     of_dataset = across.pop("datasets", {})
     datasets: Any = {name: audit.to_dict() | of_dataset.get(name, {}) for name, audit in audits.items()}
-    return {"datasets": datasets, "skipped": dict(skipped), **across}
+    return {"datasets": datasets, "skipped": dict(skipped or {}), **across}
 
 
 def _unusable_reason(column: pd.Series) -> str:

@@ -160,7 +160,7 @@ def _units(table: pd.DataFrame, attributes: list[str]) -> tuple[str, np.ndarray]
         agreed &= ~table["identity"].isin(several.index[several])
     if disagree := table.loc[table["identity"].notna() & ~agreed, "identity"].nunique():
         logger.warning(
-            "%d identities are annotated with several groups; their videos count as separate units", disagree
+            "people annotated with several groups: %d; their videos count as separate units", disagree
         )
     identity = "identity " + table["identity"].astype(object).astype(str)
     return "identity", identity.where(agreed, video).to_numpy(dtype=object)

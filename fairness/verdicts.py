@@ -13,6 +13,7 @@ from unmasked.evaluation.wording import (
     interval_in_100,
     is_missing,
     list_names,
+    p_text,
     percent,
     points,
     support_text,
@@ -130,10 +131,10 @@ def scan_sentence(found: SubgroupScan, unit: str) -> str:
         f"Worst subgroup in {searched}: {event} in {percent(worst['rate'])} of cases, of everybody else in "
         f"{percent(worst['rate_of_others'])} ({worst['people']:,} and {worst['others']:,} {units(unit)}; a "
         f"difference of {points(worst['difference'])}, "
-        f"{interval_in_100([worst['ci_low'], worst['ci_high']])}, p = {worst['p_value']:.2g} with the search "
-        "counted). A search finds differences larger than they are. To confirm it, test this subgroup alone "
-        f"on new {units(unit)}: {confirm:,.0f} of it, and others in proportion, find so large a difference "
-        f"in 80 of 100 studies; {4 * confirm:,.0f} find one half as large."
+        f"{interval_in_100([worst['ci_low'], worst['ci_high']])}, p = {p_text(worst['p_value'])} with the "
+        "search counted). A search finds differences larger than they are. To confirm it, test this subgroup "
+        f"alone on new {units(unit)}: {confirm:,.0f} of it, and others in proportion, find so large a "
+        f"difference in 80 of 100 studies; {4 * confirm:,.0f} find one half as large."
     )
 
 
@@ -156,8 +157,8 @@ def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setti
     corrected = f", corrected for {family} comparisons" if family > 1 else ""
     text = (
         f"{capitalise(event)} {compared} ({difference_text(test['difference'], _ends(test), worst - best)}, "
-        f"p = {test['p_adjusted']:.2g}{corrected}). An unbiased detector would show a difference of up to "
-        f"{points(test['chance'])} between these two groups by chance."
+        f"p = {p_text(test['p_adjusted'])}{corrected}). An unbiased detector would show a difference of up "
+        f"to {points(test['chance'])} between these two groups by chance{_less_text(test)}."
     )
     if len(also := test["also"]):
         named = [f"{people(attribute, one)} beside {people(attribute, two)}" for one, two in also]
@@ -166,6 +167,12 @@ def _disparity_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Setti
     if test["ci_high"] < settings.margin:
         text += f" The difference is real but below the margin of {points(settings.margin)}."
     return text
+
+
+def _less_text(test: pd.Series) -> str:
+    """That chance shows less than the difference of a disparity, where both round to one number."""
+    alike = points(test["chance"]) == points(test["difference"])
+    return ", a little less than this one" if alike else ""
 
 
 def _inconclusive_sentence(test: pd.Series, by_group: pd.DataFrame, settings: Settings, family: int) -> str:

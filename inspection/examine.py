@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
@@ -20,13 +18,13 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.file_kinds import kind_of_file
 from unmasked.datasets.files import sha256_of_file, write_text
 from unmasked.datasets.listing import kinds
-from unmasked.datasets.loading import sample_evenly
-from unmasked.evaluation.counts import Array
-from unmasked.evaluation.domain import CROPS_A_PERSON, Domain, Place
-from unmasked.evaluation.fitted import Fitted
-from unmasked.evaluation.predict import Detector, describe_crops, predict
-from unmasked.inspection.file_facts import file_facts
+from unmasked.evaluation.domain import Place
+from unmasked.inspection.examiner import Examiner
+from unmasked.inspection.file_facts import examiner_pool, facts_pool, file_facts
 from unmasked.inspection.finding import failures_of, finding_of, foreign_reasons, people_of
+from unmasked.inspection.looks import find_places, score_faces, write_looks
+from unmasked.inspection.maps import FOLDER as MAPS
+from unmasked.inspection.maps import suspicious, write_maps
 from unmasked.inspection.page import render_case
 from unmasked.inspection.records import (
     CASE,
@@ -36,7 +34,6 @@ from unmasked.inspection.records import (
     Facts,
     Look,
     Material,
-    Rates,
     Reason,
     Sampled,
     Settings,
@@ -45,13 +42,14 @@ from unmasked.inspection.records import (
     read_case,
     write_case,
 )
-from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
-from unmasked.preprocessing.extract import Row, Task
-from unmasked.preprocessing.pool import Budget, Pool
-from unmasked.preprocessing.run import preprocess
+from unmasked.preprocessing.config import PreprocessConfig, crops_of, recipe, recipe_hash
+from unmasked.preprocessing.extract import Task
+from unmasked.preprocessing.run import Runner, preprocess
 
 DATASET = "inspected"
 CHUNK = 16  # files whose faces are found before the first of them is written down
+GAP_S = 10.0  # between two frames of a video, at most, unless the caller says otherwise
+CLOSER = 8  # frames more where the scores move, unless the caller says otherwise
 FEW_FRAMES = 3
 SMALL_FACE_PX = 48.0
 TOLERANCE = 1e-4  # scores of other thread counts and processors differ in their last digits
@@ -64,6 +62,7 @@ CROP_KEYS = {
     "border": "border",
     "face_detector": "detector",
     "landmarks": "landmarks",
+    "gap_s": "gap_s",
 }
 LOSSLESS = ("PNG", "BMP", "GIF")
 # What decides a score, by layer; a page's looks do not.
@@ -71,43 +70,13 @@ CODE = ("datasets", "preprocessing", "evaluation", "inspection", "training", "uc
 Stamp = tuple[int, int, int]  # size, time of change, inode: as `preprocess` tells a changed file
 
 
-@dataclass(frozen=True)
-class Examiner:
-    """A detector with what its verdicts rest on, as `app` put it together.
-
-    Attributes:
-        model: images (N, 3, H, W) in [-1, 1] to logits (N, 2).
-        card: of the detector.
-        weights: the file of them; its card lies beside it.
-        module: the user's own module or file, "" for one of ours.
-        run: folder with the measured errors; None where they are the card's.
-        fitted: threshold, band and likelihood ratio.
-        rates: measured errors at that threshold.
-        prior: the user's own P(fake) beforehand.
-        environment: versions of this process.
-        domain: the material that it was calibrated on; None where none is stored.
-        domain_file: where that lies.
-    """
-
-    model: Detector
-    card: Mapping[str, Any]
-    weights: Path
-    module: str
-    run: Path | None
-    fitted: Fitted
-    rates: Sequence[Rates]
-    prior: float | None
-    environment: Mapping[str, Any]
-    domain: Domain | None = None
-    domain_file: Path | None = None
-
-
-def settings_of(config: PreprocessConfig, size_px: int) -> Settings:
+def settings_of(config: PreprocessConfig, size_px: int, closer: int = 0) -> Settings:
     """What a score depends on beside file and weights.
 
     Args:
         config: of the crops.
         size_px: of the images that the detector takes.
+        closer: as of `examine`.
     """
     return Settings(
         **{ours: getattr(config, theirs) for ours, theirs in CROP_KEYS.items()},
@@ -116,6 +85,7 @@ def settings_of(config: PreprocessConfig, size_px: int) -> Settings:
         few_frames=FEW_FRAMES,
         small_face_px=SMALL_FACE_PX,
         tolerance=TOLERANCE,
+        closer=closer,
     )
 
 
@@ -135,8 +105,9 @@ def examine(
     examiner: Examiner,
     config: PreprocessConfig,
     *,
+    closer: int = 0,
     device: str = "auto",
-    pool: Pool[Task, list[Row]] | None = None,
+    pool: Runner | None = None,
 ) -> Iterator[Case]:
     """The case of each file, written into its folder.
 
@@ -146,32 +117,142 @@ def examine(
         files: file -> its case folder. ``case.json`` is written last: a folder without it is not finished.
         examiner: the detector.
         config: how faces are found and cut out; ``faces`` is all.
+        closer: frames of a video that are looked at beside, at most, where a person's scores move; none where
+            faces are looked for on other machines.
         device: where the detector runs.
-        pool: of the processes that find faces, where they are kept; see `preprocessing.run.worker_pool`.
+        pool: of the processes that look into files, where they are kept; as `examiner_pool` makes it.
     """
     listed = list(files.items())
-    settings, unlike = settings_of(config, examiner.card["size_px"]), crop_reasons(examiner.card, config)
-    code = code_digest()
-    for start in range(0, len(listed), CHUNK):
-        part = listed[start : start + CHUNK]
-        for folder in dict(part).values():
+    is_elsewhere = config.engine == "ray"
+    closer = 0 if is_elsewhere else closer
+    settings = settings_of(config, examiner.card["size_px"], closer)
+    examination = _Examination(
+        examiner, config, settings, crop_reasons(examiner.card, config), code_digest(), device
+    )
+    kept = None if pool is not None else facts_pool(config) if is_elsewhere else examiner_pool(config)
+    try:
+        for start in range(0, len(listed), CHUNK):
+            yield from examination.run(listed[start : start + CHUNK], pool or kept)
+    finally:
+        if kept is not None:
+            kept.stop()
+
+
+@dataclass(frozen=True)
+class _Examination:
+    """What is the same for all files."""
+
+    examiner: Examiner
+    config: PreprocessConfig
+    settings: Settings
+    unlike: list[Reason]
+    code: str
+    device: str
+
+    def run(self, part: Sequence[tuple[Path, Path]], pool: Any) -> Iterator[Case]:
+        """The cases of a few files, whose crops are scored together."""
+        config, device, examiner = self.config, self.device, self.examiner
+        for _, folder in part:
             folder.mkdir(parents=True, exist_ok=True)
-            if not is_inside("crops", folder):
-                raise InputError(f"{folder / 'crops'} is a link; give a new folder for the case")
+            for name in ("crops", MAPS):
+                if not is_inside(name, folder):
+                    raise InputError(f"{folder / name} is a link; give a new folder for the case")
         stamps = {file: _stamp(file) for file, _ in part}
-        with tempfile.TemporaryDirectory(prefix=".faces-", dir=part[0][1]) as work:
-            facts = file_facts(list(dict(part)), Budget(config.budget_s, config.memory_gb * 2**30))
+        with tempfile.TemporaryDirectory(prefix=".faces-", dir=part[0][1]) as place:
+            work = Path(place)
+            facts = file_facts(list(dict(part)), pool)
             rows = [_manifest_row(file, str(n), facts[file]) for n, (file, _) in enumerate(part)]
-            manifest = pd.DataFrame(rows)
-            faces = preprocess(manifest, Path(work), config, pool=pool)
+            finder = None if config.engine == "ray" else pool
+            faces = preprocess(pd.DataFrame(rows), work, config, pool=finder)
+            tasks = {str(row["video"]): _task(row, config) for row in rows if row["kind"] == "video"}
+            scored = score_faces(
+                faces,
+                tasks,
+                work,
+                examiner,
+                pool=finder,
+                closer=self.settings.closer,
+                device=device,
+            )
             for number, (file, folder) in enumerate(part):
+                own = scored.of(str(number))
                 found = faces[faces["video"] == str(number)]
-                looked = _looks(found, Path(work), folder, examiner, device)
-                source = _source(file, folder, manifest["kind"].iloc[number], facts[file])
+                source = _source(file, folder, rows[number]["kind"], facts[file])
+                looks = write_looks(own, work, folder) if len(own.rows) else []
+                places = find_places(own, work, examiner, device)
                 is_changed = _stamp(file) != stamps[file]  # what was scored need not be what was hashed
-                yield _write(
-                    source, folder, found, looked, examiner, settings, unlike, code, is_changed=is_changed
-                )
+                yield self.write(source, folder, found, looks, places, is_changed=is_changed)
+
+    def write(
+        self,
+        source: Source,
+        folder: Path,
+        faces: pd.DataFrame,
+        looks: list[Look],
+        places: Mapping[int, Place],
+        *,
+        is_changed: bool,
+    ) -> Case:
+        """The case of one file, written into its folder."""
+        examiner, settings = self.examiner, self.settings
+        is_video = source.kind == "video"
+        domain = examiner.domain
+        failures = failures_of(faces)
+        if is_changed:
+            looks = []
+            failures = [Reason(code="changed", words="the file changed while it was examined"), *failures]
+        foreign = {}
+        if domain is not None:
+            is_lossless = source.facts.format in LOSSLESS
+            bits = None if is_lossless else source.facts.bits_per_pixel
+            for person, place in places.items():
+                reasons = foreign_reasons(place, domain, is_video=is_video, bits_per_pixel=bits)
+                foreign[person] = place, reasons
+        # The threshold is of means over frames that are spread evenly.
+        even = [look.model_dump() for look in looks if not look.between]
+        scored = pd.DataFrame(even).rename(columns={"person": "face"})
+        people = []
+        if even:
+            people = people_of(scored, examiner.fitted, settings, is_video=is_video, places=foreign)
+        sampled = _sampled(faces, looks)
+        failures += self.unlike if people else []
+        maps = None
+        if examiner.draw is not None:
+            maps = write_maps(suspicious(people, looks), folder, examiner.card["size_px"], examiner.draw)
+        finding = finding_of(people, sampled, failures, examiner.rates, examiner.fitted, examiner.prior)
+        stored = examiner.fitted.to_dict()
+        case = Case(
+            source=source,
+            weights=Weights(
+                detector=examiner.card["detector"],
+                architecture=examiner.card["architecture"],
+                module=examiner.module,
+                path=_relative(examiner.weights, folder),
+                sha256=examiner.card["sha256"],
+                card_sha256=sha256_of_file(examiner.weights.with_suffix(".json")),
+            ),
+            settings=settings,
+            material=_material(examiner, folder),
+            thresholds={name: stored[name] for name in ("threshold", "abstention", "likelihood")},
+            run=_relative(examiner.run, folder) if examiner.run is not None else "",
+            performance=list(examiner.rates),
+            finding=finding,
+            people=people,
+            sampled=sampled,
+            looks=looks,
+            maps=maps,
+            warnings=_warnings(faces),
+            prior=examiner.prior,
+            code_sha256=self.code,
+            environment=dict(examiner.environment),
+        )
+        write_text(folder / TIMELINE, timeline_text(case))
+        write_text(folder / PAGE, render_case(case, folder))
+        names = [TIMELINE, PAGE, *(look.crop for look in looks)]
+        names += [one.file for one in maps.shown] if maps else []
+        case = case.seal_with({name: sha256_of_file(folder / name) for name in names})
+        write_case(case, folder)
+        return case
 
 
 def is_finished(folder: Path, file: Path, examiner: Examiner) -> bool:
@@ -220,7 +301,7 @@ def crop_reasons(card: Mapping[str, Any], config: PreprocessConfig) -> list[Reas
 
 def timeline_text(case: Case) -> str:
     """``timeline.csv``: a row a scored crop."""
-    columns = ["person", "frame", "time_s", "score", "size_px", "blur", "crop"]
+    columns = ["person", "frame", "time_s", "score", "size_px", "blur", "crop", "between"]
     return csv_text(pd.DataFrame([look.model_dump() for look in case.looks], columns=columns))
 
 
@@ -236,6 +317,11 @@ def code_digest() -> str:
 def _manifest_row(file: Path, name: str, facts: Facts) -> dict[str, str | None]:
     place = {"path": file.name, "root": str(file.parent.resolve()), "kind": _kind(file, facts)}
     return {"dataset": DATASET, "video": name, **place, "label": None, "method": None, "split": "test"}
+
+
+def _task(row: Mapping[str, Any], config: PreprocessConfig) -> Task:
+    """A video as the process that finds faces takes it; where its crops go is added later."""
+    return Task(row["root"], row["path"], row["kind"], "", "", crops=crops_of(DATASET, config))
 
 
 def _stamp(file: Path) -> Stamp:
@@ -268,68 +354,6 @@ def _source(file: Path, folder: Path, kind: Any, facts: Facts) -> Source:
     )
 
 
-def _write(
-    source: Source,
-    folder: Path,
-    faces: pd.DataFrame,
-    looked: _Looked,
-    examiner: Examiner,
-    settings: Settings,
-    unlike: list[Reason],
-    code: str,
-    *,
-    is_changed: bool,
-) -> Case:
-    is_video = source.kind == "video"
-    domain, looks = examiner.domain, looked.looks
-    failures = failures_of(faces)
-    if is_changed:
-        looks = []
-        failures = [Reason(code="changed", words="the file changed while it was examined"), *failures]
-    places = {}
-    if domain is not None:
-        for person, place in looked.places.items():
-            is_lossless = source.facts.format in LOSSLESS
-            bits = None if is_lossless else source.facts.bits_per_pixel
-            places[person] = place, foreign_reasons(place, domain, is_video=is_video, bits_per_pixel=bits)
-    scored = pd.DataFrame([look.model_dump() for look in looks]).rename(columns={"person": "face"})
-    people = people_of(scored, examiner.fitted, settings, is_video=is_video, places=places) if looks else []
-    sampled = _sampled(faces)
-    failures += unlike if people else []
-    finding = finding_of(people, sampled, failures, examiner.rates, examiner.fitted, examiner.prior)
-    stored = examiner.fitted.to_dict()
-    case = Case(
-        source=source,
-        weights=Weights(
-            detector=examiner.card["detector"],
-            architecture=examiner.card["architecture"],
-            module=examiner.module,
-            path=_relative(examiner.weights, folder),
-            sha256=examiner.card["sha256"],
-            card_sha256=sha256_of_file(examiner.weights.with_suffix(".json")),
-        ),
-        settings=settings,
-        material=_material(examiner, folder),
-        thresholds={name: stored[name] for name in ("threshold", "abstention", "likelihood")},
-        run=_relative(examiner.run, folder) if examiner.run is not None else "",
-        performance=list(examiner.rates),
-        finding=finding,
-        people=people,
-        sampled=sampled,
-        looks=looks,
-        warnings=_warnings(faces),
-        prior=examiner.prior,
-        code_sha256=code,
-        environment=dict(examiner.environment),
-    )
-    write_text(folder / TIMELINE, timeline_text(case))
-    write_text(folder / PAGE, render_case(case, folder))
-    names = [TIMELINE, PAGE, *(look.crop for look in looks)]
-    case = case.seal_with({name: sha256_of_file(folder / name) for name in names})
-    write_case(case, folder)
-    return case
-
-
 def _material(examiner: Examiner, folder: Path) -> Material | None:
     if examiner.domain is None or examiner.domain_file is None:
         return None
@@ -343,79 +367,7 @@ def _material(examiner: Examiner, folder: Path) -> Material | None:
     )
 
 
-@dataclass(frozen=True)
-class _Looked:
-    """The scored crops of a file, and where each person lies in the calibration material."""
-
-    looks: list[Look]
-    places: Mapping[int, Place]
-
-
-def _places(
-    usable: pd.DataFrame, work: Path, examiner: Examiner, device: str, features: Array | None
-) -> dict[int, Place]:
-    """Where each person lies, by a few of their crops; none where no material is stored.
-
-    ``features`` are those of all rows, where scoring gave them.
-    """
-    if examiner.domain is None:
-        return {}
-    numbered = usable.assign(video=usable["face"].astype(str), row=np.arange(len(usable)))
-    few = sample_evenly(numbered, CROPS_A_PERSON)
-    statistics, values = describe_crops(
-        examiner.model,
-        few,
-        work,
-        size_px=examiner.card["size_px"],
-        device=device,
-        features=None if features is None else features[few["row"]],
-    )
-    return {
-        int(person): examiner.domain.place(statistics[rows], None if values is None else values[rows])
-        for person, rows in few.groupby("face").indices.items()
-    }
-
-
-def _looks(faces: pd.DataFrame, work: Path, folder: Path, examiner: Examiner, device: str) -> _Looked:
-    """The scored crops, moved into the case folder. A picture in which no face was found has none."""
-    usable = faces[(faces["status"] == "ok") & faces["size_px"].notna()]
-    if usable.empty:
-        return _Looked([], {})
-    card = examiner.card
-    kept: list[Array] | None = [] if examiner.domain is not None else None
-    predictions = predict(
-        examiner.model,
-        usable,
-        work,
-        size_px=card["size_px"],
-        device=device,
-        detector=card["detector"],
-        checkpoint=card["sha256"],
-        kept=kept,
-    )
-    features = np.concatenate(kept) if kept else None
-    key = ["frame", "face"]
-    rows = usable.merge(predictions[[*key, "score"]], on=key, validate="one_to_one")
-    (folder / "crops").mkdir(exist_ok=True)
-    looks = []
-    for row in rows.sort_values(["face", "frame"]).itertuples():
-        crop = f"crops/{Path(row.crop).name}"
-        shutil.copyfile(work / row.crop, folder / crop)
-        looks.append(
-            Look(
-                person=row.face,
-                frame=row.frame,
-                time_s=None if pd.isna(row.time_s) else row.time_s,
-                score=row.score,
-                size_px=row.size_px,
-                blur=None if pd.isna(row.blur) else row.blur,
-                crop=crop,
-            )
-        )
-    return _Looked(looks, _places(usable, work, examiner, device, features))
-
-
-def _sampled(faces: pd.DataFrame) -> Sampled:
+def _sampled(faces: pd.DataFrame, looks: Sequence[Look]) -> Sampled:
     frames = faces[faces["frame"] >= 0].drop_duplicates("frame")
     times = frames["time_s"].dropna().sort_values()
     gap = times.diff().max()
@@ -424,6 +376,7 @@ def _sampled(faces: pd.DataFrame) -> Sampled:
         with_face=int(((frames["status"] == "ok") & frames["size_px"].notna()).sum()),
         unreadable=int((~frames["status"].isin(["ok", "no_face", "already_cropped"])).sum()),
         largest_gap_s=None if pd.isna(gap) else float(gap),
+        between=len({look.frame for look in looks if look.between}),
     )
 
 
@@ -437,7 +390,7 @@ def _warnings(faces: pd.DataFrame) -> list[str]:
 def _is_known_recipe(config: PreprocessConfig, learned: Sequence[str]) -> bool:
     """True if the crops look like those of training, whichever faces of however many frames were kept."""
     for faces in ("largest", "all", "mask"):
-        known = recipe(config.model_copy(update={"faces": faces}))
+        known = recipe(config.model_copy(update={"faces": faces, "gap_s": 0.0}))
         for frames in range(1, FRAMES_TRIED + 1):
             if recipe_hash({**known, "frames_per_video": frames}) in learned:
                 return True

@@ -1,38 +1,80 @@
 """What a file says of itself: format, size, encoder, dates.
 
 Facts, and no evidence: anyone can write them.
-Read in a process of its own within a budget, as decoding is.
+Read by the process that decodes, within its budget, and confined as it is.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from unmasked.inspection.credentials import plain, read_credentials
 from unmasked.inspection.records import Facts
-from unmasked.preprocessing.pool import Budget, run_tasks
+from unmasked.preprocessing.config import PreprocessConfig
+from unmasked.preprocessing.detect import Detector
+from unmasked.preprocessing.extract import Row, Task
+from unmasked.preprocessing.pool import Budget, Pool, cores
+from unmasked.preprocessing.run import worker_maker
+
+ExaminerPool = Pool[Any, Any]  # of paths to facts, and of tasks to rows
 
 # Of a container's or stream's notes, and of EXIF by number: who made the file, when, with what.
 TAGS = ("encoder", "software", "comment", "title", "creation_time", "make", "model", "description", "date")
 EXIF = {271: "make", 272: "model", 305: "software", 306: "date", 270: "description"}
-LONGEST = 200  # characters of a note
 
 
-def file_facts(files: Sequence[Path], budget: Budget) -> dict[Path, Facts]:
+def file_facts(files: Sequence[Path], pool: ExaminerPool) -> dict[Path, Facts]:
     """The facts of each file; of one that cannot be read none."""
-    asked = [str(file) for file in files]
-    found = {Path(done.task): done.result for done in run_tasks(asked, make_reader, workers=1, budget=budget)}
-    return {file: found.get(file) or Facts() for file in files}
+    found = {Path(str(done.task)): done.result for done in pool.run([str(file) for file in files])}
+    return {file: facts if isinstance(facts := found.get(file), Facts) else Facts() for file in files}
 
 
-def make_reader() -> Callable[[str], Facts]:
-    """The function that a worker process applies to a path."""
+def examiner_pool(config: PreprocessConfig, detector: Callable[[], Detector] | None = None) -> ExaminerPool:
+    """The confined processes that read facts and find faces; ``stop()`` ends them.
+
+    One for both: to start a process costs as much as to look at a few frames.
+
+    Args:
+        config: how faces are found, and the budget of a file.
+        detector: as of `preprocessing.run.preprocess`.
+    """
+    make = partial(_make_worker, worker_maker(config, detector))
+    budget = Budget(config.budget_s, config.memory_gb * 2**30)
+    return Pool(make, workers=config.workers or cores(), budget=budget)
+
+
+def facts_pool(config: PreprocessConfig) -> ExaminerPool:
+    """A process that reads facts alone, where faces are looked for on other machines."""
+    budget = Budget(config.budget_s, config.memory_gb * 2**30)
+    return Pool(_make_reader, workers=1, budget=budget)
+
+
+def _make_worker(make_cropper: Callable[[], Callable[[Task], list[Row]]]) -> Callable[[Any], Any]:
+    return partial(_work, crop=make_cropper())
+
+
+def _make_reader() -> Callable[[Any], Any]:
     return read_facts
+
+
+def _work(task: Task | str, *, crop: Callable[[Task], list[Row]]) -> list[Row] | Facts:
+    """The facts of the file at a path, or the faces of a task."""
+    return read_facts(task) if isinstance(task, str) else crop(task)
 
 
 def read_facts(path: str) -> Facts:
     """The facts of one file; empty where it cannot be read, which decoding says in words."""
+    facts = _said_by_file(path)
+    try:
+        return facts.model_copy(update={"credentials": read_credentials(path)})
+    except (OSError, ValueError, TypeError, AttributeError):  # a store that is not made as it should be
+        return facts
+
+
+def _said_by_file(path: str) -> Facts:
     from unmasked.datasets.images import DAMAGED, UnreadableImage
 
     try:
@@ -50,7 +92,7 @@ def _picture(path: str) -> Facts:
 
     with open_image(path) as image:
         exif = image.getexif()
-        notes = {name: _plain(exif[tag]) for tag, name in EXIF.items() if exif.get(tag)}
+        notes = {name: plain(exif[tag]) for tag, name in EXIF.items() if exif.get(tag)}
         frames = getattr(image, "n_frames", 1)
         pixels = image.width * image.height * frames
         return Facts(
@@ -71,7 +113,7 @@ def _video(path: str) -> Facts:
         if stream is None:
             return Facts(format=container.format.name)
         tags = {**container.metadata, **stream.metadata}
-        notes = {name.lower(): _plain(tags[name]) for name in tags if name.lower() in TAGS}
+        notes = {name.lower(): plain(tags[name]) for name in tags if name.lower() in TAGS}
         duration_s = float(container.duration / 1e6) if container.duration else None
         rate = float(stream.average_rate) if stream.average_rate else None
         frames = stream.frames or (round(duration_s * rate) if duration_s and rate else 0)
@@ -90,8 +132,3 @@ def _video(path: str) -> Facts:
             bits_per_pixel=bits / pixels if pixels else None,
             notes=notes,
         )
-
-
-def _plain(value: object) -> str:
-    """The text on one line, without signs that steer a terminal, cut where it is long."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", str(value)).strip()[:LONGEST]

@@ -145,7 +145,7 @@ def _person(
         reasons.append(
             Reason(
                 code="within_band",
-                words=f"the score {score:.3f} lies between {fitted.band.low:.3f} and {fitted.band.high:.3f}, "
+                words=f"the score {score:.3g} lies between {fitted.band.low:.3g} and {fitted.band.high:.3g}, "
                 "where the detector errs too often to answer",
             )
         )
@@ -284,7 +284,9 @@ def _rate_sentences(rates: Sequence[Rates]) -> list[str]:
             f"On videos unlike its training material ({named}) it calls {_range(unseen, 'fpr')} of 100 real "
             f"videos fake and misses {_range(unseen, 'fnr')} of 100 fakes."
         )
-    else:
+    if unseen and all((one.fpr or 0.0) + (one.fnr or 0.0) >= 1 for one in unseen):
+        sentences.append("There it told fakes from reals no better than guessing; so it may be here.")
+    if not unseen:
         sentences.append("How often it errs on videos unlike its training material was not measured here.")
     return sentences
 
@@ -391,15 +393,16 @@ def _is_unsupported(person: Person) -> bool:
 
 def _errors(one: Rates) -> str:
     parts = []
-    for value, interval, words in (
-        (one.fpr, one.fpr_ci, "calls {} of 100 real videos fake"),
-        (one.fnr, one.fnr_ci, "misses {} of 100 fakes"),
+    for value, interval, count, words in (
+        (one.fpr, one.fpr_ci, one.real_videos, "calls {} of 100 real videos fake"),
+        (one.fnr, one.fnr_ci, one.fake_videos, "misses {} of 100 fakes"),
     ):
         if value is None:
             parts.append(words.format("an unknown number"))
         else:
             bounds = interval_in_100(interval)
-            parts.append(words.format(count_in_100(value)) + (f" ({bounds})" if bounds else ""))
+            measured = f"measured on {count:,}" + (f", {bounds}" if bounds else "")
+            parts.append(f"{words.format(count_in_100(value))} ({measured})")
     return " and ".join(parts)
 
 

@@ -24,7 +24,7 @@ from unmasked.analysis.html.page import (
 from unmasked.analysis.html.pictures import image, place_svg, svg_document
 from unmasked.evaluation.likelihood import PROPOSITIONS, support_words
 from unmasked.evaluation.wording import count_text, share_text, threshold_text
-from unmasked.inspection.records import Case, Facts, Look, Person, Rates, Verdict
+from unmasked.inspection.records import Case, Credentials, Facts, Look, Maps, Person, Rates, Verdict
 
 KINDS: dict[Verdict, Kind] = {
     "likely fake": "bad",
@@ -73,7 +73,7 @@ def finding_part(case: Case) -> Markup:
         join_parts([paragraph(one) for one in sentences]),
         title=found.verdict.capitalize(),
     )
-    reasons = [f"{reason.code}: {reason.words}" for reason in found.reasons]
+    reasons = [f"{reason.words} ({reason.code})" for reason in found.reasons]
     return join_parts([box, *([heading(3, "Reasons"), bullets(reasons)] if reasons else [])])
 
 
@@ -123,6 +123,9 @@ def _timeline(case: Case, people: list[Person]) -> Markup:
     if case.sampled.largest_gap_s is not None:
         gap_s = case.sampled.largest_gap_s
         caption += f" Between two frames that were looked at lie at most {gap_s:.2f} seconds."
+    if case.sampled.between:
+        more = count_text(case.sampled.between, "frame")
+        caption += f" {more} more were looked at where scores move; they are drawn, and in no mean."
     return place_svg(
         svg_document(display.figure_), "Score of each person over time", name="timeline", caption=caption
     )
@@ -141,7 +144,34 @@ def _crops(case: Case, one: Person, folder: Path) -> Markup:
         for look in looks
     ]
     title = heading(3, f"Person {one.number}: the frames with the highest scores")
-    return join_parts([title, place_side_by_side(pictures)])
+    return join_parts([title, place_side_by_side(pictures), *_maps(case, looks, folder)])
+
+
+def _maps(case: Case, looks: list[Look], folder: Path) -> list[Markup]:
+    """The maps of looks, and whether they can be trusted; nothing where none were made."""
+    by_crop = {one.crop: one for one in case.maps.shown} if case.maps is not None else {}
+    shown = [(look, by_crop[look.crop]) for look in looks if look.crop in by_crop]
+    if case.maps is None or not shown:
+        return []
+    pictures = []
+    for look, one in shown:
+        said = "nothing in it is evidence for a fake" if one.is_blank else case.maps.method
+        caption = "in grey: the maps fail their tests" if case.maps.sentences else said
+        alt = f"Map of person {look.person}, frame {look.frame}: {caption}"
+        pictures.append(image((folder / one.file).read_bytes(), alt, caption=f"{_when(look)}: {caption}"))
+    return [paragraph(map_words(case.maps)), place_side_by_side(pictures)]
+
+
+def map_words(maps: Maps) -> str:
+    """What a reader must know before he reads the maps."""
+    if maps.sentences:
+        return f"No map can be shown ({maps.method}): {'; '.join(maps.sentences)}."
+    return (
+        f"Where the detector found evidence ({maps.method}); the brighter, the more. Tested on these frames: "
+        "the map changes when the detector forgets what it learned, and taking away what it marks lowers the "
+        "score sooner than a random order does. It says nothing of how much, and not that the place was "
+        "changed."
+    )
 
 
 def _errors(case: Case) -> Markup:
@@ -179,7 +209,7 @@ def _exhibit(case: Case) -> Markup:
         (
             "frames",
             f"{case.sampled.frames} looked at, {case.sampled.with_face} with a face, "
-            f"{case.sampled.unreadable} unreadable",
+            f"{case.sampled.unreadable} unreadable, {case.sampled.between} more where scores move",
         ),
         ("faces", f"{settings.face_detector}, aligned by {settings.landmarks}, crops {settings.crops}"),
         ("Python", str(case.environment.get("python", "–"))),
@@ -187,8 +217,10 @@ def _exhibit(case: Case) -> Markup:
     table = record_table(
         [{"what": name, "value": value} for name, value in facts], caption="The exhibit and the method."
     )
-    if case.source.facts != Facts():
+    if case.source.facts.model_copy(update={"credentials": None}) != Facts():
         table = join_parts([table, _facts(case.source.facts)])
+    if case.source.facts.credentials is not None:
+        table = join_parts([table, _credentials(case.source.facts.credentials)])
     noticed = [heading(3, "Noticed while decoding"), bullets(case.warnings)] if case.warnings else []
     again = paragraph(
         Markup("{} runs this case again and says what differs.").format(code("unmasked verify CASE"))
@@ -207,6 +239,20 @@ def _facts(facts: Facts) -> Markup:
         rows.append(("bits a pixel", f"{facts.bits_per_pixel:.2g}"))
     caption = "What the file says of itself. Anyone can write this: it is no evidence."
     rows += sorted(facts.notes.items())
+    return record_table([{"what": name, "value": value} for name, value in rows], caption=caption)
+
+
+def _credentials(found: Credentials) -> Markup:
+    """What the makers of a file claim, apart from the score and in no verdict."""
+    rows = [("where", found.place), *found.claims.items()]
+    if found.reader:
+        rows += [("hashes and signature", found.state or "not read"), ("read by", found.reader)]
+    caption = (
+        "Content credentials (C2PA): what the makers of the file claim. They are in no score and no verdict, "
+        "and nothing was fetched to check them."
+    )
+    if not found.reader:
+        caption += " Here they were only noticed: pip install unmasked[c2pa] reads them."
     return record_table([{"what": name, "value": value} for name, value in rows], caption=caption)
 
 

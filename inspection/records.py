@@ -13,9 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from unmasked.datasets.documents import read_json
+from unmasked.datasets.documents import read_json, write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.preprocessing.faces import FRAME_MAX
 
 CASE = "case.json"
@@ -60,6 +59,15 @@ class Reason(_Record):
     words: str
 
 
+class Credentials(_Record):
+    """Content credentials (C2PA) in the file: what its makers claim of how it came about."""
+
+    place: str  # where in the file
+    reader: str = ""  # library and version that read them; "" where none is installed
+    state: str = ""  # the library's word on hashes and signature; "" where not read
+    claims: dict[str, str] = {}  # generator, signed by, time, actions, …
+
+
 class Facts(_Record):
     """What the file says of itself; anyone can write it, so that it is no evidence."""
 
@@ -72,6 +80,7 @@ class Facts(_Record):
     duration_s: float | None = None
     bits_per_pixel: float | None = None  # of a frame
     notes: dict[str, str] = {}  # encoder, software, dates, …
+    credentials: Credentials | None = None  # None where the file holds none
 
 
 class Source(_Record):
@@ -121,6 +130,8 @@ class Settings(_Record):
     few_frames: Count  # a person in fewer frames of a video is not judged
     small_face_px: float  # a smaller face is not judged
     tolerance: float  # within which a score is the same when a case is run again
+    gap_s: float = Field(0.0, ge=0)  # between two sampled frames of a video, at most; 0: any
+    closer: Count = 0  # frames between others that are looked at where scores move, at most
 
 
 class Rates(_Record):
@@ -147,6 +158,23 @@ class Look(_Record):
     size_px: float | None  # of the face in the picture
     blur: float | None
     crop: str  # relative to the case folder
+    between: bool = False  # looked at because the score moves here; in no mean
+
+
+class Map(_Record):
+    """Where in a look the detector found evidence."""
+
+    crop: str  # of the look
+    file: str  # relative to the case folder
+    is_blank: bool  # nothing in it is evidence
+
+
+class Maps(_Record):
+    """The maps of the most suspicious frames, and what their tests found."""
+
+    method: str
+    shown: list[Map]
+    sentences: list[str]  # why none of them can be trusted, and all are in grey; none where they passed
 
 
 class Person(_Record):
@@ -186,6 +214,7 @@ class Sampled(_Record):
     with_face: Count
     unreadable: Count
     largest_gap_s: float | None
+    between: Count = 0  # frames more, where scores move
 
 
 class Case(_Record):
@@ -203,6 +232,7 @@ class Case(_Record):
     people: list[Person]
     sampled: Sampled
     looks: list[Look]
+    maps: Maps | None = None  # None where they were not asked for, or nobody was judged
     warnings: list[str]
     prior: float | None = None  # the user's own P(fake) beforehand
     code_sha256: str

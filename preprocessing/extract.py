@@ -59,6 +59,7 @@ class Task:
     workdir: str  # where the worker writes the crops
     mask: str = ""  # POSIX, relative to root: the manipulation mask that decides which face is kept
     crops: str = "cut"  # see `unmasked.preprocessing.config.crops_of`
+    frames: tuple[int, ...] = ()  # indices of those that are looked at; none samples them as configured
 
 
 def make_worker(
@@ -140,7 +141,8 @@ def _extract(
         Path(task.root),
         task.path,
         task.kind,
-        wanted=config.frames_per_video,
+        wanted=task.frames or config.frames_per_video,
+        gap_s=config.gap_s,
         max_pixels=config.max_pixels,
         frame_count=frame_count,
         decode_all=config.profile == "parity",

@@ -16,8 +16,9 @@ from typing import Any
 import pandas as pd
 
 from unmasked.datasets.archives import archive_file, is_image, split_sequence_path
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import sync_files, write_json
+from unmasked.datasets.files import sync_files
 from unmasked.datasets.locks import folder_lock
 from unmasked.preprocessing.claims import Claim
 from unmasked.preprocessing.config import recipe_hash, terms_of

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import compress
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from unmasked.preprocessing.faces import FACES
 from unmasked.preprocessing.lost import is_among
 from unmasked.preprocessing.made import write_faces
 from unmasked.preprocessing.parts import Item, Parts, is_in_shard, items
-from unmasked.preprocessing.pool import Budget, Outcome, Pool, cores, run_tasks
+from unmasked.preprocessing.pool import Budget, Outcome, cores, run_tasks
 from unmasked.preprocessing.provenance import MANIFEST_DIGEST, manifest_digests
 
 STAGE = "faces"
@@ -31,6 +32,13 @@ _NOT_KEPT = {"path", "root", "mask"} | (set(FACES.columns) - set(MANIFEST.column
 logger = logging.getLogger(__name__)
 
 
+class Runner(Protocol):
+    """A `preprocessing.pool.Pool` of tasks, or what stands before several."""
+
+    def run(self, tasks: Sequence[Task], /) -> Iterator[Outcome[Task, list[Row]]]:
+        """Yields the outcome of every task."""
+
+
 def preprocess(
     manifest: pd.DataFrame,
     out: Path,
@@ -38,7 +46,7 @@ def preprocess(
     *,
     progress: Callable[[str, int, int], None] | None = None,
     detector: Callable[[], Detector] | None = None,
-    pool: Pool[Task, list[Row]] | None = None,
+    pool: Runner | None = None,
 ) -> pd.DataFrame:
     """The faces table, also written to ``out/faces.parquet``, crops under ``out/crops``.
 
@@ -55,8 +63,8 @@ def preprocess(
         config: settings; None is the default ones.
         progress: called with ("faces", videos done, videos in all).
         detector: picklable, builds the detector in each process; None is the configured one.
-        pool: what `worker_pool` made of the same config and detector, for who calls this again and again;
-            None starts processes, and ends them.
+        pool: whose processes apply what `worker_maker` makes of the same config and detector, for who calls
+            this again and again; None starts processes, and ends them.
 
     Raises:
         InputError: the manifest is not valid or empty, ``out`` holds crops of another recipe or a table
@@ -84,17 +92,15 @@ def preprocess(
         parts.close()
 
 
-def worker_pool(
+def worker_maker(
     config: PreprocessConfig, detector: Callable[[], Detector] | None = None
-) -> Pool[Task, list[Row]]:
-    """The processes that `preprocess` would start, to be kept; ``stop()`` ends them.
+) -> Callable[[], Callable[[Task], list[Row]]]:
+    """What makes the work of a `Pool`'s processes, as those that `preprocess` starts.
 
     Args are those of `preprocess`.
     """
     known = recipe_hash(recipe(config, "" if detector is None else _name(detector)))
-    make = partial(make_checked_worker, config, detector, known)
-    budget = Budget(config.budget_s, config.memory_gb * 2**30)
-    return Pool(make, workers=config.workers or cores(), budget=budget)
+    return partial(make_checked_worker, config, detector, known)
 
 
 def _check_table(manifest: pd.DataFrame, path: Path) -> None:
@@ -123,7 +129,7 @@ def _make(
     parts: Parts,
     config: PreprocessConfig,
     detector: Callable[[], Detector] | None,
-    pool: Pool[Task, list[Row]] | None,
+    pool: Runner | None,
     report: Callable[[str, int, int], None],
 ) -> None:
     """Puts every item in place that is not there yet."""
@@ -161,12 +167,12 @@ def _outcomes(
     parts: Parts,
     config: PreprocessConfig,
     detector: Callable[[], Detector] | None,
-    pool: Pool[Task, list[Row]] | None,
+    pool: Runner | None,
 ) -> Iterator[Outcome[Task, list[Row]]]:
     """What became of each task, on the configured engine."""
     if pool is not None:
         return pool.run(tasks)
-    make = partial(make_checked_worker, config, detector, parts.recipe)
+    make = worker_maker(config, detector)
     budget = Budget(config.budget_s, config.memory_gb * 2**30)
     if config.engine == "ray":
         from unmasked.preprocessing.ray_pool import run_tasks_on_ray

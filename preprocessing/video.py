@@ -41,6 +41,8 @@ from unmasked.preprocessing.faces import frame_numbers
 from unmasked.preprocessing.packets import PacketIndex, needed_packets, read_index
 from unmasked.preprocessing.truncation import announced_frames, is_cut_short
 
+FILLED_MAX = 2000  # gaps in a video that more frames are sampled for
+
 
 class Unreadable(Exception):
     """A file that gives no frame at all, with the status its row gets and the reason in words."""
@@ -84,6 +86,25 @@ def sample_indices(frame_count: int, wanted: int) -> list[int]:
     return [int(position) for position in np.linspace(0, frame_count - 1, wanted)]
 
 
+def fill_gaps(indices: Sequence[int], times_s: Sequence[float], gap_s: float) -> list[int]:
+    """``indices`` and, evenly within each gap of more than ``gap_s`` seconds, as many more as it takes.
+
+    Where a video is longer than `FILLED_MAX` gaps, they are longer: a header can announce any length.
+
+    >>> fill_gaps([0, 100, 200], [0.0, 4.0, 24.0], 10.0), fill_gaps([0, 1], [0.0, 60.0], 10.0)
+    ([0, 100, 150, 200], [0, 1])
+    """
+    # Not more frames than are bounded, whatever length is announced.
+    allowed_s = max(gap_s, (times_s[-1] - times_s[0]) / FILLED_MAX) if times_s else gap_s
+    filled = set(indices)
+    for first, last, gap in zip(indices, indices[1:], np.diff(times_s), strict=False):
+        if gap > allowed_s:
+            step = max(1, int((last - first) * allowed_s / gap + 1e-9))  # whole frames
+            parts = -(-(last - first) // step)
+            filled.update(first + (last - first) * part // parts for part in range(1, parts))
+    return sorted(filled)
+
+
 def read_frames(
     root: Path,
     path: str,
@@ -91,6 +112,7 @@ def read_frames(
     *,
     wanted: int | Collection[int],
     max_pixels: int,
+    gap_s: float = 0.0,
     frame_count: int = 0,
     decode_all: bool = False,
 ) -> Iterator[Frame]:
@@ -102,6 +124,7 @@ def read_frames(
         kind: video, image or sequence.
         wanted: how many frames, or the indices of the wanted ones; an image is one.
         max_pixels: larger frames are not decoded.
+        gap_s: of a video, see `read_video`.
         frame_count: how many frames a video has, where that is known; 0 asks the file.
         decode_all: decode every frame of a video up to the last wanted one, see `read_video`.
 
@@ -114,7 +137,12 @@ def read_frames(
     if kind == "image":
         return read_image(root / path, max_pixels=max_pixels)
     return read_video(
-        root / path, wanted=wanted, max_pixels=max_pixels, frame_count=frame_count, decode_all=decode_all
+        root / path,
+        wanted=wanted,
+        max_pixels=max_pixels,
+        gap_s=gap_s,
+        frame_count=frame_count,
+        decode_all=decode_all,
     )
 
 
@@ -183,6 +211,7 @@ def read_video(
     *,
     wanted: int | Collection[int],
     max_pixels: int,
+    gap_s: float = 0.0,
     frame_count: int = 0,
     decode_all: bool = False,
 ) -> Iterator[Frame]:
@@ -196,6 +225,7 @@ def read_video(
             the most pixels is read.
         wanted: how many frames are sampled, see `sample_indices`, or the indices of the wanted ones.
         max_pixels: larger frames are not decoded.
+        gap_s: how many seconds two sampled frames lie apart at most, see `fill_gaps`; 0 as far as they lie.
         frame_count: how many frames the video has, where that is known; 0 asks the file.
         decode_all: decode every frame up to the last one.
 
@@ -214,6 +244,8 @@ def read_video(
         if not announced:
             raise Unreadable("decode_error", f"{path.name} holds no frame")
         pending = sample_indices(announced, wanted) if isinstance(wanted, int) else sorted(wanted)
+        if gap_s and isinstance(wanted, int):
+            pending = fill_gaps(pending, _frame_times(stream, packets, pending), gap_s)
         is_listed = (
             packets.is_exact and announced == len(packets) and (not pending or pending[-1] < announced)
         )
@@ -286,6 +318,15 @@ def _open_video(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, V
         # Frames may grow behind the header; decoders pad them, hence the factor.
         stream.codec_context.options = {"max_pixels": str(2 * max_pixels)}
         yield container, stream
+
+
+def _frame_times(stream: VideoStream, packets: PacketIndex, indices: Sequence[int]) -> list[float]:
+    """Seconds of frames: by their packets where these can be told apart, else by the frame rate."""
+    rate = float(stream.average_rate or 25)
+    if not packets.is_exact or not indices or indices[-1] >= len(packets) or stream.time_base is None:
+        return [index / rate for index in indices]
+    shown = sorted(packets.pts)
+    return [float(shown[index] * stream.time_base) for index in indices]
 
 
 def _decode(

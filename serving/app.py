@@ -19,11 +19,12 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from unmasked.datasets.errors import InputError
+from unmasked.inspection.maps import FOLDER as MAPS
 from unmasked.inspection.records import CASE as RECORD
 from unmasked.inspection.records import PAGE, read_case
 from unmasked.serving.dispatch import Dispatch
 from unmasked.serving.guard import PAGE_OF_A_CASE
-from unmasked.serving.jobs import CASE, MAPS, UPLOAD, Entry, Jobs, QueueFull, file_name, now
+from unmasked.serving.jobs import CASE, UPLOAD, Entry, Jobs, QueueFull, file_name, now
 from unmasked.serving.metrics import MEDIA_TYPE, Metrics
 from unmasked.serving.problems import CLOSE, Refusal, add_handlers, declare
 from unmasked.serving.records import Band, Detector, Health, Job, Limits, Problem, Result
@@ -223,7 +224,7 @@ def _add_results(app: FastAPI, jobs: Jobs, tokens: Tokens) -> None:
         responses=pictures,
     )
     async def get_map(job: JobId, name: PictureName, owner: Owner) -> Response:
-        content = await _read(_case_folder(jobs, job, owner).parent / MAPS / name)
+        content = await _read(_case_folder(jobs, job, owner) / MAPS / name)
         return Response(content, media_type="image/png")
 
 
@@ -341,14 +342,13 @@ def _result(folder: Path) -> Result | None:
 def _parsed_result(folder: Path, changed_ns: int) -> Result:
     """A job that is asked for again and again is read once."""
     case = read_case(folder / CASE)
-    maps = {path.name for path in (folder / MAPS).iterdir()} if (folder / MAPS).is_dir() else set()
     band = case.thresholds["abstention"]
     return Result(
         kind=case.source.kind,
         finding=case.finding,
         people=case.people,
         looks=case.looks,
-        maps=[look.crop for look in case.looks if Path(look.crop).name in maps],
+        maps=case.maps,
         sampled=case.sampled,
         performance=case.performance,
         warnings=case.warnings,
@@ -370,15 +370,12 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _pack(folder: Path) -> IO[bytes]:
-    """A ZIP of case and maps, as a file without a name: gone whenever it is closed."""
+    """A ZIP of the case, as a file without a name: gone whenever it is closed."""
     packed = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (closed by who reads it)
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for part in (CASE, MAPS):
-            for path in sorted((folder / part).rglob("*")):
-                if path.is_file() and not any(
-                    name.startswith(".") for name in path.relative_to(folder).parts
-                ):
-                    archive.write(path, path.relative_to(folder).as_posix())
+        for path in sorted((folder / CASE).rglob("*")):
+            if path.is_file() and not any(name.startswith(".") for name in path.relative_to(folder).parts):
+                archive.write(path, path.relative_to(folder).as_posix())
     packed.seek(0)
     return packed
 

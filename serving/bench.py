@@ -1,7 +1,8 @@
-"""The process that looks at files: the model, loaded once, and lanes of a job each.
+"""The process that looks at files: the model, loaded once, and several jobs at a time.
 
-Each lane keeps a process that decodes and finds faces within its budget (`preprocessing.pool`). What the
-lanes want scored meets in one queue: a batch holds the crops of several jobs.
+Each job has a thread. A few processes decode and find faces within their budget (`preprocessing.pool`); they
+go from job to job, so that a job whose faces are found keeps nobody from the next file. What jobs want scored
+meets in one queue: a pass of the detector takes the crops of all that wait.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -24,17 +26,20 @@ from pydantic import BaseModel
 
 from unmasked.datasets.errors import InputError
 from unmasked.inspection.records import Case, write_case
-from unmasked.preprocessing.pool import Pool, end_with_parent
-from unmasked.serving.jobs import CASE, MAPS
-from unmasked.serving.maps import write_maps
+from unmasked.preprocessing.pool import Outcome, Pool, end_with_parent
+from unmasked.serving.jobs import CASE
 
 if TYPE_CHECKING:
     import torch
 
-    from unmasked.inspection.examine import Examiner
+    from unmasked.inspection.examiner import Examiner
+    from unmasked.inspection.maps import Draw
     from unmasked.preprocessing.config import PreprocessConfig
 
-BATCH = 64  # images that one pass takes, unless a single job has more
+BATCH = 64
+LINGER_S = 0.2  # that a pass waits for jobs whose faces are being found; alone a job waits for nobody
+LOOK_EVERY_S = 0.02
+DEPTH = 4  # jobs at a time for each process that decodes, so that some can be scored together
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +50,7 @@ class Order:
 
     job: str
     file: Path
-    folder: Path  # gets case/ and maps/
+    folder: Path  # gets case/
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,11 @@ class Plan:
         make_examiner: builds the detector with what its verdicts rest on.
         crops: with the keys of `unmasked.inspection.examine.CROP_KEYS`.
         budget: of the decoding of a file: budget_s and memory_gb.
-        lanes: jobs at a time.
+        lanes: processes that decode.
+        depth: jobs at a time for each of them.
+        batch: images that one pass of the detector takes, unless a single job has more.
+        closer: frames looked at beside where scores move, at most.
         device: auto, cpu, cuda, …
-        has_maps: True if the most suspicious frames get maps.
         face_detector: builds what finds faces; None is the configured one.
     """
 
@@ -82,28 +89,41 @@ class Plan:
     crops: BaseModel
     budget: Mapping[str, float]
     lanes: int
+    closer: int = 0
     device: str = "auto"
-    has_maps: bool = True
     face_detector: Callable[[], Any] | None = None
+    depth: int = DEPTH
+    batch: int = BATCH
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs are looked at at a time."""
+        return self.depth * self.lanes
 
 
 class Batcher:
-    """Scores the images of all lanes, those that wait together in one pass.
+    """Scores the images of all jobs, those that wait together in one pass.
 
     Args:
         model: images (N, 3, H, W) to logits (N, 2).
-        say: called with the jobs and images of each pass.
+        say: called with the jobs and images of each pass, and the seconds that it took.
+        is_expected: True if another job may want something scored soon.
+        most: images that one pass takes, unless a single job has more.
     """
 
     def __init__(
-        self, model: Callable[[torch.Tensor], torch.Tensor], say: Callable[[int, int], None]
+        self,
+        model: Callable[[torch.Tensor], torch.Tensor],
+        say: Callable[[int, int, float], None],
+        is_expected: Callable[[], bool] = lambda: False,
+        most: int = BATCH,
     ) -> None:
-        self.model, self._say = model, say
+        self.model, self._say, self._is_expected, self._most = model, say, is_expected, most
         self._queue: queue.SimpleQueue[tuple[Callable[..., Any], Any, Future[Any]]] = queue.SimpleQueue()
         threading.Thread(target=self._serve, daemon=True).start()
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """The logits of a lane's images."""
+        """The logits of a job's images."""
         return self.run(self.model, images)
 
     def run(self, function: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Any:
@@ -117,27 +137,39 @@ class Batcher:
         while True:
             function, images, future = held or self._queue.get()
             held, parts, count = None, [(images, future)], len(images)
-            while function is self.model and count < BATCH and not self._queue.empty():
-                held = self._queue.get()
-                if held[0] is not self.model or count + len(held[1]) > BATCH:
+            until_s = time.monotonic() + LINGER_S
+            while function is self.model and count < self._most:
+                held = self._next(until_s)
+                if held is None or held[0] is not self.model or count + len(held[1]) > self._most:
                     break
                 parts.append(held[1:])
                 count, held = count + len(parts[-1][0]), None
             self._answer(function, parts)
 
+    def _next(self, until_s: float) -> tuple[Callable[..., Any], Any, Future[Any]] | None:
+        """What comes next; None where nothing does, or not in time."""
+        while True:
+            with suppress(queue.Empty):
+                return self._queue.get_nowait()
+            if not self._is_expected() or time.monotonic() >= until_s:
+                return None
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=LOOK_EVERY_S)
+
     def _answer(self, function: Callable[..., Any], parts: list[Any]) -> None:
         import torch
 
         sizes = [len(images) for images, _ in parts]
+        began_s = time.monotonic()
         try:
             if function is self.model:
                 with torch.inference_mode():
                     found = function(torch.cat([images for images, _ in parts]))
-                self._say(len(parts), sum(sizes))
+                self._say(len(parts), sum(sizes), time.monotonic() - began_s)
                 answers = found.split(sizes)
             else:
                 answers = [function(parts[0][0])]
-        except Exception as error:  # the lane's to handle, whose job it is
+        except Exception as error:  # its thread's to handle, whose job it is
             if len(parts) > 1:  # one job's images must not cost another its answer
                 for part in parts:
                     self._answer(function, [part])
@@ -149,33 +181,77 @@ class Batcher:
             future.set_result(answer)
 
 
-class _AtWork:
-    """The jobs that are looked at, and the processes that find faces for each."""
+class Cancelled(Exception):
+    """Nobody wants the job any more."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # so that no later job of a lane is meant
-        self._pools: dict[str, Pool[Any, Any]] = {}
 
-    @contextmanager
-    def hold(self, job: str, pool: Pool[Any, Any]) -> Iterator[None]:
-        """While a job is looked at."""
-        with self._lock:
-            self._pools[job] = pool
+class _Finders:
+    """The processes that look into files, which go from job to job, and the jobs that they are at."""
+
+    def __init__(self, plan: Plan) -> None:
+        from unmasked.inspection.file_facts import examiner_pool
+
+        self._free: queue.SimpleQueue[Pool[Any, Any]] = queue.SimpleQueue()
+        for _ in range(plan.lanes):
+            self._free.put(examiner_pool(_config(plan), plan.face_detector))
+        self._lock = threading.Lock()  # so that no later job of a process is meant
+        self._at: dict[str, Pool[Any, Any]] = {}
+        self._cancelled: set[str] = set()
+
+    @property
+    def is_busy(self) -> bool:
+        """True if a file is looked into."""
+        return bool(self._at)
+
+    def run(
+        self, job: str, tasks: Sequence[Any], on_start: Callable[[], None]
+    ) -> Iterator[Outcome[Any, Any]]:
+        """Yields the outcomes of a job's tasks, once a process is free for them.
+
+        Raises:
+            Cancelled: nobody wants the job.
+        """
+        pool = self._free.get()
         try:
-            yield
+            with self._lock:
+                if job in self._cancelled:
+                    raise Cancelled(job)
+                self._at[job] = pool
+            on_start()
+            yield from pool.run(tasks)
         finally:
             with self._lock:
-                del self._pools[job]
+                self._at.pop(job, None)
+            self._free.put(pool)
 
-    def interrupt(self, job: str) -> None:
-        """Ends the search for faces of a job, if it is at that."""
+    def cancel(self, job: str) -> None:
+        """Ends what is done for a job, and lets nothing more be begun."""
         with self._lock:
-            if job in self._pools:
-                self._pools[job].interrupt()
+            self._cancelled.add(job)
+            if job in self._at:
+                self._at[job].interrupt()
+
+    def forget(self, job: str) -> None:
+        """Drops what is known of a job that has ended."""
+        with self._lock:
+            self._cancelled.discard(job)
 
 
-class _Lane:
-    """The model as one lane sees it: it says that scoring has begun."""
+class _Turn:
+    """The finders as one job sees them: a pool."""
+
+    def __init__(self, finders: _Finders, job: str, on_start: Callable[[], None]) -> None:
+        self._finders, self._job, self._on_start = finders, job, on_start
+
+    def run(self, tasks: Sequence[Any]) -> Iterator[Outcome[Any, Any]]:
+        """Yields the outcome of every task."""
+        if not tasks:
+            return iter(())
+        return self._finders.run(self._job, tasks, self._on_start)
+
+
+class _Model:
+    """The model as one job sees it: it says that scoring has begun."""
 
     def __init__(self, batcher: Batcher, on_call: Callable[[], None]) -> None:
         self._batcher, self._on_call = batcher, on_call
@@ -206,11 +282,16 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
         say(Word("fatal", content=error))
         return
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
-    at_work = _AtWork()
-    batcher = Batcher(examiner.model, lambda jobs, images: say(Word("batch", content=(jobs, images))))
-    for _ in range(plan.lanes):
+    finders = _Finders(plan)
+    batcher = Batcher(
+        examiner.model,
+        lambda *batch: say(Word("batch", content=batch)),
+        lambda: finders.is_busy,
+        plan.batch,
+    )
+    for _ in range(plan.jobs):
         threading.Thread(
-            target=_lane, args=(orders, at_work, say, examiner, batcher, device, plan), daemon=True
+            target=_look_at_orders, args=(orders, finders, say, examiner, batcher, device, plan), daemon=True
         ).start()
     say(Word("ready", content=_description(examiner, plan)))
     while True:
@@ -221,7 +302,7 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
         if isinstance(given, Order):
             orders.put(given)
         else:
-            at_work.interrupt(given.job)
+            finders.cancel(given.job)
 
 
 def _place(model: Any, device: str) -> str:
@@ -243,7 +324,6 @@ def _config(plan: Plan) -> PreprocessConfig:
 def _description(examiner: Examiner, plan: Plan) -> dict[str, Any]:
     """What `GET /v1/detector` says, without the limits."""
     from unmasked.inspection.finding import rate_sentences
-    from unmasked.serving.maps import has_layer
 
     band = examiner.fitted.band
     return {
@@ -255,13 +335,13 @@ def _description(examiner: Examiner, plan: Plan) -> dict[str, Any]:
         "performance": [one.model_dump() for one in examiner.rates],
         "sentences": rate_sentences(examiner.rates),
         "frames": _config(plan).frames_per_video,
-        "has_maps": plan.has_maps and has_layer(examiner.model),
+        "has_maps": examiner.draw is not None,
     }
 
 
-def _lane(
+def _look_at_orders(
     orders: queue.SimpleQueue[Order],
-    at_work: _AtWork,
+    finders: _Finders,
     say: Callable[[Word], None],
     examiner: Examiner,
     batcher: Batcher,
@@ -269,26 +349,35 @@ def _lane(
     plan: Plan,
 ) -> None:
     from unmasked.inspection.examine import examine
-    from unmasked.preprocessing.run import worker_pool
 
     config = _config(plan)
-    pool = worker_pool(config, plan.face_detector)
     while True:
         order = orders.get()
-        say(Word("stage", order.job, "finding faces"))
-        lane = _Lane(batcher, partial(say, Word("stage", order.job, "scoring")))
+        turn = _Turn(finders, order.job, partial(say, Word("stage", order.job, "finding faces")))
+        model = _Model(batcher, partial(say, Word("stage", order.job, "scoring")))
+        mine = replace(examiner, model=model, draw=_drawn_alone(examiner, batcher))
+        folder = order.folder / CASE
         try:
-            mine = replace(examiner, model=lane)
-            with at_work.hold(order.job, pool):
-                (case,) = examine({order.file: order.folder / CASE}, mine, config, device=device, pool=pool)
-            hide_places(case, order.folder / CASE)
-            if plan.has_maps:
-                write_maps(case, order.folder / CASE, order.folder / MAPS, batcher.run, examiner, device)
+            (case,) = examine(
+                {order.file: folder}, mine, config, closer=plan.closer, device=device, pool=turn
+            )
+            hide_places(case, folder)
             say(Word("done", order.job))
         except Exception as error:
             # One file must not end the others: its job says what happened, the log where.
-            logger.exception("job %s", order.job)
+            if not isinstance(error, Cancelled):
+                logger.exception("job %s", order.job)
             say(Word("failed", order.job, words_of(error)))
+        finally:
+            finders.forget(order.job)
+
+
+def _drawn_alone(examiner: Examiner, batcher: Batcher) -> Draw | None:
+    """What makes maps while no other thread uses the model; None where none are made."""
+    draw = examiner.draw
+    if draw is None:
+        return None
+    return lambda images, people: batcher.run(lambda batch: draw(batch, people), images)
 
 
 def words_of(error: Exception) -> str:

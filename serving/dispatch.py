@@ -85,11 +85,11 @@ class Dispatch:
         self._running = {}
 
     def pump(self) -> None:
-        """Gives waiting jobs to free lanes.
+        """Hands on waiting jobs, as many as are looked at at a time.
 
         A job that ended the process once is looked at alone.
         """
-        while self.is_ready and not self._is_stopping and len(self._running) < self.plan.lanes:
+        while self.is_ready and not self._is_stopping and len(self._running) < self.plan.jobs:
             is_alone = any(entry.tries for entry, _ in self._running.values())
             if self._running and (is_alone or self.jobs.is_next_again()):
                 return
@@ -102,7 +102,7 @@ class Dispatch:
                 self._connection.send(Order(entry.id, self.jobs.file(entry), self.jobs.path(entry)))
 
     def cancel(self, entry: Entry) -> None:
-        """Ends the work at a job that was removed, so that its lane is free."""
+        """Ends the work at a job that was removed, so that there is room for the next."""
         if entry.id in self._running and self._connection is not None:
             with suppress(OSError):
                 self._connection.send(Cancel(entry.id))
@@ -136,13 +136,16 @@ class Dispatch:
             if self.description is not None:  # else `start` raises it
                 logger.error("the detector cannot be loaded again: %s", word.content)
         elif word.kind == "batch":
-            jobs, images = word.content
+            jobs, images, seconds = word.content
             self._metrics.add("batches_total")
             self._metrics.add("batch_jobs_total", jobs)
             self._metrics.add("batch_images_total", images)
+            self._metrics.add("batch_seconds_total", seconds)
         elif word.job in self._running:
             entry, began_s = self._running[word.job]
             if word.kind == "stage":
+                if entry.stage == "waiting":  # for a process that decodes; only now is it looked at
+                    self._running[word.job] = (entry, time.monotonic())
                 entry.stage = word.content
                 return
             del self._running[word.job]
@@ -157,7 +160,7 @@ class Dispatch:
         self._deaths += 1
         running, self._running = self._running, {}
         for entry, began_s in reversed(running.values()):
-            entry.tries += 1
+            entry.tries += entry.stage != "waiting"  # who had not begun has ended nothing
             if entry.tries >= TRIES or not self.jobs.is_known(entry):  # or it was removed meanwhile
                 self._end(entry, "failed", ENDED, began_s)
             else:
@@ -177,15 +180,15 @@ class Dispatch:
             await asyncio.sleep(TICK_S)
             late = [
                 job
-                for job, (_, began_s) in self._running.items()
-                if time.monotonic() - began_s > self._limits.job_s
+                for job, (entry, began_s) in self._running.items()
+                if entry.stage != "waiting" and time.monotonic() - began_s > self._limits.job_s
             ]
             for job in late:
                 entry, began_s = self._running.pop(job)
                 self._end(entry, "failed", TOO_LONG.format(self._limits.job_s), began_s)
             if late:
                 for entry, _ in self._running.values():
-                    entry.tries -= 1  # the others did nothing
+                    entry.tries -= entry.stage != "waiting"  # the others did nothing
                 self._kill_process()
             if time.monotonic() - swept_s > SWEEP_S:
                 self.jobs.sweep()

@@ -1,6 +1,6 @@
 """The jobs: who waits, who is done, and what of each lies on the disk.
 
-A job is a folder: ``job.json``, ``upload/NAME`` until there is an answer, ``case/`` and ``maps/``. All
+A job is a folder: ``job.json``, ``upload/NAME`` until there is an answer, and ``case/``. All
 methods are called from one thread.
 """
 
@@ -19,13 +19,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from unmasked.datasets.documents import read_json
+from unmasked.datasets.documents import read_json, write_json
 from unmasked.datasets.errors import InputError, printable
-from unmasked.datasets.files import write_json
 from unmasked.serving.records import Stage, State, Upload
 from unmasked.serving.settings import Limits
 
-JOB, UPLOAD, CASE, MAPS = "job.json", "upload", "case", "maps"
+JOB, UPLOAD, CASE = "job.json", "upload", "case"
 STOPPED = "the server was stopped before the file had been looked at; send it again"
 NAME_BYTES_MAX = 150
 NOT_IN_NAMES = re.compile(r'[^\w .()+,=@-]|[\\/:*?"<>|]')
@@ -169,7 +168,7 @@ class Jobs:
 
     def give_back(self, entry: Entry) -> None:
         """Puts a running job in front of all others, without what came of it so far."""
-        self._remove_parts(entry, CASE, MAPS)
+        self._remove_parts(entry, CASE)
         entry.state, entry.stage = "queued", "waiting"
         self._waiting.setdefault(entry.owner, deque()).appendleft(entry)
         self._waiting.move_to_end(entry.owner, last=False)
@@ -187,7 +186,7 @@ class Jobs:
         if not entry.keep:
             self._remove_parts(entry, UPLOAD)
         if state != "done":  # half a case is none
-            self._remove_parts(entry, CASE, MAPS)
+            self._remove_parts(entry, CASE)
         ended = {"state": state, "reason": printable(reason), "seconds": seconds, "finished": now()}
         if seconds is not None:
             self._mean_s += 0.1 * (seconds - self._mean_s)
@@ -262,7 +261,7 @@ def _is_ours(folder: Path) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    return names <= {JOB, UPLOAD, CASE, MAPS}
+    return names <= {JOB, UPLOAD, CASE}
 
 
 def now() -> datetime:

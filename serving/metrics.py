@@ -14,6 +14,7 @@ HELP = {
     "batches_total": "Passes of the detector.",
     "batch_images_total": "Images in these passes.",
     "batch_jobs_total": "Jobs whose images met in these passes.",
+    "batch_seconds_total": "Seconds that these passes took.",
     "model_starts_total": "Starts of the process with the detector.",
     "jobs": "Jobs by state.",
     "ready": "1 if files can be looked at.",

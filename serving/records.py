@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from unmasked.inspection.records import Finding, Look, Person, Rates, Sampled
+from unmasked.inspection.records import Finding, Look, Maps, Person, Rates, Sampled
 
 State = Literal["queued", "running", "done", "failed", "stopped"]
 Stage = Literal["waiting", "finding faces", "scoring", "finished"]
@@ -41,7 +41,9 @@ class Result(_Answer):
     finding: Finding
     people: list[Person]
     looks: list[Look] = Field(description="every scored crop: person, time, score")
-    maps: list[str] = Field(description="crops of which there is a map of where the detector found evidence")
+    maps: Maps | None = Field(
+        description="where in suspicious crops the detector found evidence, and what tests found of it"
+    )
     sampled: Sampled
     performance: list[Rates] = Field(description="measured errors at the threshold")
     warnings: list[str] = Field(description="what decoding met")

@@ -27,6 +27,11 @@ def complete(n_boot=200, n_perm=200):
     return {"datasets": audits, "skipped": {"WildDeepfake: gender": "unknown in every row"}} | across()
 
 
+def of_one(audit, name="corpus"):
+    """The ``fairness.json`` of one dataset alone."""
+    return {"datasets": {name: audit}}
+
+
 def statistics(attribute, found, rng):
     names = [entry["group"] for entry in found["groups"]]
     for entry in found["groups"]:

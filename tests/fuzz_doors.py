@@ -267,7 +267,7 @@ def doors(folder: Path) -> dict[str, Door]:
     from unmasked.datasets.archives import read_member_images, sequence_members
     from unmasked.datasets.audit.headers import read_headers
     from unmasked.datasets.codebooks import load_codebook
-    from unmasked.datasets.files import write_json
+    from unmasked.datasets.documents import write_json
     from unmasked.datasets.images import UnreadableImage, decode_crop, decode_image
     from unmasked.datasets.manifest import MANIFEST as MANIFEST_SCHEMA
     from unmasked.evaluation.collection import collect

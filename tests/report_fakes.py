@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 
-from unmasked.datasets.files import write_json
+from unmasked.datasets.documents import write_json
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.fitted import fit_on_source
 from unmasked.evaluation.origin import Origin

@@ -40,6 +40,7 @@ def quick_bench(connection: Connection, plan: Plan) -> None:
         if isinstance(order, Cancel):
             connection.send(Word("failed", order.job, "nobody wants it"))
             continue
+        connection.send(Word("stage", order.job, "finding faces"))
         name = order.file.name
         if name.startswith("die"):
             time.sleep(0.1)
@@ -63,7 +64,9 @@ def main(kind: str, arguments: list[str]) -> None:
         dispatch.serve_bench = quick_bench
     real = server.serve
     server.serve = lambda plan, *given, **named: real(
-        replace(plan, face_detector=SquareDetector), *given, **named
+        replace(plan, face_detector=SquareDetector, **({"depth": 1} if kind == "quick" else {})),
+        *given,
+        **named,
     )
     app(["serve", *arguments])
 

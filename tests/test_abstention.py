@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation.abstention import Band, abstention, fit_band, risk_coverage
 from unmasked.evaluation.intervals import Sample
 
@@ -64,7 +65,7 @@ def test_a_band_without_a_class_is_refused(label):
 
 def test_json_and_back_is_the_same_band(tmp_path):
     band = fit_band(*simulated(1), fitted_on="A, val split")
-    write_json(tmp_path / "band.json", band.to_dict())
+    write_json(tmp_path / "band.json", asdict(band))
     assert Band.from_dict(json.loads((tmp_path / "band.json").read_text(encoding="utf-8"))) == band
     assert Band.from_dict({"low": 0.4, "high": 0.6}).rule == "given"
 

@@ -179,3 +179,44 @@ def test_a_strangers_table_is_annotated_and_its_cells_stay(tmp_path):
     assert lines[1].startswith('007,echt,"1,50",female')
     assert lines[2].startswith("008,falsch,99,,")
     assert lines[3].startswith('Total,,"100,5",')
+
+
+def test_annotate_takes_over_groups_of_few_words_and_names_every_column_that_it_does_not_use(tmp_path):
+    """skin_tone_group and Alter of an annotation file vanished without a word."""
+    table = touch(tmp_path / "p.csv", "video,label,score\na,1,0.5\nb,0,0.1\nc,0,0.2\nd,1,0.9\n")
+    rows = "".join(
+        f"{video},{sex},{tone},{years},{skin},{note},{years / 7},1\n"
+        for video, sex, tone, years, skin, note in [
+            ("a", "F", "light", 22, 1, "x"),
+            ("b", "M", "Light ", 70, 6, "sent twice, see mail"),
+            ("c", "F", "dark", 33, 3, "y"),
+            ("d", "M", "unknown", 19, 2, "z"),
+        ]
+    )
+    names = "video,Sex,skin_tone_group,Alter,fitzpatrick,note,quota,score"
+    mine = touch(
+        tmp_path / "mine.csv", f"{names}\n{rows}".replace("sent twice, see mail", '"sent twice, see"')
+    )
+    code, said = unmasked("annotate", f"table={table}", f"annotations={mine}", "age_groups=[30]")
+    assert code == 0, said
+    assert "columns that are not used" in said
+    assert "quota, score" in said.replace("\n", " ")
+    assert "skin_tone_group, fitzpatrick, note" in said
+    joined = read_frame(tmp_path / "p.annotated.csv")
+    assert joined["age"].tolist() == ["under 30", "30 and over", "30 and over", "under 30"]
+    assert joined["skin_tone_group"].fillna("").tolist() == ["light", "light", "dark", ""]
+    assert joined["fitzpatrick"].tolist() == [1, 6, 3, 2]
+    code, said = unmasked(
+        *("fairness", f"predictions={table}", f"annotations={mine}", "by=[skin_tone_group]"),
+        *("min_clusters=1", "n_boot=100", "min_samples=1", f"out={tmp_path / 'f'}"),
+    )
+    assert code == 0, said
+    assert said.count("columns that are not used") == 1
+
+
+def test_annotations_with_no_column_of_groups_are_refused_by_name(tmp_path):
+    table = touch(tmp_path / "p.csv", "video,label,score\na,1,0.5\nb,0,0.1\n")
+    mine = touch(tmp_path / "mine.csv", "video,score,date\na,0.1,0.25\nb,0.2,0.5\n")
+    code, said = unmasked("annotate", f"table={table}", f"annotations={mine}", "codebook=plain")
+    assert code == 2
+    assert "no column of groups" in said

@@ -20,8 +20,8 @@ from unmasked.analysis.reports.run.page import write_report
 from unmasked.app.verbs import evaluate as evaluate_verb
 from unmasked.app.verbs import fairness as fairness_verb
 from unmasked.app.verbs import predict as predict_verb
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError, printable
-from unmasked.datasets.files import write_json
 from unmasked.datasets.scan import scan
 from unmasked.evaluation.attrition import (
     Attrition,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation import metrics
 from unmasked.evaluation.calibration import (
     KINDS,
@@ -109,7 +110,7 @@ def test_a_temperature_leaves_the_auc_and_accuracy_at_half():
 def test_json_and_back_is_the_same_calibration(tmp_path, kind):
     label, score = overconfident(6, n=60)
     found = fit_calibration(label, score, kind, fitted_on="A, val split")
-    write_json(tmp_path / "calibration.json", found.to_dict())
+    write_json(tmp_path / "calibration.json", asdict(found))
     again = Calibration.from_dict(json.loads((tmp_path / "calibration.json").read_text(encoding="utf-8")))
     assert again == found
     np.testing.assert_array_equal(again(score), found(score))

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from ucf_fakes import load, save
 
 from unmasked.app.cli import app
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import sha256_of_file, write_json
+from unmasked.datasets.files import sha256_of_file
 from unmasked.training.checkpoint import misfits, read_card, read_state_dict, write_state_dict
 from unmasked.ucf.model import UCF
 from unmasked.ucf.published import class_names, read_published

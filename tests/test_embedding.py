@@ -6,6 +6,7 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import KNeighborsClassifier
 
 from unmasked.analysis.explain.embedding import embed, neighbour_purity, usable_perplexity
+from unmasked.analysis.explain.intervals import mean_interval
 from unmasked.datasets.errors import InputError
 
 
@@ -19,7 +20,7 @@ def clusters():
 
 def test_neighbours_in_space_are_neighbours_in_the_picture(clusters):
     features, label = clusters
-    points = embed(features)
+    points = embed(features).points
     assert points.shape == (90, 2)
     assert trustworthiness(features, points, n_neighbors=10) > 0.9
     assert neighbour_purity(features, label).value == 1.0
@@ -28,20 +29,20 @@ def test_neighbours_in_space_are_neighbours_in_the_picture(clusters):
 
 def test_same_seed_gives_the_same_picture(clusters):
     features, _ = clusters
-    np.testing.assert_array_equal(embed(features, seed=3), embed(features, seed=3))
+    np.testing.assert_array_equal(embed(features, seed=3).points, embed(features, seed=3).points)
 
 
 def test_noise_does_not_become_classes():
     generator = np.random.default_rng(1)
     features, label = generator.normal(size=(120, 20)), generator.integers(0, 2, 120)
-    purity = neighbour_purity(embed(features), label)
+    purity = neighbour_purity(embed(features).points, label)
     assert purity.chance == pytest.approx(0.5, abs=0.02)
     assert purity.value == pytest.approx(purity.chance, abs=0.08)
 
 
 @pytest.mark.parametrize("n", [8, 9, 20])
 def test_few_points_lower_the_perplexity_and_say_so(n, caplog):
-    points = embed(np.random.default_rng(0).normal(size=(n, 4)))
+    points = embed(np.random.default_rng(0).normal(size=(n, 4))).points
     assert np.isfinite(points).all()
     assert "perplexity lowered from 30 to" in caplog.text
 
@@ -53,7 +54,7 @@ def test_usable_perplexity_never_exceeds_a_third_of_the_others():
 
 
 def test_one_feature_can_be_embedded():
-    assert embed(np.linspace(0, 1, 40)[:, None]).shape == (40, 2)
+    assert embed(np.linspace(0, 1, 40)[:, None]).points.shape == (40, 2)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,40 @@ def test_chance_of_unequal_classes_is_the_chance_of_drawing_ones_own():
 def test_purity_without_other_points_is_undefined():
     assert np.isnan(neighbour_purity([[0.0]], [1]).value)
     assert np.isnan(neighbour_purity([[0.0], [1.0]], [1, 0], clusters=["a", "a"]).chance)
+
+
+def test_a_new_file_is_placed_among_its_like_and_moves_nothing(clusters):
+    features, label = clusters
+    fitted = embed(features)
+    before = fitted.points.copy()
+    new = features + np.random.default_rng(5).normal(size=features.shape)
+    placed = fitted.place(new)
+    nearest = KNeighborsClassifier(5).fit(fitted.points, label)
+    assert (nearest.predict(placed) == label).all()
+    np.testing.assert_array_equal(fitted.points, before)
+    # whatever else is placed: alone, together, and again
+    np.testing.assert_allclose(fitted.place(new[:1]), placed[:1], atol=1e-6)
+
+
+def test_the_interval_of_purity_is_that_of_the_mean_over_clusters():
+    """By hand: resampled videos, each with its points' shares; frames of a video are no further evidence."""
+    rng = np.random.default_rng(3)
+    video = np.repeat(np.arange(40), 5)
+    label = np.repeat(rng.integers(0, 2, 40), 5)
+    points = np.repeat(rng.normal(size=(40, 3)) + label[::5, None], 5, axis=0) + rng.normal(0, 0.01, (200, 3))
+    found = neighbour_purity(points, label, clusters=video)
+    assert found.ci[0] < found.value < found.ci[1]
+    assert found.ci[0] > found.chance - 0.05
+    by_frame = neighbour_purity(points, label)
+    assert by_frame.ci[1] - by_frame.ci[0] < found.ci[1] - found.ci[0]
+    assert np.isnan(neighbour_purity([[0.0], [1.0]], [0, 1], clusters=[0, 0]).ci).all()
+
+
+def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for seed in range(200):
+        person = np.repeat(rng.normal(0.5, 1, 20), 4)  # people differ, their pictures hardly do
+        low, high = mean_interval(person + rng.normal(0, 0.1, 80), np.repeat(np.arange(20), 4), seed=seed)
+        covered += low <= 0.5 <= high
+    assert 180 <= covered <= 199

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
+from ucf_fakes import write_faces
 
 from unmasked.app.cli import app
 from unmasked.datasets.tables import read_frame, write_frame
 from unmasked.evaluation.collection import collect
 from unmasked.evaluation.compare import compare, read_run
 from unmasked.evaluation.evaluate import evaluate
+from unmasked.preprocessing.faces import FACES
 
 RUNNER = CliRunner()
 MEMBERS = {"A": 1.6, "B": 1.2, "C": 0.3}  # how far fakes are from reals
@@ -266,3 +268,65 @@ def test_the_ensemble_knows_what_its_members_were_trained_on(tables):
     assert made["training_data"]["datasets"] == ["DFDC", "FF"]
     run(tables, members="ABC", out="unknown")  # nobody says what C was trained on
     assert "datasets" not in json.loads((tables / "unknown" / "detector.json").read_text())["training_data"]
+
+
+def test_stacking_on_features_goes_from_two_detectors_to_a_stored_file_and_back(tmp_path):
+    """Features of each member's crops are fitted on val rows, and kept as numbers beside the card."""
+    FACES.write(
+        FACES.validate(write_faces(tmp_path, {"train": 4, "val": 6, "test": 4}, frames=2, size_px=32)),
+        tmp_path / "faces.parquet",
+    )
+    faces = f"faces={tmp_path / 'faces.parquet'}"
+    for name, arguments in {
+        "F": [
+            "detector=handcrafted",
+            "model.blocks=[colour]",
+            "model.classifier=forest",
+            "model.trees=9",
+            "model.size_px=32",
+        ],
+        "S": ["detector=spectrum"],
+    }.items():
+        for verb in (
+            ["train", *arguments, f"out={tmp_path / name}"],
+            ["predict", f"checkpoint={tmp_path / name}"],
+        ):
+            to = [f"out={tmp_path / name / 'predictions.parquet'}"] if verb[0] == "predict" else []
+            found = RUNNER.invoke(app, [*verb, *to, faces])
+            assert found.exit_code == 0, found.output
+
+    def ensemble(*given, out="out"):
+        members = f"predictions=[{tmp_path / 'F'},{tmp_path / 'S'}]"
+        found = RUNNER.invoke(app, ["ensemble", members, *given, f"out={tmp_path / out}", "n_boot=0"])
+        return found.exit_code, " ".join(found.output.split())
+
+    code, output = ensemble("method=stacking", "meta=svc", faces)
+    assert code == 0, output
+    assert "out of fold, by identity" in output
+    card = json.loads((tmp_path / "out" / "detector.json").read_text())
+    assert card["detector"] == "ensemble, stacking (principal components and an SVC on features)"
+    stored = f"stored={tmp_path / 'out' / 'detector.json'}"
+    assert ensemble(stored, faces, out="again")[0] == 0
+    first, second = (
+        read_frame(tmp_path / name / "predictions.parquet").set_index(["video", "frame"])
+        for name in ("out", "again")
+    )
+    is_test = first["split"] == "test"
+    np.testing.assert_array_equal(first["score"][is_test], second["score"][is_test])
+    assert not np.allclose(first["score"][~is_test], second["score"][~is_test])
+    fewer = read_frame(tmp_path / "faces.parquet").iloc[:-1]
+    write_frame(fewer, tmp_path / "fewer.parquet")
+    (tmp_path / "out" / "machine.npz").write_bytes(b"PK")
+    for given, sentence in (
+        (["method=stacking", "meta=svc"], "give faces=, the table of crops"),
+        (["method=stacking", "meta=svc", faces, "level=video"], "and level=row"),
+        (
+            ["method=stacking", "meta=svc", f"faces={tmp_path / 'fewer.parquet'}"],
+            "scored rows have no crop in",
+        ),
+        ([stored, faces], "machine.npz cannot be used"),
+    ):
+        code, output = ensemble(*given, out="refused")
+        assert code == 2
+        assert sentence in output, output
+        assert not (tmp_path / "refused").exists()

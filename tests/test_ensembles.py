@@ -9,9 +9,15 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from unmasked.datasets.errors import InputError
+from unmasked.evaluation import machine
 from unmasked.evaluation.alignment import align, as_videos
 from unmasked.evaluation.ensembles import (
     Ensemble,
@@ -115,10 +121,10 @@ def test_an_mlp_finds_what_no_weighting_does():
     assert curved > 0.9
 
 
-@pytest.mark.parametrize("meta", ["logistic", "mlp"])
+@pytest.mark.parametrize("meta", ["logistic", "mlp", "svc"])
 def test_random_labels_read_half_out_of_fold_by_identity(meta):
     """Labels are drawn for each person, and members know the person: in sample that looks like skill."""
-    people, images, members = 60, 8, 6
+    people, images, members = 60, 4, 6
     cluster = np.repeat(np.arange(people), images)
     by_person, in_sample = [], []
     for seed in range(6):
@@ -127,11 +133,39 @@ def test_random_labels_read_half_out_of_fold_by_identity(meta):
         face = np.repeat(rng.normal(0, 1.5, (people, members)), images, axis=0)
         scores = 1 / (1 + np.exp(-(face + rng.normal(0, 0.1, face.shape))))
         rule = Rule("stacking", meta=meta, seed=seed)
-        in_sample.append(auc(label, fit(rule, scores, label).score(scores)))
+        in_sample.append(auc(label, fit(rule, scores, label, cluster=cluster).score(scores)))
         by_person.append(auc(label, out_of_fold(rule, scores, label, cluster)))
     # The standard error over 6 sets of 60 people is about 0.03.
     assert np.mean(by_person) == pytest.approx(0.5, abs=0.1)
     assert np.mean(in_sample) > (0.6 if meta == "logistic" else 0.85)
+
+
+@pytest.mark.parametrize("width", [5, 130])
+def test_stacking_on_features_equals_scikit_learn_and_a_stored_one_scores_alike(width):
+    """With and without principal components; calibrated on distances out of fold."""
+    rng = np.random.default_rng(2)
+    cluster = np.repeat(np.arange(50), 4)
+    label = np.repeat(np.arange(50) % 2, 4)
+    x = rng.normal(0, 1, (200, width)) + 0.7 * label[:, None] * (np.arange(width) < 3)
+    made = fit(Rule("stacking", meta="svc"), x, label, cluster=cluster, members=2)
+    folds = machine.people_folds(label, cluster, 0)
+    reduce = [PCA(100, random_state=0)] if width > 100 else []
+    wanted = make_pipeline(StandardScaler(), *reduce, SVC(C=10, class_weight="balanced"))
+    distance = cross_val_predict(wanted, x, label, cv=folds, method="decision_function")[:, None]
+    own = wanted.fit(x, label).decision_function(x)[:, None]
+    probability = LogisticRegression(C=1e6).fit(distance, label).predict_proba(own)[:, 1]
+    np.testing.assert_allclose(made.score(x), probability, atol=1e-9)
+    stored = machine.Machine.from_arrays(made.machine.arrays())
+    again = Ensemble.from_dict(json.loads(json.dumps(made.to_dict())), stored)
+    np.testing.assert_array_equal(again.score(x), made.score(x))
+    other = machine.Machine.from_arrays(made.machine.arrays() | {"numbers": np.ones(4)})
+    for broken in (None, other):
+        with pytest.raises(InputError, match="no support vector machine, or another one"):
+            Ensemble.from_dict(made.to_dict(), broken)
+    with pytest.raises(ValueError, match="do not fit together"):
+        machine.Machine.from_arrays(made.machine.arrays() | {"shift": np.ones(3)})
+    with pytest.raises(InputError, match=f"this ensemble has {width} features"):
+        made.score(x[:, 1:])
 
 
 def test_a_person_is_never_scored_by_what_was_fitted_on_them():
@@ -156,7 +190,7 @@ def test_one_class_fits_nothing(label, words):
 
 def test_one_person_of_a_class_makes_no_folds():
     label, scores = drawn(0, rows=8)
-    with pytest.raises(InputError, match=r"show 1 real and 4 fake people .* need two of each"):
+    with pytest.raises(InputError, match=r"cannot be parted .* there are 1 with real crops and 4 with fake"):
         out_of_fold(Rule("stacking"), scores, label, np.where(label == 0, 0, np.arange(8)))
 
 

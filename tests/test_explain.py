@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -7,9 +9,17 @@ import pytest
 import torch
 from torch import nn
 
+from unmasked.analysis.explain import checks
 from unmasked.analysis.explain.config import ExplainConfig
 from unmasked.analysis.explain.explain import explain, log_explanation
-from unmasked.analysis.explain.explanation import read_explanation, write_explanation
+from unmasked.analysis.explain.explanation import (
+    averaged_lines,
+    inside_table,
+    read_explanation,
+    write_explanation,
+)
+from unmasked.analysis.reports.gallery import Gallery
+from unmasked.analysis.reports.run.results_part import explanations_part
 from unmasked.datasets.errors import InputError
 
 SIZE = 32
@@ -57,9 +67,10 @@ def corpus(tmp_path_factory):
 def explained(corpus, **settings):
     faces, root = corpus
     model = Detector()
-    config = ExplainConfig(**{"pictures": 2, **settings})
+    given = {name: settings.pop(name) for name in ("masks", "new") if name in settings}
+    config = ExplainConfig(**{"pictures": 2, "methods": (), **settings})
     return explain(
-        model, faces, root, layer=model.block, features=model.features, size_px=SIZE, config=config
+        model, faces, root, layer=model.block, features=model.features, size_px=SIZE, config=config, **given
     )
 
 
@@ -126,6 +137,12 @@ def test_explanation_is_written_and_read_back(explanation, tmp_path):
         "explain.json",
         "pictured.parquet",
         "tsne.png",
+        "tsne_dataset.pdf",
+        "tsne_dataset.svg",
+        "tsne_method.pdf",
+        "tsne_method.svg",
+        "tsne_real-and-fake.pdf",
+        "tsne_real-and-fake.svg",
     ]
     read = read_explanation(tmp_path)
     np.testing.assert_array_equal(read.overlays, explanation.overlays)
@@ -183,7 +200,8 @@ def test_a_detector_without_gradients_is_explained_by_saying_what_is_left_out(co
         level = images.mean((1, 2, 3))
         return torch.stack([-level, level], 1)
 
-    found = explain(score, faces, root, layer=None, features=None, size_px=SIZE)
+    config = ExplainConfig(methods=())
+    found = explain(score, faces, root, layer=None, features=None, size_px=SIZE, config=config)
     assert set(found.summary["skipped"]) == {"Grad-CAM", "t-SNE"}
     assert (len(found.pictured), len(found.embedded)) == (0, 0)
     folder = write_explanation(found, tmp_path)
@@ -195,7 +213,8 @@ def test_a_detector_without_gradients_is_explained_by_saying_what_is_left_out(co
 def test_features_alone_give_a_tsne_and_no_maps(corpus, tmp_path):
     faces, root = corpus
     model = Detector()
-    found = explain(model, faces, root, layer=None, features=model.features, size_px=SIZE)
+    config = ExplainConfig(methods=())
+    found = explain(model, faces, root, layer=None, features=model.features, size_px=SIZE, config=config)
     assert list(found.summary["skipped"]) == ["Grad-CAM"]
     assert len(found.embedded) > 0
     assert [path.name for path in write_explanation(found, tmp_path).glob("*.png")] == ["tsne.png"]
@@ -239,7 +258,7 @@ def test_crops_whose_label_nobody_knows_are_shown_as_a_kind(corpus, tmp_path):
 
 def test_further_methods_are_tested_kept_and_read_back(corpus, tmp_path):
     found = explained(corpus, methods=["occlusion", "saliency"], tested=4, points=8)
-    assert [one.facts["method"] for one in found.methods] == ["occlusion", "saliency"]
+    assert {one.facts["method"] for one in found.methods} == {"occlusion", "saliency"}
     assert found.tested.shape == (4, SIZE, SIZE, 3)
     write_explanation(found, tmp_path)
     assert (tmp_path / "explain/methods.png").is_file()
@@ -262,3 +281,93 @@ def test_a_method_that_fails_its_tests_is_drawn_in_grey(corpus):
 def test_a_misspelled_method_is_refused_with_the_nearest(corpus):
     with pytest.raises(InputError, match="is 'saliency' meant"):
         explained(corpus, methods=["salency"])
+
+
+def test_grad_cam_that_fails_is_grey_everywhere_and_another_method_is_tried(corpus, tmp_path):
+    """The report showed Grad-CAM first although its own tests said that it says nothing."""
+    found = explained(corpus, methods=("auto",), tested=4, points=8)
+    tried = [one.facts["method"] for one in found.methods]
+    assert set(tried) >= {"grad_cam", "integrated_gradients"}
+    assert found.cam_doubt()
+    assert (found.overlays[..., :1] == found.overlays).all()
+    failed = [one.facts["is_failed"] for one in found.methods]
+    assert failed == sorted(failed)
+    write_explanation(found, tmp_path)
+    run = SimpleNamespace(left_out={}, datasets=(), explanation=read_explanation(tmp_path), is_ours=True)
+    page = " ".join(explanations_part(run, Gallery()).split())
+    assert "The pictures are not shown: Grad-CAM failed its tests here" in page
+    assert page.index("trusted") < page.index("Grad-CAM, kind by kind")
+    assert explained(corpus, points=8).cam_doubt() == "they were not put to the tests"
+
+
+def test_shares_inside_the_mask_are_told_of_fakes_whose_mask_is_known(corpus):
+    """A mask that is half of every picture holds half of what a map of brightness marks."""
+
+    def masks(rows):
+        found = np.zeros((len(rows), SIZE, SIZE), bool)
+        found[rows["label"].to_numpy() == 1, :, : SIZE // 2] = True
+        return found
+
+    facts = explained(corpus, methods=["saliency"], tested=5, points=8, masks=masks).methods[0].facts
+    assert facts["inside"]["pictures"] == 3
+    assert facts["inside"]["chance"] == 0.5
+    assert facts["inside"]["shares"]["mass"]["value"] == pytest.approx(0.5, abs=0.1)
+    assert inside_table([facts])["fakes"].tolist() == ["3"]
+    without = explained(corpus, methods=["saliency"], tested=5, points=8).methods[0].facts
+    assert without["inside"] is None
+    assert inside_table([without]).empty
+
+
+def test_new_files_are_placed_into_the_map_of_the_others(corpus, tmp_path):
+    faces, root = corpus
+    new = faces[faces["method"] == "Swap"].iloc[:5]
+    found = explained(corpus, new=(new, root))
+    assert len(found.placed) == 5
+    own = found.embedded[found.embedded["method"] == "real"][["x", "y"]].to_numpy()
+    fakes = found.embedded[found.embedded["label"] == 1][["x", "y"]].to_numpy()
+    for place in found.placed[["x", "y"]].to_numpy():
+        near = [np.sort(np.hypot(*(points - place).T))[:3].mean() for points in (fakes, own)]
+        assert near[0] < near[1]
+    write_explanation(found, tmp_path)
+    again = read_explanation(tmp_path)
+    assert again.placed["x"].tolist() == found.placed["x"].tolist()
+    assert again.embeddings()["method"].table()["label"].tolist().count("new") == 5
+
+
+def test_mean_maps_are_by_dataset_method_and_group_and_drawn(corpus, tmp_path, monkeypatch):
+    faces, root = corpus
+    faces = faces.assign(gender=np.where(faces["video"].str.endswith("0"), "female", "male"))
+    settings = {"methods": ("saliency",), "tested": 4, "points": 8, "averaged": 60, "by": ("gender",)}
+    assert "no method passed" in explained((faces, root), **settings).summary["skipped"]["mean maps"]
+    monkeypatch.setattr(checks, "_failures", lambda *_: [])
+    found = explained((faces, root), **settings)
+    averaged = found.summary["averaged"]
+    assert averaged["crops"] == 60
+    kinds = {(one["dataset"], one["of"], one["name"]): one["people"] for one in averaged["means"]}
+    assert kinds["B", "method", "Swap"] == 3
+    assert kinds["A", "reals by gender", "male"] == 2
+    assert all(np.sum(one["cells"]) == pytest.approx(100) for one in averaged["means"])
+    assert {one["reason"] for one in averaged["differences"]} == {"fewer than 5 people of a group"}
+    assert len(averaged_lines(averaged)) == 1 + len(averaged["differences"])
+    write_explanation(found, tmp_path)
+    assert (tmp_path / "explain/mean_maps.png").is_file()
+    assert np.array_equal(read_explanation(tmp_path).mean_picture, found.mean_picture)
+
+
+def test_a_layer_that_there_is_not_is_refused_with_the_nearest(corpus):
+    with pytest.raises(InputError, match=r"layer 'blok' is no module of the detector \(is 'block' meant\?\)"):
+        explained(corpus, layer="blok")
+    assert explained(corpus, layer="block.0", points=8).summary["layer"] == "block.0"
+
+
+def test_one_picture_and_one_class_are_explained_with_what_is_lacking_in_words(corpus):
+    faces, root = corpus
+    one = faces[faces["split"] == "test"].iloc[:1]
+    found = explained((one, root), methods=("occlusion",))
+    assert (
+        "one picture: whether the map finds what matters cannot be tested" in found.methods[0].facts["failed"]
+    )
+    assert "at least 8 crops" in found.summary["skipped"]["t-SNE"]
+    reals = explained((faces[faces["label"] == 0], root), methods=("occlusion",), tested=4)
+    assert "real or fake" not in reals.summary["purity"]
+    assert len(reals.methods) == 1

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import torchvision
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from torch import nn
 
 from unmasked.analysis.explain import checks, methods
 from unmasked.analysis.explain.checks import check_method, inside, is_blank, likeness, order_gains
 from unmasked.analysis.explain.methods import METHODS, Explained, Method, blurred, method_maps
-from unmasked.analysis.explain.regions import REGIONS, face_regions, grid
+from unmasked.analysis.explain.regions import REGIONS, crop_scale, face_regions, grid, region_shares
 from unmasked.datasets.errors import InputError
-from unmasked.preprocessing.align import template
+from unmasked.preprocessing.align import similarity_matrix, template
+from unmasked.preprocessing.faces import MATRIX, POINTS
 
 SIZE, PATCH = 32, 6
 
@@ -103,6 +106,18 @@ def test_cams_are_those_of_the_library(name, library, detector, planted):
     cam = library(model=detector.model, target_layers=[detector.layer])
     wanted = cam(images, [lambda logits: logits[1] - logits[0]] * len(images))
     assert np.allclose(method_maps(detector, images, name), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "layer"), [("resnet18", "layer4"), ("mobilenet_v3_small", "features")])
+def test_cams_of_torchvision_s_networks_are_those_of_the_library(name, layer):
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None, num_classes=2).eval()
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    module = getattr(model, layer)
+    for method, library in (("grad_cam", GradCAM), ("grad_cam_pp", GradCAMPlusPlus)):
+        cam = library(model=model, target_layers=[module])
+        wanted = cam(images.clone(), [lambda logits: logits[1] - logits[0]] * 2)
+        assert np.allclose(method_maps(Explained(model, module), images, method), wanted, atol=1e-5)
 
 
 def test_signed_cam_above_zero_is_grad_cam(planted):
@@ -233,6 +248,48 @@ def test_shares_inside_are_those_of_the_place_for_a_map_by_lot():
     assert all(perfect[name].min() == 1 for name in ("pointing", "mass", "rank"))
 
 
+def test_shares_inside_are_those_that_quantus_defines():
+    """Pointing game, relevance mass and relevance rank accuracy, written down from their definitions."""
+    rng = np.random.default_rng(4)
+    maps = rng.normal(size=(20, 12, 12)).astype(np.float32)
+    masks = rng.random((20, 12, 12)) < rng.uniform(0.1, 0.6, (20, 1, 1))
+    found = inside(maps, masks)
+    for place, (one, mask) in enumerate(zip(maps, masks, strict=True)):
+        pixels = {(y, x): float(one[y, x]) for y in range(12) for x in range(12)}
+        ranked = sorted(pixels, key=lambda at: -pixels[at])
+        assert found["pointing"][place] == mask[ranked[0]]
+        top = ranked[: int(mask.sum())]
+        assert found["rank"][place] == pytest.approx(sum(bool(mask[at]) for at in top) / len(top))
+        positive = {at: max(value, 0) for at, value in pixels.items()}
+        held = sum(value for at, value in positive.items() if mask[at])
+        assert found["mass"][place] == pytest.approx(held / sum(positive.values()))
+
+
+def test_deletion_is_the_mean_margin_along_the_order(detector, planted):
+    """Pixel flipping by hand: the cells of the highest values are blurred first."""
+    images, _ = planted
+    maps = np.random.default_rng(2).random((2, SIZE, SIZE), dtype=np.float32)
+    deletion, _ = order_gains(detector, images[:2], maps)
+    picture, side = images[0], checks.CELLS
+    cells, means = grid(SIZE, side), checks.cell_means(maps)[0]
+
+    def area(order, is_deletion):
+        margins = []
+        for share in checks.SHARES:
+            gone = np.isin(cells, order[: round(share * side * side)])
+            blurs = gone if is_deletion else ~gone
+            changed = torch.where(torch.from_numpy(blurs), blurred(picture[None])[0], picture)
+            margins.append(float(detector.margins(changed[None])[0]))
+        return np.mean(margins)
+
+    middle = np.argsort(-checks.cell_means(checks.centre_map(SIZE)[None])[0], kind="stable")
+    own = np.argsort(-means, kind="stable")
+    single = order_gains(detector, images[:1], maps[:1])
+    assert single[0]["centre"].value == pytest.approx(area(middle, True) - area(own, True), abs=1e-6)
+    assert single[1]["centre"].value == pytest.approx(area(own, False) - area(middle, False), abs=1e-6)
+    assert deletion["centre"].ci[0] <= deletion["centre"].value <= deletion["centre"].ci[1]
+
+
 def test_refusals_name_what_can_be_had(detector, planted):
     images, _ = planted
     with pytest.raises(InputError, match="is 'occlusion' meant"):
@@ -250,3 +307,32 @@ def test_regions_lie_where_the_points_of_a_face_are(size_px):
     assert named == ["eyes", "eyes", "nose", "mouth", "mouth"]
     assert set(np.unique(regions)) == set(range(len(REGIONS)))
     assert REGIONS[regions[-1, 0]] == "background"
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.3, 1.6])
+def test_the_room_around_a_face_is_read_from_points_and_matrix(scale):
+    """Regions were those of 1.3 whatever crops were cut with."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(5):
+        points = template(100, 1.0) @ np.array([[0.8, 0.3], [-0.3, 0.8]]) * rng.uniform(1, 3) + rng.normal(
+            0, 9, 2
+        )
+        matrix = similarity_matrix(points, 128, scale)
+        rows.append([*points.ravel(), *matrix.ravel()])
+    table = pd.DataFrame(rows, columns=[*POINTS, *MATRIX])
+    assert crop_scale(table, 128) == pytest.approx(scale, abs=1e-6)
+    assert crop_scale(table.drop(columns="m00"), 128) == 1.3
+    regions = face_regions(128, scale)
+    named = [REGIONS[regions[int(y), int(x)]] for x, y in template(128, scale)]
+    assert named == ["eyes", "eyes", "nose", "mouth", "mouth"]
+
+
+def test_shares_of_regions_are_those_of_the_map():
+    regions = face_regions(64)
+    maps = np.stack([regions == REGIONS.index("mouth"), regions == REGIONS.index("nose")]).astype(np.float32)
+    found = {one["region"]: one for one in region_shares(maps)}
+    assert [found[name]["share"] for name in ("mouth", "nose")] == pytest.approx([0.5, 0.5])
+    assert sum(one["area"] for one in found.values()) == pytest.approx(1)
+    even = region_shares(np.ones((2, 64, 64), np.float32))
+    assert all(one["density"] == pytest.approx(1) for one in even)

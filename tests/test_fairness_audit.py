@@ -23,7 +23,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.evaluation.intervals import Sample, resample, weighted_metrics, wilson_interval
 from unmasked.evaluation.metrics import all_metrics, equal_error_rate, group_metrics
 from unmasked.fairness.audit import audit
-from unmasked.fairness.run import audit_datasets, audit_predictions
+from unmasked.fairness.run import audit_datasets, audit_predictions, fairness_record
 from unmasked.fairness.selection import select
 from unmasked.fairness.statistics.metrics import (
     count_rows,
@@ -762,5 +762,5 @@ def test_method_of_manipulation_is_the_label_in_disguise():
 
 
 def test_page_is_written_from_an_audit(frames, tmp_path):
-    write_page(loose(frames, frames["gender"]).to_dict(), tmp_path / "fairness.html")
+    write_page(fairness_record({"A": loose(frames, frames["gender"])}), tmp_path / "fairness.html")
     assert "<html" in (tmp_path / "fairness.html").read_text()

@@ -1,5 +1,7 @@
 """Which pair of groups differs: the test of every pair, its interval and what chance shows."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,12 @@ from scipy.stats import fisher_exact
 
 from unmasked.analysis.reports.fairness.page import section
 from unmasked.fairness.audit import audit
+from unmasked.fairness.run import fairness_record
+from unmasked.fairness.settings import Settings
+from unmasked.fairness.statistics.comparisons import TEST_COLUMNS, judge_tests
 from unmasked.fairness.statistics.pairs import compare_pairs
 from unmasked.fairness.statistics.resampling import holm, holm_levels
+from unmasked.fairness.verdicts import sentence
 
 
 def drawn(sizes, events, permutations=400, seed=0):
@@ -153,7 +159,7 @@ def test_a_threshold_that_decides_alike_on_everybody_is_said_to(threshold, what)
     said = f"At this threshold {what.lower()} is called fake, in all groups of gender"
     assert len(found.verdicts) == 2
     assert all(words.startswith(said) and "would be found" not in words for words in found.verdicts)
-    page = str(section(found.to_dict()))
+    page = str(section(fairness_record({"A": found})))
     assert f"{what} is called fake at this threshold" in page
 
 
@@ -208,3 +214,74 @@ def test_every_pair_that_differs_is_named_with_the_worse_group_first():
     assert tests.loc["tpr", "also"] == [["female", "other"]]
     assert found.verdicts[0].endswith("The same is shown of women beside people of gender “other”.")
     assert found.to_dict()["attributes"]["gender"]["tests"][0]["also"] == [["female", "other"]]
+
+
+def told(sizes, events, tests):
+    """The sentence on such groups, and the row of the tests that it tells; one of ``tests`` comparisons."""
+    pairs = drawn(sizes, events)
+    row = {"attribute": "gender", "metric": "fpr", "gap": np.ptp(pairs.share), "videos": sum(sizes)}
+    ends = [pairs.names[at] for at in (pairs.share.argmax(), pairs.share.argmin())]
+    row |= dict(zip(("gap_worst", "gap_best"), ends if row["gap"] else [None, None], strict=True))
+    row |= {"worst_group": None, "best_group": None}
+    row |= dict.fromkeys(set(TEST_COLUMNS) - set(row), np.nan)
+    # The other tests of the family find nothing.
+    others = [{**row, "attribute": f"other {number}"} for number in range(tests - 1)]
+    nothing = compare_pairs(
+        ["a", "b"], np.full(2, 0.5), np.full(2, 50.0), np.full((400, 2), 0.5), np.full((400, 2), 50.0)
+    )
+    judged = judge_tests(pd.DataFrame([row, *others]), [pairs, *[nothing] * (tests - 1)], Settings())
+    by_group = pd.DataFrame({"fpr": pairs.share, "tpr": 0.9}, index=pairs.names)
+    return sentence(judged.iloc[0], by_group, Settings(), tests), judged.iloc[0]
+
+
+NUMBER = r"(−?[\d.]+)"
+INTERVAL = rf"95 % interval \[{NUMBER}, {NUMBER}\]"
+
+
+def numbers(pattern, words):
+    """The numbers of the one place where a sentence has this pattern."""
+    (found,) = re.findall(pattern, words)
+    return [float(one.replace("−", "-")) for one in ([found] if isinstance(found, str) else found)]
+
+
+def check_sentence(words, row):
+    """Verdict, interval, p-value and chance level, as a reader has them, say the same."""
+    if row["verdict"] == "equivalent":
+        assert "about equally often" in words
+        return
+    if row["verdict"] == "inconclusive":
+        assert "no difference was shown" in words
+        if "interval" in words:
+            difference, low, high = numbers(rf"{NUMBER} points?, {INTERVAL}", words)
+            assert low <= 0 < difference <= high
+            assert difference <= numbers(rf"would show up to {NUMBER} points? between these two", words)[0]
+        return
+    assert row["verdict"] == "disparity"
+    assert "no difference" not in words
+    difference, low, high = numbers(rf"{NUMBER} points?, {INTERVAL}", words)
+    assert 0 < low <= difference <= high
+    chance = numbers(rf"a difference of up to {NUMBER} points? between these two", words)[0]
+    assert difference > chance or (
+        difference == chance and "by chance, a little less than this one." in words
+    )
+    assert numbers(rf"p = {NUMBER}", words)[0] < 0.05
+
+
+@settings(max_examples=40, deadline=None)
+@given(groups, st.integers(1, 6))
+def test_sentences_say_one_thing_of_verdict_interval_and_chance(found, tests):
+    check_sentence(*told(*zip(*found, strict=True), tests))
+
+
+@pytest.mark.parametrize("tests", [1, 6])
+def test_sentences_say_one_thing_at_the_border_of_significance(tests):
+    """ "A difference of 12 points; chance shows up to 12": which of the two, a reader cannot say."""
+    verdicts = []
+    for sizes, events in (([400, 300], 40), ([120, 90, 30], 20), ([2000, 2000], 30)):
+        for more in range(0, 26, 2):
+            words, row = told(
+                sizes, [events + more, *(round(events * size / sizes[0]) for size in sizes[1:])], tests
+            )
+            check_sentence(words, row)
+            verdicts.append(row["verdict"])
+    assert {"disparity", "inconclusive"} <= set(verdicts)

@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from fairness_findings import of_one
 from test_fairness_audit import FAST, corpus
 
 from unmasked.analysis.figures.dots import DotDisplay
 from unmasked.analysis.reports.fairness.page import PAGE, page, section, write_page
-from unmasked.fairness.run import audit_datasets, audit_predictions, write
+from unmasked.fairness.run import audit_datasets, audit_predictions, fairness_record, write
 from unmasked.fairness.verdicts import people
 
 BY = ["gender", "skin_tone_group"]
@@ -34,7 +35,7 @@ def text_of(html):
 
 
 def test_page_opens_with_the_disparity_in_words(biased):
-    text = text_of(page(biased))
+    text = text_of(page(of_one(biased)))
     assert "A disparity was found" in text
     assert "Fakes of dark-skinned people are missed" in text
     assert text.index("A disparity was found") < text.rindex("How every gap was tested")
@@ -42,7 +43,7 @@ def test_page_opens_with_the_disparity_in_words(biased):
 
 
 def test_page_without_a_disparity_claims_no_equality(unbiased):
-    text = text_of(page(unbiased))
+    text = text_of(page(of_one(unbiased)))
     assert "A disparity was found" not in text
     assert "No difference was shown" in text
     assert "That is not proof of equality" in text
@@ -50,22 +51,22 @@ def test_page_without_a_disparity_claims_no_equality(unbiased):
 
 
 def test_page_stands_alone_and_reads_without_javascript(biased):
-    html = page(biased)
+    html = page(of_one(biased))
     assert "<script" not in html
     assert not re.search(r'(src|href)="https?://', html)
     assert html.count("<!DOCTYPE html>") == 1
 
 
 def test_page_survives_a_round_trip_through_json(biased, unbiased, tmp_path, unsaved_figures):
-    from unmasked.datasets.files import write_json
+    from unmasked.datasets.documents import write_json
 
     for number, found in enumerate((biased, unbiased)):
         write_json(tmp_path / f"{number}.json", found)
-        assert page(json.loads((tmp_path / f"{number}.json").read_text())) == page(found)
+        assert page(of_one(json.loads((tmp_path / f"{number}.json").read_text()))) == page(of_one(found))
 
 
 def test_section_is_a_fragment_with_verdict_figures_tables_and_limits(biased):
-    html = section(biased)
+    html = section(of_one(biased))
     assert "<html" not in html
     assert "<h2" not in html
     for wanted in ("A disparity was found", "<svg", "<table", "What this does not say", PAGE):
@@ -73,7 +74,7 @@ def test_section_is_a_fragment_with_verdict_figures_tables_and_limits(biased):
 
 
 def test_utility_stands_beside_every_verdict(biased):
-    text = text_of(section(biased))
+    text = text_of(section(of_one(biased)))
     assert "AUC is" in text
     assert "A detector that calls everything fake would have no gap at all" in text
 
@@ -81,13 +82,13 @@ def test_utility_stands_beside_every_verdict(biased):
 def test_group_names_are_escaped():
     table = corpus(0)
     table["club"] = np.where(table["gender"] == "female", "<b>x</b>", "a & b")
-    html = page(audit_predictions(table, ["club"], **FAST).to_dict())
+    html = page(of_one(audit_predictions(table, ["club"], **FAST).to_dict()))
     assert "<b>x</b>" not in html
     assert "&lt;b&gt;x" in html
 
 
 def test_unknown_group_is_listed_as_not_compared(unbiased):
-    text = text_of(page(unbiased))
+    text = text_of(page(of_one(unbiased)))
     assert "unknown not compared" in text
     assert "the annotation does not say who they are" in text
 
@@ -96,7 +97,7 @@ def test_undefined_values_are_shown_as_not_enough_data():
     table = corpus(1)
     table["group"] = np.where((table["gender"] == "female") & (table["label"] == 1), "only fakes", "others")
     found = audit_predictions(table, ["group"], **FAST).to_dict()
-    assert "not enough data" in text_of(page(found))
+    assert "not enough data" in text_of(page(of_one(found)))
 
 
 def test_several_datasets_are_summed_up_first_and_skipped_ones_named(tmp_path, unsaved_figures):
@@ -117,7 +118,8 @@ def test_several_datasets_are_summed_up_first_and_skipped_ones_named(tmp_path, u
 
 
 def test_page_of_a_single_audit_is_written_where_asked(tmp_path):
-    write_page(audit_predictions(corpus(0), ["gender"], **FAST).to_dict(), tmp_path / "x.html")
+    audit = audit_predictions(corpus(0), ["gender"], **FAST)
+    write_page(fairness_record({"corpus": audit}), tmp_path / "x.html")
     assert "Fairness audit" in (tmp_path / "x.html").read_text(encoding="utf-8")
 
 
@@ -160,7 +162,7 @@ def test_a_note_that_names_its_dataset_is_not_given_the_name_again_and_one_perso
 
 def test_what_was_not_tested_is_said_once_in_its_row():
     found = audit_predictions(corpus(2, people=12), BY, **FAST).to_dict()
-    rows = re.findall(r"<tr>.*?</tr>", page(found), flags=re.DOTALL)
+    rows = re.findall(r"<tr>.*?</tr>", page(of_one(found)), flags=re.DOTALL)
     untested = [row for row in rows if "gender: " in row and "not enough data" in row]
     assert untested
     assert all(row.count("not enough data") == 1 for row in untested)
@@ -170,7 +172,8 @@ def test_a_long_name_of_a_group_leaves_the_axes_their_room_and_breaks_in_tables(
     long = "a group whose name is a whole sentence, as forms of some clinics have it, and then some more"
     table = corpus(2).assign(dataset="A")
     table["gender"] = table["gender"].where(table["gender"] != "male", long)
-    text = page(audit_predictions(table, BY, **FAST).to_dict())  # a warning of collapsed axes is an error
+    audit = audit_predictions(table, BY, **FAST).to_dict()
+    text = page(of_one(audit))  # a warning of collapsed axes is an error
     drawn = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
     assert any("a group whose…me more" in figure for figure in drawn)
     assert not any(f">{long}</text>" in figure for figure in drawn)

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from fairness_findings import complete
+from fairness_findings import complete, of_one
 
 from unmasked.analysis.figures.calibration import CalibrationDisplay
 from unmasked.analysis.figures.curves import RocDisplay
@@ -18,7 +18,7 @@ from unmasked.analysis.html.page import Cell, heat_table
 from unmasked.analysis.reports.fairness.findings import Findings
 from unmasked.analysis.reports.fairness.page import PARTS, page, section
 from unmasked.analysis.reports.fairness.surprises import surprises
-from unmasked.datasets.files import write_json
+from unmasked.datasets.documents import write_json
 from unmasked.fairness import records
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "use", "circle", "rect"}
@@ -101,7 +101,7 @@ def test_page_is_well_formed_with_headings_in_order_and_ids_used_once(read):
 
 def test_page_of_one_dataset_has_headings_in_order_and_names_no_dataset_twice(found, unsaved_figures):
     name, audit = next(iter(found["datasets"].items()))
-    read = Reader(page(audit))
+    read = Reader(page(of_one(audit, name)))
     assert list(read.text) == [part for part, _, _ in PARTS]
     assert all(after <= before + 1 for before, after in zip(read.headings, read.headings[1:], strict=False))
     assert f"{name}:" not in read["answer"]

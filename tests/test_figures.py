@@ -114,14 +114,13 @@ def test_precision_recall_draws_the_share_of_fakes_as_chance(predictions, result
     assert "AP" in texts(display.ax_)[0]
 
 
-def test_display_draws_into_the_axes_it_is_given(predictions):
+def test_display_draws_into_the_axes_it_is_given(predictions, results):
     axes = Figure().add_subplot()
-    display = RocDisplay.from_results(curves(predictions)).plot(axes, linewidth=5)
+    display = RocDisplay.from_results(curves(predictions), results).plot(axes, linewidth=5)
     assert display.ax_ is axes
     assert display.figure_ is axes.figure
     assert display.lines_[0].get_linewidth() == 5
-    assert texts(axes)[1].startswith("FaceForensics++: AUC 0.")
-    assert "[" not in texts(axes)[1]
+    assert texts(axes)[0].startswith("FaceForensics++: AUC 0.")
 
 
 def test_scores_are_shares_of_each_class_beside_the_threshold(predictions):

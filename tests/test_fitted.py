@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation.abstention import fit_band
 from unmasked.evaluation.evaluate import evaluate
-from unmasked.evaluation.fitted import Fitted, fit_on_source, fit_threshold, read_fitted, store_in_card
+from unmasked.evaluation.fitted import Fitted, fit_on_source, read_fitted, store_in_card
 from unmasked.evaluation.metrics import false_positive_rate, log_loss, video_scores
 from unmasked.evaluation.thresholds import RULES
 
@@ -43,7 +43,11 @@ def test_everything_is_fitted_on_the_sources_calibration_videos_alone(prediction
     only = predictions[(predictions["dataset"] == "A") & (predictions["split"] == "val")]
     assert fit_on_source(only) == fitted
     assert set(fitted.thresholds) == set(RULES)
-    assert fitted.threshold == fitted.thresholds["eer"] == fit_threshold(predictions, "eer", dataset="A")
+    assert (
+        fitted.threshold
+        == fitted.thresholds["eer"]
+        == fit_on_source(predictions, ("eer",), dataset="A").threshold
+    )
     assert set(fitted.other_thresholds) == set(RULES) - {"eer"}
     videos = video_scores(only)
     words = "A, val split"

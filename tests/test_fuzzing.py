@@ -17,8 +17,8 @@ import pytest
 from unmasked.analysis.explain.explanation import read_explanation
 from unmasked.analysis.reports.gallery import slug
 from unmasked.datasets.cards import check_card
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.datasets.videos import RefusedFormat, open_video
 from unmasked.evaluation.collection import collect
 from unmasked.evaluation.thresholds import Threshold

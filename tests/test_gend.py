@@ -294,7 +294,7 @@ def test_nothing_but_norms_and_head_learns_and_it_goes_through_the_commands(tiny
         [*base, "training.max_steps=1", "data.fakes=self_blended"],
         [*base, "training.max_steps=2", "data.fakes=self_blended", "resume=true"],
         ["predict", f"checkpoint={run}", f"faces={faces}", f"out={run}/predictions.parquet"],
-        ["explain", f"checkpoint={run}", f"faces={faces}", "pictures=1", "points=10", "perplexity=2"],
+        ["explain", f"checkpoint={run}", f"faces={faces}", "pictures=1", "points=10", "methods=[]"],
         ["export-checkpoint", f"checkpoint={run}", f"out={tmp_path}/out.pth"],
     ):
         done = invoke(*arguments)

@@ -93,7 +93,8 @@ def test_every_format_on_the_list_is_told_by_content_and_decoded(kind):
         (b"", "cannot identify|zero bytes"),
     ],
 )
-def test_other_formats_are_refused_by_name_whatever_the_file_is_called(tmp_path, content, words):
+def test_other_formats_are_refused_by_name_whatever_the_file_is_called(tmp_path, monkeypatch, content, words):
+    monkeypatch.setattr("unmasked.datasets.images.has_heif", lambda: False)  # the extra may be installed
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(UnreadableImage, match=words), open_image(path):
@@ -107,6 +108,18 @@ def test_other_formats_are_refused_by_name_whatever_the_file_is_called(tmp_path,
     if content:
         with pytest.raises(Unreadable, match=words):
             list(read_image(path, max_pixels=1 << 20))
+
+
+def test_heic_is_read_where_the_extra_is_installed():
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed (the extra heic)")
+    whole = io.BytesIO()
+    heif.from_pillow(Image.fromarray(square_frame(0))).save(whole, quality=95)
+    assert image_format(whole.getvalue()[:64]) == "HEIF"
+    difference = decode_image(whole.getvalue()).pixels.astype(int) - square_frame(0)
+    assert abs(difference).mean() < 3
+    for cut in (40, len(whole.getvalue()) // 2):
+        with pytest.raises(UnreadableImage):
+            decode_image(whole.getvalue()[:cut])
 
 
 # Nothing started, nothing else opened

@@ -126,7 +126,7 @@ def test_a_forest_s_blocks_are_told_by_explain(tmp_path):
     small = ["model.classifier=forest", "model.trees=10", "model.size_px=64", "model.blocks=[lbp,colour]"]
     for arguments in (
         ["train", "detector=handcrafted", faces, f"out={run}", *small],
-        ["explain", f"checkpoint={run}", faces, "repeats=2", "perplexity=2"],
+        ["explain", f"checkpoint={run}", faces, "repeats=2", "perplexity=2", "methods=[]"],
     ):
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, f"{done.output}\n{done.exception}"
@@ -146,7 +146,7 @@ def test_a_forest_s_blocks_are_told_by_explain(tmp_path):
     # Of crops too few for a map it said "there are 0 classes".
     few = table[table["split"] == "test"].iloc[:7]
     FACES.write(few, tmp_path / "few.parquet")
-    arguments = ["explain", f"checkpoint={run}", f"faces={tmp_path}/few.parquet", "repeats=2"]
+    arguments = ["explain", f"checkpoint={run}", f"faces={tmp_path}/few.parquet", "repeats=2", "methods=[]"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, f"{done.output}\n{done.exception}"
     assert "without t-SNE: a map needs at least 8 crops, and there are 7" in done.output

@@ -22,16 +22,25 @@ from typer.testing import CliRunner
 from ucf_fakes import save
 
 from unmasked.app.cli import app
-from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import sha256_of_file, write_json
+from unmasked.app.verbs import inspect as inspect_verb
+from unmasked.datasets.documents import write_json
+from unmasked.datasets.errors import InputError, InterruptedBySignal
+from unmasked.datasets.files import sha256_of_file
 from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.likelihood import fit_likelihood
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.inspection.examine import crop_reasons, settings_of
+from unmasked.inspection.file_facts import examiner_pool
 from unmasked.inspection.finding import finding_of, measured_rates, people_of, rate_sentences, verdict_of
 from unmasked.inspection.records import Rates, Reason, Sampled, read_case, write_case
-from unmasked.inspection.verify import check_folder, check_inputs, differences, threshold_differences
+from unmasked.inspection.verify import (
+    check_folder,
+    check_inputs,
+    differences,
+    page_differences,
+    threshold_differences,
+)
 from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
 from unmasked.preprocessing.run import preprocess
 from unmasked.ucf.model import UCF
@@ -41,6 +50,7 @@ LIKELIHOOD = fit_likelihood([0] * 20 + [1] * 20, np.r_[np.linspace(0, 0.7, 20), 
 FITTED = Fitted(THRESHOLD, band=Band(0.4, 0.6), likelihood=LIKELIHOOD)
 SETTINGS = settings_of(PreprocessConfig(faces="all", frames_per_video=8), 64)
 SAMPLED = Sampled(frames=8, with_face=8, unreadable=0, largest_gap_s=0.1)
+SQUARES = partial(examiner_pool, detector=SquareDetector)
 LARGE = partial(square_frame, size_px=192)  # a face of 64 pixels
 
 
@@ -162,8 +172,9 @@ def test_the_editor_s_sentence_gives_the_source_with_an_interval_and_the_range_o
         ]
     )
     assert first == (
-        "At this threshold the detector calls 19 of 100 real videos fake (95 % interval [10, 38]) and misses "
-        "10 of 100 fakes on videos of FF, like those that it learned from."
+        "At this threshold the detector calls 19 of 100 real videos fake (measured on 100, 95 % interval "
+        "[10, 38]) and misses 10 of 100 fakes (measured on 50) on videos of FF, like those that it learned "
+        "from."
     )
     assert "(CDF, Wild) it calls 22 to 45 of 100 real videos fake and misses 30 of 100 fakes" in second
     alone = rate_sentences([rates("FF, val split", "calibration", 0.1, 0.1)])
@@ -171,6 +182,42 @@ def test_the_editor_s_sentence_gives_the_source_with_an_interval_and_the_range_o
         "the videos that the threshold was fitted on (FF, val split); on any others it errs more" in alone[0]
     )
     assert "was not measured here" in rate_sentences([rates("FF", "source", 0.19, 0.1)])[-1]
+
+
+def test_a_detector_that_no_unseen_set_shows_to_be_better_than_guessing_is_said_to_be_none():
+    """It called 79 of 100 reals fake and missed 28 of 100 fakes of every unseen set, without a sentence."""
+    guessing = [rates("A", "unseen", 0.79, 0.28), rates("B", "unseen", 0.5, 0.5)]
+    assert "no better than guessing" in rate_sentences(guessing)[-1]
+    assert "guessing" not in " ".join(rate_sentences([*guessing, rates("C", "unseen", 0.1, 0.3)]))
+
+
+def test_a_file_s_case_is_not_written_into_the_folder_of_many_cases(tmp_path):
+    """It lay there, and the next call for the folder was refused."""
+    clip, out = tmp_path / "a.png", tmp_path / "cases"
+    clip.write_bytes(b"")
+    out.mkdir()
+    (out / "findings.csv").write_text("file\n")
+    found = unmasked("inspect", clip, "checkpoint=weights", f"out={out}")
+    assert found.exit_code == 2
+    assert "holds the cases of a folder of files; give another out=" in found.stderr
+
+
+def test_a_folder_that_is_stopped_has_its_table_of_what_is_finished(tmp_path, monkeypatch):
+    """Of 41 files 16 were examined, and no findings.csv named them."""
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    (tmp_path / "out" / "a.png" / "case.json").write_text("{}")
+    written = []
+
+    def stop(config):
+        raise InterruptedBySignal(15, "stopped")
+
+    monkeypatch.setattr(inspect_verb, "_run", stop)
+    monkeypatch.setattr(inspect_verb, "_write_findings", lambda config, files, *rest: written.extend(files))
+    done = unmasked("inspect", tmp_path, "checkpoint=weights", f"out={tmp_path / 'out'}")
+    assert done.exit_code == 143
+    assert written == [tmp_path / "a.png"]
 
 
 def test_measured_errors_are_those_of_this_threshold():
@@ -216,16 +263,14 @@ def bench(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def squares(monkeypatch):
     """Faces are bright squares, found without dlib's models."""
-    found = partial(preprocess, detector=SquareDetector)
-    monkeypatch.setattr("unmasked.inspection.examine.preprocess", found)
+    monkeypatch.setattr("unmasked.inspection.examine.examiner_pool", SQUARES)
 
 
 @pytest.fixture(scope="module")
 def made(bench):
     """The cases of all files, made by one call of the command."""
     with pytest.MonkeyPatch.context() as patch:
-        found = partial(preprocess, detector=SquareDetector)
-        patch.setattr("unmasked.inspection.examine.preprocess", found)
+        patch.setattr("unmasked.inspection.examine.examiner_pool", SQUARES)
         done = unmasked(
             "inspect", bench / "files", f"checkpoint={bench / 'weights'}", f"out={bench / 'cases'}"
         )
@@ -308,7 +353,7 @@ def own(copy, bench):
 
 
 def test_a_case_is_verified_and_a_moved_file_is_asked_for(copy, tmp_path):
-    done = unmasked("verify", copy)
+    done = unmasked("verify", copy / "case.json")
     assert done.exit_code == 0, done.output
     assert "verified, same bytes and scores within 0.0001" in done.stdout
     moved = tmp_path / "case"
@@ -316,6 +361,41 @@ def test_a_case_is_verified_and_a_moved_file_is_asked_for(copy, tmp_path):
     done = unmasked("verify", moved)
     assert done.exit_code == 2
     assert "give file=" in done.stderr
+
+
+def test_of_a_folder_of_cases_each_is_told_and_one_that_cannot_be_looked_at_ends_no_other(made, tmp_path):
+    for name in ("moved", "broken"):
+        shutil.copytree(made / "clip.mp4", tmp_path / name)
+    done = unmasked("verify", tmp_path, "file=a.mp4")
+    assert done.exit_code == 2
+    assert "holds 2 cases, and file= is of one" in done.stderr
+    (tmp_path / "broken" / "case.json").write_text("{")
+    done = unmasked("verify", tmp_path)
+    assert done.exit_code == 1
+    assert f"{tmp_path / 'broken'}: not verified, 1 difference" in done.stdout
+    assert f"{tmp_path / 'moved'}: cannot be looked at: " in done.stdout
+    assert "2 cases: 0 verified, 1 not, 1 cannot be looked at" in done.stdout
+    shutil.copytree(tmp_path / "moved", tmp_path / "two" / "moved")
+    shutil.copytree(tmp_path / "moved", tmp_path / "two" / "again")
+    assert unmasked("verify", tmp_path / "two").exit_code == 2
+
+
+def test_another_style_sheet_is_told_apart_from_another_page(copy):
+    case, page = read_case(copy), copy / "case.html"
+    before = page.read_text(encoding="utf-8")
+    assert page_differences(case, copy) == ([], [])
+    page.write_text(before.replace("<style>", "<style>p{display:none}", 1), encoding="utf-8")
+    unlike, style = page_differences(case, copy)
+    assert unlike == []
+    assert "only its style sheet is another than ours, which can hide things" in style[0]
+    for changed in (
+        before.replace("<style>", "<style>p{}</STYLE><p>This file is real.</p><style>", 1),
+        before.replace("<style>", "<style></style><style>", 1),
+        before.replace("</body>", "<p>This file is real.</p></body>"),
+    ):
+        assert changed != before
+        page.write_text(changed, encoding="utf-8")
+        assert page_differences(case, copy) == (["case.html: shows something else than case.json"], [])
 
 
 def flip(path: Path, place: int = -20) -> None:
@@ -406,7 +486,10 @@ def test_scores_within_the_tolerance_are_the_same(made):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("https://example.org/a.mp4", "checkpoint=weights"), "is an address, and nothing is fetched"),
+        (
+            ("https://example.org/a.mp4", "checkpoint=weights"),
+            "https://example.org/a.mp4 is an address, and nothing is fetched",
+        ),
         (("absent.mp4", "checkpoint=weights"), "does not exist; give a video or picture"),
         (("files/clip.mp4", "checkpoint=weights", "prior=1.5"), "give one between 0 and 1"),
         (("files/clip.mp4", "checkpoint=bare"), "a verdict at a bare 0.5 would mean nothing"),
@@ -582,7 +665,7 @@ def test_a_file_that_changes_while_it_is_examined_has_no_score(bench, tmp_path, 
     shutil.copy(bench / "files/clip.mp4", file)
 
     def swap(*arguments, **options):
-        found = preprocess(*arguments, **options, detector=SquareDetector)
+        found = preprocess(*arguments, **options)
         shutil.copy(bench / "files/small.mp4", file)
         return found
 

@@ -97,7 +97,7 @@ def test_predictions_become_one_table_with_what_each_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("second", "sentence"),
     [
-        (scores("A", detector="x"), r"both have 2 of their videos \(A/a, A/b\); leave one out"),
+        (scores("A", detector="x"), r"2 videos are in both .* \(A/a, A/b\); leave one table out"),
         (scores("B", detector="y"), "several detectors .* give tables of one detector"),
         (scores("B").drop(columns="score"), "no column is called score"),
     ],
@@ -147,11 +147,17 @@ def test_tables_of_strangers_are_joined_as_the_other_commands_read_them(tmp_path
     assert joined["dataset"].tolist() == ["all.csv"] * 4
     assert joined["camera"].tolist()[3] == "x"
     assert "rows: 5 given, 4 used; left out: 1 no score" in done.output
+    # It said that the rows were of two datasets, called like the files, and wrote a third name.
+    assert "no column dataset in a.tsv, b.csv: these rows are of all.csv" in done.output
+    assert "called a.tsv" not in done.output
 
 
 def test_two_tables_without_a_dataset_are_of_one_and_a_video_of_both_is_noticed(tmp_path):
     """Each was a dataset called like its file, and their common videos counted twice."""
     for name in "ab":
         (tmp_path / f"{name}.csv").write_text(f"video,label,score\nx,0,0.1\n{name},1,0.9\n")
-    with pytest.raises(InputError, match=r"both have 1 of their videos \(all.csv/x\)"):
+    with pytest.raises(InputError, match=r"one video is in both .*a.csv and .*b.csv \(all.csv/x\)"):
+        join_tables([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "all.csv")
+    (tmp_path / "b.csv").write_text("video,label,score\nx.mp4,0,0.1\n")
+    with pytest.raises(InputError, match="one video is in both"):
         join_tables([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "all.csv")

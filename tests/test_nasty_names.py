@@ -134,6 +134,7 @@ COMMANDS = {
         "pictures=1",
         "points=20",
         "perplexity=3",
+        "tested=2",
     ),
     "report": ("run={out}/run",),
     "threshold": (

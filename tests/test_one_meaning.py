@@ -10,7 +10,7 @@ from unmasked.analysis.figures.calibration import CalibrationDisplay
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation import metrics
 from unmasked.evaluation.counts import CALIBRATION_BINS
-from unmasked.evaluation.curves import curves
+from unmasked.evaluation.curves import curves, score_histogram
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.intervals import Sample, weighted_metrics
 from unmasked.evaluation.metrics import METRICS, auc, metric, video_scores
@@ -68,6 +68,18 @@ def test_evaluate_and_fairness_take_the_same_rows_and_say_what_they_left_out():
     assert "FF++ is not evaluated: it has only 60 videos (120 rows) of val" in said
     assert "60 videos (120 rows) of val" in skipped["FF++"]
     assert "20 videos (40 rows) without a split" in " ".join(audits["Celeb-DF"].origin["rows"])
+
+
+def test_curves_and_histograms_are_of_the_video_scores_that_were_evaluated():
+    """With the worst face of each video, a report's curves and bars were of the mean over all faces."""
+    table = videos("A", 60, "test", frames=4).assign(face=np.tile([0, 0, 1, 1], 60))
+    area = evaluate(table, n_boot=0, aggregation="worst_face")["datasets"]["A"]["video"]["auc"]
+    assert area != evaluate(table, n_boot=0)["datasets"]["A"]["video"]["auc"]
+    points = curves(table, aggregation="worst_face")["A"]["video"]["roc"]
+    assert np.trapezoid(points["tpr"], points["fpr"]) == pytest.approx(area)
+    found = score_histogram(table, aggregation="worst_face")["A"]
+    worst = video_scores(table, "worst_face")
+    assert found["fake"] == np.histogram(worst["score"][worst["label"] == 1], found["edges"])[0].tolist()
 
 
 def test_rows_that_were_trained_or_fitted_on_are_never_evaluated():

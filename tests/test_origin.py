@@ -15,8 +15,8 @@ from unmasked.analysis.reports.run.folder import read_run
 from unmasked.analysis.reports.run.page import write_report
 from unmasked.analysis.reports.run.results_part import fairness_part
 from unmasked.app.cli import app
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.fitted import read_fitted
 from unmasked.evaluation.origin import Origin, scores_digest

@@ -21,7 +21,7 @@ from unmasked.analysis.reports.fairness.page import write_page
 from unmasked.analysis.reports.gallery import INDEX, Gallery
 from unmasked.analysis.reports.run.page import write_report
 from unmasked.app.cli import app
-from unmasked.datasets.files import write_json
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.locks import LOCK
 from unmasked.datasets.manifest import MANIFEST
 

@@ -151,7 +151,7 @@ def study(tmp_path_factory):
     given = [own, f"checkpoint={folder / 'run'}", f"faces={folder / 'faces'}"]
     scored = unmasked("predict", *given, "splits=[test]", f"out={folder / 'run/predictions.parquet'}")
     assert scored.exit_code == 0, scored.output
-    explained = [*given, "pictures=1", "points=20", "perplexity=3"]
+    explained = [*given, "pictures=1", "points=20", "perplexity=3", "methods=[]"]
     for done in (unmasked("explain", *explained), evaluated(folder)):
         assert done.exit_code == 0, done.output
         assert STALE not in done.output

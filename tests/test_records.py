@@ -11,8 +11,8 @@ import pytest
 from report_fakes import scored
 
 from unmasked.analysis.reports.run.folder import read_run
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation import records
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.fitted import fit_on_source
@@ -116,9 +116,9 @@ def test_what_is_written_is_declared(results, audited):
 
 
 def test_audits_are_read_back_as_they_were_written(audited, tmp_path):
-    fairness.write(audited, tmp_path)
+    write_json(tmp_path / "fairness.json", audited)
     again = fairness.read(tmp_path / "fairness.json")
-    fairness.write(again, tmp_path / "again")
+    write_json(tmp_path / "again" / "fairness.json", again)
     both = [json.loads((folder / "fairness.json").read_text()) for folder in (tmp_path, tmp_path / "again")]
     assert both[0] == both[1]
     tests = again["datasets"]["A"]["attributes"]["skin_tone_group"]["tests"]
@@ -153,7 +153,7 @@ def test_files_of_0_1_are_read_without_the_keys_that_came_later(results, audited
         read_run(tmp_path).metrics["datasets"]["A"]["video"]["auc"]
         == results["datasets"]["A"]["video"]["auc"]
     )
-    fairness.write(audited, tmp_path)
+    write_json(tmp_path / "fairness.json", audited)
     old = json.loads((tmp_path / "fairness.json").read_text())
     for name in ("rows", "score_resamples", "threshold_rule"):
         old["datasets"]["A"]["settings"].pop(name)

@@ -17,8 +17,8 @@ from unmasked.analysis.reports.run.folder import read_run
 from unmasked.analysis.reports.run.page import page, write_report
 from unmasked.analysis.reports.run.robustness import find_hidden_drift, tell_understated, worst_words
 from unmasked.app.cli import app
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.wording import count_in_100, value_text
 

@@ -41,10 +41,10 @@ from unmasked.app.examiner import load_examiner
 from unmasked.app.verbs.serve import Config
 from unmasked.datasets.errors import InputError
 from unmasked.inspection.examine import examine
+from unmasked.inspection.file_facts import examiner_pool
 from unmasked.inspection.verify import check_folder
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.pool import Budget, Pool
-from unmasked.preprocessing.run import worker_pool
 from unmasked.serving.app import _pack, make_app
 from unmasked.serving.bench import Batcher, words_of
 from unmasked.serving.dispatch import Dispatch
@@ -373,7 +373,7 @@ def test_images_that_wait_together_are_scored_together_and_come_back_to_who_sent
         go.wait(10)
         return images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([1.0, 2.0])
 
-    batcher = Batcher(model, lambda jobs, images: passes.append((jobs, images)))
+    batcher = Batcher(model, lambda jobs, images, seconds: passes.append((jobs, images)))
     sent = [torch.full((count, 3, 2, 2), float(count)) for count in (1, 2, 3, 70, 4)]
     found: dict[int, torch.Tensor] = {}
     threads = [
@@ -391,8 +391,26 @@ def test_images_that_wait_together_are_scored_together_and_come_back_to_who_sent
     assert passes == [(1, 1), (2, 5), (1, 70), (1, 4)]
 
 
+def test_a_pass_waits_for_faces_that_are_being_found_and_a_job_alone_for_nobody():
+    """Jobs were scored one by one, as each was at its faces while another was scored."""
+    for is_expected, together in ((True, [(3, 3)]), (False, [(1, 1)] * 3)):
+        passes: list[tuple[int, int]] = []
+        batcher = Batcher(
+            lambda images: images.mean(dim=(1, 2, 3))[:, None],
+            lambda jobs, images, seconds, passes=passes: passes.append((jobs, images)),
+            lambda is_expected=is_expected, passes=passes: is_expected and not passes,
+        )
+        threads = [threading.Thread(target=batcher, args=(torch.ones(1, 3, 2, 2),)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.03)
+        for thread in threads:
+            thread.join(10)
+        assert passes == together
+
+
 def test_an_error_of_the_model_is_raised_where_the_images_come_from():
-    batcher = Batcher(lambda images: images / 0 if len(images) == 1 else 1 / 0, lambda jobs, images: None)
+    batcher = Batcher(lambda images: images / 0 if len(images) == 1 else 1 / 0, lambda *batch: None)
     with pytest.raises(ZeroDivisionError):
         batcher(torch.zeros(2, 3, 2, 2))
     assert batcher(torch.ones(1, 3, 2, 2)).isinf().all()
@@ -404,7 +422,7 @@ def test_images_that_the_model_cannot_take_cost_no_other_job_its_answer():
         return images.mean(dim=(1, 2, 3))[:, None]
 
     passes = []
-    batcher = Batcher(model, lambda jobs, images: passes.append((jobs, images)))
+    batcher = Batcher(model, lambda jobs, images, seconds: passes.append((jobs, images)))
     parts = [(torch.full((2, 3, 2, 2), value), Future()) for value in (1.0, 9.0, 3.0)]
     batcher._answer(model, parts)
     first, bad, last = (future for _, future in parts)
@@ -497,11 +515,11 @@ def test_texts_of_errors_name_no_place_of_the_server():
 
 
 def test_a_packed_case_has_no_faces_of_a_process_that_ended(tmp_path):
-    for name in ("case/case.json", "case/.faces-1/0.png", "maps/0.png", "upload/a.mp4"):
+    for name in ("case/case.json", "case/.faces-1/0.png", "case/maps/0.png", "upload/a.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     with _pack(tmp_path) as file, zipfile.ZipFile(file) as packed:
-        assert packed.namelist() == ["case/case.json", "maps/0.png"]
+        assert packed.namelist() == ["case/case.json", "case/maps/0.png"]
 
 
 # Requests
@@ -726,7 +744,7 @@ def test_a_finding_is_that_of_inspect(whole, weights, tmp_path):
     found = [whole.wait(job) for job in jobs]
     (tmp_path / "picture.png").write_bytes(picture())
     config = PreprocessConfig(faces="all", frames_per_video=6, workers=1)
-    pool = worker_pool(config, SquareDetector)
+    pool = examiner_pool(config, SquareDetector)
     files = {tmp_path / name: tmp_path / f"case of {name}" for name in ("clip.mp4", "picture.png")}
     expected = list(examine(files, load_examiner(weights), config, pool=pool))
     pool.stop()
@@ -759,8 +777,8 @@ def test_a_finding_is_that_of_inspect(whole, weights, tmp_path):
     assert weights.parent.name not in (tmp_path / "packed" / "case" / "case.json").read_text()
     look = found[0]["result"]["looks"][0]["crop"]
     assert whole.ask("GET", f"{base}/{look}")[2].startswith(b"\x89PNG")
-    for crop in found[0]["result"]["maps"]:
-        assert whole.ask("GET", f"{base}/maps/{Path(crop).name}")[2].startswith(b"\x89PNG")
+    for one in found[0]["result"]["maps"]["shown"]:
+        assert whole.ask("GET", f"{base}/{one['file']}")[2].startswith(b"\x89PNG")
     assert whole.ask("DELETE", base)[0] == 204
     assert not (whole.folder / found[0]["id"]).exists()
     batches = whole.ask("GET", "/metrics")[2].decode()
@@ -846,7 +864,9 @@ def test_files_are_sent_and_answered_and_nothing_is_asked_of_others(whole: Serve
     for sentence in job["result"]["finding"]["sentences"]:
         assert sentence in detail
     assert "The uploaded file has been deleted." in detail
-    assert "Score of person 0 over time" in find(".strip svg")[0].get_attribute("aria-label")
+    # Asked in the page itself: the strip is drawn anew when its width changes.
+    label = "return document.querySelector(`.strip svg`).getAttribute(`aria-label`)"
+    assert "Score of person 0 over time" in browser.execute_script(label)
     until(lambda: all(image.get_property("naturalWidth") for image in find("#detail img")))
     # Every control has a name; nothing is wider than a phone.
     for control in find("button, input:not([hidden]), a, [role=img]"):

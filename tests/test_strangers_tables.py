@@ -686,6 +686,31 @@ def workbook(path, rows):
     book.save(path)
 
 
+def test_a_workbook_of_two_sheets_of_scores_is_refused_by_their_names(tmp_path):
+    """The first was read, and the second named in a line of "not read"."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for name in ("Detector A", "Detector B"):
+        sheet = book.create_sheet(name)
+        for row in [["export of", name], ["video", "label", "score"], ["a", 0, 0.1], ["b", 1, 0.9]]:
+            sheet.append(row[:1] if row[0] == "export of" else row)
+    book.save(tmp_path / "two.xlsx")
+    with pytest.raises(
+        InputError,
+        match=r"xlsx has sheets of the same columns, 'Detector A' and 'Detector B'",
+    ):
+        read_predictions(tmp_path / "two.xlsx")
+
+
+def test_a_refusal_calls_a_column_as_the_file_does(tmp_path):
+    """A column logit was called 'score', which the file had not."""
+    path = tmp_path / "scores.csv"
+    path.write_text("video,truth,logit\na,0,-3.5\nb,1,2.5\n")
+    with pytest.raises(InputError, match=r"column 'logit' holds -3.5") as refused:
+        read_predictions(path)
+    assert "'score'" not in str(refused.value)
+
+
 def test_a_workbook_that_cannot_be_read_is_refused_with_the_way_out(tmp_path, monkeypatch):
     path = tmp_path / "scores.xlsx"
     path.write_text("<html><table></table></html>")

@@ -37,7 +37,7 @@ def test_a_spreadsheets_export_is_read_in_one_go(tmp_path, coding):
         "percent: 78.2 is 0.782",
         "called scores",
         "left out: 1 (row 5)",
-        "not known in 1 rows",
+        "not known in 1 row",
     ):
         assert part in said
 

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import atomic_path, sha256_of_file, write_json, write_text
+from unmasked.datasets.files import atomic_path, sha256_of_file, write_text
 from unmasked.datasets.tables import TEXT, Column, Schema, read_frame, write_frame
 
 SCHEMA = Schema(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import threading
 
 import numpy as np
@@ -42,6 +43,19 @@ def test_cam_is_shown_beside_its_picture(tmp_path, cams):
     assert set(events.Tags()["images"]) == {"gradcam/real/a", "gradcam/Deepfakes/b"}
     (event,) = events.Images("gradcam/real/a")
     assert (event.step, event.width, event.height) == (7, 40, 16)
+
+
+def test_a_map_that_is_none_has_it_written_on(tmp_path):
+    pictures = np.full((2, 64, 80, 3), 90, np.uint8)
+    with summary_writer(tmp_path) as writer:
+        log_cams(writer, pictures, pictures, ["a", "b"], blank=np.array([True, False]))
+    shown = {}
+    for name in "ab":
+        (event,) = read(tmp_path).Images(f"gradcam/{name}")
+        shown[name] = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
+    assert (shown["a"][:, :80] == 90).all()
+    assert shown["a"][:, 80:].max() > 200
+    assert (shown["b"] == 90).all()
 
 
 def test_a_full_disk_is_the_users_error_without_a_traceback_of_the_thread(tmp_path, monkeypatch):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.evaluation.metrics import false_positive_rate, recall
 from unmasked.evaluation.thresholds import RULES, Threshold, fit
 

@@ -362,7 +362,7 @@ def test_files_that_nobody_labelled_are_scored_and_the_scores_written(work, dete
         assert done.exit_code == 2, done.output
         assert f"none of its {crops} rows has a label" in done.stderr
     assert not (tmp_path / "out").exists()
-    unmasked("explain", *given, "perplexity=2", f"out={tmp_path / 'maps'}")
+    unmasked("explain", *given, "perplexity=2", "methods=[]", f"out={tmp_path / 'maps'}")
     pictured = pd.read_parquet(tmp_path / "maps" / "explain" / "pictured.parquet")
     assert len(pictured) == pictured["video"].nunique() == {"unlabelled": 4, "one_video": 1}[name]
 
@@ -387,7 +387,8 @@ def test_rows_without_a_label_are_left_out_beside_others_and_counted(work, tmp_p
     assert (metrics["real_videos"], metrics["fake_videos"]) == (2, 3)
     unmasked("report", f"run={tmp_path}")
     # They are explained beside the others, as a group of their own.
-    unmasked("explain", "detector=train_fakes", table, f"checkpoint={tmp_path}", "perplexity=3")
+    given = ["detector=train_fakes", table, f"checkpoint={tmp_path}", "perplexity=3", "methods=[]"]
+    unmasked("explain", *given)
     pictured = pd.read_parquet(tmp_path / "explain" / "pictured.parquet")
     assert pictured["method"].value_counts().to_dict() == {"fake": 3, "real": 2, "unlabelled": 1}
     purity = json.loads((tmp_path / "explain" / "explain.json").read_text())["purity"]

@@ -21,7 +21,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.preprocessing.faces import FACES
 from unmasked.training.callbacks import KeepBest
 from unmasked.training.tables import training_tables
-from unmasked.training.train import _seed_everything
+from unmasked.training.train import seed_everything
 from unmasked.ucf.config import UCFConfig
 from unmasked.ucf.model import UCF
 
@@ -74,11 +74,11 @@ def test_a_seed_seeds_python_numpy_and_torch():
 
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
-        _seed_everything(5)
+        seed_everything(5)
         first = drawn()
-        _seed_everything(5)
+        seed_everything(5)
         assert drawn() == first
-        _seed_everything(6)
+        seed_everything(6)
         assert not set(drawn()) & set(first)
     finally:
         random.setstate(states[0])

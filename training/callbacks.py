@@ -181,11 +181,11 @@ class HoldLimits(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Checks both limits; Lightning validates when told to stop, except after a last epoch."""
-        assert isinstance(pl_module, DetectorModule)
+        module: Any = pl_module  # whatever is trained has these two
         if self.max_minutes is not None:
             # One clock for all processes: they must stop in the same step, at the same learning rate.
-            pl_module.time_share = trainer.strategy.broadcast(self.elapsed_s() / (60 * self.max_minutes))
-        if pl_module.time_share >= 1 or trainer.global_step >= pl_module.total_steps:
+            module.time_share = trainer.strategy.broadcast(self.elapsed_s() / (60 * self.max_minutes))
+        if module.time_share >= 1 or trainer.global_step >= module.total_steps:
             trainer.should_stop = True
 
     def elapsed_s(self) -> float:

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from unmasked.datasets.archives import check_zip
 from unmasked.datasets.cards import absent_checkpoint, card_path, check_card
-from unmasked.datasets.documents import read_json
+from unmasked.datasets.documents import read_json, write_json
 from unmasked.datasets.errors import InputError, nearest_name
 from unmasked.datasets.file_kinds import kind_of_file
-from unmasked.datasets.files import atomic_path, sha256_of_file, sync_file, write_json
+from unmasked.datasets.files import atomic_path, sha256_of_file, sync_file
 from unmasked.training.detector import Scorer
 from unmasked.training.handle import Detector
 

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from pydantic import BaseModel
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.seed import isolate_rng
@@ -106,7 +107,7 @@ def train(
     if check := detector.part("check"):
         check(tables.train, config)
     last = Path(out) / "checkpoints" / "last.ckpt"
-    resumed_step = _check_resume(last, config) if resume else 0
+    resumed_step = check_resume(last, config) if resume else 0
     settings = config.training
     card = training_card(detector, tables, config, terms_of_crops(tables.train, Path(crops_root)))
     best = KeepBest(Path(out) / NAME, card, selection=settings.selection, count=settings.keep_best)
@@ -120,8 +121,8 @@ def train(
     ]
     state = KeepLast(last, every_steps=settings.save_every_steps, accumulate=config.optimiser.accumulate)
     keep += [StopOnSignal(state), state]
-    with isolate_rng(), _quieten_lightning():
-        _seed_everything(config.seed)
+    with isolate_rng(), quieten_lightning():
+        seed_everything(config.seed)
         trainer = _trainer(config, Path(out), [*callbacks, *keep], resumed_step)
         data = TrainingData(detector, tables, Path(crops_root), config, replicas=trainer.world_size)
         steps = settings.epochs * data.steps_of_epoch
@@ -136,7 +137,7 @@ def train(
         )
         if (initialise := detector.part("initialise")) and not resume:
             initialise(module.model, config)
-        with _explain_full_disk(Path(out), last):
+        with explain_full_disk(Path(out), last):
             unfinished = Path(out) / UNFINISHED
             if trainer.is_global_zero:
                 write_text(unfinished, "")
@@ -197,7 +198,6 @@ def _early_stopping(config: TrainedConfig) -> list[pl.Callback]:
 def _trainer(config: TrainedConfig, out: Path, callbacks: list[pl.Callback], resumed_step: int) -> pl.Trainer:
     settings, accumulate = config.training, config.optimiser.accumulate
     where = placement(settings)
-    logger = TensorBoardLogger(out, name="tensorboard", version="", purge_step=resumed_step)
     return pl.Trainer(
         **where,
         precision=settings.precision,
@@ -210,19 +210,26 @@ def _trainer(config: TrainedConfig, out: Path, callbacks: list[pl.Callback], res
         check_val_every_n_epoch=None if settings.val_every_steps else 1,
         gradient_clip_val=config.optimiser.gradient_clip or None,
         accumulate_grad_batches=accumulate,
-        logger=logger,
-        log_every_n_steps=1,  # the module decides which steps it logs
         callbacks=callbacks,
-        default_root_dir=out,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # our own samplers share crops and pairs out
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        **quiet_trainer(out, resumed_step),
     )
 
 
-def _check_resume(last: Path, config: TrainedConfig) -> int:
+def quiet_trainer(out: Path, resumed_step: int) -> dict[str, Any]:
+    """The Trainer's arguments that no setting changes: our callbacks keep states and show progress."""
+    return {
+        "logger": TensorBoardLogger(out, name="tensorboard", version="", purge_step=resumed_step),
+        "log_every_n_steps": 1,  # the module decides which steps it logs
+        "default_root_dir": out,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,  # our own samplers share crops and pairs out
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+
+
+def check_resume(last: Path, config: BaseModel) -> int:
     """The number of steps in the state to resume, if it was trained with the same configuration."""
     if not last.is_file():
         raise InputError(f"there is nothing to resume: {last} does not exist; train without resume first")
@@ -253,7 +260,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[
 
 
 @contextmanager
-def _explain_full_disk(out: Path, last: Path) -> Iterator[None]:
+def explain_full_disk(out: Path, last: Path) -> Iterator[None]:
     """Says what was written and what to do, instead of where in a writer the disk was full."""
     try:
         with quieten_writer_thread():
@@ -271,14 +278,15 @@ def _explain_full_disk(out: Path, last: Path) -> Iterator[None]:
         ) from error
 
 
-def _seed_everything(seed: int) -> None:
+def seed_everything(seed: int) -> None:
+    """Seeds Python's, numpy's and torch's generators."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from it
     torch.manual_seed(seed)
 
 
 @contextmanager
-def _quieten_lightning() -> Iterator[None]:
+def quieten_lightning() -> Iterator[None]:
     """Keeps back Lightning's banners and advice; errors and our own messages pass."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]

@@ -12,30 +12,30 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 from torch import Tensor, nn
 
+from unmasked.analysis.explain.intervals import mean_interval
 from unmasked.analysis.explain.methods import METHODS, Explained, blurred, method_maps, mix
 from unmasked.analysis.explain.regions import grid
-from unmasked.evaluation.intervals import percentile_interval
 
 Array = NDArray[np.float64]
 
 CELLS = 16  # to a side: what is taken away at once
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)  # of the cells, taken away or put back
+BRIEF = (0.1, 0.3)
 RANDOM_ORDERS = 5
 SHUFFLED = (0.1, 0.5, 1.0)  # of the weights' tensors, from the last on
 ALIKE = 0.98  # rank correlation of maps of different pictures from which they count as one map
 UNMOVED = 0.5  # rank correlation with the map of a detector that knows nothing, from which a map says nothing
 CENTRE_SPREAD = 0.25  # of the picture's side: the map that looks at the middle, whatever there is
-N_BOOT = 2000
 
 
 class Curve(BaseModel):
-    """How much the maps' order beats another, in the units of the margin.
+    """A mean over pictures: of deletion and insertion, how much the maps' order beats another.
 
     Attributes:
-        value: mean over pictures of the area between the curves; above 0 the map's order is better.
+        value: the area between the curves, in the units of the margin; above 0 the map's order is better.
         ci: its interval of 95 % over pictures, one of each video; NaN with fewer than two.
     """
 
@@ -43,6 +43,24 @@ class Curve(BaseModel):
 
     value: float
     ci: tuple[float, float]
+
+
+class Inside(BaseModel):
+    """How much of the maps lies where the fakes were changed; see `inside`.
+
+    Attributes:
+        pictures: fakes whose manipulation mask is known.
+        chance: the masks' share of the picture, on average: what a map by lot reaches.
+        shares: by measure, the mean over pictures.
+        less_centre: by measure, that less what the middle of the picture reaches, paired.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    pictures: int
+    chance: float
+    shares: dict[str, Curve]
+    less_centre: dict[str, Curve]
 
 
 class MethodChecks(BaseModel):
@@ -58,6 +76,7 @@ class MethodChecks(BaseModel):
         deletion, insertion: by what the map is compared with, "random" or "centre".
         sum_error: largest difference between a map's sum and what it should add up to, as a share of that;
             None where the method promises no sum.
+        inside: for fakes whose manipulation mask is known, how much of the maps lies in it; None without any.
         failed: in words, what a reader must know before he reads such a map; empty where it passed.
     """
 
@@ -71,15 +90,26 @@ class MethodChecks(BaseModel):
     deletion: dict[str, Curve]
     insertion: dict[str, Curve]
     sum_error: float | None
+    inside: Inside | None
     failed: list[str]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def is_failed(self) -> bool:
         """True if no map of the method can be trusted: more is wrong than that some are blank."""
         return all(self.blank) or len(self.failed) > any(self.blank)
 
 
-def check_method(explained: Explained, images: Tensor, name: str, maps: NDArray[np.float32]) -> MethodChecks:
+def check_method(
+    explained: Explained,
+    images: Tensor,
+    name: str,
+    maps: NDArray[np.float32],
+    masks: NDArray[np.bool_] | None = None,
+    *,
+    sources: Sequence[int] | None = None,
+    is_brief: bool = False,
+) -> MethodChecks:
     """Puts the maps of a method to every test.
 
     Args:
@@ -87,17 +117,22 @@ def check_method(explained: Explained, images: Tensor, name: str, maps: NDArray[
         images: (N, 3, H, W) in [-1, 1], one of each video.
         name: one of `METHODS`.
         maps: (N, H, W) what `methods.method_maps` made of them.
+        masks: (N, H, W) True where a picture was changed; nowhere where that is not known.
+        sources: whose face each picture shows; maps of one face may be alike. None: all are of others.
+        is_brief: fewer shares of cells and of shuffled weights, a quarter of the time.
     """
     blank = is_blank(maps)
-    alike = likeness(maps[~blank])
+    alike = likeness(maps[~blank], None if sources is None else np.asarray(sources)[~blank])
     shuffled = []
     if isinstance(explained.model, nn.Module):
-        for share in SHUFFLED:  # the whole curve: where it stays high, early layers make the map
+        # The whole curve: where it stays high, early layers make the map.
+        for share in SHUFFLED[-1:] if is_brief else SHUFFLED:
             forgetful = method_maps(explained.shuffled(share), images, name)
             pairs = [rank_correlation(*pair) for pair in zip(maps[~blank], forgetful[~blank], strict=True)]
             shuffled.append(_median(pairs))
     kept = images[np.flatnonzero(~blank)]
-    deletion, insertion = order_gains(explained, kept, maps[~blank]) if len(kept) else ({}, {})
+    shares = BRIEF if is_brief else SHARES
+    deletion, insertion = order_gains(explained, kept, maps[~blank], shares) if len(kept) else ({}, {})
     sum_error = _sum_error(explained, images, maps) if METHODS[name].has_sum else None
     return MethodChecks(
         method=name,
@@ -108,6 +143,7 @@ def check_method(explained: Explained, images: Tensor, name: str, maps: NDArray[
         deletion=deletion,
         insertion=insertion,
         sum_error=sum_error,
+        inside=None if masks is None else inside_masks(maps, masks, explained.seed),
         failed=_failures(blank, alike, shuffled, deletion),
     )
 
@@ -119,9 +155,13 @@ def is_blank(maps: NDArray[np.float32]) -> NDArray[np.bool_]:
     return ~finite | (np.ptp(np.nan_to_num(flat), axis=1) <= 1e-12 * np.abs(np.nan_to_num(flat)).max(axis=1))
 
 
-def likeness(maps: NDArray[np.float32]) -> float:
-    """Median rank correlation of the maps (N, H, W) of different pictures; NaN with one."""
-    pairs = [rank_correlation(maps[i], maps[j]) for i in range(len(maps)) for j in range(i)]
+def likeness(maps: NDArray[np.float32], sources: NDArray[np.int64] | None = None) -> float:
+    """Median rank correlation of the maps (N, H, W) of different ``sources``, pictures if None.
+
+    NaN with one.
+    """
+    of = np.arange(len(maps)) if sources is None else sources
+    pairs = [rank_correlation(maps[i], maps[j]) for i in range(len(maps)) for j in range(i) if of[i] != of[j]]
     return _median(pairs)
 
 
@@ -149,7 +189,7 @@ def cell_means(maps: NDArray[np.float32]) -> Array:
 
 
 def order_gains(
-    explained: Explained, images: Tensor, maps: NDArray[np.float32]
+    explained: Explained, images: Tensor, maps: NDArray[np.float32], shares: Sequence[float] = SHARES
 ) -> tuple[dict[str, Curve], dict[str, Curve]]:
     """Deletion and insertion: how much better than other orders a map's order is.
 
@@ -161,6 +201,7 @@ def order_gains(
         explained: the detector.
         images: (N, 3, H, W).
         maps: (N, H, W).
+        shares: of the cells, taken away or put back.
 
     Returns:
         For deletion and for insertion, by what the map is compared with: "random" order, mean of
@@ -175,36 +216,35 @@ def order_gains(
         shuffled = [generator.permutation(number) for _ in range(RANDOM_ORDERS)]
         # Ties, of which a map with zeros has many, fall by chance and not by where they lie.
         own = shuffled[0][np.argsort(-values[shuffled[0]], kind="stable")]
-        areas = np.stack([_areas(explained, picture, order, cells) for order in (own, centre, *shuffled)])
+        orders = (own, centre, *shuffled)
+        areas = np.stack([_areas(explained, picture, order, cells, shares) for order in orders])
         better = areas - areas[0]  # the map lowers the margin sooner where the other's area is larger
         gains["centre"].append(better[1])
         gains["random"].append(better[2:].mean(axis=0))
-    generator = np.random.default_rng(explained.seed)
-    draws = generator.integers(0, len(images), (N_BOOT, len(images)))
     deletion, insertion = (
-        {other: _curve(sign * np.stack(found)[:, place], draws) for other, found in gains.items()}
+        {other: _curve(sign * np.stack(found)[:, place], explained.seed) for other, found in gains.items()}
         for place, sign in ((0, 1), (1, -1))
     )
     return deletion, insertion
 
 
 def _areas(
-    explained: Explained, picture: Tensor, order: NDArray[np.int64], cells: NDArray[np.int64]
+    explained: Explained,
+    picture: Tensor,
+    order: NDArray[np.int64],
+    cells: NDArray[np.int64],
+    shares: Sequence[float],
 ) -> Array:
-    """(2,) mean margin over `SHARES`, of the cells deleted and of the cells inserted in this order."""
-    kept = np.ones((len(SHARES), len(order)), dtype=bool)
-    for row, share in zip(kept, SHARES, strict=True):
+    """(2,) mean margin over ``shares``, of the cells deleted and of the cells inserted in this order."""
+    kept = np.ones((len(shares), len(order)), dtype=bool)
+    for row, share in zip(kept, shares, strict=True):
         row[order[: round(share * len(order))]] = False
     margins = explained.margins(mix(picture, np.concatenate([kept, ~kept]), cells))
-    return margins.reshape(2, len(SHARES)).mean(axis=1)
+    return margins.reshape(2, len(shares)).mean(axis=1)
 
 
-def _curve(gain: Array, draws: NDArray[np.int64]) -> Curve:
-    pictures = len(gain)
-    low, high = float("nan"), float("nan")
-    if pictures > 1:
-        low, high = percentile_interval(gain[draws].mean(axis=1), clusters=pictures)
-    return Curve(value=float(gain.mean()), ci=(low, high))
+def _curve(gain: Array, seed: int = 0) -> Curve:
+    return Curve(value=float(gain.mean()), ci=mean_interval(gain, seed=seed))
 
 
 def _sum_error(explained: Explained, images: Tensor, maps: NDArray[np.float32]) -> float:
@@ -259,6 +299,22 @@ def inside(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> dict[str, Arr
     rank = [within[row, order[row, :number]].mean() for row, number in enumerate(size)]
     pointing = within[np.arange(len(flat)), order[:, 0]].astype(np.float64)
     return {"pointing": pointing, "mass": mass, "rank": np.array(rank), "chance": size / within.shape[1]}
+
+
+def inside_masks(maps: NDArray[np.float32], masks: NDArray[np.bool_], seed: int = 0) -> Inside | None:
+    """What `inside` finds of the maps whose mask is not empty; None if all are."""
+    known = masks.any(axis=(1, 2))
+    if not known.any():
+        return None
+    shares = inside(maps[known], masks[known])
+    centre = inside(np.repeat(centre_map(maps.shape[-1])[None], known.sum(), axis=0), masks[known])
+    chance = float(shares.pop("chance").mean())
+    return Inside(
+        pictures=int(known.sum()),
+        chance=chance,
+        shares={name: _curve(values, seed) for name, values in shares.items()},
+        less_centre={name: _curve(values - centre[name], seed) for name, values in shares.items()},
+    )
 
 
 def centre_map(size_px: int) -> NDArray[np.float32]:

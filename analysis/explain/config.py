@@ -17,12 +17,25 @@ class ExplainConfig(BaseModel):
     crops_per_video: int = Field(default=4, ge=1, description="crops of one video in the t-SNE, at most")
     perplexity: float = Field(default=30, gt=0, description="t-SNE: about how many neighbours each point has")
     methods: tuple[str, ...] = Field(
-        default=(),
-        description="further maps, each tested and shown with what the tests found: grad_cam, grad_cam_pp, "
-        "signed_cam, saliency, integrated_gradients, occlusion, lime, shapley; or all",
+        default=("auto",),
+        description="maps that are tested and shown with what the tests found: grad_cam, grad_cam_pp, "
+        "signed_cam, saliency, integrated_gradients, occlusion, lime, shapley; all; or auto: Grad-CAM, and "
+        "where it fails integrated gradients, then occlusion",
     )
     tested: int = Field(
         default=8, ge=1, le=64, description="pictures that these maps are made of and tested on, one a video"
+    )
+    layer: str = Field(
+        default="", description="module that the CAMs look at, by its name; the detector's own if not given"
+    )
+    by: tuple[str, ...] = Field(
+        default=(), description="attributes whose groups are compared: in the mean maps, and colours of t-SNE"
+    )
+    averaged: int = Field(
+        default=0,
+        ge=0,
+        description="crops whose maps are averaged in one face frame, by dataset, method and group, with the "
+        "first method that passed its tests; 0 makes no mean maps",
     )
     repeats: int = Field(
         default=10,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from openTSNE import TSNE
+from openTSNE import TSNE, TSNEEmbedding
 
+from unmasked.analysis.explain.intervals import mean_interval
 from unmasked.datasets.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -19,17 +21,40 @@ MINIMUM_POINTS = 8  # fewer cannot have a neighbourhood that means anything
 class Purity(NamedTuple):
     """How often a point's neighbours share its label.
 
-    ``value`` in [0, 1]; ``chance`` is what labels without any relation to the points would give;
-    ``k`` the neighbours that were looked at.
+    ``value`` in [0, 1], with its interval of 95 %; ``chance`` is what labels without any relation to the
+    points would give; ``k`` the neighbours that were looked at.
     """
 
     value: float
     chance: float
     k: int
+    ci: tuple[float, float]
 
 
-def embed(features: ArrayLike, *, perplexity: float = 30, seed: int = 0) -> np.ndarray:
-    """(N, D) features -> (N, 2) t-SNE points; the same for the same features and seed.
+@dataclass(frozen=True)
+class Embedded:
+    """A t-SNE of features, into which others can be placed.
+
+    Attributes:
+        points: (N, 2).
+        tsne: openTSNE's, fitted.
+    """
+
+    points: np.ndarray
+    tsne: TSNEEmbedding
+
+    def place(self, features: ArrayLike) -> np.ndarray:
+        """(M, D) features of other crops -> (M, 2): near those that are like them, which stay where they are.
+
+        Each is placed by itself (Poličar et al., Machine Learning 2023): others that come with it change
+        nothing, and something new can only lie somewhere among what is there already.
+        """
+        middle = (self.points.max(axis=0) + self.points.min(axis=0)) / 2  # which the library moves to 0
+        return np.asarray(self.tsne.transform(np.asarray(features, dtype=np.float64)), np.float64) + middle
+
+
+def embed(features: ArrayLike, *, perplexity: float = 30, seed: int = 0) -> Embedded:
+    """The t-SNE of (N, D) features; the same for the same features and seed.
 
     Only who is near whom can be read from it: not distances between clusters, their size, or the axes
     (van der Maaten & Hinton, JMLR 2008; Wattenberg et al., Distill 2016).
@@ -56,7 +81,8 @@ def embed(features: ArrayLike, *, perplexity: float = 30, seed: int = 0) -> np.n
         logger.warning("t-SNE of %d points: perplexity lowered from %g to %g", len(points), perplexity, used)
     start = "pca" if points.shape[1] >= 2 else "random"
     tsne = TSNE(perplexity=used, initialization=start, random_state=seed, n_jobs=1)
-    return np.asarray(tsne.fit(points), dtype=np.float64)
+    fitted = tsne.fit(points)
+    return Embedded(np.array(fitted, dtype=np.float64), fitted)
 
 
 def usable_perplexity(n: int, wanted: float) -> float:
@@ -79,7 +105,8 @@ def neighbour_purity(
         points: (N, D) features or t-SNE points.
         label: (N,) anything that can be compared.
         clusters: (N,) videos or identities. Neighbours from a point's own cluster are passed over: two
-            frames of a video are alike whatever the detector learnt.
+            frames of a video are alike whatever the detector learnt. They are what the interval resamples,
+            whole; points as they are, so that it does not say how another map would lie.
         k: neighbours; fewer where a point has fewer others.
 
     Returns:
@@ -92,16 +119,18 @@ def neighbour_purity(
     same_label = _is_same_label(label)
     allowed = ~np.eye(len(points), dtype=bool) if clusters is None else ~_is_same_label(clusters)
     if not allowed.any():
-        return Purity(float("nan"), float("nan"), 0)
+        return Purity(float("nan"), float("nan"), 0, (float("nan"), float("nan")))
     distance = _squared_distances(points)
     distance[~allowed] = np.inf
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :k]  # (N, k)
     counted = np.take_along_axis(allowed, nearest, axis=1)
     agrees = np.take_along_axis(same_label, nearest, axis=1) & counted
     has_any = allowed.any(axis=1)
-    value = (agrees.sum(axis=1)[has_any] / counted.sum(axis=1)[has_any]).mean()
+    each = agrees.sum(axis=1)[has_any] / counted.sum(axis=1)[has_any]
     chance = ((same_label & allowed).sum(axis=1)[has_any] / allowed.sum(axis=1)[has_any]).mean()
-    return Purity(float(value), float(chance), int(counted.sum(axis=1).max()))
+    _, cluster = np.unique(np.arange(len(points)) if clusters is None else clusters, return_inverse=True)
+    ends = mean_interval(each, cluster[has_any])
+    return Purity(float(each.mean()), float(chance), int(counted.sum(axis=1).max()), ends)
 
 
 def _is_same_label(values: ArrayLike) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""A detector explained on its test crops: Grad-CAM pictures and t-SNE, kept as files."""
+"""A detector explained on its test crops: tested maps, Grad-CAM pictures, mean maps, t-SNE."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +25,32 @@ from unmasked.analysis.explain.gradcam import (
     to_pixels,
 )
 from unmasked.analysis.explain.importance import block_importance
-from unmasked.analysis.explain.methods import METHODS, Explained, check_methods, method_maps
+from unmasked.analysis.explain.mean_maps import group_differences, map_cells, mean_maps
+from unmasked.analysis.explain.methods import (
+    METHODS,
+    Explained,
+    check_methods,
+    find_layer,
+    fitting_methods,
+    method_maps,
+)
+from unmasked.analysis.explain.regions import crop_scale, region_shares
 from unmasked.analysis.explain.tensorboard import log_cams, log_embedding, summary_writer
 from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.loading import read_crops, usable_rows
+from unmasked.datasets.loading import read_crops, read_whole, usable_rows
 from unmasked.datasets.transforms import normalise
 from unmasked.evaluation.levels import clusters_of
+from unmasked.fairness.groups import UNKNOWN, group_columns
 from unmasked.preprocessing.provenance import FACES_DIGEST, faces_digests
 
 Progress = Callable[[str, int, int], None]
+Read = Callable[[pd.DataFrame], Iterator[Tensor]]
+Masks = Callable[[pd.DataFrame], np.ndarray]
 
 SPRITE_PX = 64
+FRAME_PX = 128  # side of the mean picture below mean maps
+AUTO = ("grad_cam", "integrated_gradients", "occlusion")  # one after the other, until one passes its tests
 UNLABELLED = "unlabelled"  # in place of a method that nobody knows
 
 
@@ -48,10 +64,12 @@ def explain(
     size_px: int,
     blocks: Mapping[str, slice] | None = None,
     probability: Callable[[np.ndarray], np.ndarray] | None = None,
+    masks: Masks | None = None,
+    new: tuple[pd.DataFrame, Path] | None = None,
     config: ExplainConfig | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
-    """Grad-CAM pictures and a t-SNE of the test crops, or of all where none is marked test.
+    """Tested maps, Grad-CAM pictures and a t-SNE of the test crops, or of all where none is marked test.
 
     Crops are drawn by the seed, never by how well they suit: for each dataset and method as many videos,
     one crop of each for Grad-CAM.
@@ -65,35 +83,34 @@ def explain(
         size_px: side that crops are scaled to before the model sees them.
         blocks: columns of ``features`` by kind, for their importance; None has none.
         probability: (N, D) features -> (N,) P(fake); with ``blocks``.
+        masks: gives (N, size, size) bool of rows of the faces table, True where a crop was changed and
+            nowhere where that is not known; see `masks.changed_places`.
+        new: a faces table and its folder, whose crops are placed into the t-SNE of the others.
         config: see `ExplainConfig`.
         progress: called with (what, done, total).
 
     Raises:
-        InputError: no usable crop, or none of the splits that were asked for. Where no t-SNE can be made the
-            summary says why under ``skipped``, and the pictures are there.
+        InputError: no usable crop, or none of the splits that were asked for; a method, layer or attribute
+            that there is not. Where no t-SNE can be made the summary says why under ``skipped``, and the
+            pictures are there.
     """
     config = config or ExplainConfig()
     report = progress or (lambda what, done, total: None)
+    layer = find_layer(model, config.layer) if config.layer else layer
     crops = _chosen_crops(faces, config.splits)
     # Files whose label nobody knows are a kind of their own, and not left out.
     crops["method"] = crops["method"].astype(object).fillna("label unknown")
+    groups = group_columns(crops, config.by) if config.by else pd.DataFrame(index=crops.index)
+    crops = crops.assign(**{str(name): groups[name] for name in groups})
+    read = partial(_batches, crops_root=crops_root, size_px=size_px, batch_size=config.batch_size)
+    shown = _spread_rows(crops.drop_duplicates(["dataset", "video"]), config, config.tested)
+    side = read_whole(crop_paths(shown["crop"], crops_root)[0]).shape[0]
+    explained = Explained(model, layer, config.seed, config.batch_size, crop_scale(shown, side))
     skipped: dict[str, str] = {}
-    pictured = _first_crop_of_each_video(crops, config)
-    if layer is None or not isinstance(model, nn.Module):
-        skipped["Grad-CAM"] = "the detector has no gradients, or no cam_layer"
-        pictured = pictured.iloc[:0].assign(score=np.empty(0), blank=np.empty(0, bool))
-        empty = np.empty((0, size_px, size_px, 3), np.uint8)
-        cams = CamResult(np.empty((0, size_px, size_px), np.float32), empty, empty, np.empty(0, bool))
-    else:
-        images = torch.cat(list(_batches(pictured, crops_root, size_px, config.batch_size)))
-        report("Grad-CAM", 0, len(pictured))
-        cams = overlays(model, images, layer, batch_size=config.batch_size)
-        report("Grad-CAM", len(pictured), len(pictured))
-        pictured = pictured.assign(score=_scores(model, images, config.batch_size), blank=cams.blank)
 
-    explained = Explained(model, layer, config.seed, config.batch_size)
-    names = tuple(METHODS) if config.methods == ("all",) else config.methods
-    tested, methods = _methods(explained, names, crops, crops_root, size_px, config, report)
+    tested, methods = _methods(explained, shown, read, masks, config, report)
+    pictured, cams = _cams(explained, crops, read, methods, config, report, skipped)
+    averaged, picture = _averaged(explained, crops, read, methods, list(groups), config, report, skipped)
     embedded = _spread_rows(crops, config, config.points)
     if features is None:
         skipped["t-SNE"] = "the detector has no features"
@@ -101,37 +118,25 @@ def explain(
         skipped["t-SNE"] = f"a map needs at least {MINIMUM_POINTS} crops, and there are {len(embedded)}"
     if features is None:
         embedded = embedded.iloc[:0]
-    vectors, scores, sprites = [np.empty((0, 0), np.float32)], [np.empty(0)], []
-    for batch in _batches(embedded, crops_root, size_px, config.batch_size):
-        assert features is not None
-        vectors.append(_call_without_gradients(model, features, batch))
-        scores.append(_scores(model, batch, config.batch_size))
-        sprites.append(_sprites(batch))
-        report("features", sum(map(len, vectors)), len(embedded))
-    matrix = np.concatenate(vectors[1:] or vectors).astype(np.float32)
-    embedded = embedded.assign(score=np.concatenate(scores))
-    points = np.empty((0, 2))
+    embedded, matrix, sprites = _features(explained, features, embedded, read, report)
     importance = {}
     if blocks and probability and config.repeats:
         try:
             importance = _importance(embedded, matrix, blocks, probability, config)
         except InputError as error:
             skipped["importance"] = str(error)
-    if "t-SNE" not in skipped:
-        try:
-            points = embed(matrix, perplexity=config.perplexity, seed=config.seed)
-        except InputError as error:  # too few points, or all alike: the pictures are there all the same
-            skipped["t-SNE"] = str(error)
+    embedded, placed = _place_points(explained, features, embedded, matrix, new, size_px, config, skipped)
     if "t-SNE" in skipped:
-        embedded, matrix, sprites = embedded.iloc[:0], matrix[:0], []
-    embedded = embedded.assign(x=points[:, 0], y=points[:, 1])
+        matrix, sprites = matrix[:0], sprites[:0]
     modules = model.named_modules() if isinstance(model, nn.Module) else ()
     name = next((name for name, module in modules if module is layer), type(layer).__name__)
     signed = bool(getattr(model, "cam_signed", False))
-    summary = {"layer": name, "signed": signed, **_summary(pictured, embedded, matrix, config)}
+    attributes = [str(one) for one in groups]
+    summary = {"layer": name, "signed": signed, **_summary(pictured, embedded, matrix, attributes, config)}
     summary |= {"skipped": skipped}
     summary |= {"importance": importance} if importance else {}
     summary |= {"methods": [one.facts for one in methods]} if methods else {}
+    summary |= {"averaged": averaged} if averaged else {}
     return Explanation(
         pictured=pictured,
         pictures=cams.pictures,
@@ -139,42 +144,175 @@ def explain(
         maps=cams.maps,
         embedded=embedded,
         features=matrix,
-        sprites=np.concatenate(sprites) if sprites else np.empty((0, SPRITE_PX, SPRITE_PX, 3), np.uint8),
+        sprites=sprites,
         summary=summary,
         tested=tested,
         methods=methods,
+        placed=placed,
+        mean_picture=picture,
     )
+
+
+def _cams(
+    explained: Explained,
+    crops: pd.DataFrame,
+    read: Read,
+    methods: Sequence[MethodMaps],
+    config: ExplainConfig,
+    report: Progress,
+    skipped: dict[str, str],
+) -> tuple[pd.DataFrame, CamResult]:
+    """Grad-CAM pictures of every kind of crop; in grey where the method failed its tests."""
+    model, layer = explained.model, explained.layer
+    pictured = _first_crop_of_each_video(crops, config)
+    if layer is None or not isinstance(model, nn.Module):
+        skipped["Grad-CAM"] = "the detector has no gradients, or no cam_layer"
+        size_px = next(read(crops.iloc[:1])).shape[-1]
+        empty = np.empty((0, size_px, size_px, 3), np.uint8)
+        cams = CamResult(np.empty((0, size_px, size_px), np.float32), empty, empty, np.empty(0, bool))
+        return pictured.iloc[:0].assign(score=np.empty(0), blank=np.empty(0, bool)), cams
+    images = torch.cat(list(read(pictured)))
+    report("Grad-CAM", 0, len(pictured))
+    cams = overlays(model, images, layer, batch_size=config.batch_size)
+    report("Grad-CAM", len(pictured), len(pictured))
+    if any(one.facts["method"] == "grad_cam" and one.is_failed for one in methods):
+        cams = replace(cams, overlays=np.stack([in_grey(one) for one in cams.pictures]))
+    return pictured.assign(score=_scores(model, images, config.batch_size), blank=cams.blank), cams
 
 
 def _methods(
     explained: Explained,
-    names: tuple[str, ...],
-    crops: pd.DataFrame,
-    crops_root: Path,
-    size_px: int,
+    rows: pd.DataFrame,
+    read: Read,
+    masks: Masks | None,
     config: ExplainConfig,
     report: Progress,
 ) -> tuple[np.ndarray | None, tuple[MethodMaps, ...]]:
     """The pictures, and the maps that each method makes of them with what their tests found."""
+    is_auto = config.methods == ("auto",)
+    fitting = fitting_methods(explained)
+    names = tuple(METHODS) if config.methods == ("all",) else config.methods
+    names = tuple(name for name in AUTO if name in fitting) if is_auto else names
     if not names:
         return None, ()
     check_methods(names, explained)
-    rows = _spread_rows(crops.drop_duplicates(["dataset", "video"]), config, config.tested)
-    images = torch.cat(list(_batches(rows, crops_root, size_px, config.batch_size)))
+    images = torch.cat(list(read(rows)))
+    changed = masks(rows) if masks is not None else None
     pictures, found = to_pixels(images), []
     for number, name in enumerate(names):
         method = METHODS[name]
         report(f"maps: {method.title}", number, len(names))
         maps = method_maps(explained, images, name)
-        checks = check_method(explained, images, name, maps)
+        checks = check_method(explained, images, name, maps, changed)
         drawn = [
             in_grey(picture) if checks.is_failed or is_blank else overlay(picture, one / np.abs(one).max())
             for picture, one, is_blank in zip(pictures, maps, checks.blank, strict=True)
         ]
         facts = {"title": method.title, "absent": method.absent, **checks.model_dump(mode="json")}
+        if _is_aligned(rows):
+            facts["regions"] = region_shares(maps[~np.array(checks.blank)], explained.scale)
         found.append(MethodMaps(method.title, np.stack(drawn), facts))
+        if is_auto and not checks.failed:
+            break
     report("maps", len(names), len(names))
-    return pictures, tuple(found)
+    # What can be trusted comes first.
+    return pictures, tuple(sorted(found, key=lambda one: one.is_failed))
+
+
+def _averaged(
+    explained: Explained,
+    crops: pd.DataFrame,
+    read: Read,
+    methods: Sequence[MethodMaps],
+    by: list[str],
+    config: ExplainConfig,
+    report: Progress,
+    skipped: dict[str, str],
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Mean maps of many crops with what differs between groups, and the crops' mean picture."""
+    if not config.averaged:
+        return {}, None
+    passed = [one.facts["method"] for one in methods if not one.is_failed]
+    if not passed:
+        skipped["mean maps"] = "no method passed its tests, and a mean of maps that failed says nothing"
+        return {}, None
+    rows = _spread_rows(crops, config, config.averaged)
+    cells, total, done = [], 0.0, 0
+    for images in read(rows):
+        cells.append(map_cells(method_maps(explained, images, passed[0])))
+        small = nn.functional.interpolate(images, size=(FRAME_PX, FRAME_PX), mode="area")
+        total = total + small.double().sum(dim=0)
+        done += len(images)
+        report("mean maps", done, len(rows))
+    values = np.concatenate(cells)
+    found = {
+        "method": passed[0],
+        "title": METHODS[passed[0]].title,
+        "crops": len(rows),
+        "aligned": _is_aligned(rows),
+        "means": [asdict(one) | {"cells": one.cells.tolist()} for one in mean_maps(rows, values, by)],
+        "differences": [
+            one.model_dump(mode="json") | {"is_found": one.is_found}
+            for one in (group_differences(rows, values, by, seed=config.seed) if by else [])
+        ],
+    }
+    return found, to_pixels((total / len(rows)).float()[None])[0]
+
+
+def _features(
+    explained: Explained,
+    features: Callable[[Tensor], Tensor] | None,
+    rows: pd.DataFrame,
+    read: Read,
+    report: Progress,
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """The rows with their scores, their (N, D) features, and small pictures of them."""
+    vectors, scores, sprites = [np.empty((0, 0), np.float32)], [np.empty(0)], []
+    for batch in read(rows):
+        assert features is not None
+        vectors.append(_call_without_gradients(explained.model, features, batch))
+        scores.append(_scores(explained.model, batch, explained.batch_size))
+        sprites.append(_sprites(batch))
+        report("features", sum(map(len, vectors)), len(rows))
+    matrix = np.concatenate(vectors[1:] or vectors).astype(np.float32)
+    empty = np.empty((0, SPRITE_PX, SPRITE_PX, 3), np.uint8)
+    return rows.assign(score=np.concatenate(scores)), matrix, np.concatenate(sprites) if sprites else empty
+
+
+def _place_points(
+    explained: Explained,
+    features: Callable[[Tensor], Tensor] | None,
+    embedded: pd.DataFrame,
+    matrix: np.ndarray,
+    new: tuple[pd.DataFrame, Path] | None,
+    size_px: int,
+    config: ExplainConfig,
+    skipped: dict[str, str],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of the t-SNE with their places, and those of new crops that are placed into it."""
+    none = pd.DataFrame(columns=["dataset", "video", "frame", "x", "y"])
+    fitted = None
+    if "t-SNE" not in skipped:
+        try:
+            fitted = embed(matrix, perplexity=config.perplexity, seed=config.seed)
+        except InputError as error:  # too few points, or all alike: the pictures are there all the same
+            skipped["t-SNE"] = str(error)
+    if fitted is None:
+        return embedded.iloc[:0].assign(x=np.empty(0), y=np.empty(0)), none
+    embedded = embedded.assign(x=fitted.points[:, 0], y=fitted.points[:, 1])
+    if new is None:
+        return embedded, none
+    rows = _spread_rows(_chosen_crops(new[0], ()), config, config.points)
+    batches = _batches(rows, new[1], size_px, config.batch_size)
+    assert features is not None
+    vectors = [_call_without_gradients(explained.model, features, batch) for batch in batches]
+    points = fitted.place(np.concatenate(vectors))
+    return embedded, rows.assign(x=points[:, 0], y=points[:, 1])
+
+
+def _is_aligned(rows: pd.DataFrame) -> bool:
+    """True if all crops are cut out by five points, so that parts of the face lie in the same place."""
+    return bool((rows.get("crops", pd.Series("cut", rows.index)) != "as_is").all())
 
 
 def _importance(
@@ -207,7 +345,8 @@ def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) ->
     ]
     metadata = explanation.embedded.drop(columns=["x", "y"])
     with summary_writer(folder) as writer:
-        log_cams(writer, explanation.pictures, explanation.overlays, names, step=step)
+        blank = rows["blank"].to_numpy(bool)
+        log_cams(writer, explanation.pictures, explanation.overlays, names, blank=blank, step=step)
         if len(metadata):
             log_embedding(writer, explanation.features, metadata, pictures=explanation.sprites, step=step)
 
@@ -280,23 +419,30 @@ def _sprites(images: Tensor) -> np.ndarray:
 
 
 def _summary(
-    pictured: pd.DataFrame, embedded: pd.DataFrame, features: np.ndarray, config: ExplainConfig
+    pictured: pd.DataFrame,
+    embedded: pd.DataFrame,
+    features: np.ndarray,
+    attributes: Sequence[str],
+    config: ExplainConfig,
 ) -> dict[str, Any]:
     clusters = clusters_of(embedded)
     splits = {*pictured["split"], *embedded["split"]}
     points = embedded[["x", "y"]].to_numpy()
     purity = {}
-    for name, label in (("real or fake", embedded["label"]), ("dataset", embedded["dataset"])):
+    labels = {"real or fake": embedded["label"], "dataset": embedded["dataset"], "method": embedded["method"]}
+    for name, label in (labels | {one: embedded[one] for one in attributes}).items():
         if label.nunique() > 1:
-            known = label.notna().to_numpy()
+            known = (label.notna() & (label != UNKNOWN)).to_numpy()
             in_features = neighbour_purity(features[known], label[known], clusters=clusters[known])
             on_page = neighbour_purity(points[known], label[known], clusters=clusters[known])
             purity[name] = {
                 "features": in_features.value,
+                "features_ci": list(in_features.ci),
                 "tsne": on_page.value,
+                "tsne_ci": list(on_page.ci),
                 "chance": in_features.chance,
+                "k": in_features.k,
             }
-            purity[name]["k"] = in_features.k
     return {
         "target": "fake",
         "pictures": len(pictured),

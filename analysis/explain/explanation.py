@@ -14,10 +14,18 @@ import numpy as np
 import pandas as pd
 
 from unmasked.analysis.figures.display import save_figure
-from unmasked.analysis.figures.pictures import CamGridDisplay, CamRow, EmbeddingDisplay, MethodGridDisplay
+from unmasked.analysis.figures.pictures import (
+    CamGridDisplay,
+    CamRow,
+    EmbeddingDisplay,
+    MeanMapDisplay,
+    MethodGridDisplay,
+)
+from unmasked.analysis.reports.gallery import slug
 from unmasked.datasets.archives import check_zip
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import atomic_path, write_json
+from unmasked.datasets.files import atomic_path
 from unmasked.datasets.tables import read_frame, write_frame
 from unmasked.evaluation.wording import value_text
 
@@ -43,6 +51,11 @@ class MethodMaps:
     overlays: np.ndarray
     facts: dict[str, Any]
 
+    @property
+    def is_failed(self) -> bool:
+        """True if no map of the method can be trusted; files of older versions say it by their reasons."""
+        return bool(self.facts.get("is_failed", self.facts["failed"]))
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -57,7 +70,9 @@ class Explanation:
         sprites: (N, 64, 64, 3) uint8 small pictures of these crops; None where read back.
         summary: numbers in words' reach: layer, counts, purity of neighbourhoods, settings.
         tested: (n, H, W, 3) uint8 the pictures of the further methods.
-        methods: their maps.
+        methods: their maps, those that passed their tests first.
+        placed: new crops with their place in the t-SNE of the others.
+        mean_picture: (H, W, 3) uint8 the mean of the crops whose maps were averaged; None where none were.
     """
 
     pictured: pd.DataFrame
@@ -70,6 +85,41 @@ class Explanation:
     summary: dict[str, Any]
     tested: np.ndarray | None = None
     methods: tuple[MethodMaps, ...] = ()
+    placed: pd.DataFrame | None = None
+    mean_picture: np.ndarray | None = None
+
+    @property
+    def trusted(self) -> list[MethodMaps]:
+        """The methods whose maps passed every test."""
+        return [one for one in self.methods if not one.is_failed]
+
+    def cam_doubt(self) -> str:
+        """Why the Grad-CAM pictures cannot be trusted, in words; "" where the method passed its tests."""
+        found = [one for one in self.methods if one.facts["method"] == "grad_cam"]
+        if not found:
+            return "they were not put to the tests"
+        return "; ".join(found[0].facts["failed"]) if found[0].is_failed else ""
+
+    def labels(self) -> dict[str, pd.Series]:
+        """What the points of the t-SNE can be coloured by: label, method, dataset, groups."""
+        rows = self.embedded
+        names = {"real and fake": rows["label"].map({0: "real", 1: "fake"}), "method": rows["method"]}
+        names |= {"dataset": rows["dataset"]}
+        names |= {name: rows[name] for name in self.summary.get("settings", {}).get("by", []) if name in rows}
+        return {
+            name: label
+            for name, label in names.items()
+            if name in ("real and fake", "method") or label.nunique() > 1
+        }
+
+    def embeddings(self) -> dict[str, EmbeddingDisplay]:
+        """The t-SNE by each of `labels`, with new crops on it."""
+        points = self.embedded[["x", "y"]].to_numpy()
+        placed = self.placed[["x", "y"]].to_numpy() if self.placed is not None else None
+        return {
+            name: EmbeddingDisplay(points, label.to_numpy(), f"by {name}", placed)
+            for name, label in (self.labels() if len(points) else {}).items()
+        }
 
     def method_rows(self) -> list[tuple[str, np.ndarray, list[str]]]:
         """Title, overlays and what a reader must know of each method."""
@@ -94,7 +144,9 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
     """Writes ``explain/`` into a run's folder and returns it.
 
     It holds ``explain.json`` (what and how), ``cams.npz`` (pictures, overlays, maps), ``pictured.parquet``
-    and ``embedding.parquet`` (a row a crop), ``cam.png`` and ``tsne.png`` to look at.
+    and ``embedding.parquet`` (a row a crop), ``placed.parquet`` (new crops in the t-SNE), and to look at
+    ``cam.png``, ``methods.png``, ``mean_maps.png``, ``tsne.png``, and for print ``tsne_<colours>.svg`` and
+    ``.pdf``.
     """
     folder = run / FOLDER
     maps = (explanation.maps * 255).round().astype(np.int16)  # some have a sign
@@ -102,24 +154,34 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
         further: dict[str, Any] = {
             f"method_{one.facts['method']}": one.overlays for one in explanation.methods
         }
-        if explanation.tested is not None:
-            further["tested"] = explanation.tested
+        for name in ("tested", "mean_picture"):
+            if (pixels := getattr(explanation, name)) is not None:
+                further[name] = pixels
         np.savez_compressed(
             path, pictures=explanation.pictures, overlays=explanation.overlays, maps=maps, **further
         )
     write_frame(explanation.pictured, folder / "pictured.parquet")
     write_frame(explanation.embedded, folder / "embedding.parquet")
-    points = explanation.embedded[["x", "y"]].to_numpy()
-    method = explanation.embedded["method"].to_numpy()
-    displays: dict[str, CamGridDisplay | EmbeddingDisplay | MethodGridDisplay] = {}
+    placed = folder / "placed.parquet"
+    if explanation.placed is not None and len(explanation.placed):
+        write_frame(explanation.placed, placed)
+    else:
+        placed.unlink(missing_ok=True)
+    displays: dict[str, CamGridDisplay | EmbeddingDisplay | MethodGridDisplay | MeanMapDisplay] = {}
     if explanation.methods and explanation.tested is not None:
         displays["methods.png"] = MethodGridDisplay(explanation.tested, explanation.method_rows())
     if len(explanation.pictured):
         displays["cam.png"] = CamGridDisplay(explanation.cam_rows())
-    if len(explanation.embedded):
-        displays["tsne.png"] = EmbeddingDisplay(points, method, "features by method")
-    for name in {"cam.png", "tsne.png", "methods.png"} - set(displays):
-        (folder / name).unlink(missing_ok=True)  # of an earlier run
+    if explanation.mean_picture is not None:
+        displays["mean_maps.png"] = MeanMapDisplay(explanation.mean_picture, explanation.summary["averaged"])
+    embeddings = explanation.embeddings()
+    if embeddings:
+        displays["tsne.png"] = embeddings["method"]
+    for name, embedding in embeddings.items():
+        displays |= {f"tsne_{slug(name)}.{suffix}": embedding for suffix in ("svg", "pdf")}
+    for path in (*folder.glob("*.png"), *folder.glob("tsne_*")):
+        if path.name not in displays:
+            path.unlink()  # of an earlier run
     for name, display in displays.items():
         with atomic_path(folder / name) as path:
             save_figure(display.plot().figure_, path, dpi=100)
@@ -152,6 +214,37 @@ def method_table(methods: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                 row[f"{test}_{other}"] = value_text(found["value"], found["ci"], plus=True)
         rows.append(row | {"said": "; ".join(facts["failed"]) or "passed"})
     return pd.DataFrame(rows).fillna("–")
+
+
+def inside_table(methods: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """How much of each method's maps lies where the fakes were changed, as text; empty without masks."""
+    rows = []
+    for facts in methods:
+        if inside := facts.get("inside"):
+            row = {"method": facts["title"], "fakes": str(inside["pictures"])}
+            for name in ("pointing", "mass", "rank"):
+                own, less = inside["shares"][name], inside["less_centre"][name]
+                row[name] = value_text(own["value"], own["ci"])
+                row[f"{name} less centre"] = value_text(less["value"], less["ci"], plus=True)
+            rows.append(row | {"chance": value_text(inside["chance"])})
+    return pd.DataFrame(rows)
+
+
+def averaged_lines(averaged: Mapping[str, Any] | None) -> list[str]:
+    """Where two groups' mean maps differ, a line a comparison."""
+    if not averaged:
+        return []
+    found = [f"mean maps of {averaged['crops']} crops, {averaged['title']}"]
+    for one in averaged["differences"]:
+        said = one["reason"] or (
+            f"p = {one['p_adjusted']:.3g}: {'they differ' if one['is_found'] else 'no difference found'}"
+        )
+        first, second = one["groups"]
+        found.append(
+            f"  {one['dataset']}, {one['kind']}s, {first} ({one['people'][0]}) and {second} "
+            f"({one['people'][1]} people): {said}"
+        )
+    return found
 
 
 def method_lines(methods: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -192,8 +285,23 @@ def read_explanation(run: Path) -> Explanation | None:
                 for facts in summary.get("methods", [])
             )
             tested = arrays["tested"] if methods else None
+            mean_picture = arrays.get("mean_picture")
     except DAMAGED as error:
         raise InputError(f"{folder} is damaged ({error}); run `unmasked explain` again") from error
     pictured = read_frame(folder / "pictured.parquet")
     embedded = read_frame(folder / "embedding.parquet")
-    return Explanation(pictured, pictures, overlays, maps, embedded, None, None, summary, tested, methods)
+    placed = folder / "placed.parquet"
+    return Explanation(
+        pictured,
+        pictures,
+        overlays,
+        maps,
+        embedded,
+        None,
+        None,
+        summary,
+        tested,
+        methods,
+        read_frame(placed) if placed.is_file() else None,
+        mean_picture,
+    )

@@ -113,7 +113,7 @@ def block_importance(
     clusters = samples[0].clusters_by_class()
     table = pd.DataFrame({"block": list(blocks), "features": [one.stop - one.start for one in columns]})
     for name, found in (("drop", whole[-1] - alone.mean(1)), ("shapley", shapley(whole))):
-        ends = [_interval(row[1:], min(clusters)) for row in found]
+        ends = [percentile_interval(row[1:], clusters=min(clusters)) for row in found]
         table[name] = found[:, 0]
         table[f"{name}_low"], table[f"{name}_high"] = np.array(ends).T
     return Importance(float(whole[-1, 0]), float(whole[0, 0]), table, repeats, int(samples[0].clusters))
@@ -143,10 +143,3 @@ def _mixed(vectors: NDArray[Any], order: NDArray[np.int64], absent: list[slice])
     for column in absent:
         mixed[:, column] = vectors[order, column]
     return mixed
-
-
-def _interval(drawn: Array, clusters: int) -> tuple[float, float]:
-    if clusters < 2 or not len(drawn) or np.isnan(drawn).any():
-        return float("nan"), float("nan")
-    low, high = percentile_interval(drawn, clusters=clusters)
-    return float(low), float(high)

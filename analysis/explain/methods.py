@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -40,12 +40,14 @@ class Explained:
         layer: of the model, for the CAMs; None has none.
         seed: of what is drawn.
         batch_size: pictures in one pass.
+        scale: room around the faces, see `align.template`.
     """
 
     model: Callable[[Tensor], Tensor]
     layer: nn.Module | None = None
     seed: int = 0
     batch_size: int = 16
+    scale: float = 1.3
 
     def margin(self, images: Tensor) -> Tensor:
         """(N,) logit of fake less logit of real."""
@@ -74,7 +76,7 @@ class Explained:
                 order = torch.randperm(value.numel(), generator=generator).to(value.device)
                 value.copy_(value.flatten()[order].view_as(value))
         layer = model.get_submodule(name) if name is not None else None
-        return Explained(model, layer, self.seed, self.batch_size)
+        return replace(self, model=model, layer=layer)
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,8 @@ def check_methods(names: list[str] | tuple[str, ...], explained: Explained) -> N
     Raises:
         InputError: it names the nearest one, or those that can be made.
     """
-    can = {"calls"}
-    if isinstance(explained.model, nn.Module):
-        can |= {"gradients"} | ({"layer"} if explained.layer is not None else set())
-    fitting = [name for name, method in METHODS.items() if method.needs in can]
+    can = _abilities(explained)
+    fitting = fitting_methods(explained)
     for name in names:
         if name not in METHODS:
             near = did_you_mean(name, METHODS)
@@ -149,6 +149,32 @@ def check_methods(names: list[str] | tuple[str, ...], explained: Explained) -> N
                 f"method {name} needs a detector with {lacks}, and this one has none; choose from "
                 f"{', '.join(fitting)}"
             )
+
+
+def fitting_methods(explained: Explained) -> list[str]:
+    """The methods that a detector can have."""
+    return [name for name, method in METHODS.items() if method.needs in _abilities(explained)]
+
+
+def _abilities(explained: Explained) -> set[str]:
+    if not isinstance(explained.model, nn.Module):
+        return {"calls"}
+    return {"calls", "gradients"} | ({"layer"} if explained.layer is not None else set())
+
+
+def find_layer(model: Callable[[Tensor], Tensor], name: str) -> nn.Module:
+    """The module of a network by its name.
+
+    Raises:
+        InputError: there is none; it names the nearest.
+    """
+    known = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    known.pop("", None)
+    if name not in known:
+        near = did_you_mean(name, known, 0.5) if known else ""
+        some = ", ".join([*known][-3:]) or "none: it has no gradients"
+        raise InputError(f"layer {name!r} is no module of the detector{near}; its last ones are {some}")
+    return known[name]
 
 
 def blurred(images: Tensor) -> Tensor:
@@ -224,7 +250,7 @@ def _shapley(explained: Explained, images: Tensor) -> Tensor:
 
     KernelSHAP draws some of these 256 coalitions and estimates the same values.
     """
-    regions = face_regions(images.shape[-1])
+    regions = face_regions(images.shape[-1], explained.scale)
     number = len(REGIONS)
     present = (np.arange(1 << number)[:, None] >> np.arange(number) & 1).astype(bool)
     size = np.bincount(regions.ravel(), minlength=number)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from unmasked.preprocessing.align import template
+from unmasked.preprocessing.faces import MATRIX, POINTS
 
 REGIONS = ("background", "hair", "jaw", "cheeks", "brows", "eyes", "nose", "mouth")
 
@@ -45,6 +47,55 @@ def face_regions(size_px: int, scale: float = 1.3) -> NDArray[np.int64]:
     ):
         found[mask] = REGIONS.index(name)
     return found
+
+
+def region_shares(maps: NDArray[np.float32], scale: float = 1.3) -> list[dict[str, object]]:
+    """By region, the share of what the maps hold, its share of the picture, and how much denser that is.
+
+    The densest first. A map counts by what is above 0, as shares of its own sum.
+
+    Args:
+        maps: (N, H, W) of aligned crops.
+        scale: room around the face, see `align.template`.
+    """
+    regions = face_regions(maps.shape[-1], scale).ravel()
+    area = np.bincount(regions, minlength=len(REGIONS)) / len(regions)
+    positive = np.maximum(maps.reshape(len(maps), -1).astype(np.float64), 0)
+    total = positive.sum(axis=1)
+    each = [
+        np.bincount(regions, one / whole, len(REGIONS))
+        for one, whole in zip(positive, total, strict=True)
+        if whole
+    ]
+    share = np.mean(each, axis=0) if each else np.full(len(REGIONS), np.nan)
+    found = [
+        {
+            "region": name,
+            "share": float(of_map),
+            "area": float(of_picture),
+            "density": float(of_map / of_picture),
+        }
+        for name, of_map, of_picture in zip(REGIONS, share, area, strict=True)
+        if of_picture
+    ]
+    return sorted(found, key=lambda one: -float(str(one["density"])))
+
+
+def crop_scale(rows: pd.DataFrame, side_px: int) -> float:
+    """The room around the face with which crops were cut, see `align.template`; 1.3 where that is not known.
+
+    Args:
+        rows: of a faces table, with the five points and the matrix.
+        side_px: side of these crops as they were cut.
+    """
+    if not {*POINTS, *MATRIX} <= set(rows) or rows[[*POINTS, *MATRIX]].isna().any(axis=None):
+        return 1.3
+    eyes = rows[[*POINTS[:4]]].to_numpy(np.float64).reshape(-1, 2, 2)
+    matrix = rows[[*MATRIX]].to_numpy(np.float64).reshape(-1, 2, 3)[:, :, :2]
+    between = np.einsum("nij,nj->ni", matrix, eyes[:, 1] - eyes[:, 0])
+    left, right, *_ = template(side_px, 1.0)
+    # The distance of the eyes in a crop shrinks as the room around the face grows.
+    return float(np.linalg.norm(right - left) / np.median(np.linalg.norm(between, axis=1)))
 
 
 def grid(size_px: int, cells: int = 8) -> NDArray[np.int64]:

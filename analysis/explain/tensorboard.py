@@ -60,11 +60,24 @@ def quieten_writer_thread() -> Iterator[None]:
 
 
 def log_cams(
-    writer: SummaryWriter, pictures: np.ndarray, overlays: np.ndarray, names: Sequence[str], *, step: int = 0
+    writer: SummaryWriter,
+    pictures: np.ndarray,
+    overlays: np.ndarray,
+    names: Sequence[str],
+    *,
+    blank: NDArray[np.bool_] | None = None,
+    step: int = 0,
 ) -> None:
-    """Each picture beside its overlay, (N, H, W, 3) uint8, under a unique ``gradcam/<name>``."""
-    for name, picture, overlay in zip(names, pictures, overlays, strict=True):
+    """Each picture beside its overlay, (N, H, W, 3) uint8, under a unique ``gradcam/<name>``.
+
+    Where a map is ``blank`` (N,), "(no map)" is written on it: the picture alone would look like a map that
+    marks nothing.
+    """
+    is_blank = np.zeros(len(pictures), bool) if blank is None else blank
+    for name, picture, overlay, nothing in zip(names, pictures, overlays, is_blank, strict=True):
         pair = np.concatenate([picture, overlay], axis=1)  # two (H, W, 3) -> (H, 2 W, 3)
+        if nothing:
+            pair = _write_on(pair, "(no map)", (picture.shape[1] + 3, picture.shape[0] - 5))
         writer.add_image(f"gradcam/{name}", pair, global_step=step, dataformats="HWC")
 
 
@@ -191,6 +204,15 @@ def log_hyperparameters(
     for name, value in (results or {}).items():
         writer.add_scalar(name, value, step)
     writer.flush()
+
+
+def _write_on(image: NDArray[np.uint8], text: str, place: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture with white letters on a black edge, so that they can be read on anything."""
+    written = np.ascontiguousarray(image)
+    scale = max(0.3, image.shape[0] / 400)
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(written, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+    return written
 
 
 def _tile(image: NDArray[np.uint8], tile_px: int) -> NDArray[np.uint8]:

@@ -52,10 +52,8 @@ class RocDisplay(Display):
     colours: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def from_results(
-        cls, curves: Mapping[str, Any], results: Results | None = None, level: str = "video"
-    ) -> RocDisplay:
-        """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
+    def from_results(cls, curves: Mapping[str, Any], results: Results, level: str = "video") -> RocDisplay:
+        """From the points of `evaluation.curves.curves` and the numbers of `evaluate`."""
         stored = _collect_curves(curves, results, level, "roc", "auc")
         for name, curve in stored.items():
             curve["band"] = curves[name][level].get("band", NO_BAND)
@@ -140,10 +138,8 @@ class DetDisplay(Display):
     level: str = "video"
 
     @classmethod
-    def from_results(
-        cls, curves: Mapping[str, Any], results: Results | None = None, level: str = "video"
-    ) -> DetDisplay:
-        """From `evaluation.curves.curves`; the EER's interval comes from `evaluate`, where given."""
+    def from_results(cls, curves: Mapping[str, Any], results: Results, level: str = "video") -> DetDisplay:
+        """From the points of `evaluation.curves.curves` and the numbers of `evaluate`."""
         stored = RocDisplay.from_results(curves, results, level).curves
         for name, curve in stored.items():
             block = _block(results, name, level)
@@ -213,9 +209,9 @@ class PrecisionRecallDisplay(Display):
 
     @classmethod
     def from_results(
-        cls, curves: Mapping[str, Any], results: Results | None = None, level: str = "video"
+        cls, curves: Mapping[str, Any], results: Results, level: str = "video"
     ) -> PrecisionRecallDisplay:
-        """From `evaluation.curves.curves`; intervals come from `evaluate`, where given."""
+        """From the points of `evaluation.curves.curves` and the numbers of `evaluate`."""
         return cls(_collect_curves(curves, results, level, "pr", "ap"), level)
 
     def table(self) -> pd.DataFrame:
@@ -254,26 +250,27 @@ class PrecisionRecallDisplay(Display):
 
 
 def _collect_curves(
-    curves: Mapping[str, Any], results: Results | None, level: str, shape: str, metric: str
+    curves: Mapping[str, Any], results: Results, level: str, shape: str, metric: str
 ) -> dict[str, dict[str, Any]]:
     """By dataset the points of a curve, the metric that sums it up with its interval, and the counts."""
     stored = {}
     for name in _order_datasets(curves, results):
         part = curves[name][level]
-        low, high = ends(_block(results, name, level).get(f"{metric}_ci"))
-        stored[name] = {**part[shape], metric: part[metric], "low": low, "high": high, **part["n"]}
+        block = _block(results, name, level)
+        low, high = ends(block.get(f"{metric}_ci"))
+        stored[name] = {**part[shape], metric: block.get(metric, nan), "low": low, "high": high, **part["n"]}
     return stored
 
 
-def _order_datasets(curves: Mapping[str, Any], results: Results | None) -> list[str]:
+def _order_datasets(curves: Mapping[str, Any], results: Results) -> list[str]:
     """The datasets in the order of the matrix: the one that was trained on comes first."""
-    place = {row["test"]: position for position, row in enumerate(results["matrix"] if results else [])}
+    place = {row["test"]: position for position, row in enumerate(results["matrix"])}
     return sorted(curves, key=lambda name: (place.get(name, len(place)), name))
 
 
-def _block(results: Results | None, name: str, level: str) -> Measures:
-    """The metrics of a dataset at a level; none where they are not given."""
-    blocks: Measures = results["datasets"].get(name, {}) if results else {}
+def _block(results: Results, name: str, level: str) -> Measures:
+    """The metrics of a dataset at a level; none where it was not evaluated."""
+    blocks: Measures = results["datasets"].get(name, {})
     return blocks.get(level, {})
 
 

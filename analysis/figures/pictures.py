@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
@@ -67,6 +67,93 @@ class CamGridDisplay(Display):
 
 
 @dataclass
+class MeanMapDisplay(Display):
+    """Mean maps over the mean face, and where two groups' differ.
+
+    Attributes:
+        picture: (H, W, 3) uint8 the mean of all crops.
+        averaged: what `explain` found: title, means and differences.
+    """
+
+    picture: np.ndarray
+    averaged: Mapping[str, Any]
+
+    def table(self) -> pd.DataFrame:
+        """A row for each cell of each mean map and difference, rows from the top, columns from the left."""
+        parts = []
+        for one in self.averaged["means"]:
+            parts.append({"kind": one["of"], "name": one["name"]} | _cell_columns(one, "cells"))
+        for one in self.averaged["differences"]:
+            name = f"{one['groups'][0]} minus {one['groups'][1]}, {one['kind']}s"
+            parts.append({"kind": "difference", "name": name} | _cell_columns(one, "difference"))
+        return pd.concat(map(pd.DataFrame, parts), ignore_index=True)
+
+    def plot(self, ax: Any = None) -> MeanMapDisplay:
+        """Draws a row for each dataset: methods, then groups, then what differs between groups."""
+        rows: dict[str, list[tuple[str, np.ndarray, np.ndarray | None]]] = {}
+        for one in self.averaged["means"]:
+            title = f"{shorten_name(one['name'], 18)}\n{one['of']}, {one['people']} people"
+            rows.setdefault(f"{one['dataset']}\nmean maps", []).append((title, np.array(one["cells"]), None))
+        for one in self.averaged["differences"]:
+            if one["difference"]:
+                first, second = one["groups"]
+                title = (
+                    f"{shorten_name(f'{first} − {second}', 18)}\n{one['kind']}s, p = {one['p_adjusted']:.2g}"
+                )
+                cells = np.array(one["difference"]), np.array(one["p_cells"]) <= 0.05
+                rows.setdefault(f"{one['dataset']}\ndifferences", []).append((title, *cells))
+        columns = max(map(len, rows.values()), default=1)
+        self.ax_ = ax or new_axes(1.3 + 1.25 * columns, 0.4 + 1.7 * len(rows))
+        most = max(
+            (np.abs(cells).max() for line in rows.values() for _, cells, mark in line if mark is None),
+            default=1,
+        )
+        far = max(
+            (np.abs(cells).max() for line in rows.values() for _, cells, mark in line if mark is not None),
+            default=1,
+        )
+        self.images_: list[Any] = []
+        for number, (name, line) in enumerate(rows.items()):
+            top = 1.42 * number
+            lines = "\n".join(shorten_name(part, 16) for part in name.split("\n"))
+            self.ax_.text(-0.1, top + 0.48, lines, ha="right", va="center", fontsize=8)
+            for column, (title, cells, mark) in enumerate(line):
+                extent = (column, column + 0.94, top + 0.94, top)
+                grey = self.picture.mean(axis=2)
+                self.ax_.imshow(grey, extent=extent, cmap="gray", vmin=0, vmax=255)
+                colours, scale = ("inferno", (0, most)) if mark is None else ("PuOr", (-far, far))
+                drawn = {"cmap": colours, "vmin": scale[0], "vmax": scale[1], "alpha": 0.6}
+                self.images_.append(self.ax_.imshow(cells, extent=extent, interpolation="bilinear", **drawn))
+                self.ax_.text(column + 0.47, top + 0.98, title, ha="center", va="top", fontsize=6.5)
+                side = 0.94 / len(cells)
+                for y, x in np.argwhere(mark) if mark is not None else ():
+                    place = (column + x * side, top + y * side)
+                    self.ax_.add_patch(_cell_outline(place, side))
+        said = (
+            "mean maps: yellow most. Differences: brown where the first group has more, violet the second; "
+        )
+        said += "outlined: p ≤ 0.05"
+        self.ax_.text(
+            0, 1.42 * len(rows) + 0.05, "\n".join(wrap(said, 40 * columns)), ha="left", va="top", fontsize=7
+        )
+        self.ax_.set(xlim=(0, columns), ylim=(1.42 * len(rows) + 0.3, 0), aspect="equal")
+        self.ax_.set_axis_off()
+        return self
+
+
+def _cell_columns(one: Mapping[str, Any], values: str) -> dict[str, Any]:
+    cells = np.array(one[values], np.float64).reshape(-1, max(1, len(one[values])))
+    row, column = np.indices(cells.shape)
+    return {"dataset": one["dataset"], "row": row.ravel(), "column": column.ravel(), "value": cells.ravel()}
+
+
+def _cell_outline(place: tuple[float, float], side: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle(place, side, side, fill=False, edgecolor="black", linewidth=0.5)
+
+
+@dataclass
 class MethodGridDisplay(Display):
     """Pictures above the maps of several methods, each with what its tests found.
 
@@ -121,16 +208,19 @@ class EmbeddingDisplay(Display):
         points: (N, 2).
         label: (N,) text: real or fake, method, dataset, group.
         title: what the colours show.
+        placed: (M, 2) new crops among them, of no label; None without any.
     """
 
     points: np.ndarray
     label: np.ndarray
     title: str = ""
+    placed: np.ndarray | None = None
 
     def table(self) -> pd.DataFrame:
-        """A row for each point."""
-        x, y = np.asarray(self.points).T
-        return pd.DataFrame({"x": x, "y": y, "label": self.label})
+        """A row for each point, new ones last, which are labelled "new"."""
+        new = np.empty((0, 2)) if self.placed is None else self.placed
+        x, y = np.concatenate([np.asarray(self.points), new]).T
+        return pd.DataFrame({"x": x, "y": y, "label": [*self.label, *["new"] * len(new)]})
 
     def plot(self, ax: Any = None, **scatter: Any) -> EmbeddingDisplay:
         """Draws the points. The axes have no scale: only who is near whom can be read."""
@@ -151,6 +241,10 @@ class EmbeddingDisplay(Display):
                 **style,
             )
             self.scatters_.append(drawn)
+        if self.placed is not None and len(self.placed):
+            name = f"new files (n = {len(self.placed)})"
+            new = {"color": "black", "marker": "*", "s": 60, "linewidths": 0, "zorder": 3}
+            self.scatters_.append(self.ax_.scatter(*self.placed.T, label=name, **new))
         self.ax_.set(xticks=[], yticks=[], title=self.title, xlabel="t-SNE, no unit", ylabel="t-SNE, no unit")
         columns = 1 if max(map(len, names), default=0) > 16 else 2
         self.ax_.legend(loc="upper left", bbox_to_anchor=(0, -0.08), ncols=columns, fontsize=8, frameon=False)

@@ -89,7 +89,8 @@ def _finding(finding: Finding) -> Markup:
 def _shortcuts(audited: Audit, gallery: Gallery) -> Markup:
     tested = audited.shortcuts
     intro = Markup(
-        "<p>For each row a small decision tree saw this one fact about files, and nothing else, and had to "
+        "<p>For each row a small decision tree (a rule on brightness for edges and corners) "
+        "saw this one fact about files, and nothing else, and had to "
         "tell fakes from reals among people and videos it had not seen. Guessing gives an AUC of 0.5. Where "
         "a fact reaches {} or more, and chance does not explain it, a detector may have learnt it.</p>"
     ).format(AUC_MIN)

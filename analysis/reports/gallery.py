@@ -18,7 +18,8 @@ from markupsafe import Markup
 
 from unmasked.analysis.html.pictures import place_svg, svg_document
 from unmasked.datasets.csv_files import csv_text
-from unmasked.datasets.files import write_json, write_text
+from unmasked.datasets.documents import write_json
+from unmasked.datasets.files import write_text
 from unmasked.datasets.locks import folder_lock
 
 INDEX = "index.json"

@@ -66,7 +66,10 @@ def run(config: Config) -> None:
         age_groups=config.age_groups,
     )
     joined.index = read.frame.index
-    written = _as_it_was(config.table, read.frame, joined, (*DEMOGRAPHICS, "annotation"))
+    before = read.frame
+    new = [name for name in joined if name not in before or not joined[name].equals(before[name])]
+    changed = (*DEMOGRAPHICS, "annotation", *(name for name in new if name not in DEMOGRAPHICS))
+    written = _as_it_was(config.table, before, joined, tuple(dict.fromkeys(changed)))
     write_frame(written, out)
     print_result(f"{len(written)} rows written to {out}")
 

@@ -46,7 +46,7 @@ def run(config: Config) -> None:
 
     from unmasked.analysis.reports.data_audit import write_page
     from unmasked.datasets.audit.run import audit
-    from unmasked.datasets.files import write_json
+    from unmasked.datasets.documents import write_json
     from unmasked.datasets.manifest import MANIFEST
     from unmasked.datasets.tables import write_frame
     from unmasked.preprocessing.provenance import manifest_changes

@@ -32,7 +32,8 @@ class Config(OneScore, ReadAs, Replaces):
 
 def run(config: Config) -> None:
     """Compares on the videos that both scored, writes the results and prints them."""
-    from unmasked.datasets.files import write_json, write_text
+    from unmasked.datasets.documents import write_json
+    from unmasked.datasets.files import write_text
     from unmasked.evaluation.collection import join_default_datasets
     from unmasked.evaluation.compare import compare, read_run
     from unmasked.evaluation.origin import Origin
@@ -87,10 +88,13 @@ def _origin_of(side: str, there: Mapping[str, Any]) -> Origin:
 
 def _lines(results: dict[str, Any]) -> Iterator[str]:
     from unmasked.evaluation.metrics import METRICS
-    from unmasked.evaluation.wording import value_text
+    from unmasked.evaluation.wording import NOT_ENOUGH, value_text
 
     for name, block in results["datasets"].items():
         yield f"{name}, {block['n']['shared_videos']} videos that both scored, a minus b:"
+        if set(block["readings"].values()) == {NOT_ENOUGH}:
+            yield f"  {NOT_ENOUGH} for any difference"
+            continue
         for key, found in block["metrics"].items():
             difference = value_text(found["difference"], found["difference_ci"], places=3, plus=True)
             values = f"{value_text(found['a'], places=3)} - {value_text(found['b'], places=3)}"

@@ -5,17 +5,27 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from zipfile import BadZipFile
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from unmasked.app.inputs import Faces
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import ReadAs, print_rows, read_scores
 from unmasked.app.verbs.scan import as_list
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from unmasked.evaluation.counts import Array
     from unmasked.evaluation.ensemble_tables import Made
+    from unmasked.evaluation.machine import Machine
     from unmasked.evaluation.records import EnsembleResults
 
+MACHINE = "machine.npz"  # beside the card: what meta=svc learnt
+CROP_KEY = ("dataset", "video", "compression", "frame", "face")
 Paths = Annotated[tuple[Path, ...], BeforeValidator(as_list)]
 
 
@@ -49,7 +59,12 @@ class Config(ReadAs):
         "simplex",
         description="of method=weighted: of least log loss (simplex), or 1 / log loss of each (inverse)",
     )
-    meta: Literal["logistic", "mlp"] = Field("logistic", description="of method=stacking, on logits")
+    meta: Literal["logistic", "mlp", "svc"] = Field(
+        "logistic",
+        description="of method=stacking: logistic and mlp on logits, svc on 100 principal components of the "
+        "members' features, which wants faces= and members that are runs' folders",
+    )
+    faces: Faces | None = Field(None, description="of meta=svc: the faces table that the members scored")
     thresholds: Texts = Field(
         (),
         description="of method=majority: a number, thresholds.json or card a member; what is stored with "
@@ -91,7 +106,14 @@ def run(config: Config) -> None:
         rule, config.missing, config.level, config.source, n_boot=config.n_boot, seed=config.seed
     )
     fit_on = read_members(config.fit_on, read=read) if config.fit_on else []
-    made = make_ensemble(members, settings, fit_on=fit_on, stored=stored)
+    made = make_ensemble(
+        members,
+        settings,
+        fit_on=fit_on,
+        stored=stored,
+        features=partial(_features, config.faces, config.predictions) if config.faces else None,
+        machine=_read_machine(config.stored, stored),
+    )
     _write(config.out, made)
     count.leave_out({"that not every member has": left_out_rows_of(members, made, config.level)})
     print_rows(count)
@@ -102,13 +124,69 @@ def run(config: Config) -> None:
     print_result(f"scores: {config.out / 'predictions.parquet'}; differences: {config.out / 'ensemble.md'}")
 
 
+def _features(faces: Path, folders: Sequence[Path], rows: pd.DataFrame) -> Array:
+    """(N, F) the features of the rows' crops by all members, side by side."""
+    import numpy as np
+
+    from unmasked.app.detectors import load
+    from unmasked.app.inputs import check_inputs, read_faces
+    from unmasked.datasets.errors import InputError
+    from unmasked.evaluation.predict import features
+
+    found = []
+    for folder in folders:
+        check_inputs(faces=faces, checkpoint=folder)
+        model, card = load(folder)
+        if not hasattr(model, "features"):
+            raise InputError(
+                f"{folder} is of {card['architecture']}, which has no features; take meta=logistic"
+            )
+        table = read_faces(faces)
+        keys = [name for name in CROP_KEY if name in rows and name in table]
+        place = table.reset_index().merge(rows[keys].assign(row=range(len(rows))), on=keys, validate="1:1")
+        if len(place) < len(rows) or place["crop"].isna().any():
+            raise InputError(
+                f"{len(rows) - int(place['crop'].notna().sum())} of {len(rows)} scored rows have no crop in "
+                f"{faces}; give the faces table that the members scored"
+            )
+        crops = table.iloc[place.sort_values("row")["index"]].reset_index(drop=True)
+        found.append(features(model.features, crops, faces.parent, size_px=card["size_px"])[1])
+    return np.hstack(found).astype(np.float64)
+
+
+def _read_machine(path: Path | None, stored: Mapping[str, Any] | None) -> Machine | None:
+    """The numbers beside a stored card that names them."""
+    import numpy as np
+
+    from unmasked.datasets.errors import InputError
+    from unmasked.evaluation.machine import Machine
+
+    ensemble = (stored or {}).get("ensemble")
+    if path is None or not isinstance(ensemble, dict) or not ensemble.get("machine"):
+        return None
+    try:
+        with open(path.with_name(MACHINE), "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return Machine.from_arrays(arrays)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise InputError(
+            f"{path.with_name(MACHINE)} cannot be used ({error}); it is written beside {path.name} by "
+            "`unmasked ensemble`: keep both together"
+        ) from error
+
+
 def _write(out: Path, made: Made) -> None:
-    from unmasked.datasets.files import write_json, write_text
+    import numpy as np
+
+    from unmasked.datasets.documents import write_json
+    from unmasked.datasets.files import atomic_path, write_text
     from unmasked.evaluation.ensemble_tables import ensemble_table
     from unmasked.evaluation.predictions import PREDICTIONS
     from unmasked.evaluation.tables import as_latex, as_markdown
 
     PREDICTIONS.write(made.predictions, out / "predictions.parquet")
+    if made.machine is not None:
+        with atomic_path(out / MACHINE) as path, open(path, "wb") as file:
+            np.savez(file, **made.machine.arrays())
     write_json(out / "detector.json", made.card)
     write_json(out / "ensemble.json", made.results)
     table = ensemble_table(made.results)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from unmasked.evaluation.published import Published
     from unmasked.evaluation.records import (
         CollectionResults,
+        CoverageRow,
         DatasetResults,
         LeaderRow,
         Measures,
@@ -269,7 +270,7 @@ def _count_lost(config: Config, detector: Scored, results: Results) -> None:
 
 def _write_results(folder: Path, results: Results, fitted: Fitted | None, published: list[Published]) -> None:
     """One detector's metrics as JSON, Markdown and LaTeX, and what was fitted."""
-    from unmasked.datasets.files import write_json
+    from unmasked.datasets.documents import write_json
     from unmasked.evaluation.contamination import contamination_table
     from unmasked.evaluation.cross_auc import cross_auc_tables
     from unmasked.evaluation.tables import result_tables
@@ -300,12 +301,12 @@ def _write_collection(
     protocols: list[ProtocolRow],
     seeds: list[SeedRow],
     leaders: list[LeaderRow],
-    coverage: list[dict[str, object]],
+    coverage: list[CoverageRow],
     published: list[Published],
     places: dict[str, str],
 ) -> None:
     """Protocols and seeds over all detectors, and where the results of each lie."""
-    from unmasked.datasets.files import write_json
+    from unmasked.datasets.documents import write_json
     from unmasked.evaluation.contamination import contamination_table
     from unmasked.evaluation.coverage import coverage_table
     from unmasked.evaluation.cross_auc import cross_auc_tables
@@ -361,7 +362,8 @@ def _write_tables(
     found: Mapping[str, Results],
 ) -> None:
     """The tables as Markdown and LaTeX; ``found`` are the results they show, by detector."""
-    from unmasked.datasets.files import write_json, write_text
+    from unmasked.datasets.documents import write_json
+    from unmasked.datasets.files import write_text
     from unmasked.evaluation.published import published_table
     from unmasked.evaluation.tables import as_latex, as_markdown
     from unmasked.evaluation.wording import name_files

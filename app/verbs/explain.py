@@ -17,6 +17,14 @@ class Config(ExplainConfig):
 
     checkpoint: Path = Field(description=CHECKPOINT)
     faces: Faces = Field(Path("faces/faces.parquet"), description="what `unmasked preprocess` wrote")
+    manifest: Path | None = Field(
+        None,
+        description="the manifest of the same videos, for its manipulation masks: how much of a map lies "
+        "where a fake was changed",
+    )
+    new: Faces | None = Field(
+        None, description="faces table of other files, whose crops are placed into the t-SNE of the others"
+    )
     detector: str = Field(
         "", description="your own module or .py file, where the checkpoint is of one; ours are found by name"
     )
@@ -38,12 +46,22 @@ class Config(ExplainConfig):
 def run(config: Config) -> None:
     """Draws the pictures, keeps them as files and shows them in TensorBoard."""
     check_inputs(checkpoint=config.checkpoint, faces=config.faces)
+    check_inputs(faces=config.new)
+    from functools import partial
+
     from torch import nn
 
     from unmasked.analysis.explain.explain import explain, log_explanation
-    from unmasked.analysis.explain.explanation import importance_lines, method_lines, write_explanation
+    from unmasked.analysis.explain.explanation import (
+        averaged_lines,
+        importance_lines,
+        method_lines,
+        write_explanation,
+    )
+    from unmasked.analysis.explain.masks import changed_places
     from unmasked.app.detectors import load
     from unmasked.datasets.files import sha256_of_file
+    from unmasked.datasets.manifest import MANIFEST
     from unmasked.datasets.tables import read_frame
     from unmasked.evaluation.origin import faces_changes
 
@@ -51,6 +69,10 @@ def run(config: Config) -> None:
     out = config.folder
     is_fitted = not isinstance(model, nn.Module)
     faces = read_faces(config.faces)
+    masks = None
+    if config.manifest:
+        given = {"manifest": MANIFEST.read(config.manifest), "root": config.manifest.parent}
+        masks = partial(changed_places, **given, crops_root=config.faces.parent, size_px=card["size_px"])
     with Reporter() as reporter:
         explanation = explain(
             model,
@@ -62,6 +84,8 @@ def run(config: Config) -> None:
             blocks=getattr(model, "blocks", None) if is_fitted else None,
             probability=getattr(model, "probability", None) if is_fitted else None,
             size_px=card["size_px"],
+            masks=masks,
+            new=(read_faces(config.new), config.new.parent) if config.new else None,
             config=config.settings(),
             progress=reporter,
         )
@@ -82,6 +106,8 @@ def run(config: Config) -> None:
         print_result(f"maps of {methods[0]['pictures']} pictures, each method put to the same tests:")
         for text in method_lines(methods):
             print_result(text)
-    names = ("cam.png", "methods.png", "tsne.png")
+    for text in averaged_lines(explanation.summary.get("averaged")):
+        print_result(text)
+    names = ("methods.png", "cam.png", "mean_maps.png", "tsne.png")
     pictures = [str(folder / name) for name in names if (folder / name).is_file()]
     print_result(f"pictures: {', '.join(pictures) or 'none'}; numbers: {folder / 'explain.json'}")

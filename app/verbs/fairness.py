@@ -424,7 +424,8 @@ def _votes(config: Config, predictions: pd.DataFrame) -> pd.DataFrame | None:
 
     if not config.annotations:
         return None
-    read = read_files(predictions, config.annotations, config.codebook)
+    # What was taken for granted was said when they were joined.
+    read = read_files(predictions, config.annotations, config.codebook, readings=[])
     return votes_by_video(predictions, pd.concat(read, ignore_index=True))
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from unmasked.app.inputs import CHECKPOINT
+from unmasked.app.inputs import CHECKPOINT, CLOSER, GAP
 from unmasked.app.progress import print_result
-from unmasked.datasets.errors import InputError, printable
+from unmasked.datasets.errors import InputError, InterruptedBySignal, printable
 from unmasked.datasets.regular_files import is_special
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ class Config(BaseModel):
     )
     out: Path = Field(Path("case"), description="folder of the case; of a folder, one for each file in it")
     frames: int = Field(32, ge=1, description="frames looked at, spread evenly over a video")
+    gap_s: float = Field(10.0, ge=0, description=GAP)
+    closer: int = Field(8, ge=0, description=CLOSER)
+    maps: bool = Field(
+        False, description="show where in suspicious faces the detector found evidence, and test it"
+    )
     crops: Literal["auto", "cut", "as_is"] = Field(
         "auto", description="as_is: the picture is a face crop already; see `unmasked preprocess`"
     )
@@ -58,10 +63,25 @@ class Config(BaseModel):
 def run(config: Config) -> None:
     """Examines the file, writes its case and prints the finding."""
     _check_file(config.file)
+    if (config.out / FINDINGS).exists() and not config.file.is_dir():
+        raise InputError(f"out={config.out} holds the cases of a folder of files; give another out=")
+    try:
+        _run(config)
+    except InterruptedBySignal:
+        if config.file.is_dir():
+            finished = {file: case for file, case in _files(config)[0].items() if (case / CASE).is_file()}
+            if finished:
+                _write_findings(config, finished, 0, {})
+        raise
+
+
+def _run(config: Config) -> None:
     from unmasked.app.examiner import load_examiner
     from unmasked.inspection.examine import crop_config, examine, is_finished, remove_case
 
-    examiner = load_examiner(config.checkpoint, config.detector, config.performance, config.prior)
+    examiner = load_examiner(
+        config.checkpoint, config.detector, config.performance, config.prior, maps=config.maps
+    )
     if (config.out / CASE).exists() and config.file.is_dir():
         raise InputError(f"out={config.out} is the case of one file; give another out=")
     files, unread = _files(config)
@@ -75,7 +95,8 @@ def run(config: Config) -> None:
     limits = {name: getattr(config, name) for name in ("budget_s", "memory_gb", "workers", "engine")}
     given = crop_config(config, **limits)
     is_alone = not config.file.is_dir()
-    for file, case in zip(todo, examine(todo, examiner, given, device=config.device), strict=True):
+    cases = examine(todo, examiner, given, closer=config.closer, device=config.device)
+    for file, case in zip(todo, cases, strict=True):
         name = "" if is_alone else file.relative_to(config.file).as_posix()
         print_finding(case, is_alone=is_alone, name=name)
     if config.file.is_dir():
@@ -108,7 +129,8 @@ def _check_file(file: Path) -> None:
     if file.exists():
         return
     if ADDRESS.match(str(file)):
-        raise InputError(f"{file} is an address, and nothing is fetched; download it and give the file")
+        address = re.sub(r":/+", "://", str(file), count=1)  # a path has no two slashes in a row
+        raise InputError(f"{address} is an address, and nothing is fetched; download it and give the file")
     raise InputError(f"file={file} does not exist; give a video or picture, or a folder of them")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import ReadAs, print_rows, read_scores
 from unmasked.app.verbs.scan import as_list
+from unmasked.datasets.listing import first_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Config(ReadAs):
@@ -33,8 +36,19 @@ def run(config: Config) -> None:
     from unmasked.evaluation.row_counts import RowCount
 
     count = RowCount()
-    read = partial(read_scores, config, count=count, unlabelled=True, keeps_columns=True)
+    unnamed: list[str] = []
+
+    def read(path: Path) -> pd.DataFrame:
+        table = read_scores(
+            config, path, count=count, unlabelled=True, keeps_columns=True, says_dataset=False
+        )
+        unnamed.extend([path.name] * (set(table["dataset"]) == {path.name}))
+        return table
+
     joined, kind = join_tables(config.tables, config.out, any_recipe=config.any_recipe, read=read)
+    if unnamed:
+        called = first_names(set(joined["dataset"]) & {*unnamed, config.out.name})
+        print_result(f"no column dataset in {first_names(unnamed)}: these rows are of {called}")
     if kind == "predictions":
         print_rows(count)
     videos = joined.drop_duplicates([name for name in ("dataset", "video", "compression") if name in joined])

@@ -149,7 +149,8 @@ def _plan(config: Config, studies: dict[str, tuple[str, Study]]) -> None:
 
     from unmasked.analysis.figures.power import PowerDisplay
     from unmasked.analysis.html.pictures import svg_document
-    from unmasked.datasets.files import write_json, write_text
+    from unmasked.datasets.documents import write_json
+    from unmasked.datasets.files import write_text
     from unmasked.datasets.tables import write_frame
     from unmasked.fairness.planning import needs_by_group
 

@@ -99,6 +99,7 @@ def read_scores(
     used: Collection[str] = (),
     unlabelled: bool = False,
     keeps_columns: bool = False,
+    says_dataset: bool = True,
 ) -> pd.DataFrame:
     """The predictions in a file, read as the keys say; prints what was taken for granted.
 
@@ -111,7 +112,9 @@ def read_scores(
         used: columns that the command uses beside those of every table of scores.
         unlabelled: keep rows without a label.
         keeps_columns: the command keeps every column, so that none is named as unused.
+        says_dataset: say that a table without a column of datasets is one, called like its file.
     """
+    from unmasked.datasets.table_reading import NO_DATASET
     from unmasked.datasets.vocabulary import Reading
     from unmasked.evaluation.origin import faces_changes
     from unmasked.evaluation.predictions import KNOWN, read_predictions
@@ -130,7 +133,7 @@ def read_scores(
     others = [str(name) for name in predictions.columns if name not in {*KNOWN, *used}]
     if others and not keeps_columns:
         readings.append(Reading("columns that no number uses", ", ".join(others)))
-    print_readings(readings)
+    print_readings([each for each in readings if says_dataset or each.what != NO_DATASET])
     if said := faces_changes(path, predictions, getattr(config, "faces", None)):
         print_result(f"NOTE: {said}")
     return predictions

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from unmasked.app.inputs import CHECKPOINT, check_inputs
+from unmasked.app.inputs import CHECKPOINT, CLOSER, GAP, check_inputs
 from unmasked.app.progress import print_result
 from unmasked.datasets.errors import InputError
 from unmasked.serving.settings import Limits
@@ -35,15 +35,20 @@ class Config(Limits):
         None, description=f"tokens, one a line; also by the environment variable {VARIABLE}"
     )
     frames: int = Field(32, ge=1, description="frames looked at, spread evenly over a video")
+    gap_s: float = Field(10.0, ge=0, description=GAP)
+    closer: int = Field(8, ge=0, description=CLOSER)
     crops: Literal["auto", "cut", "as_is"] = Field("auto", description="see `unmasked preprocess`")
     border: Literal["black", "reflect"] = Field("black", description="see `unmasked preprocess`")
     scale: float = Field(1.3, ge=1.0, le=4.0, description="room around the face; see `unmasked preprocess`")
     face_detector: Literal["hog", "mmod", "mtcnn"] = Field("hog", description="what finds faces")
     landmarks: Literal["dlib", "mtcnn"] = Field("dlib", description="what aligns them")
-    maps: bool = Field(True, description="show where in a face the detector found evidence, if it can")
+    maps: bool = Field(
+        True, description="show where in suspicious faces the detector found evidence, and test it"
+    )
     budget_s: float = Field(300.0, gt=0, description="seconds a file may take to be decoded")
     memory_gb: float = Field(4.0, gt=0, description="memory that decoding a file may take (Linux)")
-    workers: int = Field(2, ge=1, description="files that are looked at at a time")
+    workers: int = Field(2, ge=1, description="processes that decode and find faces")
+    batch: int = Field(64, ge=1, description="faces, of several jobs, that one pass of the detector takes")
     device: str = Field("auto", description="auto, cpu, cuda, …")
     log: bool = Field(False, description="a line for each request and job, to standard error")
 
@@ -63,9 +68,11 @@ def run(config: Config) -> None:
     tokens = read_tokens(config.token_file, os.environ.pop(VARIABLE, ""))
     if config.log:
         logging.getLogger("unmasked.serving").setLevel(logging.INFO)
-    examiner = partial(load_examiner, config.checkpoint, config.detector, config.performance)
+    examiner = partial(
+        load_examiner, config.checkpoint, config.detector, config.performance, maps=config.maps
+    )
     budget = {"budget_s": config.budget_s, "memory_gb": config.memory_gb}
-    plan = Plan(examiner, config, budget, config.workers, config.device, config.maps)
+    plan = Plan(examiner, config, budget, config.workers, config.closer, config.device, batch=config.batch)
     serve(
         plan,
         config.out,

@@ -37,7 +37,7 @@ class Config(OneScore, ReadAs, Replaces):
 
 def run(config: Config) -> None:
     """Fits the threshold, stores it and prints one sentence for who decides."""
-    from unmasked.datasets.files import write_json
+    from unmasked.datasets.documents import write_json
     from unmasked.evaluation.direction import reversals
     from unmasked.evaluation.doubts import doubts
     from unmasked.evaluation.false_alarms import limit_false_alarms, sentence

@@ -1,4 +1,4 @@
-"""``unmasked verify``: a case run again, and what differs."""
+"""``unmasked verify``: a case, or a folder of cases, run again, and what differs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    case: Path = Field(description="folder that `unmasked inspect` wrote; may stand without `case=`")
+    case: Path = Field(
+        description="folder that `unmasked inspect` wrote, its case.json, or a folder of cases; may stand "
+        "without `case=`"
+    )
     file: Path | None = Field(None, description="the file that was examined; where the case says")
     checkpoint: Path | None = Field(None, description="the weights; where the case says")
     detector: str = Field("", description="your own module or .py file, where the checkpoint is of one")
@@ -38,7 +41,37 @@ class Config(BaseModel):
 
 
 def run(config: Config) -> None:
-    """Prints what differs, and ends with the exit code 1 where anything does."""
+    """Prints what differs, and ends with the exit code 1 where anything does.
+
+    Of several cases one that cannot be looked at does not end the others: the exit code is 2 then, unless
+    another one differs.
+    """
+    from unmasked.inspection.verify import find_cases
+
+    folders = find_cases(config.case)
+    if len(folders) > 1 and config.file is not None:
+        raise InputError(f"{config.case} holds {len(folders)} cases, and file= is of one; give one case")
+    one_of = [config.model_copy(update={"case": folder}) for folder in folders]
+    if len(one_of) == 1:
+        if _verify(one_of[0]):
+            raise typer.Exit(1)
+        return
+    codes = []
+    for one in one_of:
+        try:
+            codes.append(1 if _verify(one) else 0)
+        except InputError as error:
+            codes.append(2)
+            print_result(f"{one.case}: cannot be looked at: {error}")
+    same, unlike, unread = map(codes.count, (0, 1, 2))
+    said = f", {unread} cannot be looked at" if unread else ""
+    print_result(f"{len(codes)} cases: {same} verified, {unlike} not{said}")
+    if unlike or unread:
+        raise typer.Exit(1 if unlike else 2)
+
+
+def _verify(config: Config) -> list[str]:
+    """What differs in one case, printed."""
     from unmasked.inspection.examine import TOLERANCE
     from unmasked.inspection.verify import check_folder, check_inputs
 
@@ -55,9 +88,9 @@ def run(config: Config) -> None:
         print_result(f"differs: {line}")
     if found:
         print_result(f"{config.case}: not verified, {len(found)} difference{'s' * (len(found) > 1)}")
-        raise typer.Exit(1)
-    assert case is not None
-    print_result(f"{config.case}: verified, same bytes and scores within {TOLERANCE:g}")
+    else:
+        print_result(f"{config.case}: verified, same bytes and scores within {TOLERANCE:g}")
+    return found
 
 
 def _run_again(case: Case, file: Path, weights: Path, config: Config, *, is_whole: bool) -> list[str]:
@@ -83,20 +116,26 @@ def _run_again(case: Case, file: Path, weights: Path, config: Config, *, is_whol
         fitted = read_fitted(performance / "thresholds.json")
         if unlike := threshold_differences(case, fitted):
             return unlike
-    examiner = load_examiner(weights, config.detector, performance, case.prior)
+    has_maps = case.maps is not None
+    examiner = load_examiner(weights, config.detector, performance, case.prior, maps=has_maps)
     given = crop_config(case.settings, budget_s=config.budget_s, memory_gb=config.memory_gb, workers=1)
     with tempfile.TemporaryDirectory(prefix="unmasked-verify-") as folder:
-        (now,) = examine({file: Path(folder)}, examiner, given, device=config.device)
+        closer = case.settings.closer
+        (now,) = examine({file: Path(folder)}, examiner, given, closer=closer, device=config.device)
     for line in (notes := remarks(case, now)):
         print_result(f"note: {line}")
     found = list(differences(case, now))
-    # What a second run has not confirmed is not drawn either; other versions may draw it otherwise.
-    drawn = list(page_differences(case, config.case)) if is_whole and not found else []
+    # Of a case with missing files no page can be drawn; what was not confirmed is not drawn either.
+    if found or not is_whole:
+        return found
+    drawn, style = page_differences(case, config.case)
+    for line in style:
+        print_result(f"note: {line}")
     if not notes:
-        return found + drawn
-    for line in drawn:
+        return drawn
+    for line in drawn:  # other versions may draw it otherwise
         print_result(f"note: {line}, or was drawn by other versions; rely on case.json alone")
-    return found
+    return []
 
 
 def _stored(case: Path, place: str) -> Path:

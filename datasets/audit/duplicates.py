@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from unmasked.datasets.audit.hashing import close_pairs, hash_files, is_copy, read_small
 from unmasked.datasets.audit.overlaps import is_comparable, rows_on_sides, ties
+from unmasked.datasets.audit.pixels import picture_of
 from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 
@@ -117,8 +118,10 @@ def _pictures(rows: pd.DataFrame, faces: Sequence[tuple[pd.DataFrame, Path]]) ->
         parts.append(pd.DataFrame({"picture": picture, "row": matched["row"].astype("int64")}))
     has_crops = np.isin(np.arange(len(rows)), np.concatenate([part["row"] for part in parts] or [[]]))
     images = rows[(rows["kind"] == "image").to_numpy() & ~has_crops]
-    folder = images["root"].astype(object).where(images["root"].notna(), ".")
-    parts.append(pd.DataFrame({"picture": folder + "/" + images["path"].astype(object), "row": images.index}))
+    picture = [
+        picture_of(root, path, "image") for root, path in zip(images["root"], images["path"], strict=True)
+    ]
+    parts.append(pd.DataFrame({"picture": picture, "row": images.index}))
     # One file that is listed twice is a finding of `overlaps`, not of pictures.
     return pd.concat(parts, ignore_index=True).drop_duplicates("picture", ignore_index=True), unknown
 

@@ -49,6 +49,11 @@ DO = {  # of shortcuts by feature, then by kind
     "face_in_crop": "Make the crops of both classes in one way (crops=, scale=): detectors react to the size "
     "of the face in its crop.",
     "padded": "Make the crops of both classes in one way (crops=, border=), then it tells nothing.",
+    "jpeg_quality": "Encode both classes at one quality before faces are cropped.",
+    "blocks": "One class was compressed more: encode both alike, before anything else is done to them.",
+    "edge": "Look at pictures of both classes: a border or strip of one class alone must be cut off or given "
+    "to both.",
+    "corners": "Look at the corners of both classes: a logo or watermark of one class alone must be cut off.",
     "identity": "Split by person; where the split is official, say beside results that people are shared.",
     "video": "Keep all that was made of one original in one split.",
     "file": "Remove it from one of the splits.",
@@ -93,7 +98,7 @@ def shortcut_findings(tested: pd.DataFrame) -> Iterator[Finding]:
         lead, others = part.iloc[0], part.iloc[1:]
         sentence = (
             f"{dataset}: {FEATURES[lead.feature].title} alone tells real from fake with AUC {lead.auc:.3f} "
-            f"[{lead.low:.3f}, {lead.high:.3f}] (fakes: {lead.in_fakes}; reals: {lead.in_reals})"
+            f"[{lead.low:.3f}, {lead.high:.3f}] ({_usual(lead)})"
         )
         also = [f"{FEATURES[row.feature].title} ({row.auc:.3f})" for row in others.itertuples()]
         sentence += f"; so {'does' if len(also) == 1 else 'do'} {', '.join(also)}" if also else ""
@@ -101,6 +106,12 @@ def shortcut_findings(tested: pd.DataFrame) -> Iterator[Finding]:
         severity: Severity = "bad" if is_bad else "warning"
         rank = (step, lead.rounded, lead.order)
         yield Finding(severity, "shortcut", dataset, sentence, WHY["shortcut"], DO[lead.feature], rank)
+
+
+def _usual(row: Any) -> str:
+    """What is usual in fakes and in reals; of a pattern, where they differ."""
+    is_pattern = FEATURES[row.feature].is_pattern
+    return str(row.in_fakes) if is_pattern else f"fakes: {row.in_fakes}; reals: {row.in_reals}"
 
 
 def overlap_findings(overlaps: Overlaps) -> Iterator[Finding]:

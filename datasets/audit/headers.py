@@ -11,13 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from unmasked.datasets.archives import is_image, split_sequence_path
 
-COLUMNS = ("format", "codec", "width_px", "height_px", "bit_rate", "size_bytes", "frames")
+COLUMNS = ("format", "codec", "width_px", "height_px", "bit_rate", "size_bytes", "frames", "jpeg_quality")
 # archived: a sequence inside a tar archive, which would have to be unpacked whole.
 STATUSES = ("ok", "missing", "unreadable", "archived")
+
+_LUMINANCE_MEAN = 57.625  # of the table in annex K of the JPEG standard, which the IJG's quality scales
 
 # What PyAV and Pillow raise on damaged files.
 _DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError)
@@ -35,8 +38,9 @@ def read_headers(
 
     Returns:
         ``format`` (suffix of the file, or of a sequence's images), ``codec``, ``width_px``, ``height_px``,
-        ``bit_rate`` (bits a second of a video, bits a pixel of images), ``size_bytes``, ``frames``, each
-        missing where unknown; and ``status``. A damaged file keeps its format and size.
+        ``bit_rate`` (bits a second of a video, bits a pixel of images), ``size_bytes``, ``frames``,
+        ``jpeg_quality`` (1 to 100, by the luminance table), each missing where unknown; and
+        ``status``. A damaged file keeps its format and size.
     """
     tasks = list(zip(rows["root"].astype(object), rows["path"], rows["kind"], strict=True))
     found: list[dict[str, Any]] = []
@@ -100,7 +104,16 @@ def _image(path: Path) -> dict[str, Any]:
             "height_px": height,
             "bit_rate": 8 * size_bytes / (width * height) if width * height else None,
             "frames": 1,
+            "jpeg_quality": _jpeg_quality(getattr(image, "quantization", None)),
         }
+
+
+def _jpeg_quality(tables: dict[int, Any] | None) -> float | None:
+    """The IJG library's quality whose luminance table has this mean; None without tables."""
+    if not tables:
+        return None
+    scale = 100 * float(np.mean(next(iter(tables.values())))) / _LUMINANCE_MEAN
+    return float(np.clip((200 - scale) / 2 if scale <= 100 else 5000 / scale, 1, 100).round())
 
 
 def _sequence(folder: Path) -> dict[str, Any]:

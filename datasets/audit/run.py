@@ -15,13 +15,16 @@ from unmasked.datasets.audit.duplicates import Duplicates, near_duplicates
 from unmasked.datasets.audit.findings import Finding
 from unmasked.datasets.audit.headers import read_headers
 from unmasked.datasets.audit.overlaps import Overlaps, overlaps, repeated_files
+from unmasked.datasets.audit.pixels import picture_of, read_pixel_facts
 from unmasked.datasets.audit.settings import AuditSettings
 from unmasked.datasets.audit.shortcuts import FEATURES, NOT_ENOUGH, shortcuts
+from unmasked.datasets.crops import crop_paths
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import first_names
 from unmasked.datasets.manifest import SPLITS
 
 _KEY = ["dataset", "video", "compression"]
+PICTURES_MAX = 2000  # of a dataset, at random, whose pixels are looked at
 
 Progress = Callable[[str, int, int], None]
 
@@ -121,6 +124,8 @@ def file_facts(
 ) -> pd.DataFrame:
     """At most ``max_files`` manifest rows of each dataset, with what `shortcuts` tests.
 
+    Pixels are looked at in at most 2,000 pictures of each.
+
     ``header`` says whether the file could be read.
     """
     generator = np.random.default_rng(settings.seed)
@@ -138,7 +143,28 @@ def file_facts(
         table = table.merge(
             median.rename(columns={"size_px": "face_size_px"}).reset_index(), on=_KEY, how="left"
         )
-    return table
+    pictures = _pictures(table, faces)
+    some = pictures[pictures.notna() & (place[rows.index].to_numpy() <= PICTURES_MAX)]
+    pixels = read_pixel_facts(some, progress=lambda done, total: report("pixels looked at", done, total))
+    return table.join(pixels)
+
+
+def _pictures(table: pd.DataFrame, faces: Sequence[tuple[pd.DataFrame, Path]]) -> pd.Series:
+    """A picture of each row: its file, or the first crop of a video or archive; missing where none is."""
+    parts = []
+    for crops, folder in faces:
+        cut = crops[(crops["status"] == "ok") & crops["crop"].notna()].reindex(columns=[*_KEY, "crop"])
+        cut = cut.drop_duplicates(_KEY)
+        parts.append(cut.assign(crop=list(map(str, crop_paths(cut["crop"], folder)))))
+    files = [
+        picture_of(root, name, kind)
+        for root, name, kind in zip(table["root"], table["path"], table["kind"], strict=True)
+    ]
+    pictures = pd.Series(files, index=table.index, dtype=object)
+    if not parts:
+        return pictures
+    first = pd.concat(parts).drop_duplicates(_KEY)
+    return pictures.fillna(table[_KEY].merge(first, on=_KEY, how="left")["crop"].set_axis(table.index))
 
 
 def _sizes(crops: pd.DataFrame) -> pd.DataFrame:
@@ -166,6 +192,8 @@ def _what_was_checked(
         measured = tested[tested["reason"] == ""]
         tests = f"{len(measured)} test{'' if len(measured) == 1 else 's'}"
         yield f"{tests} of whether a fact about files predicts the label"
+    if table is not None and (looked := int(table["edge"].notna().sum())):
+        yield f"edges and corners of {looked} pictures"
     if table is not None and "face_in_crop_px" in table:
         for name, rows in table.groupby("dataset", sort=True):
             if rows["face_in_crop_px"].notna().any():
@@ -191,12 +219,12 @@ def _unread_pictures(duplicates: Duplicates | None, rows: pd.DataFrame) -> Itera
     if duplicates is None:
         yield "near-duplicate pictures were not looked for (duplicates=false)"
         return
-    if not duplicates.pictures:
+    if not duplicates.pictures and (rows["kind"] == "video").any():
         yield "no picture was compared: videos are compared by their face crops; give faces=…"
     if duplicates.flat:
         yield f"{duplicates.flat} pictures have too little detail (dark, flat) to be compared"
     if duplicates.unreadable:
-        yield f"{duplicates.unreadable} pictures are absent or damaged and were not compared"
+        yield f"{duplicates.unreadable} pictures cannot be read (absent or damaged) and were not compared"
     if duplicates.unknown:
         yield f"{duplicates.unknown} face crops belong to no row of the manifest and were left out"
 
@@ -214,6 +242,8 @@ def _untested_files(
     ):
         if len(files := table.loc[table["header"] == status, "path"]):
             yield f"{len(files)} of {len(table)} files {said} ({first_names(files)})"
+    if table["edge"].isna().all():
+        yield "edges and corners of pictures were not looked at: videos are shown by their crops, faces=…"
     if "face_size_px" not in table:
         yield "face size was not tested: it needs faces=…"
     untested = tested[tested["reason"] == NOT_ENOUGH]

@@ -14,7 +14,9 @@ class AuditSettings(BaseModel):
         False, description="equal identity names mean the same person in every dataset, also id12 and 007"
     )
     duplicates: bool = Field(True, description="look for near-duplicate pictures; reads every crop")
-    shortcuts: bool = Field(True, description="ask what files give away; reads their headers")
+    shortcuts: bool = Field(
+        True, description="ask what files give away; reads headers, and pixels of pictures"
+    )
     max_files: int = Field(
         10_000, ge=100, description="files of a dataset, at random, whose headers are read for shortcuts"
     )

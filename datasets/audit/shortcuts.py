@@ -1,7 +1,8 @@
 """Shortcuts: facts about a file that predict the label without looking at faces.
 
 Where every fake is a .png and every real a .jpg, a detector needs no faces. For each dataset and feature a
-small decision tree sees that feature alone and is scored on videos of people it did not see: five folds,
+small decision tree (for patterns of pixels, a naive Bayes rule on the places that differ most) sees that
+feature alone and is scored on videos of people it did not see: five folds,
 grouped by identity, or original, or video. The AUC counts pairs of a real and a fake of one fold, so that
 without a shortcut it is 0.5; its interval comes from resampling the groups. A shortcut is an AUC of at
 least 0.6 that neither resampling nor labels permuted explain, at a level of 0.1 % shared by all tests of
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from unmasked.datasets.audit.pixels import place_of
 
 AUC_MIN = 0.6
 LEVEL = 0.001  # of a false alarm in the whole audit: an alarm has to be believed
@@ -41,6 +44,7 @@ class Feature:
     title: str
     columns: tuple[str, ...]
     unit: str | None = None  # None: a category
+    is_pattern: bool = False  # the column holds vectors of numbers, the same places in each
 
 
 # In the order of what causes what: a format brings its codec, both bring bit rate and size.
@@ -55,7 +59,14 @@ FEATURES = {
     "face_size": Feature("face size", ("face_size_px",), "px"),
     "face_in_crop": Feature("face size in its crop", ("face_in_crop_px",), "px"),
     "padded": Feature("crop outside the picture", ("padded",), "%"),
+    "jpeg_quality": Feature("JPEG quality", ("jpeg_quality",), "of 100"),
+    "blocks": Feature("traces of 8-pixel blocks", ("blocks",), "×"),
+    "edge": Feature("edge of the picture", ("edge",), "levels", is_pattern=True),
+    "corners": Feature("corners of the picture", ("corners",), "levels", is_pattern=True),
 }
+PATTERN_PLACES = 24  # of a pattern, those that differ most, make its score
+_SPREAD_MIN = 0.02  # of a place within a class, as a share of its variance over all
+_EVIDENCE_MAX = 10.0  # of one place, as a logarithm
 
 
 def shortcuts(table: pd.DataFrame, *, n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -142,9 +153,16 @@ class _Test:
         fakes = int(self.rows["label"].sum())
         known: dict[str, Any] = {"dataset": self.dataset, "feature": self.feature, "reason": self.reason}
         known |= {"real": len(self.rows) - fakes, "fake": fakes, "is_shortcut": False}
-        for name, label in (("in_reals", 0), ("in_fakes", 1)):
+        if FEATURES[self.feature].is_pattern:
+            known |= {"in_reals": "", "in_fakes": "" if self.reason else self._place()}
+        for name, label in () if FEATURES[self.feature].is_pattern else (("in_reals", 0), ("in_fakes", 1)):
             known[name] = usual_value(self.rows[self.rows["label"] == label], FEATURES[self.feature])
         return known if self.reason else known | self._measure(LEVEL / tests, n_boot, seed)
+
+    def _place(self) -> str:
+        feature = FEATURES[self.feature]
+        x, label = _design(self.rows, feature), self.rows["label"].to_numpy()
+        return f"most unlike at the {place_of(feature.columns[0], int(_pattern_rule(x, label).places[0]))}"
 
     def _measure(self, level: float, n_boot: int, seed: int) -> dict[str, Any]:
         from scipy.special import ndtri
@@ -196,11 +214,15 @@ def _why_not(rows: pd.DataFrame, columns: list[str], group: NDArray[np.int64]) -
     label = rows["label"].to_numpy()
     if min(len(np.unique(group[label == which])) for which in (0, 1)) < GROUPS_MIN:
         return NOT_ENOUGH
+    if isinstance(rows[columns[0]].iloc[0], np.ndarray):
+        return CONSTANT if np.ptp(np.stack(rows[columns[0]].to_list()), axis=0).max() == 0 else ""
     return CONSTANT if (rows[columns].nunique() == 1).all() else ""
 
 
 def _design(rows: pd.DataFrame, feature: Feature) -> NDArray[np.float64]:
     """(N, D) numbers, or one column for each of the commonest categories."""
+    if feature.is_pattern:
+        return np.stack(rows[feature.columns[0]].to_list()).astype(np.float64)
     if feature.unit is not None:
         return rows[list(feature.columns)].to_numpy(np.float64)
     values = rows[feature.columns[0]].astype(object)
@@ -222,13 +244,16 @@ def _folds(label: NDArray[np.int64], group: NDArray[np.int64], seed: int) -> NDA
 def _out_of_fold_scores(
     x: NDArray[np.float64], label: NDArray[np.int64], fold: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """(N,) score of each row by a tree that saw no row of its fold."""
+    """(N,) score of each row by a tree, or a pattern's rule, that saw no row of its fold."""
     from sklearn.tree import DecisionTreeClassifier
 
     score = np.full(len(label), 0.5)
     for number in range(FOLDS):
         seen = fold != number
         if len(np.unique(label[seen])) < 2 or seen.all():
+            continue
+        if x.shape[1] > CATEGORIES_MAX:
+            score[~seen] = _pattern_rule(x[seen], label[seen]).scores(x[~seen])
             continue
         tree = DecisionTreeClassifier(
             max_leaf_nodes=16,
@@ -238,6 +263,34 @@ def _out_of_fold_scores(
         )
         score[~seen] = tree.fit(x[seen], label[seen]).predict_proba(x[~seen])[:, 1]
     return score
+
+
+class _Rule(NamedTuple):
+    """A naive Bayes rule of normal distributions on the places of a pattern that differ most."""
+
+    places: NDArray[np.int64]  # (K,) the one that differs most first
+    mean: NDArray[np.float64]  # (2, K) of reals and of fakes
+    variance: NDArray[np.float64]  # (2, K)
+
+    def scores(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N,) log-likelihood ratio, each place's share limited."""
+        here = x[:, self.places]
+        real, fake = (
+            -0.5 * ((here - mean) ** 2 / variance + np.log(variance))
+            for mean, variance in zip(self.mean, self.variance, strict=True)
+        )
+        return np.clip(fake - real, -_EVIDENCE_MAX, _EVIDENCE_MAX).sum(axis=1)
+
+
+def _pattern_rule(x: NDArray[np.float64], label: NDArray[np.int64]) -> _Rule:
+    """The rule of rows (N, D); places are chosen by how far the two distributions lie apart (Jeffreys)."""
+    whole = np.maximum(x.var(axis=0), 1e-6)
+    mean = np.stack([x[label == which].mean(axis=0) for which in (0, 1)])
+    variance = np.stack([x[label == which].var(axis=0) + _SPREAD_MIN * whole for which in (0, 1)])
+    apart = (mean[1] - mean[0]) ** 2 * (1 / variance).sum(axis=0)
+    apart += variance[0] / variance[1] + variance[1] / variance[0] - 2
+    places = np.argsort(-apart, kind="stable")[:PATTERN_PLACES]
+    return _Rule(places, mean[:, places], variance[:, places])
 
 
 def _null_auc(

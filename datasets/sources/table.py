@@ -29,7 +29,7 @@ from unmasked.datasets.archives import split_sequence_path
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.listing import Count, as_manifest, count_by, first_names, is_there, kinds, video_names
 from unmasked.datasets.manifest import DEMOGRAPHICS, KINDS
-from unmasked.datasets.table_reading import TableRead, read_table
+from unmasked.datasets.table_reading import NO_DATASET, TableRead, read_table
 from unmasked.datasets.table_roles import DATASET, FILE, GROUPS, LABEL, Role
 from unmasked.datasets.tables import TEXT, is_table
 from unmasked.datasets.vocabulary import Reading
@@ -96,7 +96,7 @@ def scan(
     path = _table_file(root)
     read = read_table(path, ROLES, columns=columns, one_means=one_means)
     if readings is not None:
-        readings += [each for each in read.readings if each.what != "no column dataset"]
+        readings += [each for each in read.readings if each.what != NO_DATASET]
     rows = _rows(read, path, dataset or path.resolve().parent.name, split)
     rows = rows.join(_demographics(read.frame, path, age_groups, readings if readings is not None else []))
     if (unknown := int(rows["label"].isna().sum())) == len(rows):
@@ -133,7 +133,7 @@ def _table_file(root: Path) -> Path:
 
 def _rows(read: TableRead, path: Path, dataset: str, split: str | None) -> pd.DataFrame:
     table = read.frame
-    said_dataset = any(each.what == "no column dataset" for each in read.readings)
+    said_dataset = any(each.what == NO_DATASET for each in read.readings)
     labels = table["label"].astype("float64") if "label" in table else pd.Series(np.nan, table.index)
     paths = _posix(table["path"].astype(TEXT), path.parent)
     # Names of videos become names of folders, which must not lead out of theirs.

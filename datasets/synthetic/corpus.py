@@ -14,8 +14,8 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.datasets.synthetic.config import VERSION, SyntheticConfig
 from unmasked.datasets.synthetic.plan import Unit, plan
 

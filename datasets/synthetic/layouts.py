@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from unmasked.datasets.files import atomic_path, write_json, write_text
+from unmasked.datasets.documents import write_json
+from unmasked.datasets.files import atomic_path, write_text
 from unmasked.datasets.synthetic.config import skin_tone_group
 from unmasked.datasets.synthetic.plan import AI_FACE, CELEB_DF, FACEFORENSICS, WILD_DEEPFAKE, Unit
 

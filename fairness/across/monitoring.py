@@ -18,9 +18,8 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from unmasked.datasets.documents import read_record
+from unmasked.datasets.documents import read_record, write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.wording import percent
 from unmasked.fairness.groups import UNKNOWN, order_groups

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.files import write_json, write_text
+from unmasked.datasets.files import write_text
 from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.origin import Origin
 from unmasked.evaluation.records import Measures

@@ -12,15 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import xlogy
 
 from unmasked.fairness.groups import CROSS
 
 # What residuals may be, in radians of the arcsine scale: at a rate of 0.15, 0.2 is 13 to 17 points. Without
 # this bound two by two groups, whose only residual is one number, could have any.
 SCALE = 0.2
-GRID = np.linspace(0, 4 * SCALE, 81)
-Z_GRID = 400
+# Their standard deviations, the closer the smaller: among groups of thousands a hundredth is much.
+SPREADS = 4 * SCALE * np.linspace(0, 1, 25) ** 2
+# Angles at which a group is looked at, so many standard errors of its own rate to either side.
+ANGLES, REACH = 200, 8.0
+SWEEPS = 3
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,13 @@ class Shrunk:
 def shrink(names: Sequence[str], share: np.ndarray, weight: np.ndarray) -> Shrunk:
     """Shrunk rates of crossed groups with 95 % intervals.
 
-    On the scale of the arcsine of the root the sampling variance of a group is known from its weight, main
-    effects have a flat prior, residuals a normal one whose standard deviation is half-normal (`SCALE`). The
-    posterior is averaged over that standard deviation, so an interval counts that it is not known. Intervals
-    hold on average over groups: one that is unlike all others is pulled too far. In [0, 1].
+    On the scale of the arcsine of the root main effects have a flat prior, residuals a normal one whose
+    standard deviation is half-normal (`SCALE`), and events are binomial. The posterior is averaged over that
+    standard deviation, so an interval counts that it is not known; given it, the other groups' events are
+    put into a normal law for each group (expectation propagation, Minka 2001), and its own events count as
+    they are: near a rate of 0, a normal law of them covers 91 %. Rates and main effects are medians.
+    Intervals hold on average over groups: one that is unlike all others is pulled too far. In [0, 1], from 0
+    where no event was seen and to 1 where all were events.
 
     Args:
         names: J groups such as "female × dark", all of the same attributes.
@@ -51,16 +57,16 @@ def shrink(names: Sequence[str], share: np.ndarray, weight: np.ndarray) -> Shrun
         weight: (J,) how many independent rows each is worth, above 0.
     """
     effects = _main_effects([name.split(CROSS) for name in names])
-    # A rate of 0 or 1 in a few rows is no certainty: Anscombe's arcsine has the same variance there.
-    angle = np.arcsin(np.sqrt((share * weight + 0.375) / (weight + 0.75)))
-    variance = 1 / (4 * weight + 2)
-    parts = [_given_spread(angle, variance, effects, spread) for spread in GRID]
-    main, centre, error, kept, logs = (np.array(values) for values in zip(*parts, strict=True))
-    logs = logs - (GRID / SCALE) ** 2 / 2
-    chance = np.exp(logs - logs.max())
+    events = _Events.of(share, weight)
+    main, kept, density, logs = _given_spreads(events, effects)
+    logs = logs - (SPREADS / SCALE) ** 2 / 2
+    chance = np.exp(logs - logs.max()) * np.gradient(SPREADS)
     chance /= chance.sum()
-    low, middle, high = _quantiles(centre, error, chance, (0.025, 0.5, 0.975))
-    return Shrunk(_rates(chance @ main), middle, low, high, np.clip(1 - chance @ kept, 0, 1))
+    mixed = np.einsum("s,sjg->jg", chance, density)
+    low, middle, high = (_quantile(events.at, mixed, level) for level in (0.025, 0.5, 0.975))
+    # Whom nothing happened to may be people to whom it never does.
+    low, high = np.where(share <= 0, 0.0, low), np.where(share >= 1, 1.0, high)
+    return Shrunk(_median(main, chance), middle, low, high, np.clip(1 - chance @ kept, 0, 1))
 
 
 def _main_effects(parts: list[list[str]]) -> np.ndarray:
@@ -77,34 +83,96 @@ def _main_effects(parts: list[list[str]]) -> np.ndarray:
     return matrix[:, kept]
 
 
-def _given_spread(
-    angle: np.ndarray, variance: np.ndarray, effects: np.ndarray, spread: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-    """If residuals have this spread: main effects, posterior mean and error, share kept, log likelihood."""
-    total = variance + spread**2
-    weighed = effects / total[:, None]
+@dataclass(frozen=True)
+class _Events:
+    """What was seen of each group.
+
+    Attributes:
+        angle, variance: (J,) Anscombe's arcsine of its rate, and the variance of that.
+        at: (J, G) evenly spaced angles around it, between those of the rates 0 and 1.
+        log_likely: (J, G) log of how likely the events are at each, but for a constant.
+    """
+
+    angle: np.ndarray
+    variance: np.ndarray
+    at: np.ndarray
+    log_likely: np.ndarray
+
+    @classmethod
+    def of(cls, share: np.ndarray, weight: np.ndarray) -> _Events:
+        angle, variance = np.arcsin(np.sqrt((share * weight + 0.375) / (weight + 0.75))), 1 / (4 * weight + 2)
+        reach = REACH * np.sqrt(variance)
+        at = np.linspace(np.maximum(angle - reach, 0), np.minimum(angle + reach, np.pi / 2), ANGLES, axis=1)
+        rate, events, others = np.sin(at) ** 2, (share * weight)[:, None], ((1 - share) * weight)[:, None]
+        # Events at a rate of 0, and none at a rate of 1, are impossible.
+        return cls(angle, variance, at, xlogy(events, rate) + xlogy(others, 1 - rate))
+
+
+def _given_spreads(
+    events: _Events, effects: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """If residuals have each of `SPREADS` (S).
+
+    (S, J) main effects, (S, J) share kept, (S, J, G) densities, (S,) log likelihood.
+    """
+    # A normal law of this angle and variance stands for a group's events among others.
+    shape = (len(SPREADS), len(events.angle))
+    angle, variance = np.broadcast_to(events.angle, shape), np.broadcast_to(events.variance, shape)
+    for _ in range(SWEEPS):
+        main, centre, error, kept, log = _posterior(angle, variance, effects)
+        # Everybody else: the group's own events are taken out.
+        precision = np.maximum(1 / error - 1 / variance, 1e-6)
+        others = (centre / error - angle / variance) / precision
+        density = events.at - others[..., None]
+        density *= density
+        density *= -0.5 * precision[..., None]
+        density += events.log_likely
+        highest = density.max(axis=-1)
+        density -= highest[..., None]
+        np.exp(density, out=density)
+        total = density.sum(axis=-1)
+        mean = np.einsum("sjg,jg->sj", density, events.at) / total
+        moment = np.einsum("sjg,jg->sj", density, events.at**2) / total - mean**2
+        both = 1 / precision + variance
+        own = highest + np.log(total) + 0.5 * np.log(precision)
+        log += (own + 0.5 * (np.log(both) + (angle - others) ** 2 / both)).sum(axis=1)
+        variance = 1 / np.clip(1 / np.maximum(moment, 1e-12) - precision, 0.1, 1e9)
+        angle = mean + variance * precision * (mean - others)
+    return main, kept, density / total[..., None], log
+
+
+def _posterior(
+    angle: np.ndarray, variance: np.ndarray, effects: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of angles of such variances, both (S, J): main effects, mean, its variance and share kept, (S, J).
+
+    And (S,) log likelihood.
+    """
+    total = variance + SPREADS[:, None] ** 2
+    weighed = effects / total[..., None]
     information = effects.T @ weighed
     covariance = np.linalg.inv(information)
-    main = effects @ (covariance @ (weighed.T @ angle))
+    main = np.einsum("jk,skl,sil,si->sj", effects, covariance, weighed, angle, optimize=True)
     left = angle - main
-    kept = spread**2 / total
+    kept = SPREADS[:, None] ** 2 / total
     # Its own sampling error, and that of the main effects where it leans on them.
-    error = kept * variance + (1 - kept) ** 2 * np.einsum("jk,kl,jl->j", effects, covariance, effects)
-    log = -0.5 * (np.log(total).sum() + np.linalg.slogdet(information)[1] + (left**2 / total).sum())
-    return main, main + kept * left, np.sqrt(error), kept, float(log)
+    of_main = np.einsum("jk,skl,jl->sj", effects, covariance, effects, optimize=True)
+    error = kept * variance + (1 - kept) ** 2 * of_main
+    log = -0.5 * (np.log(total) + left**2 / total).sum(axis=1) - 0.5 * np.linalg.slogdet(information)[1]
+    return main, main + kept * left, error, kept, log
 
 
-def _quantiles(
-    centre: np.ndarray, error: np.ndarray, chance: np.ndarray, levels: Sequence[float]
-) -> list[np.ndarray]:
-    """Rates at levels of each group's mixture of normals, (J,) each; 0 or 1 beyond the scale."""
-    low, high = (centre - 5 * error).min(axis=0), (centre + 5 * error).max(axis=0)
-    at = low + (high - low) * np.linspace(0, 1, Z_GRID)[:, None]  # (grid, J)
-    below = np.einsum("s,sgj->gj", chance, ndtr((at[None] - centre[:, None]) / error[:, None]))
-    found = [
-        [np.interp(level, one, grid) for one, grid in zip(below.T, at.T, strict=True)] for level in levels
-    ]
-    return [_rates(np.array(values)) for values in found]
+def _quantile(at: np.ndarray, density: np.ndarray, level: float) -> np.ndarray:
+    """(J,) rates at a level of densities over angles, both (J, G)."""
+    below = np.cumsum(density, axis=1)
+    below = (below - density / 2) / below[:, -1:]
+    return _rates(np.array([np.interp(level, *one) for one in zip(below, at, strict=True)]))
+
+
+def _median(angle: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """(J,) rates of the medians of angles (S, J) that have such chances (S,)."""
+    order = np.argsort(angle, axis=0)
+    return _quantile(np.take_along_axis(angle, order, axis=0).T, chance[order].T, 0.5)
 
 
 def _rates(angle: np.ndarray) -> np.ndarray:

@@ -236,7 +236,7 @@ def _cross_auc(
 ) -> tuple[list[CrossAuc], list[AgainstOthers]]:
     """AUC of one group's fakes against another's reals, with intervals, among groups with enough of both.
 
-    And against the reals of all others together, as `evaluation.cross_auc.against_others` has it.
+    And against the reals of all others together.
 
     Within-group AUC can be perfect in every group while one threshold fits none of them; this cannot.
     Background-positive, subgroup-negative AUC and its mirror in Borkan et al. 2019. ``own`` are the groups'

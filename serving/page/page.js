@@ -322,16 +322,20 @@ function showPerson(place, job, person) {
   if (result.kind === "video" && looks.length > 1) place.append(make("div", { class: "strip", "data-person": person.number }));
   if (person.score === null) return;
   const top = [...looks].sort((a, b) => b.score - a.score).slice(0, SHOWN);
-  place.append(make("p", { class: "soft" }, top.length > 1 ? "The frames with the highest scores" + (detector && detector.has_maps ? ", and where in them the detector found evidence:" : ":") : "The face" + (detector && detector.has_maps ? ", and where in it the detector found evidence:" : ":")));
+  const { maps } = result;
+  const what = top.length > 1 ? "The frames with the highest scores" : "The face";
+  place.append(make("p", { class: "soft" }, what + (maps && !maps.sentences.length ? ` and where in them the detector found evidence (${maps.method}; the brighter, the more; it says nothing of how much):` : ":")));
   place.append(make("div", { class: "frames" }, ...top.map((look) => frame(job, person, look))));
+  if (maps && maps.sentences.length) place.append(make("p", { class: "soft" }, `In grey: no map can be shown (${maps.method}): ${maps.sentences.join("; ")}.`));
 }
 
 function frame(job, person, look) {
   const when = look.time_s === null ? `frame ${look.frame}` : `${look.time_s.toFixed(2)} s`;
-  const name = look.crop.split("/").pop();
-  const pair = make("div", { class: "pair" }, picture(`/v1/jobs/${job.id}/crops/${name}`, `Person ${person.number} at ${when}`));
-  if (job.result.maps.includes(look.crop)) pair.append(picture(`/v1/jobs/${job.id}/maps/${name}`, `The same with the map: red is where most of the evidence lies`));
-  else if (detector && detector.has_maps) pair.append(make("p", { class: "none" }, "no evidence for a fake in this frame"));
+  const { maps } = job.result;
+  const map = maps && maps.shown.find((one) => one.crop === look.crop);
+  const pair = make("div", { class: "pair" }, picture(`/v1/jobs/${job.id}/${look.crop}`, `Person ${person.number} at ${when}`));
+  if (map && map.is_blank) pair.append(make("p", { class: "none" }, "no evidence for a fake in this frame"));
+  else if (map) pair.append(picture(`/v1/jobs/${job.id}/${map.file}`, maps.sentences.length ? "The same in grey: its map fails its tests" : "The same with the map: bright is where most of the evidence lies"));
   return make("figure", {}, pair, make("figcaption", {}, `${when}: score ${look.score.toFixed(3)}`));
 }
 

@@ -15,7 +15,7 @@ from unmasked.analysis.html.page import details, heading, join_parts
 from unmasked.analysis.reports.gallery import Drawable, Gallery, slug
 from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import metric_text, percent, share_text
-from unmasked.fairness.records import AuditResults, FairnessResults, results_of
+from unmasked.fairness.records import AuditResults, FairnessResults
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,8 @@ class Findings:
     gallery: Gallery = field(default_factory=Gallery)
 
     @classmethod
-    def of(cls, found: FairnessResults | AuditResults, gallery: Gallery | None = None) -> Findings:
-        """Read from the audits of several datasets or from that of one."""
-        whole = results_of(found)
+    def of(cls, whole: FairnessResults, gallery: Gallery | None = None) -> Findings:
+        """Read from the audits of one dataset or several."""
         audits = whole["datasets"]
         groups: dict[str, list[str]] = {}
         for audit in audits.values():

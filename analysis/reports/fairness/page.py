@@ -1,8 +1,7 @@
 """The audit as a page for someone who has to act on it and never saw the project.
 
 `page` is the whole report in twelve parts, `section` its short form inside a run's report. Both read
-`Audit.to_dict`, or ``{"datasets": {NAME: …}, "skipped": {…}, …}`` for several, straight or after a round
-trip through JSON.
+``{"datasets": {NAME: …}, "skipped": {…}, …}``, straight or after a round trip through JSON.
 """
 
 from __future__ import annotations
@@ -44,13 +43,13 @@ CAPTION = Markup(
 )
 
 
-def write_page(found: FairnessResults | AuditResults, path: str | os.PathLike[str]) -> Path:
+def write_page(found: FairnessResults, path: str | os.PathLike[str]) -> Path:
     """Writes the whole report, and its figures with their numbers into ``figures/``.
 
     Returns its path.
 
     Args:
-        found: what `fairness.run.write` returned, or `Audit.to_dict` of one dataset.
+        found: what `fairness.run.write` or, of audits of your own, `fairness_record` returned.
         path: of the page, or of the folder that gets it as ``fairness.html``.
     """
     path = Path(path) if Path(path).suffix else Path(path) / PAGE
@@ -61,7 +60,7 @@ def write_page(found: FairnessResults | AuditResults, path: str | os.PathLike[st
     return path
 
 
-def section(found: FairnessResults | AuditResults, gallery: Gallery | None = None) -> Markup:
+def section(found: FairnessResults, gallery: Gallery | None = None) -> Markup:
     """The fairness part of a run's report, an HTML fragment.
 
     Verdict, figures, table by group, limits.
@@ -96,7 +95,7 @@ def section(found: FairnessResults | AuditResults, gallery: Gallery | None = Non
     return join_parts(parts)
 
 
-def page(found: FairnessResults | AuditResults, gallery: Gallery | None = None) -> str:
+def page(found: FairnessResults, gallery: Gallery | None = None) -> str:
     """The whole report as one self-contained page.
 
     Its figures are put into the gallery as well.

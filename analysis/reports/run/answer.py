@@ -8,7 +8,7 @@ from math import isnan
 
 from unmasked.analysis.html.page import Kind
 from unmasked.analysis.reports.run.folder import Run
-from unmasked.evaluation.records import MatrixRow
+from unmasked.evaluation.records import MatrixRow, Sizes
 from unmasked.evaluation.wording import count_in_100, ends, interval_in_100, list_names
 from unmasked.fairness.records import AuditResults, Test
 from unmasked.fairness.verdicts import people
@@ -140,7 +140,8 @@ def _ranking(run: Run, row: MatrixRow) -> str:
         where = f"On videos like those it was trained on ({name}{held_out})"
     elif run.source is not None:
         where = f"On {name}, which it never saw,"
-    text = f"{where} it ranks a fake above a real video in {count_in_100(row['auc'])} of 100 pairs"
+    n = run.metrics["datasets"][name]["n"]
+    text = f"{where} it ranks a fake above a real video in {_pairs(row['auc'], n)}"
     text += interval_and_chance(row["ci"])
     if name != run.source and run.source is not None and not isnan(row["gap_ci"][0]):
         text += f": {_loss(row)}"
@@ -168,13 +169,37 @@ def _loss(row: MatrixRow) -> str:
 
 
 def _decisions(run: Run, name: str) -> str:
-    video = run.metrics["datasets"][name]["video"]
+    block = run.metrics["datasets"][name]
+    video, n = block["video"], block["n"]
     parts = []
     if not isnan(video["fpr"]):
-        parts.append(f"{count_in_100(video['fpr'])} of 100 real videos are called fake")
+        parts.append(_called(video["fpr"], video["fpr_ci"], n["real_videos"], "real video", "called fake"))
     if not isnan(video["tpr"]):
-        parts.append(f"{count_in_100(1 - video['tpr'])} of 100 fakes are missed")
+        limits = [1 - end for end in reversed(video["tpr_ci"])]
+        parts.append(_called(1 - video["tpr"], limits, n["fake_videos"], "fake", "missed"))
     return f"{name}: {' and '.join(parts)}." if parts else ""
+
+
+def _called(share: float, interval: Sequence[float], count: int, noun: str, what: str) -> str:
+    """A rate with what it was measured on: none of three is not 0 of 100."""
+    counted = f"{count:,} {noun}{'s' * (count > 1)}"
+    bounds = "" if isnan(interval[0]) else interval_in_100(interval)
+    if share == 0:
+        said = f"none of {counted} is {what}"
+    elif share == 1:
+        said = f"all {counted} are {what}" if count > 1 else f"the {counted} is {what}"
+    else:
+        said = f"{count_in_100(share)} of 100 {noun}s are {what}"
+        bounds = ", ".join(filter(None, (f"measured on {count:,}", bounds)))
+    return said + (f" ({bounds})" if bounds else "")
+
+
+def _pairs(auc: float, n: Sizes) -> str:
+    """How many pairs of a real and a fake an AUC says are in order."""
+    count = n["real_videos"] * n["fake_videos"]
+    if auc in (0.0, 1.0):
+        return f"{'all' if auc else 'none'} of {count:,} pair{'s' * (count > 1)}"
+    return f"{count_in_100(auc)} of 100 pairs"
 
 
 def _groups(run: Run) -> tuple[list[str], str]:

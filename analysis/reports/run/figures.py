@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isnan
+from typing import cast
 
 from unmasked.analysis.figures.calibration import CalibrationDisplay
 from unmasked.analysis.figures.curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
@@ -16,6 +17,7 @@ from unmasked.analysis.reports.run.decisions import display_realised, list_reali
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.robustness import changes, setting_list, severity
 from unmasked.evaluation.curves import curves, score_histogram
+from unmasked.evaluation.metrics import Aggregation
 from unmasked.evaluation.records import CollectionResults, Results
 from unmasked.evaluation.wording import IN_BRACKETS, metric_text, rule_name, share_text, value_text
 
@@ -77,7 +79,9 @@ def _curves(run: Run, gallery: Gallery) -> None:
         return
     settings = run.metrics["settings"]
     resamples = min(BAND_RESAMPLES, int(settings.get("n_boot", BAND_RESAMPLES)))
-    points = curves(run.predictions, n_boot=resamples, seed=int(settings.get("seed", 0)))
+    how = cast(Aggregation, settings.get("aggregation", "mean"))
+    seed = int(settings.get("seed", 0))
+    points = curves(run.predictions, aggregation=how, n_boot=resamples, seed=seed)
     band = " Shaded: 95 % interval at each point." if resamples else ""
     gallery.draw(
         "roc",
@@ -99,7 +103,7 @@ def _curves(run: Run, gallery: Gallery) -> None:
         "How far “fake” can be trusted, as more fakes are found.",
     )
     threshold = settings["threshold"]["value"]
-    histograms = score_histogram(run.predictions, bins=BINS)
+    histograms = score_histogram(run.predictions, aggregation=how, bins=BINS)
     for name in run.datasets:
         if bins := histograms.get(name):
             display = ScoreDisplay([Scores(name, bins["edges"], bins["real"], bins["fake"])], threshold)

@@ -229,7 +229,7 @@ def _limits(run: Run) -> Markup:
     where = run.source or run.datasets[0]
     video = run.metrics["datasets"][where]["video"]
     false_alarms, found = video["fpr"] * (1 - PREVALENCE), video["tpr"] * PREVALENCE
-    wrong = count_in_100(false_alarms / (false_alarms + found)) if false_alarms > 0 and found >= 0 else ""
+    wrong = count_in_100(false_alarms / (false_alarms + found)) if false_alarms > 0 and found > 0 else ""
     return fill_template(
         "limits.html",
         synthetic=run.truth is not None,

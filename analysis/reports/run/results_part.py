@@ -8,9 +8,16 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.explain.explanation import DAMAGED, Explanation, importance_table, method_table
+from unmasked.analysis.explain.explanation import (
+    DAMAGED,
+    Explanation,
+    averaged_lines,
+    importance_table,
+    inside_table,
+    method_table,
+)
 from unmasked.analysis.figures.matrix import cross_dataset
-from unmasked.analysis.figures.pictures import CamRow, EmbeddingDisplay, side_by_side, strip
+from unmasked.analysis.figures.pictures import CamRow, MeanMapDisplay, side_by_side, strip
 from unmasked.analysis.html.page import (
     bullets,
     callout,
@@ -43,6 +50,7 @@ from unmasked.evaluation.wording import (
     list_names,
     metric_text,
     number,
+    share_text,
     threshold_text,
     value_text,
 )
@@ -213,36 +221,88 @@ def explanations_part(run: Run, figures: Gallery) -> Markup:
 
 
 def _explained(run: Run, figures: Gallery, explanation: Explanation) -> Markup:
-    embedded = explanation.embedded
-    skipped = explanation.summary.get("skipped", {})
-    labels = {"real and fake": embedded["label"].map({0: "real", 1: "fake"}), "method": embedded["method"]}
-    if embedded["dataset"].nunique() > 1:
-        labels["dataset"] = embedded["dataset"]
-    points = embedded[["x", "y"]].to_numpy()
     drawn = [
-        figures.draw(
-            f"tsne_{slug(name)}",
-            EmbeddingDisplay(points, label.to_numpy(), f"by {name}"),
-            f"t-SNE of the detector’s features, coloured by {name}",
-        )
-        for name, label in labels.items()
-        if len(points)
+        figures.draw(f"tsne_{slug(name)}", display, f"t-SNE of the detector’s features, coloured by {name}")
+        for name, display in explanation.embeddings().items()
     ]
+    summary = explanation.summary
+    averaged = summary.get("averaged")
+    mean_maps = Markup("")
+    if averaged and explanation.mean_picture is not None:
+        display = MeanMapDisplay(explanation.mean_picture, averaged)
+        mean_maps = figures.draw("mean_maps", display, "Mean maps in one face frame")
     return fill_template(
         "explanations.html",
-        skipped=skipped,
+        skipped=summary.get("skipped", {}),
         explanation=explanation,
+        answer=_looks_answer(explanation),
+        doubt=explanation.cam_doubt(),
         rows=[
             {"name": row.name.replace("\n", ": "), "strip": _strip(row)}
             for row in explanation.cam_rows(run.datasets)
         ],
         scatters=place_side_by_side(drawn),
-        summary=explanation.summary,
-        methods=_methods(explanation.summary.get("methods")),
+        summary=summary,
+        methods=_methods(summary.get("methods")),
         method_pictures=_method_pictures(explanation),
-        purity=_purity(explanation.summary["purity"]),
-        importance=_importance(explanation.summary.get("importance")),
+        inside=_inside(summary.get("methods")),
+        mean_maps=mean_maps,
+        averaged=averaged_lines(averaged)[1:],
+        purity=_purity(summary["purity"]),
+        importance=_importance(summary.get("importance")),
     )
+
+
+def _looks_answer(explanation: Explanation) -> Markup:
+    """What the detector looks at, and whether the maps can be trusted, in two sentences."""
+    if not explanation.methods:
+        return Markup("")
+    trusted, tried = explanation.trusted, len(explanation.methods)
+    if not trusted:
+        reasons = {one.title: "; ".join(one.facts["failed"]) for one in explanation.methods}
+        said = "; ".join(f"{title}: {reason}" for title, reason in reasons.items())
+        return callout(
+            "warning",
+            f"Where it looks cannot be said: none of {tried} methods passed its tests ({said}). The maps "
+            "below are drawn in grey.",
+            title="No map can be trusted",
+        )
+    first = trusted[0]
+    where = [one for one in first.facts.get("regions", []) if one["density"] > 1][:2]
+    placed = " and ".join(
+        f"{one['region']} ({one['share']:.0%} of the map on {one['area']:.0%} of the picture)"
+        for one in where
+    )
+    looks = f"By {first.title} it looks most at {placed}. " if placed else ""
+    others = [one.title for one in explanation.methods if one.is_failed]
+    failed = f" {list_names(others)} failed: these maps are drawn in grey, with the reason." if others else ""
+    return callout(
+        "note",
+        f"{looks}{list_names([one.title for one in trusted])} passed the tests below: such a map can be read "
+        f"as what this detector’s score depends on.{failed}",
+        title="Where it looks",
+    )
+
+
+def _inside(methods: Sequence[Mapping[str, Any]] | None) -> Markup:
+    rows = inside_table(methods or [])
+    if rows.empty:
+        return Markup("")
+    titles = {
+        "pointing": "brightest point inside",
+        "mass": "of the map inside",
+        "rank": "of the highest cells inside",
+        "pointing less centre": "than the middle (point)",
+        "mass less centre": "than the middle (map)",
+        "rank less centre": "than the middle (cells)",
+        "chance": "by chance",
+    }
+    caption = (
+        "Shares that lie where the fakes were changed, by their manipulation masks; a map by lot reaches the "
+        "masks’ share of the picture. How much more that is than what a spot in the middle of every picture "
+        "reaches, paired; intervals of 95 % over pictures."
+    )
+    return table(rows.rename(columns=titles), caption=caption)
 
 
 def _importance(importance: Mapping[str, Any] | None) -> Markup:
@@ -311,14 +371,18 @@ def _strip(row: CamRow) -> Markup:
 def _purity(purity: Mapping[str, Mapping[str, float]]) -> Markup:
     if not purity:
         return Markup("")
-    columns = {"in the features": "features", "in the picture": "tsne", "by chance": "chance"}
     rows = [
-        {"neighbours share": name, **{title: of[key] for title, key in columns.items()}}
+        {
+            "neighbours share": name,
+            "in the features": share_text(of["features"], of.get("features_ci")),
+            "in the picture": share_text(of["tsne"], of.get("tsne_ci")),
+            "by chance": share_text(of["chance"]),
+        }
         for name, of in purity.items()
     ]
     k = next(iter(purity.values()))["k"]
     caption = (
         f"How many of a crop’s {k} nearest crops of other people are of its own kind. What the picture shows "
-        "and the features do not is an accident of the picture."
+        "and the features do not is an accident of the picture. Intervals of 95 % draw people or videos."
     )
-    return table(pd.DataFrame(rows), formats=dict.fromkeys(columns, ".0%"), caption=caption)
+    return table(pd.DataFrame(rows), caption=caption)

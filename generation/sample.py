@@ -1,0 +1,106 @@
+"""Images of a trained generator as a dataset that every verb reads."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.files import sync_files
+from unmasked.datasets.listing import as_manifest
+from unmasked.datasets.manifest import MANIFEST
+from unmasked.generation.stylegan2 import Generator, sample
+from unmasked.generation.train import FILE, METHOD, STYLEGAN2
+from unmasked.training import checkpoint
+
+IMAGES = Path("fake") / METHOD  # the layout that `unmasked scan` reads method and label from
+MANIFEST_FILE = "manifest.parquet"
+BATCH = 64
+
+
+def load(path: Path) -> tuple[Generator, dict[str, Any]]:
+    """A trained generator and its card.
+
+    Args:
+        path: ``generator.safetensors``, or its folder.
+
+    Raises:
+        InputError: the files are absent, damaged, or of something else.
+    """
+    model, card = checkpoint.load(STYLEGAN2, path / FILE if path.is_dir() else path)
+    assert isinstance(model, Generator)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), card
+
+
+def write_images(
+    generator: Generator,
+    card: Mapping[str, Any],
+    out: Path,
+    *,
+    count: int,
+    seed: int = 0,
+    truncation: float = 1.0,
+    split: str = "test",
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> pd.DataFrame:
+    """Writes images as PNG and ``manifest.parquet``, all of them or nothing; returns the manifest.
+
+    Each file says in its metadata what it is; each row has the generator's hash, seed, place and truncation.
+
+    Args:
+        generator: in evaluation.
+        card: of its checkpoint.
+        out: a folder that holds no images of a generator yet.
+        count: images.
+        seed: with its place it decides an image.
+        truncation: below 1 images are better, and more alike.
+        split: of the rows.
+        progress: told after each batch.
+
+    Raises:
+        InputError: there are images already.
+        OSError: the disk is full; nothing is left then.
+    """
+    if (out / "fake").exists() or (out / MANIFEST_FILE).exists():
+        raise InputError(f"{out} holds made images already; give another out=…, or remove them")
+    out.mkdir(parents=True, exist_ok=True)
+    # Beside their place: what fails half way leaves nothing that looks like a dataset.
+    working = Path(tempfile.mkdtemp(prefix=".generate-", dir=out))
+    try:
+        folder = working / IMAGES
+        folder.mkdir(parents=True)
+        facts = {"generator": card["sha256"], "seed": seed, "truncation": truncation}
+        for start in range(0, count, BATCH):
+            places = range(start, min(start + BATCH, count))
+            images = sample(generator, places, seed, truncation).cpu()
+            files = [folder / f"{place:07d}.png" for place in places]
+            for file, image, place in zip(files, images, places, strict=True):
+                _write(file, image, {**facts, "place": place})
+            sync_files(files)
+            progress("images", places.stop, count)
+        rows = pd.DataFrame({"path": [str(IMAGES / f"{place:07d}.png") for place in range(count)]})
+        rows = rows.assign(kind="image", label=1, method=METHOD, split=split, **facts, place=range(count))
+        manifest = as_manifest(rows, out.resolve().name, out)
+        MANIFEST.write(manifest, working / MANIFEST_FILE)
+        (working / "fake").replace(out / "fake")
+        (working / MANIFEST_FILE).replace(out / MANIFEST_FILE)  # last: it says that the images are there
+        return manifest
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+
+
+def _write(file: Path, image: Tensor, facts: Mapping[str, Any]) -> None:
+    said = PngInfo()
+    said.add_text("Description", f"An image made by {METHOD} (unmasked generate); nobody is shown")
+    for name, value in facts.items():
+        said.add_text(f"unmasked.{name}", str(value))
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, pnginfo=said)

@@ -1,0 +1,231 @@
+"""A generator is trained, stopped and resumed, makes images, is judged, and refuses in sentences."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+from ucf_fakes import write_faces
+
+from unmasked.app.cli import app
+from unmasked.app.detectors import find, load
+from unmasked.datasets.errors import InputError
+from unmasked.datasets.manifest import MANIFEST
+from unmasked.generation.config import GeneratorConfig
+from unmasked.generation.module import gradient_penalty, path_lengths
+from unmasked.generation.train import Stream, real_rows, train
+from unmasked.preprocessing.faces import FACES
+
+SMALL = {
+    "network": {"size_px": 16, "base": 64, "most": 8, "w_dim": 8},
+    "ada": {"images": 200, "every": 2, "target": 0.0},
+    "training": {
+        "batch": 4,
+        "max_steps": 5,
+        "r1_every": 2,
+        "path_every": 2,
+        "look_every_steps": 3,
+        "save_every_steps": 1,
+        "log_every_steps": 1,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    root = tmp_path_factory.mktemp("squares")
+    table = write_faces(root, {"train": 3, "val": 1, "test": 2}, frames=2, size_px=16)
+    FACES.write(FACES.validate(table), root / "faces.parquet")
+    return root / "faces.parquet"
+
+
+def learn(faces, out, *, resume=False, callbacks=(), **changed):
+    config = GeneratorConfig.model_validate(
+        {**SMALL, **changed, "training": {**SMALL["training"], **changed.get("training", {})}}
+    )
+    judge = find("discriminator")
+    return train(
+        FACES.read(faces), faces.parent, config, out, judge=judge, resume=resume, callbacks=callbacks
+    )
+
+
+@pytest.fixture(scope="module")
+def run(faces, tmp_path_factory):
+    """The folder of five steps."""
+    out = tmp_path_factory.mktemp("generator") / "run"
+    learn(faces, out)
+    return out
+
+
+def state_of(out):
+    return torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+class Stop(pl.Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise ConnectionResetError
+
+
+def test_a_stopped_training_ends_with_the_same_bits(run, faces, tmp_path):
+    """Stopped between two adjustments of p; the optimisers' memories are compared, too."""
+    out = tmp_path / "parts"
+    with pytest.raises(ConnectionResetError):
+        learn(faces, out, callbacks=[Stop(3)])
+    learn(faces, out, resume=True)
+    one, other = state_of(run), state_of(out)
+    assert one["global_step"] == other["global_step"] == 5
+    assert one["ada"] == other["ada"]
+    assert one["ada"]["signs"]
+    for name, value in one["state_dict"].items():
+        assert torch.equal(value, other["state_dict"][name]), name
+    for first, second in zip(one["optimizer_states"], other["optimizer_states"], strict=True):
+        for key, memory in first["state"].items():
+            assert all(torch.equal(memory[name], second["state"][key][name]) for name in memory)
+    same = [(folder / "generator.safetensors").read_bytes() for folder in (run, out)]
+    assert same[0] == same[1]
+
+
+def test_it_writes_samples_a_record_and_two_checkpoints(run, faces):
+    looks = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [look["step"] for look in looks] == [0, 3, 5]
+    pictures = sorted((run / "samples").iterdir())
+    assert [picture.name for picture in pictures] == [f"step-{step:07d}.png" for step in (0, 3, 5)]
+    assert Image.open(pictures[0]).size == (8 * 16, 8 * 16)
+    card = json.loads((run / "generator.json").read_text())
+    assert (card["step"], card["training_data"]["images"]) == (5, len(real_rows(FACES.read(faces))))
+    model, card = load(run / "discriminator")
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 16, 16)).shape == (1, 2)
+    assert card["architecture"] == "discriminator"
+    assert not (run / ".unfinished").exists()
+
+
+def test_a_training_is_never_thrown_away_or_resumed_otherwise(run, faces):
+    with pytest.raises(InputError, match=r"training\.batch"):
+        learn(faces, run, resume=True, training={"batch": 2})
+    with pytest.raises(InputError, match="nothing to resume"):
+        learn(faces, run / "absent", resume=True)
+
+
+def test_a_stream_passes_over_all_rows_before_any_comes_again_and_can_begin_anywhere():
+    batches = list(Stream(5, 2, steps=10, seed=1))
+    rows = [draw.row for batch in batches for draw in batch]
+    assert [sorted(rows[start : start + 5]) for start in range(0, 20, 5)] == [list(range(5))] * 4
+    assert list(Stream(5, 2, steps=10, seed=1, start=7)) == batches[7:]
+
+
+def test_the_gradient_penalty_is_that_of_a_known_slope():
+    images = torch.randn(4, 3, 2, 2, requires_grad=True)
+    weight = torch.full((12,), 0.5, requires_grad=True)
+    found = gradient_penalty(images.flatten(1) @ weight, images)
+    torch.testing.assert_close(found, torch.full((4,), 3.0))  # 12 slopes of 1/2
+    found.mean().backward()
+    torch.testing.assert_close(weight.grad, torch.ones(12))  # 2 w
+
+
+def test_the_path_length_is_the_mean_over_layers_of_what_a_style_moves():
+    styles = torch.randn(2, 3, 4, requires_grad=True)
+    images = styles.sum(2)[:, :, None, None].expand(-1, -1, 2, 2)  # a channel a layer
+    noise = torch.ones(2, 3, 2, 2)
+    # Each of a layer's 4 numbers moves 4 pixels, over sqrt(4) for their number: slope 2, sum of squares 16.
+    torch.testing.assert_close(path_lengths(images, styles, noise), torch.full((2,), 4.0))
+
+
+def test_tables_without_reals_and_crops_that_are_too_small_are_refused(faces, tmp_path):
+    table = FACES.read(faces)
+    with pytest.raises(InputError, match="no crop of a real face in the split train"):
+        real_rows(table[table["label"] == 1])
+    with pytest.raises(InputError, match=r"6 of 6 crops are no squares of 32 px .* network\.size_px"):
+        learn(faces, tmp_path / "out", network={**SMALL["network"], "size_px": 32})
+    assert not (tmp_path / "out").exists()
+
+
+def unmasked(*given):
+    return CliRunner().invoke(app, [str(one) for one in given])
+
+
+def refused(*given):
+    done = unmasked(*given)
+    assert done.exit_code == 2, f"{done.output}\n{done.exception!r}"
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_made_images_are_a_dataset_with_the_generators_hash(run, tmp_path):
+    out = tmp_path / "made"
+    done = unmasked("generate", f"generator={run}", "n=5", "seed=3", f"out={out}")
+    assert done.exit_code == 0, done.output
+    manifest = MANIFEST.read(out / "manifest.parquet")
+    sha = json.loads((run / "generator.json").read_text())["sha256"]
+    assert set(manifest["generator"]) == {sha}
+    assert set(zip(manifest["method"], manifest["label"], strict=True)) == {("StyleGAN2-ADA", 1)}
+    image = Image.open(out / manifest["path"].iloc[4])
+    assert (image.text["unmasked.generator"], image.text["unmasked.place"]) == (sha, "4")
+    assert "StyleGAN2-ADA" in image.text["Description"]
+    # `scan` finds the same from the files alone.
+    scanned = tmp_path / "scanned.parquet"
+    assert unmasked("scan", f"root={out / 'fake'}", f"out={scanned}").exit_code == 0
+    found = MANIFEST.read(scanned)
+    assert (len(found), set(found["method"])) == (5, {"StyleGAN2-ADA"})
+    assert "holds made images already" in refused("generate", f"generator={run}", f"out={out}")
+    one = tmp_path / "one"
+    assert unmasked("generate", f"generator={run}", "n=2", "seed=3", f"out={one}").exit_code == 0
+    name = MANIFEST.read(one / "manifest.parquet")["path"].iloc[1]
+    assert np.array_equal(np.asarray(Image.open(one / name)), np.asarray(Image.open(out / name)))
+
+
+def test_a_full_disk_leaves_no_image(run, tmp_path, monkeypatch):
+    import errno
+
+    from unmasked.generation import sample
+
+    def fill(files):
+        raise OSError(errno.ENOSPC, "No space left on device", str(next(iter(files))))
+
+    monkeypatch.setattr(sample, "sync_files", fill)
+    out = tmp_path / "full"
+    assert "No space left" in refused("generate", f"generator={run}", "n=3", f"out={out}")
+    assert not [path for path in out.rglob("*") if path.name != ".generate.lock"]
+
+
+def test_a_distance_says_n_extractor_and_floor(run, faces, tmp_path):
+    made, out = tmp_path / "made", tmp_path / "fid"
+    unmasked("generate", f"generator={run}", "n=20", f"out={made}")
+    arguments = ("fid", f"a={faces}", "a_rows={label: 0}", f"b={made}", f"extractor={run / 'discriminator'}")
+    assert "12 images are fewer than the 8" not in unmasked(*arguments, f"out={out}").output
+    done = unmasked(*arguments, f"out={out}")
+    assert done.exit_code == 0, done.output
+    assert "n: a 12 images of" in done.output
+    assert "two halves of a, 6 images each" in done.output
+    record = json.loads((out / "fid.json").read_text())
+    assert record["extractor"] == "Fréchet distance of StyleGAN2 discriminator"
+    assert record["kid_ci"][0] <= record["kid"] <= record["kid_ci"][1]
+    assert len(list((out / "features").iterdir())) == 2  # made once, by content
+    few = refused(*arguments, "a_rows={split: val, label: 0}", f"out={out}")
+    assert "fewer than the 8 numbers of a feature" in few
+    assert "below_d=true" in few
+
+
+def test_images_of_other_sizes_and_no_extractor_are_refused(run, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for side in (8, 16):
+        Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(folder / f"{side}.png")
+    sides = (f"a={folder}", f"b={folder}", f"out={tmp_path / 'out'}")
+    assert "no features were chosen" in refused("fid", *sides)
+    assert "size_px=8 to resize" in refused("fid", *sides, f"extractor={run / 'discriminator'}")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    said = refused("fid", f"a={empty}", f"b={folder}", f"extractor={run / 'discriminator'}", sides[2])
+    assert "no image to compare" in said
+    pd.DataFrame({"x": [1]}).to_csv(tmp_path / "other.csv", index=False)
+    said = refused("fid", f"a={tmp_path / 'other.csv'}", *sides[1:], f"extractor={run / 'discriminator'}")
+    assert "has no column path" in said
