@@ -1,7 +1,8 @@
-"""Fitted pipelines in files of skops: no code of a file runs, and no class but those that are named.
+"""Fitted pipelines in files of skops: of classes that are named, and no others.
 
-skops builds any class of scikit-learn, whose compiled parts follow the numbers of a file unchecked: to any
-place in memory. So steps are named, and the numbers that compiled code follows are looked at.
+No code of a file runs. But skops builds any class of scikit-learn, whose compiled parts follow the numbers of
+a file unchecked: to any place in memory. So steps are named, and the numbers that such code follows are
+looked at.
 """
 
 from __future__ import annotations

@@ -57,9 +57,9 @@ class ArchiveError(InputError):
 
 
 def check_zip(path: str | os.PathLike[str]) -> None:
-    """Raises ArchiveError where a ZIP (``.pth``, ``.npz``, ``.skops``) unpacks to far more than its size.
+    """Raises ArchiveError where a ZIP unpacks to far more than its size.
 
-    What is no ZIP, or a damaged one, is left to who reads it.
+    A ``.pth``, ``.npz`` or ``.skops`` is one. What is none, or damaged, is left to who reads it.
     """
     try:
         with zipfile.ZipFile(path) as packed:

@@ -9,14 +9,17 @@ import os
 from functools import cache
 from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
 from unmasked.datasets.documents import read_json, read_record
 from unmasked.evaluation.records import KEPT, NULL, Interval, Reliability, StoredThreshold
+from unmasked.fairness.statistics.betting import BETS
 
 FILE = "fairness.json"
 MITIGATION = "mitigation.json"
+TWO = Field(min_length=2, max_length=2)
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Group = Annotated[str | None, NULL]  # None where no group is worst or best
 
 
@@ -591,11 +594,11 @@ class WatchedPair(TypedDict):
 
     dataset: str
     attribute: str
-    metric: str  # fpr, tpr
-    groups: list[str]
-    people: list[int]  # new ones, of the class, of each group
-    rates: list[float]  # of the metric
-    log_capital: list[float]  # of each bet
+    metric: Annotated[str, Field(pattern="^(fpr|tpr)$")]
+    groups: Annotated[list[str], TWO]
+    people: Annotated[list[Annotated[int, Field(ge=0)]], TWO]  # new ones, of the class, of each group
+    rates: Annotated[list[Annotated[float, Field(ge=0, le=1)]], TWO]  # of the metric
+    log_capital: Annotated[list[Finite], Field(min_length=len(BETS), max_length=len(BETS))]
     e_value: float
     e_adjusted: float  # corrected for the number of pairs
     found_at: int  # look at which it was first above 20; 0 if never

@@ -2,9 +2,10 @@
 
     python tests/system_calls.py [VERB …]
 
-Asserts nothing; prints a JSON object by verb. A program other than Python's own, a socket that is no pipe
-between processes of this machine, a path outside the folder that is written, made, renamed or removed, or a
-file that is read and is neither an input, a library nor the system's own is a finding.
+Asserts nothing; prints a line a verb to standard error, and last a JSON object. A program other than
+Python's own, a socket that is no pipe between processes of this machine, a path outside the folder that is
+written, made, renamed or removed, or a file that is read and is neither an input, a library nor the system's
+own is a finding.
 """
 
 from __future__ import annotations
@@ -53,7 +54,18 @@ REPOSITORY = TESTS.parent
 # What libraries and the system's own functions read, whatever is given.
 READABLE = tuple(
     f"{os.path.realpath(path)}/"
-    for path in (sys.prefix, sys.base_prefix, REPOSITORY, "/usr", "/lib", "/lib64", "/proc", "/sys", "/dev")
+    for path in (
+        sys.prefix,
+        sys.base_prefix,
+        REPOSITORY,
+        "/usr",
+        "/lib",
+        "/lib64",
+        "/proc",
+        "/sys",
+        "/dev",
+        "/etc/fonts",
+    )
 )
 READ = (
     *("/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/etc/passwd"),
@@ -157,6 +169,8 @@ def trace(folder: Path, verb: str) -> dict[str, Any]:
             _judge(line, folder, result)
     result["programs"] = sorted(set(result["programs"]))
     result["findings"] = sorted(set(result["findings"]))
+    told = {"verb": verb, "codes": [one["code"] for one in result["commands"]], "calls": result["calls"]}
+    print(json.dumps({**told, "findings": result["findings"]}), file=sys.stderr, flush=True)
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import zipfile
 from functools import partial
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ import pytest
 import torch
 from openpyxl import Workbook
 from report_fakes import SOURCE, scored, write_run
+from safetensors import torch as safetensors
 from sklearn.calibration import FrozenEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -38,6 +40,8 @@ from unmasked.datasets import archives, workbooks
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.tables import read_frame
 from unmasked.datasets.workbooks import read_sheet
+from unmasked.fairness.across.monitoring import STATE, _new_pair, read_monitor
+from unmasked.fairness.statistics.betting import BETS
 from unmasked.serving import guard, uploads
 from unmasked.serving.jobs import JOB
 from unmasked.serving.problems import Refusal
@@ -198,6 +202,19 @@ def test_a_card_that_names_the_largest_network_makes_no_network(tmp_path, monkey
     assert [all(value.is_meta for value in one.parameters()) for one in made] == [True]
 
 
+@pytest.mark.parametrize("key", ["architecture", "detector", "module"])
+def test_no_card_makes_us_import_a_module(tmp_path, monkeypatch, key):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hostile_module.py").write_text("open('ran', 'w').close()")
+    safetensors.save_file({"a": torch.zeros(1)}, tmp_path / "detector.safetensors")
+    card = {"architecture": "absent", "method_classes": ["real", "fake"], "size_px": 64, "sha256": "ab" * 32}
+    (tmp_path / "detector.json").write_text(json.dumps({**card, key: "hostile_module"}))
+    with pytest.raises(InputError, match="a card alone makes us import nothing"):
+        load(tmp_path)
+    assert not (tmp_path / "ran").exists()
+    assert "hostile_module" not in sys.modules
+
+
 # The server
 
 
@@ -292,6 +309,25 @@ def test_a_case_that_names_a_file_of_the_system_s_own_making_is_refused(tmp_path
         with pytest.raises(InputError, match="not seen from its own folder"):
             _stored(tmp_path, os.path.relpath(place, tmp_path))
     assert _stored(tmp_path, "../clip.mp4") == tmp_path / "../clip.mp4"
+
+
+# An audit that goes on
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"groups": ["a"]}, {"people": [1, -1]}, {"rates": [0.1, 7.0]}, {"log_capital": [0.0]}, {"metric": "x"},
+     {"log_capital": [None] * len(BETS)}],
+)  # fmt: skip
+def test_a_watched_pair_of_another_shape_is_a_sentence(tmp_path, change):
+    # `fairness since=` ended in an IndexError or a ValueError when it bet with them.
+    pair = _new_pair("A", "gender", "fpr", ("a", "b"))
+    kept = {"since": "run", "looks": [], "counted": [], "pairs": [pair]}
+    (tmp_path / STATE).write_text(json.dumps(kept))
+    assert read_monitor(tmp_path)["pairs"] == [pair]
+    (tmp_path / STATE).write_text(json.dumps({**kept, "pairs": [{**pair, **change}]}))
+    with pytest.raises(InputError, match=rf"{next(iter(change))}.*remove it to begin anew"):
+        read_monitor(tmp_path)
 
 
 # A report

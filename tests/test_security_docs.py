@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from test_stream_kinds import KINDS
 
 from unmasked.app.run import only_one_in
 from unmasked.datasets import locks
@@ -27,6 +28,18 @@ def test_every_row_of_the_list_names_a_test():
     rows = [row for row in rows if not row.startswith("| attack |")]
     assert len(rows) > 60
     assert [row for row in rows if "`test_" not in row] == []
+
+
+def test_the_list_of_streams_is_the_one_that_is_tested():
+    part = " ".join(TEXT[TEXT.index("## Kinds of stream") : TEXT.index("## Signals")].split())
+    named = {
+        f"{codec} {kind}"
+        for codec, count, kinds in re.findall(r"\*\*(\w+)\*\* \((\d+)\): ([^;]+?)(?=; \*\*|$)", part)
+        for kind in kinds.split(" | ")
+        if len(kinds.split(" | ")) == int(count)
+    }
+    assert named == {kind if " " in kind else f"{kind} {kind}" for kind in KINDS}
+    assert part.startswith(f"## Kinds of stream {len(KINDS)} kinds")
 
 
 def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog):

@@ -83,7 +83,7 @@ def _verify(config: Config) -> list[str]:
         material = _stored(config.case, case.material.path) if case.material is not None else None
         unlike = check_inputs(case, file, weights, material if material and material.is_file() else None)
         # Other bytes give other scores: to say so for each of them would hide the reason.
-        found += unlike or _run_again(case, file, weights, config)
+        found += unlike or _run_again(case, file, weights, config, is_whole=not found)
     for line in found:
         print_result(f"differs: {line}")
     if found:
@@ -93,8 +93,11 @@ def _verify(config: Config) -> list[str]:
     return found
 
 
-def _run_again(case: Case, file: Path, weights: Path, config: Config) -> list[str]:
-    """What a second run finds otherwise; prints what is unlike and need not matter."""
+def _run_again(case: Case, file: Path, weights: Path, config: Config, *, is_whole: bool) -> list[str]:
+    """What a second run finds otherwise; prints what is unlike and need not matter.
+
+    ``is_whole`` says that no file of the case is missing or changed: its page can be drawn again.
+    """
     from unmasked.app.examiner import load_examiner
     from unmasked.evaluation.fitted import read_fitted
     from unmasked.inspection.examine import crop_config, examine
@@ -122,7 +125,8 @@ def _run_again(case: Case, file: Path, weights: Path, config: Config) -> list[st
     for line in (notes := remarks(case, now)):
         print_result(f"note: {line}")
     found = list(differences(case, now))
-    if found:  # what a second run has not confirmed is not drawn either
+    # Of a case with missing files no page can be drawn; what was not confirmed is not drawn either.
+    if found or not is_whole:
         return found
     drawn, style = page_differences(case, config.case)
     for line in style:

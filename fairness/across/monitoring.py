@@ -71,6 +71,13 @@ def watch(audits: Mapping[str, Audit], run: str | os.PathLike[str]) -> Monitor:
     for name in common:
         _check_same(audits[name], before["datasets"][name], run)
     state = read_monitor(run) or _start(before["datasets"], run)
+    for pair in state["pairs"]:
+        of = before["datasets"].get(pair["dataset"], {"attributes": {}})
+        if pair["attribute"] not in of["attributes"]:
+            raise InputError(
+                f"{run / STATE} watches {pair['attribute']!r} of {pair['dataset']!r}, which {FILE} beside it "
+                "does not audit; remove it to begin anew from the run's audit"
+            )
     counted = {*pd.read_parquet(run / AUDITED)["key"], *state["counted"]}
     added: list[str] = []
     units, again = 0, 0
