@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from unmasked.fairness.audit import audit
 
-HIGHEST = {"difference": 1.0, "gap": 1.0}
-
 
 def intervals(found, path=""):
     """(path, value, low, high) of every interval in a record, however deep."""
@@ -70,20 +68,20 @@ def audited(sizes, videos, kind, paired, seed):
         sensitive_features=both,
         clusters=np.concatenate([person, person + (0 if paired else person.max() + 1)]),
         intersections=[("skin_tone", "gender")],
-        n_boot=60,
-        n_perm=60,
+        n_boot=40,
+        n_perm=40,
         min_samples=1,
         min_clusters=2,
     ).to_dict()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(people)
 def test_intervals_hold_their_estimate_have_a_width_and_stay_in_range(drawn):
     assert check(audited(*drawn)) > 20
 
 
 @pytest.mark.parametrize("kind", ["perfect", "never", "equal"])
-@pytest.mark.parametrize("paired", [True, False])
-def test_intervals_of_extreme_tables_have_a_width(kind, paired):
-    assert check(audited([6, 6, 3], 3, kind, paired, 0)) > 20
+def test_intervals_of_extreme_tables_have_a_width(kind):
+    """A share of 0 had a lower end of 6e-17, and rates that happen to be equal a spread of [0, 0]."""
+    assert check(audited([6, 6, 3], 3, kind, True, 0)) > 20
