@@ -21,9 +21,9 @@ def between_group_spread(value: np.ndarray, variance: np.ndarray) -> Spread:
     corrected² = max(0, S² - mean of v_j), with S² the sample variance (J - 1) of the values and v_j their
     sampling variances. S² is a quadratic form whose law is taken as a scaled non-central chi-squared with
     the same mean and, without any difference, the same variance (Satterthwaite); the interval holds every
-    true spread that this law does not reject at 2.5 % on either side. Values that are more alike than sampling
-    makes them bound it no closer than those that are as alike as it does: three rates that happen to be equal
-    are no proof. Range [0, inf), 0 is equal groups.
+    true spread that this law does not reject at 2.5 % on either side. Values that are more alike than
+    sampling makes them bound it no closer than those that are as alike as it does: three rates that happen
+    to be equal are no proof. Range [0, inf), 0 is equal groups.
 
     Args:
         value: (J,) the groups' values; NaN is left out.
