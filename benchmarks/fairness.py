@@ -13,10 +13,10 @@ gender × race, which an audit adds by itself.
 
 ``alarms``: a detector with TPR 0.85 and FPR 0.15 in every group: how often any gap is called a disparity
 (nominal 5 %), with and without the crossing. ``covers``: how often the 95 % interval of a group's FPR holds
-0.15. ``shown``: the same of every interval that a page shows, by group and between groups. ``power``:
-how often a gap of 15 points in the FPR of women and men is found, with women worse and with men worse,
-around the FPR of 0.15 and above it. Beside it stands the power of a z test of two means that knows every
-variance, at the level of the smallest p-value under Holm's correction: what this many videos can carry. (A
+0.15. ``shown``: the same of every interval that a page shows, by group and between groups. ``power``: how
+often a gap of 15 points in the FPR of women and men is found, with women worse and with men worse, around
+the FPR of 0.15 and above it. Beside it stands the power of a z test of two means that knows every variance,
+at the level of the smallest p-value under Holm's correction: what this many videos can carry. (A
 permutation test takes the variance of the pool, so it does better where the smaller group is worse, and
 worse where the larger one is.)
 ``small``: two groups of 30 and of 50 videos a class, drawn from

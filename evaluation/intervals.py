@@ -369,6 +369,8 @@ def wilson_interval(
         low, high = np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
         surest = ((1 - np.asarray(confidence)) / 2) ** (1 / clusters)
         low, high = np.where(value == 1, surest, low), np.where(value == 0, 1 - surest, high)
+        # Rounding may put the end of a share of 0 at 6e-17.
+        low, high = np.minimum(low, value), np.maximum(high, value)
     undefined = np.isnan(value) | (clusters < 2)
     return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
 

@@ -21,7 +21,9 @@ def between_group_spread(value: np.ndarray, variance: np.ndarray) -> Spread:
     corrected² = max(0, S² - mean of v_j), with S² the sample variance (J - 1) of the values and v_j their
     sampling variances. S² is a quadratic form whose law is taken as a scaled non-central chi-squared with
     the same mean and, without any difference, the same variance (Satterthwaite); the interval holds every
-    true spread that this law does not reject at 2.5 % on either side. Range [0, inf), 0 is equal groups.
+    true spread that this law does not reject at 2.5 % on either side. Values that are more alike than
+    sampling makes them bound it no closer than those that are as alike as it does: three rates that happen
+    to be equal are no proof. Range [0, inf), 0 is equal groups.
 
     Args:
         value: (J,) the groups' values; NaN is left out.
@@ -59,18 +61,18 @@ def _limits(observed: float, variance: np.ndarray) -> tuple[float, float]:
     scale = float((weights**2).sum() / weights.sum())
     freedom = float(weights.sum() / scale)
 
-    def limit(level: float) -> float:
+    def limit(seen: float, level: float) -> float:
         def excess(between: float) -> float:
-            found = float(chndtr(observed / scale, freedom, between / scale))
+            found = float(chndtr(seen / scale, freedom, between / scale))
             # Far out SciPy has no value; there the distribution is normal.
             centre, spread = freedom + between / scale, np.sqrt(2 * (freedom + 2 * between / scale))
-            return (float(ndtr((observed / scale - centre) / spread)) if np.isnan(found) else found) - level
+            return (float(ndtr((seen / scale - centre) / spread)) if np.isnan(found) else found) - level
 
         if excess(0.0) <= 0:
             return 0.0
-        far = observed + float(variance.sum())
+        far = seen + float(variance.sum())
         while excess(far) > 0:
             far *= 2
         return float(brentq(excess, 0.0, far))
 
-    return limit(0.975), limit(0.025)
+    return limit(observed, 0.975), limit(max(observed, float(variance.mean())), 0.025)
