@@ -1,6 +1,7 @@
 """Maps of the most suspicious frames: where in a face the detector found evidence.
 
-Each is tested. A map that fails its tests is no map: the frame is drawn in grey, and the reason stands beside it.
+Each is tested. A map that fails its tests is no map: the frame is drawn in grey, and the reason stands
+beside it.
 """
 
 from __future__ import annotations
