@@ -1,4 +1,4 @@
-"""Content credentials (C2PA) in a file: noticed always, read where `c2pa-python` is installed.
+"""Content credentials (C2PA) in a file: noticed, and read where `c2pa-python` is there.
 
 What they say are claims of who made or edited the file, facts beside the score and never in it. Nothing is
 fetched: a store that the file only points to is not looked for, and the process that reads has no network.

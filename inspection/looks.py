@@ -1,4 +1,4 @@
-"""The looks at files: faces found, cut out and scored, and more frames where the scores move.
+"""The looks at files: faces cut out and scored, and more frames where scores move.
 
 The verdict rests on the frames that are spread evenly, as the threshold does. Those that are looked at
 between them say when a score moved, and are not in any mean.
@@ -93,7 +93,7 @@ def usable_faces(faces: pd.DataFrame) -> pd.DataFrame:
 
 
 def frames_between(rows: pd.DataFrame, most: int) -> list[int]:
-    """Frames halfway between neighbours whose scores differ most, and halfway again, at most so many.
+    """Frames halfway between neighbours whose scores differ most, and halfway again.
 
     Args:
         rows: of one file: face, frame, score.

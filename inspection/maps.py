@@ -1,6 +1,7 @@
-"""Maps of the most suspicious frames: where in a face the detector found evidence, and whether that holds.
+"""Maps of the most suspicious frames: where in a face the detector found evidence.
 
-A map that fails its tests is no map: the frame is drawn in grey, and the reason stands beside it.
+Each is tested. A map that fails its tests is no map: the frame is drawn in grey, and the reason stands
+beside it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def suspicious(people: Sequence[Person], looks: Sequence[Look]) -> list[Look]:
 
 
 def draw_maps(model: Any, images: Tensor, people: Sequence[int]) -> Drawn:
-    """The maps of pictures, by Grad-CAM where the detector has a layer for it, else by occlusion.
+    """The maps of pictures, by Grad-CAM where the detector has a layer, else by occlusion.
 
     Args:
         model: the detector.

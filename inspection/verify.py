@@ -33,7 +33,9 @@ PLACES = {
 
 
 def find_cases(place: Path) -> list[Path]:
-    """The folders of the cases at a place: a case's own folder, its ``case.json``, or a folder of cases.
+    """The folders of the cases at a place.
+
+    It is a case's own folder, its ``case.json``, or a folder of cases.
 
     Raises:
         InputError: there is none.
@@ -116,7 +118,7 @@ def threshold_differences(case: Case, fitted: Fitted) -> list[str]:
 
 
 def page_differences(case: Case, folder: Path) -> tuple[list[str], list[str]]:
-    """What page and timeline show otherwise than the record that was confirmed, and what looks otherwise.
+    """What page and timeline show otherwise than the confirmed record; what looks otherwise.
 
     The second where only the style sheet is another: our own may have changed since.
     """

@@ -41,6 +41,7 @@ _PUBLISHED = {
     "framing": "aligned",
     "detector": "hog",
     "landmarks": "dlib",
+    "gap_s": 0.0,
 }
 _PACKAGES = {
     "dlib": ("dlib-bin", "dlib"),

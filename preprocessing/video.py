@@ -87,7 +87,7 @@ def sample_indices(frame_count: int, wanted: int) -> list[int]:
 
 
 def fill_gaps(indices: Sequence[int], times_s: Sequence[float], gap_s: float) -> list[int]:
-    """``indices`` and, evenly within each gap of more than ``gap_s`` seconds, as many more as it takes.
+    """``indices`` and, evenly within each gap of more than ``gap_s`` seconds, more of them.
 
     Where a video is longer than `FILLED_MAX` gaps, they are longer: a header can announce any length.
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 BATCH = 64
 LINGER_S = 0.2  # that a pass waits for jobs whose faces are being found; alone a job waits for nobody
 LOOK_EVERY_S = 0.02
+COMPUTE = ("forward_with_features", "features")  # of a model, called with images
 DEPTH = 4  # jobs at a time for each process that decodes, so that some can be scored together
 
 logger = logging.getLogger(__name__)
@@ -127,7 +128,10 @@ class Batcher:
         return self.run(self.model, images)
 
     def run(self, function: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Any:
-        """What a function makes of the images, while no other thread uses the model."""
+        """What a function makes of the images, while no other thread uses the model.
+
+        The model itself, and what gives its features with the logits, takes images of several jobs.
+        """
         future: Future[Any] = Future()
         self._queue.put((function, images, future))
         return future.result()
@@ -138,13 +142,17 @@ class Batcher:
             function, images, future = held or self._queue.get()
             held, parts, count = None, [(images, future)], len(images)
             until_s = time.monotonic() + LINGER_S
-            while function is self.model and count < self._most:
+            while self._is_shared(function) and count < self._most:
                 held = self._next(until_s)
-                if held is None or held[0] is not self.model or count + len(held[1]) > self._most:
+                if held is None or held[0] != function or count + len(held[1]) > self._most:
                     break
                 parts.append(held[1:])
                 count, held = count + len(parts[-1][0]), None
             self._answer(function, parts)
+
+    def _is_shared(self, function: Callable[..., Any]) -> bool:
+        """True if a function takes images of several jobs in one pass."""
+        return function in (self.model, getattr(self.model, "forward_with_features", None))
 
     def _next(self, until_s: float) -> tuple[Callable[..., Any], Any, Future[Any]] | None:
         """What comes next; None where nothing does, or not in time."""
@@ -162,11 +170,14 @@ class Batcher:
         sizes = [len(images) for images, _ in parts]
         began_s = time.monotonic()
         try:
-            if function is self.model:
+            if self._is_shared(function):
                 with torch.inference_mode():
                     found = function(torch.cat([images for images, _ in parts]))
                 self._say(len(parts), sum(sizes), time.monotonic() - began_s)
-                answers = found.split(sizes)
+                if isinstance(found, tuple):  # logits and features
+                    answers = list(zip(*(one.split(sizes) for one in found), strict=True))
+                else:
+                    answers = found.split(sizes)
             else:
                 answers = [function(parts[0][0])]
         except Exception as error:  # its thread's to handle, whose job it is
@@ -261,7 +272,13 @@ class _Model:
         return self._batcher(images)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._batcher.model, name)
+        found = getattr(self._batcher.model, name)
+        # Whatever computes must not do so beside another thread: maps keep what layers give.
+        return partial(self._run, found) if name in COMPUTE else found
+
+    def _run(self, function: Callable[..., Any], images: torch.Tensor) -> Any:
+        self._on_call()
+        return self._batcher.run(function, images)
 
 
 def serve_bench(connection: Connection, plan: Plan) -> None:

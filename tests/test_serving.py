@@ -46,7 +46,7 @@ from unmasked.inspection.verify import check_folder
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.pool import Budget, Pool
 from unmasked.serving.app import _pack, make_app
-from unmasked.serving.bench import Batcher, words_of
+from unmasked.serving.bench import Batcher, _Model, words_of
 from unmasked.serving.dispatch import Dispatch
 from unmasked.serving.guard import Guard
 from unmasked.serving.jobs import NAME_BYTES_MAX, Entry, Jobs, QueueFull, file_name, now
@@ -407,6 +407,44 @@ def test_a_pass_waits_for_faces_that_are_being_found_and_a_job_alone_for_nobody(
         for thread in threads:
             thread.join(10)
         assert passes == together
+
+
+def test_features_are_computed_by_no_other_thread_and_those_of_several_jobs_together():
+    """With stored calibration material each job's thread called the model by itself, in the midst of maps."""
+
+    threads_of_the_model = set()
+
+    class Model:
+        def __call__(self, images):
+            return self.forward_with_features(images)[0]
+
+        def forward_with_features(self, images):
+            threads_of_the_model.add(threading.get_ident())
+            return images.mean(dim=(1, 2, 3))[:, None], images.flatten(1)
+
+        features = __call__
+
+    passes: list[tuple[int, int]] = []
+    batcher = Batcher(
+        Model(), lambda jobs, images, seconds: passes.append((jobs, images)), lambda: not passes
+    )
+    model, found = _Model(batcher, lambda: None), {}
+
+    def ask(value):
+        found[value] = model.forward_with_features(torch.full((2, 3, 2, 2), value))
+
+    threads = [threading.Thread(target=ask, args=(value,)) for value in (1.0, 2.0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert passes == [(2, 4)]
+    for value, (logits, features) in found.items():
+        assert torch.equal(logits, torch.full((2, 1), value))
+        assert torch.equal(features, torch.full((2, 12), value))
+    assert model.features(torch.ones(1, 3, 2, 2)) == 1
+    assert len(threads_of_the_model) == 1
+    assert threading.get_ident() not in threads_of_the_model
 
 
 def test_an_error_of_the_model_is_raised_where_the_images_come_from():

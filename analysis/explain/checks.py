@@ -156,9 +156,9 @@ def is_blank(maps: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def likeness(maps: NDArray[np.float32], sources: NDArray[np.int64] | None = None) -> float:
-    """Median rank correlation of the maps (N, H, W) of different ``sources``, pictures if None.
+    """Median rank correlation of the maps (N, H, W) of different ``sources``; NaN with one.
 
-    NaN with one.
+    Without ``sources`` each picture is of another.
     """
     of = np.arange(len(maps)) if sources is None else sources
     pairs = [rank_correlation(maps[i], maps[j]) for i in range(len(maps)) for j in range(i) if of[i] != of[j]]
