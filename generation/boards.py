@@ -1,4 +1,4 @@
-"""What a training of a generator shows: samples at fixed z, distance to the reals, losses, p."""
+"""What a generator's training shows: samples at fixed z, distances, losses, p."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
 
 
 class Look(pl.Callback):
-    """Looks at what the averaged generator makes, every so many steps, at the start and at the end.
+    """Looks at what the averaged generator makes: at the start, on the way, at the end.
 
     Args:
         out: gets ``samples/step-….png`` and ``metrics.jsonl``.
@@ -114,7 +114,7 @@ class Look(pl.Callback):
                     writer.add_scalar(f"distance/{name}", record[name], step)
 
     def _distances(self, module: GeneratorModule) -> dict[str, Any]:
-        """Distance of samples to the reals, and of two halves of the reals; empty without an extractor."""
+        """Distance of samples to the reals, with the floor; empty without an extractor."""
         if self.extractor is None:
             return {}
         count = self.config.training.look_images

@@ -1,4 +1,4 @@
-"""How well reals and fakes are told apart: by the discriminator, and by a fresh classifier."""
+"""How well the discriminator, and a fresh classifier, tell reals and fakes apart."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _scores(critic: Critic, batches: Iterator[Tensor]) -> NDArray[np.float64]:
 def tell_apart(
     a: Array, b: Array, *, units: tuple[NDArray, NDArray] | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """A two-sample test: a classifier fitted on one half of both sets, and judged on the other.
+    """A two-sample test: a classifier fitted on one half of both, judged on the other.
 
     Balanced accuracy and AUC near 0.5: it cannot tell them apart. Lopez-Paz and Oquab,
     arxiv.org/abs/1610.06545, with a logistic regression. Whole units go to one half.

@@ -1,4 +1,4 @@
-"""Training of a generator: crops of real faces in; generator, discriminator and their record out."""
+"""Training of a generator: real faces in; generator, discriminator and record out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``unmasked fid``: two sets of images -> how far they are apart, with the floor and what n does."""
+"""``unmasked fid``: two sets of images -> how far they are apart, with the floor."""
 
 from __future__ import annotations
 
