@@ -18,6 +18,7 @@ from unmasked.datasets.loading import read_crops
 from unmasked.datasets.transforms import normalise
 from unmasked.evaluation.intervals import Sample, interleave, intervals
 from unmasked.evaluation.metrics import all_metrics
+from unmasked.generation.features import units_of
 from unmasked.generation.fid import Array
 from unmasked.generation.stylegan2 import Generator, sample
 from unmasked.generation.train import real_rows
@@ -56,7 +57,7 @@ def discriminator_shares(
             continue
         paths = crop_paths(rows["crop"], crops_root)
         reals = _scores(critic, _real_batches(paths, size_px))
-        units = [f"real {unit}" for unit in rows["identity"].fillna(rows["video"])]
+        units = [f"real {unit}" for unit in units_of(rows)]
         one = Sample.of(
             np.repeat([0, 1], [len(reals), len(made)]),
             np.concatenate([reals, made]),

@@ -19,6 +19,7 @@ from unmasked.datasets.loading import read_crops
 from unmasked.datasets.manifest import MANIFEST
 from unmasked.datasets.transforms import normalise
 from unmasked.generation.config import GeneratorConfig
+from unmasked.generation.features import Extractor
 from unmasked.generation.judge import discriminator_shares, tell_apart
 from unmasked.generation.module import gradient_penalty, path_lengths
 from unmasked.generation.sample import load as load_generator
@@ -34,6 +35,7 @@ SMALL = {
         "r1_every": 2,
         "path_every": 2,
         "look_every_steps": 3,
+        "look_images": 8,
         "save_every_steps": 1,
         "log_every_steps": 1,
     },
@@ -53,8 +55,16 @@ def learn(faces, out, *, resume=False, callbacks=(), **changed):
         {**SMALL, **changed, "training": {**SMALL["training"], **changed.get("training", {})}}
     )
     judge = find("discriminator")
+    colours = Extractor("mean colours", "0" * 64, "none", lambda images: images.float().mean((2, 3)))
     return train(
-        FACES.read(faces), faces.parent, config, out, judge=judge, resume=resume, callbacks=callbacks
+        FACES.read(faces),
+        faces.parent,
+        config,
+        out,
+        judge=judge,
+        extractor=colours,
+        resume=resume,
+        callbacks=callbacks,
     )
 
 
@@ -101,12 +111,17 @@ def test_a_stopped_training_ends_with_the_same_bits(run, faces, tmp_path):
 def test_it_writes_samples_a_record_and_two_checkpoints(run, faces):
     looks = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [look["step"] for look in looks] == [0, 3, 5]
+    reals = real_rows(FACES.read(faces))
+    assert {(look["n_reals"], look["n_fakes"]) for look in looks} == {(len(reals), 8)}
+    # Videos go to one half as a whole.
+    assert looks[0]["floor_n"] in (len(reals) // 2, len(reals) // 3)
+    assert looks[0]["frechet"] > 0
     pictures = sorted((run / "samples").iterdir())
     assert [picture.name for picture in pictures] == [f"step-{step:07d}.png" for step in (0, 3, 5)]
     with Image.open(pictures[0]) as picture:
         assert picture.size == (8 * 16, 8 * 16)
     card = json.loads((run / "generator.json").read_text())
-    assert (card["step"], card["training_data"]["images"]) == (5, len(real_rows(FACES.read(faces))))
+    assert (card["step"], card["training_data"]["images"]) == (5, len(reals))
     model, card = load(run / "discriminator")
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 16, 16)).shape == (1, 2)
