@@ -70,7 +70,10 @@ def augment(images: Tensor, p: float, random: torch.Generator) -> Tensor:
 
 
 def geometry(draws: Draws, side: int) -> Tensor:
-    """(N, 3, 3) from places of the changed image to places of the given one, in pixels from the centre."""
+    """(N, 3, 3) from places of the changed image to those of the given one.
+
+    In pixels from the centre.
+    """
     turned = 1 - math.sqrt(1 - draws.p)  # two turns together happen with p
     flips = 1 - 2 * draws.whole(2)
     quarters = draws.whole(4) * (math.pi / 2)

@@ -1,4 +1,4 @@
-"""What a training of a generator shows: samples at fixed z, distance to the reals, losses, p."""
+"""What a generator's training shows: samples at fixed z, distances, losses, p."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
 
 
 class Look(pl.Callback):
-    """Looks at what the averaged generator makes, every so many steps, at the start and at the end.
+    """Looks at what the averaged generator makes: at the start, on the way, at the end.
 
     Args:
         out: gets ``samples/step-….png`` and ``metrics.jsonl``.
         crops: the reals.
         config: of the training.
+        units: (crops,) whose each crop is, or of which video.
         keep: writes the generator, given the step.
         extractor: of the features behind the distance.
 
@@ -62,10 +63,12 @@ class Look(pl.Callback):
         crops: CropDataset,
         config: GeneratorConfig,
         *,
+        units: NDArray[np.str_],
         keep: Callable[[int], None],
         extractor: Extractor | None,
     ) -> None:
-        self.out, self.crops, self.config, self.keep, self.extractor = out, crops, config, keep, extractor
+        self.out, self.crops, self.config, self.units = out, crops, config, units
+        self.keep, self.extractor = keep, extractor
         self.history: list[dict[str, Any]] = []
         self._reals: NDArray[np.float64] | None = None
         self._floor: dict[str, float] = {}
@@ -104,7 +107,8 @@ class Look(pl.Callback):
         record = {"step": step, "images": images, "p": module.ada.p, "r_t": module.ada.r_t, **losses}
         record.update(self._distances(module))
         self.history.append(record)
-        write_text(self.out / "metrics.jsonl", "".join(json.dumps(one) + "\n" for one in self.history))
+        lines = [json.dumps(one).replace("NaN", "null") + "\n" for one in self.history]
+        write_text(self.out / "metrics.jsonl", "".join(lines))
         self.keep(step)
         if isinstance(trainer.logger, TensorBoardLogger):
             writer = trainer.logger.experiment
@@ -114,19 +118,20 @@ class Look(pl.Callback):
                     writer.add_scalar(f"distance/{name}", record[name], step)
 
     def _distances(self, module: GeneratorModule) -> dict[str, Any]:
-        """Distance of samples to the reals, and of two halves of the reals; empty without an extractor."""
+        """Distance of samples to the reals, with the floor; empty without an extractor."""
         if self.extractor is None:
             return {}
         count = self.config.training.look_images
+        rows = np.linspace(0, len(self.crops) - 1, min(count, len(self.crops))).astype(int)
+        units = self.units[rows]
         if self._reals is None:
-            rows = np.linspace(0, len(self.crops) - 1, min(count, len(self.crops))).astype(int)
             self._reals = self._features(
                 lambda part: self.crops[[Draw(int(row)) for row in part]]["image"], rows
             )
         fakes = self._features(lambda part: sample(module.averaged, part, LOOK_SEED).cpu(), np.arange(count))
-        kernel = kernel_distance(self._reals, fakes)
+        kernel = kernel_distance(self._reals, fakes, units_a=units)
         if not self._floor:
-            found = floor(self._reals, self._reals)
+            found = floor(self._reals, self._reals, units_a=units)
             self._floor = {"floor_frechet": found.frechet, "floor_kid": found.kid, "floor_n": found.n}
         return {
             "extractor": self.extractor.name,

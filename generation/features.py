@@ -138,12 +138,18 @@ def images_of(path: Path, rows: Mapping[str, str | float]) -> tuple[list[Path], 
     if table.empty:
         raise InputError(f"{file} has no image with {dict(rows)}; look at the values of these columns")
     root = Path(table["root"].iloc[0]) if column == "path" and "root" in table else file.parent
-    unit = table["video"].astype(str) if "video" in table else pd.Series(range(len(table))).astype(str)
-    if "identity" in table:
-        unit = table["identity"].astype(object).where(table["identity"].notna(), unit)
     if column == "path" and "kind" in table and (table["kind"] != "image").any():
         raise InputError(f"{file} has videos; give the faces table that `unmasked preprocess` makes of it")
-    return [root / name for name in table[column]], unit.to_numpy(str)
+    return [root / name for name in table[column]], units_of(table)
+
+
+def units_of(table: pd.DataFrame) -> NDArray[np.str_]:
+    """(n,) whose image each row is; the video where nobody says whose, and else the row itself."""
+    unit = pd.Series([f"row {place}" for place in range(len(table))], table.index, object)
+    for name in ("video", "identity"):
+        if name in table:
+            unit = table[name].astype(object).where(table[name].notna(), unit)
+    return unit.to_numpy(str)
 
 
 def _digest(paths: Sequence[Path], extractor: Extractor, size_px: int | None) -> str:

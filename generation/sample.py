@@ -52,7 +52,7 @@ def write_images(
     split: str = "test",
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> pd.DataFrame:
-    """Writes images as PNG and ``manifest.parquet``, all of them or nothing; returns the manifest.
+    """Writes images and ``manifest.parquet``, all or nothing; returns the manifest.
 
     Each file says in its metadata what it is; each row has the generator's hash, seed, place and truncation.
 

@@ -1,4 +1,4 @@
-"""Training of a generator: crops of real faces in; generator, discriminator and their record out."""
+"""Training of a generator: real faces in; generator, discriminator and record out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from unmasked.datasets.loading import CropDataset, loader, usable_rows
 from unmasked.datasets.samplers import Draw
 from unmasked.generation.boards import Look
 from unmasked.generation.config import GeneratorConfig
-from unmasked.generation.features import Extractor
+from unmasked.generation.features import Extractor, units_of
 from unmasked.generation.module import GeneratorModule
 from unmasked.preprocessing.parts import terms_of_crops
 from unmasked.training import checkpoint
@@ -186,7 +186,7 @@ def train(
             judging = {**complete, "config": judge_config.model_dump(mode="json")}
             checkpoint.save(judge, module.critic, out / "discriminator" / checkpoint.NAME, judging)
 
-        look = Look(out, crops, config, keep=keep, extractor=extractor)
+        look = Look(out, crops, config, units=units_of(reals), keep=keep, extractor=extractor)
         trainer = pl.Trainer(
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
             devices=1,

@@ -28,6 +28,7 @@ from unmasked.training.train import train
 
 SMALLEST = {  # settings of ``model``
     "backbone": {"backbone": "mobilenetv3_small_050", "size_px": 32},
+    "discriminator": {"size_px": 16, "base": 64, "most": 8},
     "frozen_probe": {"backbone": "mobilenetv3_small_050", "size_px": 32},
     "gend": {"backbone": "vit_pe_core_tiny_patch16_384", "size_px": 32},
     "handcrafted": {"blocks": "[lbp,colour]", "trees": 5, "size_px": 32},

@@ -1,4 +1,4 @@
-"""Networks of StyleGAN2's kind: equalised rates, a smoothing filter, and the network that judges.
+"""Parts of StyleGAN2's networks, and the one of them that judges.
 
 Karras et al., arxiv.org/abs/1912.04958, written from the paper. The generator is built of the same parts;
 the network that judges is trained against it, or alone as a detector.
@@ -85,7 +85,7 @@ def double(x: Tensor) -> Tensor:
 
 
 class EqualisedLinear(nn.Module):
-    """A linear map whose weights are drawn N(0, 1) and scaled when used, so all learn at one rate.
+    """A linear map with weights drawn N(0, 1) and scaled when used: all learn at one rate.
 
     Args:
         inward, outward: numbers.

@@ -216,7 +216,7 @@ def _trainer(config: TrainedConfig, out: Path, callbacks: list[pl.Callback], res
 
 
 def quiet_trainer(out: Path, resumed_step: int) -> dict[str, Any]:
-    """The Trainer's arguments that no setting changes: our callbacks keep states and show progress."""
+    """The Trainer's arguments that no setting changes; callbacks keep states."""
     return {
         "logger": TensorBoardLogger(out, name="tensorboard", version="", purge_step=resumed_step),
         "log_every_n_steps": 1,  # the module decides which steps it logs
@@ -230,7 +230,7 @@ def quiet_trainer(out: Path, resumed_step: int) -> dict[str, Any]:
 
 
 def check_resume(last: Path, config: BaseModel) -> int:
-    """The number of steps in the state to resume, if it was trained with the same configuration."""
+    """Steps in the state to resume, if it was trained with the same configuration."""
     if not last.is_file():
         raise InputError(f"there is nothing to resume: {last} does not exist; train without resume first")
     stored = torch.load(last, map_location="meta", weights_only=True)

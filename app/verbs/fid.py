@@ -1,4 +1,4 @@
-"""``unmasked fid``: two sets of images -> how far they are apart, with the floor and what n does."""
+"""``unmasked fid``: two sets of images -> how far they are apart, with the floor."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ def run(config: Config) -> None:
     from unmasked.app.verbs.generate import extractor_of
     from unmasked.datasets.documents import write_json
     from unmasked.datasets.errors import InputError
+    from unmasked.evaluation.wording import metric_text
     from unmasked.generation.features import extract, images_of
     from unmasked.generation.fid import compare
+    from unmasked.generation.judge import tell_apart
 
     extractor = extractor_of(config)
     if extractor is None:
@@ -58,6 +60,7 @@ def run(config: Config) -> None:
         below_d=config.below_d,
         seed=config.seed,
     )
+    apart = tell_apart(*features, units=(sides[0][1], sides[1][1]), seed=config.seed)
     record = {
         "extractor": extractor.name,
         "weights_sha256": extractor.sha256,
@@ -66,10 +69,13 @@ def run(config: Config) -> None:
         "a": {"path": str(config.a), "rows": config.a_rows},
         "b": {"path": str(config.b), "rows": config.b_rows},
         **found.model_dump(mode="python"),
+        "classifier": apart,
     }
     write_json(config.out / "fid.json", record)
     for line in _lines(found, record):
         print_result(line)
+    said = metric_text(apart, "balanced_accuracy")
+    print_result(f"a classifier fitted on one half tells the other's apart: balanced accuracy {said}")
     print_result(f"all of it: {config.out / 'fid.json'}")
 
 

@@ -103,8 +103,31 @@ def _train(config: TrainConfig) -> None:
                 f"{one['n_fakes']} fakes and {one['n_reals']} reals; two halves of the reals: "
                 f"{one['floor_kid']:.4f}"
             )
+    _print_shares(config)
     print_result(f"samples: {config.out / 'samples'}")
     print_result(f"generator written to {done.generator}, discriminator to {done.discriminator}")
+
+
+def _print_shares(config: TrainConfig) -> None:
+    """What the discriminator makes of its training reals, of others and of fresh fakes."""
+    from unmasked.app.detectors import load as load_detector
+    from unmasked.datasets.files import write_json
+    from unmasked.evaluation.wording import metric_text
+    from unmasked.generation.judge import discriminator_shares
+    from unmasked.generation.sample import load
+    from unmasked.preprocessing.faces import FACES
+    from unmasked.training.residual import Critic
+
+    critic = load_detector(config.out / "discriminator")[0]
+    assert isinstance(critic, Critic)
+    shares = discriminator_shares(critic, load(config.out)[0], FACES.read(config.faces), config.faces.parent)
+    write_json(config.out / "discriminator.json", shares)
+    for split, block in shares.items():
+        print_result(
+            f"discriminator, reals of {split} ({block['reals']}): balanced accuracy "
+            f"{metric_text(block, 'balanced_accuracy')}, reals called fake {metric_text(block, 'fpr')}, "
+            f"fresh fakes called fake {metric_text(block, 'tpr')}"
+        )
 
 
 def extractor_of(config: Extractors) -> Extractor | None:
