@@ -1,4 +1,4 @@
-"""A detector explained on its test crops: tested maps, Grad-CAM pictures, mean maps, t-SNE."""
+"""A detector explained on its test crops: tested maps, Grad-CAM, mean maps, t-SNE."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def explain(
     config: ExplainConfig | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
-    """Tested maps, Grad-CAM pictures and a t-SNE of the test crops, or of all where none is marked test.
+    """Tested maps, Grad-CAM pictures and a t-SNE of the test crops.
+
+    Of all crops where none is marked test.
 
     Crops are drawn by the seed, never by how well they suit: for each dataset and method as many videos,
     one crop of each for Grad-CAM.
@@ -311,7 +313,7 @@ def _place_points(
 
 
 def _is_aligned(rows: pd.DataFrame) -> bool:
-    """True if all crops are cut out by five points, so that parts of the face lie in the same place."""
+    """True if all crops are aligned, so that parts of the face lie in the same place."""
     return bool((rows.get("crops", pd.Series("cut", rows.index)) != "as_is").all())
 
 

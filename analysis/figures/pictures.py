@@ -79,7 +79,7 @@ class MeanMapDisplay(Display):
     averaged: Mapping[str, Any]
 
     def table(self) -> pd.DataFrame:
-        """A row for each cell of each mean map and difference, rows from the top, columns from the left."""
+        """A row for each cell of each mean map and difference, counted from the top left."""
         parts = []
         for one in self.averaged["means"]:
             parts.append({"kind": one["of"], "name": one["name"]} | _cell_columns(one, "cells"))
@@ -100,8 +100,8 @@ class MeanMapDisplay(Display):
                 title = (
                     f"{shorten_name(f'{first} − {second}', 18)}\n{one['kind']}s, p = {one['p_adjusted']:.2g}"
                 )
-                cells = np.array(one["difference"]), np.array(one["p_cells"]) <= 0.05
-                rows.setdefault(f"{one['dataset']}\ndifferences", []).append((title, *cells))
+                pair = np.array(one["difference"]), np.array(one["p_cells"]) <= 0.05
+                rows.setdefault(f"{one['dataset']}\ndifferences", []).append((title, *pair))
         columns = max(map(len, rows.values()), default=1)
         self.ax_ = ax or new_axes(1.3 + 1.25 * columns, 0.4 + 1.7 * len(rows))
         most = max(
@@ -122,7 +122,7 @@ class MeanMapDisplay(Display):
                 grey = self.picture.mean(axis=2)
                 self.ax_.imshow(grey, extent=extent, cmap="gray", vmin=0, vmax=255)
                 colours, scale = ("inferno", (0, most)) if mark is None else ("PuOr", (-far, far))
-                drawn = {"cmap": colours, "vmin": scale[0], "vmax": scale[1], "alpha": 0.6}
+                drawn: dict[str, Any] = {"cmap": colours, "vmin": scale[0], "vmax": scale[1], "alpha": 0.6}
                 self.images_.append(self.ax_.imshow(cells, extent=extent, interpolation="bilinear", **drawn))
                 self.ax_.text(column + 0.47, top + 0.98, title, ha="center", va="top", fontsize=6.5)
                 side = 0.94 / len(cells)
@@ -243,7 +243,7 @@ class EmbeddingDisplay(Display):
             self.scatters_.append(drawn)
         if self.placed is not None and len(self.placed):
             name = f"new files (n = {len(self.placed)})"
-            new = {"color": "black", "marker": "*", "s": 60, "linewidths": 0, "zorder": 3}
+            new: dict[str, Any] = {"color": "black", "marker": "*", "s": 60, "linewidths": 0, "zorder": 3}
             self.scatters_.append(self.ax_.scatter(*self.placed.T, label=name, **new))
         self.ax_.set(xticks=[], yticks=[], title=self.title, xlabel="t-SNE, no unit", ylabel="t-SNE, no unit")
         columns = 1 if max(map(len, names), default=0) > 16 else 2
