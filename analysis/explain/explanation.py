@@ -100,7 +100,7 @@ class Explanation:
         rows = self.embedded
         names = {"real and fake": rows["label"].map({0: "real", 1: "fake"}), "method": rows["method"]}
         names |= {"dataset": rows["dataset"]}
-        names |= {name: rows[name] for name in self.summary.get("settings", {}).get("by", []) if name in rows}
+        names |= {name: rows[name] for name in self.summary.get("by", []) if name in rows}
         return {
             name: label
             for name, label in names.items()

@@ -90,7 +90,7 @@ def crop_scale(rows: pd.DataFrame, side_px: int) -> float:
         rows: of a faces table, with the five points and the matrix.
         side_px: side of these crops as they were cut.
     """
-    if not {*POINTS, *MATRIX} <= set(rows) or rows[[*POINTS, *MATRIX]].isna().any(axis=None):
+    if rows.empty or not {*POINTS, *MATRIX} <= set(rows) or rows[[*POINTS, *MATRIX]].isna().any(axis=None):
         return 1.3
     eyes = rows[[*POINTS[:4]]].to_numpy(np.float64).reshape(-1, 2, 2)
     matrix = rows[[*MATRIX]].to_numpy(np.float64).reshape(-1, 2, 3)[:, :, :2]
