@@ -44,7 +44,7 @@ class Embedded:
     tsne: TSNEEmbedding
 
     def place(self, features: ArrayLike) -> np.ndarray:
-        """(M, D) features of other crops -> (M, 2): near those that are like them, which stay where they are.
+        """(M, 2) places of other crops by their features (M, D), near those that are like them.
 
         Each is placed by itself (Poličar et al., Machine Learning 2023): others that come with it change
         nothing, and something new can only lie somewhere among what is there already.

@@ -1,4 +1,4 @@
-"""A detector explained on its test crops: tested maps, Grad-CAM pictures, mean maps, t-SNE."""
+"""A detector explained on its test crops: tested maps, Grad-CAM, mean maps, t-SNE."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def explain(
     config: ExplainConfig | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
-    """Tested maps, Grad-CAM pictures and a t-SNE of the test crops, or of all where none is marked test.
+    """Tested maps, Grad-CAM pictures and a t-SNE of the test crops.
+
+    Of all crops where none is marked test.
 
     Crops are drawn by the seed, never by how well they suit: for each dataset and method as many videos,
     one crop of each for Grad-CAM.
@@ -105,7 +107,9 @@ def explain(
     read = partial(_batches, crops_root=crops_root, size_px=size_px, batch_size=config.batch_size)
     shown = _spread_rows(crops.drop_duplicates(["dataset", "video"]), config, config.tested)
     side = read_whole(crop_paths(shown["crop"], crops_root)[0]).shape[0]
-    explained = Explained(model, layer, config.seed, config.batch_size, crop_scale(shown, side))
+    explained = Explained(
+        model, layer, config.seed, config.batch_size, crop_scale(shown[_is_aligned(shown)], side)
+    )
     skipped: dict[str, str] = {}
 
     tested, methods = _methods(explained, shown, read, masks, config, report)
@@ -209,8 +213,8 @@ def _methods(
             for picture, one, is_blank in zip(pictures, maps, checks.blank, strict=True)
         ]
         facts = {"title": method.title, "absent": method.absent, **checks.model_dump(mode="json")}
-        if _is_aligned(rows):
-            facts["regions"] = region_shares(maps[~np.array(checks.blank)], explained.scale)
+        if (is_read := _is_aligned(rows) & ~np.array(checks.blank)).any():
+            facts["regions"] = region_shares(maps[is_read], explained.scale)
         found.append(MethodMaps(method.title, np.stack(drawn), facts))
         if is_auto and not checks.failed:
             break
@@ -249,7 +253,7 @@ def _averaged(
         "method": passed[0],
         "title": METHODS[passed[0]].title,
         "crops": len(rows),
-        "aligned": _is_aligned(rows),
+        "aligned": bool(_is_aligned(rows).all()),
         "means": [asdict(one) | {"cells": one.cells.tolist()} for one in mean_maps(rows, values, by)],
         "differences": [
             one.model_dump(mode="json") | {"is_found": one.is_found}
@@ -310,9 +314,9 @@ def _place_points(
     return embedded, rows.assign(x=points[:, 0], y=points[:, 1])
 
 
-def _is_aligned(rows: pd.DataFrame) -> bool:
-    """True if all crops are cut out by five points, so that parts of the face lie in the same place."""
-    return bool((rows.get("crops", pd.Series("cut", rows.index)) != "as_is").all())
+def _is_aligned(rows: pd.DataFrame) -> np.ndarray:
+    """(N,) True where a crop is aligned, so that parts of the face lie where they do in others."""
+    return (rows.get("crops", pd.Series("cut", rows.index)) != "as_is").to_numpy(bool)
 
 
 def _importance(
@@ -453,5 +457,6 @@ def _summary(
         "feature_size": int(features.shape[1]),
         "perplexity": usable_perplexity(len(embedded), config.perplexity) if len(embedded) else None,
         "purity": purity,
+        "by": list(attributes),
         "settings": config.model_dump(mode="json"),
     }

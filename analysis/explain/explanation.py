@@ -53,7 +53,7 @@ class MethodMaps:
 
     @property
     def is_failed(self) -> bool:
-        """True if no map of the method can be trusted; files of older versions say it by their reasons."""
+        """True if no map of the method can be trusted; older files say it by their reasons."""
         return bool(self.facts.get("is_failed", self.facts["failed"]))
 
 
@@ -94,7 +94,7 @@ class Explanation:
         return [one for one in self.methods if not one.is_failed]
 
     def cam_doubt(self) -> str:
-        """Why the Grad-CAM pictures cannot be trusted, in words; "" where the method passed its tests."""
+        """Why the Grad-CAM pictures cannot be trusted, in words; "" where they can."""
         found = [one for one in self.methods if one.facts["method"] == "grad_cam"]
         if not found:
             return "they were not put to the tests"
@@ -105,7 +105,7 @@ class Explanation:
         rows = self.embedded
         names = {"real and fake": rows["label"].map({0: "real", 1: "fake"}), "method": rows["method"]}
         names |= {"dataset": rows["dataset"]}
-        names |= {name: rows[name] for name in self.summary.get("settings", {}).get("by", []) if name in rows}
+        names |= {name: rows[name] for name in self.summary.get("by", []) if name in rows}
         return {
             name: label
             for name, label in names.items()
@@ -217,7 +217,7 @@ def method_table(methods: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def inside_table(methods: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """How much of each method's maps lies where the fakes were changed, as text; empty without masks."""
+    """How much of each method's maps lies inside the masks, as text; empty without masks."""
     rows = []
     for facts in methods:
         if inside := facts.get("inside"):

@@ -1,4 +1,4 @@
-"""Where a fake was changed, in its crop: the manipulation masks of FaceForensics++ and its like."""
+"""Where a fake was changed, in its crop: the masks of FaceForensics++ and its like."""
 
 from __future__ import annotations
 

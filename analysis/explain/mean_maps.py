@@ -1,4 +1,4 @@
-"""Mean maps in one face frame: by dataset, method and group, and whether two groups' maps differ.
+"""Mean maps in one face frame, and whether those of two groups differ.
 
 All crops are aligned by five points, so that a cell of the map is the same part of the face in each. Every
 map counts alike, as shares of its own sum, and every person counts once.
@@ -79,7 +79,7 @@ class GroupDifference(BaseModel):
 
 
 def map_cells(maps: NDArray[np.float32]) -> Array:
-    """(N, cells) maps (N, H, W) as percent of the sum of what they hold; 0 where they hold nothing."""
+    """(N, cells) maps (N, H, W) as percent of their sum; 0 where they hold nothing."""
     cells = cell_means(maps)
     total = np.abs(cells).sum(axis=1, keepdims=True)
     return 100 * np.divide(cells, total, out=np.zeros_like(cells), where=total > 0)

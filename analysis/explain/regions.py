@@ -50,7 +50,7 @@ def face_regions(size_px: int, scale: float = 1.3) -> NDArray[np.int64]:
 
 
 def region_shares(maps: NDArray[np.float32], scale: float = 1.3) -> list[dict[str, object]]:
-    """By region, the share of what the maps hold, its share of the picture, and how much denser that is.
+    """By region its share of the maps, of the picture, and the ratio of the two.
 
     The densest first. A map counts by what is above 0, as shares of its own sum.
 
@@ -82,13 +82,15 @@ def region_shares(maps: NDArray[np.float32], scale: float = 1.3) -> list[dict[st
 
 
 def crop_scale(rows: pd.DataFrame, side_px: int) -> float:
-    """The room around the face with which crops were cut, see `align.template`; 1.3 where that is not known.
+    """The room around the face that crops were cut with; 1.3 where that is not known.
+
+    See `align.template`.
 
     Args:
         rows: of a faces table, with the five points and the matrix.
         side_px: side of these crops as they were cut.
     """
-    if not {*POINTS, *MATRIX} <= set(rows) or rows[[*POINTS, *MATRIX]].isna().any(axis=None):
+    if rows.empty or not {*POINTS, *MATRIX} <= set(rows) or rows[[*POINTS, *MATRIX]].isna().any(axis=None):
         return 1.3
     eyes = rows[[*POINTS[:4]]].to_numpy(np.float64).reshape(-1, 2, 2)
     matrix = rows[[*MATRIX]].to_numpy(np.float64).reshape(-1, 2, 3)[:, :, :2]

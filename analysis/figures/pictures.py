@@ -79,7 +79,7 @@ class MeanMapDisplay(Display):
     averaged: Mapping[str, Any]
 
     def table(self) -> pd.DataFrame:
-        """A row for each cell of each mean map and difference, rows from the top, columns from the left."""
+        """A row for each cell of each mean map and difference, counted from the top left."""
         parts = []
         for one in self.averaged["means"]:
             parts.append({"kind": one["of"], "name": one["name"]} | _cell_columns(one, "cells"))
@@ -92,22 +92,20 @@ class MeanMapDisplay(Display):
         """Draws a row for each dataset: methods, then groups, then what differs between groups."""
         rows: dict[str, list[tuple[str, np.ndarray, np.ndarray | None]]] = {}
         for one in self.averaged["means"]:
-            title = f"{shorten_name(one['name'], 18)}\n{one['of']}, {one['people']} people"
+            if one["name"] == "unknown":
+                continue
+            title = f"{shorten_name(one['name'], 18)}\n{shorten_name(one['of'], 20)}\n{one['people']} people"
             rows.setdefault(f"{one['dataset']}\nmean maps", []).append((title, np.array(one["cells"]), None))
         for one in self.averaged["differences"]:
             if one["difference"]:
                 first, second = one["groups"]
                 title = (
-                    f"{shorten_name(f'{first} − {second}', 18)}\n{one['kind']}s, p = {one['p_adjusted']:.2g}"
+                    f"{shorten_name(f'{first} − {second}', 18)}\n{one['kind']}s\np = {one['p_adjusted']:.2g}"
                 )
-                cells = np.array(one["difference"]), np.array(one["p_cells"]) <= 0.05
-                rows.setdefault(f"{one['dataset']}\ndifferences", []).append((title, *cells))
+                pair = np.array(one["difference"]), np.array(one["p_cells"]) <= 0.05
+                rows.setdefault(f"{one['dataset']}\ndifferences", []).append((title, *pair))
         columns = max(map(len, rows.values()), default=1)
         self.ax_ = ax or new_axes(1.3 + 1.25 * columns, 0.4 + 1.7 * len(rows))
-        most = max(
-            (np.abs(cells).max() for line in rows.values() for _, cells, mark in line if mark is None),
-            default=1,
-        )
         far = max(
             (np.abs(cells).max() for line in rows.values() for _, cells, mark in line if mark is not None),
             default=1,
@@ -121,8 +119,8 @@ class MeanMapDisplay(Display):
                 extent = (column, column + 0.94, top + 0.94, top)
                 grey = self.picture.mean(axis=2)
                 self.ax_.imshow(grey, extent=extent, cmap="gray", vmin=0, vmax=255)
-                colours, scale = ("inferno", (0, most)) if mark is None else ("PuOr", (-far, far))
-                drawn = {"cmap": colours, "vmin": scale[0], "vmax": scale[1], "alpha": 0.6}
+                colours, scale = ("inferno", (0, cells.max())) if mark is None else ("PuOr", (-far, far))
+                drawn: dict[str, Any] = {"cmap": colours, "vmin": scale[0], "vmax": scale[1], "alpha": 0.6}
                 self.images_.append(self.ax_.imshow(cells, extent=extent, interpolation="bilinear", **drawn))
                 self.ax_.text(column + 0.47, top + 0.98, title, ha="center", va="top", fontsize=6.5)
                 side = 0.94 / len(cells)
@@ -130,12 +128,10 @@ class MeanMapDisplay(Display):
                     place = (column + x * side, top + y * side)
                     self.ax_.add_patch(_cell_outline(place, side))
         said = (
-            "mean maps: yellow most. Differences: brown where the first group has more, violet the second; "
+            "mean maps: yellow most, each by its own largest cell.\n"
+            "differences: brown where the first group has more, violet the second; outlined: p ≤ 0.05 there"
         )
-        said += "outlined: p ≤ 0.05"
-        self.ax_.text(
-            0, 1.42 * len(rows) + 0.05, "\n".join(wrap(said, 40 * columns)), ha="left", va="top", fontsize=7
-        )
+        self.ax_.text(0, 1.42 * len(rows) + 0.05, said, ha="left", va="top", fontsize=7)
         self.ax_.set(xlim=(0, columns), ylim=(1.42 * len(rows) + 0.3, 0), aspect="equal")
         self.ax_.set_axis_off()
         return self
@@ -243,7 +239,7 @@ class EmbeddingDisplay(Display):
             self.scatters_.append(drawn)
         if self.placed is not None and len(self.placed):
             name = f"new files (n = {len(self.placed)})"
-            new = {"color": "black", "marker": "*", "s": 60, "linewidths": 0, "zorder": 3}
+            new: dict[str, Any] = {"color": "black", "marker": "*", "s": 60, "linewidths": 0, "zorder": 3}
             self.scatters_.append(self.ax_.scatter(*self.placed.T, label=name, **new))
         self.ax_.set(xticks=[], yticks=[], title=self.title, xlabel="t-SNE, no unit", ylabel="t-SNE, no unit")
         columns = 1 if max(map(len, names), default=0) > 16 else 2
