@@ -66,7 +66,7 @@ def test_demo_looks_at_one_unseen_fake_and_ends_with_what_was_planted_beside_wha
     case = json.loads((out / "run" / "case" / "case.json").read_text())
     truth = json.loads((out / "corpus" / "truth.json").read_text())
     examined = demo.suspicious_file(out / "corpus")
-    assert examined.parent.parent.name == demo.UNSEEN
+    assert examined.parent.parent.parent.name == demo.UNSEEN
     assert case["source"]["name"] == examined.name
     assert truth["config"]["bias"] == "skin_tone:dark"
     told = result.output[result.output.index("done in ") :]

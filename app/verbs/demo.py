@@ -174,12 +174,13 @@ def commands(config: Config) -> Iterator[tuple[str, list[str]]]:
 
 def suspicious_file(corpus: Path) -> Path:
     """The first fake among the test videos of Celeb-DF-v2, which no detector was trained on."""
-    root = corpus / UNSEEN
+    root, name = corpus / UNSEEN, "Celeb-synthesis/id1_id0_0000.mp4"  # until the corpus is written
     listed = root / "List_of_testing_videos.txt"
-    if not listed.is_file():  # not written yet
-        return root / "Celeb-synthesis" / "id0_id1_0000.mp4"
-    rows = [line.split() for line in listed.read_text(encoding="utf-8").splitlines()]
-    return root / next(name for label, name in rows if label == "0")
+    if listed.is_file():
+        rows = [line.split() for line in listed.read_text(encoding="utf-8").splitlines()]
+        name = next(name for label, name in rows if label == "0")
+    kind, _, file = name.partition("/")
+    return root / kind / "videos" / file
 
 
 def _reveal(config: Config) -> None:
