@@ -114,6 +114,7 @@ setup(
             "uvicorn>=0.38",
             "schemathesis>=4.4",
             "selenium>=4.25",
+            "axe-core-python>=0.1",  # carries axe-core 4.4
         ],
     },
     entry_points={"console_scripts": ["unmasked = unmasked.app.cli:main"]},

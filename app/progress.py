@@ -7,7 +7,15 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from unmasked.datasets.errors import printable
 
@@ -25,11 +33,13 @@ class Reporter:
         self.console = console or Console(stderr=True, highlight=False)
         self._tasks: dict[str, TaskID] = {}
         self._printed_s: dict[str, float] = {}
+        self._first: dict[str, tuple[float, int]] = {}  # when a stage began, with how many done already
         self._bars = Progress(
             TextColumn("  {task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -54,11 +64,28 @@ class Reporter:
         due = now - self._printed_s.get(stage, -LINE_EVERY_S) >= LINE_EVERY_S
         if due or done == total:
             self._printed_s[stage] = now
-            self.console.print(f"  {stage} {done}/{total}", markup=False)
+            left = self._time_left(stage, now, done, total)
+            self.console.print(f"  {stage} {done}/{total}{left}", markup=False)
+
+    def _time_left(self, stage: str, now: float, done: int, total: int) -> str:
+        """How long the rest takes at the speed so far, in words; "" where that is not known yet."""
+        began, before = self._first.setdefault(stage, (now, done))
+        if done in (before, total) or now == began:
+            return ""
+        return f", about {duration_text((total - done) * (now - began) / (done - before))} left"
 
     def say(self, text: str) -> None:
         """Prints a line above the bars."""
         self.console.print(text, markup=False)
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as somebody who waits wants it.
+
+    >>> duration_text(8.2), duration_text(75), duration_text(200)
+    ('8 s', '1 min', '3 min')
+    """
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
 
 
 def print_result(text: str) -> None:

@@ -80,15 +80,18 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
-        """A booktabs table environment, no wider than the line; notes are in its caption."""
-        caption = " ".join(escape_latex(text) for text in (f"{self.title.rstrip('.')}.", *self.notes))
+        """A booktabs table environment, no wider than the line; notes stand below it."""
+        caption, notes = escape_latex(f"{self.title.rstrip('.')}."), " ".join(map(escape_latex, self.notes))
         label = re.sub(r"[^a-z0-9]+", "-", (self.label or self.title).lower()).strip("-")
         align = "l" * _words(self) + "r" * (len(self.head) - _words(self))
         body = [_ampersands(row) for row in self.rows]
         lines = [r"\begin{table}[htbp]", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{label}}}"]
         lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
         lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", _ampersands(self.head), r"\midrule", *body]
-        lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
+        lines += [r"\bottomrule", r"\end{tabular}}"]
+        if notes:
+            lines += [rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\footnotesize {notes}\end{{minipage}}"]
+        lines += [r"\end{table}"]
         return "\n".join(lines) + "\n"
 
 

@@ -1,14 +1,21 @@
 """The whole flow on real video files, as `unmasked demo` runs it."""
 
+import io
 import json
+import re
 import shlex
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from report_fakes import table_of
+from rich.console import Console
 from typer.testing import CliRunner
 
 from unmasked.app.cli import VERBS, app
 from unmasked.app.config import load
+from unmasked.app.progress import Reporter
 from unmasked.app.verbs import demo
 from unmasked.app.verbs.demo import Config, commands
 
@@ -48,8 +55,36 @@ def test_demo_leaves_everything_that_a_run_holds(study):
         *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "csv")),
     }
     assert any("tfevents" in name for name in left)
-    for page in (main.parent / "report.html", main / "report.html"):
+    for page in (main.parent / "report.html", main / "report.html", main.parent / "case" / "case.html"):
         assert str(page) in result.output
+        assert page.is_file()
+
+
+@pytest.mark.slow
+def test_demo_looks_at_one_unseen_fake_and_ends_with_what_was_planted_beside_what_was_found(study):
+    out, result = study
+    case = json.loads((out / "run" / "case" / "case.json").read_text())
+    truth = json.loads((out / "corpus" / "truth.json").read_text())
+    examined = demo.suspicious_file(out / "corpus")
+    assert examined.parent.parent.parent.name == demo.UNSEEN
+    assert case["source"]["name"] == examined.name
+    assert truth["config"]["bias"] == "skin_tone:dark"
+    told = result.output[result.output.index("done in ") :]
+    assert "this was planted: Fakes of dark-skinned people show traces that are fainter by 90 %." in told
+    assert told.index("this was planted") < told.index("this was found: On FaceForensics++ it was ")
+    assert "What was planted, and what was found" in (out / "run" / demo.MAIN / "report.html").read_text()
+
+
+def test_the_time_that_is_left_is_said_once_it_can_be_known():
+    console = Console(file=io.StringIO(), width=200)
+    reporter = Reporter(console)
+    clock = iter([0.0, 20.0, 40.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unmasked.app.progress.time.monotonic", lambda: next(clock))
+        for done in (10, 20, 100):
+            reporter("faces", done, 100)
+    lines = console.file.getvalue().splitlines()
+    assert lines == ["  faces 10/100", "  faces 20/100, about 3 min left", "  faces 100/100"]
 
 
 @pytest.mark.slow
@@ -85,7 +120,7 @@ def test_tables_of_the_demo_agree_with_each_other(study):
         "h264",
     }
     truth = json.loads((out / "corpus" / "truth.json").read_text())
-    assert truth["config"]["bias"] == ""
+    assert truth["config"]["bias"] == "skin_tone:dark"
     metrics = json.loads((out / "run" / demo.MAIN / "metrics.json").read_text())
     assert set(metrics["datasets"]) == {"FaceForensics++", "Celeb-DF-v2", "WildDeepfake"}
     real = manifest[
@@ -126,3 +161,71 @@ def test_corpus_of_another_configuration_is_refused(study):
     result = CliRunner().invoke(app, ["demo", f"out={out}", "quick=true", "corpus_seed=5"])
     assert result.exit_code == 2
     assert "corpus" in result.stderr
+
+
+# The commands of docs/tutorial.md, typed in order on small files
+
+TUTORIAL = Path(__file__).parent.parent / "docs" / "tutorial.md"
+VIDEOS = 10  # of each class
+
+
+def commands_of(job: int) -> list[list[str]]:
+    text = TUTORIAL.read_text(encoding="utf-8")
+    part = re.split(r"^## \d\. ", text, flags=re.MULTILINE)[job]
+    lines = re.search(r"^```\n(.*?)^```", part, re.MULTILINE | re.DOTALL)[1].splitlines()
+    typed = [shlex.split(line) for line in lines]
+    assert all(words[0] == "unmasked" for words in typed)
+    return [words[1:] for words in typed]
+
+
+def type_job(job: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(folder)
+    told = ""
+    for words in commands_of(job):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, f"{words}: {result.output}{result.exception!r}"
+        told += result.output
+    return told
+
+
+@pytest.mark.slow
+def test_a_folder_of_videos_becomes_a_table_for_a_paper(study, tmp_path, monkeypatch):
+    root = study[0] / "corpus" / demo.SOURCE
+    for label, folder in (
+        ("real", "original_sequences/youtube"),
+        ("fake/Deepfakes", "manipulated_sequences/Deepfakes"),
+    ):
+        (tmp_path / "my_videos" / label).mkdir(parents=True)
+        found = sorted((root / folder / "c23" / "videos").glob("*.mp4"))[:VIDEOS]
+        assert len(found) == VIDEOS
+        for path in found:
+            (tmp_path / "my_videos" / label / path.name).symlink_to(path)
+    type_job(1, tmp_path, monkeypatch)
+    latex = (tmp_path / "paper" / "metrics.tex").read_text()
+    first = latex[: latex.index(r"\end{table}")]
+    assert r"\caption{Video AUC, a row a detector and a column a tested dataset.}" in first
+    assert "my\\_videos" in first
+    assert len(re.findall(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", first)) == 2
+    assert "2 detectors: which holds up" in (tmp_path / "paper" / "report.html").read_text()
+
+
+def test_scores_of_a_bought_detector_become_a_decision(tmp_path, monkeypatch):
+    table = table_of(fainter=("dark",)).drop(columns=["checkpoint", "split", "frame", "face"])
+    table = table.groupby(["dataset", "video", "label", "identity"], as_index=False)["score"].mean()
+    people = np.unique(table["identity"], return_inverse=True)[1]
+    table.assign(gender=np.where(people % 2, "female", "male")).to_csv(tmp_path / "scores.csv", index=False)
+    told = type_job(2, tmp_path, monkeypatch)
+    assert "false alarms" in told
+    report = (tmp_path / "bought" / "report.html").read_text()
+    assert "fixed at 0.5" in report[: report.index('<details class="part">')]
+    assert "by gender" in (tmp_path / "bought" / "fairness.html").read_text()
+
+
+@pytest.mark.slow
+def test_one_suspicious_video_becomes_a_case_that_somebody_else_can_check(study, tmp_path, monkeypatch):
+    (tmp_path / "clip.mp4").symlink_to(demo.suspicious_file(study[0] / "corpus"))
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "ucf").symlink_to(study[0] / "run" / demo.MAIN)
+    told = type_job(3, tmp_path, monkeypatch)
+    assert "clip.mp4: " in told
+    assert (tmp_path / "case" / "case.html").is_file()

@@ -36,6 +36,14 @@ def text_of(html):
 
 def test_page_opens_with_the_disparity_in_words(biased):
     text = text_of(page(of_one(biased)))
+    first = text[: text.index("Every verdict", text.index("For a decision"))]
+    assert "A difference was shown Fakes of dark-skinned people missed more often than those of " in first
+    assert "give decisions about dark-skinned people a second look" in first
+    assert re.search(
+        r"\d+ % fakes of dark-skinned people missed 95 % interval \[\d+, \d+\] ?, \d+ fake videos", first
+    )
+    assert re.search(r"\d+ points between them, .*? 95 % interval \[[\d.]+, [\d.]+\]", first)
+    assert "Called fake is what scores above 0." in first
     assert "A disparity was found" in text
     assert "Fakes of dark-skinned people are missed" in text
     assert text.index("A disparity was found") < text.rindex("How every gap was tested")
@@ -120,7 +128,7 @@ def test_several_datasets_are_summed_up_first_and_skipped_ones_named(tmp_path, u
 def test_page_of_a_single_audit_is_written_where_asked(tmp_path):
     audit = audit_predictions(corpus(0), ["gender"], **FAST)
     write_page(fairness_record({"corpus": audit}), tmp_path / "x.html")
-    assert "Fairness audit" in (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "Fairness audit of a deepfake detector" in (tmp_path / "x.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("rate", "label"), [("fpr", "real"), ("fnr", "fake")])

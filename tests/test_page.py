@@ -11,8 +11,11 @@ from matplotlib.figure import Figure
 
 from unmasked.analysis.figures.colours import PALETTE, group_colour, group_colours
 from unmasked.analysis.html.page import (
+    Absent,
     Section,
+    absent_note,
     callout,
+    join_parts,
     mark_intervals,
     render_page,
     table,
@@ -86,6 +89,44 @@ def test_contents_link_every_section():
     assert '<a href="#b">Second</a>' in page
 
 
+def test_folded_parts_open_without_a_script_and_empty_ones_are_a_list_at_the_end():
+    page = render_page(
+        "T",
+        [
+            Section("a", "First", absent_note("Nothing was tried.", "Try it.")),
+            Section("b", "Second", Markup("<p>x</p>"), True, "In short."),
+        ],
+    )
+    folded, absent = page.index('<details class="part">'), page.index("Not looked at</h2>")
+    assert page.index("In short.") < page.index('<section id="b"') < absent
+    assert folded < page.index('<section id="b"')
+    assert absent < page.index('id="a"') < page.index("Nothing was tried. Try it.")
+    assert '<a href="#a">' not in page
+    assert '<a href="#absent">' in page
+
+
+def test_what_is_to_be_typed_stands_in_no_backticks():
+    body = Markup('<p title="`x`">run `unmasked a &amp; b` again</p><pre>`kept`</pre>')
+    page = render_page("T", [Section("a", "A", body)])
+    assert '<p title="`x`">run <code>unmasked a &amp; b</code> again</p><pre>`kept`</pre>' in page
+
+
+def test_a_part_of_one_absent_note_is_absent():
+    note = absent_note("Nothing was tried.", "Try it.")
+    assert isinstance(join_parts(["", note]), Absent)
+    assert not isinstance(join_parts([note, note]), Absent)
+    assert not isinstance(join_parts([Markup("<p>x</p>"), note]), Absent)
+
+
+def test_a_figure_loses_half_of_its_bytes_inside_a_page_and_nothing_that_is_seen():
+    document = svg_document(figure())
+    html = svg(figure(), "a")
+    assert len(html) < len(document) / 2
+    drawn = re.findall(r"<(path|use|text)\b", document)
+    assert re.findall(r"<(path|use|text)\b", html) == drawn
+    assert html.count("<g ") + html.count("<g>") == html.count("</g>")
+
+
 def test_text_is_escaped_and_markup_is_not():
     page = render_page("<script>x</script>", [Section("a", "A & B", Markup("<b>bold</b>"))], footer="1 < 2")
     assert "<script>" not in page
@@ -105,11 +146,14 @@ def test_table_formats_numbers_and_says_what_is_missing():
     )
     html = table(frame, formats={"auc": ".3f"}, caption="By group")
     rows = re.findall(r"<tr>(.*?)</tr>", html)
-    assert '<th scope="row">x</th><td class="number">0.988</td><td class="number">12,345</td>' in rows[1]
-    assert '<td class="missing">–</td>' in rows[1]
     assert (
-        '<td class="number missing">not enough data</td><td class="number">6</td><td>&lt;i&gt;</td>'
-        in rows[2]
+        '<th scope="row">x</th><td data-of="auc" class="number">0.988</td>'
+        '<td data-of="n" class="number">12,345</td>' in rows[1]
+    )
+    assert '<td data-of="text" class="missing">–</td>' in rows[1]
+    assert (
+        '<td data-of="auc" class="number missing">not enough data</td><td data-of="n" class="number">6</td>'
+        '<td data-of="text">&lt;i&gt;</td>' in rows[2]
     )
     assert "<caption>By group</caption>" in html
     assert html.count('scope="col"') == 4
@@ -129,7 +173,7 @@ def test_highlight_marks_rows_or_cells():
     assert by_row.count("highlight") == 1
     assert '<tr class="highlight"><th scope="row">y' in by_row
     by_cell = table(frame, highlight=pd.DataFrame({"b": [True, False]}, index=[7, 8]))
-    assert '<td class="number highlight">1</td>' in by_cell
+    assert '<td data-of="b" class="number highlight">1</td>' in by_cell
 
 
 def test_figure_is_the_same_bytes_each_time_and_unlike_others():

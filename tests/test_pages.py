@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -109,6 +112,84 @@ def test_a_page_writes_every_interval_the_same_way(folders, name):
     html = html_of(folders, name)
     assert len(STANDARD.findall(text_of(html))) >= 3
     assert other_notations(html) == []
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window."""
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("Debian's chromium and chromium-driver are not installed")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    service = webdriver.chrome.service.Service(shutil.which("chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+def look_at(browser, path, width):
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(path.resolve().as_uri())
+
+
+# What stands in a page before anything is opened; figures have words of their own.
+VISIBLE = """
+const seen = one => one.checkVisibility({contentVisibilityAuto: false});
+const count = name => [...document.querySelectorAll(name)].filter(seen).length;
+let words = 0, text, walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (text = walk.nextNode()) {
+  const of = text.parentElement;
+  if (!of.closest("svg, style") && seen(of)) words += (text.textContent.match(/\\S+/g) || []).length;
+}
+return {words, tables: count("table"), figures: count("figure"),
+        wide: document.documentElement.scrollWidth};
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_short_until_it_is_opened_and_fits_a_phone(folders, browser, name):
+    look_at(browser, folders[name] / PAGES[name], 390)
+    seen = browser.execute_script(VISIBLE)
+    assert seen["wide"] == 390
+    assert 100 < seen["words"] < 900
+    assert seen["tables"] <= 1
+    assert seen["figures"] == 1
+    opened = "document.querySelectorAll('details').forEach(one => one.open = true);" + VISIBLE
+    assert browser.execute_script(opened)["wide"] == 390
+    look_at(browser, folders[name] / PAGES[name], 1280)
+    bottom = "return document.querySelector('.first').getBoundingClientRect().bottom"
+    assert browser.execute_script(bottom) < 844  # the first screen is one screen
+
+
+@pytest.mark.slow
+def test_a_link_into_a_folded_part_opens_it(folders, browser):
+    look_at(browser, folders["run"] / PAGES["run"], 1280)
+    assert not browser.execute_script("return document.querySelector('#fairness').checkVisibility()")
+    browser.execute_script("document.querySelector('nav a[href=\"#fairness\"]').click()")
+    assert browser.execute_script("return document.querySelector('#fairness').checkVisibility()")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_to_object_to(folders, browser, name, scheme):
+    found = find_spec("axe_core_python")
+    if found is None:
+        pytest.skip("axe-core-python, which carries axe-core, is not installed")
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    look_at(browser, folders[name] / PAGES[name], 390 if scheme == "light" else 1280)
+    browser.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+    browser.execute_script((Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8"))
+    browser.set_script_timeout(300)
+    run = "axe.run({resultTypes: ['violations']}).then(arguments[0])"
+    violations = browser.execute_async_script(run)["violations"]
+    assert {one["id"]: [node["html"] for node in one["nodes"]] for one in violations} == {}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from unmasked.analysis.explain.explanation import Explanation, write_explanation
 from unmasked.analysis.reports.run.answer import answer
 from unmasked.analysis.reports.run.folder import read_run
 from unmasked.analysis.reports.run.page import page, write_report
+from unmasked.analysis.reports.run.truth import found_sentences
 from unmasked.datasets.documents import write_json
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_text
@@ -21,7 +22,8 @@ from unmasked.evaluation.wording import count_in_100, list_names
 
 SECTIONS = ["answer", "done", "datasets", "curves", "thresholds", "robustness", "abstention", "calibration"]
 SECTIONS += ["likelihood"]
-SECTIONS += ["fairness", "explanations", "limits", "settings", "glossary"]
+SECTIONS += ["fairness", "explanations", "truth", "limits", "settings", "glossary"]
+ABSENT = {"robustness", "likelihood"}  # of the complete page
 
 
 def add_everything(folder):
@@ -72,10 +74,49 @@ def bare(tmp_path_factory):
 
 def test_every_section_is_there_and_linked(complete_page):
     found = Reader(complete_page)
-    assert list(found.sections) == SECTIONS
-    assert all(found[name] for name in SECTIONS)
+    shown = [name for name in SECTIONS if name not in ABSENT]
+    assert list(found.sections) == ["first", *shown, "absent"]
+    assert all(found[name] for name in found.sections)
     assert [address for address in found.addresses if address in {f"#{name}" for name in SECTIONS}] == [
-        f"#{name}" for name in SECTIONS
+        f"#{name}" for name in shown
+    ]
+    assert "perturbations=" in found["absent"]
+    assert set(found.ids) > ABSENT
+
+
+def test_first_screen_has_three_numbers_with_intervals_and_counts(complete, complete_page):
+    found = Reader(complete_page)["first"]
+    results = json.loads((complete / "metrics.json").read_text())
+    block = results["datasets"][UNSEEN]
+    video, n = block["video"], block["n"]
+    low, high = video["fpr_ci"]
+    assert f"{100 * video['fpr']:.0f} % real videos called fake on {UNSEEN}" in found
+    assert f"95 % interval [{100 * low:.0f}, {100 * high:.0f}], {n['real_videos']} real videos" in found
+    low, high = (1 - end for end in reversed(video["tpr_ci"]))
+    assert f"{100 * (1 - video['tpr']):.0f} % fakes missed on {UNSEEN}" in found
+    assert f"[{100 * low:.0f}, {100 * high:.0f}], {n['fake_videos']} fake videos" in found
+    assert f"{video['auc']:.2f} AUC on {UNSEEN}" in found
+    assert "UCF, trained on" in found
+    assert f"scores above {results['settings']['threshold']['value']:.3f}" in found
+    assert "For a decision: " in found
+    assert "Not to be concluded: that" in found
+    assert complete_page.index('id="figure-at_a_glance"') < complete_page.index('<section id="answer"')
+
+
+def test_what_was_planted_is_set_beside_what_was_found(complete_page):
+    found = Reader(complete_page)["truth"]
+    assert "This was planted. Fakes of dark-skinned people show traces that are fainter" in found
+    assert f"On {SOURCE} it was found." in found
+    assert f"On {UNSEEN} it was not found: the videos are too few to show it." in found
+    assert "nobody planted" not in found
+
+
+def test_a_claim_that_nobody_planted_is_said_to_be_one(complete):
+    audit = json.loads((complete / "fairness.json").read_text())
+    lines = found_sentences({"config": {"bias": "gender:female"}}, audit)
+    assert any("nobody planted was claimed as well: dark-skinned people" in line for line in lines)
+    assert found_sentences({"config": {"bias": ""}}, {"datasets": {}}) == [
+        "No difference was claimed, which is right."
     ]
 
 
@@ -97,6 +138,7 @@ def test_answer_says_the_numbers_of_the_metrics(complete, complete_page):
     assert f"On {UNSEEN}, which it never saw," in found
     assert f"On videos like those it was trained on ({SOURCE}, test split)" in found
     assert "It does not hold up" in found
+    assert "It does not hold up" in Reader(complete_page)["first"]
 
 
 def test_matrix_and_thresholds_show_values_with_intervals_and_n(complete, complete_page):
@@ -131,16 +173,18 @@ def test_without_a_disparity_no_group_is_named(tmp_path, unsaved_figures):
 
 def test_synthetic_corpus_is_called_a_rehearsal(complete_page, bare):
     found = Reader(complete_page)
-    assert "A rehearsal, not a result" in found["answer"]
+    assert "A rehearsal, not a result" in found["first"]
+    assert "that a detector is good or bad on real videos" in found["first"]
     assert "Every person and every fake here is synthetic" in found["limits"]
-    assert "synthetic" not in Reader(page(read_run(bare))).sections["answer"]
+    bare_page = Reader(page(read_run(bare)))
+    assert "synthetic" not in bare_page["first"] + bare_page["answer"]
 
 
 def test_training_on_shuffled_labels_is_called_a_control(bare):
     run = read_run(bare)
-    assert "A control" not in Reader(page(run))["answer"]
+    assert "A control" not in Reader(page(run))["first"]
     control = dataclasses.replace(run, card=run.card | {"labels_shuffled": True})
-    assert "A control, not a detector" in Reader(page(control))["answer"]
+    assert "A control, not a detector" in Reader(page(control))["first"]
 
 
 def test_truth_may_be_elsewhere_but_not_nowhere(bare, complete):
@@ -169,11 +213,11 @@ def test_settings_show_configuration_environment_and_weights(complete_page):
 
 def test_parts_that_are_absent_say_how_to_make_them(bare):
     found = Reader(write_report(bare).read_text(encoding="utf-8"))
-    assert list(found.sections) == SECTIONS
-    assert "unmasked fairness" in found["fairness"]
-    assert "unmasked explain" in found["explanations"]
-    assert "unmasked evaluate adds it" in found["likelihood"]
-    assert "predictions.parquet" in found["curves"]
+    assert "unmasked fairness" in found["absent"]
+    assert "unmasked explain" in found["absent"]
+    assert "unmasked evaluate adds it" in found["absent"]
+    assert "predictions.parquet" in found["absent"]
+    assert {"fairness", "explanations", "likelihood", "curves"} < set(found.ids) - set(found.sections)
     assert "no config.yaml" in found["settings"]
     assert "Training" not in found["done"]
 

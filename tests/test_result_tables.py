@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -128,6 +130,21 @@ def check_form(latex: str) -> None:
         ]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not shutil.which("pdflatex"), reason="Debian's texlive-latex-recommended is not installed"
+)
+def test_latex_makes_a_page_of_every_table(every_table, tmp_path):
+    (tmp_path / "metrics.tex").write_text(as_latex(every_table), encoding="utf-8")
+    preamble = r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
+    (tmp_path / "paper.tex").write_text(preamble + r"\input{metrics.tex}\end{document}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "paper.tex"]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert made.returncode == 0, made.stdout[-2000:]
+    assert "Overfull" not in made.stdout
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+
+
 def test_every_table_is_latex_that_compiles_in_form(every_table):
     latex = as_latex(every_table)
     check_form(latex)
@@ -151,7 +168,8 @@ def test_any_text_may_stand_in_a_cell(text):
     assert re.search(r"(?<!\\)[&%#_]", escape_latex(text)) is None
     lines = latex.split("\n")  # and at no other sign that Python takes for the end of a line
     assert lines.index(r"\bottomrule") - lines.index(r"\midrule") == 3
-    assert latex.count("\n") == 14
+    assert latex.count("\n") == 15
+    assert r"\caption{Title.}" in latex
 
 
 def test_special_signs_are_escaped():

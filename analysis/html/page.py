@@ -38,28 +38,52 @@ UNBROKEN = re.compile(
     rf"(?P<kept>{INTERVAL.pattern}|\bp = [\d.]+)",
     re.DOTALL,
 )
+# What messages put between backticks, to be typed; and the parts of a page in which there is none.
+TYPED = re.compile(r"<(svg|style|pre|code)\b.*?</\1>|<[^>]*>|`(?P<typed>[^`<>]+)`", re.DOTALL)
 
 Format = str | Callable[[Any], str]
 Kind = Literal["good", "warning", "bad", "note"]
 
 
+class Absent(Markup):
+    """A part that has nothing in it: what was not looked at, and how to do so.
+
+    A page lists all of these in one place at its end.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Section:
-    """One part of a page; ``id`` is its anchor, ``html`` its finished body."""
+    """One part of a page; ``id`` is its anchor, ``html`` its finished body.
+
+    A folded one shows its title and ``gist``, a plain sentence, until it is opened.
+    """
 
     id: str
     title: str
     html: Markup
+    is_folded: bool = False
+    gist: str = ""
 
 
-def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", footer: str = "") -> str:
+def render_page(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    subtitle: str = "",
+    footer: str = "",
+    first: Markup | None = None,
+) -> str:
     """A complete HTML document with its style sheet inlined and a table of contents.
 
     Args:
         title: plain text, shown as the heading and in the browser's tab.
-        sections: in reading order; their ids are unique.
+        sections: in reading order; their ids are unique. `Absent` ones come last, as a list.
         subtitle: one plain line under the heading.
         footer: plain text or Markup at the end.
+        first: `first_screen`, above all parts.
 
     Raises:
         ValueError: two sections share an id.
@@ -70,7 +94,16 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "", 
         raise ValueError(f"the section id {twice[0]!r} is given twice; every section needs its own anchor")
     style = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))  # our own style sheet  # nosec B704
     page = environment().get_template("page.html")
-    text = page.render(title=title, sections=sections, subtitle=subtitle, footer=footer, style=style)
+    text = page.render(
+        title=title,
+        sections=[section for section in sections if not isinstance(section.html, Absent)],
+        absent=[section for section in sections if isinstance(section.html, Absent)],
+        subtitle=subtitle,
+        footer=footer,
+        style=style,
+        first=first,
+    )
+    text = TYPED.sub(lambda found: found[0] if found["typed"] is None else code(Markup(found["typed"])), text)
     text = UNSEEN.sub(lambda sign: sign[0].encode("unicode_escape").decode("ascii"), text)
     return UNBROKEN.sub(_keep_together, text)
 
@@ -95,6 +128,48 @@ def fill_template(name: str, **values: Any) -> Markup:
     return Markup(environment().get_template(name).render(**values))  # Jinja escapes values  # nosec B704
 
 
+@dataclass(frozen=True)
+class KeyNumber:
+    """A number of the first screen: value, what it is, interval and count behind it."""
+
+    value: str
+    what: str
+    support: str
+
+
+def first_screen(
+    *,
+    tested: str,
+    verdict: Markup,
+    numbers: Sequence[KeyNumber],
+    picture: Markup,
+    decision: str,
+    caution: str,
+    notes: Markup = Markup(""),
+) -> Markup:
+    """What a reader sees before anything is opened or scrolled.
+
+    Args:
+        tested: what was tested, on what, at which threshold.
+        verdict: a `callout`.
+        numbers: the three that matter.
+        picture: a figure of them against chance and the source.
+        decision: a sentence for whoever has to decide.
+        caution: what must not be concluded.
+        notes: what is wrong with the run itself, if anything.
+    """
+    return fill_template(
+        "first.html",
+        tested=tested,
+        verdict=verdict,
+        numbers=numbers,
+        picture=picture,
+        decision=decision,
+        caution=caution,
+        notes=notes,
+    )
+
+
 def place_side_by_side(parts: Sequence[Markup]) -> Markup:
     """Figures or small tables in a row that breaks where the page is narrow; nothing for none."""
     return Markup('<div class="row">{}</div>').format(Markup("").join(parts)) if parts else Markup("")
@@ -102,7 +177,10 @@ def place_side_by_side(parts: Sequence[Markup]) -> Markup:
 
 def join_parts(parts: Sequence[str]) -> Markup:
     """Finished fragments below one another; empty ones leave no trace."""
-    return Markup("\n").join(Markup(part) for part in parts if part)  # finished HTML of ours  # nosec B704
+    filled = [part for part in parts if part]
+    if len(filled) == 1 and isinstance(filled[0], Absent):
+        return filled[0]
+    return Markup("\n").join(map(Markup, filled))  # finished HTML of ours  # nosec B704
 
 
 def heading(level: int, text: str) -> Markup:
@@ -120,12 +198,12 @@ def aside(text: str | Markup) -> Markup:
     return Markup('<p class="soft">{}</p>').format(text) if text else Markup("")
 
 
-def absent_note(what: str, how: str | Markup) -> Markup:
+def absent_note(what: str, how: str | Markup) -> Absent:
     """The line that stands where a part was not measured: what is missing, how to make it."""
-    return Markup('<p class="soft">{} {}</p>').format(what, how)
+    return Absent(Markup('<p class="soft">{} {}</p>').format(what, how))
 
 
-def code(text: str) -> Markup:
+def code(text: str | Markup) -> Markup:
     """Something to type."""
     return Markup("<code>{}</code>").format(text)
 
@@ -176,6 +254,7 @@ def table(
                 numeric=numeric[name],
                 heading=number == 0,
                 marked=_is_marked(highlight, position, name),
+                label=str(name),
             )
             for number, name in enumerate(frame.columns)
         ]
@@ -184,7 +263,7 @@ def table(
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     label = html.escape(caption or "Table", quote=True)
     return Markup(  # every cell, heading and caption is escaped above  # nosec B704
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>{title}'
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{label}"><table>{title}'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -245,11 +324,13 @@ def heat_table(
     """
     head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in columns)
     body = Markup("").join(
-        Markup('<tr><th scope="row">{}</th>{}</tr>').format(name, Markup("").join(map(_heat_cell, cells)))
+        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
+            name, Markup("").join(_heat_cell(cell, of) for cell, of in zip(cells, columns[1:], strict=True))
+        )
         for name, cells in rows
     )
     return Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table><caption>{0}</caption>'
+        '<div class="scroll" tabindex="0" role="group" aria-label="{0}"><table><caption>{0}</caption>'
         "<thead><tr>{1}</tr></thead><tbody>{2}</tbody></table></div>"
     ).format(escape(caption), head, body)
 
@@ -305,7 +386,9 @@ def _is_marked(highlight: pd.Series | pd.DataFrame | None, position: int, name: 
     return bool(highlight[name].iloc[position])
 
 
-def _cell(value: Any, chosen: Format | None, *, numeric: bool, heading: bool, marked: bool) -> str:
+def _cell(
+    value: Any, chosen: Format | None, *, numeric: bool, heading: bool, marked: bool, label: str
+) -> str:
     missing = value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
     if isinstance(value, Markup):
         text: str = value
@@ -319,16 +402,17 @@ def _cell(value: Any, chosen: Format | None, *, numeric: bool, heading: bool, ma
     names = [
         name for name, holds in (("number", numeric), ("missing", missing), ("highlight", marked)) if holds
     ]
-    tag, scope = ("th", ' scope="row"') if heading else ("td", "")
-    return f"<{tag}{scope}{_class(' '.join(names))}>{text}</{tag}>"
+    # On a phone a row is a card, and each cell says what it is.
+    tag, more = ("th", ' scope="row"') if heading else ("td", f' data-of="{escape(label)}"' if label else "")
+    return f"<{tag}{more}{_class(' '.join(names))}>{text}</{tag}>"
 
 
-def _heat_cell(cell: Cell) -> Markup:
+def _heat_cell(cell: Cell, of: str) -> Markup:
     lines = Markup("<br>").join(cell.below.split("\n"))
     below = Markup('<br><span style="white-space: nowrap; font-size: .88em">{}</span>').format(lines)
     style = HATCHED if cell.greyed else _shade(cell.share)
-    return Markup('<td style="{}">{}{}</td>').format(
-        style, mark_intervals(cell.text), below if cell.below else ""
+    return Markup('<td data-of="{}" style="{}">{}{}</td>').format(
+        of, style, mark_intervals(cell.text), below if cell.below else ""
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
 import re
@@ -16,6 +17,19 @@ from unmasked.analysis.figures.display import DRAWING, NO_FORMULAS, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+# Of a figure inside a page. Fonts and joins are in the page's style sheet.
+UNNEEDED = [
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r"<!--.*?-->",
+        r"<metadata>.*?</metadata>",
+        r"<style\b.*?</style>",
+        r"\s*font-family: [^;\"]*;?",
+        r' transform="rotate\(-?0 [^)]*\)"',
+    )
+]
 
 
 def svg_document(figure: Figure) -> str:
@@ -66,16 +80,14 @@ def image(
 def figure_html(content: Markup, caption: str | Markup = "") -> Markup:
     """A figure element around finished content, with an optional caption."""
     below = Markup("<figcaption>{}</figcaption>").format(caption) if caption else Markup("")
-    return Markup('<figure><div class="scroll">{}</div>{}</figure>').format(content, below)
+    return Markup(  # by the keyboard, too, where a phone is too narrow
+        '<figure><div class="scroll" tabindex="0" role="group" aria-label="Figure">{}</div>{}</figure>'
+    ).format(content, below)
 
 
 def _inline_svg(text: str, alt: str, name: str) -> Markup:
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # matplotlib's ids are unique in a page only if they carry the figure's own.
     own = f"figure-{name}"
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{own}-\1"', text)
-    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{own}-", text)
     width = re.search(r'\bwidth="([\d.]+)pt"', text)
     size_px = round(float(width.group(1)) * 4 / 3) if width else 640
     opening = re.match(r"<svg[^>]*>", text)
@@ -87,8 +99,44 @@ def _inline_svg(text: str, alt: str, name: str) -> Markup:
         f'role="img" aria-labelledby="{own}-alt">'
         f'<title id="{own}-alt">{html.escape(alt)}</title>'
     )
-    body = text[opening.end() :].replace("xlink:href", "href")
-    return Markup(head + body.strip())  # matplotlib escapes the texts of its SVG  # nosec B704
+    body = _shorten(text[opening.end() :].replace("xlink:href", "href"), name)
+    return Markup(head + body)  # matplotlib escapes the texts of its SVG  # nosec B704
+
+
+def _shorten(body: str, name: str) -> str:
+    """The inside of a figure with half of its bytes; fonts are in the style sheet."""
+    for unneeded in UNNEEDED:
+        body = unneeded.sub("", body)
+    # matplotlib's ids are unique in a page only if they carry the figure's own; most are used by nothing.
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', body))
+    key = f"f{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    short = {one: f"{key}-{number}" for number, one in enumerate(sorted(used))}
+    body = re.sub(r' id="([^"]+)"', lambda found: _id_attribute(short.get(found[1])), body)
+    body = re.sub(r'(url\(#|href="#)([^")]+)', lambda found: found[1] + short[found[2]], body)
+    body = re.sub(r"(?:'[^'<>]+', )+sans-serif", "'DejaVu Sans',sans-serif", body)  # after "font: bold"
+    body = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), body)
+    body = re.sub(r">\s+<", "><", body.strip())
+    body = re.sub(r' d="[^"]*"', lambda found: " ".join(found[0].split()).join((" ", "")), body)
+    return _drop_empty_groups(body)
+
+
+def _id_attribute(name: str | None) -> str:
+    return f' id="{name}"' if name else ""
+
+
+def _drop_empty_groups(body: str) -> str:
+    """Without groups that have no attribute; what is in them stays."""
+    kept: list[str] = []
+    is_plain: list[bool] = []  # of the groups that are open
+    for part in re.split(r"(<g\b[^>]*>|</g>)", body):
+        if part.startswith("<g"):
+            is_plain.append(part == "<g>")
+        if part == "</g>":
+            dropped = is_plain.pop()
+        else:
+            dropped = part == "<g>"
+        kept += [] if dropped else [part]
+    return "".join(kept)
 
 
 def _encode(pixels: np.ndarray, quality: int | None) -> bytes:

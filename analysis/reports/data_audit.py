@@ -12,14 +12,23 @@ from markupsafe import Markup
 
 from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.dots import Dot, DotDisplay
-from unmasked.analysis.html.page import Section, bullets, callout, place_side_by_side, render_page, table
+from unmasked.analysis.html.page import (
+    KeyNumber,
+    Section,
+    bullets,
+    callout,
+    first_screen,
+    place_side_by_side,
+    render_page,
+    table,
+)
 from unmasked.analysis.html.pictures import image
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.datasets.audit.findings import NOUNS, Finding
 from unmasked.datasets.audit.shortcuts import AUC_MIN, FEATURES
 from unmasked.datasets.files import write_text
 from unmasked.datasets.images import UnreadableImage, read_pixels
-from unmasked.evaluation.wording import IN_BRACKETS, value_text
+from unmasked.evaluation.wording import IN_BRACKETS, interval_text, value_text
 
 if TYPE_CHECKING:
     from unmasked.datasets.audit.run import Audit
@@ -29,6 +38,13 @@ KINDS = {
     "bad": ("bad", "Must be put right"),
     "warning": ("warning", "Should be looked at"),
     "note": ("note", "Note"),
+}
+CLEAN = "No leak, no near-copy and no shortcut among what was looked at."
+GISTS = {
+    "shortcuts": "What one fact about a file tells of its label.",
+    "overlaps": "People, videos and files on both sides of a split.",
+    "duplicates": "Pictures that are one picture.",
+    "limits": "And why.",
 }
 PAGE = "audit.html"
 PAIRS_SHOWN = 6
@@ -59,21 +75,63 @@ def page(audited: Audit, gallery: Gallery | None = None) -> str:
     Its figures are put into the gallery as well.
     """
     gallery = Gallery() if gallery is None else gallery
-    sections = [
-        Section("answer", "What was found", _answer(audited)),
-        Section("shortcuts", "Shortcuts to the label", _shortcuts(audited, gallery)),
-        Section("overlaps", "Shared between splits and datasets", _overlaps(audited)),
-        Section("duplicates", "Near-duplicate pictures", _duplicates(audited)),
-        Section("limits", "What was not checked", _limits(audited)),
+    shortcuts = _shortcuts(audited, gallery)
+    parts = [
+        ("answer", "What was found", _answer(audited)),
+        ("shortcuts", "Shortcuts to the label", shortcuts),
+        ("overlaps", "Shared between splits and datasets", _overlaps(audited)),
+        ("duplicates", "Near-duplicate pictures", _duplicates(audited)),
+        ("limits", "What was not checked", _limits(audited)),
     ]
-    return render_page("Dataset audit", sections, subtitle=QUESTION)
+    sections = [
+        Section(name, title, body, name != "answer", GISTS.get(name, "")) for name, title, body in parts
+    ]
+    return render_page("Dataset audit", sections, subtitle=QUESTION, first=_first(audited, gallery))
+
+
+def _first(audited: Audit, gallery: Gallery) -> Markup:
+    """The first screen: findings by kind, the most telling fact, what to do first."""
+    counted = {kind: sum(one.severity == kind for one in audited.findings) for kind in KINDS}
+    said = " ".join(f"{line.rstrip('.')}." for line in audited.checked)
+    if audited.is_clean:
+        verdict = callout("good", CLEAN, title="Nothing was found")
+        decision = "train and test on these data; look at what was not checked first."
+    else:
+        first = min(audited.findings, key=lambda one: list(KINDS).index(one.severity))
+        verdict = callout(KINDS[first.severity][0], f"{first.found}.", title=KINDS[first.severity][1])  # type: ignore[arg-type]
+        decision = first.advice
+    return first_screen(
+        tested=said,
+        verdict=verdict,
+        numbers=[
+            KeyNumber(str(counted["bad"]), "must be put right", "a result on these data would be wrong"),
+            KeyNumber(str(counted["warning"]), "should be looked at", "a result may be too good"),
+            _telling_fact(audited),
+        ],
+        picture=gallery.html("shortcuts"),
+        decision=decision,
+        caution="that data without a finding are sound: only what is listed above was looked at.",
+    )
+
+
+def _telling_fact(audited: Audit) -> KeyNumber:
+    tested = audited.shortcuts
+    measured = None if tested is None else tested[tested["reason"] == ""]
+    if measured is None or measured.empty:
+        return KeyNumber("–", "facts that tell fakes from reals: not tested", "see what was not checked")
+    row = measured.sort_values("auc", ascending=False).iloc[0]
+    interval = interval_text([row["low"], row["high"]], "{:.2f}".format)
+    return KeyNumber(
+        f"{row['auc']:.2f}",
+        f"AUC of the most telling fact, {FEATURES[row['feature']].title}, on {row['dataset']}",
+        f"95\u00a0% interval {interval}, {row['real']:,} real + {row['fake']:,} fake; guessing 0.50",
+    )
 
 
 def _answer(audited: Audit) -> Markup:
     parts = [_finding(finding) for finding in audited.findings]
     if audited.is_clean:
-        said = "No leak, no near-copy and no shortcut among what was looked at."
-        parts.insert(0, callout("good", said, title="Nothing was found"))
+        parts.insert(0, callout("good", CLEAN, title="Nothing was found"))
     parts.append(Markup("<h3>What was looked at</h3>") + bullets(audited.checked))
     return Markup("\n").join(parts)
 
@@ -110,7 +168,7 @@ def _shortcuts(audited: Audit, gallery: Gallery) -> Markup:
     ]
     alt = f"AUC of each fact. {'; '.join(dot.text for dot in dots)}"
     display = DotDisplay(dots, "AUC of this fact alone", 0.5)
-    figure = gallery.draw("shortcuts", display, alt, "Line: 95 % interval.")
+    gallery.draw("shortcuts", display, alt, "Dashed: guessing. Line: 95 % interval.")  # on the first screen
     frame = pd.DataFrame(
         {
             "dataset": measured["dataset"],
@@ -125,7 +183,7 @@ def _shortcuts(audited: Audit, gallery: Gallery) -> Markup:
     caption = f"Each fact by itself, the most telling first; shortcuts are marked. {IN_BRACKETS}"
     caption += " After what is usual: the middle half of the files."
     marked = measured["is_shortcut"].reset_index(drop=True)
-    return intro + figure + table(frame, caption=caption, highlight=marked)
+    return intro + table(frame, caption=caption, highlight=marked)
 
 
 def _overlaps(audited: Audit) -> Markup:

@@ -97,7 +97,7 @@ def run(config: Config) -> None:
     scores = out / "predictions.parquet"
     if scores.is_file() and (said := faces_changes(scores, read_frame(scores), config.faces)):
         print_result(f"NOTE: {said}")
-    log_explanation(explanation, out / "tensorboard" / "explain")
+    log_explanation(explanation, out / "tensorboard")  # one run with the training: scalars come first
     for what, reason in explanation.summary["skipped"].items():
         print_result(f"without {what}: {reason}")
     for text in importance_lines(explanation.summary.get("importance")):

@@ -46,6 +46,12 @@ def verdicts(findings: Findings) -> Markup:
         details(f"How every gap was tested{_dataset_suffix(findings, name)}", tables.gaps(audit))
         for name, audit in findings.audits.items()
     ]
+    parts = [_callouts(told, findings), surprises(findings), _table(findings)]
+    return join_parts([*parts, worth(findings), *tests])
+
+
+def warnings(findings: Findings) -> Markup:
+    """What a reader must see with the answer: alarms, a useless threshold, lost videos."""
     lost = {
         f"{name}: " if findings.has_several else "": losses
         for name, audit in findings.audits.items()
@@ -55,9 +61,9 @@ def verdicts(findings: Findings) -> Markup:
     parts = [
         _watched_callout(watched) if watched else "",
         *map(_useless_threshold, findings.audits.values()),
-        *(_lost_callout(lost), _callouts(told, findings), surprises(findings), _table(findings)),
+        _lost_callout(lost),
     ]
-    return join_parts([*parts, worth(findings), *tests])
+    return join_parts(parts)
 
 
 def _losses(audit: AuditResults) -> LossAudit | None:

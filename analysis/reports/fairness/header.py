@@ -129,13 +129,13 @@ def _datasets(findings: Findings) -> Markup:
                 "real videos": support["real_videos"],
                 "fake videos": support["fake_videos"],
                 "called fake above": f"{settings['threshold']:.3f}",
-                "threshold chosen": _origin(audit),
+                "threshold chosen": origin_text(audit),
             }
         )
     return record_table(rows, caption="The material")
 
 
-def _origin(audit: AuditResults) -> str:
+def origin_text(audit: AuditResults) -> str:
     """How the audit's threshold was chosen and on what, where that was recorded."""
     used = audit["settings"]["threshold"]
     if audit["settings"].get("rule", "given") != "given":

@@ -16,10 +16,11 @@ from unmasked.analysis.figures.dots import GROUP_RATES, DotDisplay
 from unmasked.analysis.html.page import Section, heading, join_parts, place_side_by_side, render_page
 from unmasked.analysis.reports.fairness import groups
 from unmasked.analysis.reports.fairness.annotation import annotation
-from unmasked.analysis.reports.fairness.answer import answer, verdicts
+from unmasked.analysis.reports.fairness.answer import answer, verdicts, warnings
 from unmasked.analysis.reports.fairness.breakdowns import breakdowns
 from unmasked.analysis.reports.fairness.compatibility import compatibility
 from unmasked.analysis.reports.fairness.findings import Findings, by_dataset
+from unmasked.analysis.reports.fairness.first import first_part
 from unmasked.analysis.reports.fairness.header import about, caveats, limits, resampling_text, skipped_part
 from unmasked.analysis.reports.fairness.intersections import intersections
 from unmasked.analysis.reports.fairness.mitigation import mitigation
@@ -33,7 +34,8 @@ from unmasked.datasets.files import write_text
 from unmasked.evaluation.wording import name_files
 from unmasked.fairness.records import AuditResults, AuditSettings, FairnessResults
 
-QUESTION = "For whom does the detector fail, and how sure are we?"
+QUESTION = "for whom does it fail, and how sure are we?"
+SUBTITLE = "Fairness audit of a deepfake detector"
 PAGE = "fairness.html"
 CAPTION = Markup(
     '<p class="soft">A dot is a group, the line its 95 % interval, the number on the right its videos. The '
@@ -101,9 +103,13 @@ def page(found: FairnessResults, gallery: Gallery | None = None) -> str:
     Its figures are put into the gallery as well.
     """
     findings = Findings.of(found, gallery)
-    sections = [Section(name, title, body(findings)) for name, title, body in PARTS]
+    first = first_part(findings, warnings(findings))
+    sections = [Section(name, title, body(findings), True, gist) for name, title, gist, body in PARTS]
     settings = next(iter(findings.audits.values()))["settings"]
-    text = render_page("Fairness audit", sections, subtitle=QUESTION, footer=_footer(settings))
+    name = settings.get("detector") or "Fairness audit"
+    text = render_page(
+        f"{name}: {QUESTION}", sections, subtitle=SUBTITLE, footer=_footer(settings), first=first
+    )
     return name_files(text, settings.get("noun", "video"), [*findings.audits, settings.get("detector", "")])
 
 
@@ -131,19 +137,25 @@ def _footer(settings: AuditSettings) -> str:
     return f"{', '.join([*origin, resampling_text(settings)])}. Made by unmasked."
 
 
-# (anchor, heading, what makes it), in reading order; the run's report links to the anchors.
-PARTS: tuple[tuple[str, str, Callable[[Findings], Markup]], ...] = (
-    ("answer", "The answer", verdicts),
-    ("about", "What was audited", about),
-    ("support", "Who was compared", support),
-    ("groups", "Error rates by group", _groups),
-    ("thresholds", "At other thresholds", thresholds),
-    ("scores", "What the scores mean", scores),
-    ("intersections", "Combinations of groups", intersections),
-    ("breakdowns", "By manipulation and by dataset", breakdowns),
-    ("perturbations", "When videos are damaged", perturbations),
-    ("annotation", "How good the annotation is", annotation),
-    ("compatibility", "Numbers that other work prints", compatibility),
-    ("mitigation", "What could be done about it", mitigation),
-    ("limits", "What this does not say", limits),
+# (anchor, heading, what it says while folded, what makes it), in reading order; the run's report links to
+# the anchors.
+PARTS: tuple[tuple[str, str, str, Callable[[Findings], Markup]], ...] = (
+    ("answer", "Every verdict", "Each comparison with its difference, interval and test.", verdicts),
+    ("about", "What was audited", "Detector, data, who annotated, threshold, statistics.", about),
+    ("support", "Who was compared", "How many people and videos are behind each group.", support),
+    ("groups", "Error rates by group", "Reals called fake and fakes missed, with intervals.", _groups),
+    ("thresholds", "At other thresholds", "The same groups at stricter and looser thresholds.", thresholds),
+    ("scores", "What the scores mean", "Scores, ROC and calibration of each group.", scores),
+    ("intersections", "Combinations of groups", "Such as women with dark skin.", intersections),
+    (
+        "breakdowns",
+        "By manipulation and by dataset",
+        "What pooling hides, and how gaps change from dataset to dataset.",
+        breakdowns,
+    ),
+    ("perturbations", "When videos are damaged", "Whether damage hits one group harder.", perturbations),
+    ("annotation", "How good the annotation is", "Where annotations contradict themselves.", annotation),
+    ("compatibility", "Numbers that other work prints", "To compare with papers.", compatibility),
+    ("mitigation", "What could be done about it", "Remedies, what they cost, and who pays.", mitigation),
+    ("limits", "What this does not say", "And what it is for.", limits),
 )

@@ -18,6 +18,16 @@ CHANCE = 0.5
 NO_BETTER = 0.65  # AUC; a detector that is shown to be below is said to guess
 MISSED = {"fpr": "real videos of {} are called fake more often", "tpr": "fakes of {} are missed more often"}
 
+DECISIONS = {  # title of the verdict -> what follows from it
+    "Not known": "ask what it was trained on, and test it on videos that are surely new to it.",
+    "It has not learnt to tell fakes": "do not use it.",
+    "Too few videos to tell": "test it on more videos before anything is decided with it.",
+    "Not tested on new data": "test it on videos of another origin before it is used on any.",
+    "It does not hold up": "use it, if at all, on videos like those of {source}; test it on yours first.",
+    "It holds up here": "worth a trial on your own videos, with a person who checks what it calls fake.",
+    "It cannot be told": "test it on more videos of the kind you have before you rely on it.",
+}
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -26,6 +36,7 @@ class Answer:
     Attributes:
         kind: colour of the verdict.
         title, verdict: does it hold up; a few words, and a sentence.
+        decision: what follows for somebody who has to decide.
         ranking: a sentence for each dataset: how well fakes are told from reals.
         decisions: a sentence for each dataset: what the threshold does to people.
         groups: for whom it fails, a sentence for each disparity that was shown.
@@ -36,6 +47,7 @@ class Answer:
     kind: Kind
     title: str
     verdict: str
+    decision: str
     ranking: list[str]
     decisions: list[str]
     groups: list[str]
@@ -51,6 +63,7 @@ def answer(run: Run) -> Answer:
         kind=kind,
         title=title,
         verdict=verdict,
+        decision=DECISIONS[title].format(source=run.source),
         ranking=[_ranking(run, row) for row in run.metrics["matrix"]],
         decisions=[line for name in run.datasets if (line := _decisions(run, name))],
         groups=groups,
@@ -144,7 +157,7 @@ def _ranking(run: Run, row: MatrixRow) -> str:
     text = f"{where} it ranks a fake above a real video in {_pairs(row['auc'], n)}"
     text += interval_and_chance(row["ci"])
     if name != run.source and run.source is not None and not isnan(row["gap_ci"][0]):
-        text += f": {_loss(row)}"
+        text += f": {_loss(row, run.source)}"
     return text + "."
 
 
@@ -158,14 +171,14 @@ def interval_and_chance(interval: Sequence[float]) -> str:
     return f" ({interval_in_100(interval)}){chance}"
 
 
-def _loss(row: MatrixRow) -> str:
+def _loss(row: MatrixRow, source: str) -> str:
     low, high = row["gap_ci"]
     lost = 100 * row["gap_to_source"]
     if low > 0:
-        return f"{lost:.0f} fewer than there ({interval_in_100([low, high])})"
+        return f"{lost:.0f} fewer than on {source} ({interval_in_100([low, high])})"
     if high < 0:
-        return f"{-lost:.0f} more than there ({interval_in_100([-high, -low])})"
-    return f"a difference from there is not shown (of what is lost, {interval_in_100([low, high])})"
+        return f"{-lost:.0f} more than on {source} ({interval_in_100([-high, -low])})"
+    return f"a difference from {source} is not shown (of what is lost, {interval_in_100([low, high])})"
 
 
 def _decisions(run: Run, name: str) -> str:

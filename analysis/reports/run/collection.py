@@ -9,8 +9,19 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
+from unmasked.analysis.figures.colours import group_colours
+from unmasked.analysis.figures.dots import Dot, DotDisplay
 from unmasked.analysis.figures.matrix import cross_dataset
-from unmasked.analysis.html.page import Section, fill_template, render_page, table
+from unmasked.analysis.html.page import (
+    KeyNumber,
+    Section,
+    callout,
+    fill_template,
+    first_screen,
+    paragraph,
+    render_page,
+    table,
+)
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.answer import interval_and_chance
 from unmasked.analysis.reports.run.figures import draw_matrix
@@ -28,9 +39,24 @@ from unmasked.evaluation.leaders import CHOSEN_HERE, leader_sentences
 from unmasked.evaluation.published import Published, read_published
 from unmasked.evaluation.records import CollectionResults, ProtocolRow
 from unmasked.evaluation.seeds import seed_table
-from unmasked.evaluation.wording import count_in_100, list_names, name_files, threshold_text
+from unmasked.evaluation.wording import (
+    count_in_100,
+    ends,
+    interval_text,
+    list_names,
+    name_files,
+    threshold_text,
+)
 
 PAGE = "report.html"
+GUESSING = 0.5  # AUC
+NUMBERS_MAX = 3
+GISTS = {
+    "answer": "Who leads by how much, the matrix, and every number behind it.",
+    "protocols": "What is new to each, one threshold for all, and what others report.",
+    "detectors": "Training, threshold, and the report on each.",
+    "glossary": "AUC, FPR, TPR, threshold, interval and other words.",
+}
 
 
 def write_collection_report(folder: Path) -> Path:
@@ -64,24 +90,96 @@ def collection_page(
     pairs = cross_dataset(metrics)
     names = list(metrics["detectors"])
     noun = metrics["settings"].get("noun", "video")
-    sections = [
-        Section("answer", "Which holds up best on data it never saw?", _answer(pairs, metrics, figures)),
-        Section("protocols", "Other questions", _others(metrics, published)),
-        Section("detectors", "The detectors", _detectors(metrics, pages)),
-        Section("glossary", "Words", fill_template("glossary.html", noun=noun, is_ours=False)),
+    parts = [
+        ("answer", "Which holds up best, in words", _answer(pairs, metrics, figures)),
+        ("protocols", "Other questions", _others(metrics, published)),
+        ("detectors", "The detectors", _detectors(metrics, pages)),
+        ("glossary", "Words", fill_template("glossary.html", noun=noun, is_ours=False)),
     ]
     text = render_page(
         f"{len(names)} detectors: which holds up on data it never saw?",
-        [section for section in sections if section.html],
+        [Section(name, title, body, bool(pairs), GISTS[name]) for name, title, body in parts if body],
         subtitle=f"Report on {list_names(names)}",
+        first=_first(pairs, metrics, figures) if pairs else None,
     )
     datasets = [name for row in metrics["protocols"] for name in (row["train"], row["test"])]
     return name_files(text, noun, [*names, *dict.fromkeys(datasets)])
 
 
+def _first(pairs: Sequence[ProtocolRow], metrics: CollectionResults, figures: Gallery) -> Markup:
+    """The first screen: each detector at its worst, and all of them on every dataset."""
+    worst = sorted(_worst_unseen(pairs), key=lambda row: -row["auc"])
+    overall, *_ = leader_sentences(metrics.get("leaders", [])) or ["No dataset is new to all of them."]
+    tested = list_names(list(dict.fromkeys(row["test"] for row in pairs)))
+    trained = list_names(list(dict.fromkeys(row["train"] for row in pairs)))
+    is_clear = " holds up best" in overall
+    return first_screen(
+        tested=f"{list_names(list(metrics['detectors']))}, trained on {trained}, were tested on {tested}. "
+        "Ranking needs no threshold; errors are at the stored threshold of each.",
+        verdict=callout(
+            "good" if is_clear else "note", overall, title="A first" if is_clear else "No clear first"
+        ),
+        numbers=list(map(_worst_number, [*worst[: NUMBERS_MAX - 1], *worst[NUMBERS_MAX - 1 :][-1:]])),
+        picture=_picture(pairs, figures),
+        decision="take one whose errors on its worst unseen dataset you can bear, and test it on yours.",
+        caution="that the first here is the first on your videos: these datasets chose it.",
+    )
+
+
+def _worst_unseen(pairs: Sequence[ProtocolRow]) -> Iterator[ProtocolRow]:
+    for name, train in dict.fromkeys((row["detector"], row["train"]) for row in pairs):
+        own = [
+            row
+            for row in pairs
+            if (row["detector"], row["train"]) == (name, train)
+            and not row["is_reference"]
+            and not isnan(row["auc"])
+        ]
+        if own:
+            yield min(own, key=lambda row: row["auc"])
+
+
+def _worst_number(row: ProtocolRow) -> KeyNumber:
+    return KeyNumber(
+        f"{row['auc']:.2f}",
+        f"AUC of {row['detector']} on {row['test']}, where it is worst",
+        f"95\u00a0% interval {interval_text(row['auc_ci'], '{:.2f}'.format)}, {row['real_videos']:,} real + "
+        f"{row['fake_videos']:,} fake videos; guessing 0.50",
+    )
+
+
+def _picture(pairs: Sequence[ProtocolRow], figures: Gallery) -> Markup:
+    """A row for each detector under each dataset, beside guessing."""
+    colours = group_colours(dict.fromkeys(row["detector"] for row in pairs))
+    tests = list(dict.fromkeys(row["test"] for row in pairs))
+    dots = [
+        Dot(
+            row["detector"],
+            row["auc"],
+            *ends(row["auc_ci"]),
+            f"{row['real_videos'] + row['fake_videos']:,}",
+            colours[row["detector"]],
+            row["is_reference"],
+            block=test,
+        )
+        for test in tests
+        for row in pairs
+        if row["test"] == test
+    ]
+    display = DotDisplay(
+        dots, "fake above real (AUC)", expected=dict.fromkeys(tests, GUESSING), n_of="videos"
+    )
+    return figures.draw(
+        "at_a_glance",
+        display,
+        f"AUC of each detector on each dataset. {'; '.join(dot.text for dot in dots)}",
+        "Dotted: guessing. Diamond: where it was trained. Line: 95\u00a0% interval.",
+    )
+
+
 def _answer(pairs: Sequence[ProtocolRow], metrics: CollectionResults, figures: Gallery) -> Markup:
     if not pairs:
-        return Markup("<p>No detector was tested on a dataset that has both real videos and fakes.</p>")
+        return paragraph("No detector was tested on a dataset that has both real videos and fakes.")
     first, *leads = leader_sentences(metrics.get("leaders", [])) or [""]
     best = Markup("<p><strong>{}</strong></p>").format(first) if first else Markup("")
     best += _bullets(leads)

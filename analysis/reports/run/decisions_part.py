@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.figures.decisions import RiskCoverageDisplay
-from unmasked.analysis.html.page import fill_template, place_side_by_side, table
+from unmasked.analysis.html.page import Absent, fill_template, place_side_by_side, table
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.decisions import (
     broken_promises,
@@ -100,7 +100,7 @@ def _notes(run: Run) -> list[str]:
 
 
 def calibration_part(run: Run, figures: Gallery) -> Markup:
-    """Whether a score is a probability: reliability diagrams, and scores mended on the source."""
+    """Whether a score is a probability: diagrams, and scores corrected on the source."""
     diagrams = figures.of_kind("reliability")
     rows = [row for name in run.datasets for row in _calibration_rows(run, name)]
     caption = (
@@ -139,7 +139,7 @@ def likelihood_part(run: Run, figures: Gallery) -> Markup:
         if (block := run.metrics["datasets"][name]["video"].get("likelihood"))
     }
     if not found:
-        return fill_template("likelihood.html", found=None)
+        return Absent(fill_template("likelihood.html", found=None))
     costs, groups = [], []
     for name, block in found.items():
         costs.append(
@@ -209,7 +209,7 @@ def abstention_part(run: Run, figures: Gallery) -> Markup:
     """The band of scores without an answer, and how much surer the other answers are."""
     found = RiskCoverageDisplay.from_results(run.metrics).abstentions
     if not found:
-        return fill_template("abstention.html", figure=None)
+        return Absent(fill_template("abstention.html", figure=None))
     first = next(iter(found.values()))
     low, high = first["band"]
     rows = [

@@ -16,6 +16,7 @@ from unmasked.analysis.html.page import (
     Section,
     callout,
     fill_template,
+    join_parts,
     place_side_by_side,
     render_page,
     table,
@@ -29,7 +30,9 @@ from unmasked.analysis.reports.run.decisions_part import (
     thresholds_part,
 )
 from unmasked.analysis.reports.run.figures import draw_figures
+from unmasked.analysis.reports.run.first import first_part
 from unmasked.analysis.reports.run.folder import Run, read_run
+from unmasked.analysis.reports.run.gists import part_gists
 from unmasked.analysis.reports.run.results_part import (
     curves_part,
     datasets_part,
@@ -38,10 +41,11 @@ from unmasked.analysis.reports.run.results_part import (
 )
 from unmasked.analysis.reports.run.robustness import worst_words
 from unmasked.analysis.reports.run.robustness_part import robustness_part
+from unmasked.analysis.reports.run.truth import planted_group, planted_sentence, truth_part
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.tables import escape_markdown, has_frames, matrix_table
 from unmasked.evaluation.wording import count_in_100, list_names, name_files, threshold_text
-from unmasked.fairness.verdicts import people, title
+from unmasked.fairness.verdicts import title
 
 PAGE = "report.html"
 PREVALENCE = 0.001  # a fake in a thousand videos, for the sake of an example
@@ -81,28 +85,36 @@ def page(run: Run, figures: Gallery | None = None) -> str:
     """
     figures = draw_figures(run) if figures is None else figures
     noun = run.metrics["settings"].get("noun", "video")
-    sections = [
-        Section("answer", "The question and the answer", _answer(run)),
-        Section("done", "What was done", _what_was_done(run, figures)),
-        Section("datasets", "Does it hold up on data it never saw?", datasets_part(run, figures)),
-        Section("curves", "Curves and scores", curves_part(run, figures)),
-        Section("thresholds", "Do its thresholds hold elsewhere?", thresholds_part(run, figures)),
-        Section("robustness", "Does it hold when videos are changed?", robustness_part(run, figures)),
-        Section("abstention", "Does it know when it does not know?", abstention_part(run, figures)),
-        Section("calibration", "Is a score a probability?", calibration_part(run, figures)),
-        Section("likelihood", "How much does a score say?", likelihood_part(run, figures)),
-        Section("fairness", "For whom does it fail?", fairness_part(run, figures)),
-        Section("explanations", "What does it look at?", explanations_part(run, figures)),
-        Section("limits", "What this report cannot say", _limits(run)),
-        Section("settings", "Detector, configuration and environment", _settings(run)),
-        Section("glossary", "Words", fill_template("glossary.html", noun=noun, is_ours=run.is_ours)),
+    found = answer(run)
+    first = first_part(
+        run, found, figures, join_parts([_rehearsal(run), _control(run), _changed(run), _left_out(run)])
+    )
+    parts = [
+        ("answer", "The answer in words", _answer(run, found)),
+        ("done", "What was done", _what_was_done(run, figures)),
+        ("datasets", "Does it hold up on data it never saw?", datasets_part(run, figures)),
+        ("curves", "Curves and scores", curves_part(run, figures)),
+        ("thresholds", "Do its thresholds hold elsewhere?", thresholds_part(run, figures)),
+        ("robustness", "Does it hold when videos are changed?", robustness_part(run, figures)),
+        ("abstention", "Does it know when it does not know?", abstention_part(run, figures)),
+        ("calibration", "Is a score a probability?", calibration_part(run, figures)),
+        ("likelihood", "How much does a score say?", likelihood_part(run, figures)),
+        ("fairness", "For whom does it fail?", fairness_part(run, figures)),
+        ("explanations", "What does it look at?", explanations_part(run, figures)),
+        ("truth", "What was planted, and what was found", truth_part(run)),
+        ("limits", "What this report cannot say", _limits(run)),
+        ("settings", "Detector, configuration and environment", _settings(run)),
+        ("glossary", "Words", fill_template("glossary.html", noun=noun, is_ours=run.is_ours)),
     ]
+    gists = dict(part_gists(run, found))
+    sections = [Section(name, title, body, True, gists.get(name, "")) for name, title, body in parts if body]
     kind = "on a synthetic corpus" if run.truth is not None else f"on {list_names(run.datasets)}"
     text = render_page(
         f"{run.detector}: does it hold up, and for whom does it fail?",
         sections,
         subtitle=f"Report on a deepfake detector, tested {kind}",
         footer=f"Made by unmasked {_version()} from the run folder “{run.folder.resolve().name}”.",
+        first=first,
     )
     return name_files(text, noun, [*run.datasets, run.detector])
 
@@ -126,14 +138,11 @@ def model_card(run: Run) -> str:
     return name_files(text, run.metrics["settings"].get("noun", "video"), [*run.datasets, run.detector])
 
 
-def _answer(run: Run) -> Markup:
-    found: Answer = answer(run)
+def _answer(run: Run, found: Answer) -> Markup:
     return fill_template(
         "answer.html",
         detector=run.detector,
         answer=found,
-        verdict=callout(found.kind, found.verdict, title=found.title),
-        notes=_changed(run) + _left_out(run) + _rehearsal(run) + _control(run),
         threshold=threshold_text(run.metrics["settings"]["threshold"]),
         changed=[line for rate in ("fpr", "tpr") if (line := worst_words(run.robustness, rate))],
     )
@@ -160,10 +169,8 @@ def _rehearsal(run: Run) -> Markup:
         "Every person and every fake in this run is synthetic. It shows that the pipeline works from "
         "video to report, and says nothing about how well the detector does on real videos."
     )
-    if planted := run.truth.get("config", {}).get("bias"):
-        attribute, _, group = str(planted).partition(":")
-        whose = people({"skin_tone": "skin_tone_group"}.get(attribute, attribute), group)
-        text += f" A disparity was planted in it: fakes of {whose} show fainter traces."
+    if planted_group(run.truth) is not None:
+        text += f" A difference was planted in it. {planted_sentence(run.truth)}"
     return callout("warning", text, title="A rehearsal, not a result")
 
 

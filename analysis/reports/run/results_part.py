@@ -19,6 +19,8 @@ from unmasked.analysis.explain.explanation import (
 from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.figures.pictures import CamRow, MeanMapDisplay, side_by_side, strip
 from unmasked.analysis.html.page import (
+    Absent,
+    absent_note,
     bullets,
     callout,
     details,
@@ -165,7 +167,7 @@ def _aggregations(run: Run) -> Markup:
 def curves_part(run: Run, figures: Gallery) -> Markup:
     """ROC, DET and precision-recall curves, and where the scores of both classes lie."""
     if run.predictions is None:
-        return Markup("<p>The curves need predictions.parquet in the run’s folder, which is not there.</p>")
+        return absent_note("They need predictions.parquet in the run’s folder,", "which is not there.")
     curves = place_side_by_side([figures.html(name) for name in ("roc", "precision_recall")])
     det = details("The same where errors are few (DET)", figures.html("det"))
     heading = Markup("<h3>Scores</h3><p>Where the two classes overlap, no threshold helps.</p>")
@@ -180,9 +182,9 @@ def fairness_part(run: Run, figures: Gallery) -> Markup:
             run.left_out["fairness.json"]
         )
     if run.fairness is None:
-        return Markup(
-            "<p>Whether the detector fails some people more than others was not audited in this run; "
-            "<code>unmasked fairness</code> does it where annotations say who is shown.</p>"
+        return absent_note(
+            "Whether the detector fails some people more than others was not audited in this run;",
+            Markup("<code>unmasked fairness</code> does it where annotations say who is shown."),
         )
     return _other_threshold(run) + section(run.fairness, figures)
 
@@ -210,7 +212,7 @@ def explanations_part(run: Run, figures: Gallery) -> Markup:
             run.left_out["explain/explain.json"]
         )
     if explanation is None:
-        return fill_template("explanations.html", explanation=None, is_ours=run.is_ours)
+        return Absent(fill_template("explanations.html", explanation=None, is_ours=run.is_ours))
     try:
         return _explained(run, figures, explanation)
     except DAMAGED as error:  # its facts are no record yet

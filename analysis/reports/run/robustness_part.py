@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.figures.robustness import clean_rate
-from unmasked.analysis.html.page import fill_template, place_side_by_side, table
+from unmasked.analysis.html.page import Absent, fill_template, place_side_by_side, table
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.robustness import (
@@ -31,7 +31,7 @@ def robustness_part(run: Run, figures: Gallery) -> Markup:
     """What changes to a video do: hidden drift, the curves, and the strongest of each kind."""
     records = run.robustness
     if not records:
-        return fill_template("robustness.html", records=None, is_ours=run.is_ours)
+        return Absent(fill_template("robustness.html", records=None, is_ours=run.is_ours))
     found = find_hidden_drift(records)
     strongest = [record for change in changes(run) for record in change.strongest_records]
     caption = (
