@@ -111,7 +111,7 @@ def _train(config: TrainConfig) -> None:
 def _print_shares(config: TrainConfig) -> None:
     """What the discriminator makes of its training reals, of others and of fresh fakes."""
     from unmasked.app.detectors import load as load_detector
-    from unmasked.datasets.files import write_json
+    from unmasked.datasets.documents import write_json
     from unmasked.evaluation.wording import metric_text
     from unmasked.generation.judge import discriminator_shares
     from unmasked.generation.sample import load
