@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
+from typing import Any, cast
 
 from unmasked.analysis.html.page import Kind
 from unmasked.analysis.reports.run.folder import Run
@@ -183,7 +184,7 @@ def _loss(row: MatrixRow, source: str) -> str:
 
 def _decisions(run: Run, name: str) -> str:
     block = run.metrics["datasets"][name]
-    video, n = block["video"], block["n"]
+    video, n = cast(Mapping[str, Any], block["video"]), block["n"]
     parts = []
     if not isnan(video["fpr"]):
         parts.append(_called(video["fpr"], video["fpr_ci"], n["real_videos"], "real video", "called fake"))
