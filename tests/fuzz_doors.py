@@ -625,7 +625,9 @@ def changed_folder(draw: Any, names: list[str]) -> bytes:
         kind = draw(st.sampled_from(["bytes", "cut", "link", "pipe", "folder", "remove", "add"]))
         name = draw(st.one_of(st.sampled_from(names), NASTY_TEXT)) if kind == "add" else None
         target = draw(
-            st.sampled_from(["/etc/passwd", "/dev/zero", "/proc/self/mem", ".", "..", "case.json", "absent"])
+            st.sampled_from(
+                ["/etc/hostname", "/dev/zero", "/proc/self/mem", ".", "..", "case.json", "absent"]
+            )
         )
         change = {"kind": kind, "name": name or draw(st.sampled_from(names)), "target": target}
         changes.append({**change, "at": draw(st.integers(0, 5000)), "byte": draw(st.integers(0, 255))})
@@ -634,8 +636,11 @@ def changed_folder(draw: Any, names: list[str]) -> bytes:
 
 def _change_folder(folder: Path, kind: str, name: str, target: str, at: int, byte: int) -> None:
     path = folder / name
-    if not path.absolute().is_relative_to(folder) or ".." in path.parts:
+    # Never through a link that was put there: where it leads is not ours to write.
+    if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder)):
         return
+    if path.is_symlink() or path.is_fifo():
+        path.unlink()
     content = bytearray(path.read_bytes()) if path.is_file() else bytearray(b"x" * 9)
     if kind in ("bytes", "cut") and content:
         content[at % max(1, len(content))] = byte

@@ -72,8 +72,8 @@ def watch(audits: Mapping[str, Audit], run: str | os.PathLike[str]) -> Monitor:
         _check_same(audits[name], before["datasets"][name], run)
     state = read_monitor(run) or _start(before["datasets"], run)
     for pair in state["pairs"]:
-        of = before["datasets"].get(pair["dataset"], {"attributes": {}})
-        if pair["attribute"] not in of["attributes"]:
+        audit = before["datasets"].get(pair["dataset"])
+        if audit is None or pair["attribute"] not in audit["attributes"]:
             raise InputError(
                 f"{run / STATE} watches {pair['attribute']!r} of {pair['dataset']!r}, which {FILE} beside it "
                 "does not audit; remove it to begin anew from the run's audit"
