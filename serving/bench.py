@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     from unmasked.preprocessing.config import PreprocessConfig
 
 BATCH = 64
-# How long a pass waits for jobs whose faces are being found; alone a job waits for nobody. Where others wait
-# for a process that decodes, the detector is not what keeps them, and more can be scored together.
-LINGER_S, LINGER_FULL_S = 0.2, 2.0
+LINGER_S = 0.2  # that a pass waits for jobs whose faces are being found; alone a job waits for nobody
 LOOK_EVERY_S = 0.02
 COMPUTE = ("forward_with_features", "features")  # of a model, called with images
 DEPTH = 4  # jobs at a time for each process that decodes, so that some can be scored together
@@ -110,7 +108,7 @@ class Batcher:
     Args:
         model: images (N, 3, H, W) to logits (N, 2).
         say: called with the jobs and images of each pass, and the seconds that it took.
-        linger_s: how long a pass may wait now for what other jobs will want scored.
+        is_expected: True if another job may want something scored soon.
         most: images that one pass takes, unless a single job has more.
     """
 
@@ -118,10 +116,10 @@ class Batcher:
         self,
         model: Callable[[torch.Tensor], torch.Tensor],
         say: Callable[[int, int, float], None],
-        linger_s: Callable[[], float] = lambda: 0.0,
+        is_expected: Callable[[], bool] = lambda: False,
         most: int = BATCH,
     ) -> None:
-        self.model, self._say, self._linger_s, self._most = model, say, linger_s, most
+        self.model, self._say, self._is_expected, self._most = model, say, is_expected, most
         self._queue: queue.SimpleQueue[tuple[Callable[..., Any], Any, Future[Any]]] = queue.SimpleQueue()
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -143,9 +141,9 @@ class Batcher:
         while True:
             function, images, future = held or self._queue.get()
             held, parts, count = None, [(images, future)], len(images)
-            since_s = time.monotonic()
+            until_s = time.monotonic() + LINGER_S
             while self._is_shared(function) and count < self._most:
-                held = self._next(since_s)
+                held = self._next(until_s)
                 if held is None or held[0] != function or count + len(held[1]) > self._most:
                     break
                 parts.append(held[1:])
@@ -156,12 +154,12 @@ class Batcher:
         """True if a function takes images of several jobs in one pass."""
         return function in (self.model, getattr(self.model, "forward_with_features", None))
 
-    def _next(self, since_s: float) -> tuple[Callable[..., Any], Any, Future[Any]] | None:
+    def _next(self, until_s: float) -> tuple[Callable[..., Any], Any, Future[Any]] | None:
         """What comes next; None where nothing does, or not in time."""
         while True:
             with suppress(queue.Empty):
                 return self._queue.get_nowait()
-            if time.monotonic() - since_s >= self._linger_s():
+            if not self._is_expected() or time.monotonic() >= until_s:
                 return None
             with suppress(queue.Empty):
                 return self._queue.get(timeout=LOOK_EVERY_S)
@@ -210,14 +208,11 @@ class _Finders:
         self._lock = threading.Lock()  # so that no later job of a process is meant
         self._at: dict[str, Pool[Any, Any]] = {}
         self._cancelled: set[str] = set()
-        self._waiting: list[str] = []  # jobs that wait for a process
 
     @property
-    def linger_s(self) -> float:
-        """How long a pass of the detector may wait for the jobs that are at their faces."""
-        if not self._at:
-            return 0.0
-        return LINGER_FULL_S if self._waiting else LINGER_S
+    def is_busy(self) -> bool:
+        """True if a file is looked into."""
+        return bool(self._at)
 
     def run(
         self, job: str, tasks: Sequence[Any], on_start: Callable[[], None]
@@ -227,9 +222,7 @@ class _Finders:
         Raises:
             Cancelled: nobody wants the job.
         """
-        self._waiting.append(job)
         pool = self._free.get()
-        self._waiting.remove(job)
         try:
             with self._lock:
                 if job in self._cancelled:
@@ -310,7 +303,7 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
     batcher = Batcher(
         examiner.model,
         lambda *batch: say(Word("batch", content=batch)),
-        lambda: finders.linger_s,
+        lambda: finders.is_busy,
         plan.batch,
     )
     for _ in range(plan.jobs):
