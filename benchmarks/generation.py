@@ -149,7 +149,7 @@ def main() -> None:
             if step:
                 seconds[plain] += time.process_time() - start
     differences = [
-        float((one - other).abs().max())
+        float((one - other).detach().abs().max())
         for one, other in zip(modules[False].parameters(), modules[True].parameters(), strict=True)
     ]
     ours, plain_s = (seconds[plain] / (steps - 1) for plain in (False, True))

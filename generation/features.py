@@ -144,7 +144,7 @@ def images_of(path: Path, rows: Mapping[str, str | float]) -> tuple[list[Path], 
 
 
 def units_of(table: pd.DataFrame) -> NDArray[np.str_]:
-    """(n,) whose image each row is; the video where nobody says whose, and else the row itself."""
+    """(n,) whose image each row is; else which video, else the row itself."""
     unit = pd.Series([f"row {place}" for place in range(len(table))], table.index, object)
     for name in ("video", "identity"):
         if name in table:

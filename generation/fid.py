@@ -220,10 +220,10 @@ def precision_recall(reals: Array, fakes: Array, *, seed: int = 0) -> tuple[floa
         seed: of that.
     """
     check_alike(reals, fakes)
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     if min(len(reals), len(fakes)) <= NEIGHBOURS:
         return math.nan, math.nan
-    one, two = (np.asarray(_draw(side, MANIFOLD_ROWS, random)[:], np.float64) for side in (reals, fakes))
+    one, two = (np.asarray(_draw(side, MANIFOLD_ROWS, rng)[:], np.float64) for side in (reals, fakes))
     return _share_inside(one, two), _share_inside(two, one)
 
 
@@ -248,9 +248,9 @@ class Subset:
         return self.features[self.rows[part]]
 
 
-def _draw(features: Array, count: int, random: np.random.Generator) -> Subset:
+def _draw(features: Array, count: int, rng: np.random.Generator) -> Subset:
     """So many rows at random, or all of them where they are fewer."""
-    rows = random.choice(len(features), min(count, len(features)), replace=False)
+    rows = rng.choice(len(features), min(count, len(features)), replace=False)
     return Subset(features, np.sort(rows))
 
 
@@ -276,14 +276,14 @@ def extrapolate(a: Array, b: Array, *, seed: int = 0) -> float:
     n, d = min(len(a), len(b)), a.shape[1]
     if n < 2 * d:
         return math.nan
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     shares = np.linspace(max(0.2, (d + 1) / n), 1, SIZES)
-    found = [_distance_of_share(a, b, share, random) for share in shares]
+    found = [_distance_of_share(a, b, share, rng) for share in shares]
     return float(np.polyfit(1 / shares, found, 1)[1])
 
 
-def _distance_of_share(a: Array, b: Array, share: float, random: np.random.Generator) -> float:
-    return frechet_distance(*(_draw(side, max(2, round(share * len(side))), random) for side in (a, b)))
+def _distance_of_share(a: Array, b: Array, share: float, rng: np.random.Generator) -> float:
+    return frechet_distance(*(_draw(side, max(2, round(share * len(side))), rng) for side in (a, b)))
 
 
 class Floor(BaseModel):
@@ -316,13 +316,13 @@ def floor(a: Array, b: Array, *, units_a: NDArray | None = None, seed: int = 0) 
     count = int(units.max(initial=-1)) + 1
     if count < 2 or len(a) < 4:
         raise InputError(f"{len(a)} reals of {count} videos cannot be halved; give more")
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found = []
     for _ in range(SPLITS):
-        is_first = (random.permutation(count) < count / 2)[units]
+        is_first = (rng.permutation(count) < count / 2)[units]
         one, two = (Subset(a, np.flatnonzero(half)) for half in (is_first, ~is_first))
         if min(len(one), len(two)) > 1:
-            sets = _draw(a, len(one), random), _draw(b, len(one), random)
+            sets = _draw(a, len(one), rng), _draw(b, len(one), rng)
             pair = frechet_distance(one, two), kernel_distance(one, two).value, frechet_distance(*sets)
             found.append((min(len(one), len(two)), *pair))
     n, frechet, kid, sets_apart = np.mean(found, axis=0).tolist()

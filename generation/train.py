@@ -101,10 +101,7 @@ def real_rows(faces: pd.DataFrame, split: str = "train") -> pd.DataFrame:
     found = crops[(crops["label"] == 0) & (crops["split"] == split)].reset_index(drop=True)
     if found.empty:
         kinds = crops.groupby(["split", "label"], dropna=False).size()
-        there = ", ".join(
-            f"{n} of split {key[0]} and label {key[1]}"  # type: ignore[index]
-            for key, n in kinds.items()
-        )
+        there = ", ".join(f"{n} of split {key[0]} and label {key[1]}" for key, n in kinds.items())
         raise InputError(
             f"the faces table has no crop of a real face in the split {split}; it has {there or 'no crop'}: "
             "give a table with reals (label 0)"
