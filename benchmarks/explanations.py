@@ -281,18 +281,21 @@ def draw_rows(read: Tensor, label: np.ndarray, n: int, rng: np.random.Generator)
 def memory(count: int = 10_000) -> None:
     """Prints peak memory and CPU seconds of mean maps of some and of all pictures."""
     rng, folder = np.random.default_rng(0), Path("runs/memory")
-    table = planted(100, "none", folder, rng)
-    crops = [Path(path).name for path in table["path"]]
-    model = Small().eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    images, label, _ = pictures(100, rng)
+    crops = [f"{number}.png" for number in range(100)]
+    for name, image in zip(crops, to_pixels(images), strict=True):
+        cv2.imwrite(str(folder / name), image[..., ::-1])
+    model = Small()
+    learn(model, 400, rng)
     for number in (count // 50, count):
         rows = pd.DataFrame({"crop": [crops[row % 100] for row in range(number)]})
         rows = rows.assign(
             dataset="A", video=[f"v{row}" for row in range(number)], frame=0, face=0, status="ok"
         )
-        rows = rows.assign(
-            split="test", label=np.arange(number) % 2, method=np.where(np.arange(number) % 2, "Fake", "real")
-        )
-        config = ExplainConfig(methods=("saliency",), tested=4, averaged=number, points=8, pictures=1)
+        is_fake = label[np.arange(number) % 100]
+        rows = rows.assign(split="test", label=is_fake, method=np.where(is_fake, "Fake", "real"))
+        config = ExplainConfig(methods=("saliency",), tested=8, averaged=number, points=8, pictures=1)
         begun = time.process_time()
         given = {"layer": model.cam_layer, "features": None, "size_px": SIZE, "config": config}
         found = explain(model, rows, folder, **given).summary

@@ -132,7 +132,7 @@ def pipeline(rows: int, width: int, *, components: int, c: float, seed: int) -> 
     return make_pipeline(StandardScaler(), *reduce, SVC(C=c, class_weight="balanced"))
 
 
-def calibrate(model: Pipeline, x: Array, label: NDArray[Any], folds: list[Fold]) -> LogisticRegression:
+def calibrate(model: Pipeline, x: NDArray[Any], label: NDArray[Any], folds: list[Fold]) -> LogisticRegression:
     """A logistic curve on the distances of rows from machines that saw nobody of their fold."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict

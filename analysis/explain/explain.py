@@ -241,11 +241,12 @@ def _averaged(
         skipped["mean maps"] = "no method passed its tests, and a mean of maps that failed says nothing"
         return {}, None
     rows = _spread_rows(crops, config, config.averaged)
-    cells, total, done = [], 0.0, 0
+    cells, done = [], 0
+    total = torch.zeros(3, FRAME_PX, FRAME_PX, dtype=torch.float64)
     for images in read(rows):
         cells.append(map_cells(method_maps(explained, images, passed[0])))
         small = nn.functional.interpolate(images, size=(FRAME_PX, FRAME_PX), mode="area")
-        total = total + small.double().sum(dim=0)
+        total += small.double().sum(dim=0)
         done += len(images)
         report("mean maps", done, len(rows))
     values = np.concatenate(cells)

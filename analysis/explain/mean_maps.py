@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -128,7 +129,11 @@ def group_differences(
                     own, first = _by_person(rows[mask], cells[mask])
                     is_first = (groups.loc[mask, attribute] == pair[0]).to_numpy()[first]
                     people = (int(is_first.sum()), int((~is_first).sum()))
-                    known = {"dataset": str(dataset), "kind": kind, "attribute": str(attribute)}
+                    known: dict[str, Any] = {
+                        "dataset": str(dataset),
+                        "kind": kind,
+                        "attribute": str(attribute),
+                    }
                     known |= {"groups": pair, "people": people}
                     if min(people) < PEOPLE_MIN:
                         known["reason"] = f"fewer than {PEOPLE_MIN} people of a group"

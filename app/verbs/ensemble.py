@@ -186,7 +186,8 @@ def _write(out: Path, made: Made) -> None:
     PREDICTIONS.write(made.predictions, out / "predictions.parquet")
     if made.machine is not None:
         with atomic_path(out / MACHINE) as path, open(path, "wb") as file:
-            np.savez(file, **made.machine.arrays())
+            arrays: dict[str, Any] = made.machine.arrays()
+            np.savez(file, **arrays)
     write_json(out / "detector.json", made.card)
     write_json(out / "ensemble.json", made.results)
     table = ensemble_table(made.results)

@@ -294,9 +294,9 @@ def _inside(methods: Sequence[Mapping[str, Any]] | None) -> Markup:
         "pointing": "brightest point inside",
         "mass": "of the map inside",
         "rank": "of the highest cells inside",
-        "pointing less centre": "than the middle (point)",
-        "mass less centre": "than the middle (map)",
-        "rank less centre": "than the middle (cells)",
+        "pointing less centre": "point, less the middle’s",
+        "mass less centre": "map, less the middle’s",
+        "rank less centre": "cells, less the middle’s",
         "chance": "by chance",
     }
     caption = (
@@ -370,7 +370,7 @@ def _strip(row: CamRow) -> Markup:
     )
 
 
-def _purity(purity: Mapping[str, Mapping[str, float]]) -> Markup:
+def _purity(purity: Mapping[str, Mapping[str, Any]]) -> Markup:
     if not purity:
         return Markup("")
     rows = [
