@@ -20,7 +20,7 @@ from unmasked.analysis.html.page import (
     render_page,
     table,
 )
-from unmasked.analysis.html.pictures import image, place_svg, svg_document
+from unmasked.analysis.html.pictures import _drop_empty_groups, image, place_svg, svg_document
 
 
 def svg(drawn, alt, name="one", caption=""):
@@ -125,6 +125,12 @@ def test_a_figure_loses_half_of_its_bytes_inside_a_page_and_nothing_that_is_seen
     drawn = re.findall(r"<(path|use|text)\b", document)
     assert re.findall(r"<(path|use|text)\b", html) == drawn
     assert html.count("<g ") + html.count("<g>") == html.count("</g>")
+
+
+def test_a_group_that_is_empty_takes_no_end_of_another():
+    # A page had more ends of groups than groups where matplotlib drew an axis without lines.
+    assert _drop_empty_groups('<g><g a="1"><g/><g/><path/></g></g>') == '<g a="1"><path/></g>'
+    assert _drop_empty_groups('<g a="1"/><g a="2"><g><text>x</text></g></g>') == '<g a="2"><text>x</text></g>'
 
 
 def test_text_is_escaped_and_markup_is_not():

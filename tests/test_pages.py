@@ -126,6 +126,7 @@ def browser():
         options.add_argument(argument)
     service = webdriver.chrome.service.Service(shutil.which("chromedriver"))
     driver = webdriver.Chrome(options=options, service=service)
+    driver.command_executor.client_config.timeout = 600  # of a busy machine
     yield driver
     driver.quit()
 

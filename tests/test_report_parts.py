@@ -105,7 +105,7 @@ def test_limit_that_is_broken_elsewhere_is_said_and_marked(folder, metrics, text
     page = (folder / "report.html").read_text(encoding="utf-8")
     low, high = point["fpr_ci"]
     cell = f'{point["fpr"]:.2f} <span class="interval">[{low:.2f}, {high:.2f}]</span>'
-    assert f'<td class="highlight">{cell}</td>' in page
+    assert f'<td data-of="reals called fake (FPR)" class="highlight">{cell}</td>' in page
 
 
 def test_every_rule_is_shown_on_every_dataset_with_what_was_to_be_expected(folder, metrics, text):
@@ -200,9 +200,10 @@ def test_page_of_older_metrics_says_how_to_make_what_is_missing(folder, metrics,
                 block[level].pop(key, None)
     write_json(tmp_path / "metrics.json", older)
     found = Reader(write_report(tmp_path).read_text(encoding="utf-8"))
-    for section in ("abstention", "calibration"):
+    for section in ("absent", "calibration"):
         assert "unmasked evaluate" in found[section]
-    assert "unmasked predict" in found["robustness"]
+    assert {"abstention", "robustness"} < set(found.ids) - set(found.sections)
+    assert "unmasked predict" in found["absent"]
     assert "errors equal" in found["thresholds"]
 
 
@@ -211,7 +212,7 @@ def test_without_robustness_and_fits_nothing_is_invented(tmp_path):
     found = Reader(page(read_run(write_run(tmp_path, table, audited=False))))
     fpr = read_run(tmp_path).metrics["datasets"][UNSEEN]["video"]["fpr"]
     assert f"fixed at 0.50.500{UNSEEN}–{fpr:.2f}" in found["thresholds"]
-    assert "unmasked predict" in found["robustness"]
+    assert "unmasked predict" in found["absent"]
     assert "not calibrated" in found["calibration"]
     assert not re.search(r"(?<![a-z])nan(?![a-z])", " ".join(found.sections.values()), re.IGNORECASE)
 

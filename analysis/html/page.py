@@ -103,7 +103,7 @@ def render_page(
         style=style,
         first=first,
     )
-    text = TYPED.sub(lambda found: found[0] if found["typed"] is None else code(Markup(found["typed"])), text)
+    text = TYPED.sub(lambda found: f"<code>{found['typed']}</code>" if found["typed"] else found[0], text)
     text = UNSEEN.sub(lambda sign: sign[0].encode("unicode_escape").decode("ascii"), text)
     return UNBROKEN.sub(_keep_together, text)
 
@@ -203,7 +203,7 @@ def absent_note(what: str, how: str | Markup) -> Absent:
     return Absent(Markup('<p class="soft">{} {}</p>').format(what, how))
 
 
-def code(text: str | Markup) -> Markup:
+def code(text: str) -> Markup:
     """Something to type."""
     return Markup("<code>{}</code>").format(text)
 

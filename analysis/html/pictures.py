@@ -128,13 +128,12 @@ def _drop_empty_groups(body: str) -> str:
     """Without groups that have no attribute; what is in them stays."""
     kept: list[str] = []
     is_plain: list[bool] = []  # of the groups that are open
-    for part in re.split(r"(<g\b[^>]*>|</g>)", body):
+    for part in re.split(r"(<g\b[^>]*>|</g>)", re.sub(r"<g\b[^>]*/>", "", body)):
+        dropped = part == "<g>"
         if part.startswith("<g"):
-            is_plain.append(part == "<g>")
-        if part == "</g>":
+            is_plain.append(dropped)
+        elif part == "</g>":
             dropped = is_plain.pop()
-        else:
-            dropped = part == "<g>"
         kept += [] if dropped else [part]
     return "".join(kept)
 

@@ -38,7 +38,7 @@ WIDEST = 0.6
 def breakdowns(findings: Findings) -> Markup:
     """Gaps by stratum, with what pooling hides, and the change of each gap across datasets."""
     if not any(audit.get("strata") for audit in findings.audits.values()):
-        within = absent_note(
+        within: Markup = absent_note(
             "Gaps were not broken down by method of manipulation, compression, face size or blur.",
             Markup("Predictions with columns {} and {}, and {} for the others, fill this part.").format(
                 *map(code, ("method", "compression", "faces=FILE"))

@@ -13,6 +13,7 @@ from unmasked.analysis.html.page import KeyNumber, callout, first_screen
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.answer import Answer
 from unmasked.analysis.reports.run.folder import Run
+from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import (
     count_in_100,
     ends,
@@ -56,7 +57,7 @@ def _tested(run: Run) -> str:
 def error_rate(run: Run, name: str, rate: str) -> tuple[float, float, float, int]:
     """Value, ends of its interval and videos: reals called fake, or fakes missed."""
     block = run.metrics["datasets"][name]
-    video = block["video"]
+    video: Measures = block["video"]
     if rate == "fpr":
         return (video["fpr"], *ends(video.get("fpr_ci")), block["n"]["real_videos"])
     low, high = ends(video.get("tpr_ci"))
