@@ -171,7 +171,7 @@ def test_report_of_an_earlier_audit_without_the_later_figures_is_still_drawn(fou
                 part.pop(name, None)
     read = Reader(page(old))
     assert "ECE" not in read["groups"]
-    assert "no distributions of scores" in read["scores"]
+    assert "no distributions of scores" in read["absent"]
 
 
 @pytest.mark.parametrize(
@@ -376,9 +376,8 @@ def test_remedies_that_would_cover_each_other_share_a_label():
 
 
 def test_heat_table_escapes_names_and_darkens_with_the_value():
-    html = heat_table(
-        [("<b>", [Cell("1", "n 3\nn 4", 0.0), Cell("2", share=1.0), Cell("3", greyed=True)])], ["a"], "c"
-    )
+    cells = [Cell("1", "n 3\nn 4", 0.0), Cell("2", share=1.0), Cell("3", greyed=True)]
+    html = heat_table([("<b>", cells)], ["a", "x", "y", "z"], "c")
     assert "&lt;b&gt;" in html
     assert "n 3<br>n 4" in html
     shades = re.findall(r"background: (#\w{6})\"", html)
