@@ -625,7 +625,7 @@ def test_people_annotated_inconsistently_are_split_into_their_videos(frames, cap
     found = audit_predictions(table, ["gender"], **FAST)
     assert found.support.loc[("gender", "male"), "clusters"] == 18 + 1
     assert found.support.loc[("gender", "female"), "clusters"] == 17 + 4
-    assert "1 identities" in caplog.text
+    assert "people annotated with several groups: 1" in caplog.text
 
 
 def test_video_in_two_groups_is_refused_by_name(frames):

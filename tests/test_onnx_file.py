@@ -16,6 +16,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.transforms import normalise
 from unmasked.evaluation import onnx_file
 from unmasked.evaluation.onnx_file import write_onnx
+from unmasked.ucf.model import UCF
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed: pip install unmasked[onnx]")
 runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -102,7 +103,8 @@ def test_packages_that_are_absent_are_named(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_ucf_is_written_by_the_command(tmp_path):
-    stored = save(tmp_path / "run")
+    card = {"method_classes": ["real", "Deepfakes"], "size_px": 64, "licence": "MIT"}
+    stored = save(UCF(width=0.125, method_classes=2).eval(), tmp_path, card)
     result = CliRunner().invoke(app, ["export-onnx", f"checkpoint={stored}", f"out={tmp_path / 'ucf.onnx'}"])
     assert result.exit_code == 0, result.output
     assert "score (N,), 1 = fake" in result.output

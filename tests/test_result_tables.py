@@ -168,7 +168,7 @@ def test_any_text_may_stand_in_a_cell(text):
     assert re.search(r"(?<!\\)[&%#_]", escape_latex(text)) is None
     lines = latex.split("\n")  # and at no other sign that Python takes for the end of a line
     assert lines.index(r"\bottomrule") - lines.index(r"\midrule") == 3
-    assert latex.count("\n") == 15
+    assert latex.count("\n") == (15 if escape_latex(text) else 14)  # a note of nothing has no line
     assert r"\caption{Title.}" in latex
 
 

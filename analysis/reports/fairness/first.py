@@ -58,7 +58,9 @@ def _all_tests(findings: Findings) -> Iterator[Found]:
 def largest_gap(findings: Findings) -> Found | None:
     """The widest difference of the best verdict: of those shown, else of those that are open."""
     known = [
-        one for one in _all_tests(findings) if not is_missing(_difference(one[2])) and one[2]["worst_group"]
+        one
+        for one in _all_tests(findings)
+        if not is_missing(_difference(one[2])) and not is_missing(one[2]["worst_group"])
     ]
     if not known:
         return None
