@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from math import inf
 from typing import Any, Literal
 
 import numpy as np
@@ -216,16 +217,20 @@ def group_names(values: pd.Series) -> pd.Series:
 
 
 def order_groups(groups: Sequence[str]) -> list[str]:
-    """Groups in reading order: known scales in their order, others by name, "unknown" last.
+    """Groups in reading order: known scales in their order, ages by years, others by name, "unknown" last.
 
-    >>> order_groups(["unknown", "dark", "light"])
-    ['light', 'dark', 'unknown']
+    >>> order_groups(["unknown", "dark", "light"]), order_groups(["30 to 49", "50 and over", "under 30"])
+    (['light', 'dark', 'unknown'], ['under 30', '30 to 49', '50 and over'])
     """
     rank = {name: number for number, name in enumerate(ORDER)}
 
+    def place(part: str) -> tuple[int, float, str]:
+        years = re.fullmatch(r"(under )?(\d+)( to \d+| and over)?", part)
+        number = float(years[2]) - 0.5 * bool(years[1]) if years else inf
+        return rank.get(part, len(rank)), number, part
+
     def key(group: str) -> tuple:
-        parts = [(rank.get(part, len(rank)), part) for part in group.split(CROSS)]
-        return (group == UNKNOWN, *parts)
+        return (group == UNKNOWN, *map(place, group.split(CROSS)))
 
     return sorted(set(groups), key=key)
 
@@ -304,7 +309,8 @@ def check_values(attribute: str, names: np.ndarray) -> None:
     if len(found) > MAX_GROUPS:
         raise InputError(
             f"attribute {attribute!r} has {len(found)} groups, for example {_names_text(found[:3])}; at most "
-            f"{MAX_GROUPS} can be compared. Give groups rather than names or measurements"
+            f"{MAX_GROUPS} can be compared. Give groups rather than names or measurements; of ages in years "
+            "age_groups=[30,50] makes groups"
         )
 
 

@@ -127,6 +127,10 @@ def images_of(path: Path, rows: Mapping[str, str | float]) -> tuple[list[Path], 
         if rows:
             raise InputError(f"{path} is a folder of images, and rows are chosen of tables; leave them out")
         found = [path / name for name in walk_files(path, IMAGE_SUFFIXES)]
+        if not found:
+            raise InputError(
+                f"folder {path} has no image ({', '.join(sorted(IMAGE_SUFFIXES))}); give another"
+            )
         return found, np.arange(len(found))
     file = path / FACES_FILE if path.is_dir() else path
     table = read_frame(file, text=["video", "path", "crop", "dataset"])

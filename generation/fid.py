@@ -382,7 +382,10 @@ def compare(
     d, fewest = a.shape[1], min(len(a), len(b))
     warning = few_rows(fewest, d)
     if warning and not below_d:
-        raise InputError(f"{warning}. Give {d} or more of both, or below_d=true to have it all the same")
+        raise InputError(
+            f"{warning}. Give {d} or more of both; or below_d=true, for KID, precision and recall, and a "
+            "Fréchet distance that says so"
+        )
     warnings = [warning] if warning else []
     if not warning and fewest // 2 < d:
         warnings.append(

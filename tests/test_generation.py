@@ -271,7 +271,7 @@ def test_images_of_other_sizes_and_no_extractor_are_refused(run, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     said = refused("fid", f"a={empty}", f"b={folder}", f"extractor={run / 'discriminator'}", sides[2])
-    assert "no image to compare" in said
+    assert "has no image" in said
     pd.DataFrame({"x": [1]}).to_csv(tmp_path / "other.csv", index=False)
     said = refused("fid", f"a={tmp_path / 'other.csv'}", *sides[1:], f"extractor={run / 'discriminator'}")
     assert "has no column path" in said

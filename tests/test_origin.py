@@ -93,7 +93,7 @@ def test_report_leaves_out_what_is_of_another_detector_and_says_so(tmp_path):
     assert set(found.left_out) == {"fairness.json", "thresholds.json", "detector.json", "metrics.jsonl"}
     text = Reader(write_report(run).read_text(encoding="utf-8"))
     assert "abababab" in text["answer"]
-    assert "run `unmasked fairness` again" in text["fairness"]
+    assert "run unmasked fairness again" in text["fairness"]
     assert "dark" not in text["fairness"]
     card = (run / "model_card.md").read_text(encoding="utf-8")
     assert "abababab…, not of 22222222…" in card

@@ -111,7 +111,10 @@ def summary(faces: pd.DataFrame) -> list[str]:
             others.insert(0, f"{(rows['status'] == 'ok').sum()} faces")
         share = counts.get("ok", 0) / len(frames)
         shown = f" ({', '.join(others)})" if others else ""
-        lines.append(f"{dataset}: a face in {share:.1%} of {len(frames)} sampled frames{shown}")
+        # Pictures that are used as they are were searched for nothing.
+        is_searched = "crops" not in rows or not (rows["crops"].dropna() == "as_is").all()
+        what = "a face in" if is_searched else "a picture of"
+        lines.append(f"{dataset}: {what} {share:.1%} of {len(frames)} sampled frames{shown}")
         crowded = rows[rows["others"] > 0] if "others" in rows else rows[:0]
         if len(crowded):
             files = crowded["video"].drop_duplicates()

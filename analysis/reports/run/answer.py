@@ -21,6 +21,7 @@ MISSED = {"fpr": "real videos of {} are called fake more often", "tpr": "fakes o
 
 DECISIONS = {  # title of the verdict -> what follows from it
     "Not known": "ask what it was trained on, and test it on videos that are surely new to it.",
+    "One half of the question": "test it on {absent}, too, before anything is decided with it.",
     "It has not learnt to tell fakes": "do not use it.",
     "Too few videos to tell": "test it on more videos before anything is decided with it.",
     "Not tested on new data": "test it on videos of another origin before it is used on any.",
@@ -64,7 +65,7 @@ def answer(run: Run) -> Answer:
         kind=kind,
         title=title,
         verdict=verdict,
-        decision=DECISIONS[title].format(source=run.source),
+        decision=DECISIONS[title].format(source=run.source, absent=_absent(run)),
         ranking=[_ranking(run, row) for row in run.metrics["matrix"]],
         decisions=[line for name in run.datasets if (line := _decisions(run, name))],
         groups=groups,
@@ -91,6 +92,19 @@ def datasets_with_loss(run: Run) -> list[str]:
 
 def _verdict(run: Run) -> tuple[Kind, str, str]:
     rows = {row["test"]: row for row in run.metrics["matrix"]}
+    if absent := _absent(run):
+        return (
+            "note",
+            "One half of the question",
+            f"No {absent} were scored, so whether the detector tells fakes from reals is not known.",
+        )
+    limits = [ends(row["ci"]) for row in rows.values()]
+    if run.source is None and not any(low > CHANCE or high < NO_BETTER for low, high in limits):
+        return (
+            "warning",
+            "Too few videos to tell",
+            "The videos are too few to tell the detector from guessing.",
+        )
     if run.source is None:
         return (
             "note",
@@ -141,6 +155,14 @@ def _verdict(run: Run) -> tuple[Kind, str, str]:
         "It cannot be told",
         f"No loss was shown on {names}, which it never saw; but the videos are too few to rule one out.",
     )
+
+
+def _absent(run: Run) -> str:
+    """The class of which no video was scored, in words; "" where both were."""
+    sizes = [run.metrics["datasets"][name]["n"] for name in run.datasets]
+    if not any(n["real_videos"] for n in sizes):
+        return "real videos"
+    return "" if any(n["fake_videos"] for n in sizes) else "fakes"
 
 
 def _ranking(run: Run, row: MatrixRow) -> str:
