@@ -71,7 +71,7 @@ def ready_to_score(model: object, size_px: int, device: str) -> object:
         return model
     place = place_of(device)
     model.eval().to(place)
-    if place.type != "cpu" or not _convolves(model):
+    if place.type != "cpu" or not _has_convolutions(model):
         return model
     images = torch.rand(2, 3, size_px, size_px, generator=torch.Generator().manual_seed(0)) * 2 - 1
     twin = copy.deepcopy(model)
@@ -80,7 +80,7 @@ def ready_to_score(model: object, size_px: int, device: str) -> object:
         _fold(twin, norm, convolution)
     twin.to(memory_format=torch.channels_last)
     try:
-        return twin if _are_close(before, _answers(twin, images)) else model
+        return twin if _is_same(before, _answers(twin, images)) else model
     except AttributeError:  # the network itself reads what its norms held
         return model
 
@@ -101,7 +101,7 @@ def compute(
     pieces = [images]
     if isinstance(owner, nn.Module):
         owner.eval().to(place)
-        if place.type == "cpu" and _convolves(owner):
+        if place.type == "cpu" and _has_convolutions(owner):
             pieces = list(images.split(max(1, PIECE_PIXELS // (images.shape[-1] * images.shape[-2]))))
     with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):
         answers = [function(normalise(piece.to(place, non_blocking=True))) for piece in pieces]
@@ -113,7 +113,7 @@ def compute(
     return torch.cat(answers)  # type: ignore[arg-type]
 
 
-def _convolves(model: nn.Module) -> bool:
+def _has_convolutions(model: nn.Module) -> bool:
     return any(
         isinstance(module, nn.Conv2d) and module.kernel_size != module.stride for module in model.modules()
     )
@@ -125,7 +125,7 @@ def _answers(model: nn.Module, images: Tensor) -> list[Tensor]:
     return [model(images), *([features(images)] if features is not None else [])]
 
 
-def _are_close(before: list[Tensor], after: list[Tensor]) -> bool:
+def _is_same(before: list[Tensor], after: list[Tensor]) -> bool:
     return all(
         bool((one - other).abs().max() <= TOLERANCE * one.abs().max())
         for one, other in zip(before, after, strict=True)

@@ -35,7 +35,7 @@ class _FromPixels(nn.Module):
 
 
 def write_onnx(model: object, card: Mapping[str, Any], path: Path) -> float:
-    """Writes the file, compares its scores with the network's, and returns the largest difference.
+    """Writes the file, and returns by how much its scores differ from the network's.
 
     Its input ``images`` is (N, 3, S, S) uint8, RGB crops as `preprocess` writes them, its output ``score`` is
     (N,) float32 in [0, 1], 1 = fake. Name, weights' hash, threshold and licence of the card are in its

@@ -217,7 +217,7 @@ def group_names(values: pd.Series) -> pd.Series:
 
 
 def order_groups(groups: Sequence[str]) -> list[str]:
-    """Groups in reading order: known scales in their order, ages by years, others by name, "unknown" last.
+    """Groups in reading order: known scales, ages by years, others by name, "unknown" last.
 
     >>> order_groups(["unknown", "dark", "light"]), order_groups(["30 to 49", "50 and over", "under 30"])
     (['light', 'dark', 'unknown'], ['under 30', '30 to 49', '50 and over'])

@@ -4,7 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+# On a busy machine an example may take any time; what takes long shows among the slowest tests.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 # Before torch is imported: test processes share the cores already, and threads that fight over them
 # make training many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
