@@ -824,6 +824,21 @@ def test_a_refusal_names_what_the_table_has(tmp_path, change, said):
         read(tmp_path, change(clips()))
 
 
+def test_a_page_of_reals_alone_says_nothing_of_fakes(tmp_path):
+    rows = [{"file": f"r{n}.mp4", "score": round(0.004 * n, 3), "label": "real"} for n in range(60)]
+    pd.DataFrame(rows).to_csv(tmp_path / "reals.csv", index=False)
+    said = CliRunner().invoke(
+        app, ["report", f"predictions={tmp_path / 'reals.csv'}", f"out={tmp_path / 'run'}"]
+    )
+    assert said.exit_code == 0, said.output
+    html = next(tmp_path.rglob("report.html")).read_text(encoding="utf-8")
+    text = " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    assert "No fakes were scored" in text
+    assert "real ones alone" in text
+    for claim in ("Fakes are far more frequent", "Guessing would be right", "Calibration error:"):
+        assert claim not in text, claim
+
+
 def test_names_that_a_mac_wrote_are_annotated_like_others(tmp_path):
     """ü of two signs was another name, although the message showed the two alike."""
     video = [f"Müller_{i}.mp4" for i in range(4)]

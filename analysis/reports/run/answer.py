@@ -65,7 +65,7 @@ def answer(run: Run) -> Answer:
         kind=kind,
         title=title,
         verdict=verdict,
-        decision=DECISIONS[title].format(source=run.source, absent=_absent(run)),
+        decision=DECISIONS[title].format(source=run.source, absent=absent_class(run)),
         ranking=[_ranking(run, row) for row in run.metrics["matrix"]],
         decisions=[line for name in run.datasets if (line := _decisions(run, name))],
         groups=groups,
@@ -92,7 +92,7 @@ def datasets_with_loss(run: Run) -> list[str]:
 
 def _verdict(run: Run) -> tuple[Kind, str, str]:
     rows = {row["test"]: row for row in run.metrics["matrix"]}
-    if absent := _absent(run):
+    if absent := absent_class(run):
         return (
             "note",
             "One half of the question",
@@ -157,7 +157,7 @@ def _verdict(run: Run) -> tuple[Kind, str, str]:
     )
 
 
-def _absent(run: Run) -> str:
+def absent_class(run: Run) -> str:
     """The class of which no video was scored, in words; "" where both were."""
     sizes = [run.metrics["datasets"][name]["n"] for name in run.datasets]
     if not any(n["real_videos"] for n in sizes):

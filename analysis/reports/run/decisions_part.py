@@ -9,8 +9,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from unmasked.analysis.figures.decisions import RiskCoverageDisplay
-from unmasked.analysis.html.page import Absent, fill_template, place_side_by_side, table
+from unmasked.analysis.html.page import Absent, absent_note, fill_template, place_side_by_side, table
 from unmasked.analysis.reports.gallery import Gallery
+from unmasked.analysis.reports.run.answer import absent_class
 from unmasked.analysis.reports.run.decisions import (
     broken_promises,
     expected_rate,
@@ -57,6 +58,7 @@ def thresholds_part(run: Run, figures: Gallery) -> Markup:
         threshold=threshold_text(settings),
         broken=list(broken_promises(run)),
         lost=lost_fakes(run),
+        is_chosen=run.source is not None,
         rules=rules,
         has_limit=any(not isnan(fpr_limit(rule)) for rule in rules),
         figures=place_side_by_side([figures.html(f"thresholds_{rate}") for rate in ("fpr", "tpr")]),
@@ -101,6 +103,9 @@ def _notes(run: Run) -> list[str]:
 
 def calibration_part(run: Run, figures: Gallery) -> Markup:
     """Whether a score is a probability: diagrams, and scores corrected on the source."""
+    if absent := absent_class(run):
+        # The mean score would pass for an error: the share of fakes is known without looking.
+        return absent_note(f"Calibration was not looked at, as no {absent} were scored.", "Score some.")
     diagrams = figures.of_kind("reliability")
     rows = [row for name in run.datasets for row in _calibration_rows(run, name)]
     caption = (

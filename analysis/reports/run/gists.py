@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from unmasked.analysis.reports.run.answer import Answer
+from unmasked.analysis.reports.run.answer import Answer, absent_class
 from unmasked.analysis.reports.run.decisions import broken_promises
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.analysis.reports.run.robustness import worst_words
 from unmasked.evaluation.records import LevelResults
-from unmasked.evaluation.wording import capitalise, metric_text, share_text, value_text
+from unmasked.evaluation.wording import metric_text, share_text, value_text
 
 
 def part_gists(run: Run, found: Answer) -> Iterator[tuple[str, str]]:
@@ -19,7 +19,7 @@ def part_gists(run: Run, found: Answer) -> Iterator[tuple[str, str]]:
     yield "answer", "What its decisions do, and what not to do with it."
     yield "datasets", f"AUC: {_each(matrix)}."
     yield "curves", "ROC, precision-recall, and where the scores of both classes lie."
-    yield "thresholds", next(broken_promises(run), "No threshold was shown to do otherwise than it should.")
+    yield "thresholds", _thresholds(run)
     yield "robustness", worst_words(run.robustness, "fpr") or worst_words(run.robustness, "tpr")
     answered = {
         name: share_text(one["abstention"]["coverage"], one["abstention"]["coverage_ci"])
@@ -27,7 +27,8 @@ def part_gists(run: Run, found: Answer) -> Iterator[tuple[str, str]]:
         if "abstention" in one
     }
     yield "abstention", f"It answers: {_each(answered)} of videos." if answered else ""
-    yield "calibration", f"Calibration error: {_each({n: metric_text(v, 'ece') for n, v in videos.items()})}."
+    errors = {} if absent_class(run) else {name: metric_text(one, "ece") for name, one in videos.items()}
+    yield "calibration", f"Calibration error: {_each(errors)}." if errors else ""
     costs = {
         name: metric_text(one["likelihood"], "cllr") for name, one in videos.items() if "likelihood" in one
     }
@@ -40,5 +41,10 @@ def part_gists(run: Run, found: Answer) -> Iterator[tuple[str, str]]:
     yield "glossary", "AUC, FPR, TPR, threshold, interval and other words."
 
 
+def _thresholds(run: Run) -> str:
+    kept = "No threshold was shown to do otherwise than it should."
+    return next(broken_promises(run), kept if run.source else "What each threshold does on each dataset.")
+
+
 def _each(texts: dict[str, str]) -> str:
-    return capitalise("; ".join(f"{name} {text}" for name, text in texts.items()))
+    return "; ".join(f"{name} {text}" for name, text in texts.items())

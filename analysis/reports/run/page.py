@@ -22,7 +22,7 @@ from unmasked.analysis.html.page import (
     table,
 )
 from unmasked.analysis.reports.gallery import Gallery
-from unmasked.analysis.reports.run.answer import Answer, answer, audits
+from unmasked.analysis.reports.run.answer import Answer, absent_class, answer, audits
 from unmasked.analysis.reports.run.decisions_part import (
     abstention_part,
     calibration_part,
@@ -143,6 +143,7 @@ def _answer(run: Run, found: Answer) -> Markup:
         "answer.html",
         detector=run.detector,
         answer=found,
+        has_both=not absent_class(run),
         threshold=threshold_text(run.metrics["settings"]["threshold"]),
         changed=[line for rate in ("fpr", "tpr") if (line := worst_words(run.robustness, rate))],
     )
@@ -194,6 +195,7 @@ def _what_was_done(run: Run, figures: Gallery) -> Markup:
     attributes = [title(name) for audit in audits(run).values() for name in audit["attributes"]]
     return fill_template(
         "done.html",
+        kinds={"": "real ones and fakes", "fakes": "real ones alone"}.get(absent_class(run), "fakes alone"),
         videos=f"{sum(block['n']['videos'] for block in blocks):,} videos",
         frames=f"{sum(block['n']['frames'] for block in blocks):,}",
         datasets=run.datasets,
@@ -240,6 +242,7 @@ def _limits(run: Run) -> Markup:
     return fill_template(
         "limits.html",
         synthetic=run.truth is not None,
+        has_both=not absent_class(run),
         datasets=list_names(run.datasets),
         wrong=wrong,
         where=where,
