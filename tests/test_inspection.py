@@ -361,13 +361,13 @@ def test_the_page_says_the_finding_and_asks_no_network(made):
     case = read_case(made / "clip.mp4")
     box = text[text.index('class="callout') : text.index('id="people"')]
     assert 'class="callout good"' not in text  # nothing that a detector did not find clears a file
-    assert all(one in page["finding"] for one in case.finding.sentences)
+    assert all(one in page["first"] for one in case.finding.sentences)
     assert box.index(str(escape(case.finding.sentences[-1]))) < box.index("</div>")
     assert case.source.sha256 in page["exhibit"]
     assert "script" not in page.tags
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
     refused = Reader((made / "empty room.mp4" / "case.html").read_text(encoding="utf-8"))
-    assert "no face was found" in refused["finding"]
+    assert "no face was found" in refused["first"]
 
 
 @pytest.fixture
@@ -758,7 +758,7 @@ def test_a_face_unlike_the_calibration_material_is_inconclusive_and_its_case_is_
     assert (case.material.people, case.material.rate) == (100, 0.01)
     assert case.source.facts.codec == "h264"
     page = Reader((tmp_path / "case" / "case.html").read_text(encoding="utf-8"))
-    assert "out_of_domain" in page["finding"]
+    assert "out_of_domain" in page["first"]
     assert "Anyone can write this: it is no evidence" in page["exhibit"]
     assert unmasked("verify", tmp_path / "case").exit_code == 0
     flip(tmp_path / "weights" / "predictions.domain.safetensors")
