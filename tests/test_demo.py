@@ -208,7 +208,7 @@ def test_a_folder_of_videos_becomes_a_table_for_a_paper(study, tmp_path, monkeyp
     first = latex[: latex.index(r"\end{table}")]
     assert r"\caption{Video AUC, a row a detector and a column a tested dataset.}" in first
     assert "my\\_videos" in first
-    # One real and one fake video are tested, which bear no interval; the star says that they are of the source.
+    # One real and one fake video are tested, which bear no interval; the star says: of the source.
     assert len(re.findall(r"& \d\.\d{3} \*", first)) == 2
     assert latex.count("& 1 + 1 &") == 2
     assert "2 detectors: which holds up" in (tmp_path / "paper" / "report.html").read_text()
