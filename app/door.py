@@ -201,7 +201,7 @@ def inspect(
     """
     from unmasked.inspection.examine import CLOSER, GAP_S, examine
     from unmasked.inspection.records import CASE
-    from unmasked.preprocessing.config import PreprocessConfig
+    from unmasked.preprocessing.config import config_like
 
     file, out = Path(file), Path(out)
     if not file.is_file():
@@ -209,6 +209,7 @@ def inspect(
     if (out / CASE).exists():
         raise InputError(f"{out} holds a case already; give another out=")
     examiner = load_detector(detector) if isinstance(detector, (str, Path)) else detector
-    config = PreprocessConfig(faces="all", frames_per_video=frames, workers=workers, gap_s=GAP_S)
+    learned = examiner.card.get("crops") or {}
+    config = config_like(learned, faces="all", frames_per_video=frames, workers=workers, gap_s=GAP_S)
     (case,) = examine({file: out}, examiner, config, closer=CLOSER)
     return Examined(case, out)

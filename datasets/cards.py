@@ -53,6 +53,7 @@ class _Card(_Stated):
     method_classes: list[str] | None = None
     licence: str | None = None
     training_data: _TrainingData | None = None
+    crops: dict[str, Any] | None = None  # the recipe of those that it learned from
     selection: _Selection | None = None
 
 

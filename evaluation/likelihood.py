@@ -235,8 +235,11 @@ def support_sentence(log10_lr: float, fitted: LikelihoodRatio) -> str:
         if is_bound
         else ""
     )
+    often = f"{least}{lr:.2g} times as frequent if {first}, than if {second}"
+    if f"{lr:.2g}" == "1":
+        often = f"as frequent if {first}, as if {second}"
     return (
-        f"A score like this is {least}{lr:.2g} times as frequent if {first}, than if {second}: "
+        f"A score like this is {often}: "
         f"{support_words(log10_lr)} (ENFSI 2015).{limit} This is no probability that the file is fake."
     )
 

@@ -250,6 +250,8 @@ def change_text(change: Any, interval: Sequence[Any] | None = None) -> str:
 
     >>> change_text(0.12, [-0.02, 0.25])
     '+12 [−2, +25]'
+    >>> change_text(0.0, [-2e-9, 2e-9])  # of iterations that stop short of 0
+    '0 [0, 0]'
     """
     return _with_interval(change, interval, signed_points, partial(_end_in_points, plus=True))
 
@@ -257,7 +259,7 @@ def change_text(change: Any, interval: Sequence[Any] | None = None) -> str:
 def _end_in_points(end: float, plus: bool = False) -> str:
     """The end of an interval of a gap; with decimals near 0, which a difference that is shown leaves out."""
     places = 0
-    if 1e-9 < abs(end) < 0.0095:
+    if 1e-8 < abs(end) < 0.0095:
         places = max(1, ceil(-log10(100 * abs(end))))
     return signed_text(100 * end, places, plus=plus)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ from unmasked.generation.boards import Look
 from unmasked.generation.config import GeneratorConfig
 from unmasked.generation.features import Extractor, units_of
 from unmasked.generation.module import GeneratorModule
-from unmasked.preprocessing.parts import terms_of_crops
+from unmasked.preprocessing.parts import card_of_crops
 from unmasked.training import checkpoint
 from unmasked.training.callbacks import HoldLimits, KeepLast, StopOnSignal
 from unmasked.training.handle import Detector
@@ -174,7 +174,7 @@ def train(
         critic = judge.build(judge_config, ["real", METHOD])
         assert isinstance(critic, Critic)
         module = GeneratorModule(critic, config)
-        card = generator_card(config, reals, terms_of_crops(reals, crops_root))
+        card = generator_card(config, reals, card_of_crops(reals, crops_root))
 
         def keep(step: int) -> None:
             module.averaged.settle()
@@ -208,8 +208,8 @@ def train(
     return Trained(out / FILE, out / "discriminator", look.history)
 
 
-def generator_card(config: GeneratorConfig, reals: pd.DataFrame, terms: str) -> dict[str, Any]:
-    """What is known of a generator: settings, what it learned from, terms of the crops."""
+def generator_card(config: GeneratorConfig, reals: pd.DataFrame, crops: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a generator: settings, what it learned from, its crops (`card_of_crops`)."""
     return {
         "method_classes": ["real", METHOD],
         "size_px": config.network.size_px,
@@ -220,6 +220,6 @@ def generator_card(config: GeneratorConfig, reals: pd.DataFrame, terms: str) -> 
             "videos": int(reals.groupby(["dataset", "video"]).ngroups),
             "passes": math.ceil(config.training.max_steps * config.training.batch / len(reals)),
         },
-        **({"terms_of_crops": terms} if terms else {}),
+        **crops,
         "versions": {name: version(name) for name in ("unmasked", "torch", "pytorch-lightning")},
     }

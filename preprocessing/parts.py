@@ -21,7 +21,7 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sync_files
 from unmasked.datasets.locks import folder_lock
 from unmasked.preprocessing.claims import Claim
-from unmasked.preprocessing.config import recipe_hash, terms_of
+from unmasked.preprocessing.config import look_of, recipe_hash, terms_of
 from unmasked.preprocessing.faces import FRAME_MAX, STATUSES
 
 TERMS_MAX = 500  # characters
@@ -51,18 +51,27 @@ class Item:
         return [stamp_of(Path(self.root) / file) for file in files]
 
 
-def terms_of_crops(faces: pd.DataFrame, crops_root: Path) -> str:
-    """The terms of models behind a table's crops that exclude a use; "" for none.
+def card_of_crops(faces: pd.DataFrame, crops_root: Path) -> dict[str, Any]:
+    """What a detector's card says of the crops that it learned from.
 
     Told by the ``recipe.json`` of each folder of crops, those of a joined table too.
+
+    Returns:
+        terms_of_crops: the terms of models behind them that exclude a use. crops: their recipe. An entry is
+        absent where there is none; the recipe also where not all crops look alike.
     """
-    said: dict[str, None] = {}
-    for folder in sorted({crop.partition("crops/")[0] for crop in faces["crop"].dropna()}):
+    found: list[dict[str, Any]] = []
+    folders = sorted({crop.partition("crops/")[0] for crop in faces["crop"].dropna()})
+    for folder in folders:
         with suppress(OSError, ValueError, RecursionError):
             recipe = json.loads((crops_root / folder / "recipe.json").read_text(encoding="utf-8"))
-            if isinstance(recipe, dict) and isinstance(recipe.get("terms"), str):
-                said[recipe["terms"][:TERMS_MAX]] = None
-    return "; ".join(said)
+            if isinstance(recipe, dict):
+                found.append(recipe)
+    said = [recipe.pop("terms", None) for recipe in found]
+    terms = "; ".join(dict.fromkeys(one[:TERMS_MAX] for one in said if isinstance(one, str)))
+    is_one = len(found) == len(folders) and all(look_of(recipe) == look_of(found[0]) for recipe in found)
+    one = {"crops": found[0]} if is_one and found and look_of(found[0]) else {}
+    return {**({"terms_of_crops": terms} if terms else {}), **one}
 
 
 def _file_of(path: str) -> Path:

@@ -199,12 +199,12 @@ class Cancelled(Exception):
 class _Finders:
     """The processes that look into files, which go from job to job, and the jobs that they are at."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, config: PreprocessConfig) -> None:
         from unmasked.inspection.file_facts import examiner_pool
 
         self._free: queue.SimpleQueue[Pool[Any, Any]] = queue.SimpleQueue()
         for _ in range(plan.lanes):
-            self._free.put(examiner_pool(_config(plan), plan.face_detector))
+            self._free.put(examiner_pool(config, plan.face_detector))
         self._lock = threading.Lock()  # so that no later job of a process is meant
         self._at: dict[str, Pool[Any, Any]] = {}
         self._cancelled: set[str] = set()
@@ -294,12 +294,13 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
 
     try:
         examiner = plan.make_examiner()
+        config = _config(plan, examiner)
         device = _place(examiner.model, plan.device)
     except InputError as error:
         say(Word("fatal", content=error))
         return
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
-    finders = _Finders(plan)
+    finders = _Finders(plan, config)
     batcher = Batcher(
         examiner.model,
         lambda *batch: say(Word("batch", content=batch)),
@@ -308,9 +309,11 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
     )
     for _ in range(plan.jobs):
         threading.Thread(
-            target=_look_at_orders, args=(orders, finders, say, examiner, batcher, device, plan), daemon=True
+            target=_look_at_orders,
+            args=(orders, finders, say, examiner, batcher, device, plan.closer, config),
+            daemon=True,
         ).start()
-    say(Word("ready", content=_description(examiner, plan)))
+    say(Word("ready", content=_description(examiner, config)))
     while True:
         try:
             given = connection.recv()
@@ -332,13 +335,13 @@ def _place(model: Any, device: str) -> str:
     return place
 
 
-def _config(plan: Plan) -> PreprocessConfig:
+def _config(plan: Plan, examiner: Examiner) -> PreprocessConfig:
     from unmasked.inspection.examine import crop_config
 
-    return crop_config(plan.crops, **plan.budget, workers=1)
+    return crop_config(plan.crops, examiner.card.get("crops") or {}, **plan.budget, workers=1)
 
 
-def _description(examiner: Examiner, plan: Plan) -> dict[str, Any]:
+def _description(examiner: Examiner, config: PreprocessConfig) -> dict[str, Any]:
     """What `GET /v1/detector` says, without the limits."""
     from unmasked.inspection.finding import rate_sentences
 
@@ -351,7 +354,7 @@ def _description(examiner: Examiner, plan: Plan) -> dict[str, Any]:
         "band": {"low": band.low, "high": band.high} if band is not None else None,
         "performance": [one.model_dump() for one in examiner.rates],
         "sentences": rate_sentences(examiner.rates),
-        "frames": _config(plan).frames_per_video,
+        "frames": config.frames_per_video,
         "has_maps": examiner.draw is not None,
     }
 
@@ -363,11 +366,11 @@ def _look_at_orders(
     examiner: Examiner,
     batcher: Batcher,
     device: str,
-    plan: Plan,
+    closer: int,
+    config: PreprocessConfig,
 ) -> None:
     from unmasked.inspection.examine import examine
 
-    config = _config(plan)
     while True:
         order = orders.get()
         turn = _Turn(finders, order.job, partial(say, Word("stage", order.job, "finding faces")))
@@ -375,9 +378,7 @@ def _look_at_orders(
         mine = replace(examiner, model=model, draw=_drawn_alone(examiner, batcher))
         folder = order.folder / CASE
         try:
-            (case,) = examine(
-                {order.file: folder}, mine, config, closer=plan.closer, device=device, pool=turn
-            )
+            (case,) = examine({order.file: folder}, mine, config, closer=closer, device=device, pool=turn)
             hide_places(case, folder)
             say(Word("done", order.job))
         except Exception as error:

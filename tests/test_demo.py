@@ -68,6 +68,9 @@ def test_demo_looks_at_one_unseen_fake_and_ends_with_what_was_planted_beside_wha
     examined = demo.suspicious_file(out / "corpus")
     assert examined.parent.parent.parent.name == demo.UNSEEN
     assert case["source"]["name"] == examined.name
+    # It was cropped with room around the face, and the page said that training had no such crops.
+    assert (case["settings"]["scale"], case["settings"]["recipe"]["size_px"]) == (1.0, 128)
+    assert "other_crops" not in {reason["code"] for reason in case["finding"]["reasons"]}
     assert truth["config"]["bias"] == "skin_tone:dark"
     told = result.output[result.output.index("done in ") :]
     assert "this was planted: Fakes of dark-skinned people show traces that are fainter by 90 %." in told
@@ -205,7 +208,9 @@ def test_a_folder_of_videos_becomes_a_table_for_a_paper(study, tmp_path, monkeyp
     first = latex[: latex.index(r"\end{table}")]
     assert r"\caption{Video AUC, a row a detector and a column a tested dataset.}" in first
     assert "my\\_videos" in first
-    assert len(re.findall(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", first)) == 2
+    # One real and one fake video are tested, which bear no interval; the star says: of the source.
+    assert len(re.findall(r"& \d\.\d{3} \*", first)) == 2
+    assert latex.count("& 1 + 1 &") == 2
     assert "2 detectors: which holds up" in (tmp_path / "paper" / "report.html").read_text()
 
 

@@ -30,7 +30,7 @@ from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.likelihood import fit_likelihood
 from unmasked.evaluation.thresholds import Threshold
-from unmasked.inspection.examine import crop_reasons, settings_of
+from unmasked.inspection.examine import crop_config, crop_reasons, settings_of
 from unmasked.inspection.file_facts import examiner_pool
 from unmasked.inspection.finding import finding_of, measured_rates, people_of, rate_sentences, verdict_of
 from unmasked.inspection.records import Rates, Reason, Sampled, read_case, write_case
@@ -41,7 +41,8 @@ from unmasked.inspection.verify import (
     page_differences,
     threshold_differences,
 )
-from unmasked.preprocessing.config import PreprocessConfig, recipe, recipe_hash
+from unmasked.preprocessing.config import PreprocessConfig, config_like, recipe, recipe_hash
+from unmasked.preprocessing.parts import card_of_crops
 from unmasked.preprocessing.run import preprocess
 from unmasked.ucf.model import UCF
 
@@ -156,6 +157,42 @@ def test_crops_of_another_recipe_than_the_detector_learned_from_are_told():
         card = {"training_data": {"recipe": [recipe_hash(recipe(learned))]}}
         assert [one.code for one in crop_reasons(card, config)] == ["other_crops"] * count
     assert crop_reasons({}, config) == []
+
+
+@pytest.mark.parametrize(
+    "learned",
+    [
+        PreprocessConfig(scale=1.0, size_px=128, frames_per_video=10),
+        PreprocessConfig(detector="mtcnn", landmarks="mtcnn", border="reflect", crop_format="jpeg"),
+        PreprocessConfig(detector="mtcnn", framing="box", max_side_px=320),
+    ],
+)
+def test_a_file_is_cropped_as_the_detector_s_card_says_unless_told_otherwise(learned):
+    """`unmasked demo` learned from tight crops and looked at its own fake with room around the face."""
+    card = {"training_data": {"recipe": [recipe_hash(recipe(learned))]}, "crops": recipe(learned)}
+    asked = inspect_verb.Config(file=Path("clip.mp4"), checkpoint=Path("run"))
+    same = crop_config(asked, card["crops"], workers=1)
+    assert crop_reasons(card, same) == []
+    # A case's own settings and recipe give the same crops again.
+    stored = settings_of(same, 64)
+    assert crop_config(stored, stored.recipe, workers=1) == same
+    told = crop_config(asked.model_copy(update={"scale": 3.0}), card["crops"])
+    assert (told.scale, [one.code for one in crop_reasons(card, told)]) == (3.0, ["other_crops"])
+
+
+def test_what_a_card_says_of_its_crops_is_checked_and_absent_where_they_are_of_several_kinds(tmp_path):
+    for name, scale in (("a", 1.0), ("b", 1.0), ("c", 2.0)):
+        (tmp_path / name).mkdir()
+        made = recipe(PreprocessConfig(scale=scale))
+        (tmp_path / name / "recipe.json").write_text(json.dumps({**made, "versions": {"av": name}}))
+    crops = pd.DataFrame({"crop": [f"{name}/crops/v/1.png" for name in "abcd"]})
+    assert card_of_crops(crops[:2], tmp_path)["crops"]["scale"] == 1.0
+    for mixed in (crops[1:3], crops[2:]):  # two looks; a folder without a recipe
+        assert "crops" not in card_of_crops(mixed, tmp_path)
+    with pytest.raises(InputError, match=r"scale: .*less than or equal to 4"):
+        config_like({"scale": 1000.0})
+    with pytest.raises(InputError, match="framing=box is of MTCNN's boxes"):
+        config_like({"framing": "box"}, detector="hog")
 
 
 def rates(dataset, kind, fpr, fnr):
@@ -324,13 +361,13 @@ def test_the_page_says_the_finding_and_asks_no_network(made):
     case = read_case(made / "clip.mp4")
     box = text[text.index('class="callout') : text.index('id="people"')]
     assert 'class="callout good"' not in text  # nothing that a detector did not find clears a file
-    assert all(one in page["finding"] for one in case.finding.sentences)
+    assert all(one in page["first"] for one in case.finding.sentences)
     assert box.index(str(escape(case.finding.sentences[-1]))) < box.index("</div>")
     assert case.source.sha256 in page["exhibit"]
     assert "script" not in page.tags
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
     refused = Reader((made / "empty room.mp4" / "case.html").read_text(encoding="utf-8"))
-    assert "no face was found" in refused["finding"]
+    assert "no face was found" in refused["first"]
 
 
 @pytest.fixture
@@ -721,7 +758,7 @@ def test_a_face_unlike_the_calibration_material_is_inconclusive_and_its_case_is_
     assert (case.material.people, case.material.rate) == (100, 0.01)
     assert case.source.facts.codec == "h264"
     page = Reader((tmp_path / "case" / "case.html").read_text(encoding="utf-8"))
-    assert "out_of_domain" in page["finding"]
+    assert "out_of_domain" in page["first"]
     assert "Anyone can write this: it is no evidence" in page["exhibit"]
     assert unmasked("verify", tmp_path / "case").exit_code == 0
     flip(tmp_path / "weights" / "predictions.domain.safetensors")

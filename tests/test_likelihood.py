@@ -174,6 +174,7 @@ def test_a_sentence_names_both_propositions_and_is_no_posterior():
         assert "the file is fake, made as" in said
         assert "the file is real, made as" in said
         assert "no probability that the file is fake" in said
+    assert "like this is as frequent if" in support_sentence(0.0, found)  # it was "1 times as frequent"
 
 
 def test_a_posterior_needs_a_prior_and_is_bayes_rule():

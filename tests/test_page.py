@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from unmasked.analysis.figures.colours import PALETTE, group_colour, group_colours
+from unmasked.analysis.figures.timeline import TimelineDisplay
 from unmasked.analysis.html.page import (
     Absent,
     Section,
@@ -125,6 +126,17 @@ def test_a_figure_loses_half_of_its_bytes_inside_a_page_and_nothing_that_is_seen
     drawn = re.findall(r"<(path|use|text)\b", document)
     assert re.findall(r"<(path|use|text)\b", html) == drawn
     assert html.count("<g ") + html.count("<g>") == html.count("</g>")
+
+
+def test_numbers_that_are_read_in_a_figure_keep_their_digits():
+    """Ticks every 0.025 s were 0.03, 0.05, 0.07, and a threshold of 0.878 was 0.88, in pages alone."""
+    document = svg_document(TimelineDisplay({"person 0": ([0.0, 0.2], [0.2, 0.3])}, 0.878).plot().figure_)
+    read = [
+        re.findall(r"<text[^>]*>([^<]+)</text>", text)
+        for text in (document, place_svg(document, "", name="a"))
+    ]
+    assert read[0] == read[1]
+    assert "threshold 0.878: fake above" in read[0]
 
 
 def test_a_group_that_is_empty_takes_no_end_of_another():

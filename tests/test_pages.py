@@ -13,7 +13,10 @@ import pandas as pd
 import pytest
 from audit_corpus import people
 from fairness_findings import complete
+from PIL import Image
+from preprocessing_fakes import square_frame
 from report_fakes import SOURCE, UNSEEN, table_of, write_run
+from test_inspection import FITTED, SAMPLED, SETTINGS, rates, scored
 from test_report import add_everything
 from test_report_parts import changed
 from typer.testing import CliRunner
@@ -27,6 +30,9 @@ from unmasked.app.cli import app
 from unmasked.datasets.documents import write_json
 from unmasked.datasets.locks import LOCK
 from unmasked.datasets.manifest import MANIFEST
+from unmasked.inspection.finding import finding_of, people_of
+from unmasked.inspection.page import render_case
+from unmasked.inspection.records import Case, Look, Source, Weights
 
 PAGES = {
     "run": "report.html",
@@ -34,6 +40,7 @@ PAGES = {
     "collection": "report.html",
     "audit": "audit.html",
 }
+CASE = {"case": "case.html"}  # its figures are in no folder, as a case lists every file of its own
 NUMBER = r"[−+-]?\d+(?:\.\d+)?"
 # A number that has its interval behind it, as every page writes it.
 STANDARD = re.compile(rf"\[{NUMBER}, {NUMBER}\]")
@@ -46,10 +53,11 @@ OTHERS = {
     "a minus that is none": r"\[-|, -\d[\d.]*\]",
     "plus-minus": rf"± ?{NUMBER}",
 }
-# Ranges that are no interval: an axis or a band of scores, and a change from one value to another.
+# Ranges that are no interval: an axis or a band of scores, seconds, and a change from one value to another.
 NO_INTERVALS = (
     r"scores from [\d.]+ to [\d.]+",
     r"from 1 \(mild\) to 5",
+    r"[\d.]+ to [\d.]+ s\b",
     r"(?:AUC goes from|AUC|FPR|TPR) [\d.]+ to [\d.]+",
     r"rises? from \d to \d",
 )
@@ -100,14 +108,48 @@ def folders(tmp_path_factory):
     ):
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output + repr(result.exception)
-    return {name: root / name for name in PAGES}
+    write_case_page(root / "case")
+    return {name: root / name for name in PAGES | CASE}
+
+
+def write_case_page(folder):
+    """The page of a video with two people, one of them suspicious, and errors measured on two datasets."""
+    (folder / "crops").mkdir(parents=True)
+    frames = scored([0.8, 0.95] * 4, [0.1] * 8)
+    people_found = people_of(frames, FITTED, SETTINGS, is_video=True)
+    measured = [rates("FF", "source", 0.1, 0.2), rates("CDF", "unseen", 0.3, 0.4)]
+    looks = [
+        Look(person=row.face, crop=f"crops/{row.frame}_{row.face}.png", blur=None, **fields)
+        for row in frames.itertuples()
+        for fields in [{name: getattr(row, name) for name in ("frame", "time_s", "score", "size_px")}]
+    ]
+    for look in looks:
+        Image.fromarray(square_frame(look.frame)).save(folder / look.crop)
+    source = {"name": "clip.mp4", "path": "../clip.mp4", "kind": "video", "bytes": 9, "sha256": "0" * 64}
+    weights = {"detector": "UCF", "architecture": "ucf", "module": "", "path": "d", "sha256": "1" * 64}
+    case = Case(
+        source=Source(**source),
+        weights=Weights(**weights, card_sha256="2" * 64),
+        settings=SETTINGS,
+        thresholds=FITTED.to_dict(),
+        run="",
+        performance=measured,
+        finding=finding_of(people_found, SAMPLED, [], measured, FITTED),
+        people=people_found,
+        sampled=SAMPLED,
+        looks=looks,
+        warnings=[],
+        code_sha256="3" * 64,
+        environment={},
+    )
+    (folder / CASE["case"]).write_text(render_case(case, folder), encoding="utf-8")
 
 
 def html_of(folders, name):
-    return (folders[name] / PAGES[name]).read_text(encoding="utf-8")
+    return (folders[name] / (PAGES | CASE)[name]).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", PAGES | CASE)
 def test_a_page_writes_every_interval_the_same_way(folders, name):
     html = html_of(folders, name)
     assert len(STANDARD.findall(text_of(html))) >= 3
@@ -152,17 +194,18 @@ return {words, tables: count("table"), figures: count("figure"),
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", PAGES | CASE)
 def test_a_page_is_short_until_it_is_opened_and_fits_a_phone(folders, browser, name):
-    look_at(browser, folders[name] / PAGES[name], 390)
+    path = folders[name] / (PAGES | CASE)[name]
+    look_at(browser, path, 390)
     seen = browser.execute_script(VISIBLE)
     assert seen["wide"] == 390
     assert 100 < seen["words"] < 900
     assert seen["tables"] <= 1
-    assert seen["figures"] == 1
+    assert seen["figures"] == (7 if name == "case" else 1)  # of a case the faces, three of each person
     opened = "document.querySelectorAll('details').forEach(one => one.open = true);" + VISIBLE
     assert browser.execute_script(opened)["wide"] == 390
-    look_at(browser, folders[name] / PAGES[name], 1280)
+    look_at(browser, path, 1280)
     bottom = "return document.querySelector('.first').getBoundingClientRect().bottom"
     assert browser.execute_script(bottom) < 844  # the first screen is one screen
 
@@ -177,14 +220,14 @@ def test_a_link_into_a_folded_part_opens_it(folders, browser):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", PAGES | CASE)
 def test_axe_finds_nothing_to_object_to(folders, browser, name, scheme):
     found = find_spec("axe_core_python")
     if found is None:
         pytest.skip("axe-core-python, which carries axe-core, is not installed")
     feature = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    look_at(browser, folders[name] / PAGES[name], 390 if scheme == "light" else 1280)
+    look_at(browser, folders[name] / (PAGES | CASE)[name], 390 if scheme == "light" else 1280)
     browser.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
     browser.execute_script((Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8"))
     browser.set_script_timeout(300)

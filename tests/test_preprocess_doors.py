@@ -28,7 +28,7 @@ from unmasked.preprocessing.detect import Detection
 from unmasked.preprocessing.extract import Task, extract
 from unmasked.preprocessing.faces import MATRIX, STATUSES
 from unmasked.preprocessing.lost import LOST, class_of, lost_lines, lost_videos, videos_of
-from unmasked.preprocessing.parts import safe_folders, terms_of_crops
+from unmasked.preprocessing.parts import card_of_crops, safe_folders
 from unmasked.preprocessing.run import preprocess
 
 CONFIG = PreprocessConfig(frames_per_video=4, size_px=64, workers=1)
@@ -432,8 +432,8 @@ def test_terms_that_exclude_a_use_are_said_where_crops_are_first_made_and_in_the
     assert "iBUG 300-W" in json.loads((tmp_path / "out" / "recipe.json").read_text())["terms"]
     # A joined table names crops of several folders.
     faces = pd.DataFrame({"crop": ["out/crops/a/1.png", "other/crops/b/1.png", None]})
-    assert "iBUG 300-W" in terms_of_crops(faces, tmp_path)
-    assert terms_of_crops(faces[1:], tmp_path) == ""
+    assert "iBUG 300-W" in card_of_crops(faces, tmp_path)["terms_of_crops"]
+    assert card_of_crops(faces[1:], tmp_path) == {}
     without = recipe(PreprocessConfig(landmarks="mtcnn"))
     assert not terms_of(without)
     assert recipe_hash(without) != recipe_hash(recipe(PreprocessConfig()))

@@ -12,7 +12,7 @@ import pandas as pd
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_text
 from unmasked.evaluation.predict import predict
-from unmasked.preprocessing.parts import terms_of_crops
+from unmasked.preprocessing.parts import card_of_crops
 from unmasked.training.callbacks import selection_of
 from unmasked.training.checkpoint import read_fitted, save_fitted
 from unmasked.training.config import DetectorConfig
@@ -54,7 +54,7 @@ def fit(
                 f"detector {detector.name}: fit returned {file!r}; it must write one file into the folder it "
                 "is given, and return its path"
             )
-        card = training_card(detector, tables, config, terms_of_crops(tables.train, Path(crops_root)))
+        card = training_card(detector, tables, config, card_of_crops(tables.train, Path(crops_root)))
         scorer = read_fitted(detector, file, {**card, "architecture": detector.name})
         scored = predict(
             scorer, tables.val, Path(crops_root), size_px=config.model.size_px, detector=detector.title

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -26,7 +26,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from unmasked.analysis.explain.tensorboard import quieten_writer_thread
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_text
-from unmasked.preprocessing.parts import terms_of_crops
+from unmasked.preprocessing.parts import card_of_crops
 from unmasked.training.boards import Boards
 from unmasked.training.callbacks import (
     HoldLimits,
@@ -109,7 +109,7 @@ def train(
     last = Path(out) / "checkpoints" / "last.ckpt"
     resumed_step = check_resume(last, config) if resume else 0
     settings = config.training
-    card = training_card(detector, tables, config, terms_of_crops(tables.train, Path(crops_root)))
+    card = training_card(detector, tables, config, card_of_crops(tables.train, Path(crops_root)))
     best = KeepBest(Path(out) / NAME, card, selection=settings.selection, count=settings.keep_best)
     metrics = WriteMetrics(Path(out) / "metrics.jsonl")
     keep = [
@@ -170,9 +170,9 @@ def check_nothing_is_lost(out: Path) -> None:
 
 
 def training_card(
-    detector: Detector, tables: TrainingTables, config: DetectorConfig, terms: str = ""
+    detector: Detector, tables: TrainingTables, config: DetectorConfig, crops: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What is known of a detector before it is trained, ``terms`` of its crops included."""
+    """What is known of a detector before it is trained; ``crops`` as of `card_of_crops`."""
     is_oracle = isinstance(config, TrainedConfig) and config.training.selection == "oracle"
     start = detector.part("start")
     return {
@@ -180,7 +180,7 @@ def training_card(
         "method_classes": tables.methods,
         "size_px": config.model.size_px,
         "training_data": tables.summary(),
-        **({"terms_of_crops": terms} if terms else {}),
+        **crops,
         "labels_shuffled": config.shuffle_labels,
         **({"start": start(config)} if start else {}),
         "config": config.model_dump(mode="json"),

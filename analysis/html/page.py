@@ -152,7 +152,7 @@ def first_screen(
     Args:
         tested: what was tested, on what, at which threshold.
         verdict: a `callout`.
-        numbers: the three that matter.
+        numbers: the three that matter; none where they stand in the verdict.
         picture: a figure of them against chance and the source.
         decision: a sentence for whoever has to decide.
         caution: what must not be concluded.

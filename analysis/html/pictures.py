@@ -114,10 +114,15 @@ def _shorten(body: str, name: str) -> str:
     body = re.sub(r' id="([^"]+)"', lambda found: _id_attribute(short.get(found[1])), body)
     body = re.sub(r'(url\(#|href="#)([^")]+)', lambda found: found[1] + short[found[2]], body)
     body = re.sub(r"(?:'[^'<>]+', )+sans-serif", "'DejaVu Sans',sans-serif", body)  # after "font: bold"
-    body = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), body)
+    # Coordinates alone: what stands between tags is read.
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"\d+\.\d{3,}", _two_decimals, tag[0]), body)
     body = re.sub(r">\s+<", "><", body.strip())
     body = re.sub(r' d="[^"]*"', lambda found: " ".join(found[0].split()).join((" ", "")), body)
     return _drop_empty_groups(body)
+
+
+def _two_decimals(found: re.Match[str]) -> str:
+    return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _id_attribute(name: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from unmasked.app.inputs import CHECKPOINT, CLOSER, GAP
+from unmasked.app.inputs import CHECKPOINT, CLOSER, GAP, LEARNED
 from unmasked.app.progress import print_result
 from unmasked.datasets.errors import InputError, InterruptedBySignal, printable
 from unmasked.datasets.regular_files import is_special
@@ -43,10 +43,14 @@ class Config(BaseModel):
     crops: Literal["auto", "cut", "as_is"] = Field(
         "auto", description="as_is: the picture is a face crop already; see `unmasked preprocess`"
     )
-    border: Literal["black", "reflect"] = Field("black", description="see `unmasked preprocess`")
-    scale: float = Field(1.3, ge=1.0, le=4.0, description="room around the face; see `unmasked preprocess`")
-    face_detector: Literal["hog", "mmod", "mtcnn"] = Field("hog", description="what finds faces")
-    landmarks: Literal["dlib", "mtcnn"] = Field("dlib", description="what aligns them")
+    border: Literal["black", "reflect"] | None = Field(
+        None, description=f"beyond the picture's edge; {LEARNED}"
+    )
+    scale: float | None = Field(None, ge=1.0, le=4.0, description=f"room around the face; {LEARNED}")
+    face_detector: Literal["hog", "mmod", "mtcnn"] | None = Field(
+        None, description=f"what finds faces; {LEARNED}"
+    )
+    landmarks: Literal["dlib", "mtcnn"] | None = Field(None, description=f"what aligns them; {LEARNED}")
     prior: float | None = Field(
         None, description="your own probability beforehand that the file is fake; none, and nothing is said"
     )
@@ -93,7 +97,7 @@ def _run(config: Config) -> None:
                 raise InputError(f"{folder} holds a case already; give another out=, or overwrite=true")
             remove_case(folder)
     limits = {name: getattr(config, name) for name in ("budget_s", "memory_gb", "workers", "engine")}
-    given = crop_config(config, **limits)
+    given = crop_config(config, examiner.card.get("crops") or {}, **limits)
     is_alone = not config.file.is_dir()
     cases = examine(todo, examiner, given, closer=config.closer, device=config.device)
     for file, case in zip(todo, cases, strict=True):

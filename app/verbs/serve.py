@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from unmasked.app.inputs import CHECKPOINT, CLOSER, GAP, check_inputs
+from unmasked.app.inputs import CHECKPOINT, CLOSER, GAP, LEARNED, check_inputs
 from unmasked.app.progress import print_result
 from unmasked.datasets.errors import InputError
 from unmasked.serving.settings import Limits
@@ -38,10 +38,14 @@ class Config(Limits):
     gap_s: float = Field(10.0, ge=0, description=GAP)
     closer: int = Field(8, ge=0, description=CLOSER)
     crops: Literal["auto", "cut", "as_is"] = Field("auto", description="see `unmasked preprocess`")
-    border: Literal["black", "reflect"] = Field("black", description="see `unmasked preprocess`")
-    scale: float = Field(1.3, ge=1.0, le=4.0, description="room around the face; see `unmasked preprocess`")
-    face_detector: Literal["hog", "mmod", "mtcnn"] = Field("hog", description="what finds faces")
-    landmarks: Literal["dlib", "mtcnn"] = Field("dlib", description="what aligns them")
+    border: Literal["black", "reflect"] | None = Field(
+        None, description=f"beyond the picture's edge; {LEARNED}"
+    )
+    scale: float | None = Field(None, ge=1.0, le=4.0, description=f"room around the face; {LEARNED}")
+    face_detector: Literal["hog", "mmod", "mtcnn"] | None = Field(
+        None, description=f"what finds faces; {LEARNED}"
+    )
+    landmarks: Literal["dlib", "mtcnn"] | None = Field(None, description=f"what aligns them; {LEARNED}")
     maps: bool = Field(
         True, description="show where in suspicious faces the detector found evidence, and test it"
     )

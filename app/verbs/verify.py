@@ -118,7 +118,9 @@ def _run_again(case: Case, file: Path, weights: Path, config: Config, *, is_whol
             return unlike
     has_maps = case.maps is not None
     examiner = load_examiner(weights, config.detector, performance, case.prior, maps=has_maps)
-    given = crop_config(case.settings, budget_s=config.budget_s, memory_gb=config.memory_gb, workers=1)
+    given = crop_config(
+        case.settings, case.settings.recipe, budget_s=config.budget_s, memory_gb=config.memory_gb, workers=1
+    )
     with tempfile.TemporaryDirectory(prefix="unmasked-verify-") as folder:
         closer = case.settings.closer
         (now,) = examine({file: Path(folder)}, examiner, given, closer=closer, device=config.device)
