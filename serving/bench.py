@@ -292,9 +292,13 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
         with lock:
             connection.send(word)
 
+    from unmasked.evaluation.inference import place_of, ready_to_score
+
     try:
         examiner = plan.make_examiner()
-        device = _place(examiner.model, plan.device)
+        device = str(place_of(plan.device))
+        ready: Any = ready_to_score(examiner.model, examiner.card["size_px"], device)
+        examiner = replace(examiner, model=ready)
     except InputError as error:
         say(Word("fatal", content=error))
         return
@@ -320,16 +324,6 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
             orders.put(given)
         else:
             finders.cancel(given.job)
-
-
-def _place(model: Any, device: str) -> str:
-    """Puts a module into evaluation mode and onto the device; where that is."""
-    import torch
-
-    place = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if isinstance(model, torch.nn.Module):
-        model.eval().to(torch.device(place))
-    return place
 
 
 def _config(plan: Plan) -> PreprocessConfig:
