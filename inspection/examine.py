@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -294,7 +295,7 @@ def is_inside(name: str, folder: Path) -> bool:
 def crop_reasons(card: Mapping[str, Any], config: PreprocessConfig) -> list[Reason]:
     """A reason where the detector did not learn from crops like these; none if unknown."""
     learned = (card.get("training_data") or {}).get("recipe") or []
-    if not learned or _is_known_recipe(config, learned):
+    if not learned or _is_known_recipe(config, tuple(learned)):
         return []
     words = (
         f"the crops are not made as those that the detector learned from (recipe {', '.join(learned)}): "
@@ -309,6 +310,7 @@ def timeline_text(case: Case) -> str:
     return csv_text(pd.DataFrame([look.model_dump() for look in case.looks], columns=columns))
 
 
+@cache  # of the code that runs, whatever is written meanwhile
 def code_digest() -> str:
     """SHA-256 of the code that decides a score."""
     digest = hashlib.sha256()
@@ -391,7 +393,8 @@ def _warnings(faces: pd.DataFrame) -> list[str]:
     return [text.strip().splitlines()[-1] if text.startswith("Traceback") else text for text in found]
 
 
-def _is_known_recipe(config: PreprocessConfig, learned: Sequence[str]) -> bool:
+@lru_cache(64)  # a server asks for every job
+def _is_known_recipe(config: PreprocessConfig, learned: tuple[str, ...]) -> bool:
     """True if the crops look like those of training, whichever faces of however many frames were kept."""
     for faces in ("largest", "all", "mask"):
         known = recipe(config.model_copy(update={"faces": faces, "gap_s": 0.0}))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from unmasked.preprocessing.config import PreprocessConfig
 
 BATCH = 64
-LINGER_S = 0.2  # that a pass waits for jobs whose faces are being found; alone a job waits for nobody
+LINGER_S = 0.5  # that a pass waits for jobs at work that it is yet to score; alone a job waits for nobody
 LOOK_EVERY_S = 0.02
 COMPUTE = ("forward_with_features", "features")  # of a model, called with images
 DEPTH = 4  # jobs at a time for each process that decodes, so that some can be scored together
@@ -209,11 +209,6 @@ class _Finders:
         self._at: dict[str, Pool[Any, Any]] = {}
         self._cancelled: set[str] = set()
 
-    @property
-    def is_busy(self) -> bool:
-        """True if a file is looked into."""
-        return bool(self._at)
-
     def run(
         self, job: str, tasks: Sequence[Any], on_start: Callable[[], None]
     ) -> Iterator[Outcome[Any, Any]]:
@@ -304,15 +299,18 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
         return
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
     finders = _Finders(plan)
+    unscored: set[str] = set()  # jobs at work that have asked for nothing yet
     batcher = Batcher(
         examiner.model,
         lambda *batch: say(Word("batch", content=batch)),
-        lambda: finders.is_busy,
+        lambda: bool(unscored),
         plan.batch,
     )
     for _ in range(plan.jobs):
         threading.Thread(
-            target=_look_at_orders, args=(orders, finders, say, examiner, batcher, device, plan), daemon=True
+            target=_look_at_orders,
+            args=(orders, finders, unscored, say, examiner, batcher, device, plan),
+            daemon=True,
         ).start()
     say(Word("ready", content=_description(examiner, plan)))
     while True:
@@ -353,6 +351,7 @@ def _description(examiner: Examiner, plan: Plan) -> dict[str, Any]:
 def _look_at_orders(
     orders: queue.SimpleQueue[Order],
     finders: _Finders,
+    unscored: set[str],
     say: Callable[[Word], None],
     examiner: Examiner,
     batcher: Batcher,
@@ -364,8 +363,9 @@ def _look_at_orders(
     config = _config(plan)
     while True:
         order = orders.get()
+        unscored.add(order.job)
         turn = _Turn(finders, order.job, partial(say, Word("stage", order.job, "finding faces")))
-        model = _Model(batcher, partial(say, Word("stage", order.job, "scoring")))
+        model = _Model(batcher, partial(_begin_scoring, order.job, unscored, say))
         mine = replace(examiner, model=model, draw=_drawn_alone(examiner, batcher))
         folder = order.folder / CASE
         try:
@@ -380,7 +380,13 @@ def _look_at_orders(
                 logger.exception("job %s", order.job)
             say(Word("failed", order.job, words_of(error)))
         finally:
+            unscored.discard(order.job)
             finders.forget(order.job)
+
+
+def _begin_scoring(job: str, unscored: set[str], say: Callable[[Word], None]) -> None:
+    say(Word("stage", job, "scoring"))
+    unscored.discard(job)  # just before its images wait: a pass must not end between
 
 
 def _drawn_alone(examiner: Examiner, batcher: Batcher) -> Draw | None:
