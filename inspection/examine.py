@@ -119,8 +119,8 @@ def examine(
         files: file -> its case folder. ``case.json`` is written last: a folder without it is not finished.
         examiner: the detector.
         config: how faces are found and cut out; ``faces`` is all.
-        closer: frames of a video that are looked at beside, at most, where a person's scores move; none where
-            faces are looked for on other machines.
+        closer: frames of a video that are looked at beside, at most, where scores move of a person who is not
+            called fake anyway; none where faces are looked for on other machines.
         device: where the detector runs.
         pool: of the processes that look into files, where they are kept; as `examiner_pool` makes it.
     """
