@@ -31,7 +31,7 @@ CHECKPOINT = (
 # Of `inspect` and `serve`.
 LEARNED = "as in the crops that the detector learned from, unless given; see `unmasked preprocess`"
 GAP = "seconds between two frames that are looked at, at most: a long video gets more of them; 0 = any"
-CLOSER = "frames of a video looked at beside, where the scores move; they show when, and are in no mean"
+CLOSER = "frames more where scores move of who is not called fake anyway; they show when, and are in no mean"
 
 
 def check_inputs(*, faces: Path | None = None, checkpoint: Path | None = None) -> None:

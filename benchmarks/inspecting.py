@@ -38,8 +38,13 @@ from PIL import Image
 COMMAND = (sys.executable, "-m", "unmasked.app.cli")
 IDENTITY = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 TWO_HOURS_S = 7200
-# How a file is looked at -> frames between others at most, and whether maps are made.
-WAYS = {"frames spread evenly": (0, False), "and closer": (8, False), "and maps": (8, True)}
+# How a file is looked at -> frames between others at most (None: as it comes), and whether maps are made.
+WAYS = {
+    "frames spread evenly": (0, False),
+    "as it comes": (None, False),
+    "twice as many closer": (8, False),
+    "and maps": (None, True),
+}
 STAGES = ("file_facts", "preprocess", "score_faces", "find_places", "write_maps", "render_case")
 Frames = list[np.ndarray]
 
@@ -395,6 +400,7 @@ def speed(files: Path, out: Path, given: dict[str, str]) -> bool:
         alone = _processor_s() - began
         shutil.rmtree(work)
         for name, (closer, has_maps) in WAYS.items():
+            closer = examining.CLOSER if closer is None else closer
             stages: dict[str, float] = {}
             kept = {stage: getattr(examining, stage) for stage in STAGES}
             one = replace(examiner, draw=partial(draw_maps, examiner.model) if has_maps else None)

@@ -213,13 +213,13 @@ def load(given: Sequence[str], files: Sequence[Path], seconds: float, clients: i
     }
 
 
-def batching(given: Sequence[str], files: Sequence[Path], seconds: float) -> dict:
+def batching(given: Sequence[str], files: Sequence[Path], seconds: float, clients: int) -> dict:
     """The same small pictures with faces of several jobs in one pass, and with each job's alone."""
     pictures = [path for path in files if path.suffix in (".png", ".jpg")]
     small = sorted(pictures, key=lambda path: path.stat().st_size)
     found = {}
     for name, images in (("together", 64), ("alone", 1)):
-        done = load([*given, "maps=false", f"batch={images}"], small[:8], seconds, 16)
+        done = load([*given, "maps=false", f"batch={images}"], small[:8], seconds, clients)
         kept = ("jobs", "jobs a second", "processor seconds a job", "jobs a pass of the detector")
         found[name] = {key: done[key] for key in (*kept, "detector, ms a face")}
     gain = found["together"]["jobs a second"] / found["alone"]["jobs a second"]
@@ -408,7 +408,7 @@ def main(arguments: Sequence[str]) -> None:
     files = sorted(path for path in Path(own["files"]).rglob("*") if path.is_file())
     steps: dict[str, Callable[[], dict]] = {
         "load": lambda: load(given, files, float(own["seconds"]), int(own["clients"])),
-        "batching": lambda: batching(given, files, float(own["seconds"]) / 5),
+        "batching": lambda: batching(given, files, float(own["seconds"]) / 5, int(own["clients"])),
         "loop": lambda: loop(given, files[:LOOP_FILES]),
         "malformed": lambda: malformed(given, files, int(own["seed"])),
         "slow": lambda: slow(given, files),

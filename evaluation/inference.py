@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ Precision = Literal["fp32", "bf16"]
 PIECE_PIXELS = 4 * 256**2  # the maps of four such images stay in a core's second-level cache
 GAIN = 1.2  # times as fast, from which on other scores are worth it
 TOLERANCE = 1e-4  # of folded logits and features, relative to the largest one
+_twins: WeakSet[nn.Module] = WeakSet()
 
 
 def place_of(device: str) -> torch.device:
@@ -60,7 +62,8 @@ def ready_to_score(model: object, size_px: int, device: str) -> object:
 
     In the twin each batch norm is folded into the convolution whose output it alone is given, and weights lie
     in memory as convolutions there read them (channels last). It is taken only where it computes the same as
-    the network to `TOLERANCE`; the network itself keeps its weights.
+    the network to `TOLERANCE`; the network itself keeps its weights. A twin is its own: who
+    scores often makes it once.
 
     Args:
         model: a module, or any callable, which is returned as it is.
@@ -71,7 +74,7 @@ def ready_to_score(model: object, size_px: int, device: str) -> object:
         return model
     place = place_of(device)
     model.eval().to(place)
-    if place.type != "cpu" or not _has_convolutions(model):
+    if place.type != "cpu" or model in _twins or not _has_convolutions(model):
         return model
     images = torch.rand(2, 3, size_px, size_px, generator=torch.Generator().manual_seed(0)) * 2 - 1
     twin = copy.deepcopy(model)
@@ -80,9 +83,12 @@ def ready_to_score(model: object, size_px: int, device: str) -> object:
         _fold(twin, norm, convolution)
     twin.to(memory_format=torch.channels_last)
     try:
-        return twin if _is_same(before, _answers(twin, images)) else model
+        if not _is_same(before, _answers(twin, images)):
+            return model
     except AttributeError:  # the network itself reads what its norms held
         return model
+    _twins.add(twin)
+    return twin
 
 
 @torch.inference_mode()

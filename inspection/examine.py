@@ -6,7 +6,8 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unmasked.datasets.file_kinds import kind_of_file
 from unmasked.datasets.files import sha256_of_file, write_text
 from unmasked.datasets.listing import kinds
 from unmasked.evaluation.domain import Place
+from unmasked.evaluation.inference import ready_to_score
 from unmasked.inspection.examiner import Examiner
 from unmasked.inspection.file_facts import examiner_pool, facts_pool, file_facts
 from unmasked.inspection.finding import failures_of, finding_of, foreign_reasons, people_of
@@ -49,7 +51,7 @@ from unmasked.preprocessing.run import Runner, preprocess
 DATASET = "inspected"
 CHUNK = 16  # files whose faces are found before the first of them is written down
 GAP_S = 10.0  # between two frames of a video, at most, unless the caller says otherwise
-CLOSER = 8  # frames more where the scores move, unless the caller says otherwise
+CLOSER = 4  # frames more where the scores move, unless the caller says otherwise
 FEW_FRAMES = 3
 SMALL_FACE_PX = 48.0
 TOLERANCE = 1e-4  # scores of other thread counts and processors differ in their last digits
@@ -118,8 +120,8 @@ def examine(
         files: file -> its case folder. ``case.json`` is written last: a folder without it is not finished.
         examiner: the detector.
         config: how faces are found and cut out; ``faces`` is all.
-        closer: frames of a video that are looked at beside, at most, where a person's scores move; none where
-            faces are looked for on other machines.
+        closer: frames of a video that are looked at beside, at most, where scores move of a person who is not
+            called fake anyway; none where faces are looked for on other machines.
         device: where the detector runs.
         pool: of the processes that look into files, where they are kept; as `examiner_pool` makes it.
     """
@@ -127,6 +129,9 @@ def examine(
     is_elsewhere = config.engine == "ray"
     closer = 0 if is_elsewhere else closer
     settings = settings_of(config, examiner.card["size_px"], closer)
+    # Once for all passes: to make it costs as much as to score some twenty faces.
+    ready: Any = ready_to_score(examiner.model, settings.size_px, device)
+    examiner = replace(examiner, model=ready)
     examination = _Examination(
         examiner, config, settings, crop_reasons(examiner.card, config), code_digest(), device
     )
@@ -291,7 +296,7 @@ def is_inside(name: str, folder: Path) -> bool:
 def crop_reasons(card: Mapping[str, Any], config: PreprocessConfig) -> list[Reason]:
     """A reason where the detector did not learn from crops like these; none if unknown."""
     learned = (card.get("training_data") or {}).get("recipe") or []
-    if not learned or _is_known_recipe(config, learned):
+    if not learned or _is_known_recipe(config, tuple(learned)):
         return []
     words = (
         f"the crops are not made as those that the detector learned from (recipe {', '.join(learned)}): "
@@ -306,6 +311,7 @@ def timeline_text(case: Case) -> str:
     return csv_text(pd.DataFrame([look.model_dump() for look in case.looks], columns=columns))
 
 
+@cache  # of the code that runs, whatever is written meanwhile
 def code_digest() -> str:
     """SHA-256 of the code that decides a score."""
     digest = hashlib.sha256()
@@ -388,7 +394,8 @@ def _warnings(faces: pd.DataFrame) -> list[str]:
     return [text.strip().splitlines()[-1] if text.startswith("Traceback") else text for text in found]
 
 
-def _is_known_recipe(config: PreprocessConfig, learned: Sequence[str]) -> bool:
+@lru_cache(64)  # a server asks for every job
+def _is_known_recipe(config: PreprocessConfig, learned: tuple[str, ...]) -> bool:
     """True if the crops look like those of training, whichever faces of however many frames were kept."""
     for faces in ("largest", "all", "mask"):
         known = recipe(config.model_copy(update={"faces": faces, "gap_s": 0.0}))

@@ -18,8 +18,10 @@ import pandas as pd
 from unmasked.datasets.loading import sample_evenly
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.domain import CROPS_A_PERSON, Place
+from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.predict import describe_crops, predict
 from unmasked.inspection.examiner import Examiner
+from unmasked.inspection.finding import verdict_of
 from unmasked.inspection.records import Look
 from unmasked.preprocessing.detect import overlap
 from unmasked.preprocessing.extract import Row, Task
@@ -79,7 +81,7 @@ def score_faces(
     scored = _score(usable, work, examiner, device, kept).assign(between=False)
     between = pd.DataFrame()
     if pool is not None and closer:
-        between = _find_between(scored, tasks, work, pool, closer)
+        between = _find_between(_not_yet_fake(scored, examiner.fitted), scored, tasks, work, pool, closer)
     if len(between):
         more = _score(between, work, examiner, device).assign(between=True)
         # Behind the others, whose features stand in their order.
@@ -188,14 +190,26 @@ def _score(
     return rows.merge(predictions[[*key, "score"]], on=key, validate="one_to_one")
 
 
+def _not_yet_fake(scored: pd.DataFrame, fitted: Fitted) -> pd.DataFrame:
+    """The rows of people whom their mean does not call fake: of the others a closer look changes nothing."""
+    means = scored.groupby(["video", "face"])["score"].transform("mean")
+    return scored[[verdict_of(mean, fitted) != "likely fake" for mean in means]]
+
+
 def _find_between(
-    scored: pd.DataFrame, tasks: Mapping[str, Task], work: Path, pool: Runner, closer: int
+    doubtful: pd.DataFrame,
+    scored: pd.DataFrame,
+    tasks: Mapping[str, Task],
+    work: Path,
+    pool: Runner,
+    closer: int,
 ) -> pd.DataFrame:
-    """The faces of known people in frames between others, where scores move."""
+    """The faces of known people in frames between others, where scores of doubtful ones move."""
     asked = {}
     (work / CLOSER).mkdir()
-    for video, rows in scored.groupby("video", sort=True):
-        if video in tasks and (frames := frames_between(rows, closer)):
+    for video, theirs in doubtful.groupby("video", sort=True):
+        if video in tasks and (frames := frames_between(theirs, closer)):
+            rows = scored[scored["video"] == video]
             task = tasks[str(video)]
             own = {"folder": f"{CLOSER}/{video}", "workdir": str(work / CLOSER / str(video))}
             asked[Task(task.root, task.path, task.kind, **own, crops=task.crops, frames=tuple(frames))] = rows

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from unmasked.preprocessing.config import PreprocessConfig
 
 BATCH = 64
-LINGER_S = 0.2  # that a pass waits for jobs whose faces are being found; alone a job waits for nobody
+LINGER_S = 0.5  # that a pass waits for jobs at work that it is yet to score; alone a job waits for nobody
 LOOK_EVERY_S = 0.02
 COMPUTE = ("forward_with_features", "features")  # of a model, called with images
 DEPTH = 4  # jobs at a time for each process that decodes, so that some can be scored together
@@ -209,11 +209,6 @@ class _Finders:
         self._at: dict[str, Pool[Any, Any]] = {}
         self._cancelled: set[str] = set()
 
-    @property
-    def is_busy(self) -> bool:
-        """True if a file is looked into."""
-        return bool(self._at)
-
     def run(
         self, job: str, tasks: Sequence[Any], on_start: Callable[[], None]
     ) -> Iterator[Outcome[Any, Any]]:
@@ -292,25 +287,30 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
         with lock:
             connection.send(word)
 
+    from unmasked.evaluation.inference import place_of, ready_to_score
+
     try:
         examiner = plan.make_examiner()
         config = _config(plan, examiner)
-        device = _place(examiner.model, plan.device)
+        device = str(place_of(plan.device))
+        ready: Any = ready_to_score(examiner.model, examiner.card["size_px"], device)
+        examiner = replace(examiner, model=ready)
     except InputError as error:
         say(Word("fatal", content=error))
         return
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
     finders = _Finders(plan, config)
+    unscored: set[str] = set()  # jobs at work that have asked for nothing yet
     batcher = Batcher(
         examiner.model,
         lambda *batch: say(Word("batch", content=batch)),
-        lambda: finders.is_busy,
+        lambda: bool(unscored),
         plan.batch,
     )
     for _ in range(plan.jobs):
         threading.Thread(
             target=_look_at_orders,
-            args=(orders, finders, say, examiner, batcher, device, plan.closer, config),
+            args=(orders, finders, unscored, say, examiner, batcher, device, plan, config),
             daemon=True,
         ).start()
     say(Word("ready", content=_description(examiner, config)))
@@ -323,16 +323,6 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
             orders.put(given)
         else:
             finders.cancel(given.job)
-
-
-def _place(model: Any, device: str) -> str:
-    """Puts a module into evaluation mode and onto the device; where that is."""
-    import torch
-
-    place = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if isinstance(model, torch.nn.Module):
-        model.eval().to(torch.device(place))
-    return place
 
 
 def _config(plan: Plan, examiner: Examiner) -> PreprocessConfig:
@@ -362,23 +352,27 @@ def _description(examiner: Examiner, config: PreprocessConfig) -> dict[str, Any]
 def _look_at_orders(
     orders: queue.SimpleQueue[Order],
     finders: _Finders,
+    unscored: set[str],
     say: Callable[[Word], None],
     examiner: Examiner,
     batcher: Batcher,
     device: str,
-    closer: int,
+    plan: Plan,
     config: PreprocessConfig,
 ) -> None:
     from unmasked.inspection.examine import examine
 
     while True:
         order = orders.get()
+        unscored.add(order.job)
         turn = _Turn(finders, order.job, partial(say, Word("stage", order.job, "finding faces")))
-        model = _Model(batcher, partial(say, Word("stage", order.job, "scoring")))
+        model = _Model(batcher, partial(_begin_scoring, order.job, unscored, say))
         mine = replace(examiner, model=model, draw=_drawn_alone(examiner, batcher))
         folder = order.folder / CASE
         try:
-            (case,) = examine({order.file: folder}, mine, config, closer=closer, device=device, pool=turn)
+            (case,) = examine(
+                {order.file: folder}, mine, config, closer=plan.closer, device=device, pool=turn
+            )
             hide_places(case, folder)
             say(Word("done", order.job))
         except Exception as error:
@@ -387,7 +381,13 @@ def _look_at_orders(
                 logger.exception("job %s", order.job)
             say(Word("failed", order.job, words_of(error)))
         finally:
+            unscored.discard(order.job)
             finders.forget(order.job)
+
+
+def _begin_scoring(job: str, unscored: set[str], say: Callable[[Word], None]) -> None:
+    say(Word("stage", job, "scoring"))
+    unscored.discard(job)  # just before its images wait: a pass must not end between
 
 
 def _drawn_alone(examiner: Examiner, batcher: Batcher) -> Draw | None:

@@ -72,6 +72,7 @@ def test_the_twin_computes_the_same_without_norms_and_the_network_keeps_its_own(
     stored = copy.deepcopy(model.state_dict())
     twin = ready_to_score(model, SIZE, "cpu")
     assert norms(twin) == left
+    assert ready_to_score(twin, SIZE, "cpu") is twin  # of its own, for who scores again and again
     with torch.inference_mode():
         expected = model(normalise(pixels()))
     torch.testing.assert_close(compute(twin, pixels(), "cpu"), expected, rtol=1e-4, atol=1e-5)

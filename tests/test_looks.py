@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,16 +85,18 @@ def test_frames_between_show_when_a_score_moves_and_change_no_verdict(tmp_path, 
     examiner = Examiner(
         light, card, weights, "", None, Fitted(Threshold(0.5, "eer")), [], None, {}, draw=draw_none
     )
+    strict = replace(examiner, fitted=Fitted(Threshold(1e-3, "eer")))  # calls the person fake anyway
     config = PreprocessConfig(faces="all", frames_per_video=5, workers=1)
     pool = examiner_pool(config, SquareDetector)
     try:
         cases = [
-            next(examine({clip: tmp_path / f"{closer}"}, examiner, config, closer=closer, pool=pool))
-            for closer in (0, 4)
+            next(examine({clip: tmp_path / f"{n}"}, one, config, closer=closer, pool=pool))
+            for n, (one, closer) in enumerate([(examiner, 0), (examiner, 4), (strict, 4)])
         ]
     finally:
         pool.stop()
-    before, now = cases
+    before, now, fake = cases
+    assert fake.sampled.between == 0
     assert [look.frame for look in before.looks] == [0, 10, 20, 30, 40]
     more = [look.frame for look in now.looks if look.between]
     assert more, [(look.frame, look.score) for look in before.looks]
@@ -101,9 +105,9 @@ def test_frames_between_show_when_a_score_moves_and_change_no_verdict(tmp_path, 
     assert now.finding.score == pytest.approx(before.finding.score, abs=1e-9)
     assert [one.frames for one in now.people] == [5]
     assert now.people[0].size_px > SMALL_FACE_PX
-    said = (tmp_path / "4" / "case.html").read_text(encoding="utf-8")
+    said = (tmp_path / "1" / "case.html").read_text(encoding="utf-8")
     assert "more were looked at where scores move" in said
-    assert set(read_case(tmp_path / "4").files) >= {look.crop for look in now.looks}
+    assert set(read_case(tmp_path / "1").files) >= {look.crop for look in now.looks}
     # The maps of the most suspicious: in grey, and the reason beside them.
     top = sorted(now.looks, key=lambda look: -look.score)[:3]
     assert [one.crop for one in now.maps.shown] == [look.crop for look in top]

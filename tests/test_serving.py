@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zipfile
@@ -736,6 +737,48 @@ def test_the_image_is_made_as_its_steps_say_and_its_health_check_asks_what_answe
         given = [one.replace(f":{config.port}/", f":{port}/") for one in rest]
         assert given != rest
         assert subprocess.run([sys.executable, *given], stderr=subprocess.DEVNULL).returncode == code
+
+
+# What root becomes: a user who may read all, for a Python below /root, and write what is his alone.
+ORDINARY = 10001
+READS = "-all,+dac_read_search"
+AS_ORDINARY = ["setpriv", f"--reuid={ORDINARY}", f"--regid={ORDINARY}", "--clear-groups"]
+AS_ORDINARY += [f"--{kind}={READS}" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv (util-linux) is not installed")
+def test_the_steps_of_the_image_install_a_server_as_an_ordinary_user():
+    """What it needs is taken from where the tests run, for no index is asked: all else is done as it says."""
+    root = Path(__file__).parents[1]
+    with tempfile.TemporaryDirectory() as folder:
+        source, environment = Path(folder) / "src", Path(folder) / "env"
+        left_out = shutil.ignore_patterns(".*", "build", "tests", "docs", "*.egg-info", "__pycache__")
+        shutil.copytree(root, source, ignore=left_out)
+        is_root = os.geteuid() == 0
+        if is_root:
+            for path in (Path(folder), *Path(folder).rglob("*")):
+                os.chown(path, ORDINARY, ORDINARY)
+        own = {"HOME": folder, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+
+        def run(*command, **known):
+            given = [*(AS_ORDINARY if is_root else []), *map(str, command)]
+            return subprocess.run(
+                given, capture_output=True, text=True, cwd=folder, env=own | known, check=False
+            )
+
+        # Nothing is fetched, and no second environment is made to build in.
+        known = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_COMPILE": "1"}
+        known["PYTHONPATH"] = os.path.dirname(torch.__path__[0])
+        done = run(source / "docker" / "install.sh", environment, **known)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert environment.stat().st_uid == (ORDINARY if is_root else os.geteuid())
+        # What was installed is ours, whole, and found without the checkout.
+        said = run(environment / "bin" / "python", "-I", "-c", "import unmasked; print(*unmasked.__path__)")
+        (place,) = environment.resolve().glob("lib/python*/site-packages/unmasked")
+        assert said.stdout.split() == [str(place)], said.stderr
+        files = [path for kind in ("*.py", "page/*.*") for path in (root / "serving").glob(kind)]
+        assert not [path for path in files if not (place / path.relative_to(root)).is_file()]
 
 
 def test_slow_clients_are_dropped(quick):

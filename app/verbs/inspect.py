@@ -36,7 +36,7 @@ class Config(BaseModel):
     out: Path = Field(Path("case"), description="folder of the case; of a folder, one for each file in it")
     frames: int = Field(32, ge=1, description="frames looked at, spread evenly over a video")
     gap_s: float = Field(10.0, ge=0, description=GAP)
-    closer: int = Field(8, ge=0, description=CLOSER)
+    closer: int = Field(4, ge=0, description=CLOSER)
     maps: bool = Field(
         False, description="show where in suspicious faces the detector found evidence, and test it"
     )

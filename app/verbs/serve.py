@@ -36,7 +36,7 @@ class Config(Limits):
     )
     frames: int = Field(32, ge=1, description="frames looked at, spread evenly over a video")
     gap_s: float = Field(10.0, ge=0, description=GAP)
-    closer: int = Field(8, ge=0, description=CLOSER)
+    closer: int = Field(4, ge=0, description=CLOSER)
     crops: Literal["auto", "cut", "as_is"] = Field("auto", description="see `unmasked preprocess`")
     border: Literal["black", "reflect"] | None = Field(
         None, description=f"beyond the picture's edge; {LEARNED}"
