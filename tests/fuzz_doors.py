@@ -15,6 +15,7 @@ The case folder gets links that lead out. The harness writes through none, but r
 from __future__ import annotations
 
 import argparse
+import copy
 import io
 import json
 import logging
@@ -663,9 +664,21 @@ def _change_folder(folder: Path, kind: str, name: str, target: str, at: int, byt
 
 
 def state_doors(folder: Path) -> dict[str, Door]:
-    """An ensemble's stored card, and the records of an audit that is added to."""
+    """An ensemble's stored card, and the records of an audit that is added to.
+
+    The audit of the same scores is computed once: what is changed is read after it.
+    """
+    from unmasked.app.verbs import fairness
     from unmasked.evaluation.predictions import PREDICTIONS
 
+    audits_of, known = fairness._audits, {}
+
+    def stored_audits(config: Any, *given: Any) -> Any:
+        if config.predictions not in known:
+            known[config.predictions] = audits_of(config, *given)
+        return copy.deepcopy(known[config.predictions])
+
+    fairness._audits = stored_audits
     table = scored_table()
     place = folder / "states"
     for name, seen in (("a", 0.0), ("b", 0.3)):
