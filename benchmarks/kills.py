@@ -209,7 +209,7 @@ def main() -> None:
         sys.exit(0 if compare(work, Path(folder), **given) else 1)
 
 
-def compare(work: Work, folder: Path, *, kills: int, seed: int, minutes: float) -> bool:
+def compare(work: Work, folder: Path, *, kills: int, seed: int, minutes: float = float("inf")) -> bool:
     """True if a run ended ``kills`` times gives what an uninterrupted one gives; prints what happens.
 
     After ``minutes`` it is ended no more.
