@@ -1,10 +1,11 @@
 """Ends a command by SIGKILL and SIGTERM in turn at random moments; compares with a whole run.
 
-    python benchmarks/kills.py [--work preprocess|train|torchrun] [--kills 40] [--seed 0]
+    python benchmarks/kills.py [--work preprocess|train|torchrun] [--kills 40] [--seed 0] [--minutes M]
 
 `train` trains a narrow UCF, `torchrun` the same in two processes (gloo on a CPU). Prints one line a signal,
-and last whether the results are identical byte for byte. Exit code 1 if they are not, or if SIGTERM gave
-another exit code than 143 or no sentence that says how to go on.
+and last whether the results are identical byte for byte. After --minutes no further signal is sent: the run
+is finished and compared. Exit code 1 if results differ, or if SIGTERM gave another exit code than 143 or no
+sentence that says how to go on.
 """
 
 from __future__ import annotations
@@ -200,28 +201,35 @@ def main() -> None:
     parser.add_argument("--work", choices=list(WORKS), default="preprocess")
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = WORKS[options.work](Path(folder), options.seed)
-        sys.exit(0 if compare(work, Path(folder), kills=options.kills, seed=options.seed) else 1)
+        given = {"kills": options.kills, "seed": options.seed, "minutes": options.minutes}
+        sys.exit(0 if compare(work, Path(folder), **given) else 1)
 
 
-def compare(work: Work, folder: Path, *, kills: int, seed: int) -> bool:
-    """True if a run ended ``kills`` times gives what an uninterrupted one gives; prints what happens."""
+def compare(work: Work, folder: Path, *, kills: int, seed: int, minutes: float = float("inf")) -> bool:
+    """True if a run ended ``kills`` times gives what an uninterrupted one gives; prints what happens.
+
+    After ``minutes`` it is ended no more.
+    """
     whole, killed = folder / "whole", folder / "killed"
     started_s = time.monotonic()
     work.start(whole).communicate()
     whole_s = time.monotonic() - started_s
-    print(f"uninterrupted: {work.kept(whole)} in {whole_s:.1f} s, {len(work.digests(whole))} things compared")
+    things = len(work.digests(whole))
+    print(f"uninterrupted: {work.kept(whole)} in {whole_s:.1f} s, {things} things compared", flush=True)
     rng, landed, is_well_ended, is_equal = np.random.default_rng(seed), 0, True, True
-    while landed < kills:
+    while landed < kills and time.monotonic() - started_s < 60 * minutes:
         if work.is_finished(killed):  # got through before its moment came: once more from nothing
             is_equal &= work.digests(killed) == work.digests(whole)
+            print(f"done before the next signal: {'identical' if is_equal else 'DIFFERENT'}", flush=True)
             shutil.rmtree(killed)
         before, process = work.kept(killed), work.start(killed)
         # Most moments are counted from the first thing that is kept on: half of a short run is its start.
         while landed % 8 > 1 and process.poll() is None and work.kept(killed) == before:
-            time.sleep(0.01)
+            time.sleep(0.05)  # a state is read each time
         try:
             process.wait(float(rng.uniform(0, whole_s / 4)))
         except subprocess.TimeoutExpired:
@@ -249,7 +257,7 @@ def compare(work: Work, folder: Path, *, kills: int, seed: int) -> bool:
             return False
     is_equal &= work.digests(killed) == work.digests(whole)
     print(
-        f"{kills} kills, resumed: results {'identical' if is_equal else 'DIFFERENT'} byte for byte; "
+        f"{landed} kills, resumed: results {'identical' if is_equal else 'DIFFERENT'} byte for byte; "
         f"exit codes and sentences {'right' if is_well_ended else 'WRONG'}"
     )
     return is_equal and is_well_ended

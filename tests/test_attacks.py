@@ -47,6 +47,8 @@ from unmasked.serving.jobs import JOB
 from unmasked.serving.problems import Refusal
 from unmasked.serving.settings import Limits
 from unmasked.training import checkpoint
+from unmasked.training.config import TrainedConfig
+from unmasked.training.train import check_resume
 
 # Workbooks
 
@@ -276,7 +278,7 @@ def test_a_path_with_line_breaks_forges_no_line_of_the_log(tmp_path, caplog):
 # Packed arrays and weights
 
 
-@pytest.mark.parametrize("kind", ["pth", "npz", "skops"])
+@pytest.mark.parametrize("kind", ["pth", "npz", "skops", "ckpt"])
 def test_a_packed_file_that_unpacks_to_far_more_than_its_size_is_refused_before(tmp_path, kind, monkeypatch):
     # A .pth of 290 kB took 800 MB, and one of 10 MB would have taken 10 GB.
     monkeypatch.setattr(archives, "RATIO_FREE_BYTES", 1 << 20)
@@ -293,11 +295,47 @@ def test_a_packed_file_that_unpacks_to_far_more_than_its_size_is_refused_before(
         "pth": checkpoint.read_state_dict,
         "npz": archives.check_zip,
         "skops": partial(fitted_files.load, trusted=[]),
+        "ckpt": checkpoint.read_training_state,
     }
     with pytest.raises(InputError, match=r"unpacks to 2 MB, over 100 times its size; nothing was read"):
         read[kind](path)
     np.savez_compressed(tmp_path / "b.npz", maps=np.random.default_rng(0).bytes(1 << 20))
     archives.check_zip(tmp_path / "b.npz")
+
+
+class Runs:
+    """A pickle that makes a file when it is opened."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (b"", r"restart=true"),
+        (b"PK\x03\x04" + bytes(99), r"restart=true"),
+        (Runs, r"was refused without running it.*restart=true"),
+        ([1], r"is not the state of a training; .*restart=true"),
+        ({"global_step": True, "config": "{}"}, r"is not the state of a training; .*restart=true"),
+        ({"global_step": 3}, r"does not say how it was trained; .*restart=true"),
+        ({"global_step": 3, "config": "{"}, r"does not say how it was trained; .*restart=true"),
+        ({"global_step": 3, "config": '{"seed": []}'}, r"does not say how it was trained; .*restart=true"),
+    ],
+)
+def test_a_damaged_or_hostile_state_is_not_resumed_and_said_in_a_sentence(tmp_path, state, words):
+    last, made = tmp_path / "checkpoints" / "last.ckpt", tmp_path / "made"
+    last.parent.mkdir()
+    if isinstance(state, bytes):
+        last.write_bytes(state)
+    else:
+        torch.save(Runs(str(made)) if state is Runs else state, last)
+    with pytest.raises(InputError, match=words):
+        check_resume(last, TrainedConfig())
+    assert not made.exists()
 
 
 # Cases

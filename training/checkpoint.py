@@ -302,16 +302,37 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist; give the path of a PyTorch .pth file")
+    return _flatten_state(_load(path), path)
+
+
+def read_training_state(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The state of a stopped training, its tensors without their values; no code of it is run.
+
+    Raises:
+        InputError: it is damaged, would run code, unpacks to far more than its size, or is no such state.
+    """
+    path = Path(path)
+    after = "begin again with restart=true, or in another out=…"
+    try:
+        state = _load(path, device="meta")
+    except InputError as error:
+        raise InputError(f"the training cannot go on from {path}: {error}. Or {after}") from error
+    if not (isinstance(state, dict) and type(state.get("global_step")) is int):
+        raise InputError(f"{path} is not the state of a training; {after}")
+    return state
+
+
+def _load(path: Path, *, device: str = "cpu") -> Any:
+    """What `torch.save` wrote; an InputError where that may not, or cannot, be read."""
     check_zip(path)
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(_other_kind(path) or _refusal(path, str(error))) from error
     except Exception as error:  # whatever damaged bytes make torch's reader raise
         reason = str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
         said = f"checkpoint {path} is not an intact PyTorch file ({reason}); copy it again"
         raise InputError(_other_kind(path) or said) from error
-    return _flatten_state(stored, path)
 
 
 def write_state_dict(model: nn.Module, path: str | os.PathLike[str]) -> Path:

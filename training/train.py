@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.seed import isolate_rng
@@ -36,7 +36,7 @@ from unmasked.training.callbacks import (
     WriteMetrics,
     selection_of,
 )
-from unmasked.training.checkpoint import NAME
+from unmasked.training.checkpoint import NAME, read_training_state
 from unmasked.training.config import DetectorConfig, TrainedConfig
 from unmasked.training.data import TrainingData
 from unmasked.training.handle import Detector
@@ -156,7 +156,7 @@ def check_nothing_is_lost(out: Path) -> None:
     last = Path(out) / "checkpoints" / "last.ckpt"
     if not (is_first_process() and last.is_file()):
         return
-    state = torch.load(last, map_location="meta", weights_only=True)
+    state = read_training_state(last)
     if (Path(out) / UNFINISHED).is_file():
         what = "of a training that was stopped"
     elif MARK not in state:
@@ -164,7 +164,7 @@ def check_nothing_is_lost(out: Path) -> None:
     else:
         return
     raise InputError(
-        f"{last} is the state {what}, after step {int(state['global_step'])}; go on with resume=true, or "
+        f"{last} is the state {what}, after step {state['global_step']}; go on with resume=true, or "
         "begin again with restart=true or in another out=…"
     )
 
@@ -233,9 +233,14 @@ def check_resume(last: Path, config: BaseModel) -> int:
     """Steps in the state to resume, if it was trained with the same configuration."""
     if not last.is_file():
         raise InputError(f"there is nothing to resume: {last} does not exist; train without resume first")
-    stored = torch.load(last, map_location="meta", weights_only=True)
+    stored = read_training_state(last)
     # Settings that are newer than the state have the values that it was trained with: their defaults.
-    before = type(config).model_validate_json(stored["config"]).model_dump(mode="json")
+    try:
+        before = type(config).model_validate_json(stored.get("config")).model_dump(mode="json")
+    except ValidationError as error:
+        raise InputError(
+            f"{last} does not say how it was trained; begin again with restart=true, or in another out=…"
+        ) from error
     now = config.model_dump(mode="json")
     differing = sorted(
         f"{section}.{key}" if key else section
