@@ -146,9 +146,7 @@ def interval_in_100(interval: Sequence[Any] | None) -> str:
     >>> interval_in_100([0.0152, 0.016])
     '95 % interval [1.5, 1.6]'
     """
-    low, high = ends(interval)
-    narrow = low > 0.99 or (low >= 0.0095 and high - low < 0.015)  # "[100, 100]" would say nothing
-    text = interval_text(interval, lambda end: f"{100 * end:.1f}" if narrow else _end_in_points(end))
+    text = interval_text(interval, *_point_forms(interval))
     return f"95 % interval {text}" if text else ""
 
 
@@ -198,8 +196,11 @@ def share_text(share: Any, interval: Sequence[Any] | None = None) -> str:
 
     >>> share_text(0.28, [0.11, 0.54]).replace(chr(160), " ")
     '28 % [11, 54]'
+    >>> share_text(0.019, [0.0185, 0.0193]).replace(chr(160), " ")
+    '1.9 % [1.8, 1.9]'
     """
-    return _with_interval(share, interval, percent, lambda end: f"{100 * end:.0f}")
+    forms = [partial(_signed_in_100, places=places) for places in range(4)]
+    return _with_interval(share, interval, percent, *forms)
 
 
 def points_only(value: Any) -> str:
@@ -228,9 +229,10 @@ def gap_text(gap: Any, interval: Sequence[Any] | None = None) -> str:
 
     >>> gap_text(0.12, [0.05, 0.19]), gap_text(0.017, [0.001, 0.03])
     ('12 [5, 19]', '1.7 [0.1, 3]')
+    >>> gap_text(0.02, [0.0195, 0.0204]), gap_text(0.026, [0.0255, 0.046])
+    ('2 [1.9, 2.0]', '2.6 [2.5, 4.6]')
     """
-    finer = (lambda end, places=places: signed_text(100 * end, places) for places in (1, 2, 3))
-    return _with_interval(gap, interval, points_only, _end_in_points, *finer)
+    return _with_interval(gap, interval, points_only, *_point_forms(interval))
 
 
 def signed_points(value: Any) -> str:
@@ -252,8 +254,26 @@ def change_text(change: Any, interval: Sequence[Any] | None = None) -> str:
     '+12 [−2, +25]'
     >>> change_text(0.0, [-2e-9, 2e-9])  # of iterations that stop short of 0
     '0 [0, 0]'
+    >>> change_text(-0.02, [-0.0204, -0.0195]), change_text(0.02, [0.0195, 0.0204])
+    ('−2 [−2.0, −1.9]', '+2 [+1.9, +2.0]')
     """
-    return _with_interval(change, interval, signed_points, partial(_end_in_points, plus=True))
+    return _with_interval(change, interval, signed_points, *_point_forms(interval, plus=True))
+
+
+def _point_forms(interval: Sequence[Any] | None, *, plus: bool = False) -> list[Callable[[float], str]]:
+    """Ways to write the ends of an interval in points, the coarsest that says something first."""
+    low, high = ends(interval)
+    finer: list[Callable[[float], str]] = [
+        partial(_signed_in_100, places=places, plus=plus) for places in (1, 2, 3)
+    ]
+    away_from_0 = low >= 0.0095 or high <= -0.0095
+    if low > 0.99 or (away_from_0 and high - low < 0.015):  # "[100, 100]" would say nothing
+        return finer
+    return [partial(_end_in_points, plus=plus), *finer]
+
+
+def _signed_in_100(end: float, places: int, plus: bool = False) -> str:
+    return signed_text(100 * end, places, plus=plus)
 
 
 def _end_in_points(end: float, plus: bool = False) -> str:
@@ -369,4 +389,15 @@ def _with_interval(
 ) -> str:
     if is_missing(value):
         return NOT_ENOUGH
-    return f"{form(value)} {interval_text(interval, *(end_forms or (form,)))}".rstrip()
+    text, (low, high) = form(value), ends(interval)
+    unit = "\N{NO-BREAK SPACE}%" if text.endswith("%") else ""
+    forms = [end for end in end_forms or (form,) if end(low) != end(high)]
+    # Ends that are rounded more than the value must not leave it out ("2.6 [3, 5]"), nor those rounded less.
+    fit = [end for end in forms if _read(end(low)) <= _read(text.removesuffix(unit)) <= _read(end(high))]
+    if forms and not fit:
+        text = forms[0](value) + unit
+    return f"{text} {interval_text(interval, *(fit or forms or end_forms or (form,)))}".rstrip()
+
+
+def _read(text: str) -> float:
+    return float(text.replace("−", "-"))

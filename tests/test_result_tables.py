@@ -16,6 +16,7 @@ from report_fakes import table_of, write_run
 from unmasked.analysis.reports.run.folder import read_run as read_report_run
 from unmasked.analysis.reports.run.page import model_card
 from unmasked.datasets.tables import write_frame
+from unmasked.evaluation import wording
 from unmasked.evaluation.compare import compare, read_run
 from unmasked.evaluation.evaluate import evaluate
 from unmasked.evaluation.published import load_published, published_table
@@ -277,3 +278,21 @@ def test_the_model_card_escapes_every_name(tmp_path):
     card = model_card(read_report_run(write_run(tmp_path, table, audited=False)))
     assert card.startswith("# \\![x\\](http://a.b/c)\\<script>\n")
     assert "| --- |" in card
+
+
+def _in_100(text):
+    return float(text.replace("−", "-").replace("\N{NO-BREAK SPACE}%", ""))
+
+
+@given(
+    st.floats(0, 1),
+    st.floats(2e-4, 1),
+    st.floats(2e-4, 1),
+    st.sampled_from(["gap", "change", "share", "value"]),
+)
+def test_no_interval_is_shown_as_one_number_or_without_its_value(value, below, above, kind):
+    low, high = max(value - below, 0), min(value + above, 1)
+    shown = getattr(wording, f"{kind}_text")(value, [low, high])
+    first, second = shown.split(" [")[1].removesuffix("]").split(", ")
+    assert first != second
+    assert _in_100(first) <= _in_100(shown.split(" [")[0]) <= _in_100(second)

@@ -236,7 +236,7 @@ def check_resume(last: Path, config: BaseModel) -> int:
     stored = read_training_state(last)
     # Settings that are newer than the state have the values that it was trained with: their defaults.
     try:
-        before = type(config).model_validate_json(stored.get("config")).model_dump(mode="json")
+        before = type(config).model_validate_json(stored.get("config") or "").model_dump(mode="json")
     except ValidationError as error:
         raise InputError(
             f"{last} does not say how it was trained; begin again with restart=true, or in another out=…"

@@ -22,6 +22,7 @@ from unmasked.evaluation.wording import (
     percent,
     points,
     points_only,
+    signed_text,
     value_text,
 )
 from unmasked.fairness.records import AuditResults, Test
@@ -143,7 +144,9 @@ def _numbers(findings: Findings, worst: Found | None) -> Iterator[KeyNumber]:
     groups = {one["group"]: one for one in findings.audits[dataset]["attributes"][attribute]["groups"]}
     for group in (str(test["worst_group"]), str(test["best_group"])):
         yield _group_number(groups[group], attribute, test, dataset if findings.has_several else "")
-    interval = interval_text([test["ci_low"], test["ci_high"]], _signless)
+    interval = interval_text(
+        [test["ci_low"], test["ci_high"]], _signless, lambda end: signed_text(100 * end, 2)
+    )
     which = "shown" if test["verdict"] == "disparity" else "measured"
     yield KeyNumber(
         points(_difference(test)),
