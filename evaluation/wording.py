@@ -269,7 +269,8 @@ def _point_forms(interval: Sequence[Any] | None, *, plus: bool = False) -> list[
     away_from_0 = low >= 0.0095 or high <= -0.0095
     if low > 0.99 or (away_from_0 and high - low < 0.015):  # "[100, 100]" would say nothing
         return finer
-    return [partial(_end_in_points, plus=plus), *finer]
+    coarse = partial(_end_in_points, plus=plus)
+    return [coarse, *finer] if finer[-1](low) != finer[-1](high) else [coarse]
 
 
 def _signed_in_100(end: float, places: int, plus: bool = False) -> str:
