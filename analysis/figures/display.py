@@ -101,6 +101,8 @@ def save_figure(figure: Figure, file: Path | io.BytesIO | io.StringIO, **how: An
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        # One small picture beside long words: it is drawn as it was placed.
+        warnings.filterwarnings("ignore", message="constrained_layout not applied", category=UserWarning)
         figure.savefig(file, bbox_inches="tight", **how)
 
 

@@ -103,7 +103,9 @@ def run(config: Config) -> None:
     for text in importance_lines(explanation.summary.get("importance")):
         print_result(text)
     if methods := explanation.summary.get("methods"):
-        print_result(f"maps of {methods[0]['pictures']} pictures, each method put to the same tests:")
+        count = methods[0]["pictures"]
+        what = "1 picture" if count == 1 else f"{count} pictures"
+        print_result(f"maps of {what}, each method put to the same tests:")
         for text in method_lines(methods):
             print_result(text)
     for text in averaged_lines(explanation.summary.get("averaged")):

@@ -86,6 +86,11 @@ def _run(config: Config) -> None:
     examiner = load_examiner(
         config.checkpoint, config.detector, config.performance, config.prior, maps=config.maps
     )
+    if examiner.domain is None:
+        print_result(
+            "NOTE: no calibration material is stored for these weights, so no file is compared with it; "
+            "`unmasked predict` of a table with val rows stores it beside the scores"
+        )
     if (config.out / CASE).exists() and config.file.is_dir():
         raise InputError(f"out={config.out} is the case of one file; give another out=")
     files, unread = _files(config)
