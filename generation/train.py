@@ -209,7 +209,7 @@ def train(
 
 
 def generator_card(config: GeneratorConfig, reals: pd.DataFrame, crops: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a generator: settings, what it learned from, `card_of_crops`."""
+    """What is known of a generator; ``crops`` as of `card_of_crops`."""
     return {
         "method_classes": ["real", METHOD],
         "size_px": config.network.size_px,
