@@ -765,7 +765,7 @@ class Watch:
 
 
 class Closed(BaseException):
-    """Ends Hypothesis at once, which would draw the inputs that are left; it takes no Exception for that."""
+    """Ends Hypothesis at once: an Exception is a finding, a return draws what is left."""
 
 
 def fuzz(
