@@ -260,7 +260,7 @@ def change_text(change: Any, interval: Sequence[Any] | None = None) -> str:
     return _with_interval(change, interval, signed_points, *_point_forms(interval, plus=True))
 
 
-def _point_forms(interval: Sequence[Any] | None, *, plus: bool = False) -> list[Callable[[float], str]]:
+def _point_forms(interval: Sequence[Any] | None, *, plus: bool = False) -> Sequence[Callable[[float], str]]:
     """Ways to write the ends of an interval in points, the coarsest that says something first."""
     low, high = ends(interval)
     finer: list[Callable[[float], str]] = [
