@@ -166,7 +166,7 @@ def test_nasty_names_stay_names(place, verb, capfd):
         table = PREDICTIONS.read(place / "a.parquet")
         PREDICTIONS.write(table.assign(dataset=NAMES[6] + table["dataset"]), place / "c.parquet")
     case = next(out.glob("cases/*/case.json"), out / "none").parent
-    before = {path: path.stat().st_mtime_ns for path in place.parent.parent.parent.rglob("*")}
+    before = {path: path.lstat().st_mtime_ns for path in place.parent.parent.parent.rglob("*")}
     logging.getLogger().handlers.clear()  # logged lines go to this call's standard error
     given = [text.replace("{in}", str(place)).replace("{out}", str(out)) for text in COMMANDS[verb]]
     done = CliRunner().invoke(app, [verb, *(text.replace("{case}", str(case)) for text in given)])
@@ -174,7 +174,7 @@ def test_nasty_names_stay_names(place, verb, capfd):
     assert done.exit_code == 0, (said, "".join(traceback.format_exception(done.exception)))
     assert "Traceback" not in said
     assert all(sign.isprintable() or sign in "\n\N{NO-BREAK SPACE}" for sign in said), said
-    after = {path: path.stat().st_mtime_ns for path in place.parent.parent.parent.rglob("*")}
+    after = {path: path.lstat().st_mtime_ns for path in place.parent.parent.parent.rglob("*")}
     written = [path for path in after if after[path] != before.get(path)]
     assert {path for path in written if path.is_file()} <= {*out.rglob("*")}
     for path in written:
