@@ -20,7 +20,7 @@ NO_BETTER = 0.65  # AUC; a detector that is shown to be below is said to guess
 MISSED = {"fpr": "real videos of {} are called fake more often", "tpr": "fakes of {} are missed more often"}
 
 DECISIONS = {  # title of the verdict -> what follows from it
-    "Not known": "ask what it was trained on, and test it on videos that are surely new to it.",
+    "Not known whether it holds up": "ask what it was trained on, and test it on videos that are surely new.",
     "One half of the question": "test it on {absent}, too, before anything is decided with it.",
     "It has not learnt to tell fakes": "do not use it.",
     "Too few videos to tell": "test it on more videos before anything is decided with it.",
@@ -108,7 +108,7 @@ def _verdict(run: Run) -> tuple[Kind, str, str]:
     if run.source is None:
         return (
             "note",
-            "Not known",
+            "Not known whether it holds up",
             "What the detector was trained on is not stated, or was not tested; so it is not known which of "
             "these videos are new to it.",
         )
