@@ -756,6 +756,8 @@ def test_the_steps_of_the_image_install_a_server_as_an_ordinary_user():
         left_out = shutil.ignore_patterns(".*", "build", "tests", "docs", "*.egg-info", "__pycache__")
         shutil.copytree(root, source, ignore=left_out)
         is_root = os.geteuid() == 0
+        if is_root and subprocess.run([*AS_ORDINARY, "true"], capture_output=True, check=False).returncode:
+            pytest.skip("this system does not let root become a user who may read what root can")
         if is_root:
             for path in (Path(folder), *Path(folder).rglob("*")):
                 os.chown(path, ORDINARY, ORDINARY)
