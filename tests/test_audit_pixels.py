@@ -1,12 +1,11 @@
 """What pixels give away: planted borders, strips, logos and compression are found, plain pictures are not."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from audit_corpus import face, people
+from conftest import SHARED
 
 from unmasked.datasets.audit.findings import shortcut_findings
 from unmasked.datasets.audit.headers import read_headers
@@ -20,7 +19,7 @@ from unmasked.datasets.audit.pixels import (
 )
 from unmasked.datasets.audit.shortcuts import shortcuts
 
-SHARED = Path("/work/shared/faces")
+PHOTOGRAPHS = SHARED / "faces"
 
 
 @pytest.fixture(scope="module")
@@ -134,11 +133,11 @@ def test_facts_of_a_picture_are_those_counted_by_hand(tmp_path):
     assert none.isna().all(axis=None)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of real photographs is not there")
+@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="the folder of real photographs is not there")
 def test_real_photographs_dealt_at_random_give_no_alarm_and_a_planted_border_does(tmp_path):
-    manifest = pd.read_csv(SHARED / "manifest.csv")
+    manifest = pd.read_csv(PHOTOGRAPHS / "manifest.csv")
     real = manifest[(manifest["kind"] == "image") & (manifest["label"] == 0)].head(120)
-    names = [SHARED / name for name in real["file"]]
+    names = [PHOTOGRAPHS / name for name in real["file"]]
     images = [cv2.imread(str(name)) for name in names]
     images = [cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA) for image in images]
     rows = (
