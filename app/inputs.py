@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from unmasked.datasets.cards import absent_checkpoint, card_path
 from unmasked.datasets.errors import InputError
@@ -28,10 +28,33 @@ CHECKPOINT = (
     "detector.json beside it"
 )
 
-# Of `inspect` and `serve`.
-LEARNED = "as in the crops that the detector learned from, unless given; see `unmasked preprocess`"
-GAP = "seconds between two frames that are looked at, at most: a long video gets more of them; 0 = any"
-CLOSER = "frames more where scores move of who is not called fake anyway; they show when, and are in no mean"
+# Keys of `inspect` and of `serve`.
+_LEARNED = "as in the crops that the detector learned from, unless given; see `unmasked preprocess`"
+Frames = Annotated[int, Field(ge=1, description="frames looked at, spread evenly over a video")]
+Gap = Annotated[
+    float,
+    Field(
+        ge=0,
+        description="seconds between two frames that are looked at, at most: a long video gets more of them; "
+        "0 = any",
+    ),
+]
+Closer = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="frames more where scores move of who is not called fake anyway; they show when, and are "
+        "in no mean",
+    ),
+]
+Border = Annotated[
+    Literal["black", "reflect"] | None, Field(description=f"beyond the picture's edge; {_LEARNED}")
+]
+Scale = Annotated[float | None, Field(ge=1.0, le=4.0, description=f"room around the face; {_LEARNED}")]
+FaceDetector = Annotated[
+    Literal["hog", "mmod", "mtcnn"] | None, Field(description=f"what finds faces; {_LEARNED}")
+]
+Landmarks = Annotated[Literal["dlib", "mtcnn"] | None, Field(description=f"what aligns them; {_LEARNED}")]
 
 
 def check_inputs(*, faces: Path | None = None, checkpoint: Path | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from unmasked.app.inputs import CHECKPOINT, CLOSER, GAP, LEARNED
+from unmasked.app.inputs import CHECKPOINT, Border, Closer, FaceDetector, Frames, Gap, Landmarks, Scale
 from unmasked.app.progress import print_result
 from unmasked.datasets.errors import InputError, InterruptedBySignal, printable
 from unmasked.datasets.regular_files import is_special
@@ -34,23 +34,19 @@ class Config(BaseModel):
         None, description="folder that `unmasked evaluate` wrote: measured errors, threshold and band; card"
     )
     out: Path = Field(Path("case"), description="folder of the case; of a folder, one for each file in it")
-    frames: int = Field(32, ge=1, description="frames looked at, spread evenly over a video")
-    gap_s: float = Field(10.0, ge=0, description=GAP)
-    closer: int = Field(4, ge=0, description=CLOSER)
+    frames: Frames = 32
+    gap_s: Gap = 10.0
+    closer: Closer = 4
     maps: bool = Field(
         False, description="show where in suspicious faces the detector found evidence, and test it"
     )
     crops: Literal["auto", "cut", "as_is"] = Field(
         "auto", description="as_is: the picture is a face crop already; see `unmasked preprocess`"
     )
-    border: Literal["black", "reflect"] | None = Field(
-        None, description=f"beyond the picture's edge; {LEARNED}"
-    )
-    scale: float | None = Field(None, ge=1.0, le=4.0, description=f"room around the face; {LEARNED}")
-    face_detector: Literal["hog", "mmod", "mtcnn"] | None = Field(
-        None, description=f"what finds faces; {LEARNED}"
-    )
-    landmarks: Literal["dlib", "mtcnn"] | None = Field(None, description=f"what aligns them; {LEARNED}")
+    border: Border = None
+    scale: Scale = None
+    face_detector: FaceDetector = None
+    landmarks: Landmarks = None
     prior: float | None = Field(
         None, description="your own probability beforehand that the file is fake; none, and nothing is said"
     )

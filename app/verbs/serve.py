@@ -10,7 +10,17 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from unmasked.app.inputs import CHECKPOINT, CLOSER, GAP, LEARNED, check_inputs
+from unmasked.app.inputs import (
+    CHECKPOINT,
+    Border,
+    Closer,
+    FaceDetector,
+    Frames,
+    Gap,
+    Landmarks,
+    Scale,
+    check_inputs,
+)
 from unmasked.app.progress import print_result
 from unmasked.datasets.errors import InputError
 from unmasked.serving.settings import Limits
@@ -34,18 +44,14 @@ class Config(Limits):
     token_file: Path | None = Field(
         None, description=f"tokens, one a line; also by the environment variable {VARIABLE}"
     )
-    frames: int = Field(32, ge=1, description="frames looked at, spread evenly over a video")
-    gap_s: float = Field(10.0, ge=0, description=GAP)
-    closer: int = Field(4, ge=0, description=CLOSER)
+    frames: Frames = 32
+    gap_s: Gap = 10.0
+    closer: Closer = 4
     crops: Literal["auto", "cut", "as_is"] = Field("auto", description="see `unmasked preprocess`")
-    border: Literal["black", "reflect"] | None = Field(
-        None, description=f"beyond the picture's edge; {LEARNED}"
-    )
-    scale: float | None = Field(None, ge=1.0, le=4.0, description=f"room around the face; {LEARNED}")
-    face_detector: Literal["hog", "mmod", "mtcnn"] | None = Field(
-        None, description=f"what finds faces; {LEARNED}"
-    )
-    landmarks: Literal["dlib", "mtcnn"] | None = Field(None, description=f"what aligns them; {LEARNED}")
+    border: Border = None
+    scale: Scale = None
+    face_detector: FaceDetector = None
+    landmarks: Landmarks = None
     maps: bool = Field(
         True, description="show where in suspicious faces the detector found evidence, and test it"
     )
