@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from math import isnan
 
 from markupsafe import Markup
@@ -17,6 +16,7 @@ from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import (
     count_in_100,
     ends,
+    interval_in_100,
     interval_text,
     list_names,
     percent,
@@ -79,22 +79,14 @@ def _rate(run: Run, rate: str) -> KeyNumber:
         return KeyNumber("–", f"{what}: not enough data", f"no {kind} video was scored")
     name = max(known, key=lambda one: known[one][0])
     value, low, high, n = known[name]
-    support = f"{_interval([low, high], _percent_only)}{n:,} {kind} {'video' if n == 1 else 'videos'}"
+    count = f"{n:,} {kind} {'video' if n == 1 else 'videos'}"
+    support = ", ".join(filter(None, [interval_in_100([low, high]), count]))
     if run.source and name != run.source:
         before = error_rate(run, run.source, rate)[0]
         support += "" if isnan(before) else f"; {percent(before)} on {run.source}, where it was trained"
     unseen = " of all unseen datasets" if len(known) > 1 and run.source else ""
     most = f", the most{unseen}" if len(known) > 1 else ""
     return KeyNumber(percent(value), f"{what} on {name}{most}", support)
-
-
-def _percent_only(share: float) -> str:
-    return f"{100 * share:.0f}"
-
-
-def _interval(interval: Sequence[float], form: Callable[[float], str]) -> str:
-    text = interval_text(interval, form)
-    return f"95\u00a0% interval {text}, " if text else ""
 
 
 def _ranking(run: Run) -> KeyNumber:
@@ -105,10 +97,9 @@ def _ranking(run: Run) -> KeyNumber:
         return KeyNumber("–", "AUC: not enough data", "real videos and fakes are needed")
     worst = min(known, key=lambda row: row["auc"])
     n = run.metrics["datasets"][worst["test"]]["n"]
-    support = (
-        f"{_interval(worst['ci'], '{:.2f}'.format)}{n['real_videos']:,} real + {n['fake_videos']:,} fake "
-        "videos; guessing 0.50"
-    )
+    interval = interval_text(worst["ci"], "{:.2f}".format, "{:.3f}".format)
+    support = f"95\u00a0% interval {interval}, " if interval else ""
+    support += f"{n['real_videos']:,} real + {n['fake_videos']:,} fake videos; guessing 0.50"
     is_unseen = run.source is not None and worst["test"] != run.source
     if is_unseen and run.source and not isnan(rows[run.source]["auc"]):
         support += f", on {run.source} {rows[run.source]['auc']:.2f}"
