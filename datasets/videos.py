@@ -28,6 +28,9 @@ FORMATS = (
     "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,wav,mp3,aac,flac"
 )
 
+# Tags that are no UTF-8 must not make a video unreadable. From PyAV 19 on they never do.
+_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
 
 class RefusedFormat(ValueError):
     """A file of a format that is not opened as a video; the message says so."""
@@ -62,9 +65,9 @@ def _open(stream: BinaryIO) -> InputContainer:
         return av.open(
             _Nameless(stream),
             "r",
-            metadata_errors="replace",
             container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},
             io_open=_refuse_second_file,
+            **_METADATA,
         )
     except av.error.ArgumentError as error:
         raise RefusedFormat("not a video format that is read here, such as mp4, mkv or avi") from error

@@ -144,5 +144,7 @@ def _claims(store: dict[str, Any]) -> dict[str, str]:
 
 
 def plain(value: object) -> str:
-    """The text on one line, without signs that steer a terminal, cut where it is long."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", str(value)).strip()[:LONGEST]
+    """On one line, cut where it is long, without signs that steer a terminal or cannot be written."""
+    # PyAV 19 hands on bytes that are no UTF-8 as lone surrogates.
+    text = re.sub(r"[\ud800-\udfff]", "\ufffd", str(value))
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()[:LONGEST]

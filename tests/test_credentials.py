@@ -8,6 +8,7 @@ import json
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +104,23 @@ def test_what_a_signed_picture_claims_is_read_in_the_process_that_has_no_network
     assert found.state == "Valid: signingCredential.untrusted"
     assert found.reader.startswith("c2pa-python ")
     assert (facts.format, facts.width_px) == ("JPEG", 64)
+
+
+def test_a_tag_that_is_no_utf_8_is_told_and_can_be_written(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        container.metadata["title"] = "caf#"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
+        container.mux(stream.encode())
+    path = tmp_path / "a.mkv"
+    path.write_bytes(path.read_bytes().replace(b"caf#", b"caf\xe9"))  # Latin-1
+    pool = facts_pool(PreprocessConfig())
+    try:
+        title = file_facts([path], pool)[path].notes["title"]
+    finally:
+        pool.stop()
+    assert (title[:3], title.encode()) == ("caf", b"caf\xef\xbf\xbd")
 
 
 def test_changed_pixels_are_told_by_the_hash(signed, tmp_path):
