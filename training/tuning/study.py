@@ -36,6 +36,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from unmasked.datasets.errors import InputError, InterruptedBySignal
 from unmasked.training.config import DetectorConfig, TrainedConfig
@@ -208,8 +209,9 @@ def _open_study(search: Search) -> optuna.Study:
 def _study(search: Search, *, create: bool = False) -> optuna.Study:
     path, settings = search.out / NAME, search.settings
     try:
+        # Without a pool: connections are closed when they are done with, not when Python finds them.
         storage = optuna.storages.RDBStorage(
-            f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_S}}
+            f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_S}, "poolclass": NullPool}
         )
         known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
         if (known and search.detector.name not in known) or not (create or known):
