@@ -101,6 +101,24 @@ def test_unknown_group_is_listed_as_not_compared(unbiased):
     assert "the annotation does not say who they are" in text
 
 
+def test_the_search_for_the_worst_subgroup_is_on_the_page_without_crossings(unbiased):
+    """It was in the terminal alone."""
+    assert unbiased["scan"]["searched"] > 0
+    alone = {name: found for name, found in unbiased["attributes"].items() if "×" not in name}
+    said = [sentence for sentence in unbiased["verdicts"] if "×" not in sentence]
+    text = text_of(page(of_one({**unbiased, "attributes": alone, "verdicts": said})))
+    assert "No subgroup stands out in a search over" in text
+    assert "Combinations of attributes were not compared" in text
+
+
+def test_the_page_says_why_annotation_quality_was_not_measured(unbiased):
+    """It said "run the audit again", which gives the same."""
+    nothing = {"conflicts": [], "agreement": [], "measured_sensitivity": [], "sensitivity": []}
+    text = text_of(page({**of_one(unbiased), "annotation": {"corpus": nothing}}))
+    assert "was not measured: no two groups are large enough to be compared" in text
+    assert "was not measured. Run the audit again" in text_of(page(of_one(unbiased)))
+
+
 def test_undefined_values_are_shown_as_not_enough_data():
     table = corpus(1)
     table["group"] = np.where((table["gender"] == "female") & (table["label"] == 1), "only fakes", "others")
