@@ -3,7 +3,7 @@
     python benchmarks/fairness.py margins=group_margins.csv [runs=400] [power_runs=200] [perms=500]
                                   [boots=200] [rows=1646545] [parts=alarms,covers,shown,power,small,nasty,
                                    rare,plan,scan,shrunk,monitor,remedies,scale] [seeds=5]
-                                  [plans=1,2,3,4,5,6,7,8,9,10,11,12]
+                                  [plans=1,2,3,4,5,6,7,8,9,10,11,12] [designs=1,2,3,4,5,6]
 
 ``margins`` is a CSV of frames per test video and group (dataset, video, label, gender, race, frames); a
 video whose frames disagree gets the group of most of them, and keeps all its frames. Simulated detectors
@@ -13,7 +13,8 @@ gender × race, which an audit adds by itself.
 
 ``alarms``: a detector with TPR 0.85 and FPR 0.15 in every group: how often any gap is called a disparity
 (nominal 5 %), with and without the crossing. ``covers``: how often the 95 % interval of a group's FPR holds
-0.15. ``shown``: the same of every interval that a page shows, by group and between groups. ``power``: how
+0.15. ``shown``: the same of every interval that a page shows, by group and between groups, in
+the designs that ``designs`` numbers. ``power``: how
 often a gap of 15 points in the FPR of women and men is found, with women worse and with men worse, around
 the FPR of 0.15 and above it. Beside it stands the power of a z test of two means that knows every variance,
 at the level of the smallest p-value under Holm's correction: what this many videos can carry. (A
@@ -74,6 +75,7 @@ DEFAULTS = {
     "rows": "1646545",
     "seeds": "5",
     "plans": "1,2,3,4,5,6,7,8,9,10,11,12",
+    "designs": "1,2,3,4,5,6",
     "parts": "alarms,covers,shown,power,small,nasty,rare,plan,scan,shrunk,monitor,remedies,scale",
 }
 
@@ -102,7 +104,7 @@ def main() -> None:
             small(datasets, settings, counts["power_runs"])
     settings = Settings(n_boot=2, n_perm=counts["perms"], score_resamples=2, min_samples=1)
     if "shown" in parts:
-        shown(counts["runs"], counts["boots"])
+        shown(counts["runs"], counts["boots"], [int(number) for number in options["designs"].split(",")])
     if "nasty" in parts:
         nasty(settings, counts["runs"])
     if "rare" in parts:
@@ -262,7 +264,17 @@ def _coverage(one: Slice) -> list[tuple[bool, int]]:
 
 
 # The detector of `shown`: its scores are normal on a latent scale, and these are their places.
-SHOWN_METRICS = ("fpr", "tpr", "selection_rate", "accuracy", "auc", "eer", "brier", "ece")
+SHOWN_METRICS = (
+    "fpr",
+    "tpr",
+    "selection_rate",
+    "accuracy",
+    "balanced_accuracy",
+    "auc",
+    "eer",
+    "brier",
+    "ece",
+)
 THRESHOLD_SHOWN = 0.5
 
 
@@ -276,10 +288,15 @@ def shown_designs() -> Iterator[tuple[str, list[int], int, list[float]]]:
     yield "60, 60, almost perfect", [60, 60], 1, [0.3, 0.0]
 
 
-def shown(runs: int, boots: int) -> None:
-    """How often every interval that a page shows of groups holds the true value, by design."""
+def shown(runs: int, boots: int, chosen: Sequence[int]) -> None:
+    """How often every interval that a page shows of groups holds the true value, by design.
+
+    ``chosen`` are the numbers of the designs, from 1, that are run.
+    """
     print(f"\nIntervals that an audit shows: share that holds the truth; {runs} runs, {boots} resamples")
-    for name, sizes, frames, shifts in shown_designs():
+    for number, (name, sizes, frames, shifts) in enumerate(shown_designs(), start=1):
+        if number not in chosen:
+            continue
         start, rng = time.process_time(), np.random.default_rng(12)
         apart = 4.5 if "perfect" in name else 2.0
         true = true_values(shifts, apart, sizes)

@@ -47,9 +47,10 @@ class Metric:
     maximum: float = 1.0
     rate_of: int | None = None  # the class that it is a share of, 0 real or 1 fake; see `intervals`
     # What its resamples do that percentiles would get wrong: see `intervals.metric_interval`.
+    # "share": a mean of numbers from 0 to 1, whose noise vanishes at both ends, as a share's does.
     # "biased": a sum over bins of absolute values, as the ECE is.
     # "paired": a person who is drawn twice is compared with himself, his fake with his own real.
-    resamples: Literal["as they are", "skewed", "biased", "paired"] = "as they are"
+    resamples: Literal["as they are", "share", "skewed", "biased", "paired"] = "as they are"
     fpr_max: float | None = None  # of a TPR at the threshold of an FPR: `intervals.tpr_at_fpr_interval`
     by_group: bool = True  # False where groups of another size or mix cannot be compared by it
 
@@ -178,7 +179,7 @@ def average_precision(label: ArrayLike, score: ArrayLike) -> float:
     return _one("ap", label, score)
 
 
-@metric("eer", "EER", "ranking", counts.equal_error_rate, higher_is_better=False)
+@metric("eer", "EER", "ranking", counts.equal_error_rate, higher_is_better=False, resamples="share")
 def equal_error_rate(label: ArrayLike, score: ArrayLike) -> float:
     """Error rate at the threshold where false positives and negatives are equally frequent.
 
@@ -231,6 +232,7 @@ def confusion(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> Con
     "accuracy",
     "threshold",
     lambda c: ratio(c.tp + c.tn, c.tp + c.tn + c.fp + c.fn),
+    resamples="share",
 )
 def accuracy(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of rows called right, in [0, 1]; NaN without rows.
@@ -243,7 +245,7 @@ def accuracy(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> floa
     return _one("accuracy", label, score, threshold)
 
 
-@metric("balanced_accuracy", "balanced accuracy", "threshold", counts.balanced_accuracy)
+@metric("balanced_accuracy", "balanced accuracy", "threshold", counts.balanced_accuracy, resamples="share")
 def balanced_accuracy(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Mean of TPR and 1 - FPR, in [0, 1], 0.5 is chance; NaN if a class is absent.
 
@@ -329,6 +331,7 @@ def true_positive_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.
     "threshold",
     lambda c: ratio(c.tp + c.fp, c.tp + c.tn + c.fp + c.fn),
     higher_is_better=None,
+    resamples="share",
 )
 def selection_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
     """Share of rows called fake, in [0, 1]; NaN without rows. It follows the share of fakes.
@@ -339,7 +342,14 @@ def selection_rate(label: ArrayLike, score: ArrayLike, threshold: float = 0.5) -
     return _one("selection_rate", label, score, threshold)
 
 
-@metric("brier", "Brier score", "probability", lambda sums: ratio(sums[1], sums[0]), higher_is_better=False)
+@metric(
+    "brier",
+    "Brier score",
+    "probability",
+    lambda sums: ratio(sums[1], sums[0]),
+    higher_is_better=False,
+    resamples="share",
+)
 def brier_score(label: ArrayLike, score: ArrayLike) -> float:
     """Mean squared distance of score and label, in [0, 1], lower is better; NaN without rows.
 
@@ -356,6 +366,7 @@ def brier_score(label: ArrayLike, score: ArrayLike) -> float:
     lambda sums: ratio(sums[2], sums[0]),
     higher_is_better=False,
     maximum=float("inf"),
+    resamples="skewed",
     by_group=False,
 )
 def log_loss(label: ArrayLike, score: ArrayLike) -> float:

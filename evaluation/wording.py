@@ -150,6 +150,17 @@ def interval_in_100(interval: Sequence[Any] | None) -> str:
     return f"95 % interval {text}" if text else ""
 
 
+def interval_in_words(interval: Sequence[Any] | None, places: int = 2) -> str:
+    """The interval of a number in its own unit, for a sentence; empty where there is none.
+
+    >>> interval_in_words([0.85, 0.961]).replace(chr(160), " "), interval_in_words([0.912, 0.914])[-14:]
+    ('95 % interval [0.85, 0.96]', '[0.912, 0.914]')
+    """
+    forms = [f"{{:.{digits}f}}".format for digits in (places, places + 1, places + 2)]
+    text = interval_text(interval, *forms)
+    return f"95\u00a0% interval {text}" if text else ""
+
+
 def value_text(
     value: Any, interval: Sequence[Any] | None = None, *, places: int = 2, plus: bool = False
 ) -> str:

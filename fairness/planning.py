@@ -19,7 +19,7 @@ from scipy.special import ndtr, ndtri
 from unmasked.datasets.errors import InputError
 from unmasked.fairness.result import Audit, rows_of
 from unmasked.fairness.settings import Settings
-from unmasked.fairness.statistics.comparisons import ALPHA, TESTED
+from unmasked.fairness.statistics.comparisons import ALPHA, TESTED, detectable
 from unmasked.fairness.statistics.metrics import needs
 from unmasked.fairness.statistics.resampling import intraclass_correlation
 from unmasked.fairness.statistics.shuffling import compare_class
@@ -231,7 +231,7 @@ def detectable_differences(audit: Audit, power: float = 0.8) -> pd.DataFrame:
     surely); corrected for all tests of the audit.
     """
     found = []
-    level = ALPHA / max(1, int(audit.tests["p_value"].notna().sum()))
+    family = int(audit.tests["p_value"].notna().sum())
     keys = zip(audit.tests["attribute"], audit.tests["metric"], audit._pair_tests, strict=True)
     for attribute, metric, test in keys:
         if test is None or metric not in TESTED:
@@ -245,7 +245,7 @@ def detectable_differences(audit: Audit, power: float = 0.8) -> pd.DataFrame:
                     "group_b": test.names[low],
                     "share_a": float(test.share[high]),
                     "share_b": float(test.share[low]),
-                    "detectable": test.detectable(high, low, test.critical(level, high, low), power),
+                    "detectable": detectable(test, high, low, family, power),
                 }
             )
     names = ["attribute", "metric", "group_a", "group_b", "share_a", "share_b", "detectable"]

@@ -532,6 +532,7 @@ class BeforeAfter(TypedDict):
     metric: str
     before: Outcome
     after: Outcome
+    gap_before_ci: NotRequired[Interval]  # holds 0 where no gap is shown
     gap_change: float
     gap_change_ci: Interval
     utility: str

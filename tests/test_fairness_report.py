@@ -10,6 +10,9 @@ from fairness_findings import of_one
 from test_fairness_audit import FAST, corpus
 
 from unmasked.analysis.figures.dots import DotDisplay
+from unmasked.analysis.reports.fairness.annotation import annotation
+from unmasked.analysis.reports.fairness.findings import Findings
+from unmasked.analysis.reports.fairness.intersections import intersections
 from unmasked.analysis.reports.fairness.page import PAGE, page, section, write_page
 from unmasked.fairness.run import audit_datasets, audit_predictions, fairness_record, write
 from unmasked.fairness.verdicts import people
@@ -99,6 +102,23 @@ def test_unknown_group_is_listed_as_not_compared(unbiased):
     text = text_of(page(of_one(unbiased)))
     assert "unknown not compared" in text
     assert "the annotation does not say who they are" in text
+
+
+def test_the_search_for_the_worst_subgroup_is_on_the_page_without_crossings(unbiased):
+    """It was in the terminal alone."""
+    assert unbiased["scan"]["searched"] > 0
+    alone = {name: found for name, found in unbiased["attributes"].items() if "×" not in name}
+    text = text_of(intersections(Findings.of(of_one({**unbiased, "attributes": alone}))))
+    assert "No subgroup stands out in a search over" in text
+    assert "Combinations of attributes were not compared" in text
+
+
+def test_the_page_says_why_annotation_quality_was_not_measured(unbiased):
+    """It said "run the audit again", which gives the same."""
+    nothing = {"conflicts": [], "agreement": [], "measured_sensitivity": [], "sensitivity": []}
+    text = text_of(annotation(Findings.of({**of_one(unbiased), "annotation": {"corpus": nothing}})))
+    assert "was not measured: no two groups are large enough to be compared" in text
+    assert "was not measured. Run the audit again" in text_of(annotation(Findings.of(of_one(unbiased))))
 
 
 def test_undefined_values_are_shown_as_not_enough_data():

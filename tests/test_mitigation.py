@@ -29,7 +29,7 @@ from unmasked.fairness.mitigation.compare import (
 from unmasked.fairness.mitigation.folds import Fold, folds, match_scores
 from unmasked.fairness.mitigation.group_calibration import fit_group_calibration, isotonic, platt
 from unmasked.fairness.mitigation.group_thresholds import fit_group_thresholds, weighted_threshold
-from unmasked.fairness.mitigation.reweighting import equal_weights, independence_weights
+from unmasked.fairness.mitigation.reweighting import equal_weights
 from unmasked.fairness.mitigation.rules import single_threshold
 from unmasked.fairness.mitigation.threshold_optimizer import (
     CONSTRAINTS,
@@ -282,31 +282,14 @@ def test_calibration_of_small_groups_is_shrunk_to_the_pooled_map(kind):
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 1)), min_size=1, max_size=60))
-def test_weights_make_group_and_class_independent(rows):
+def test_weights_make_every_group_and_class_weigh_the_same(rows):
     full = [*rows, *((group, label) for group in "abc" for label in (0, 1))]
     table = pd.DataFrame(full, columns=["group", "label"])
-    for weight in (
-        equal_weights(table["group"], table["label"]),
-        independence_weights(table["group"], table["label"]),
-    ):
-        assert weight.mean() == pytest.approx(1)
-        joint = table.assign(weight=weight).pivot_table("weight", "group", "label", aggfunc="sum")
-        share = joint.to_numpy() / joint.to_numpy().sum()
-        assert share == pytest.approx(np.outer(share.sum(axis=1), share.sum(axis=0)))
-    # Kamiran and Calders keep both shares as they were; equal weights make all cells equal.
-    kept = table.assign(weight=independence_weights(table["group"], table["label"]))
-    for column in ("group", "label"):
-        assert (kept.groupby(column)["weight"].sum() / len(kept)).to_numpy() == pytest.approx(
-            (table.groupby(column).size() / len(table)).to_numpy()
-        )
-    assert np.ptp(
-        pd.Series(equal_weights(*table.to_numpy().T)).groupby([table["group"], table["label"]]).sum()
-    ) == pytest.approx(0, abs=1e-9)
-
-
-def test_a_group_of_one_class_cannot_be_weighted_independent():
-    with pytest.raises(InputError, match="b have rows of one class only"):
-        independence_weights(["a", "a", "b"], [0, 1, 0])
+    weight = equal_weights(table["group"], table["label"])
+    assert weight.mean() == pytest.approx(1)
+    assert table.assign(weight=weight).groupby(["group", "label"])[
+        "weight"
+    ].sum().to_numpy() == pytest.approx(len(full) / 6)
 
 
 # Before and after
@@ -497,6 +480,7 @@ def test_every_method_has_its_entry_and_every_file_its_rows(tmp_path):
     found = mitigation.mitigate(
         predictions(), ["tone"], retrained={"other training": predictions()}, settings=how
     )
+    assert all(len(entry["gap_before_ci"]) == 2 for entry in found["methods"])
     path = mitigation.write(found, tmp_path)
     stored = json.loads((tmp_path / "mitigation.json").read_text())
     keys = {
@@ -515,7 +499,34 @@ def test_every_method_has_its_entry_and_every_file_its_rows(tmp_path):
     assert len(table) == 2 * len(names)
     text = path.read_text()
     assert text.count("| group_thresholds |") == 2
+    # Each warning once, behind all that it is about.
+    about = ", ".join([*mitigation.METHODS][:-1]) + f" and {[*mitigation.METHODS][-1]}"
+    assert text.count(f"{about}: it needs to know the group of every person") == 2
     assert "Not judged: C: tone" in text
+
+
+def remedy(name, change, gain=0.1, before=(0.1, 0.5)):
+    worst = {"gap": 0.3, "worst_group": "dark"}
+    head = {"name": name, "attribute": "tone", "applied_to": "A", "before": worst, "levelling_down": False}
+    return {**head, "gap_before_ci": before, "gap_change_ci": change, "worst_group_gain": gain}
+
+
+def test_the_advice_says_what_is_worse_and_where_there_is_nothing_to_mend():
+    narrower, wider, neither = [-0.2, -0.1], [0.1, 0.2], [-0.1, 0.1]
+    assert mitigation.advice([remedy("a", narrower), remedy("b", wider), remedy("c", neither)]) == (
+        "tone, A: the gap before is 30 [10, 50] points; b makes it surely wider; a makes it surely narrower."
+    )
+    assert mitigation.advice([remedy("a", wider, before=(-0.1, 0.5)), remedy("b", wider)]) == (
+        "tone, A: the gap before is 30 [0, 50] points, which is not told from none: there may be nothing to "
+        "mend; a and b make it surely wider; no remedy is shown to narrow it."
+    )
+
+
+def test_a_loss_is_called_worse():
+    """It stood as "worst-off group gains: dark −15"."""
+    assert mitigation.worst_off_text(remedy("a", [0, 0], -0.15)) == "dark: 15 points worse"
+    assert mitigation.worst_off_text(remedy("a", [0, 0], 0.04)) == "dark: 4 points better"
+    assert mitigation.worst_off_text(remedy("a", [0, 0], 0.0)) == "dark: as before"
 
 
 def test_the_same_detector_trained_again_changes_nothing_and_says_what_is_not_known():

@@ -28,7 +28,7 @@ from unmasked.datasets.audit.findings import NOUNS, Finding
 from unmasked.datasets.audit.shortcuts import AUC_MIN, FEATURES
 from unmasked.datasets.files import write_text
 from unmasked.datasets.images import UnreadableImage, read_pixels
-from unmasked.evaluation.wording import IN_BRACKETS, interval_text, value_text
+from unmasked.evaluation.wording import IN_BRACKETS, interval_in_words, value_text
 
 if TYPE_CHECKING:
     from unmasked.datasets.audit.run import Audit
@@ -120,11 +120,11 @@ def _telling_fact(audited: Audit) -> KeyNumber:
     if measured is None or measured.empty:
         return KeyNumber("–", "facts that tell fakes from reals: not tested", "see what was not checked")
     row = measured.sort_values("auc", ascending=False).iloc[0]
-    interval = interval_text([row["low"], row["high"]], "{:.2f}".format)
+    files = f"{row['real']:,} real + {row['fake']:,} fake; guessing 0.50"
     return KeyNumber(
         f"{row['auc']:.2f}",
         f"AUC of the most telling fact, {FEATURES[row['feature']].title}, on {row['dataset']}",
-        f"95\u00a0% interval {interval}, {row['real']:,} real + {row['fake']:,} fake; guessing 0.50",
+        ", ".join(filter(None, [interval_in_words([row["low"], row["high"]]), files])),
     )
 
 

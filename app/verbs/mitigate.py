@@ -81,7 +81,7 @@ def run(config: Config) -> None:
     from unmasked.evaluation.wording import name_files
     from unmasked.fairness.mitigation.compare import Comparison
     from unmasked.fairness.mitigation.folds import left_out_of_folds
-    from unmasked.fairness.mitigation.run import COLUMNS, Settings, cells, mitigate, write
+    from unmasked.fairness.mitigation.run import COLUMNS, Settings, advice, cells, mitigate, write
     from unmasked.fairness.records import MITIGATION, by_question
 
     settings = Settings(
@@ -122,6 +122,8 @@ def run(config: Config) -> None:
             f"fitted on {entries[0]['fitted_on']}:"
         )
         _print_table([COLUMNS, *map(cells, entries)])
+        if line := advice(entries):
+            print_result(f"  {name_files(line, noun_of(predictions), [*config.by])}")
     for note in found.get("notes", []):
         print_result(name_files(f"note on {note}", noun_of(predictions), [*config.by]))
     _print_warnings(found["methods"])
@@ -138,6 +140,7 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _print_warnings(entries: Sequence[Remedy]) -> None:
+    from unmasked.fairness.mitigation.run import joined_warnings
     from unmasked.fairness.verdicts import people
 
     for entry in entries:
@@ -147,6 +150,5 @@ def _print_warnings(entries: Sequence[Remedy]) -> None:
                 f"{people(entry['attribute'], str(entry['before']['best_group']))} worse off; "
                 f"{people(entry['attribute'], str(entry['before']['worst_group']))} gain nothing"
             )
-    said = dict.fromkeys((entry["name"], entry["warning"]) for entry in entries if entry["warning"])
-    for name, warning in said:
-        print_result(f"note on {name}: {warning}")
+    for warning in joined_warnings(entries):
+        print_result(f"note on {warning}")

@@ -82,6 +82,7 @@ def before_after(
         "metric": how.metric,
         "before": cast(Outcome, {**then, **before.to_dict()}),
         "after": cast(Outcome, {**now, **after.to_dict()}),
+        "gap_before_ci": list(moved.before_ci),
         "gap_change": now["gap"] - then["gap"],
         "gap_change_ci": list(moved.interval),
         "utility": UTILITY,

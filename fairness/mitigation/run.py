@@ -16,7 +16,15 @@ from unmasked.datasets.tables import write_frame
 from unmasked.evaluation.origin import Origin
 from unmasked.evaluation.records import Measures
 from unmasked.evaluation.tables import escape_markdown
-from unmasked.evaluation.wording import change_text, list_names, points_only, signed_points
+from unmasked.evaluation.wording import (
+    change_text,
+    gap_text,
+    is_missing,
+    list_names,
+    points,
+    points_only,
+    signed_points,
+)
 from unmasked.fairness.groups import UNKNOWN
 from unmasked.fairness.mitigation.compare import Comparison, before_after, compared_groups, group_doubts
 from unmasked.fairness.mitigation.folds import Fold, folds, match_scores
@@ -169,8 +177,9 @@ def markdown(found: Mitigation) -> str:
         )
         lines = [[*COLUMNS], ["---"] * len(COLUMNS), *map(cells, entries)]
         parts += ["\n".join(f"| {' | '.join(map(escape_markdown, line))} |" for line in lines) + "\n"]
-        warned = (f"{entry['name']}: {entry['warning']}" for entry in entries if entry["warning"])
-        parts += [f"- {escape_markdown(line)}\n" for line in warned]
+        parts += [
+            f"- {escape_markdown(line)}\n" for line in (advice(entries), *joined_warnings(entries)) if line
+        ]
     parts += [f"- {escape_markdown(note)}\n" for note in found.get("notes", [])]
     parts += [
         escape_markdown(f"Not judged: {name}: {reason}") + "\n"
@@ -181,14 +190,61 @@ def markdown(found: Mitigation) -> str:
 
 COLUMNS = (
     *("method", "gap before", "gap after", "change", "balanced accuracy", "TPR at same FPR"),
-    *("worst-off group gains", "its balanced accuracy", "levelling down", "randomised"),
+    *("worst-off group", "its balanced accuracy", "levelling down", "randomised"),
 )
+
+
+def advice(methods: Sequence[Remedy], name: Callable[[Remedy], str] = lambda one: one["name"]) -> str:
+    """Whether there is a gap to mend, which remedies surely widen it, and which narrow it.
+
+    Empty where no gap is defined.
+
+    Args:
+        methods: of one attribute on one dataset, see `records.by_question`.
+        name: how a remedy is called.
+    """
+    first = methods[0]
+    gap, interval = first["before"]["gap"], first.get("gap_before_ci")
+    if is_missing(gap) or interval is None or is_missing(interval[0]):
+        return ""
+    about = f"{title(first['attribute'])}, {first['applied_to']}"
+    text = f"{about}: the gap before is {gap_text(gap, [max(0.0, interval[0]), interval[1]])} points"
+    text += "" if interval[0] > 0 else ", which is not told from none: there may be nothing to mend"
+    sides = {
+        "surely wider": [one for one in methods if one["gap_change_ci"][0] > 0],
+        "surely narrower": [one for one in methods if one["gap_change_ci"][1] < 0],
+    }
+    for side, found in sides.items():
+        if found:
+            verb = "makes" if len(found) == 1 else "make"
+            text += f"; {list_names([name(one) for one in found])} {verb} it {side}"
+    return text + ("." if sides["surely narrower"] else "; no remedy is shown to narrow it.")
+
+
+def joined_warnings(
+    methods: Sequence[Remedy], name: Callable[[Remedy], str] = lambda one: one["name"]
+) -> list[str]:
+    """Every warning once, behind the remedies that it is about."""
+    about: dict[str, list[str]] = {}
+    for one in methods:
+        for warning in filter(None, one["warning"].split("; ")):
+            about.setdefault(warning.rstrip("."), []).append(name(one))
+    return [f"{list_names(list(dict.fromkeys(names)))}: {warning}." for warning, names in about.items()]
+
+
+def worst_off_text(one: Remedy) -> str:
+    """Who was worst off, and how many points better or worse the remedy makes it."""
+    group, gain = one["before"].get("worst_group"), one.get("worst_group_gain")
+    if group is None or is_missing(gain):
+        return "–"
+    if signed_points(gain) == "0":
+        return f"{group}: as before"
+    return f"{group}: {points(abs(gain))} {'better' if gain > 0 else 'worse'}"
 
 
 def cells(entry: Remedy) -> list[str]:
     """One entry as text, in the order of `COLUMNS`."""
     then, now = entry["before"], entry["after"]
-    group = then["worst_group"]
     return [
         entry["name"],
         points_only(then["gap"]),
@@ -196,7 +252,7 @@ def cells(entry: Remedy) -> list[str]:
         change_text(entry["gap_change"], entry["gap_change_ci"]),
         change_text(entry["utility_change"], entry["utility_change_ci"]),
         change_text(entry["tpr_change_at_same_fpr"], entry["tpr_change_at_same_fpr_ci"]),
-        "–" if group is None else f"{group} {signed_points(entry['worst_group_gain'])}",
+        worst_off_text(entry),
         signed_points(entry["worst_group_utility_change"]),
         "YES" if entry["levelling_down"] else "no",
         "yes" if entry["randomised"] else "no",

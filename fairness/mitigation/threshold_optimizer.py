@@ -20,8 +20,8 @@ CONSTRAINTS = (
     *("false_negative_rate_parity", "true_negative_rate_parity"),
 )
 RANDOMISED = (
-    "it is randomised: the same score can get two answers, and a second try another; rates are expectations "
-    "over all draws, not one draw"
+    "it is randomised: the same score can get two answers, and a second try another, so rates are "
+    "expectations over all draws, not one draw"
 )
 NOT_HERE = "it is randomised in general; the rule that it found here happens to draw nothing"
 

@@ -72,10 +72,11 @@ def judge_tests(
     """
     tests = tests.copy()
     p_values = np.array([np.nan if pairs is None else pairs.p_value for pairs in pair_tests])
-    levels = holm_levels(p_values)
+    levels, family = holm_levels(p_values), int(np.isfinite(p_values).sum())
     for place, pairs in enumerate(pair_tests):
         if pairs is not None:
             found = _test(pairs, float(levels[place]), tests.iloc[place], settings)
+            found["detectable"] = detectable(pairs, *pairs.widest, family)
             tests.loc[tests.index[place], list(found)] = list(found.values())
     tests["p_value"], tests["p_adjusted"] = p_values, holm(p_values)
     tests["also"] = [
@@ -128,12 +129,20 @@ def _test(pairs: PairTest, level: float, row: pd.Series, settings: Settings) -> 
         "ci_low": limits[0],
         "ci_high": limits[1],
         "chance": pairs.chance(high, low, critical),
-        "detectable": pairs.detectable(high, low, critical),
         "worst_group": worst,
         "best_group": best,
         "equivalence_high": max(upper, float(row["equivalence_high"])),
         "n_needed": units_needed(difference, pairwise, int(row["videos"]), settings.margin),
     }
+
+
+def detectable(pairs: PairTest, high: int, low: int, family: int, power: float = 0.8) -> float:
+    """The difference of two groups that so large a share of studies of this size find.
+
+    Held against the strictest of Holm's levels, as a study that is planned: which of its other ``family``
+    tests will be rejected, nobody knows.
+    """
+    return pairs.detectable(high, low, pairs.critical(ALPHA / family, high, low), power)
 
 
 def _other_pairs(pairs: PairTest, level: float, metric: str) -> list[list[str]]:

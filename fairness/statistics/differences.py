@@ -28,6 +28,7 @@ class Change:
     high: float
     groups: tuple[str, ...] = ()  # those compared in both
     note: str = ""  # why it is undefined, or not quite the gap of the audit
+    before_ci: tuple[float, float] = (float("nan"), float("nan"))  # of a gap: 0 is in it where none is shown
 
     @property
     def change(self) -> float:
@@ -56,7 +57,7 @@ def paired_gap_difference(found: Estimates, names: Sequence[str]) -> Change:
     """The gap in the second score column minus that in the first, on the same rows."""
     before, after = _gap_of(found, 0), _gap_of(found, 1)
     low, high = recover_limits(before, after, _correlation(_spread(found, 0), _spread(found, 1)))
-    return Change(before[0], after[0], low, high, tuple(names))
+    return Change(before[0], after[0], low, high, tuple(names), before_ci=before[1:])
 
 
 def paired_value_differences(found: Estimates) -> list[Change]:

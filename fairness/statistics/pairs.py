@@ -134,6 +134,10 @@ class PairTest:
         the larger of the two differences. NaN where no rate is far enough away.
         """
         common = self._common_angle(high, low)
+        # Of groups of one size z moves in steps: a power goes with the middle of the step that is too small.
+        above = self.null[self.null > critical**2 + self.bonus[high, low] + 2 * TIE]
+        if len(above):
+            critical = (critical + float(np.sqrt(above[-1] - self.bonus[high, low]))) / 2
         needed = (critical + ndtri(power)) * float(np.hypot(self.error[high], self.error[low]))
         others = [angle for angle in (common - needed, common + needed) if 0 <= angle <= np.pi / 2]
         return max((abs(_rate(angle) - _rate(float(common))) for angle in others), default=np.nan)

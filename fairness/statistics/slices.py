@@ -95,7 +95,8 @@ def measure(
     of_unit = pairs // stride
     counts = count_units(rows.label, rows.score > settings.threshold, unit, len(of_unit))
     support = _support(rows, of_row, names)
-    rng = generator(settings, str(groups.name) if seed is None else seed)
+    seed_name = str(groups.name) if seed is None else seed
+    rng = generator(settings, seed_name)
     metrics = group_metrics()
     found = estimates(
         Decisions(rows.label, rows.cluster, of_row),
@@ -121,7 +122,10 @@ def measure(
         estimates=found,
         in_gap=in_gap,
         excluded=_excluded_groups(support, settings),
-        shuffled=shuffle(levels, unit, of_unit, counts, in_gap, settings, rng),
+        # Its own randomness: the tests are the same however many resamples intervals have.
+        shuffled=shuffle(
+            levels, unit, of_unit, counts, in_gap, settings, generator(settings, f"{seed_name}, shuffled")
+        ),
         cross_auc=crossed,
         against_others=others,
         shrunk=_shrunk_rates(counts, of_unit, names) if CROSS in str(groups.name) else [],

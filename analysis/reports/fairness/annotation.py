@@ -23,14 +23,21 @@ NOISE = (
     "than the one measured."
 )
 
+_SECOND_SOURCE = Markup("Give another source’s annotations of the same videos: {}.").format(
+    code("second_annotations=FILE")
+)
+
 
 def annotation(findings: Findings) -> Markup:
     """Conflicts within videos, agreement of sources, and gaps under label noise, by dataset."""
     found = findings.whole.get("annotation", {})
     if not any(any(part.values()) for part in found.values()):
-        return absent_note(
-            "The quality of the annotation was not measured.", "Run the audit again to have it measured."
-        )
+        if not found:
+            return absent_note(
+                "The quality of the annotation was not measured.", "Run the audit again to have it measured."
+            )
+        why = "no two groups are large enough to be compared, so there is no gap that mistakes could change"
+        return absent_note(f"The quality of the annotation was not measured: {why}.", _SECOND_SOURCE)
     parts: list[str] = [aside(INTRO)]
     if any(part.get("sensitivity") for part in found.values()):
         parts.append(aside(NOISE))
@@ -38,10 +45,7 @@ def annotation(findings: Findings) -> Markup:
         body = _dataset(part)
         parts += [heading(3, dataset) if findings.has_several else "", body] if body else []
     if not any(part.get("agreement") for part in found.values()):
-        how = Markup("Give another source’s annotations of the same videos: {}.").format(
-            code("second_annotations=FILE")
-        )
-        parts.append(absent_note("Two sources of annotation were not compared.", how))
+        parts.append(absent_note("Two sources of annotation were not compared.", _SECOND_SOURCE))
     return join_parts(parts)
 
 

@@ -20,7 +20,7 @@ from unmasked.analysis.reports.fairness.findings import Findings, by_dataset, ut
 from unmasked.analysis.reports.fairness.support import find_crossings, grid
 from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import NOT_ENOUGH, gap_text, is_missing, p_text, percent, share_text, units
-from unmasked.fairness.records import AuditResults, SubgroupScan
+from unmasked.fairness.records import AuditResults
 from unmasked.fairness.statistics.subgroups import LEVEL
 from unmasked.fairness.verdicts import scan_sentence, title
 
@@ -33,15 +33,19 @@ RATES = {
 
 
 def intersections(findings: Findings) -> Markup:
-    """A matrix of error rates for each crossed attribute, with the balanced accuracy."""
-    if not any(find_crossings(audit) for audit in findings.audits.values()):
+    """The worst subgroup; a matrix of error rates and the balanced accuracy for each crossed attribute."""
+    audits = findings.audits.values()
+    if not any(map(find_crossings, audits)):
         names = list(next(iter(findings.audits.values()))["attributes"])[:2]
         example = " × ".join(names) if len(names) == 2 else "gender × skin_tone_group"
-        return absent_note(
-            "Combinations of attributes were not audited: a detector can fail dark-skinned women while the "
-            "figures for women and for dark skin both look fine.",
+        absent = absent_note(
+            "Combinations of attributes were not compared with each other: a detector can fail dark-skinned "
+            "women while the figures for women and for dark skin both look fine.",
             Markup("Add a crossing to the audit: {}.").format(code(f"by=[…,'{example}']")),
         )
+        if not any(map(_search, audits)):
+            return absent
+        return join_parts([by_dataset(findings, lambda _, audit: _search(audit)), absent])
     intro = Markup(
         '<p class="soft">Darker is worse. Hatched cells hold too few people to be compared; their figures '
         "are shown with their intervals and count in no gap.</p>"
@@ -52,18 +56,19 @@ def intersections(findings: Findings) -> Markup:
 def _dataset(audit: AuditResults) -> Markup:
     names = find_crossings(audit)
     if not names:
-        return Markup("")
+        return _search(audit)
     matrices = [
         _matrix(audit, attribute, parts, rate) for attribute, parts in names.items() for rate in RATES
     ]
-    found = audit.get("scan")
-    searched = [] if found is None else [_scan(found, audit["settings"]["unit"])]
     shrunk = [_shrunk(audit, attribute) for attribute in names]
-    return join_parts([utility(audit), *searched, place_side_by_side(matrices), *shrunk])
+    return join_parts([utility(audit), _search(audit), place_side_by_side(matrices), *shrunk])
 
 
-def _scan(found: SubgroupScan, unit: str) -> Markup:
-    """The worst subgroup in words, and those that come next."""
+def _search(audit: AuditResults) -> Markup:
+    """The worst subgroup in words, and those that come next; empty where none was searched for."""
+    found, unit = audit.get("scan"), audit["settings"]["unit"]
+    if found is None:
+        return Markup("")
     is_found = bool(found["found"]) and found["found"][0]["p_value"] < LEVEL
     name = "The worst subgroup" if is_found else "No subgroup stands out"
     left_out = f" Not searched: {', '.join(found['left_out'])}." if found["left_out"] else ""

@@ -17,6 +17,7 @@ from unmasked.analysis.html.page import (
     details,
     heading,
     join_parts,
+    paragraph,
     record_table,
 )
 from unmasked.analysis.reports.fairness.findings import Findings
@@ -24,12 +25,10 @@ from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import (
     change_text,
     is_missing,
-    list_names,
-    number,
     percent,
-    points,
     points_only,
 )
+from unmasked.fairness.mitigation.run import advice, joined_warnings, worst_off_text
 from unmasked.fairness.records import Outcome, Remedy, by_question
 from unmasked.fairness.verdicts import title
 
@@ -60,23 +59,15 @@ def mitigation(findings: Findings) -> Markup:
     kind = "frames" if tried.get("settings", {}).get("level") == "frame" else "videos"
     for (attribute, applied_to), found in by_question(tried).items():
         parts.append(heading(3, f"{applied_to}, groups of {title(attribute)}"))
+        parts += [paragraph(advice(found, _name)) if advice(found, _name) else ""]
         parts += [_figure(found, findings), _table(found, kind)]
         parts.append(_doubts(found))
-    if warnings := [*_warnings(tried["methods"]), *(f"{note}." for note in tried.get("notes", []))]:
+    if warnings := [
+        *joined_warnings(tried["methods"], _name),
+        *(f"{note}." for note in tried.get("notes", [])),
+    ]:
         parts.append(callout("note", bullets(warnings), title="Before you use one of these"))
     return join_parts(parts)
-
-
-def _warnings(methods: Sequence[Remedy]) -> list[str]:
-    """Every warning once, with the remedies that it is about."""
-    about: dict[str, list[str]] = {}
-    for one in methods:
-        warnings = one["warning"].split("; ") if one.get("warning") else []
-        if one.get("randomised"):
-            warnings.append("it draws lots, so the same video can get two answers")
-        for warning in warnings:
-            about.setdefault(warning.rstrip("."), []).append(_name(one))
-    return [f"{list_names(list(dict.fromkeys(names)))}: {warning}." for warning, names in about.items()]
 
 
 def _figure(methods: Sequence[Remedy], findings: Findings) -> Markup:
@@ -156,13 +147,9 @@ def _price(one: Remedy) -> dict[str, str]:
 
 
 def _worst_off(one: Remedy) -> str:
-    group, gain = one["before"].get("worst_group"), number(one.get("worst_group_gain"))
-    if group is None or is_missing(gain):
-        return "–"
     if one["levelling_down"]:
-        return f"{group}: no gain, only others lose (levelling down)"
-    side = "better" if gain > 0 else "worse" if gain < 0 else "as before"
-    return f"{group}: {points(abs(gain))} {side}" if gain else f"{group}: as before"
+        return f"{one['before']['worst_group']}: no gain, only others lose (levelling down)"
+    return worst_off_text(one)
 
 
 def _arrow(one: Remedy, metric: str, shown: Callable[[Any], str]) -> str:

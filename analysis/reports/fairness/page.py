@@ -146,7 +146,12 @@ PARTS: tuple[tuple[str, str, str, Callable[[Findings], Markup]], ...] = (
     ("groups", "Error rates by group", "Reals called fake and fakes missed, with intervals.", _groups),
     ("thresholds", "At other thresholds", "The same groups at stricter and looser thresholds.", thresholds),
     ("scores", "What the scores mean", "Scores, ROC and calibration of each group.", scores),
-    ("intersections", "Combinations of groups", "Such as women with dark skin.", intersections),
+    (
+        "intersections",
+        "Combinations of groups",
+        "Such as women with dark skin, and which is got wrong most.",
+        intersections,
+    ),
     (
         "breakdowns",
         "By manipulation and by dataset",

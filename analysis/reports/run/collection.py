@@ -42,7 +42,7 @@ from unmasked.evaluation.seeds import seed_table
 from unmasked.evaluation.wording import (
     count_in_100,
     ends,
-    interval_text,
+    interval_in_words,
     list_names,
     name_files,
     threshold_text,
@@ -140,11 +140,11 @@ def _worst_unseen(pairs: Sequence[ProtocolRow]) -> Iterator[ProtocolRow]:
 
 
 def _worst_number(row: ProtocolRow) -> KeyNumber:
+    videos = f"{row['real_videos']:,} real + {row['fake_videos']:,} fake videos; guessing 0.50"
     return KeyNumber(
         f"{row['auc']:.2f}",
         f"AUC of {row['detector']} on {row['test']}, where it is worst",
-        f"95\u00a0% interval {interval_text(row['auc_ci'], '{:.2f}'.format)}, {row['real_videos']:,} real + "
-        f"{row['fake_videos']:,} fake videos; guessing 0.50",
+        ", ".join(filter(None, [interval_in_words(row["auc_ci"]), videos])),
     )
 
 

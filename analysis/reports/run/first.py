@@ -17,7 +17,7 @@ from unmasked.evaluation.wording import (
     count_in_100,
     ends,
     interval_in_100,
-    interval_text,
+    interval_in_words,
     list_names,
     percent,
     threshold_text,
@@ -97,9 +97,8 @@ def _ranking(run: Run) -> KeyNumber:
         return KeyNumber("–", "AUC: not enough data", "real videos and fakes are needed")
     worst = min(known, key=lambda row: row["auc"])
     n = run.metrics["datasets"][worst["test"]]["n"]
-    interval = interval_text(worst["ci"], "{:.2f}".format, "{:.3f}".format)
-    support = f"95\u00a0% interval {interval}, " if interval else ""
-    support += f"{n['real_videos']:,} real + {n['fake_videos']:,} fake videos; guessing 0.50"
+    videos = f"{n['real_videos']:,} real + {n['fake_videos']:,} fake videos; guessing 0.50"
+    support = ", ".join(filter(None, [interval_in_words(worst["ci"]), videos]))
     is_unseen = run.source is not None and worst["test"] != run.source
     if is_unseen and run.source and not isnan(rows[run.source]["auc"]):
         support += f", on {run.source} {rows[run.source]['auc']:.2f}"
