@@ -45,7 +45,7 @@ WAYS = {
     "twice as many closer": (8, False),
     "and maps": (None, True),
 }
-STAGES = ("file_facts", "preprocess", "score_faces", "find_places", "write_maps", "render_case")
+STAGES = ("file_facts", "crop_files", "score_faces", "find_places", "write_maps", "render_case")
 Frames = list[np.ndarray]
 
 
@@ -208,8 +208,8 @@ def examine_all(
 ) -> Iterator[tuple[Path, object, float, float]]:
     """Each file with its case, seconds and processor seconds."""
     from unmasked.app.examiner import load_examiner
-    from unmasked.inspection.examine import CLOSER, GAP_S, examine
-    from unmasked.preprocessing.config import PreprocessConfig
+    from unmasked.app.verbs.inspect import Config
+    from unmasked.inspection.examine import CLOSER, crop_config, examine
 
     performance = Path(given["performance"]) if "performance" in given else None
     examiner = load_examiner(Path(given["checkpoint"]), performance=performance)
@@ -217,7 +217,8 @@ def examine_all(
         began, spent = time.perf_counter(), _processor_s()
         folder = out / file.name
         shutil.rmtree(folder, ignore_errors=True)
-        config = PreprocessConfig(faces="all", workers=1, gap_s=GAP_S)
+        keys = Config(file=file, checkpoint=given["checkpoint"])
+        config = crop_config(keys, examiner.card.get("crops") or {}, workers=1)
         (case,) = examine({file: folder}, examiner, config, closer=CLOSER)
         yield file, case, time.perf_counter() - began, _processor_s() - spent
 
@@ -432,7 +433,8 @@ def _timed(name: str, function: Callable[..., object], stages: dict[str, float])
     def run(*arguments: object, **keys: object) -> object:
         began = _processor_s()
         try:
-            return function(*arguments, **keys)
+            found = function(*arguments, **keys)
+            return iter(list(found)) if isinstance(found, Iterator) else found  # all of it is timed
         finally:
             stages[name] = stages.get(name, 0.0) + _processor_s() - began
 

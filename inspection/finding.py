@@ -17,7 +17,7 @@ from unmasked.evaluation.domain import Domain, Place
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.intervals import exact_interval
 from unmasked.evaluation.likelihood import NO_SUPPORT, posterior, support_sentence, support_words
-from unmasked.evaluation.metrics import video_scores
+from unmasked.evaluation.metrics import mean_without_rounding_error
 from unmasked.evaluation.wording import count_in_100, count_text, interval_in_100, name_files
 from unmasked.inspection.records import Code, Finding, Person, Rates, Reason, Sampled, Settings, Verdict
 
@@ -110,13 +110,13 @@ def people_of(
         places: of each person in the calibration material, and why they are none of it; None where no
             material is stored.
     """
-    score = video_scores(scored.assign(dataset="", video=scored["face"].astype(str), label=0))
-    by_face = dict(zip(score["video"].astype(int), score["score"], strict=True))
+    each = scored.groupby("face")["score"]
+    means = mean_without_rounding_error(each.mean(), each.min(), each.max())  # as of a video
     people = [
         _person(
             int(face),
             rows,
-            float(by_face[int(face)]),
+            float(means[face]),
             fitted,
             settings,
             is_video,

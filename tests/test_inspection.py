@@ -43,7 +43,7 @@ from unmasked.inspection.verify import (
 )
 from unmasked.preprocessing.config import PreprocessConfig, config_like, recipe, recipe_hash
 from unmasked.preprocessing.parts import card_of_crops
-from unmasked.preprocessing.run import preprocess
+from unmasked.preprocessing.run import crop_files
 from unmasked.ucf.model import UCF
 
 THRESHOLD = Threshold(0.5, "eer", "A, val split", n_real=20, n_fake=20, fpr=0.1, tpr=0.8)
@@ -349,7 +349,7 @@ def test_every_file_of_a_folder_has_a_case_and_bad_ones_have_a_reason_and_no_num
 
 def test_a_second_call_examines_nothing_again(made, bench, monkeypatch):
     before = (made / "clip.mp4" / "case.json").stat().st_mtime_ns
-    monkeypatch.delattr("unmasked.inspection.examine.preprocess")
+    monkeypatch.delattr("unmasked.inspection.examine.crop_files")
     done = unmasked("inspect", bench / "files", f"checkpoint={bench / 'weights'}", f"out={made}")
     assert "8 files, 8 of them examined before" in done.stdout
     assert (made / "clip.mp4" / "case.json").stat().st_mtime_ns == before
@@ -702,11 +702,10 @@ def test_a_file_that_changes_while_it_is_examined_has_no_score(bench, tmp_path, 
     shutil.copy(bench / "files/clip.mp4", file)
 
     def swap(*arguments, **options):
-        found = preprocess(*arguments, **options)
+        yield from crop_files(*arguments, **options)
         shutil.copy(bench / "files/small.mp4", file)
-        return found
 
-    monkeypatch.setattr("unmasked.inspection.examine.preprocess", swap)
+    monkeypatch.setattr("unmasked.inspection.examine.crop_files", swap)
     done = unmasked("inspect", file, f"checkpoint={bench / 'weights'}", f"out={tmp_path / 'case'}")
     assert done.exit_code == 0, (done.output, done.exception)
     case = read_case(tmp_path / "case")
