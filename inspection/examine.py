@@ -305,6 +305,8 @@ class Examination:
                 path=self._place(examiner.weights, folder),
                 sha256=examiner.card["sha256"],
                 card_sha256=sha256_of_file(examiner.weights.with_suffix(".json")),
+                network=examiner.network,
+                folder=examiner.weights.resolve().parent.name,
             ),
             settings=settings,
             material=self._material(folder),

@@ -293,6 +293,7 @@ def _description(examiner: Examiner, config: PreprocessConfig) -> dict[str, Any]
     return {
         "detector": examiner.card["detector"],
         "architecture": examiner.card["architecture"],
+        "network": examiner.network,
         "sha256": examiner.card["sha256"],
         "threshold": examiner.fitted.threshold.value,
         "band": {"low": band.low, "high": band.high} if band is not None else None,
