@@ -234,20 +234,20 @@ def warm(given: Sequence[str], files: Sequence[Path]) -> dict:
     """`inspect` for one file after the other in one process, which has loaded everything."""
     from unmasked.app.examiner import load_examiner
     from unmasked.app.verbs.serve import Config
-    from unmasked.inspection.examine import crop_config, examine
+    from unmasked.inspection.examine import crop_config, start_examination
     from unmasked.inspection.file_facts import examiner_pool
 
     config = Config(**dict(one.split("=", 1) for one in given))
     examiner = load_examiner(config.checkpoint, performance=config.performance, maps=config.maps)
     crops = crop_config(config, examiner.card.get("crops") or {}, workers=1)
+    examination = start_examination(examiner, crops, closer=config.closer)
     pool, done = examiner_pool(crops), 0
     with tempfile.TemporaryDirectory() as folder:
 
         def look(number: int) -> None:
             file = files[number % len(files)]
-            list(
-                examine({file: Path(folder) / str(number)}, examiner, crops, closer=config.closer, pool=pool)
-            )
+            with examination.look_into([(file, Path(folder) / str(number))], pool) as found:
+                list(examination.judge(found, pool))
 
         look(0)
         began, began_cpu = time.monotonic(), cpu_s(os.getpid())
