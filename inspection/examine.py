@@ -216,21 +216,18 @@ class Examination:
                     if not is_inside(name, folder):
                         raise InputError(f"{folder / name} is a link; give a new folder for the case")
                 work = stack.enter_context(tempfile.TemporaryDirectory(prefix=".faces-", dir=folder))
-                crops = {
-                    "folder": Path(work).name,
-                    "workdir": os.path.abspath(work),
-                }  # others see it from afar
-                kind = _kind(file, facts[file])
-                own = Task(
-                    str(file.parent.resolve()), file.name, kind, **crops, crops=crops_of(DATASET, self.config)
-                )
-                tasks.append(own)
+                tasks.append(self._task(file, facts[file], Path(work).absolute()))
             finder = None if self.config.engine == "ray" else pool
             rows = {done.task: rows_of(done) for done in crop_files(tasks, self.config, pool=finder)}
             yield [
                 Found(file, folder, stamp, facts[file], task, rows[task])
                 for (file, folder), stamp, task in zip(part, stamps, tasks, strict=True)
             ]
+
+    def _task(self, file: Path, facts: Facts, work: Path) -> Task:
+        """What finds a file's faces; other machines see its folders from another place than this one."""
+        place = (str(file.parent.resolve()), file.name, _kind(file, facts), work.name, str(work))
+        return Task(*place, crops=crops_of(DATASET, self.config))
 
     def judge(self, found: Sequence[Found], pool: Any) -> Iterator[Case]:
         """The cases of a few files, whose crops are scored together."""
