@@ -43,6 +43,8 @@ from unmasked.app.verbs.serve import Config
 from unmasked.datasets.errors import InputError
 from unmasked.inspection.examine import examine
 from unmasked.inspection.file_facts import examiner_pool
+from unmasked.inspection.finding import answer_below_verdict
+from unmasked.inspection.records import Finding
 from unmasked.inspection.verify import check_folder
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.pool import Budget, Pool
@@ -910,8 +912,11 @@ def test_files_are_sent_and_answered_and_nothing_is_asked_of_others(whole: Serve
     job = whole.get(
         f"/v1/jobs/{json.loads(browser.execute_script('return sessionStorage.getItem(`unmasked-jobs`)'))[0]}"
     )
-    for sentence in job["result"]["finding"]["sentences"]:
+    finding = Finding.model_validate(job["result"]["finding"])
+    assert f"\n{answer_below_verdict(finding)}\n" in detail  # the verdict's word stands above it already
+    for sentence in finding.sentences[1:]:
         assert sentence in detail
+    assert "not compared with the material that the detector learned from" in detail
     assert "The uploaded file has been deleted." in detail
     # Asked in the page itself: the strip is drawn anew when its width changes.
     label = "return document.querySelector(`.strip svg`).getAttribute(`aria-label`)"
