@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -288,41 +289,48 @@ def verify(files: Path, out: Path, given: dict[str, str]) -> bool:
     scored = [path for path in found if (path / "crops").is_dir()]
     step = max(1, len(scored) // 14)
     again = (scored[::step][:14] + [path for path in found if path not in scored])[:20]
-    same = 0
-    for number, case in enumerate(again):
-        done = _verify(case, threads=1 + number % 2 + 1)
-        same += done.returncode == 0
-        if done.returncode:
-            print(f"NOT VERIFIED {case.name}: {done.stdout[-400:]}{done.stderr[-200:]}", flush=True)
-    print(f"unchanged: {same} of {len(again)} verified, each in its own process with 2 or 3 threads")
-    named = 0
-    changes = list(CHANGES.items()) * 2
-    for number, (what, (change, word)) in enumerate(changes):
-        case = scored[(3 * number) % len(scored)]
-        with_room = out / "changed"
-        shutil.rmtree(with_room, ignore_errors=True)
-        copy = with_room / "cases" / case.name
-        shutil.copytree(case, copy)
-        fields = json.loads((copy / "case.json").read_text(encoding="utf-8"))
-        source = (case / fields["source"]["path"]).resolve()
-        (with_room / "files").mkdir()
-        shutil.copy(source, with_room / "files" / source.name)
-        shutil.copytree(
-            run, with_room / "run", ignore=shutil.ignore_patterns("tensorboard", "figures", "explain")
-        )
-        file = with_room / "files" / source.name
-        change(copy, file, with_room / "run")
-        keys = [f"checkpoint={with_room / 'run'}"]
-        keys += [f"performance={with_room / 'run'}"] if fields["run"] else []
-        done = _verify(copy, str(file), *keys, threads=1)
-        is_right = done.returncode == 1 and f"differs: {word}" in done.stdout
-        named += is_right
+    with ThreadPoolExecutor(2) as two:
+        same = sum(two.map(_is_verified, again, range(len(again))))
         print(
-            f"changed: {what}: {'named' if is_right else 'WRONG ' + done.stdout[-300:] + done.stderr[-300:]}",
+            f"unchanged: {same} of {len(again)} verified, each in its own process with 2 or 3 threads",
             flush=True,
         )
+        changes = list(CHANGES) * 2
+        cases = [scored[(3 * number) % len(scored)] for number in range(len(changes))]
+        rooms = [out / f"changed-{number}" for number in range(len(changes))]
+        named = sum(two.map(partial(_is_named, run), changes, cases, rooms))
     print(f"changed: {named} of {len(changes)} named with the right word")
     return same == len(again) and named == len(changes)
+
+
+def _is_verified(case: Path, number: int) -> bool:
+    done = _verify(case, threads=2 + number % 2)
+    if done.returncode:
+        print(f"NOT VERIFIED {case.name}: {done.stdout[-400:]}{done.stderr[-200:]}", flush=True)
+    return done.returncode == 0
+
+
+def _is_named(run: Path, what: str, case: Path, room: Path) -> bool:
+    """True if a change of a copy of a case is named with the right word."""
+    change, word = CHANGES[what]
+    shutil.rmtree(room, ignore_errors=True)
+    copy = room / "cases" / case.name
+    shutil.copytree(case, copy)
+    fields = json.loads((copy / "case.json").read_text(encoding="utf-8"))
+    source = (case / fields["source"]["path"]).resolve()
+    (room / "files").mkdir()
+    shutil.copy(source, room / "files" / source.name)
+    shutil.copytree(run, room / "run", ignore=shutil.ignore_patterns("tensorboard", "figures", "explain"))
+    file = room / "files" / source.name
+    change(copy, file, room / "run")
+    keys = [f"checkpoint={room / 'run'}"]
+    keys += [f"performance={room / 'run'}"] if fields["run"] else []
+    done = _verify(copy, str(file), *keys, threads=1)
+    is_right = done.returncode == 1 and f"differs: {word}" in done.stdout
+    said = "named" if is_right else "WRONG " + done.stdout[-300:] + done.stderr[-300:]
+    print(f"changed: {what}: {said}", flush=True)
+    shutil.rmtree(room)
+    return is_right
 
 
 def _verify(case: Path, *arguments: str, threads: int) -> subprocess.CompletedProcess[str]:
