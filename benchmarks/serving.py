@@ -294,7 +294,7 @@ def malformed(given: Sequence[str], files: Sequence[Path], seed: int) -> dict:
     with server(given) as (address, _):
         client = Client(address)
         for number in range(MALFORMED):
-            content = bytearray(files[number % len(files)].read_bytes())
+            content = bytearray(files[number // 5 % len(files)].read_bytes())  # each way meets each file
             way = ("cut", "bytes", "block", "noise", "head")[number % 5]
             if way == "cut":
                 content = content[: int(rng.integers(1, len(content)))]
