@@ -187,8 +187,8 @@ class Jobs:
             self._remove_parts(entry, UPLOAD)
         if state != "done":  # half a case is none
             self._remove_parts(entry, CASE)
-        ended = {"state": state, "stage": "finished", "reason": printable(reason), "seconds": seconds}
-        ended |= {"finished": now()}
+        ended: dict[str, object] = {"state": state, "stage": "finished", "finished": now()}
+        ended |= {"reason": printable(reason), "seconds": seconds}
         if seconds is not None:
             self._mean_s += 0.1 * (seconds - self._mean_s)
         if self.is_known(entry):
