@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -45,8 +46,8 @@ from unmasked.inspection.records import (
     write_case,
 )
 from unmasked.preprocessing.config import PreprocessConfig, config_like, crops_of, recipe, recipe_hash
-from unmasked.preprocessing.extract import Task
-from unmasked.preprocessing.run import Runner, preprocess
+from unmasked.preprocessing.extract import Row, Task
+from unmasked.preprocessing.run import Runner, crop_files, faces_table, rows_of
 
 DATASET = "inspected"
 CHUNK = 16  # files whose faces are found before the first of them is written down
@@ -126,68 +127,133 @@ def examine(
         pool: of the processes that look into files, where they are kept; as `examiner_pool` makes it.
     """
     listed = list(files.items())
-    is_elsewhere = config.engine == "ray"
-    closer = 0 if is_elsewhere else closer
-    settings = settings_of(config, examiner.card["size_px"], closer)
-    # Once for all passes: to make it costs as much as to score some twenty faces.
-    ready: Any = ready_to_score(examiner.model, settings.size_px, device)
-    examiner = replace(examiner, model=ready)
-    examination = _Examination(
-        examiner, config, settings, crop_reasons(examiner.card, config), code_digest(), device
-    )
-    kept = None if pool is not None else facts_pool(config) if is_elsewhere else examiner_pool(config)
+    examination = start_examination(examiner, config, closer=closer, device=device)
+    kept = None
+    if pool is None:
+        kept = facts_pool(config) if config.engine == "ray" else examiner_pool(config)
     try:
         for start in range(0, len(listed), CHUNK):
-            yield from examination.run(listed[start : start + CHUNK], pool or kept)
+            with examination.look_into(listed[start : start + CHUNK], pool or kept) as found:
+                yield from examination.judge(found, pool or kept)
     finally:
         if kept is not None:
             kept.stop()
 
 
+def start_examination(
+    examiner: Examiner,
+    config: PreprocessConfig,
+    *,
+    closer: int = 0,
+    device: str = "auto",
+    has_places: bool = True,
+) -> Examination:
+    """What is the same for all files, made once.
+
+    Args:
+        examiner: the detector.
+        config: as of `examine`.
+        closer: as of `examine`.
+        device: as of `examine`.
+        has_places: True if cases say where weights, run and material lie; else they say their names alone.
+    """
+    settings = settings_of(config, examiner.card["size_px"], 0 if config.engine == "ray" else closer)
+    # Once for all passes: to make it costs as much as to score some twenty faces.
+    ready: Any = ready_to_score(examiner.model, settings.size_px, device)
+    examiner = replace(examiner, model=ready)
+    unlike = crop_reasons(examiner.card, config)
+    known = recipe_hash(recipe(config))
+    return Examination(examiner, config, settings, unlike, known, code_digest(), device, has_places)
+
+
 @dataclass(frozen=True)
-class _Examination:
-    """What is the same for all files."""
+class Found:
+    """A file that was looked into, of which nothing is scored yet.
+
+    Attributes:
+        file: the file.
+        folder: of its case.
+        stamp: of the file, from before it was read.
+        facts: what it says of itself.
+        task: what finds its faces; ``workdir`` holds their crops, below the folder.
+        rows: of its faces table; crops are relative to the folder.
+    """
+
+    file: Path
+    folder: Path
+    stamp: Stamp
+    facts: Facts
+    task: Task
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What is the same for all files: a file is looked into, then several are judged at once.
+
+    Made by `start_examination`.
+    """
 
     examiner: Examiner
     config: PreprocessConfig
     settings: Settings
     unlike: list[Reason]
+    recipe: str
     code: str
     device: str
+    has_places: bool
 
-    def run(self, part: Sequence[tuple[Path, Path]], pool: Any) -> Iterator[Case]:
+    @contextmanager
+    def look_into(self, part: Sequence[tuple[Path, Path]], pool: Any) -> Iterator[list[Found]]:
+        """The faces of files, each with its case folder; their crops are there as long as the context is."""
+        with ExitStack() as stack:
+            stamps = [_stamp(file) for file, _ in part]
+            facts = file_facts([file for file, _ in part], pool)
+            tasks = []
+            for file, folder in part:
+                folder.mkdir(parents=True, exist_ok=True)
+                for name in ("crops", MAPS):
+                    if not is_inside(name, folder):
+                        raise InputError(f"{folder / name} is a link; give a new folder for the case")
+                work = stack.enter_context(tempfile.TemporaryDirectory(prefix=".faces-", dir=folder))
+                tasks.append(self._task(file, facts[file], Path(work).absolute()))
+            finder = None if self.config.engine == "ray" else pool
+            rows = {done.task: rows_of(done) for done in crop_files(tasks, self.config, pool=finder)}
+            yield [
+                Found(file, folder, stamp, facts[file], task, rows[task])
+                for (file, folder), stamp, task in zip(part, stamps, tasks, strict=True)
+            ]
+
+    def _task(self, file: Path, facts: Facts, work: Path) -> Task:
+        """What finds a file's faces; other machines see its folders from another place than this one."""
+        place = (str(file.parent.resolve()), file.name, _kind(file, facts), work.name, str(work))
+        return Task(*place, crops=crops_of(DATASET, self.config))
+
+    def judge(self, found: Sequence[Found], pool: Any) -> Iterator[Case]:
         """The cases of a few files, whose crops are scored together."""
-        config, device, examiner = self.config, self.device, self.examiner
-        for _, folder in part:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in ("crops", MAPS):
-                if not is_inside(name, folder):
-                    raise InputError(f"{folder / name} is a link; give a new folder for the case")
-        stamps = {file: _stamp(file) for file, _ in part}
-        with tempfile.TemporaryDirectory(prefix=".faces-", dir=part[0][1]) as place:
-            work = Path(place)
-            facts = file_facts(list(dict(part)), pool)
-            rows = [_manifest_row(file, str(n), facts[file]) for n, (file, _) in enumerate(part)]
-            finder = None if config.engine == "ray" else pool
-            faces = preprocess(pd.DataFrame(rows), work, config, pool=finder)
-            tasks = {str(row["video"]): _task(row, config) for row in rows if row["kind"] == "video"}
-            scored = score_faces(
-                faces,
-                tasks,
-                work,
-                examiner,
-                pool=finder,
-                closer=self.settings.closer,
-                device=device,
-            )
-            for number, (file, folder) in enumerate(part):
-                own = scored.of(str(number))
-                found = faces[faces["video"] == str(number)]
-                source = _source(file, folder, rows[number]["kind"], facts[file])
-                looks = write_looks(own, work, folder) if len(own.rows) else []
-                places = find_places(own, work, examiner, device)
-                is_changed = _stamp(file) != stamps[file]  # what was scored need not be what was hashed
-                yield self.write(source, folder, found, looks, places, is_changed=is_changed)
+        root = Path(os.path.commonpath([one.folder.resolve() for one in found]))
+        known = {"dataset": DATASET, "label": None, "method": None, "split": "test"}
+        described = [{**known, "video": str(n), "kind": one.task.kind} for n, one in enumerate(found)]
+        measured = [_rows_below(root, one) for one in found]
+        faces = faces_table(pd.DataFrame(described), measured, self.recipe)
+        scored = score_faces(
+            faces,
+            {str(n): _task_below(root, one) for n, one in enumerate(found) if one.task.kind == "video"},
+            root,
+            self.examiner,
+            pool=pool if self.config.engine != "ray" else None,
+            closer=self.settings.closer,
+            device=self.device,
+        )
+        places = find_places(scored, root, self.examiner, self.device)
+        for number, one in enumerate(found):
+            rows = scored.rows[scored.rows["video"] == str(number)]
+            looks = write_looks(rows, root, one.folder) if len(rows) else []
+            its_places = {face: place for (video, face), place in places.items() if video == str(number)}
+            source = _source(one)
+            is_changed = _stamp(one.file) != one.stamp  # what was scored need not be what was hashed
+            theirs = faces[faces["video"] == str(number)]
+            yield self.write(source, one.folder, theirs, looks, its_places, is_changed=is_changed)
 
     def write(
         self,
@@ -232,15 +298,17 @@ class _Examination:
             weights=Weights(
                 detector=examiner.card["detector"],
                 architecture=examiner.card["architecture"],
-                module=examiner.module,
-                path=_relative(examiner.weights, folder),
+                module=examiner.module if self.has_places else Path(examiner.module).name,
+                path=self._place(examiner.weights, folder),
                 sha256=examiner.card["sha256"],
                 card_sha256=sha256_of_file(examiner.weights.with_suffix(".json")),
+                network=examiner.network,
+                folder=examiner.weights.resolve().parent.name,
             ),
             settings=settings,
-            material=_material(examiner, folder),
+            material=self._material(folder),
             thresholds={name: stored[name] for name in ("threshold", "abstention", "likelihood")},
-            run=_relative(examiner.run, folder) if examiner.run is not None else "",
+            run=self._place(examiner.run, folder) if examiner.run is not None else "",
             performance=list(examiner.rates),
             finding=finding,
             people=people,
@@ -259,6 +327,22 @@ class _Examination:
         case = case.seal_with({name: sha256_of_file(folder / name) for name in names})
         write_case(case, folder)
         return case
+
+    def _place(self, path: Path, folder: Path) -> str:
+        return _relative(path, folder) if self.has_places else path.name
+
+    def _material(self, folder: Path) -> Material | None:
+        examiner = self.examiner
+        if examiner.domain is None or examiner.domain_file is None:
+            return None
+        return Material(
+            path=self._place(examiner.domain_file, folder),
+            sha256=sha256_of_file(examiner.domain_file),
+            fitted_on=examiner.domain.fitted_on,
+            people=examiner.domain.people,
+            rate=examiner.domain.rate,
+            kinds=list(examiner.domain.kinds),
+        )
 
 
 def is_finished(folder: Path, file: Path, examiner: Examiner) -> bool:
@@ -321,14 +405,18 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def _manifest_row(file: Path, name: str, facts: Facts) -> dict[str, str | None]:
-    place = {"path": file.name, "root": str(file.parent.resolve()), "kind": _kind(file, facts)}
-    return {"dataset": DATASET, "video": name, **place, "label": None, "method": None, "split": "test"}
+def _rows_below(root: Path, found: Found) -> list[Row]:
+    """The rows of a file, its crops relative to a folder above."""
+    below = found.folder.resolve().relative_to(root)
+    return [
+        {**row, "crop": (below / row["crop"]).as_posix()} if row.get("crop") else row for row in found.rows
+    ]
 
 
-def _task(row: Mapping[str, Any], config: PreprocessConfig) -> Task:
-    """A video as the process that finds faces takes it; where its crops go is added later."""
-    return Task(row["root"], row["path"], row["kind"], "", "", crops=crops_of(DATASET, config))
+def _task_below(root: Path, found: Found) -> Task:
+    """What finds more faces of a file, its crops relative to a folder above."""
+    below = found.folder.resolve().relative_to(root)
+    return replace(found.task, folder=(below / found.task.folder).as_posix())
 
 
 def _stamp(file: Path) -> Stamp:
@@ -350,27 +438,14 @@ def _kind(file: Path, facts: Facts) -> str:
     return "video" if found == "sequence" else str(found)
 
 
-def _source(file: Path, folder: Path, kind: Any, facts: Facts) -> Source:
+def _source(found: Found) -> Source:
     return Source(
-        name=file.name,
-        path=_relative(file, folder),
-        kind=kind,
-        bytes=file.stat().st_size,
-        sha256=sha256_of_file(file),
-        facts=facts,
-    )
-
-
-def _material(examiner: Examiner, folder: Path) -> Material | None:
-    if examiner.domain is None or examiner.domain_file is None:
-        return None
-    return Material(
-        path=_relative(examiner.domain_file, folder),
-        sha256=sha256_of_file(examiner.domain_file),
-        fitted_on=examiner.domain.fitted_on,
-        people=examiner.domain.people,
-        rate=examiner.domain.rate,
-        kinds=list(examiner.domain.kinds),
+        name=found.file.name,
+        path=_relative(found.file, found.folder),
+        kind=found.task.kind,
+        bytes=found.file.stat().st_size,
+        sha256=sha256_of_file(found.file),
+        facts=found.facts,
     )
 
 

@@ -45,3 +45,11 @@ class Examiner:
     domain: Domain | None = None
     domain_file: Path | None = None
     draw: Draw | None = None
+
+    @property
+    def network(self) -> str:
+        """Which network or classifier it is, where the detector's name is that of a family; else ""."""
+        config = self.card.get("config")
+        model = config.get("model") if isinstance(config, Mapping) else None
+        found = (model.get("backbone") or model.get("classifier")) if isinstance(model, Mapping) else ""
+        return str(found or "")

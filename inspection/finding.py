@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from unmasked.datasets.errors import InputError
+from unmasked.evaluation.counts import Array
 from unmasked.evaluation.domain import Domain, Place
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.intervals import exact_interval
 from unmasked.evaluation.likelihood import NO_SUPPORT, posterior, support_sentence, support_words
-from unmasked.evaluation.metrics import video_scores
+from unmasked.evaluation.metrics import mean_without_rounding_error
 from unmasked.evaluation.wording import count_in_100, count_text, interval_in_100, name_files
 from unmasked.inspection.records import Code, Finding, Person, Rates, Reason, Sampled, Settings, Verdict
 
@@ -46,6 +47,10 @@ FOREIGN: dict[str, tuple[Code, str]] = {
 # at the strongest of the three usual rates (c40) lies at about 0.02, at the middle one (c23) at about 0.1.
 FEW_BITS = 0.05
 FEW_BITS_PICTURE = 0.5
+# Scores beyond which frames make two heaps, a quarter of them at least in each and three in both; of how many
+# frames. Choices.
+HEAPS = (0.25, 0.75)
+HEAPS_OF = 8
 
 
 def verdict_of(score: float, fitted: Fitted) -> Verdict:
@@ -110,13 +115,13 @@ def people_of(
         places: of each person in the calibration material, and why they are none of it; None where no
             material is stored.
     """
-    score = video_scores(scored.assign(dataset="", video=scored["face"].astype(str), label=0))
-    by_face = dict(zip(score["video"].astype(int), score["score"], strict=True))
+    each = scored.groupby("face")["score"]
+    means = mean_without_rounding_error(each.mean(), each.min(), each.max())  # as of a video
     people = [
         _person(
             int(face),
             rows,
-            float(by_face[int(face)]),
+            float(means[face]),
             fitted,
             settings,
             is_video,
@@ -149,6 +154,8 @@ def _person(
                 "where the detector errs too often to answer",
             )
         )
+    if heaps := _heap_words(rows["score"].to_numpy(), score):
+        reasons.append(Reason(code="two_heaps", words=heaps))
     foreign = place[1] if place is not None else []
     if foreign:
         verdict, reasons = "inconclusive", [*foreign, *reasons]
@@ -173,6 +180,17 @@ def _person(
         verdict=verdict if is_judged else "not judged",
         reasons=reasons,
         distance=place[0].distance if place is not None else None,
+    )
+
+
+def _heap_words(scores: Array, mean: float) -> str:
+    """What is said where a mean is of two heaps of frames, and hardly a frame has it; "" elsewhere."""
+    low, high = int((scores < HEAPS[0]).sum()), int((scores > HEAPS[1]).sum())
+    if min(low, high) < len(scores) / 4 or low + high < 3 * len(scores) / 4 or len(scores) < HEAPS_OF:
+        return ""
+    return (
+        f"single frames lie in two heaps, {low} of {len(scores)} below {HEAPS[0]:g} and {high} above "
+        f"{HEAPS[1]:g}: the score {mean:.3g} is the mean of both, and hardly a frame has it"
     )
 
 
@@ -267,6 +285,7 @@ def _rate_sentences(rates: Sequence[Rates]) -> list[str]:
         "learned from."
         for one in measured
     ]
+    sentences += [said for one in measured if (said := _useless_words(one))]
     sentences += [
         f"At this threshold the detector {_errors(one)} on the videos that the threshold was fitted on "
         f"({one.dataset}); on any others it errs more."
@@ -289,6 +308,24 @@ def _rate_sentences(rates: Sequence[Rates]) -> list[str]:
     if not unseen:
         sentences.append("How often it errs on videos unlike its training material was not measured here.")
     return sentences
+
+
+def _useless_words(one: Rates) -> str:
+    """What errors on its own kind of material leave of a detector's answers; "" where they mean something."""
+    fpr, fnr = one.fpr or 0.0, one.fnr or 0.0
+    if fpr + fnr >= 1:
+        return "Even there it told fakes from reals no better than guessing: it answers nothing."
+    if fpr > 0.5:
+        return "It calls most real videos of its own kind fake: its “likely fake” answers nothing."
+    if fnr > 0.5:
+        return "It misses most fakes of its own kind: its “likely real” answers nothing."
+    return ""
+
+
+def answer_below_verdict(finding: Finding) -> str:
+    """The first sentence, for where the verdict's word stands above it already."""
+    text = finding.sentences[0].removeprefix(finding.verdict.capitalize()).lstrip(" :,")
+    return text[:1].upper() + text[1:]
 
 
 def failures_of(faces: pd.DataFrame) -> list[Reason]:
@@ -400,8 +437,8 @@ def _errors(one: Rates) -> str:
         if value is None:
             parts.append(words.format("an unknown number"))
         else:
-            bounds = interval_in_100(interval)
-            measured = f"measured on {count:,}" + (f", {bounds}" if bounds else "")
+            bounds = interval_in_100(interval) or "too few people for an interval"
+            measured = f"measured on {count:,}, {bounds}"
             parts.append(f"{words.format(count_in_100(value))} ({measured})")
     return " and ".join(parts)
 

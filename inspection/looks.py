@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from unmasked.preprocessing.run import Runner
 from unmasked.preprocessing.tracking import is_same_face
 
 MOVED = 0.2  # between two neighbouring frames of a person; a choice
+LOOK = ["face", "frame", "time_s", "score", "size_px", "blur", "crop", "between"]
 CLOSER = "closer"  # folder of the crops of frames between the others
 
 
@@ -46,12 +47,6 @@ class Scored:
     rows: pd.DataFrame
     features: Array | None
 
-    def of(self, video: str) -> Scored:
-        """Those of one file."""
-        is_its = (self.rows["video"] == video).to_numpy()
-        features = None if self.features is None else self.features[is_its[: len(self.features)]]
-        return Scored(self.rows[is_its].reset_index(drop=True), features)
-
 
 def score_faces(
     faces: pd.DataFrame,
@@ -67,7 +62,8 @@ def score_faces(
 
     Args:
         faces: of the files.
-        tasks: of those files in which frames may be looked at between others, by video.
+        tasks: of those files in which frames may be looked at between others, by video; their folders are
+            relative to ``work``.
         work: folder that the crops' paths are relative to.
         examiner: the detector.
         pool: finds the faces in frames between others; None finds none.
@@ -81,7 +77,7 @@ def score_faces(
     scored = _score(usable, work, examiner, device, kept).assign(between=False)
     between = pd.DataFrame()
     if pool is not None and closer:
-        between = _find_between(_not_yet_fake(scored, examiner.fitted), scored, tasks, work, pool, closer)
+        between = _find_between(_not_yet_fake(scored, examiner.fitted), scored, tasks, pool, closer)
     if len(between):
         more = _score(between, work, examiner, device).assign(between=True)
         # Behind the others, whose features stand in their order.
@@ -127,11 +123,11 @@ def frames_between(rows: pd.DataFrame, most: int) -> list[int]:
     return sorted(found)
 
 
-def write_looks(scored: Scored, work: Path, folder: Path) -> list[Look]:
-    """The looks at one file, their crops copied into the case folder."""
+def write_looks(rows: pd.DataFrame, work: Path, folder: Path) -> list[Look]:
+    """The looks at one file, of its scored rows; their crops are copied into the case folder."""
     (folder / "crops").mkdir(exist_ok=True)
     looks = []
-    for row in scored.rows.sort_values(["face", "frame"]).itertuples():
+    for row in rows[LOOK].sort_values(["face", "frame"]).itertuples():
         crop = f"crops/{row.frame:05d}_{row.face}{Path(row.crop).suffix}"
         shutil.copyfile(work / row.crop, folder / crop)
         looks.append(
@@ -149,15 +145,17 @@ def write_looks(scored: Scored, work: Path, folder: Path) -> list[Look]:
     return looks
 
 
-def find_places(scored: Scored, work: Path, examiner: Examiner, device: str) -> dict[int, Place]:
-    """Where each person of a file lies in the calibration material, by a few of their crops.
+def find_places(scored: Scored, work: Path, examiner: Examiner, device: str) -> dict[tuple[str, int], Place]:
+    """Where each person of some files, by video and face, lies in the calibration material.
 
-    None where no material is stored.
+    Told by a few of their crops. None where no material is stored.
     """
-    usable = scored.rows[~scored.rows["between"].astype(bool)]
+    rows = scored.rows
+    usable = rows[~rows["between"].astype(bool)]
     if examiner.domain is None or usable.empty:
         return {}
-    numbered = usable.assign(video=usable["face"].astype(str), row=np.arange(len(usable)))
+    of_person = usable["video"].astype(str) + "/" + usable["face"].astype(str)
+    numbered = usable.assign(video=of_person, of=usable["video"], row=np.arange(len(usable)))
     few = sample_evenly(numbered, CROPS_A_PERSON)
     statistics, values = describe_crops(
         examiner.model,
@@ -168,8 +166,10 @@ def find_places(scored: Scored, work: Path, examiner: Examiner, device: str) -> 
         features=None if scored.features is None else scored.features[few["row"]],
     )
     return {
-        int(person): examiner.domain.place(statistics[rows], None if values is None else values[rows])
-        for person, rows in few.groupby("face").indices.items()
+        (str(video), int(person)): examiner.domain.place(
+            statistics[rows], None if values is None else values[rows]
+        )
+        for (video, person), rows in few.groupby(["of", "face"]).indices.items()
     }
 
 
@@ -200,19 +200,17 @@ def _find_between(
     doubtful: pd.DataFrame,
     scored: pd.DataFrame,
     tasks: Mapping[str, Task],
-    work: Path,
     pool: Runner,
     closer: int,
 ) -> pd.DataFrame:
     """The faces of known people in frames between others, where scores of doubtful ones move."""
     asked = {}
-    (work / CLOSER).mkdir()
     for video, theirs in doubtful.groupby("video", sort=True):
         if video in tasks and (frames := frames_between(theirs, closer)):
             rows = scored[scored["video"] == video]
             task = tasks[str(video)]
-            own = {"folder": f"{CLOSER}/{video}", "workdir": str(work / CLOSER / str(video))}
-            asked[Task(task.root, task.path, task.kind, **own, crops=task.crops, frames=tuple(frames))] = rows
+            own = {"folder": f"{task.folder}/{CLOSER}", "workdir": f"{task.workdir}/{CLOSER}"}
+            asked[replace(task, **own, frames=tuple(frames))] = rows
     tables = []
     for outcome in pool.run(list(asked)):
         known = asked[outcome.task]

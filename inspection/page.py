@@ -25,6 +25,7 @@ from unmasked.analysis.html.page import (
 from unmasked.analysis.html.pictures import image, place_svg, svg_document
 from unmasked.evaluation.likelihood import PROPOSITIONS, support_words
 from unmasked.evaluation.wording import capitalise, count_text, share_text, threshold_text
+from unmasked.inspection.finding import answer_below_verdict
 from unmasked.inspection.records import Case, Credentials, Facts, Look, Maps, Person, Rates, Verdict
 
 KINDS: dict[Verdict, Kind] = {
@@ -34,6 +35,10 @@ KINDS: dict[Verdict, Kind] = {
     "not judged": "note",
 }
 NOTHING_FOUND = "“Likely real” says that this detector found nothing, not that nothing was done to the file."
+NOT_COMPARED = (
+    "Not compared with the material that the detector learned from: none is stored for these weights, so a "
+    "face of another kind is answered like any other"
+)
 # What follows from a verdict, and what does not.
 DECISIONS: dict[Verdict, str] = {
     "likely fake": "a reason to look further, and no proof. Ask for the original and where it comes from.",
@@ -85,7 +90,14 @@ def render_case(case: Case, folder: Path) -> str:
 
 def _tested(case: Case) -> str:
     at = threshold_text(case.thresholds["threshold"])
-    return f"{case.source.kind.capitalize()}, examined with {case.weights.detector}. Fake is above {at}."
+    return f"{case.source.kind.capitalize()}, examined with {_name(case)}. Fake is above {at}."
+
+
+def _name(case: Case) -> str:
+    """The detector, which network of its family it is, and the folder of its weights."""
+    weights = case.weights
+    network = f" ({weights.network})" if weights.network else ""
+    return f"{weights.detector}{network}" + (f", run “{weights.folder}”" if weights.folder else "")
 
 
 def _picture(case: Case, folder: Path) -> Markup:
@@ -100,6 +112,8 @@ def _picture(case: Case, folder: Path) -> Markup:
 
 def _reasons(case: Case) -> Markup:
     reasons = [f"{capitalise(reason.words)} ({reason.code})" for reason in case.finding.reasons]
+    if case.people and case.material is None:
+        reasons.append(NOT_COMPARED)
     # No heading: none of a higher level stands above it.
     return join_parts([paragraph(Markup("<strong>Reasons</strong>")), bullets(reasons)] if reasons else [])
 
@@ -116,7 +130,8 @@ def finding_part(case: Case) -> Markup:
 def _answer(case: Case) -> Markup:
     found = case.finding
     # In the box, so that nobody reads a verdict without its errors.
-    sentences = [*found.sentences, *([NOTHING_FOUND] if found.verdict == "likely real" else [])]
+    sentences = [answer_below_verdict(found), *found.sentences[1:]]
+    sentences += [NOTHING_FOUND] if found.verdict == "likely real" else []
     return callout(
         KINDS[found.verdict],
         join_parts([paragraph(one) for one in sentences]),
@@ -236,10 +251,14 @@ def _errors(case: Case) -> Markup:
         for one in case.performance
     ]
     at = threshold_text(case.thresholds["threshold"])
+    ends = [end for one in case.performance for end in (*one.fpr_ci, *one.fnr_ci)]
+    unsure = (
+        " A share without an interval is of too few people to say how exact it is." if None in ends else ""
+    )
     return join_parts(
         [
             record_table(rows, caption=f"Errors at the threshold {at}. In brackets: 95 % interval."),
-            aside(f"They are shares of {case.performance[0].noun}s with one person each."),
+            aside(f"They are shares of {case.performance[0].noun}s with one person each." + unsure),
         ]
     )
 
@@ -249,7 +268,7 @@ def _exhibit(case: Case) -> Markup:
     facts = [
         ("file", case.source.name),
         ("SHA-256 of the file", case.source.sha256),
-        ("detector", f"{case.weights.detector} ({case.weights.architecture})"),
+        ("detector", f"{_name(case)} ({case.weights.architecture})"),
         ("SHA-256 of its weights", case.weights.sha256),
         ("SHA-256 of its card", case.weights.card_sha256),
         ("SHA-256 of the code", case.code_sha256),

@@ -37,6 +37,7 @@ Code = Literal[
     "crashed",
     "within_band",
     "no_support",
+    "two_heaps",
     "other_crops",
     "changed",
     "out_of_domain",
@@ -103,6 +104,8 @@ class Weights(_Record):
     path: str  # of the file of weights, relative to the case folder, POSIX
     sha256: str
     card_sha256: str  # of the .json beside it
+    network: str = ""  # where the detector's name is that of a family, which of it
+    folder: str = ""  # name of that of the weights, as a rule that of the run
 
 
 class Material(_Record):

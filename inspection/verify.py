@@ -27,8 +27,8 @@ FITTED = ("threshold", "abstention", "likelihood")
 NOT_COMPARED = {"environment", "code_sha256", "files", "seal"}
 # Where a file lies is no finding, and what it is was compared before; versions are told with the environment.
 PLACES = {
-    *("source.name", "source.path", "weights.path", "weights.module", "run", "settings.recipe.versions"),
-    "material.path",
+    *("source.name", "source.path", "weights.path", "weights.module", "weights.folder", "run"),
+    *("settings.recipe.versions", "material.path"),
 }
 
 

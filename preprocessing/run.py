@@ -155,21 +155,29 @@ def _make(
         )
         for workdir, item in by_workdir.items()
     ]
-    for outcome in _outcomes(tasks, parts, config, detector, pool):
+    for outcome in crop_files(tasks, config, detector, pool):
         item = by_workdir[outcome.task.workdir]
-        parts.put(item, _rows(outcome, item))
+        if outcome.result is None:
+            logger.warning("%s: %s %s: %s", *item.key[:2], outcome.status, outcome.reason)
+        parts.put(item, rows_of(outcome))
         done += 1
         report(STAGE, done, len(todo))
 
 
-def _outcomes(
-    tasks: list[Task],
-    parts: Parts,
+def crop_files(
+    tasks: Sequence[Task],
     config: PreprocessConfig,
-    detector: Callable[[], Detector] | None,
-    pool: Runner | None,
+    detector: Callable[[], Detector] | None = None,
+    pool: Runner | None = None,
 ) -> Iterator[Outcome[Task, list[Row]]]:
-    """What became of each task, on the configured engine."""
+    """Yields what became of each task, on the configured engine.
+
+    Args:
+        tasks: files, and folders for their crops, whose parents are there.
+        config: as of `preprocess`.
+        detector: as of `preprocess`.
+        pool: as of `preprocess`.
+    """
     if pool is not None:
         return pool.run(tasks)
     make = worker_maker(config, detector)
@@ -198,11 +206,23 @@ def make_checked_worker(
     return make_worker(config, detector)
 
 
-def _rows(outcome: Outcome[Task, list[Row]], item: Item) -> list[Row]:
-    if outcome.result is None:
-        logger.warning("%s: %s %s: %s", *item.key[:2], outcome.status, outcome.reason)
-        return [failure(outcome.status, outcome.reason)]
-    return outcome.result
+def rows_of(outcome: Outcome[Task, list[Row]]) -> list[Row]:
+    """The measured rows of a file: the one that says why, where there are no others."""
+    return outcome.result if outcome.result is not None else [failure(outcome.status, outcome.reason)]
+
+
+def faces_table(described: pd.DataFrame, found: Sequence[list[Row]], recipe: str) -> pd.DataFrame:
+    """The measured rows of files, each beside what is known of its file; valid under `FACES`.
+
+    Args:
+        described: a row a file: dataset, video, kind and other columns of a manifest.
+        found: the rows of each file.
+        recipe: hash of that of the crops.
+    """
+    position = [number for number, rows in enumerate(found) for _ in rows]
+    measured = pd.DataFrame([row for rows in found for row in rows])
+    described = described.iloc[position].reset_index(drop=True)
+    return FACES.validate(pd.concat([described, measured.assign(recipe=recipe)], axis=1))
 
 
 def _assemble(manifest: pd.DataFrame, todo: list[Item], parts: Parts) -> pd.DataFrame:
@@ -212,10 +232,7 @@ def _assemble(manifest: pd.DataFrame, todo: list[Item], parts: Parts) -> pd.Data
     tables = []
     for start in range(0, len(todo), CHUNK):  # a table takes a tenth of the memory of its rows as dicts
         found = [parts.rows(item) for item in todo[start : start + CHUNK]]
-        position = [start + index for index, rows in enumerate(found) for _ in rows]
-        measured = pd.DataFrame([row for rows in found for row in rows])
-        described = manifest.loc[position, kept].reset_index(drop=True)
-        tables.append(FACES.validate(pd.concat([described, measured.assign(recipe=parts.recipe)], axis=1)))
+        tables.append(faces_table(manifest[kept].iloc[start : start + CHUNK], found, parts.recipe))
     return pd.concat(tables, ignore_index=True) if tables else FACES.empty()
 
 

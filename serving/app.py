@@ -18,7 +18,7 @@ from fastapi import Path as InPath
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from unmasked.datasets.errors import InputError
+from unmasked.datasets.errors import InputError, printable
 from unmasked.inspection.maps import FOLDER as MAPS
 from unmasked.inspection.records import CASE as RECORD
 from unmasked.inspection.records import PAGE, read_case
@@ -59,7 +59,11 @@ async def owner_of(request: Request) -> str:
 
 
 Owner = Annotated[str, Depends(owner_of)]
-JobId = Annotated[str, InPath(pattern="^[0-9a-f]{32}$", description="as the answer to the upload says")]
+# Said, not checked: what is no id is no job either, which 404 says better than 422.
+JobId = Annotated[
+    str,
+    InPath(description="as the answer to the upload says", json_schema_extra={"pattern": "^[0-9a-f]{32}$"}),
+]
 PictureName = Annotated[str, InPath(pattern=PICTURE, description="the last part of a look's crop")]
 
 logger = logging.getLogger(__name__)
@@ -305,7 +309,9 @@ def _describe(app: FastAPI, tokens: Tokens) -> dict[str, Any]:
 def _find(jobs: Jobs, job: str, owner: str) -> Entry:
     entry = jobs.find(job, owner)
     if entry is None:
-        raise Refusal(404, f"there is no job {job}: it was removed, is too old, or is of another token")
+        raise Refusal(
+            404, f"there is no job {printable(job[:32])}: it was removed, is too old, or is of another token"
+        )
     return entry
 
 
@@ -351,6 +357,7 @@ def _parsed_result(folder: Path, changed_ns: int) -> Result:
         maps=case.maps,
         sampled=case.sampled,
         performance=case.performance,
+        is_compared=case.material is not None,
         warnings=case.warnings,
         threshold=case.thresholds["threshold"]["value"],
         band=Band(low=band["low"], high=band["high"]) if band else None,

@@ -1,8 +1,9 @@
 """The process that looks at files: the model, loaded once, and several jobs at a time.
 
 Each job has a thread. A few processes decode and find faces within their budget (`preprocessing.pool`); they
-go from job to job, so that a job whose faces are found keeps nobody from the next file. What jobs want scored
-meets in one queue: a pass of the detector takes the crops of all that wait.
+go from job to job, so that a job whose faces are found keeps nobody from the next file. Jobs whose faces are
+found meet in one queue: all that wait are judged at once, as a folder of files is. To score one crop and to
+put its tables together costs about as much as for a dozen.
 """
 
 from __future__ import annotations
@@ -13,34 +14,31 @@ import queue
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from unmasked.datasets.errors import InputError
-from unmasked.inspection.records import Case, write_case
 from unmasked.preprocessing.pool import Outcome, Pool, end_with_parent
 from unmasked.serving.jobs import CASE
 
 if TYPE_CHECKING:
-    import torch
-
+    from unmasked.inspection.examine import Examination, Found
     from unmasked.inspection.examiner import Examiner
-    from unmasked.inspection.maps import Draw
+    from unmasked.inspection.records import Case
     from unmasked.preprocessing.config import PreprocessConfig
 
-BATCH = 64
-LINGER_S = 0.5  # that a pass waits for jobs at work that it is yet to score; alone a job waits for nobody
-LOOK_EVERY_S = 0.02
+BATCH = 16
 COMPUTE = ("forward_with_features", "features")  # of a model, called with images
-DEPTH = 4  # jobs at a time for each process that decodes, so that some can be scored together
+DEPTH = 8  # jobs at a time for each process that decodes, so that some can be judged together
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +78,7 @@ class Plan:
         budget: of the decoding of a file: budget_s and memory_gb.
         lanes: processes that decode.
         depth: jobs at a time for each of them.
-        batch: images that one pass of the detector takes, unless a single job has more.
+        batch: jobs that are judged at once, at most.
         closer: frames looked at beside where scores move, at most.
         device: auto, cpu, cuda, …
         face_detector: builds what finds faces; None is the configured one.
@@ -103,93 +101,56 @@ class Plan:
 
 
 class Batcher:
-    """Scores the images of all jobs, those that wait together in one pass.
+    """Judges the jobs whose faces are found, all that wait at once; a job alone waits for nobody.
 
     Args:
-        model: images (N, 3, H, W) to logits (N, 2).
-        say: called with the jobs and images of each pass, and the seconds that it took.
-        is_expected: True if another job may want something scored soon.
-        most: images that one pass takes, unless a single job has more.
+        judge: yields the case of each of several files.
+        say: called with the jobs and crops of each pass, and the seconds that it took.
+        most: jobs of a pass.
+        passes: at a time, so that one which has to look closer at a file keeps nobody waiting.
     """
 
     def __init__(
         self,
-        model: Callable[[torch.Tensor], torch.Tensor],
+        judge: Callable[[Sequence[Found]], Iterator[Case]],
         say: Callable[[int, int, float], None],
-        is_expected: Callable[[], bool] = lambda: False,
         most: int = BATCH,
+        passes: int = 1,
     ) -> None:
-        self.model, self._say, self._is_expected, self._most = model, say, is_expected, most
-        self._queue: queue.SimpleQueue[tuple[Callable[..., Any], Any, Future[Any]]] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._judge, self._say, self._most = judge, say, most
+        self._queue: queue.SimpleQueue[tuple[Found, Future[Case]]] = queue.SimpleQueue()
+        for _ in range(passes):
+            threading.Thread(target=self._serve, daemon=True).start()
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """The logits of a job's images."""
-        return self.run(self.model, images)
-
-    def run(self, function: Callable[[torch.Tensor], Any], images: torch.Tensor) -> Any:
-        """What a function makes of the images, while no other thread uses the model.
-
-        The model itself, and what gives its features with the logits, takes images of several jobs.
-        """
-        future: Future[Any] = Future()
-        self._queue.put((function, images, future))
+    def __call__(self, found: Found) -> Case:
+        """The case of a file."""
+        future: Future[Case] = Future()
+        self._queue.put((found, future))
         return future.result()
 
     def _serve(self) -> None:
-        held = None
         while True:
-            function, images, future = held or self._queue.get()
-            held, parts, count = None, [(images, future)], len(images)
-            until_s = time.monotonic() + LINGER_S
-            while self._is_shared(function) and count < self._most:
-                held = self._next(until_s)
-                if held is None or held[0] != function or count + len(held[1]) > self._most:
-                    break
-                parts.append(held[1:])
-                count, held = count + len(parts[-1][0]), None
-            self._answer(function, parts)
-
-    def _is_shared(self, function: Callable[..., Any]) -> bool:
-        """True if a function takes images of several jobs in one pass."""
-        return function in (self.model, getattr(self.model, "forward_with_features", None))
-
-    def _next(self, until_s: float) -> tuple[Callable[..., Any], Any, Future[Any]] | None:
-        """What comes next; None where nothing does, or not in time."""
-        while True:
+            parts = [self._queue.get()]
             with suppress(queue.Empty):
-                return self._queue.get_nowait()
-            if not self._is_expected() or time.monotonic() >= until_s:
-                return None
-            with suppress(queue.Empty):
-                return self._queue.get(timeout=LOOK_EVERY_S)
+                while len(parts) < self._most:
+                    parts.append(self._queue.get_nowait())
+            began_s = time.monotonic()
+            self._answer(parts)
+            crops = sum(len(found.rows) for found, _ in parts)
+            self._say(len(parts), crops, time.monotonic() - began_s)
 
-    def _answer(self, function: Callable[..., Any], parts: list[Any]) -> None:
-        import torch
-
-        sizes = [len(images) for images, _ in parts]
-        began_s = time.monotonic()
+    def _answer(self, parts: Sequence[tuple[Found, Future[Case]]]) -> None:
+        """Hands each job its case as soon as it is there."""
+        waiting = deque(parts)
         try:
-            if self._is_shared(function):
-                with torch.inference_mode():
-                    found = function(torch.cat([images for images, _ in parts]))
-                self._say(len(parts), sum(sizes), time.monotonic() - began_s)
-                if isinstance(found, tuple):  # logits and features
-                    answers = list(zip(*(one.split(sizes) for one in found), strict=True))
-                else:
-                    answers = found.split(sizes)
-            else:
-                answers = [function(parts[0][0])]
+            for case in self._judge([found for found, _ in parts]):
+                waiting.popleft()[1].set_result(case)
         except Exception as error:  # its thread's to handle, whose job it is
-            if len(parts) > 1:  # one job's images must not cost another its answer
-                for part in parts:
-                    self._answer(function, [part])
-                return
-            for _, future in parts:
-                future.set_exception(error)
-            return
-        for (_, future), answer in zip(parts, answers, strict=True):
-            future.set_result(answer)
+            if len(parts) == 1:
+                waiting.popleft()[1].set_exception(error)
+        # One job's crops must not cost another its answer.
+        for part in waiting:
+            self._answer([part])
 
 
 class Cancelled(Exception):
@@ -244,9 +205,9 @@ class _Finders:
 
 
 class _Turn:
-    """The finders as one job sees them: a pool."""
+    """The finders as one job sees them, or a pass of several: a pool."""
 
-    def __init__(self, finders: _Finders, job: str, on_start: Callable[[], None]) -> None:
+    def __init__(self, finders: _Finders, job: str = "", on_start: Callable[[], None] = lambda: None) -> None:
         self._finders, self._job, self._on_start = finders, job, on_start
 
     def run(self, tasks: Sequence[Any]) -> Iterator[Outcome[Any, Any]]:
@@ -256,24 +217,20 @@ class _Turn:
         return self._finders.run(self._job, tasks, self._on_start)
 
 
-class _Model:
-    """The model as one job sees it: it says that scoring has begun."""
+class _Locked:
+    """A model that one thread computes with at a time: maps keep what layers give."""
 
-    def __init__(self, batcher: Batcher, on_call: Callable[[], None]) -> None:
-        self._batcher, self._on_call = batcher, on_call
+    def __init__(self, model: Any, lock: threading.Lock) -> None:
+        self._model, self._lock = model, lock
+        self.__self__ = model  # as a method says whose it is
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        self._on_call()
-        return self._batcher(images)
+    def __call__(self, *given: Any) -> Any:
+        with self._lock:
+            return self._model(*given)
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._batcher.model, name)
-        # Whatever computes must not do so beside another thread: maps keep what layers give.
-        return partial(self._run, found) if name in COMPUTE else found
-
-    def _run(self, function: Callable[..., Any], images: torch.Tensor) -> Any:
-        self._on_call()
-        return self._batcher.run(function, images)
+        found = getattr(self._model, name)
+        return _Locked(found, self._lock) if name in COMPUTE else found
 
 
 def serve_bench(connection: Connection, plan: Plan) -> None:
@@ -287,32 +244,29 @@ def serve_bench(connection: Connection, plan: Plan) -> None:
         with lock:
             connection.send(word)
 
-    from unmasked.evaluation.inference import place_of, ready_to_score
+    from unmasked.evaluation.inference import place_of
+    from unmasked.inspection.examine import start_examination
 
     try:
         examiner = plan.make_examiner()
         config = _config(plan, examiner)
         device = str(place_of(plan.device))
-        ready: Any = ready_to_score(examiner.model, examiner.card["size_px"], device)
-        examiner = replace(examiner, model=ready)
+        started = start_examination(examiner, config, closer=plan.closer, device=device, has_places=False)
+        examination = _lock(started)
     except InputError as error:
         say(Word("fatal", content=error))
         return
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
     finders = _Finders(plan, config)
-    unscored: set[str] = set()  # jobs at work that have asked for nothing yet
     batcher = Batcher(
-        examiner.model,
+        partial(_judge, examination, finders, say),
         lambda *batch: say(Word("batch", content=batch)),
-        lambda: bool(unscored),
         plan.batch,
+        plan.lanes,
     )
     for _ in range(plan.jobs):
-        threading.Thread(
-            target=_look_at_orders,
-            args=(orders, finders, unscored, say, examiner, batcher, device, plan, config),
-            daemon=True,
-        ).start()
+        with_these = (orders, finders, say, examination, batcher)
+        threading.Thread(target=_look_at_orders, args=with_these, daemon=True).start()
     say(Word("ready", content=_description(examiner, config)))
     while True:
         try:
@@ -339,6 +293,7 @@ def _description(examiner: Examiner, config: PreprocessConfig) -> dict[str, Any]
     return {
         "detector": examiner.card["detector"],
         "architecture": examiner.card["architecture"],
+        "network": examiner.network,
         "sha256": examiner.card["sha256"],
         "threshold": examiner.fitted.threshold.value,
         "band": {"low": band.low, "high": band.high} if band is not None else None,
@@ -349,31 +304,34 @@ def _description(examiner: Examiner, config: PreprocessConfig) -> dict[str, Any]
     }
 
 
+def _lock(examination: Examination) -> Examination:
+    """The same with a model that one thread uses at a time, to score and to draw."""
+    lock, examiner = threading.Lock(), examination.examiner
+    draw = None if examiner.draw is None else _Locked(examiner.draw, lock)
+    return replace(examination, examiner=replace(examiner, model=_Locked(examiner.model, lock), draw=draw))
+
+
+def _judge(
+    examination: Examination, finders: _Finders, say: Callable[[Word], None], found: Sequence[Found]
+) -> Iterator[Case]:
+    for one in found:
+        say(Word("stage", one.folder.parent.name, "scoring"))
+    return examination.judge(found, _Turn(finders))
+
+
 def _look_at_orders(
     orders: queue.SimpleQueue[Order],
     finders: _Finders,
-    unscored: set[str],
     say: Callable[[Word], None],
-    examiner: Examiner,
+    examination: Examination,
     batcher: Batcher,
-    device: str,
-    plan: Plan,
-    config: PreprocessConfig,
 ) -> None:
-    from unmasked.inspection.examine import examine
-
     while True:
         order = orders.get()
-        unscored.add(order.job)
         turn = _Turn(finders, order.job, partial(say, Word("stage", order.job, "finding faces")))
-        model = _Model(batcher, partial(_begin_scoring, order.job, unscored, say))
-        mine = replace(examiner, model=model, draw=_drawn_alone(examiner, batcher))
-        folder = order.folder / CASE
         try:
-            (case,) = examine(
-                {order.file: folder}, mine, config, closer=plan.closer, device=device, pool=turn
-            )
-            hide_places(case, folder)
+            with examination.look_into([(order.file, order.folder / CASE)], turn) as (found,):
+                batcher(found)
             say(Word("done", order.job))
         except Exception as error:
             # One file must not end the others: its job says what happened, the log where.
@@ -381,21 +339,7 @@ def _look_at_orders(
                 logger.exception("job %s", order.job)
             say(Word("failed", order.job, words_of(error)))
         finally:
-            unscored.discard(order.job)
             finders.forget(order.job)
-
-
-def _begin_scoring(job: str, unscored: set[str], say: Callable[[Word], None]) -> None:
-    say(Word("stage", job, "scoring"))
-    unscored.discard(job)  # just before its images wait: a pass must not end between
-
-
-def _drawn_alone(examiner: Examiner, batcher: Batcher) -> Draw | None:
-    """What makes maps while no other thread uses the model; None where none are made."""
-    draw = examiner.draw
-    if draw is None:
-        return None
-    return lambda images, people: batcher.run(lambda batch: draw(batch, people), images)
 
 
 def words_of(error: Exception) -> str:
@@ -407,19 +351,3 @@ def words_of(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"the server could not read or write ({error.strerror})"
     return f"a fault of the server ({type(error).__name__})"
-
-
-def hide_places(case: Case, folder: Path) -> None:
-    """Writes the case anew with names in place of paths, which show where things lie here."""
-    weights = {"path": _last(case.weights.path), "module": _last(case.weights.module)}
-    material = case.material and case.material.model_copy(update={"path": _last(case.material.path)})
-    update = {
-        "weights": case.weights.model_copy(update=weights),
-        "material": material,
-        "run": _last(case.run),
-    }
-    write_case(case.model_copy(update=update).seal_with(case.files), folder)
-
-
-def _last(path: str) -> str:
-    return PurePath(path).name

@@ -187,7 +187,8 @@ class Jobs:
             self._remove_parts(entry, UPLOAD)
         if state != "done":  # half a case is none
             self._remove_parts(entry, CASE)
-        ended = {"state": state, "reason": printable(reason), "seconds": seconds, "finished": now()}
+        ended: dict[str, object] = {"state": state, "stage": "finished", "finished": now()}
+        ended |= {"reason": printable(reason), "seconds": seconds}
         if seconds is not None:
             self._mean_s += 0.1 * (seconds - self._mean_s)
         if self.is_known(entry):
@@ -197,7 +198,6 @@ class Jobs:
                 logger.error("job %s has ended, which could not be written (%s)", entry.id, error.strerror)
         for name, value in ended.items():
             setattr(entry, name, value)
-        entry.stage = "finished"
         if not self.is_known(entry):  # removed while it ran
             shutil.rmtree(self.path(entry), ignore_errors=True)
 

@@ -46,6 +46,7 @@ class Result(_Answer):
     )
     sampled: Sampled
     performance: list[Rates] = Field(description="measured errors at the threshold")
+    is_compared: bool = Field(description="True if faces were held against what the detector learned from")
     warnings: list[str] = Field(description="what decoding met")
     threshold: float
     band: Band | None
@@ -83,6 +84,7 @@ class Detector(_Answer):
 
     detector: str
     architecture: str
+    network: str = Field("", description="which of its family it is, where the name is that of a family")
     sha256: str = Field(description="of the weights")
     threshold: float
     band: Band | None

@@ -32,8 +32,15 @@ from unmasked.evaluation.likelihood import fit_likelihood
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.inspection.examine import crop_config, crop_reasons, settings_of
 from unmasked.inspection.file_facts import examiner_pool
-from unmasked.inspection.finding import finding_of, measured_rates, people_of, rate_sentences, verdict_of
-from unmasked.inspection.records import Rates, Reason, Sampled, read_case, write_case
+from unmasked.inspection.finding import (
+    answer_below_verdict,
+    finding_of,
+    measured_rates,
+    people_of,
+    rate_sentences,
+    verdict_of,
+)
+from unmasked.inspection.records import Finding, Rates, Reason, Sampled, read_case, write_case
 from unmasked.inspection.verify import (
     check_folder,
     check_inputs,
@@ -43,7 +50,7 @@ from unmasked.inspection.verify import (
 )
 from unmasked.preprocessing.config import PreprocessConfig, config_like, recipe, recipe_hash
 from unmasked.preprocessing.parts import card_of_crops
-from unmasked.preprocessing.run import preprocess
+from unmasked.preprocessing.run import crop_files
 from unmasked.ucf.model import UCF
 
 THRESHOLD = Threshold(0.5, "eer", "A, val split", n_real=20, n_fake=20, fpr=0.1, tpr=0.8)
@@ -210,8 +217,8 @@ def test_the_editor_s_sentence_gives_the_source_with_an_interval_and_the_range_o
     )
     assert first == (
         "At this threshold the detector calls 19 of 100 real videos fake (measured on 100, 95 % interval "
-        "[10, 38]) and misses 10 of 100 fakes (measured on 50) on videos of FF, like those that it learned "
-        "from."
+        "[10, 38]) and misses 10 of 100 fakes (measured on 50, too few people for an interval) on videos of "
+        "FF, like those that it learned from."
     )
     assert "(CDF, Wild) it calls 22 to 45 of 100 real videos fake and misses 30 of 100 fakes" in second
     alone = rate_sentences([rates("FF, val split", "calibration", 0.1, 0.1)])
@@ -226,6 +233,44 @@ def test_a_detector_that_no_unseen_set_shows_to_be_better_than_guessing_is_said_
     guessing = [rates("A", "unseen", 0.79, 0.28), rates("B", "unseen", 0.5, 0.5)]
     assert "no better than guessing" in rate_sentences(guessing)[-1]
     assert "guessing" not in " ".join(rate_sentences([*guessing, rates("C", "unseen", 0.1, 0.3)]))
+
+
+def test_a_detector_that_errs_on_its_own_kind_of_material_is_said_to_answer_nothing():
+    """It called 79 of 100 reals of its own kind fake, and the reader was left alone with that."""
+    for fpr, fnr, said in (
+        (0.79, 0.1, "its “likely fake” answers nothing"),
+        (0.1, 0.6, "its “likely real” answers nothing"),
+        (0.6, 0.5, "no better than guessing: it answers nothing"),
+    ):
+        assert said in rate_sentences([rates("FF", "source", fpr, fnr)])[1]
+        assert said not in " ".join(rate_sentences([rates("FF", "unseen", fpr, fnr)]))
+    assert "nothing" not in " ".join(rate_sentences([rates("FF", "source", 0.5, 0.4)]))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "middle", "is_said"),
+    [(16, 12, 4, True), (30, 2, 0, False), (8, 8, 16, False), (2, 2, 0, False)],
+)
+def test_a_mean_of_two_heaps_of_frames_is_said_to_be_one(low, high, middle, is_said):
+    """Frames jumped between 0 and 1, a tenth of a second apart, and 0.4 stood there without a word."""
+    scores = [0.01] * low + [0.98] * high + [0.5] * middle
+    looks = pd.DataFrame({"face": 0, "score": scores, "size_px": 100.0, "time_s": np.arange(len(scores))})
+    (person,) = people_of(looks, FITTED, SETTINGS, is_video=True)
+    words = [reason.words for reason in person.reasons if reason.code == "two_heaps"]
+    assert len(words) == is_said
+    assert not words or f"{low} of {len(scores)} below 0.25 and {high} above 0.75" in words[0]
+
+
+def test_below_a_verdict_its_word_is_not_said_again():
+    said = {
+        "Likely fake: 1 identity in 9 frames looked at.": "1 identity in 9 frames looked at.",
+        "Likely fake, for person 2, who is: 3 identities.": "For person 2, who is: 3 identities.",
+    }
+    for whole, rest in said.items():
+        found = Finding(
+            verdict="likely fake", score=0.9, log10_lr=None, person=0, people=1, reasons=[], sentences=[whole]
+        )
+        assert answer_below_verdict(found) == rest
 
 
 def test_a_file_s_case_is_not_written_into_the_folder_of_many_cases(tmp_path):
@@ -349,7 +394,7 @@ def test_every_file_of_a_folder_has_a_case_and_bad_ones_have_a_reason_and_no_num
 
 def test_a_second_call_examines_nothing_again(made, bench, monkeypatch):
     before = (made / "clip.mp4" / "case.json").stat().st_mtime_ns
-    monkeypatch.delattr("unmasked.inspection.examine.preprocess")
+    monkeypatch.delattr("unmasked.inspection.examine.crop_files")
     done = unmasked("inspect", bench / "files", f"checkpoint={bench / 'weights'}", f"out={made}")
     assert "8 files, 8 of them examined before" in done.stdout
     assert (made / "clip.mp4" / "case.json").stat().st_mtime_ns == before
@@ -702,11 +747,10 @@ def test_a_file_that_changes_while_it_is_examined_has_no_score(bench, tmp_path, 
     shutil.copy(bench / "files/clip.mp4", file)
 
     def swap(*arguments, **options):
-        found = preprocess(*arguments, **options)
+        yield from crop_files(*arguments, **options)
         shutil.copy(bench / "files/small.mp4", file)
-        return found
 
-    monkeypatch.setattr("unmasked.inspection.examine.preprocess", swap)
+    monkeypatch.setattr("unmasked.inspection.examine.crop_files", swap)
     done = unmasked("inspect", file, f"checkpoint={bench / 'weights'}", f"out={tmp_path / 'case'}")
     assert done.exit_code == 0, (done.output, done.exception)
     case = read_case(tmp_path / "case")

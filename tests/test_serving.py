@@ -19,10 +19,10 @@ import tempfile
 import threading
 import time
 import zipfile
-from concurrent.futures import Future
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote, urlsplit
 
 import cv2
@@ -43,11 +43,13 @@ from unmasked.app.verbs.serve import Config
 from unmasked.datasets.errors import InputError
 from unmasked.inspection.examine import examine
 from unmasked.inspection.file_facts import examiner_pool
+from unmasked.inspection.finding import answer_below_verdict
+from unmasked.inspection.records import Finding
 from unmasked.inspection.verify import check_folder
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.pool import Budget, Pool
 from unmasked.serving.app import _pack, make_app
-from unmasked.serving.bench import Batcher, _Model, words_of
+from unmasked.serving.bench import Batcher, _Locked, words_of
 from unmasked.serving.dispatch import Dispatch
 from unmasked.serving.guard import Guard
 from unmasked.serving.jobs import NAME_BYTES_MAX, Entry, Jobs, QueueFull, file_name, now
@@ -367,107 +369,73 @@ def test_two_servers_do_not_take_one_port_while_they_load():
 # Batches
 
 
-def test_images_that_wait_together_are_scored_together_and_come_back_to_who_sent_them():
-    passes, go = [], threading.Event()
+def judged(names, judge, **options):
+    """What became of jobs that were found one after the other, and the sizes of the passes."""
+    passes, found = [], {}
+    batcher = Batcher(judge, lambda jobs, crops, seconds: passes.append((jobs, crops)), **options)
 
-    def model(images):
-        go.wait(10)
-        return images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([1.0, 2.0])
+    def ask(name):
+        try:
+            found[name] = batcher(SimpleNamespace(name=name, rows=[{}] * 2))
+        except ValueError as error:
+            found[name] = str(error)
 
-    batcher = Batcher(model, lambda jobs, images, seconds: passes.append((jobs, images)))
-    sent = [torch.full((count, 3, 2, 2), float(count)) for count in (1, 2, 3, 70, 4)]
-    found: dict[int, torch.Tensor] = {}
-    threads = [
-        threading.Thread(target=lambda n=n, images=images: found.update({n: batcher(images)}))
-        for n, images in enumerate(sent)
-    ]
+    threads = [threading.Thread(target=ask, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
         time.sleep(0.02)  # so that their order is known
-    go.set()
     for thread in threads:
         thread.join(10)
-    for n, images in enumerate(sent):
-        assert torch.equal(found[n], images.mean(dim=(1, 2, 3))[:, None] * torch.tensor([1.0, 2.0]))
-    assert passes == [(1, 1), (2, 5), (1, 70), (1, 4)]
+    return found, passes
 
 
-def test_a_pass_waits_for_faces_that_are_being_found_and_a_job_alone_for_nobody():
-    """Jobs were scored one by one, as each was at its faces while another was scored."""
-    for is_expected, together in ((True, [(3, 3)]), (False, [(1, 1)] * 3)):
-        passes: list[tuple[int, int]] = []
-        batcher = Batcher(
-            lambda images: images.mean(dim=(1, 2, 3))[:, None],
-            lambda jobs, images, seconds, passes=passes: passes.append((jobs, images)),
-            lambda is_expected=is_expected, passes=passes: is_expected and not passes,
-        )
-        threads = [threading.Thread(target=batcher, args=(torch.ones(1, 3, 2, 2),)) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-            time.sleep(0.03)
-        for thread in threads:
-            thread.join(10)
-        assert passes == together
+def test_jobs_that_wait_are_judged_together_and_come_back_to_who_sent_them():
+    def judge(found):
+        time.sleep(0.2)  # the first alone waits for nobody; meanwhile the others come
+        yield from (f"case of {one.name}" for one in found)
+
+    found, passes = judged("abcdef", judge, most=3)
+    assert found == {name: f"case of {name}" for name in "abcdef"}
+    assert passes == [(1, 2), (3, 6), (2, 4)]
 
 
-def test_features_are_computed_by_no_other_thread_and_those_of_several_jobs_together():
+def test_a_job_that_cannot_be_judged_costs_no_other_its_answer():
+    def judge(found):
+        time.sleep(0.1)
+        for one in found:
+            if one.name == "bad":
+                raise ValueError("it is bad")
+            yield one.name
+
+    found, passes = judged(["first", "one", "bad", "last"], judge)
+    assert found == {"first": "first", "one": "one", "bad": "it is bad", "last": "last"}
+    assert passes == [(1, 2), (3, 6)]
+
+
+def test_one_thread_at_a_time_computes_with_the_model():
     """With stored calibration material each job's thread called the model by itself, in the midst of maps."""
-
-    threads_of_the_model = set()
+    at_work, most = [], []
 
     class Model:
-        def __call__(self, images):
-            return self.forward_with_features(images)[0]
+        def features(self, images):
+            at_work.append(1)
+            most.append(len(at_work))
+            time.sleep(0.02)
+            at_work.pop()
+            return images
 
-        def forward_with_features(self, images):
-            threads_of_the_model.add(threading.get_ident())
-            return images.mean(dim=(1, 2, 3))[:, None], images.flatten(1)
+        __call__ = features
 
-        features = __call__
-
-    passes: list[tuple[int, int]] = []
-    batcher = Batcher(
-        Model(), lambda jobs, images, seconds: passes.append((jobs, images)), lambda: not passes
-    )
-    model, found = _Model(batcher, lambda: None), {}
-
-    def ask(value):
-        found[value] = model.forward_with_features(torch.full((2, 3, 2, 2), value))
-
-    threads = [threading.Thread(target=ask, args=(value,)) for value in (1.0, 2.0)]
+    lock = threading.Lock()
+    model, draw = _Locked(Model(), lock), _Locked(Model(), lock)
+    threads = [
+        threading.Thread(target=function, args=(1,)) for function in (model, model.features, draw, draw)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert passes == [(2, 4)]
-    for value, (logits, features) in found.items():
-        assert torch.equal(logits, torch.full((2, 1), value))
-        assert torch.equal(features, torch.full((2, 12), value))
-    assert model.features(torch.ones(1, 3, 2, 2)) == 1
-    assert len(threads_of_the_model) == 1
-    assert threading.get_ident() not in threads_of_the_model
-
-
-def test_an_error_of_the_model_is_raised_where_the_images_come_from():
-    batcher = Batcher(lambda images: images / 0 if len(images) == 1 else 1 / 0, lambda *batch: None)
-    with pytest.raises(ZeroDivisionError):
-        batcher(torch.zeros(2, 3, 2, 2))
-    assert batcher(torch.ones(1, 3, 2, 2)).isinf().all()
-
-
-def test_images_that_the_model_cannot_take_cost_no_other_job_its_answer():
-    def model(images):
-        assert not (images == 9).any()
-        return images.mean(dim=(1, 2, 3))[:, None]
-
-    passes = []
-    batcher = Batcher(model, lambda jobs, images, seconds: passes.append((jobs, images)))
-    parts = [(torch.full((2, 3, 2, 2), value), Future()) for value in (1.0, 9.0, 3.0)]
-    batcher._answer(model, parts)
-    first, bad, last = (future for _, future in parts)
-    assert (first.result().mean(), last.result().mean()) == (1, 3)
-    assert isinstance(bad.exception(), AssertionError)
-    assert passes == [(1, 2), (1, 2)]
+    assert most == [1, 1, 1, 1]
 
 
 def test_work_at_a_removed_job_is_ended_from_another_thread():
@@ -570,7 +538,7 @@ def test_every_refusal_is_a_problem_with_its_own_sentence(quick):
     cases = {
         ("GET", "/nowhere"): 404,
         ("GET", f"/v1/jobs/{'0' * 32}"): 404,
-        ("GET", "/v1/jobs/short"): 422,
+        ("GET", "/v1/jobs/short"): 404,  # 422 spoke of a pattern
         ("PUT", "/v1/jobs"): 405,
         ("POST", "/v1/detector"): 405,
         ("GET", f"/v1/jobs/{job['id']}/report"): 409,
@@ -944,8 +912,11 @@ def test_files_are_sent_and_answered_and_nothing_is_asked_of_others(whole: Serve
     job = whole.get(
         f"/v1/jobs/{json.loads(browser.execute_script('return sessionStorage.getItem(`unmasked-jobs`)'))[0]}"
     )
-    for sentence in job["result"]["finding"]["sentences"]:
+    finding = Finding.model_validate(job["result"]["finding"])
+    assert f"\n{answer_below_verdict(finding)}\n" in detail  # the verdict's word stands above it already
+    for sentence in finding.sentences[1:]:
         assert sentence in detail
+    assert "not compared with the material that the detector learned from" in detail
     assert "The uploaded file has been deleted." in detail
     # Asked in the page itself: the strip is drawn anew when its width changes.
     label = "return document.querySelector(`.strip svg`).getAttribute(`aria-label`)"

@@ -58,7 +58,7 @@ class Config(Limits):
     budget_s: float = Field(300.0, gt=0, description="seconds a file may take to be decoded")
     memory_gb: float = Field(4.0, gt=0, description="memory that decoding a file may take (Linux)")
     workers: int = Field(2, ge=1, description="processes that decode and find faces")
-    batch: int = Field(64, ge=1, description="faces, of several jobs, that one pass of the detector takes")
+    batch: int = Field(16, ge=1, description="jobs whose faces are found that are judged at once, at most")
     device: str = Field("auto", description="auto, cpu, cuda, …")
     log: bool = Field(False, description="a line for each request and job, to standard error")
 

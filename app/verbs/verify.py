@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
-from unmasked.app.progress import print_result
+from unmasked.app.progress import Reporter, print_result
 from unmasked.datasets.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 PLACE_MAX = 4096  # characters of a path
+STAGE = "cases examined again"
 
 
 class Config(BaseModel):
@@ -52,17 +53,21 @@ def run(config: Config) -> None:
     if len(folders) > 1 and config.file is not None:
         raise InputError(f"{config.case} holds {len(folders)} cases, and file= is of one; give one case")
     one_of = [config.model_copy(update={"case": folder}) for folder in folders]
+    codes = []
+    with Reporter() as report:
+        for number, one in enumerate(one_of):
+            report(STAGE, number, len(one_of))
+            try:
+                codes.append(1 if _verify(one) else 0)
+            except InputError as error:
+                if len(one_of) == 1:
+                    raise
+                codes.append(2)
+                print_result(f"{one.case}: cannot be looked at: {error}")
     if len(one_of) == 1:
-        if _verify(one_of[0]):
+        if codes[0]:
             raise typer.Exit(1)
         return
-    codes = []
-    for one in one_of:
-        try:
-            codes.append(1 if _verify(one) else 0)
-        except InputError as error:
-            codes.append(2)
-            print_result(f"{one.case}: cannot be looked at: {error}")
     same, unlike, unread = map(codes.count, (0, 1, 2))
     said = f", {unread} cannot be looked at" if unread else ""
     print_result(f"{len(codes)} cases: {same} verified, {unlike} not{said}")

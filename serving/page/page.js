@@ -9,6 +9,7 @@ const PEOPLE_MAX = 6;
 const ORDER = ["likely fake", "inconclusive", "likely real", "not judged", "failed", "stopped"];
 const STAGES = { "waiting": 0.1, "finding faces": 0.35, "scoring": 0.75, "finished": 1 };
 const KINDS = { calibration: "where the threshold was fitted", source: "as its training material", unseen: "unlike its training material" };
+const NOT_COMPARED = "not compared with the material that the detector learned from: none is stored for these weights";
 const BOX = { "likely fake": "bad", "inconclusive": "warning" };
 
 const files = []; // of this tab: {name, path, file, share, job, wrong}
@@ -84,7 +85,7 @@ function showDetector() {
   at("about").hidden = false;
   at("detector").replaceChildren(
     make("dl", {},
-      make("dt", {}, "detector"), make("dd", {}, `${detector.detector} (${detector.architecture}), weights ${short}`),
+      make("dt", {}, "detector"), make("dd", {}, `${detector.detector} (${detector.network || detector.architecture}), weights ${short}`),
       make("dt", {}, "looks at"), make("dd", {}, `${detector.frames} frames of a video, every face in them`),
       make("dt", {}, "threshold"), make("dd", {}, detector.threshold.toFixed(3) + (detector.band && detector.band.high > detector.band.low ? `, not answered between ${detector.band.low.toFixed(3)} and ${detector.band.high.toFixed(3)}` : ""))),
     ...detector.sentences.map((one) => make("p", {}, one)));
@@ -267,16 +268,24 @@ function showDetail() {
   const { finding, people } = job.result;
   const box = make("div", { class: `box ${BOX[finding.verdict] || ""}` },
     make("p", { class: "answer" }, finding.verdict[0].toUpperCase() + finding.verdict.slice(1)),
-    ...finding.sentences.map((text) => make("p", {}, text)),
+    ...finding.sentences.map((text, n) => make("p", {}, n ? text : belowVerdict(finding))),
     finding.verdict === "likely real" ? make("p", {}, "“Likely real” says that this detector found nothing, not that nothing was done to the file.") : null);
   place.replaceChildren(title, box);
-  if (finding.reasons.length) place.append(make("h3", {}, "Reasons"), make("ul", {}, ...finding.reasons.map((reason) => make("li", {}, `${reason.words} (${reason.code})`))));
+  const reasons = finding.reasons.map((reason) => `${reason.words} (${reason.code})`);
+  if (people.length && !job.result.is_compared) reasons.push(NOT_COMPARED);
+  if (reasons.length) place.append(make("h3", {}, "Reasons"), make("ul", {}, ...reasons.map((text) => make("li", {}, text))));
   place.append(make("h3", {}, "Take it with you"), actions(one), make("p", { class: "soft" }, gone));
   for (const person of people.slice(0, PEOPLE_MAX)) showPerson(place, job, person);
   if (people.length > PEOPLE_MAX) place.append(make("p", { class: "soft" }, `${people.length - PEOPLE_MAX} more people are in the report.`));
   place.append(make("h3", {}, "How often the detector errs"), rates(job.result));
   if (job.result.warnings.length) place.append(make("h3", {}, "Noticed while decoding"), make("ul", {}, ...job.result.warnings.map((text) => make("li", {}, text))));
   redraw();
+}
+
+// The word stands above it already.
+function belowVerdict(finding) {
+  const rest = finding.sentences[0].slice(finding.verdict.length).replace(/^[ :,]+/, "");
+  return rest.charAt(0).toUpperCase() + rest.slice(1);
 }
 
 function actions(one) {
