@@ -295,9 +295,9 @@ def test_grad_cam_that_fails_is_grey_everywhere_and_another_method_is_tried(corp
     write_explanation(found, tmp_path)
     run = SimpleNamespace(left_out={}, datasets=(), explanation=read_explanation(tmp_path), is_ours=True)
     page = " ".join(explanations_part(run, Gallery()).split())
-    assert "The pictures are not shown: Grad-CAM failed its tests here" in page
+    assert "The pictures are not drawn. Grad-CAM: failed, so not shown:" in page
     assert page.index("trusted") < page.index("Grad-CAM, kind by kind")
-    assert explained(corpus, points=8).cam_doubt() == "they were not put to the tests"
+    assert explained(corpus, points=8).cam_doubt() == "not put to the tests"
 
 
 def test_shares_inside_the_mask_are_told_of_fakes_whose_mask_is_known(corpus):

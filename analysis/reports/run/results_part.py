@@ -246,6 +246,7 @@ def _explained(run: Run, figures: Gallery, explanation: Explanation) -> Markup:
         scatters=place_side_by_side(drawn),
         summary=summary,
         methods=_methods(summary.get("methods")),
+        methods_tested=summary.get("methods", [{}])[0].get("pictures", 0),
         method_pictures=_method_pictures(explanation),
         inside=_inside(summary.get("methods")),
         mean_maps=mean_maps,
@@ -348,10 +349,13 @@ def _method_pictures(explanation: Explanation) -> Markup:
         image(
             side_by_side(overlays),
             f"{len(overlays)} pictures: {title}",
-            caption=f"{title}{': ' if failed else ''}{'; '.join(failed)}",
+            caption=f"{title}: {outcome}",
             quality=PHOTO_QUALITY,
         )
-        for title, overlays, failed in [("the pictures", explanation.tested, []), *explanation.method_rows()]
+        for title, overlays, outcome in [
+            ("the pictures, and P(fake)", explanation.tested, " · ".join(explanation.tested_labels())),
+            *explanation.method_rows(),
+        ]
     ]
     return Markup("").join(strips)
 
