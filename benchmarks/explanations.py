@@ -2,20 +2,22 @@
 
     python benchmarks/explanations.py places [detectors=CNN,ViT,UCF,forest] [pictures=24] [steps=400] [seed=0]
     python benchmarks/explanations.py blocks [pictures=200] [seed=0]
-    python benchmarks/explanations.py shortcuts [kinds=logo,border,jpeg] [out=runs/shortcuts] [pictures=24] \
-        [steps=150] [seed=0]
+    python benchmarks/explanations.py shortcuts [kinds=logo,border,jpeg,resaved] [out=runs/shortcuts] \
+        [pictures=24] [steps=150] [seed=0]
     python benchmarks/explanations.py memory [pictures=10000]
 
 places: pictures are smooth random fields with fine grain. Every fake has a chequered patch of 12 pixels,
 fainter than the field, at a place drawn by lot: nothing else tells it from a real, so that a detector which
 tells them apart looks there. Detectors learn on other pictures than those that the maps are of.
 
-blocks: what a forest on handcrafted features owes to each of its blocks, which are no places. Fakes have a
-tint that grey does not show, so that the block colour alone sees it; or pixels swapped with their neighbours,
-which leaves every histogram of colours as it was, so that all blocks but colour see it; or the patch.
+blocks: what a forest on handcrafted features owes to each of its blocks, which are no places. Fakes are
+without colours, of the same grey, so that the block colour alone sees it; or their pixels are swapped with
+their neighbours, which leaves the histograms of colours as they are, so that colour alone does not see it; or
+they have the patch.
 
 shortcuts: the same fields without a patch, as files; fakes have a small logo in a corner, or a dark border,
-or are JPEG. A CNN learns from the files, and `unmasked audit` looks at the same files.
+or are JPEG, or were JPEG before they were saved without loss as the reals are. A CNN learns from the files,
+and `unmasked audit` looks at the same files.
 
 memory: peak memory of mean maps, after a fiftieth of so many pictures and after all.
 """
@@ -57,7 +59,7 @@ SIZE, PATCH, STRENGTH = 64, 12, 0.22
 CHECKED = 12  # pictures that the tests of each method are run on
 EVERY = 50  # steps between looks at the AUC; training ends where it is 0.99
 BOARD = torch.from_numpy((-1.0) ** np.add.outer(np.arange(PATCH) // 2, np.arange(PATCH) // 2)).float()
-SHORTCUTS = ("logo", "border", "jpeg")
+SHORTCUTS = ("logo", "border", "jpeg", "resaved")
 SHOWN = ("grad_cam", "saliency", "integrated_gradients", "occlusion")
 
 
@@ -87,9 +89,9 @@ def patched(image: Tensor, rng: np.random.Generator) -> tuple[Tensor, np.ndarray
     return changed, mask
 
 
-def tinted(image: Tensor) -> Tensor:
-    """A picture that is redder and less green, of the same grey."""
-    return image + 0.06 * torch.tensor([GREY[1], -GREY[0], 0.0]).float()[:, None, None]
+def faded(image: Tensor) -> Tensor:
+    """A picture (3, H, W) without colours, of the same grey."""
+    return torch.einsum("c,chw->hw", torch.from_numpy(GREY).float(), image).expand_as(image)
 
 
 def swapped(image: Tensor) -> Tensor:
@@ -239,7 +241,11 @@ def blocks(pictures_shown: int = 200, seed: int = 0) -> None:
     print("| planted | AUC | " + " | ".join(BLOCKS) + " |")
     print("|---|---|" + "---|" * len(BLOCKS), flush=True)
     rng, label, half = np.random.default_rng(seed), np.arange(2 * pictures_shown) % 2, pictures_shown
-    traces = {"tint": tinted, "swapped neighbours": swapped, "patch": lambda image: patched(image, rng)[0]}
+    traces = {
+        "faded colours": faded,
+        "swapped neighbours": swapped,
+        "patch": lambda image: patched(image, rng)[0],
+    }
     for name, trace in traces.items():
         scorer = Scorer({"blocks": list(BLOCKS), "model": None})
         images = [
@@ -280,6 +286,9 @@ def change(image: np.ndarray, kind: str) -> np.ndarray:
         changed[4:12, -16:-4] = np.where(LOGO[..., None], 235, changed[4:12, -16:-4])
     if kind == "border":
         changed[where(kind)] = 0
+    if kind == "resaved":
+        _, file = cv2.imencode(".jpg", changed[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 40])
+        changed = cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1]
     return changed
 
 

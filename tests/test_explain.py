@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import cv2
@@ -7,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from google.protobuf import text_format
+from tensorboard.plugins.projector import ProjectorConfig
 from torch import nn
 
 from unmasked.analysis.explain import checks
@@ -168,8 +171,18 @@ def test_tensorboard_gets_pictures_and_projector(explanation, tmp_path):
     (metadata,) = tmp_path.rglob("metadata.tsv")
     lines = metadata.read_text().splitlines()
     assert len(lines) == 61
-    assert {"dataset", "method", "label", "score"} <= set(lines[0].split("\t"))
-    assert "x" not in lines[0].split("\t")
+    columns = lines[0].split("\t")
+    assert columns[:3] == ["method", "label", "dataset"]
+    assert "score" in columns
+    assert "x" not in columns
+    assert {line.split("\t")[1] for line in lines[1:]} == {"real", "fake"}
+    states = json.loads((metadata.parent / "bookmarks.json").read_text())
+    assert [one["selectedColorOptionName"] for one in states] == ["method", "label", "dataset"]
+    assert states[0]["dataSetDimensions"] == [60, 11]
+    config = ProjectorConfig()
+    text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), config)
+    assert (tmp_path / config.embeddings[0].bookmarks_path).samefile(metadata.parent / "bookmarks.json")
+    assert config.embeddings[0].sprite.image_path
     assert list(tmp_path.rglob("sprite.png"))
     assert list(tmp_path.glob("events.out.tfevents.*"))
 

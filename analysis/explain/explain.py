@@ -393,12 +393,18 @@ def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) ->
         f"{dataset}/{method}/{number}"
         for dataset, method, number in zip(rows["dataset"], rows["method"], place, strict=True)
     ]
-    metadata = explanation.embedded.drop(columns=["x", "y"])
+    # Words, and method first: the projector names points by the first column, and reads numbers as amounts.
+    metadata = explanation.embedded.drop(columns=["x", "y"]).assign(
+        label=explanation.embedded["label"].map({0: "real", 1: "fake"})
+    )
+    first = ["method", "label", "dataset", *explanation.summary["by"]]
+    metadata = metadata[[*first, *metadata.columns.difference(first, sort=False)]]
     with summary_writer(folder) as writer:
         blank = rows["blank"].to_numpy(bool)
         log_cams(writer, explanation.pictures, explanation.overlays, names, blank=blank, step=step)
         if len(metadata):
-            log_embedding(writer, explanation.features, metadata, pictures=explanation.sprites, step=step)
+            given = {"pictures": explanation.sprites, "colours": first, "step": step}
+            log_embedding(writer, explanation.features, metadata, **given)
 
 
 def _chosen_crops(faces: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
