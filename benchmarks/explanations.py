@@ -2,8 +2,8 @@
 
     python benchmarks/explanations.py places [detectors=CNN,ViT,UCF,forest] [pictures=24] [steps=400] [seed=0]
     python benchmarks/explanations.py blocks [pictures=200] [seed=0]
-    python benchmarks/explanations.py shortcuts [kinds=logo,border,jpeg,resaved] [out=runs/shortcuts] \
-        [pictures=24] [steps=150] [seed=0]
+    python benchmarks/explanations.py shortcuts [kinds=logo,border,jpeg,resaved,quality] [pictures=24] \
+        [steps=150] [seed=0] [out=runs/shortcuts]
     python benchmarks/explanations.py memory [pictures=10000]
 
 places: pictures are smooth random fields with fine grain. Every fake has a chequered patch of 12 pixels,
@@ -16,8 +16,8 @@ their neighbours, which leaves the histograms of colours as they are, so that co
 they have the patch.
 
 shortcuts: the same fields without a patch, as files; fakes have a small logo in a corner, or a dark border,
-or are JPEG, or were JPEG before they were saved without loss as the reals are. A CNN learns from the files,
-and `unmasked audit` looks at the same files.
+or are JPEG, or were JPEG before they were saved without loss as the reals are, or are JPEG of a lower quality
+than the reals. A CNN learns from the files, and `unmasked audit` looks at the same files.
 
 memory: peak memory of mean maps, after a fiftieth of so many pictures and after all.
 """
@@ -41,7 +41,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from torch import Tensor, nn
 
-from unmasked.analysis.explain.checks import centre_map, check_method, inside, other_orders
+from unmasked.analysis.explain.checks import cell_means, centre_map, check_method, inside, other_orders
 from unmasked.analysis.explain.config import ExplainConfig
 from unmasked.analysis.explain.explain import explain
 from unmasked.analysis.explain.gradcam import to_pixels
@@ -59,7 +59,7 @@ SIZE, PATCH, STRENGTH = 64, 12, 0.22
 CHECKED = 12  # pictures that the tests of each method are run on
 EVERY = 50  # steps between looks at the AUC; training ends where it is 0.99
 BOARD = torch.from_numpy((-1.0) ** np.add.outer(np.arange(PATCH) // 2, np.arange(PATCH) // 2)).float()
-SHORTCUTS = ("logo", "border", "jpeg", "resaved")
+SHORTCUTS = ("logo", "border", "jpeg", "resaved", "quality")
 SHOWN = ("grad_cam", "saliency", "integrated_gradients", "occlusion")
 
 
@@ -265,6 +265,12 @@ def blocks(pictures_shown: int = 200, seed: int = 0) -> None:
         print(f"| {name} | {found.auc:.3f} | {' | '.join(shown)} |", flush=True)
 
 
+def half_share(maps: np.ndarray) -> np.ndarray:
+    """(N,) the least share of the cells of maps (N, H, W) that holds half of what is above 0."""
+    cells = -np.sort(-np.maximum(cell_means(maps), 0), axis=1)
+    return ((cells.cumsum(axis=1) < cells.sum(axis=1, keepdims=True) / 2).sum(axis=1) + 1) / cells.shape[1]
+
+
 def planted(n: int, kind: str, folder: Path, rng: np.random.Generator) -> pd.DataFrame:
     """Files of n people, half of them fake, and a row for each."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -272,9 +278,10 @@ def planted(n: int, kind: str, folder: Path, rng: np.random.Generator) -> pd.Dat
     for number, image in enumerate(pixels):
         label = number % 2
         picture = change(image, kind) if label else image
-        suffix = "jpg" if kind == "jpeg" and label else "png"
+        suffix = "jpg" if kind == "quality" or (kind == "jpeg" and label) else "png"
         path = folder / f"{number:04d}.{suffix}"
-        cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 40])
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 40 if label else 95] if suffix == "jpg" else []
+        cv2.imwrite(str(path), picture[..., ::-1], quality)
         rows.append({"path": str(path.resolve()), "label": label, "method": "Planted" if label else "real"})
     return pd.DataFrame(rows).assign(identity=[str(one) for one in range(n)], split="test")
 
@@ -320,8 +327,8 @@ def shortcuts(
     seed: int = 0,
 ) -> None:
     """Prints what maps and `unmasked audit` see of each shortcut."""
-    print("| planted | AUC | method | points inside | mass inside | its share of the picture | tests |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    print("| planted | its share | AUC | method | points inside | mass inside | half of it on | tests |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     for kind in kinds.split(","):
         folder, rng = Path(out) / kind, np.random.default_rng(seed)
         torch.manual_seed(seed)
@@ -345,7 +352,9 @@ def shortcuts(
             checks = check_method(explained, fakes[:CHECKED], method, maps[:CHECKED])
             shares = cells(inside(maps, masks), seed)[:2]
             outcome = "; ".join(checks.failed) or "passed"
-            row = [kind, f"{found:.3f}", METHODS[method].title, *shares, f"{masks.mean():.2f}", outcome]
+            spread = half_share(maps)
+            shares.append(value_text(spread.mean(), mean_interval(spread, seed=seed)))
+            row = [kind, f"{masks.mean():.2f}", f"{found:.3f}", METHODS[method].title, *shares, outcome]
             print(f"| {' | '.join(row)} |", flush=True)
         app(
             ["scan", f"root={folder / 'pictures.csv'}", "source=table", f"out={folder / 'manifest.parquet'}"],
