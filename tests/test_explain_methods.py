@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torchvision
+from captum.attr import Occlusion
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from torch import nn
 
@@ -166,6 +169,30 @@ def test_lime_of_a_linear_detector_orders_cells_as_they_count(planted):
         wanted = np.bincount(cells.ravel(), part.ravel())
         found = np.bincount(cells.ravel(), one.ravel()) / np.bincount(cells.ravel())
         assert np.corrcoef(wanted, found)[0, 1] > 0.98
+
+
+def test_occlusion_is_captum_s(detector, planted):
+    images, _ = planted
+    side = SIZE // 8
+    with torch.no_grad():
+        wanted = Occlusion(detector.margin).attribute(
+            images[:2], (3, side, side), (3, side // 2, side // 2), baselines=blurred(images[:2])
+        )
+    found = method_maps(detector, images[:2], "occlusion")
+    assert np.allclose(found, wanted.mean(dim=1).numpy(), atol=1e-5 * np.abs(found).max())
+
+
+def test_what_maps_and_tests_cost_is_what_was_said(detector, planted):
+    """The time that is left follows from it."""
+    images, names, counted = planted[0], ("grad_cam", "occlusion"), []
+    counting = replace(detector, count=counted.append)
+    others = checks.other_orders(counting, images)
+    for name in names:
+        maps = method_maps(counting, images, name)
+        found = check_method(counting, images, name, maps, others=others)
+        alone = order_gains(detector, images, maps)
+        assert (found.deletion, found.insertion) == alone  # shared orders change nothing
+    assert sum(counted) == checks.check_passes(detector, names, len(images))
 
 
 def test_what_a_method_promises_adds_up(detector, planted):

@@ -130,15 +130,14 @@ def check_method(
     blank = is_blank(maps)
     alike = likeness(maps[~blank], None if sources is None else np.asarray(sources)[~blank])
     shuffled = []
-    if isinstance(explained.model, nn.Module):
-        asked = np.flatnonzero(~blank)
+    asked = np.flatnonzero(~blank)
+    if isinstance(explained.model, nn.Module) and len(asked):
         asked = asked[np.linspace(0, len(asked) - 1, min(SHUFFLED_PICTURES, len(asked))).astype(int)]
         # The whole curve: where it stays high, early layers make the map.
         for share in SHUFFLED[-1:] if is_brief else SHUFFLED:
-            forgetful = method_maps(explained.shuffled(share), images[asked], name) if len(asked) else []
-            shuffled.append(
-                _median([rank_correlation(*pair) for pair in zip(maps[asked], forgetful, strict=True)])
-            )
+            forgetful = method_maps(explained.shuffled(share), images[asked], name)
+            pairs = [rank_correlation(*pair) for pair in zip(maps[asked], forgetful, strict=True)]
+            shuffled.append(_median(pairs))
     shares = BRIEF if is_brief else SHARES
     deletion, insertion = order_gains(explained, images, maps, shares, others, ~blank)
     sum_error = _sum_error(explained, images, maps) if METHODS[name].has_sum else None

@@ -403,8 +403,8 @@ def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) ->
         blank = rows["blank"].to_numpy(bool)
         log_cams(writer, explanation.pictures, explanation.overlays, names, blank=blank, step=step)
         if len(metadata):
-            given = {"pictures": explanation.sprites, "colours": first, "step": step}
-            log_embedding(writer, explanation.features, metadata, **given)
+            sprites = explanation.sprites
+            log_embedding(writer, explanation.features, metadata, pictures=sprites, colours=first, step=step)
 
 
 def _chosen_crops(faces: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
