@@ -194,12 +194,15 @@ def find_layer(model: Callable[[Tensor], Tensor], name: str) -> nn.Module:
     Raises:
         InputError: there is none; it names the nearest.
     """
-    known = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"layer {name!r} was asked for, and a detector without gradients has none; leave it out"
+        )
+    known = dict(model.named_modules())
     known.pop("", None)
     if name not in known:
-        near = did_you_mean(name, known, 0.5) if known else ""
-        some = ", ".join([*known][-3:]) or "none: it has no gradients"
-        raise InputError(f"layer {name!r} is no module of the detector{near}; its last ones are {some}")
+        near, last = did_you_mean(name, known, 0.5), ", ".join([*known][-3:])
+        raise InputError(f"layer {name!r} is no module of the detector{near}; its last ones are {last}")
     return known[name]
 
 
