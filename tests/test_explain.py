@@ -373,7 +373,7 @@ def test_a_layer_that_there_is_not_is_refused_with_the_nearest(corpus):
     assert explained(corpus, layer="block.0", points=8).summary["layer"] == "block.0"
 
 
-def test_one_picture_and_one_class_are_explained_with_what_is_lacking_in_words(corpus):
+def test_one_picture_and_one_class_are_explained_with_what_is_lacking_in_words(corpus, tmp_path):
     faces, root = corpus
     one = faces[faces["split"] == "test"].iloc[:1]
     found = explained((one, root), methods=("occlusion",))
@@ -381,6 +381,8 @@ def test_one_picture_and_one_class_are_explained_with_what_is_lacking_in_words(c
         "one picture: whether the map finds what matters cannot be tested" in found.methods[0].facts["failed"]
     )
     assert "at least 8 crops" in found.summary["skipped"]["t-SNE"]
+    write_explanation(found, tmp_path)  # drawing one column gave a warning of matplotlib's
+    assert found.tested_labels() == [f"real, {found.summary['tested'][0]['score']:.2f}"]
     reals = explained((faces[faces["label"] == 0], root), methods=("occlusion",), tested=4)
     assert "real or fake" not in reals.summary["purity"]
     assert len(reals.methods) == 1

@@ -176,8 +176,8 @@ class MethodGridDisplay(Display):
         """Draws the grid into one axes, with names and outcomes at the left."""
         first = "what it is, and P(fake)" if self.labels else ""
         tiles = [("the picture", self.pictures, first), *self.rows]
-        columns = len(self.pictures)
-        self.ax_ = ax or new_axes(2.9 + 1.15 * columns, 1.2 * len(tiles))
+        columns = max(len(self.pictures), 3)  # the words below need as much room
+        self.ax_ = ax or new_axes(2.9 + 1.15 * columns, 0.3 + 1.2 * len(tiles))
         self.names_ = []
         for number, (name, overlays, outcome) in enumerate(tiles):
             said = "\n".join([name, *wrap(outcome, 34)])
@@ -190,7 +190,9 @@ class MethodGridDisplay(Display):
         said = (
             "yellow speaks for fake, light blue for real where told apart; grey: no map, as said at the left"
         )
-        self.ax_.text(0, len(tiles) + 0.12, said, ha="left", va="top", fontsize=8)
+        self.ax_.text(
+            0, len(tiles) + 0.05, "\n".join(wrap(said, 18 * columns)), ha="left", va="top", fontsize=8
+        )
         top = -0.2 if self.labels else 0
         self.ax_.set(xlim=(0, columns), ylim=(len(tiles) + 0.3, top), aspect="equal")
         self.ax_.set_axis_off()
