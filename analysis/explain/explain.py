@@ -23,6 +23,7 @@ from unmasked.analysis.explain.gradcam import (
     in_grey,
     overlay,
     overlays,
+    smooth_map,
     to_pixels,
 )
 from unmasked.analysis.explain.importance import block_importance
@@ -228,7 +229,7 @@ def _methods(
         maps = method_maps(explained, images, name)
         checks = check_method(explained, images, name, maps, changed, people=clusters_of(rows), others=others)
         drawn = [
-            in_grey(picture) if checks.is_failed or is_blank else overlay(picture, one / np.abs(one).max())
+            in_grey(picture) if checks.is_failed or is_blank else overlay(picture, smooth_map(one))
             for picture, one, is_blank in zip(pictures, maps[at], np.array(checks.blank)[at], strict=True)
         ]
         facts = {"title": method.title, "absent": method.absent, **checks.model_dump(mode="json")}
