@@ -345,6 +345,7 @@ def _methods(methods: Sequence[Mapping[str, Any]] | None) -> Markup:
 def _method_pictures(explanation: Explanation) -> Markup:
     if not explanation.methods or explanation.tested is None:
         return Markup("")
+    known = " · ".join(explanation.tested_labels())
     strips = [
         image(
             side_by_side(overlays),
@@ -353,7 +354,7 @@ def _method_pictures(explanation: Explanation) -> Markup:
             quality=PHOTO_QUALITY,
         )
         for title, overlays, outcome in [
-            ("the pictures, and P(fake)", explanation.tested, " · ".join(explanation.tested_labels())),
+            ("the pictures, and P(fake)", explanation.tested, known or "not kept"),
             *explanation.method_rows(),
         ]
     ]
