@@ -66,7 +66,7 @@ def draw_maps(model: Any, images: Tensor, people: Sequence[int]) -> Drawn:
     import torch
 
     from unmasked.analysis.explain.checks import check_method
-    from unmasked.analysis.explain.gradcam import in_grey, overlay, to_pixels
+    from unmasked.analysis.explain.gradcam import in_grey, overlay, smooth_map, to_pixels
     from unmasked.analysis.explain.methods import METHODS, Explained, method_maps
 
     is_module = isinstance(model, torch.nn.Module)
@@ -78,7 +78,7 @@ def draw_maps(model: Any, images: Tensor, people: Sequence[int]) -> Drawn:
     maps = method_maps(explained, images, name)
     checks = check_method(explained, images, name, maps, sources=people, is_brief=True)
     pictures = [
-        in_grey(picture) if checks.is_failed or is_blank else overlay(picture, one / np.abs(one).max())
+        in_grey(picture) if checks.is_failed or is_blank else overlay(picture, smooth_map(one))
         for picture, one, is_blank in zip(to_pixels(images), maps, checks.blank, strict=True)
     ]
     failed = checks.failed if checks.is_failed else []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import cv2
@@ -7,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from google.protobuf import text_format
+from tensorboard.plugins.projector import ProjectorConfig
 from torch import nn
 
 from unmasked.analysis.explain import checks
@@ -168,8 +171,18 @@ def test_tensorboard_gets_pictures_and_projector(explanation, tmp_path):
     (metadata,) = tmp_path.rglob("metadata.tsv")
     lines = metadata.read_text().splitlines()
     assert len(lines) == 61
-    assert {"dataset", "method", "label", "score"} <= set(lines[0].split("\t"))
-    assert "x" not in lines[0].split("\t")
+    columns = lines[0].split("\t")
+    assert columns[:3] == ["method", "label", "dataset"]
+    assert "score" in columns
+    assert "x" not in columns
+    assert {line.split("\t")[1] for line in lines[1:]} == {"real", "fake"}
+    states = json.loads((metadata.parent / "bookmarks.json").read_text())
+    assert [one["selectedColorOptionName"] for one in states] == ["method", "label", "dataset"]
+    assert states[0]["dataSetDimensions"] == [60, 11]
+    config = ProjectorConfig()
+    text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), config)
+    assert (tmp_path / config.embeddings[0].bookmarks_path).samefile(metadata.parent / "bookmarks.json")
+    assert config.embeddings[0].sprite.image_path
     assert list(tmp_path.rglob("sprite.png"))
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
@@ -295,9 +308,9 @@ def test_grad_cam_that_fails_is_grey_everywhere_and_another_method_is_tried(corp
     write_explanation(found, tmp_path)
     run = SimpleNamespace(left_out={}, datasets=(), explanation=read_explanation(tmp_path), is_ours=True)
     page = " ".join(explanations_part(run, Gallery()).split())
-    assert "The pictures are not shown: Grad-CAM failed its tests here" in page
+    assert "The pictures are not drawn. Grad-CAM: failed, so not shown:" in page
     assert page.index("trusted") < page.index("Grad-CAM, kind by kind")
-    assert explained(corpus, points=8).cam_doubt() == "they were not put to the tests"
+    assert explained(corpus, points=8).cam_doubt() == "not put to the tests"
 
 
 def test_shares_inside_the_mask_are_told_of_fakes_whose_mask_is_known(corpus):
@@ -360,7 +373,7 @@ def test_a_layer_that_there_is_not_is_refused_with_the_nearest(corpus):
     assert explained(corpus, layer="block.0", points=8).summary["layer"] == "block.0"
 
 
-def test_one_picture_and_one_class_are_explained_with_what_is_lacking_in_words(corpus):
+def test_one_picture_and_one_class_are_explained_with_what_is_lacking_in_words(corpus, tmp_path):
     faces, root = corpus
     one = faces[faces["split"] == "test"].iloc[:1]
     found = explained((one, root), methods=("occlusion",))
@@ -368,6 +381,8 @@ def test_one_picture_and_one_class_are_explained_with_what_is_lacking_in_words(c
         "one picture: whether the map finds what matters cannot be tested" in found.methods[0].facts["failed"]
     )
     assert "at least 8 crops" in found.summary["skipped"]["t-SNE"]
+    write_explanation(found, tmp_path)  # drawing one column gave a warning of matplotlib's
+    assert found.tested_labels() == [f"real, {found.summary['tested'][0]['score']:.2f}"]
     reals = explained((faces[faces["label"] == 0], root), methods=("occlusion",), tested=4)
     assert "real or fake" not in reals.summary["purity"]
     assert len(reals.methods) == 1

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torchvision
+from captum.attr import Occlusion
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus
 from torch import nn
 
@@ -97,7 +100,7 @@ def test_every_method_finds_a_planted_patch_and_leaves_the_model_alone(name, det
     )
     after = detector.model.state_dict()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
-    assert METHODS[name].is_signed or maps.min() >= 0
+    assert name in ("signed_cam", "integrated_gradients", "occlusion", "lime", "shapley") or maps.min() >= 0
 
 
 @pytest.mark.parametrize(("name", "library"), [("grad_cam", GradCAM), ("grad_cam_pp", GradCAMPlusPlus)])
@@ -168,6 +171,30 @@ def test_lime_of_a_linear_detector_orders_cells_as_they_count(planted):
         assert np.corrcoef(wanted, found)[0, 1] > 0.98
 
 
+def test_occlusion_is_captum_s(detector, planted):
+    images, _ = planted
+    side = SIZE // 8
+    with torch.no_grad():
+        wanted = Occlusion(detector.margin).attribute(
+            images[:2], (3, side, side), (3, side // 2, side // 2), baselines=blurred(images[:2])
+        )
+    found = method_maps(detector, images[:2], "occlusion")
+    assert np.allclose(found, wanted.mean(dim=1).numpy(), atol=1e-5 * np.abs(found).max())
+
+
+def test_what_maps_and_tests_cost_is_what_was_said(detector, planted):
+    """The time that is left follows from it."""
+    images, names, counted = planted[0], ("grad_cam", "occlusion"), []
+    counting = replace(detector, count=counted.append)
+    others = checks.other_orders(counting, images)
+    for name in names:
+        maps = method_maps(counting, images, name)
+        found = check_method(counting, images, name, maps, others=others)
+        alone = order_gains(detector, images, maps)
+        assert (found.deletion, found.insertion) == alone  # shared orders change nothing
+    assert sum(counted) == checks.check_passes(detector, names, len(images))
+
+
 def test_what_a_method_promises_adds_up(detector, planted):
     images, _ = planted
     for name in ("integrated_gradients", "shapley"):
@@ -216,7 +243,7 @@ def test_a_map_of_edges_alone_is_told(detector, planted, monkeypatch):
     def edges(explained, pictures):
         return (pictures - blurred(pictures)).abs().mean(dim=1)
 
-    monkeypatch.setattr(methods, "METHODS", METHODS | {"edges": Method("Edges", edges, "calls")})
+    monkeypatch.setattr(methods, "METHODS", METHODS | {"edges": Method("Edges", edges, "calls", 1)})
     monkeypatch.setattr(checks, "METHODS", methods.METHODS)
     found = check_method(detector, images, "edges", method_maps(detector, images, "edges"))
     assert any("a detector that knows nothing gives the same map" in reason for reason in found.failed)

@@ -7,6 +7,7 @@ import re
 from itertools import permutations
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from unmasked.analysis.explain.importance import block_importance, shapley
 from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.results_part import explanations_part
 from unmasked.app.cli import app
+from unmasked.baselines.handcrafted import GREY, features
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.wording import value_text
 from unmasked.preprocessing.faces import FACES
@@ -113,6 +115,34 @@ def test_one_class_or_too_many_blocks_are_refused():
     nine = {str(place): slice(place, place + 1) for place in range(9)}
     with pytest.raises(InputError, match="9 blocks"):
         block_importance(lambda v: expit(v[:, 0]), x, label, person, nine)
+
+
+def test_the_block_that_a_planted_trace_is_in_is_named():
+    """Faded pictures of the same grey differ in colour alone, swapped neighbours in all else."""
+    rng = np.random.default_rng(0)
+    blocks = {"lbp": slice(0, 10), "colour": slice(10, 106), "gradient": slice(106, 127)}
+    label = np.arange(120) % 2
+    coarse = rng.integers(60, 196, (120, 6, 6, 3)).astype(np.float32)
+    images = np.stack([cv2.resize(one, (48, 48)) for one in coarse]) + rng.normal(0, 10, (120, 48, 48, 3))
+    faded, swapped = images.copy(), images.copy()
+    faded[1::2] = (images[1::2] @ GREY)[..., None]
+    swapped[1::2] = images[1::2].reshape(60, 48, 24, 2, 3)[:, :, :, ::-1].reshape(60, 48, 48, 3)
+    named = {}
+    for trace, changed in (("faded", faded), ("swapped", swapped)):
+        x = np.hstack([*features(changed.round().astype(np.uint8), list(blocks)).values()])
+        forest = RandomForestClassifier(40, random_state=0).fit(x[:60], label[:60])
+        found = block_importance(
+            lambda v, forest=forest: forest.predict_proba(v)[:, 1],
+            *(x[60:], label[60:], np.arange(60), blocks),
+            repeats=3,
+            n_boot=50,
+        )
+        named[trace] = found.table.set_index("block")["shapley"]
+        assert found.auc > 0.9
+    assert named["faded"].idxmax() == "colour"
+    assert abs(named["faded"].drop("colour")).max() < 0.1
+    assert abs(named["swapped"]["colour"]) < 0.02
+    assert named["swapped"].drop("colour").sum() > 0.4
 
 
 def found_in(run):

@@ -9,6 +9,7 @@ middle of the picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from torch import Tensor, nn
 
 from unmasked.analysis.explain.intervals import mean_interval
-from unmasked.analysis.explain.methods import METHODS, Explained, blurred, method_maps, mix
+from unmasked.analysis.explain.methods import METHODS, Explained, blurred, margins_without, method_maps
 from unmasked.analysis.explain.regions import grid
 
 Array = NDArray[np.float64]
@@ -26,6 +27,7 @@ SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)  # of the cells, taken away or put back
 BRIEF = (0.1, 0.3)
 RANDOM_ORDERS = 5
 SHUFFLED = (0.1, 0.5, 1.0)  # of the weights' tensors, from the last on
+SHUFFLED_PICTURES = 4  # at most: these maps are what the tests cost most
 ALIKE = 0.98  # rank correlation of maps of different pictures from which they count as one map
 UNMOVED = 0.5  # rank correlation with the map of a detector that knows nothing, from which a map says nothing
 CENTRE_SPREAD = 0.25  # of the picture's side: the map that looks at the middle, whatever there is
@@ -36,7 +38,7 @@ class Curve(BaseModel):
 
     Attributes:
         value: the area between the curves, in the units of the margin; above 0 the map's order is better.
-        ci: its interval of 95 % over pictures, one of each video; NaN with fewer than two.
+        ci: its interval of 95 % over pictures, one of each video, or over people; NaN with fewer than two.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -108,6 +110,8 @@ def check_method(
     masks: NDArray[np.bool_] | None = None,
     *,
     sources: Sequence[int] | None = None,
+    people: NDArray[np.int64] | None = None,
+    others: OtherOrders | None = None,
     is_brief: bool = False,
 ) -> MethodChecks:
     """Puts the maps of a method to every test.
@@ -119,20 +123,23 @@ def check_method(
         maps: (N, H, W) what `methods.method_maps` made of them.
         masks: (N, H, W) True where a picture was changed; nowhere where that is not known.
         sources: whose face each picture shows; maps of one face may be alike. None: all are of others.
+        people: (N,) codes of whom each picture is of, for the intervals of ``inside``; None: each of another.
+        others: what `other_orders` found of these pictures, the same for every method; made if not given.
         is_brief: fewer shares of cells and of shuffled weights, a quarter of the time.
     """
     blank = is_blank(maps)
     alike = likeness(maps[~blank], None if sources is None else np.asarray(sources)[~blank])
     shuffled = []
-    if isinstance(explained.model, nn.Module):
+    asked = np.flatnonzero(~blank)
+    if isinstance(explained.model, nn.Module) and len(asked):
+        asked = asked[np.linspace(0, len(asked) - 1, min(SHUFFLED_PICTURES, len(asked))).astype(int)]
         # The whole curve: where it stays high, early layers make the map.
         for share in SHUFFLED[-1:] if is_brief else SHUFFLED:
-            forgetful = method_maps(explained.shuffled(share), images, name)
-            pairs = [rank_correlation(*pair) for pair in zip(maps[~blank], forgetful[~blank], strict=True)]
+            forgetful = method_maps(explained.shuffled(share), images[asked], name)
+            pairs = [rank_correlation(*pair) for pair in zip(maps[asked], forgetful, strict=True)]
             shuffled.append(_median(pairs))
-    kept = images[np.flatnonzero(~blank)]
     shares = BRIEF if is_brief else SHARES
-    deletion, insertion = order_gains(explained, kept, maps[~blank], shares) if len(kept) else ({}, {})
+    deletion, insertion = order_gains(explained, images, maps, shares, others, ~blank)
     sum_error = _sum_error(explained, images, maps) if METHODS[name].has_sum else None
     return MethodChecks(
         method=name,
@@ -143,7 +150,7 @@ def check_method(
         deletion=deletion,
         insertion=insertion,
         sum_error=sum_error,
-        inside=None if masks is None else inside_masks(maps, masks, explained.seed),
+        inside=None if masks is None else inside_masks(maps, masks, people, explained.seed),
         failed=_failures(blank, alike, shuffled, deletion),
     )
 
@@ -188,8 +195,41 @@ def cell_means(maps: NDArray[np.float32]) -> Array:
     return sums / np.bincount(cells, minlength=side * side)
 
 
+@dataclass(frozen=True)
+class OtherOrders:
+    """What orders that no map has a part in do to the margins of N pictures.
+
+    Attributes:
+        shares: of the cells, taken away or put back.
+        random: (N, `RANDOM_ORDERS`, cells) orders by lot.
+        areas: (N, 1 + `RANDOM_ORDERS`, 2) of deletion and insertion: the middle first, then those by lot.
+    """
+
+    shares: Sequence[float]
+    random: NDArray[np.int64]
+    areas: Array
+
+
+def other_orders(explained: Explained, images: Tensor, shares: Sequence[float] = SHARES) -> OtherOrders:
+    """What `order_gains` compares maps of these pictures (N, 3, H, W) with, whatever the method."""
+    side = min(CELLS, images.shape[-1])
+    generator = np.random.default_rng(explained.seed)
+    centre = np.argsort(-cell_means(centre_map(images.shape[-1])[None])[0], kind="stable")
+    random = np.array([[generator.permutation(side * side) for _ in range(RANDOM_ORDERS)] for _ in images])
+    areas = [
+        _areas(explained, picture, [centre, *own], shares)
+        for picture, own in zip(images, random, strict=True)
+    ]
+    return OtherOrders(shares, random, np.array(areas))
+
+
 def order_gains(
-    explained: Explained, images: Tensor, maps: NDArray[np.float32], shares: Sequence[float] = SHARES
+    explained: Explained,
+    images: Tensor,
+    maps: NDArray[np.float32],
+    shares: Sequence[float] = SHARES,
+    others: OtherOrders | None = None,
+    counted: NDArray[np.bool_] | None = None,
 ) -> tuple[dict[str, Curve], dict[str, Curve]]:
     """Deletion and insertion: how much better than other orders a map's order is.
 
@@ -201,50 +241,60 @@ def order_gains(
         explained: the detector.
         images: (N, 3, H, W).
         maps: (N, H, W).
-        shares: of the cells, taken away or put back.
+        shares: of the cells, taken away or put back; those of ``others`` where these are given.
+        others: of the same images; made if not given.
+        counted: (N,) which maps count; all if not given.
 
     Returns:
         For deletion and for insertion, by what the map is compared with: "random" order, mean of
-        `RANDOM_ORDERS`, and "centre", the middle of the picture first.
+        `RANDOM_ORDERS`, and "centre", the middle of the picture first. Nothing where no map counts.
     """
-    side = min(CELLS, maps.shape[-1])
-    cells, number = grid(maps.shape[-1], side), side * side
-    generator = np.random.default_rng(explained.seed)
-    gains: dict[str, list[Array]] = {"random": [], "centre": []}
-    centre = np.argsort(-cell_means(centre_map(maps.shape[-1])[None])[0], kind="stable")
-    for picture, values in zip(images, cell_means(maps), strict=True):
-        shuffled = [generator.permutation(number) for _ in range(RANDOM_ORDERS)]
+    rows = np.arange(len(maps)) if counted is None else np.flatnonzero(counted)
+    if not len(rows):
+        return {}, {}
+    others = others or other_orders(explained, images, shares)
+    values, own = cell_means(maps), []
+    for row in rows:
         # Ties, of which a map with zeros has many, fall by chance and not by where they lie.
-        own = shuffled[0][np.argsort(-values[shuffled[0]], kind="stable")]
-        orders = (own, centre, *shuffled)
-        areas = np.stack([_areas(explained, picture, order, cells, shares) for order in orders])
-        better = areas - areas[0]  # the map lowers the margin sooner where the other's area is larger
-        gains["centre"].append(better[1])
-        gains["random"].append(better[2:].mean(axis=0))
+        ties = others.random[row, 0]
+        order = ties[np.argsort(-values[row, ties], kind="stable")]
+        own.append(_areas(explained, images[row], [order], others.shares))
+    better = others.areas[rows] - np.array(
+        own
+    )  # (n, 1 + random, 2); the map lowers the margin sooner: above 0
+    gains = {"random": better[:, 1:].mean(axis=1), "centre": better[:, 0]}
     deletion, insertion = (
-        {other: _curve(sign * np.stack(found)[:, place], explained.seed) for other, found in gains.items()}
+        {other: _curve(sign * found[:, place], seed=explained.seed) for other, found in gains.items()}
         for place, sign in ((0, 1), (1, -1))
     )
     return deletion, insertion
 
 
 def _areas(
-    explained: Explained,
-    picture: Tensor,
-    order: NDArray[np.int64],
-    cells: NDArray[np.int64],
-    shares: Sequence[float],
+    explained: Explained, picture: Tensor, orders: Sequence[NDArray[np.int64]], shares: Sequence[float]
 ) -> Array:
-    """(2,) mean margin over ``shares``, of the cells deleted and of the cells inserted in this order."""
-    kept = np.ones((len(shares), len(order)), dtype=bool)
-    for row, share in zip(kept, shares, strict=True):
-        row[order[: round(share * len(order))]] = False
-    margins = explained.margins(mix(picture, np.concatenate([kept, ~kept]), cells))
-    return margins.reshape(2, len(shares)).mean(axis=1)
+    """(orders, 2) mean margin over ``shares``, of the cells deleted and inserted in each order."""
+    kept = np.ones((len(orders), len(shares), len(orders[0])), dtype=bool)
+    for rows, order in zip(kept, orders, strict=True):
+        for row, share in zip(rows, shares, strict=True):
+            row[order[: round(share * len(order))]] = False
+    both = np.stack([kept, ~kept], axis=1)  # (orders, 2, shares, cells)
+    cells = grid(picture.shape[-1], min(CELLS, picture.shape[-1]))
+    margins = margins_without(explained, picture, both.reshape(-1, kept.shape[-1]), cells)
+    return margins.reshape(len(orders), 2, len(shares)).mean(axis=2)
 
 
-def _curve(gain: Array, seed: int = 0) -> Curve:
-    return Curve(value=float(gain.mean()), ci=mean_interval(gain, seed=seed))
+def check_passes(explained: Explained, names: Sequence[str], pictures: int) -> float:
+    """What methods' maps of so many pictures and their tests cost together, see `methods.Method.passes`."""
+    is_network = isinstance(explained.model, nn.Module)
+    remade = len(SHUFFLED) * min(SHUFFLED_PICTURES, pictures) if is_network else 0
+    order = 2 * len(SHARES) * pictures
+    made = sum(METHODS[name].passes * (pictures + remade) + order for name in names)
+    return made + order * (1 + RANDOM_ORDERS)
+
+
+def _curve(gain: Array, cluster: NDArray[np.int64] | None = None, *, seed: int = 0) -> Curve:
+    return Curve(value=float(gain.mean()), ci=mean_interval(gain, cluster, seed=seed))
 
 
 def _sum_error(explained: Explained, images: Tensor, maps: NDArray[np.float32]) -> float:
@@ -301,19 +351,30 @@ def inside(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> dict[str, Arr
     return {"pointing": pointing, "mass": mass, "rank": np.array(rank), "chance": size / within.shape[1]}
 
 
-def inside_masks(maps: NDArray[np.float32], masks: NDArray[np.bool_], seed: int = 0) -> Inside | None:
-    """What `inside` finds of the maps whose mask is not empty; None if all are."""
+def inside_masks(
+    maps: NDArray[np.float32],
+    masks: NDArray[np.bool_],
+    people: NDArray[np.int64] | None = None,
+    seed: int = 0,
+) -> Inside | None:
+    """What `inside` finds of the maps whose mask is not empty; None if all are.
+
+    Intervals draw ``people`` (N,), or pictures where these are not given.
+    """
     known = masks.any(axis=(1, 2))
     if not known.any():
         return None
+    cluster = None if people is None else people[known]
     shares = inside(maps[known], masks[known])
     centre = inside(np.repeat(centre_map(maps.shape[-1])[None], known.sum(), axis=0), masks[known])
     chance = float(shares.pop("chance").mean())
     return Inside(
         pictures=int(known.sum()),
         chance=chance,
-        shares={name: _curve(values, seed) for name, values in shares.items()},
-        less_centre={name: _curve(values - centre[name], seed) for name, values in shares.items()},
+        shares={name: _curve(values, cluster, seed=seed) for name, values in shares.items()},
+        less_centre={
+            name: _curve(values - centre[name], cluster, seed=seed) for name, values in shares.items()
+        },
     )
 
 

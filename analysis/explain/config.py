@@ -23,7 +23,10 @@ class ExplainConfig(BaseModel):
         "where it fails integrated gradients, then occlusion",
     )
     tested: int = Field(
-        default=8, ge=1, le=64, description="pictures that these maps are made of and tested on, one a video"
+        default=8,
+        ge=1,
+        le=500,
+        description="pictures that these maps are made of and tested on, one a video; 12 are shown",
     )
     layer: str = Field(
         default="", description="module that the CAMs look at, by its name; the detector's own if not given"

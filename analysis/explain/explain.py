@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -13,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from unmasked.analysis.explain.checks import check_method
+from unmasked.analysis.explain.checks import check_method, check_passes, other_orders
 from unmasked.analysis.explain.config import ExplainConfig
 from unmasked.analysis.explain.embedding import MINIMUM_POINTS, embed, neighbour_purity, usable_perplexity
 from unmasked.analysis.explain.explanation import Explanation, MethodMaps
@@ -22,6 +23,7 @@ from unmasked.analysis.explain.gradcam import (
     in_grey,
     overlay,
     overlays,
+    smooth_map,
     to_pixels,
 )
 from unmasked.analysis.explain.importance import block_importance
@@ -49,6 +51,8 @@ Read = Callable[[pd.DataFrame], Iterator[Tensor]]
 Masks = Callable[[pd.DataFrame], np.ndarray]
 
 SPRITE_PX = 64
+COUNTED = "maps and their tests, pictures through the detector"
+DRAWN = 12  # tested pictures that are shown, at most
 FRAME_PX = 128  # side of the mean picture below mean maps
 AUTO = ("grad_cam", "integrated_gradients", "occlusion")  # one after the other, until one passes its tests
 UNLABELLED = "unlabelled"  # in place of a method that nobody knows
@@ -68,6 +72,7 @@ def explain(
     new: tuple[pd.DataFrame, Path] | None = None,
     config: ExplainConfig | None = None,
     progress: Progress | None = None,
+    expect: Callable[[float], None] | None = None,
 ) -> Explanation:
     """Tested maps, Grad-CAM pictures and a t-SNE of the test crops.
 
@@ -90,6 +95,7 @@ def explain(
         new: a faces table and its folder, whose crops are placed into the t-SNE of the others.
         config: see `ExplainConfig`.
         progress: called with (what, done, total).
+        expect: called with the seconds that maps and their tests will take, before they are made.
 
     Raises:
         InputError: no usable crop, or none of the splits that were asked for; a method, layer or attribute
@@ -112,7 +118,7 @@ def explain(
     )
     skipped: dict[str, str] = {}
 
-    tested, methods = _methods(explained, shown, read, masks, config, report)
+    tested, drawn, methods = _methods(explained, shown, read, masks, config, report, expect)
     pictured, cams = _cams(explained, crops, read, methods, config, report, skipped)
     averaged, picture = _averaged(explained, crops, read, methods, list(groups), config, report, skipped)
     embedded = _spread_rows(crops, config, config.points)
@@ -139,7 +145,8 @@ def explain(
     summary = {"layer": name, "signed": signed, **_summary(pictured, embedded, matrix, attributes, config)}
     summary |= {"skipped": skipped}
     summary |= {"importance": importance} if importance else {}
-    summary |= {"methods": [one.facts for one in methods]} if methods else {}
+    if methods:
+        summary |= {"methods": [one.facts for one in methods], "tested": drawn}
     summary |= {"averaged": averaged} if averaged else {}
     return Explanation(
         pictured=pictured,
@@ -191,26 +198,39 @@ def _methods(
     masks: Masks | None,
     config: ExplainConfig,
     report: Progress,
-) -> tuple[np.ndarray | None, tuple[MethodMaps, ...]]:
-    """The pictures, and the maps that each method makes of them with what their tests found."""
+    expect: Callable[[float], None] | None,
+) -> tuple[np.ndarray | None, list[dict[str, Any]], tuple[MethodMaps, ...]]:
+    """The pictures, what they are, and each method's maps of them with what their tests found.
+
+    All are tested, and at most `DRAWN` of them shown.
+    """
     is_auto = config.methods == ("auto",)
     fitting = fitting_methods(explained)
     names = tuple(METHODS) if config.methods == ("all",) else config.methods
     names = tuple(name for name in AUTO if name in fitting) if is_auto else names
     if not names:
-        return None, ()
+        return None, [], ()
     check_methods(names, explained)
     images = torch.cat(list(read(rows)))
     changed = masks(rows) if masks is not None else None
-    pictures, found = to_pixels(images), []
+    score = _scores(explained.model, images, explained.batch_size)
+    passes = check_passes(explained, names[:1] if is_auto else names, len(images))
+    if expect is not None:
+        expect(passes * _pass_seconds(explained, images))
+    counter = _Counter(report, passes)
+    explained = replace(explained, count=counter)
+    others = other_orders(explained, images)
+    at = np.linspace(0, len(images) - 1, min(DRAWN, len(images))).astype(int)
+    pictures, found = to_pixels(images[at]), []
     for number, name in enumerate(names):
         method = METHODS[name]
-        report(f"maps: {method.title}", number, len(names))
+        if is_auto and number:
+            counter.total += check_passes(explained, [name], len(images))
         maps = method_maps(explained, images, name)
-        checks = check_method(explained, images, name, maps, changed)
+        checks = check_method(explained, images, name, maps, changed, people=clusters_of(rows), others=others)
         drawn = [
-            in_grey(picture) if checks.is_failed or is_blank else overlay(picture, one / np.abs(one).max())
-            for picture, one, is_blank in zip(pictures, maps, checks.blank, strict=True)
+            in_grey(picture) if checks.is_failed or is_blank else overlay(picture, smooth_map(one))
+            for picture, one, is_blank in zip(pictures, maps[at], np.array(checks.blank)[at], strict=True)
         ]
         facts = {"title": method.title, "absent": method.absent, **checks.model_dump(mode="json")}
         if (is_read := _is_aligned(rows) & ~np.array(checks.blank)).any():
@@ -218,9 +238,35 @@ def _methods(
         found.append(MethodMaps(method.title, np.stack(drawn), facts))
         if is_auto and not checks.failed:
             break
-    report("maps", len(names), len(names))
+    counter.finish()
+    columns = ["dataset", "video", "method", "label", "crop"]
+    shown = rows.iloc[at][columns].assign(score=score[at]).replace({np.nan: None}).to_dict("records")
     # What can be trusted comes first.
-    return pictures, tuple(sorted(found, key=lambda one: one.is_failed))
+    return pictures, shown, tuple(sorted(found, key=lambda one: one.is_failed))
+
+
+class _Counter:
+    """Tells how many pictures went through the detector, of as many as maps and tests need."""
+
+    def __init__(self, report: Progress, total: float) -> None:
+        self.report, self.total, self.done = report, total, 0.0
+
+    def __call__(self, pictures: float) -> None:
+        self.done = min(self.done + pictures, self.total - 1)
+        self.report(COUNTED, round(self.done), round(self.total))
+
+    def finish(self) -> None:
+        """Says that all is done; blank maps need less than was expected."""
+        self.report(COUNTED, round(self.total), round(self.total))
+
+
+def _pass_seconds(explained: Explained, images: Tensor) -> float:
+    """How long a picture is in the detector, without gradients; the first call makes a network ready."""
+    some = images[: explained.batch_size]
+    explained.margins(some)
+    since = time.monotonic()
+    explained.margins(some)
+    return (time.monotonic() - since) / len(some)
 
 
 def _averaged(
@@ -348,12 +394,18 @@ def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) ->
         f"{dataset}/{method}/{number}"
         for dataset, method, number in zip(rows["dataset"], rows["method"], place, strict=True)
     ]
-    metadata = explanation.embedded.drop(columns=["x", "y"])
+    # Words, and method first: the projector names points by the first column, and reads numbers as amounts.
+    metadata = explanation.embedded.drop(columns=["x", "y"]).assign(
+        label=explanation.embedded["label"].map({0: "real", 1: "fake"})
+    )
+    first = ["method", "label", "dataset", *explanation.summary["by"]]
+    metadata = metadata[[*first, *metadata.columns.difference(first, sort=False)]]
     with summary_writer(folder) as writer:
         blank = rows["blank"].to_numpy(bool)
         log_cams(writer, explanation.pictures, explanation.overlays, names, blank=blank, step=step)
         if len(metadata):
-            log_embedding(writer, explanation.features, metadata, pictures=explanation.sprites, step=step)
+            sprites = explanation.sprites
+            log_embedding(writer, explanation.features, metadata, pictures=sprites, colours=first, step=step)
 
 
 def _chosen_crops(faces: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:

@@ -97,8 +97,8 @@ class Explanation:
         """Why the Grad-CAM pictures cannot be trusted, in words; "" where they can."""
         found = [one for one in self.methods if one.facts["method"] == "grad_cam"]
         if not found:
-            return "they were not put to the tests"
-        return "; ".join(found[0].facts["failed"]) if found[0].is_failed else ""
+            return "not put to the tests"
+        return outcome(found[0].facts) if found[0].is_failed else ""
 
     def labels(self) -> dict[str, pd.Series]:
         """What the points of the t-SNE can be coloured by: label, method, dataset, groups."""
@@ -121,9 +121,16 @@ class Explanation:
             for name, label in (self.labels() if len(points) else {}).items()
         }
 
-    def method_rows(self) -> list[tuple[str, np.ndarray, list[str]]]:
-        """Title, overlays and what a reader must know of each method."""
-        return [(one.title, one.overlays, one.facts["failed"]) for one in self.methods]
+    def method_rows(self) -> list[tuple[str, np.ndarray, str]]:
+        """Title, overlays and the `outcome` of each method."""
+        return [(one.title, one.overlays, outcome(one.facts)) for one in self.methods]
+
+    def tested_labels(self) -> list[str]:
+        """What each tested picture is, with its P(fake); older files do not say it."""
+        return [
+            f"{'unknown' if one['label'] is None else 'fake' if one['label'] else 'real'}, {one['score']:.2f}"
+            for one in self.summary.get("tested", [])
+        ]
 
     def cam_rows(self, datasets: Sequence[str] = ()) -> list[CamRow]:
         """The Grad-CAM pictures by dataset and method: reals first, ``datasets`` before others."""
@@ -169,9 +176,11 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
         placed.unlink(missing_ok=True)
     displays: dict[str, CamGridDisplay | EmbeddingDisplay | MethodGridDisplay | MeanMapDisplay] = {}
     if explanation.methods and explanation.tested is not None:
-        displays["methods.png"] = MethodGridDisplay(explanation.tested, explanation.method_rows())
+        displays["methods.png"] = MethodGridDisplay(
+            explanation.tested, explanation.method_rows(), explanation.tested_labels()
+        )
     if len(explanation.pictured):
-        displays["cam.png"] = CamGridDisplay(explanation.cam_rows())
+        displays["cam.png"] = CamGridDisplay(explanation.cam_rows(), explanation.cam_doubt())
     if explanation.mean_picture is not None:
         displays["mean_maps.png"] = MeanMapDisplay(explanation.mean_picture, explanation.summary["averaged"])
     embeddings = explanation.embeddings()
@@ -187,6 +196,22 @@ def write_explanation(explanation: Explanation, run: Path) -> Path:
             save_figure(display.plot().figure_, path, dpi=100)
     write_json(folder / "explain.json", explanation.summary)
     return folder
+
+
+def outcome(facts: Mapping[str, Any]) -> str:
+    """Whether a method's maps can be read, and why not, in words.
+
+    Args:
+        facts: see `checks.MethodChecks`, as for JSON.
+    """
+    reasons = "; ".join(facts["failed"])
+    if not reasons:
+        return "passed"
+    if not facts.get("is_failed", True):
+        return f"passed, but {reasons}"
+    if facts["pictures"] == 1 and len(facts["failed"]) == 1 and not any(facts["blank"]):
+        return f"not tested, so not shown: {reasons}"
+    return f"failed, so not shown: {reasons}"
 
 
 def importance_table(importance: Mapping[str, Any]) -> pd.DataFrame:
@@ -212,7 +237,7 @@ def method_table(methods: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         for test in ("deletion", "insertion"):
             for other, found in facts[test].items():
                 row[f"{test}_{other}"] = value_text(found["value"], found["ci"], plus=True)
-        rows.append(row | {"said": "; ".join(facts["failed"]) or "passed"})
+        rows.append(row | {"said": outcome(facts)})
     return pd.DataFrame(rows).fillna("–")
 
 
@@ -249,7 +274,7 @@ def averaged_lines(averaged: Mapping[str, Any] | None) -> list[str]:
 
 def method_lines(methods: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the tests say of each method, a line a method."""
-    return [f"  {facts['title']}: {'; '.join(facts['failed']) or 'passed'}" for facts in methods]
+    return [f"  {facts['title']}: {outcome(facts)}" for facts in methods]
 
 
 def importance_lines(importance: Mapping[str, Any] | None) -> list[str]:

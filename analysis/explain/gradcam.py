@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 FAKE = 1  # the logit that means "fake"
 CamKind = Literal["cam", "cam++", "signed"]
+SMOOTH_SHARE = 1 / 48  # of the picture's side, the spread of the blur of a map that is drawn
 MAP_SHARE = 0.45  # how much of an overlay is map, the rest is picture
 
 
@@ -187,6 +188,16 @@ def _runs_sentence(layer: nn.Module, runs: int, flows: int) -> str:
 def in_grey(picture: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 the picture without colours."""
     return np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+
+
+def smooth_map(values: np.ndarray) -> np.ndarray:
+    """(H, W) in [-1, 1] a map (H, W) to be drawn: smoothed, and its highest hundredth alike.
+
+    Maps of single pixels, such as integrated gradients, would show as faint speckles.
+    """
+    smoothed = cv2.GaussianBlur(values.astype(np.float32), (0, 0), max(0.5, len(values) * SMOOTH_SHARE))
+    most = np.quantile(np.abs(smoothed), 0.99) or np.abs(smoothed).max()
+    return np.clip(smoothed / (most or 1), -1, 1)
 
 
 def overlay(picture: np.ndarray, cam: np.ndarray) -> np.ndarray:

@@ -8,9 +8,10 @@ of the picture stands in: it keeps colour and light, and loses the detail that m
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from unmasked.analysis.explain.gradcam import CamKind, layer_map
 from unmasked.analysis.explain.importance import shapley
 from unmasked.analysis.explain.regions import REGIONS, face_regions, grid
 from unmasked.datasets.errors import InputError, did_you_mean
+from unmasked.evaluation.inference import PIECE_PIXELS, ready_to_score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +30,7 @@ BLUR_SHARE = 1 / 8  # of the picture's side, the spread of the blur
 STEPS = 32  # of the path of integrated gradients
 WINDOW_SHARE = 1 / 8  # of the picture's side, what occlusion covers; it moves by half of it
 LIME_DRAWS = 200
+BACKWARD = 3  # a pass with gradients costs about as much as three without
 LIME_WIDTH = 0.25  # of the kernel, in shares of cells taken away
 
 
@@ -41,6 +44,7 @@ class Explained:
         seed: of what is drawn.
         batch_size: pictures in one pass.
         scale: room around the faces, see `align.template`.
+        count: called with how many pictures went through the detector, see `Method.passes`.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -48,6 +52,8 @@ class Explained:
     seed: int = 0
     batch_size: int = 16
     scale: float = 1.3
+    count: Callable[[float], None] = lambda _: None
+    _ready: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def margin(self, images: Tensor) -> Tensor:
         """(N,) logit of fake less logit of real."""
@@ -55,11 +61,27 @@ class Explained:
         return logits[:, 1] - logits[:, 0]
 
     def margins(self, images: Tensor) -> NDArray[np.float64]:
-        """(N,) `margin` of many pictures, without gradients."""
-        with torch.no_grad():
-            return np.concatenate(
-                [self.margin(part).double().cpu().numpy() for part in images.split(self.batch_size)]
-            )
+        """(N,) `margin` of many pictures, without gradients.
+
+        A network's faster twin computes them, made at the first call: weights must not change after it.
+        """
+        model, side, at_once = self.model, images.shape[-1], self.batch_size
+        was_training = isinstance(model, nn.Module) and model.training
+        if isinstance(model, nn.Module):
+            if side not in self._ready:
+                self._ready[side] = ready_to_score(model.eval(), side, images.device.type)
+            if images.device.type == "cpu":
+                at_once = min(at_once, max(1, PIECE_PIXELS // side**2))
+            model.eval()
+        scorer = replace(self, model=self._ready.get(side, model))
+        try:
+            with torch.inference_mode():
+                parts = [scorer.margin(part).double().cpu().numpy() for part in images.split(at_once)]
+        finally:
+            if isinstance(model, nn.Module):
+                model.train(was_training)
+        self.count(len(images))
+        return np.concatenate(parts)
 
     def shuffled(self, share: float) -> Explained:
         """A copy whose weights are shuffled within their tensors, from the last on (a share).
@@ -87,7 +109,7 @@ class Method:
         title: in words.
         make: the maps (N, H, W) of pictures (N, 3, H, W).
         needs: what the detector must have.
-        is_signed: negative values speak for "real"; else all values are at least 0.
+        passes: what one map costs, in pictures that go through the detector without gradients.
         absent: what stands in for what is taken away, "" where nothing is.
         has_sum: the values add up to the margin less that of the blurred picture.
     """
@@ -95,7 +117,7 @@ class Method:
     title: str
     make: Callable[[Explained, Tensor], Tensor]
     needs: Literal["layer", "gradients", "calls"]
-    is_signed: bool = False
+    passes: int
     absent: str = ""
     has_sum: bool = False
 
@@ -121,7 +143,11 @@ def method_maps(explained: Explained, images: Tensor, name: str) -> NDArray[np.f
     for value, _, _ in kept:
         value.requires_grad_(False)  # only the picture's gradient is asked for
     try:
-        maps = [method.make(explained, part) for part in images.split(explained.batch_size)]
+        maps = []
+        for part in images.split(explained.batch_size):
+            maps.append(method.make(explained, part))
+            if method.needs != "calls":  # which `margins` counts
+                explained.count(method.passes * len(part))
     finally:
         if isinstance(model, nn.Module):
             model.train(was_training)
@@ -168,12 +194,15 @@ def find_layer(model: Callable[[Tensor], Tensor], name: str) -> nn.Module:
     Raises:
         InputError: there is none; it names the nearest.
     """
-    known = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"layer {name!r} was asked for, and a detector without gradients has none; leave it out"
+        )
+    known = dict(model.named_modules())
     known.pop("", None)
     if name not in known:
-        near = did_you_mean(name, known, 0.5) if known else ""
-        some = ", ".join([*known][-3:]) or "none: it has no gradients"
-        raise InputError(f"layer {name!r} is no module of the detector{near}; its last ones are {some}")
+        near, last = did_you_mean(name, known, 0.5), ", ".join([*known][-3:])
+        raise InputError(f"layer {name!r} is no module of the detector{near}; its last ones are {last}")
     return known[name]
 
 
@@ -213,15 +242,25 @@ def _integrated_gradients(explained: Explained, images: Tensor) -> Tensor:
 
 
 def _occlusion(explained: Explained, images: Tensor) -> Tensor:
-    from captum.attr import Occlusion
+    """How much the margin falls, on average, under the windows that hide a pixel."""
+    side = images.shape[-1]
+    windows = _windows(side)
+    pixels = np.arange(side * side).reshape(side, side)
+    found = []
+    for picture in images:
+        kept = np.vstack([np.ones_like(windows[:1]), ~windows])
+        margins = margins_without(explained, picture, kept, pixels)
+        found.append((margins[0] - margins[1:]) @ windows / windows.sum(axis=0))
+    return torch.from_numpy(np.stack(found).reshape(-1, side, side))
 
-    window = max(2, round(images.shape[-1] * WINDOW_SHARE))
+
+def _windows(side: int) -> NDArray[np.bool_]:
+    """(K, side²) what each window of occlusion covers; they overlap by half, the last ones are cut off."""
+    window = max(2, round(side * WINDOW_SHARE))
     step = max(1, window // 2)
-    with torch.no_grad():
-        found = Occlusion(explained.margin).attribute(
-            images, (3, window, window), (3, step, step), baselines=blurred(images)
-        )
-    return found.mean(dim=1)
+    starts = step * np.arange(math.ceil((side - window) / step) + 1)
+    line = (np.arange(side) >= starts[:, None]) & (np.arange(side) < starts[:, None] + window)
+    return (line[:, None, :, None] & line[None, :, None, :]).reshape(len(starts) ** 2, -1)
 
 
 def _lime(explained: Explained, images: Tensor) -> Tensor:
@@ -239,7 +278,7 @@ def _lime(explained: Explained, images: Tensor) -> Tensor:
     weight = np.exp(-((1 - kept.mean(axis=1)) ** 2) / LIME_WIDTH**2)
     found = []
     for picture in images:
-        margin = explained.margins(mix(picture, kept, cells))
+        margin = margins_without(explained, picture, kept, cells)
         slope = Ridge(alpha=1e-3).fit(kept, margin, sample_weight=weight).coef_
         found.append(slope[cells])
     return torch.from_numpy(np.stack(found))
@@ -256,28 +295,41 @@ def _shapley(explained: Explained, images: Tensor) -> Tensor:
     size = np.bincount(regions.ravel(), minlength=number)
     # A region's worth is spread over its pixels, so that a map adds up to what it explains.
     found = [
-        (shapley(explained.margins(mix(picture, present, regions))) / size)[regions] for picture in images
+        (shapley(margins_without(explained, picture, present, regions)) / size)[regions] for picture in images
     ]
     return torch.from_numpy(np.stack(found))
 
 
-def mix(picture: Tensor, kept: NDArray[np.bool_], parts: NDArray[np.int64]) -> Tensor:
-    """(K, 3, H, W) the picture where ``kept`` (K, parts), its blurred copy elsewhere."""
-    mask = torch.from_numpy(kept[:, parts])[:, None].to(picture.device)
-    return torch.where(mask, picture, blurred(picture[None]))
+def margins_without(
+    explained: Explained, picture: Tensor, kept: NDArray[np.bool_], parts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(K,) margins of a picture (3, H, W) with some of its parts blurred.
+
+    Args:
+        explained: the detector.
+        picture: in [-1, 1].
+        kept: (K, parts) which parts are there each time.
+        parts: (H, W) which part a pixel belongs to.
+    """
+    blur, found = blurred(picture[None]), []
+    for rows in np.array_split(kept, math.ceil(len(kept) / explained.batch_size)):
+        mask = torch.from_numpy(rows[:, parts])[:, None].to(picture.device)  # (k, 1, H, W)
+        found.append(explained.margins(torch.where(mask, picture, blur)))
+    return np.concatenate(found)
 
 
+BLUR = "a blurred copy"
 METHODS: Mapping[str, Method] = {
-    "grad_cam": Method("Grad-CAM", _cam("cam"), "layer"),
-    "grad_cam_pp": Method("Grad-CAM++", _cam("cam++"), "layer"),
-    "signed_cam": Method("Signed CAM", _cam("signed"), "layer", is_signed=True),
-    "saliency": Method("Saliency", _saliency, "gradients"),
+    "grad_cam": Method("Grad-CAM", _cam("cam"), "layer", BACKWARD),
+    "grad_cam_pp": Method("Grad-CAM++", _cam("cam++"), "layer", BACKWARD),
+    "signed_cam": Method("Signed CAM", _cam("signed"), "layer", BACKWARD),
+    "saliency": Method("Saliency", _saliency, "gradients", BACKWARD),
     "integrated_gradients": Method(
-        "Integrated gradients", _integrated_gradients, "gradients", True, "a blurred copy", has_sum=True
+        "Integrated gradients", _integrated_gradients, "gradients", STEPS * BACKWARD, BLUR, has_sum=True
     ),
-    "occlusion": Method("Occlusion", _occlusion, "calls", True, "a blurred copy"),
-    "lime": Method("LIME, 8 × 8 cells", _lime, "calls", True, "a blurred copy"),
+    "occlusion": Method("Occlusion", _occlusion, "calls", 226, BLUR),
+    "lime": Method("LIME, 8 × 8 cells", _lime, "calls", LIME_DRAWS, BLUR),
     "shapley": Method(
-        "Shapley, regions of the face", _shapley, "calls", True, "a blurred copy", has_sum=True
+        "Shapley, regions of the face", _shapley, "calls", 1 << len(REGIONS), BLUR, has_sum=True
     ),
 }

@@ -6,23 +6,25 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
+from google.protobuf import text_format
 from numpy.typing import ArrayLike, NDArray
+from tensorboard.plugins.projector import ProjectorConfig
 from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from unmasked.analysis.figures.calibration import CalibrationDisplay
+from unmasked.datasets.documents import write_json
+from unmasked.datasets.files import write_text
 from unmasked.evaluation.metrics import brier_score, expected_calibration_error
 
-if TYPE_CHECKING:
-    pass
-
+CONFIG = "projector_config.pbtxt"  # what torch and the projector call it
 SPRITE_PX = 32  # the projector draws all pictures from one sheet, at most 8192 px wide
 SPRITE_SHEET_PX = 8192
 TITLE_PX = 22  # height of the line above a grid's columns
@@ -87,16 +89,20 @@ def log_embedding(
     metadata: pd.DataFrame,
     *,
     pictures: np.ndarray | None = None,
+    colours: Sequence[str] = (),
     tag: str = "features",
     step: int = 0,
 ) -> None:
     """Features for the projector tab, with the columns of ``metadata`` to colour by.
+
+    The projector begins without colours; a click on one of its bookmarks colours by a column.
 
     Args:
         writer: see `summary_writer`.
         features: (N, D) one row a crop.
         metadata: N rows.
         pictures: (N, H, W, 3) uint8, shown as the points; left out beyond what one sheet holds.
+        colours: columns that have a bookmark.
         tag: name in the projector's list.
         step: training step that the features belong to.
     """
@@ -114,6 +120,41 @@ def log_embedding(
         tag=tag,
         global_step=step,
     )
+    if colours:
+        _write_bookmarks(Path(writer.log_dir), features.shape, colours)
+
+
+def _write_bookmarks(folder: Path, shape: tuple[int, ...], colours: Sequence[str]) -> None:
+    """States of the projector that show the principal components, coloured by a column each."""
+    config = ProjectorConfig()
+    text_format.Parse((folder / CONFIG).read_text(encoding="utf-8"), config)
+    empty = {f"custom{side}Text": "" for side in ("XLeft", "XRight", "YUp", "YDown")}
+    states = [
+        empty
+        | {
+            "label": f"coloured by {name}",
+            "selectedColorOptionName": name,
+            "forceCategoricalColoring": True,
+            "selectedLabelOption": name,
+            "customSelectedSearchByMetadataOption": name,
+            "selectedProjection": "pca",
+            "pcaComponentDimensions": [0, 1],
+            "projections": [],
+            "selectedPoints": [],
+            "dataSetDimensions": list(shape),
+            "tSNEIteration": 0,
+            "tSNEPerplexity": 30,
+            "tSNELearningRate": 1,
+            "umapNeighbors": 15,
+            # The projector restores its camera too: above the middle, with all points in view.
+            "cameraDef": {"orthographic": True, "position": [0, 0, 10], "target": [0, 0, 0], "zoom": 1},
+        }
+        for name in colours
+    ]
+    place = Path(config.embeddings[-1].tensor_path).parent / "bookmarks.json"
+    write_json(folder / place, states)
+    config.embeddings[-1].bookmarks_path = place.as_posix()
+    write_text(folder / CONFIG, text_format.MessageToString(config))
 
 
 def log_scores(

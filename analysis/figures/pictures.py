@@ -36,9 +36,15 @@ class CamRow:
 
 @dataclass
 class CamGridDisplay(Display):
-    """Pictures over their Grad-CAM overlays, a row for the reals and for each method."""
+    """Pictures over their Grad-CAM overlays, a row for the reals and for each method.
+
+    Attributes:
+        rows: what is drawn.
+        doubt: why the maps cannot be read, in words; "" where they can.
+    """
 
     rows: Sequence[CamRow]
+    doubt: str = ""
 
     def plot(self, ax: Any = None) -> CamGridDisplay:
         """Draws the grid into one axes, with names at the left and P(fake) under each overlay."""
@@ -62,6 +68,9 @@ class CamGridDisplay(Display):
                     self.ax_.text(middle, top + 2.08, text, ha="center", va="center", fontsize=8)
                 )
         self.ax_.set(xlim=(0, columns), ylim=(2.25 * len(self.rows), 0), aspect="equal")
+        if self.doubt:
+            said = f"Grad-CAM: {self.doubt}"
+            self.ax_.set_title("\n".join(wrap(said, 18 * (columns + 1))), fontsize=9, loc="left")
         self.ax_.set_axis_off()
         return self
 
@@ -155,26 +164,37 @@ class MethodGridDisplay(Display):
 
     Attributes:
         pictures: (n, H, W, 3) uint8.
-        rows: of each method its name, its overlays (n, H, W, 3) and why it cannot be trusted.
+        rows: of each method its name, its overlays (n, H, W, 3) and the outcome of its tests.
+        labels: what each picture is, and P(fake); none are written if not given.
     """
 
     pictures: np.ndarray
-    rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]
+    rows: Sequence[tuple[str, np.ndarray, str]]
+    labels: Sequence[str] = ()
 
     def plot(self, ax: Any = None) -> MethodGridDisplay:
-        """Draws the grid into one axes, with names and reasons at the left."""
-        tiles = [("the picture", self.pictures, ()), *self.rows]
-        columns = len(self.pictures)
-        self.ax_ = ax or new_axes(2.9 + 1.15 * columns, 1.2 * len(tiles))
-        for number, (name, overlays, failed) in enumerate(tiles):
-            said = "\n".join([name, *(line for reason in failed for line in wrap(reason, 34))])
-            self.ax_.text(-0.1, number + 0.48, said, ha="right", va="center", fontsize=8)
+        """Draws the grid into one axes, with names and outcomes at the left."""
+        first = "what it is, and P(fake)" if self.labels else ""
+        tiles = [("the picture", self.pictures, first), *self.rows]
+        columns = max(len(self.pictures), 3)  # the words below need as much room
+        self.ax_ = ax or new_axes(2.9 + 1.15 * columns, 0.3 + 1.2 * len(tiles))
+        self.names_ = []
+        for number, (name, overlays, outcome) in enumerate(tiles):
+            said = "\n".join([name, *wrap(outcome, 34)])
+            self.names_.append(self.ax_.text(-0.1, number + 0.48, said, ha="right", va="center", fontsize=8))
             for column, tile in enumerate(overlays):
                 extent = (column, column + 0.96, number + 0.96, number)
                 self.ax_.imshow(tile, extent=extent, interpolation="bilinear")
-        said = "yellow: speaks for fake; light blue: for real, where a method tells; grey: failed, not shown"
-        self.ax_.text(0, len(tiles) + 0.12, said, ha="left", va="top", fontsize=8)
-        self.ax_.set(xlim=(0, columns), ylim=(len(tiles) + 0.3, 0), aspect="equal")
+        for column, label in enumerate(self.labels):
+            self.ax_.text(column + 0.48, -0.04, label, ha="center", va="bottom", fontsize=8)
+        said = (
+            "yellow speaks for fake, light blue for real where told apart; grey: no map, as said at the left"
+        )
+        self.ax_.text(
+            0, len(tiles) + 0.05, "\n".join(wrap(said, 18 * columns)), ha="left", va="top", fontsize=8
+        )
+        top = -0.2 if self.labels else 0
+        self.ax_.set(xlim=(0, columns), ylim=(len(tiles) + 0.3, top), aspect="equal")
         self.ax_.set_axis_off()
         return self
 

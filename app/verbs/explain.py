@@ -8,7 +8,7 @@ from pydantic import Field
 
 from unmasked.analysis.explain.config import ExplainConfig
 from unmasked.app.inputs import CHECKPOINT, Faces, check_inputs, read_faces
-from unmasked.app.progress import Reporter, print_result
+from unmasked.app.progress import Reporter, duration_text, print_result
 from unmasked.datasets.cards import card_path
 
 
@@ -88,6 +88,9 @@ def run(config: Config) -> None:
             new=(read_faces(config.new), config.new.parent) if config.new else None,
             config=config.settings(),
             progress=reporter,
+            expect=lambda seconds: reporter.say(
+                f"  maps and their tests take about {duration_text(seconds)} here"
+            ),
         )
     explanation.summary["made_from"] = {
         "checkpoint": card["sha256"],

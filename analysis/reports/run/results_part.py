@@ -246,6 +246,7 @@ def _explained(run: Run, figures: Gallery, explanation: Explanation) -> Markup:
         scatters=place_side_by_side(drawn),
         summary=summary,
         methods=_methods(summary.get("methods")),
+        methods_tested=summary.get("methods", [{}])[0].get("pictures", 0),
         method_pictures=_method_pictures(explanation),
         inside=_inside(summary.get("methods")),
         mean_maps=mean_maps,
@@ -344,14 +345,18 @@ def _methods(methods: Sequence[Mapping[str, Any]] | None) -> Markup:
 def _method_pictures(explanation: Explanation) -> Markup:
     if not explanation.methods or explanation.tested is None:
         return Markup("")
+    known = " · ".join(explanation.tested_labels())
     strips = [
         image(
             side_by_side(overlays),
             f"{len(overlays)} pictures: {title}",
-            caption=f"{title}{': ' if failed else ''}{'; '.join(failed)}",
+            caption=f"{title}: {outcome}",
             quality=PHOTO_QUALITY,
         )
-        for title, overlays, failed in [("the pictures", explanation.tested, []), *explanation.method_rows()]
+        for title, overlays, outcome in [
+            ("the pictures, and P(fake)", explanation.tested, known or "not kept"),
+            *explanation.method_rows(),
+        ]
     ]
     return Markup("").join(strips)
 
