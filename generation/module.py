@@ -217,7 +217,7 @@ class GeneratorModule(pl.LightningModule):
         images = self.generator.synthesis(styles)
         lengths = path_lengths(images, styles, draw(torch.randn, *images.shape, device=images.device))
         with torch.no_grad():
-            self.path_mean += PATH_DECAY * (of_all(lengths.detach()).mean() - self.path_mean)
+            self.path_mean += PATH_DECAY * (of_all(lengths.detach().float()).mean() - self.path_mean)
         penalty = (lengths - self.path_mean).square().mean()
         self._step(settings.path * settings.path_every * penalty, optimiser.optimizer)
         return penalty.detach()
