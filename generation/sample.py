@@ -18,12 +18,12 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sync_files
 from unmasked.datasets.listing import as_manifest
 from unmasked.datasets.manifest import MANIFEST
+from unmasked.generation.features import MANIFEST_FILE
 from unmasked.generation.stylegan2 import Generator, sample
 from unmasked.generation.train import FILE, METHOD, STYLEGAN2
 from unmasked.training import checkpoint
 
 IMAGES = Path("fake") / METHOD  # the layout that `unmasked scan` reads method and label from
-MANIFEST_FILE = "manifest.parquet"
 BATCH = 64
 
 

@@ -1,6 +1,7 @@
 """A generator is trained, stopped and resumed, makes images, is judged, and refuses in sentences."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -308,10 +309,13 @@ def test_a_fresh_classifier_tells_other_laws_apart_and_not_one_law_from_itself()
 def test_a_distance_says_n_extractor_and_floor(run, faces, tmp_path):
     made, out = tmp_path / "made", tmp_path / "fid"
     unmasked("generate", f"generator={run}", "n=20", f"out={made}")
+    (made / "faces").mkdir()  # crops that `preprocess` put there are the same images, not more of them
+    shutil.copy(next(made.rglob("*.png")), made / "faces")
     arguments = ("fid", f"a={faces}", "a_rows={label: 0}", f"b={made}", f"extractor={run / 'discriminator'}")
     done = unmasked(*arguments, f"out={out}")
     assert done.exit_code == 0, done.output
     assert "n: a 12 images of" in done.output
+    assert "; b 20 of 20" in done.output
     assert "two halves of a, 6 images each" in done.output
     record = json.loads((out / "fid.json").read_text())
     assert record["extractor"] == "Fréchet distance of StyleGAN2 discriminator"
