@@ -1,6 +1,6 @@
-"""One training in several processes: each has a share of every batch, and all hold the same networks.
+"""One training in several processes: each has a share of every batch.
 
-DistributedDataParallel cannot carry gradients of gradients, which R1 and the path length need, nor several
+All hold the same networks. DistributedDataParallel cannot carry gradients of gradients, which R1 and the path length need, nor several
 backward passes in a step; here each process takes its own, and their mean is the batch's. Random numbers are
 drawn for the whole batch, so what is learned does not depend on how many processes there are.
 """
@@ -29,7 +29,7 @@ def share() -> slice:
 
 
 def draw(how: Callable[..., Tensor], count: int, *shape: int, **options: Any) -> Tensor:
-    """(count, …) random numbers for this process's images, of those of all images of the batch.
+    """(count, …) random numbers for this process's images, of those of the whole batch.
 
     Args:
         how: ``torch.randn`` or ``torch.rand``.

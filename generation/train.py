@@ -68,7 +68,7 @@ class Together(DDPStrategy):
     """Lightning's processes without DistributedDataParallel: see `processes`."""
 
     def configure_ddp(self) -> None:
-        """Leaves the module as it is: one seed made the same weights in every process."""
+        """Leaves the module as it is: one seed made equal weights everywhere."""
 
 
 class Stream(Sampler[list[Draw]]):
