@@ -1,8 +1,9 @@
 """One training in several processes: each has a share of every batch.
 
-All hold the same networks. DistributedDataParallel cannot carry gradients of gradients, which R1 and the path length need, nor several
-backward passes in a step; here each process takes its own, and their mean is the batch's. Random numbers are
-drawn for the whole batch, so what is learned does not depend on how many processes there are.
+All hold the same networks. DistributedDataParallel cannot carry gradients of gradients, which R1 and the path
+length need, nor several backward passes in a step; here each process takes its own, and their mean is the
+batch's. Random numbers are drawn for the whole batch, so what is learned does not depend on how many
+processes there are (where each has a multiple of four images, the group whose spread is looked at).
 """
 
 from __future__ import annotations
