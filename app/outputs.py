@@ -25,7 +25,6 @@ FILLS = {
     **dict.fromkeys(("evaluate", "mitigate", "compare", "audit", "threshold", "serve"), ("out",)),
     **dict.fromkeys(("import-checkpoint", "export-crops", "demo", "plan", "ensemble", "inspect"), ("out",)),
     "fairness": ("out", "since"),  # what was watched since is added to
-    "generate": ("out",),
     "fid": ("out",),
     "explain": ("folder",),
     "report": ("folder",),
@@ -64,8 +63,8 @@ def check_paths(config: BaseModel) -> None:
 def only_one_writes(verb: str, config: BaseModel) -> Iterator[None]:
     """Holds the lock of each folder that a verb fills with several files: see `only_one_in`.
 
-    A table is written whole. `preprocess`, `train` and `tune` know how to share a folder, and lock it
-    themselves.
+    A table is written whole. `preprocess`, `train`, `tune` and `generate` know how to share a folder, and
+    lock it themselves.
     """
     from unmasked.app.run import only_one_in
 

@@ -5,7 +5,8 @@ be asked of, and says nothing where they do not allow it.
 
 - ``cross_dataset``: trained on X, tested on each Y. Gap: AUC on X minus AUC on Y.
 - ``leave_one_method_out``: trained on X without a method, tested on that method's fakes. Gap: AUC on the
-  methods of X that it was trained on, minus AUC on the one left out; the reals are the same.
+  methods of X that it was trained on, minus AUC on the one left out; the reals are the same. A dataset of
+  fakes alone, such as the images of one generator, is one more method that was left out.
 - ``compression_shift``: the same videos at two compressions. Gap: AUC at the first minus AUC at the second.
 - ``by_method``: every method of a dataset against all its reals. Gap: AUC on all methods minus AUC on one.
 
@@ -27,7 +28,7 @@ from unmasked.evaluation import metrics
 from unmasked.evaluation.collection import Scored
 from unmasked.evaluation.counts import Array
 from unmasked.evaluation.intervals import Sample, difference_interval, intervals_of, resample, seed_by_name
-from unmasked.evaluation.levels import HALF, sample_of
+from unmasked.evaluation.levels import HALF, named_by_dataset, sample_of
 from unmasked.evaluation.metrics import Aggregation, video_scores
 from unmasked.evaluation.paired import paired_difference
 from unmasked.evaluation.predictions import evaluated_rows_and_notes
@@ -199,17 +200,22 @@ class _Asked:
             return
         conditions = self._conditions()
         rows = conditions.get(self._own_condition(conditions) or "", self.by_dataset[source])
+        made = [part for name, part in self.by_dataset.items() if name != source and part["label"].all()]
+        if made:
+            rows = named_by_dataset(pd.concat([rows, *made], ignore_index=True))
         fakes = set(_methods(rows))
         # Left out by name, and whatever else is here that training did not list.
         unseen = set(self.training.held_out) | (fakes - set(self.training.methods or fakes))
         seen = rows[(rows["label"] == 0) | ~rows["method"].isin(unseen)]
+        seen = seen[seen["dataset"] == source]
         if seen["label"].nunique() < 2 or not unseen & fakes:
             return
         train = f"{source} without {', '.join(sorted(unseen))}"
         yield self._row(f"{source}: methods trained on", self._measure(seen), REFERENCE, train=train)
-        for method in sorted(unseen & fakes):
-            one = rows[(rows["label"] == 0) | (rows["method"] == method)]
-            yield self._compare(f"{source}: {method}", seen, one, train=train)
+        reals = rows[rows["label"] == 0]
+        left_out = rows[rows["method"].isin(unseen)]
+        for (name, method), found in left_out.groupby(["dataset", "method"], observed=True):
+            yield self._compare(f"{name}: {method}", seen, pd.concat([reals, found]), train=train)
 
     def _by_method(self) -> Iterator[ProtocolRow]:
         for name, rows in self._conditions().items():

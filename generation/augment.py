@@ -9,11 +9,14 @@ setting ("bgc").
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from unmasked.generation.processes import draw
 
 # The low-pass filter of the sym6 wavelet (Daubechies, Ten Lectures on Wavelets, 1992).
 SYM6 = (
@@ -36,23 +39,22 @@ class Draws:
 
     def normal(self, deviation: float, p: float | None = None, columns: int = 1) -> Tensor:
         """(N, columns) N(0, deviation²), 0 where nothing happens."""
-        drawn = torch.randn(self.count, columns, generator=self.random, device=self.random.device)
-        return deviation * drawn.to(self.like) * self.happens(p)
+        return deviation * self._draw(torch.randn, columns) * self.happens(p)
 
     def uniform(self, reach: float, p: float | None = None, columns: int = 1) -> Tensor:
         """(N, columns) U(-reach, reach), 0 where nothing happens."""
-        drawn = torch.rand(self.count, columns, generator=self.random, device=self.random.device)
-        return reach * (2 * drawn.to(self.like) - 1) * self.happens(p)
+        return reach * (2 * self._draw(torch.rand, columns) - 1) * self.happens(p)
 
     def whole(self, below: int) -> Tensor:
         """(N, 1) whole numbers from 0, 0 where nothing happens."""
-        drawn = torch.randint(below, (self.count, 1), generator=self.random, device=self.random.device)
-        return drawn.to(self.like) * self.happens(None)
+        return self._draw(lambda *size, **of: torch.randint(below, size, **of), 1) * self.happens(None)
 
     def happens(self, p: float | None) -> Tensor:
         """(N, 1) 1 where the change happens, else 0."""
-        drawn = torch.rand(self.count, 1, generator=self.random, device=self.random.device)
-        return (drawn < (self.p if p is None else p)).to(self.like)
+        return (self._draw(torch.rand, 1) < (self.p if p is None else p)).to(self.like)
+
+    def _draw(self, how: Callable[..., Tensor], columns: int) -> Tensor:
+        return draw(how, self.count, columns, generator=self.random, device=self.random.device).to(self.like)
 
 
 def augment(images: Tensor, p: float, random: torch.Generator) -> Tensor:

@@ -75,14 +75,15 @@ class Look(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Looks before the first step."""
-        if not trainer.global_step:
+        if trainer.is_global_zero and not trainer.global_step:
             self._look(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Looks, if it is time or the training ends with this step."""
-        if trainer.global_step % self.config.training.look_every_steps == 0 or trainer.should_stop:
+        is_due = trainer.global_step % self.config.training.look_every_steps == 0 or trainer.should_stop
+        if trainer.is_global_zero and is_due:
             self._look(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Ada(Frozen):
 class Training(Frozen):
     """How long and how; a step is one of both networks."""
 
-    batch: int = Field(16, ge=2, description="Images in a batch")
+    batch: int = Field(16, ge=2, description="Images in a batch, of all processes together")
     max_steps: int = Field(20_000, ge=1, description="Ends training after this many steps")
     max_minutes: float | None = Field(None, gt=0, description="Ends training after this many minutes")
     lr: float = Field(2e-3, gt=0, description="Learning rate of Adam, before lazy regularisation")
@@ -64,6 +64,9 @@ class Training(Frozen):
     )
     look_images: int = Field(512, ge=4, description="Samples behind a distance")
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="Number format")
+    devices: int | Literal["auto"] = Field(
+        "auto", description="GPUs, or processes on CPUs; auto: all GPUs, or one process"
+    )
 
 
 class GeneratorConfig(Frozen):

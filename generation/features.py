@@ -25,7 +25,7 @@ from unmasked.datasets.tables import read_frame
 from unmasked.datasets.transforms import normalise
 
 READERS = 4
-FACES_FILE = "faces.parquet"
+FACES_FILE, MANIFEST_FILE = "faces.parquet", "manifest.parquet"
 BATCH = 32
 
 
@@ -117,13 +117,14 @@ def images_of(path: Path, rows: Mapping[str, str | float]) -> tuple[list[Path], 
     """The images of a folder or of a table, and (n,) whose or of which video each is.
 
     Args:
-        path: a folder with images below it, or a faces or manifest table.
+        path: a folder with images below it, or a faces or manifest table, or the folder of one.
         rows: values that columns of the table must have.
 
     Raises:
         InputError: there is no image, or no such column.
     """
-    if path.is_dir() and not (path / FACES_FILE).is_file():
+    tables = [path / name for name in (FACES_FILE, MANIFEST_FILE) if (path / name).is_file()]
+    if path.is_dir() and not tables:
         if rows:
             raise InputError(f"{path} is a folder of images, and rows are chosen of tables; leave them out")
         found = [path / name for name in walk_files(path, IMAGE_SUFFIXES)]
@@ -132,7 +133,7 @@ def images_of(path: Path, rows: Mapping[str, str | float]) -> tuple[list[Path], 
                 f"folder {path} has no image ({', '.join(sorted(IMAGE_SUFFIXES))}); give another"
             )
         return found, np.arange(len(found))
-    file = path / FACES_FILE if path.is_dir() else path
+    file = tables[0] if path.is_dir() else path
     table = read_frame(file, text=["video", "path", "crop", "dataset"])
     column = "crop" if "crop" in table else "path"
     for name, value in {**rows, column: None}.items():

@@ -21,6 +21,7 @@ from torch.nn import functional
 from unmasked.datasets.transforms import normalise
 from unmasked.generation.augment import Probability, augment
 from unmasked.generation.config import GeneratorConfig
+from unmasked.generation.processes import draw, of_all, processes, share, take_mean
 from unmasked.generation.stylegan2 import Generator
 from unmasked.training.module import MARK, DivergedError
 from unmasked.training.residual import Critic
@@ -94,7 +95,7 @@ class GeneratorModule(pl.LightningModule):
     """Trains both networks; a step is one of each.
 
     Randomness of a step depends on the seed and the step alone, so a resumed training draws what an
-    uninterrupted one would.
+    uninterrupted one would. Of several processes each has its share of a batch: see `processes`.
 
     Args:
         critic: judges images, high for real.
@@ -146,7 +147,8 @@ class GeneratorModule(pl.LightningModule):
         told["generator"] = self._generator_step(len(reals), second)
         if settings.path and step % settings.path_every == 0:
             told["path"] = self._path_step(max(len(reals) // 2, 1), second)
-        self._average(step, len(reals))
+        take_mean([self.critic.spread])
+        self._average(step, settings.batch)
         self._log_step(step, told)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -164,7 +166,8 @@ class GeneratorModule(pl.LightningModule):
         reals = normalise(images).contiguous(memory_format=torch.channels_last)
         if not self.config.mirror:
             return reals
-        return torch.where(torch.rand(len(reals), 1, 1, 1, device=reals.device) < 0.5, reals.flip(3), reals)
+        is_mirrored = draw(torch.rand, len(reals), 1, 1, 1, device=reals.device) < 0.5
+        return torch.where(is_mirrored, reals.flip(3), reals)
 
     def _verdicts(self, images: Tensor) -> Tensor:
         """(N,) of images, augmented; random numbers follow torch's own state."""
@@ -176,11 +179,12 @@ class GeneratorModule(pl.LightningModule):
 
     def _styles(self, count: int) -> Tensor:
         """(N, L, D) styles; of most images another one from a random layer on."""
-        one, other = torch.randn(2, count, self.generator.w_dim, device=self.device)
+        everyone = count * processes()
+        one, other = torch.randn(2, everyone, self.generator.w_dim, device=self.device)[:, share()]
         styles, second = self.generator.styles(one), self.generator.styles(other)
         layers = styles.shape[1]
-        begins = torch.randint(1, layers, (count, 1, 1), device=self.device)
-        is_mixed = torch.rand(count, 1, 1, device=self.device) < self.config.training.mixing
+        begins = torch.randint(1, layers, (everyone, 1, 1), device=self.device)[share()]
+        is_mixed = draw(torch.rand, count, 1, 1, device=self.device) < self.config.training.mixing
         place = torch.arange(layers, device=self.device)[None, :, None]
         return torch.where(is_mixed & (place >= begins), second, styles)
 
@@ -189,7 +193,7 @@ class GeneratorModule(pl.LightningModule):
         with torch.no_grad():
             fakes = self._fakes(len(reals))
         of_fakes, of_reals = self._verdicts(fakes), self._verdicts(reals)
-        self.ada.see(of_reals)
+        self.ada.see(of_all(of_reals.detach()))
         loss = functional.softplus(of_fakes).mean() + functional.softplus(-of_reals).mean()
         self._step(loss, optimiser)
         return loss.detach()
@@ -211,22 +215,24 @@ class GeneratorModule(pl.LightningModule):
         settings = self.config.training
         styles = self._styles(count)
         images = self.generator.synthesis(styles)
-        lengths = path_lengths(images, styles, torch.randn_like(images))
+        lengths = path_lengths(images, styles, draw(torch.randn, *images.shape, device=images.device))
         with torch.no_grad():
-            self.path_mean += PATH_DECAY * (lengths.mean() - self.path_mean)
+            self.path_mean += PATH_DECAY * (of_all(lengths.detach().float()).mean() - self.path_mean)
         penalty = (lengths - self.path_mean).square().mean()
         self._step(settings.path * settings.path_every * penalty, optimiser.optimizer)
         return penalty.detach()
 
     def _step(self, loss: Tensor, optimiser: LightningOptimizer | torch.optim.Optimizer) -> None:
         """Only the critic's own step is one that Lightning counts: so steps are steps of both."""
-        if not bool(torch.isfinite(loss)):
+        if not bool(torch.isfinite(of_all(loss.detach()[None])).all()):  # in any process
             raise DivergedError(
                 f"loss is not a finite number in step {self.global_step + 1}; lower training.lr or raise "
                 "training.r1"
             )
         optimiser.zero_grad(set_to_none=True)
         self.manual_backward(loss)
+        weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+        take_mean([weight.grad for weight in weights if weight.grad is not None])
         optimiser.step()
 
     @torch.no_grad()

@@ -18,12 +18,12 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sync_files
 from unmasked.datasets.listing import as_manifest
 from unmasked.datasets.manifest import MANIFEST
+from unmasked.generation.features import MANIFEST_FILE
 from unmasked.generation.stylegan2 import Generator, sample
 from unmasked.generation.train import FILE, METHOD, STYLEGAN2
 from unmasked.training import checkpoint
 
 IMAGES = Path("fake") / METHOD  # the layout that `unmasked scan` reads method and label from
-MANIFEST_FILE = "manifest.parquet"
 BATCH = 64
 
 
@@ -50,6 +50,7 @@ def write_images(
     seed: int = 0,
     truncation: float = 1.0,
     split: str = "test",
+    overwrite: bool = False,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> pd.DataFrame:
     """Writes images and ``manifest.parquet``, all or nothing; returns the manifest.
@@ -59,19 +60,21 @@ def write_images(
     Args:
         generator: in evaluation.
         card: of its checkpoint.
-        out: a folder that holds no images of a generator yet.
+        out: a folder that holds no images of a generator yet, but where ``overwrite``.
         count: images.
         seed: with its place it decides an image.
         truncation: below 1 images are better, and more alike.
         split: of the rows.
+        overwrite: images that are there stay until all new ones are written, and are replaced then.
         progress: told after each batch.
 
     Raises:
         InputError: there are images already.
-        OSError: the disk is full; nothing is left then.
+        OSError: the disk is full; nothing new is left then.
     """
-    if (out / "fake").exists() or (out / MANIFEST_FILE).exists():
-        raise InputError(f"{out} holds made images already; give another out=…, or remove them")
+    kept = [out / "fake", out / MANIFEST_FILE]
+    if any(path.exists() for path in kept) and not overwrite:
+        raise InputError(f"{out} holds made images already; give another out=, or overwrite=true")
     out.mkdir(parents=True, exist_ok=True)
     # Beside their place: what fails half way leaves nothing that looks like a dataset.
     working = Path(tempfile.mkdtemp(prefix=".generate-", dir=out))
@@ -91,6 +94,9 @@ def write_images(
         rows = rows.assign(kind="image", label=1, method=METHOD, split=split, **facts, place=range(count))
         manifest = as_manifest(rows, out.resolve().name, out)
         MANIFEST.write(manifest, working / MANIFEST_FILE)
+        for path in reversed(kept):
+            if path.exists():
+                path.replace(working / f"old {path.name}")  # removed with the folder
         (working / "fake").replace(out / "fake")
         (working / MANIFEST_FILE).replace(out / MANIFEST_FILE)  # last: it says that the images are there
         return manifest

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmasked.generation.config import GeneratorConfig, Network
+from unmasked.generation.processes import draw
 from unmasked.training.residual import SIDE, EqualisedLinear, activate, channels_at, double, smooth
 
 NAME = "StyleGAN2-ADA"
@@ -58,7 +59,7 @@ def _noise_like(x: Tensor, random: Randoms) -> Tensor:
     """(N, 1, H, W) normal numbers."""
     shape = 1, *x.shape[2:]
     if random is None:
-        return torch.randn(len(x), *shape, device=x.device, dtype=x.dtype)
+        return draw(torch.randn, len(x), *shape, device=x.device, dtype=x.dtype)
     return torch.stack([torch.randn(shape, generator=one) for one in random]).to(x)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
-import torch
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch.utils.data import Sampler
 
@@ -24,13 +24,16 @@ from unmasked.datasets.images import UnreadableImage, open_image
 from unmasked.datasets.loading import CropDataset, loader, usable_rows
 from unmasked.datasets.samplers import Draw
 from unmasked.generation.boards import Look
-from unmasked.generation.config import GeneratorConfig
+from unmasked.generation.config import GeneratorConfig, Training
 from unmasked.generation.features import Extractor, units_of
 from unmasked.generation.module import GeneratorModule
+from unmasked.generation.processes import share
 from unmasked.preprocessing.parts import card_of_crops
 from unmasked.training import checkpoint
 from unmasked.training.callbacks import HoldLimits, KeepLast, StopOnSignal
+from unmasked.training.config import TrainingConfig
 from unmasked.training.handle import Detector
+from unmasked.training.launch import placement
 from unmasked.training.residual import Critic
 from unmasked.training.train import (
     UNFINISHED,
@@ -61,6 +64,13 @@ class Trained:
     history: list[dict[str, Any]]
 
 
+class Together(DDPStrategy):
+    """Lightning's processes without DistributedDataParallel: see `processes`."""
+
+    def configure_ddp(self) -> None:
+        """Leaves the module as it is: one seed made equal weights everywhere."""
+
+
 class Stream(Sampler[list[Draw]]):
     """Batches of rows without end: each pass in another order, and no batch is short.
 
@@ -70,6 +80,8 @@ class Stream(Sampler[list[Draw]]):
         steps: batches of the whole training.
         seed: of the orders.
         start: batches that a resumed training has had.
+
+    Of several processes each draws its share of every batch.
     """
 
     def __init__(self, rows: int, batch: int, *, steps: int, seed: int, start: int = 0) -> None:
@@ -88,7 +100,7 @@ class Stream(Sampler[list[Draw]]):
                 if epoch != known[0]:
                     known = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.rows)
                 draws.append(Draw(int(known[1][row])))
-            yield draws
+            yield draws[share()]
 
 
 def real_rows(faces: pd.DataFrame, split: str = "train") -> pd.DataFrame:
@@ -143,7 +155,8 @@ def train(
     """Trains a generator on the reals of a faces table, against a discriminator.
 
     Writes into ``out``: ``generator.safetensors`` and ``generator.json``, ``discriminator/``, ``samples/``,
-    ``metrics.jsonl``, ``checkpoints/last.ckpt`` and ``tensorboard/``. One device: a GPU where there is one.
+    ``metrics.jsonl``, ``checkpoints/last.ckpt`` and ``tensorboard/``. Uses GPUs if there are some, and the
+    processes of ``torchrun`` or SLURM if these started it.
 
     Args:
         faces: see `preprocessing.faces`; only crops of reals of the split train are used.
@@ -164,6 +177,7 @@ def train(
     last = out / "checkpoints" / "last.ckpt"
     start = check_resume(last, config) if resume else 0
     state = KeepLast(last, every_steps=settings.save_every_steps)
+    where = places(settings)
     with isolate_rng(), quieten_lightning():
         seed_everything(config.seed)
         crops = CropDataset(
@@ -185,8 +199,7 @@ def train(
 
         look = Look(out, crops, config, units=units_of(reals), keep=keep, extractor=extractor)
         trainer = pl.Trainer(
-            accelerator="gpu" if torch.cuda.is_available() else "cpu",
-            devices=1,
+            **where,
             precision=settings.precision,
             max_epochs=-1,
             max_steps=settings.max_steps,
@@ -202,10 +215,28 @@ def train(
         )
         batches = Stream(len(crops), settings.batch, steps=settings.max_steps, seed=config.seed, start=start)
         with explain_full_disk(out, last):
-            write_text(out / UNFINISHED, "")
+            if trainer.is_global_zero:
+                write_text(out / UNFINISHED, "")
             trainer.fit(module, loader(crops, batches), ckpt_path=last if resume else None, weights_only=True)
-            (out / UNFINISHED).unlink(missing_ok=True)
+            if trainer.is_global_zero:
+                (out / UNFINISHED).unlink(missing_ok=True)
     return Trained(out / FILE, out / "discriminator", look.history)
+
+
+def places(settings: Training) -> dict[str, Any]:
+    """The Trainer's devices and strategy, as `launch.placement`.
+
+    Raises:
+        InputError: as there; or the processes cannot have equal shares of a batch.
+    """
+    where = placement(TrainingConfig(devices=settings.devices, precision=settings.precision))
+    processes = int(where["devices"]) * int(where["num_nodes"])
+    if settings.batch % processes:
+        raise InputError(
+            f"training.batch={settings.batch} cannot be shared by {processes} processes; give a multiple of "
+            f"{processes}, best of {4 * processes}"
+        )
+    return {**where, "strategy": Together() if processes > 1 else "auto"}
 
 
 def generator_card(config: GeneratorConfig, reals: pd.DataFrame, crops: Mapping[str, Any]) -> dict[str, Any]:

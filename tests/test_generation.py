@@ -1,6 +1,11 @@
 """A generator is trained, stopped and resumed, makes images, is judged, and refuses in sentences."""
 
 import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -108,6 +113,58 @@ def test_a_stopped_training_ends_with_the_same_bits(run, faces, tmp_path):
     assert same[0] == same[1]
 
 
+# Two processes of one training; the second is a copy of the first, which has read everything.
+PROCESSES = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_generation import learn
+
+os.environ |= dict(TORCHELASTIC_RUN_ID="x", LOCAL_WORLD_SIZE="2", WORLD_SIZE="2", GROUP_RANK="0")
+os.environ |= dict(MASTER_ADDR="127.0.0.1", MASTER_PORT="{port}")
+other = os.fork()
+os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if other else "1"
+learn(Path({faces!r}), Path({out!r}), training={training!r})
+if other:
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(faces, tmp_path):
+    """Same draws, groups, gradients, p, mean path and mean spread, whoever takes which images."""
+    training = {"batch": 8, "max_steps": 3}
+    learn(faces, tmp_path / "one", training=training)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    given = {"tests": str(Path(__file__).parent), "faces": str(faces), "out": str(tmp_path / "two")}
+    code = PROCESSES.format(port=port, training=training, **given)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (state_of(tmp_path / name) for name in ("one", "two"))
+    assert one["ada"] == two["ada"]
+    assert one["ada"]["p"] > 0
+    for name, value in one["state_dict"].items():
+        assert torch.allclose(value, two["state_dict"][name], rtol=0, atol=1e-5), name
+    for first, second in zip(one["optimizer_states"], two["optimizer_states"], strict=True):
+        for key, memory in first["state"].items():  # without momentum: the last gradient
+            slope, other = memory["exp_avg"], second["state"][key]["exp_avg"]
+            assert float((slope - other).abs().max()) <= 1e-4 * float(slope.abs().max())
+
+
+def test_bfloat16_follows_32_bits(run, faces, tmp_path):
+    learn(faces, tmp_path, training={"precision": "bf16-mixed"})
+    whole, half = (
+        json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]) for folder in (run, tmp_path)
+    )
+    losses = [name for name in whole if name.startswith("train/")]
+    assert len(losses) == 4
+    assert [half[name] for name in losses] == pytest.approx([whole[name] for name in losses], rel=0.1)
+    assert half["train/path"] == float(torch.tensor(half["train/path"]).bfloat16())  # it was computed in it
+    assert {one.dtype for one in state_of(tmp_path)["state_dict"].values()} <= {torch.float32, torch.int64}
+
+
 def test_it_writes_samples_a_record_and_two_checkpoints(run, faces):
     looks = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [look["step"] for look in looks] == [0, 3, 5]
@@ -196,11 +253,17 @@ def test_made_images_are_a_dataset_with_the_generators_hash(run, tmp_path):
     assert unmasked("scan", f"root={out}", f"out={scanned}").exit_code == 0
     found = MANIFEST.read(scanned)
     assert (len(found), set(found["method"])) == (5, {"StyleGAN2-ADA"})
-    assert "holds made images already" in refused("generate", f"generator={run}", f"out={out}")
+    again = ("generate", f"generator={run}", f"out={out}")
+    assert "give another out=, or overwrite=true" in refused(*again)
+    assert len(list(out.rglob("*.png"))) == 5
     one = tmp_path / "one"
     assert unmasked("generate", f"generator={run}", "n=2", "seed=3", f"out={one}").exit_code == 0
     name = MANIFEST.read(one / "manifest.parquet")["path"].iloc[1]
     assert (one / name).read_bytes() == (out / name).read_bytes()
+    assert unmasked(*again, "n=2", "overwrite=true").exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == [".generate.lock", "fake", "manifest.parquet"]
+    assert len(list(out.rglob("*.png"))) == len(MANIFEST.read(out / "manifest.parquet")) == 2
+    assert (one / name).read_bytes() != (out / name).read_bytes()  # another seed
 
 
 def test_a_full_disk_leaves_no_image(run, tmp_path, monkeypatch):
@@ -246,10 +309,13 @@ def test_a_fresh_classifier_tells_other_laws_apart_and_not_one_law_from_itself()
 def test_a_distance_says_n_extractor_and_floor(run, faces, tmp_path):
     made, out = tmp_path / "made", tmp_path / "fid"
     unmasked("generate", f"generator={run}", "n=20", f"out={made}")
+    (made / "faces").mkdir()  # crops that `preprocess` put there are the same images, not more of them
+    shutil.copy(next(made.rglob("*.png")), made / "faces")
     arguments = ("fid", f"a={faces}", "a_rows={label: 0}", f"b={made}", f"extractor={run / 'discriminator'}")
     done = unmasked(*arguments, f"out={out}")
     assert done.exit_code == 0, done.output
     assert "n: a 12 images of" in done.output
+    assert "; b 20 of 20" in done.output
     assert "two halves of a, 6 images each" in done.output
     record = json.loads((out / "fid.json").read_text())
     assert record["extractor"] == "Fréchet distance of StyleGAN2 discriminator"

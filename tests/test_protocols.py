@@ -103,6 +103,24 @@ def test_a_method_that_was_left_out_stands_against_those_trained_on(both):
         assert unseen["fake_videos"] == 20
 
 
+def test_images_of_a_generator_are_a_method_that_was_left_out(both):
+    """A set of fakes alone stands against the reals of the source; its "v001" is not the source's."""
+    a = both[both["dataset"] == "A"]
+    made = table(3, "made", 0.2)
+    made = made[made["label"] == 1].assign(method="StyleGAN2-ADA")
+    detector = scored(pd.concat([both, made]), datasets=("A",), methods=METHODS)
+    seen, unseen = asked("leave_one_method_out", detector)
+    assert seen["is_reference"]
+    assert (seen["train"], unseen["test"]) == ("A without StyleGAN2-ADA", "made: StyleGAN2-ADA")
+    expected = auc_of(a), auc_of(pd.concat([a[a["label"] == 0], made]))
+    assert (seen["auc"], unseen["auc"]) == pytest.approx(expected, abs=1e-12)
+    assert unseen["gap"] == pytest.approx(expected[0] - expected[1], abs=1e-12)
+    assert unseen["paired"]
+    assert (unseen["real_videos"], unseen["fake_videos"]) == (40, 40)
+    known = scored(pd.concat([a, made]), datasets=("A",), methods=(*METHODS, "StyleGAN2-ADA"))
+    assert asked("leave_one_method_out", known) == []
+
+
 @pytest.mark.parametrize(
     "training",
     [

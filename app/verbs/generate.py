@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -57,6 +58,7 @@ class SampleConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="image i depends on it and on i alone")
     truncation: float = Field(1.0, ge=0, le=1, description="below 1 images are better, and more alike")
     split: Literal["train", "val", "test"] = Field("test", description="of the manifest's rows")
+    overwrite: bool = Field(False, description="replace made images that lie in `out`")
 
 
 def config_of(action: str | None) -> type[BaseModel]:
@@ -66,18 +68,25 @@ def config_of(action: str | None) -> type[BaseModel]:
 
 def run(config: TrainConfig | SampleConfig) -> None:
     """Trains a generator, or makes images with one."""
+    from unmasked.app.run import only_one_in
+    from unmasked.training.launch import is_first_process
+
     if isinstance(config, TrainConfig):
-        _train(config)
-    else:
-        _make_images(config)
+        check_inputs(faces=config.faces)
+    # Of the processes of one training the first holds the lock.
+    with only_one_in(config.out, "generate") if is_first_process() else nullcontext():
+        if isinstance(config, TrainConfig):
+            _train(config)
+        else:
+            _make_images(config)
 
 
 def _train(config: TrainConfig) -> None:
-    check_inputs(faces=config.faces)
     from unmasked.app.detectors import find
     from unmasked.app.run import record
     from unmasked.app.training import progress_callback
     from unmasked.generation.train import train
+    from unmasked.training.launch import is_first_process
     from unmasked.training.train import check_nothing_is_lost
 
     if not (config.resume or config.restart):
@@ -95,6 +104,8 @@ def _train(config: TrainConfig) -> None:
             resume=config.resume,
             callbacks=[progress],
         )
+    if not is_first_process():
+        return
     for one in (done.history[0], done.history[-1]):
         if "kid" in one:
             low, high = one["kid_ci"]
@@ -170,6 +181,7 @@ def _make_images(config: SampleConfig) -> None:
             seed=config.seed,
             truncation=config.truncation,
             split=config.split,
+            overwrite=config.overwrite,
             progress=reporter,
         )
     print_result(
