@@ -8,6 +8,8 @@ import pytest
 from unmasked.preprocessing.align import FIVE_POINTS, template
 from unmasked.preprocessing.detect import Detection
 from unmasked.preprocessing.tracking import (
+    BOX_CENTRE_PX,
+    BOX_SIDE_PX,
     FACES_MAX,
     REFRESH,
     Tracker,
@@ -39,8 +41,9 @@ class Squares:
         return found
 
     def landmarks(self, image, box):
-        points = np.full((68, 2), np.mean([box[:2], box[2:]], axis=0))
-        points[list(FIVE_POINTS)] = template() / 256 * (box[2] - box[0], box[3] - box[1]) + box[:2]
+        centre, sides = np.mean([box[:2], box[2:]], axis=0), np.subtract(box[2:], box[:2])
+        points = np.full((68, 2), centre)
+        points[list(FIVE_POINTS)] = (template() - BOX_CENTRE_PX) / BOX_SIDE_PX * sides + centre
         return points
 
 
