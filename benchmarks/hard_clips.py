@@ -103,8 +103,8 @@ def is_source(path: Path) -> bool:
 def make_clip(source: Path, clip: Path, kind: str) -> None:
     """Writes one clip.
 
-    H.264 with B-frames; as a phone writes it HEVC of 10 bits without B-frames, frames at uneven times, turned by
-    the header.
+    H.264 with B-frames; as a phone writes it HEVC of 10 bits without B-frames, frames at uneven times,
+    turned by the header.
     """
     is_phone = kind == "phone"
     rng = np.random.default_rng(0)
@@ -117,7 +117,6 @@ def make_clip(source: Path, clip: Path, kind: str) -> None:
         stream.options = {"preset": "superfast" if is_phone else "veryfast", "crf": "25", "g": "60"}
         if is_phone:
             stream.options |= {"x265-params": "bframes=0:log-level=none:pools=none"}
-            stream.options |= {"preset": "superfast"}
         stream.codec_context.time_base = Fraction(1, TICKS)
         pts = 0
         for frame in frames_of(source):

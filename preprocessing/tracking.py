@@ -22,7 +22,7 @@ from unmasked.preprocessing.detect import (
 # Side of a face in the image that it is searched in: the detectors see faces from 80 px, and cost grows with
 # the square.
 SEARCHED_FACE_PX = 100
-# Sides of the searched square in sides of the face: near where it was, and where it is not there, further off.
+# Sides of the searched square in sides of the face: near where it was; where it is not there, further off.
 SURROUNDINGS = (2.0, 4.0)
 # A score that is believed where a face was before; elsewhere the detector's own threshold of 0 holds.
 SCORE_MIN = -0.3
@@ -158,8 +158,9 @@ class Tracker:
 def settled_points(detector: Detector, image: np.ndarray, box: Box) -> tuple[np.ndarray, Box]:
     """The points of the face in ``box``, and the box that such points usually have.
 
-    Detectors' boxes come in steps of a fifth and lie up to a sixth off, and the 68-point model then errs. So it is
-    run again from the box that belongs to its first points, until they stay. MTCNN's five points are its own.
+    Detectors' boxes come in steps of a fifth and lie up to a sixth off, and the 68-point model then errs. So
+    it is run again from the box that belongs to its first points, until they stay. MTCNN's five points are
+    its own.
     """
     points = detector.landmarks(image, box)
     if len(points) != 68:
