@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -89,6 +90,17 @@ class OneScore(BaseModel):
         description="score of a video: the mean over all its crops, or over those of the face with the "
         "highest mean, so that one fake face among others is found; the same where a frame shows one face",
     )
+    videos_only: bool = Field(
+        False,
+        description="average frames while a Parquet file of predictions is read: memory follows the number "
+        "of videos, and no metric of frames is given",
+    )
+
+    @model_validator(mode="after")
+    def _is_a_mean(self) -> OneScore:
+        if self.videos_only and self.aggregation != "mean":
+            raise ValueError("videos_only=true averages all crops of a video; give aggregation=mean with it")
+        return self
 
 
 def read_scores(
@@ -121,7 +133,15 @@ def read_scores(
 
     readings: list[Reading] = []
     left_out: dict[str, int] = {}
-    predictions = read_predictions(path, readings, left_out, unlabelled=unlabelled, **config.how())
+    read = partial(
+        read_predictions, readings=readings, left_out=left_out, unlabelled=unlabelled, **config.how()
+    )
+    if isinstance(config, OneScore) and config.videos_only:
+        from unmasked.evaluation.folding import read_folded
+
+        predictions = read_folded(path, read, readings)
+    else:
+        predictions = read(path)
     if config.score_of is None:
         # Imported once there is a table: one that cannot be read is refused at once.
         from unmasked.evaluation.direction import check_direction
