@@ -23,7 +23,7 @@ from unmasked.preprocessing.detect import (
 # the square.
 SEARCHED_FACE_PX = 100
 # Sides of the searched square in sides of the face: near where it was; where it is not there, further off.
-SURROUNDINGS = (2.0, 4.0)
+SURROUNDINGS = (1.6, 4.0)
 # A score that is believed where a face was before; elsewhere the detector's own threshold of 0 holds.
 SCORE_MIN = -0.3
 IOU_SAME_FACE_MIN = 0.3
@@ -31,7 +31,9 @@ SHIFTS_MAX = (1.0, 1.6)  # between sampled frames, in sides of the face, in each
 GROWTH_MAX = 1.6  # between sampled frames
 # dlib's HOG box in an aligned crop of 256 px: the median centre and side in 190 frames of six videos.
 BOX_CENTRE_PX, BOX_SIDE_PX = np.array((128.8, 154.0)), 146.0
-SETTLED = 0.02  # in sides of the face: points that move less when their box is corrected are final
+# Overlap of the box that points were found from with the one that they imply, from which they are final.
+SAME_BOX_MIN = 0.86
+STEP = 1.3  # between sides of detectors' boxes; less says nothing about the face
 REFRESH = 8  # sampled frames after which the whole frame is searched for newcomers
 PATIENCE = 3  # frames in which the whole frame is searched for a face that was lost
 FACES_MAX = 8  # in one frame, the largest
@@ -82,7 +84,8 @@ class Tracker:
         self._frames += 1
         faces = []
         for track, detection in sorted(found.items()):
-            points, box = settled_points(self._detector, image, detection.box)
+            start = likely_box(detection.box, self._boxes.get(track))
+            points, box = settled_points(self._detector, image, start)
             if is_plausible(points, image.shape[:2]):
                 self._boxes[track], self._missed[track] = box, 0
                 faces.append(Face(track, *detection, points))
@@ -159,20 +162,26 @@ def settled_points(detector: Detector, image: np.ndarray, box: Box) -> tuple[np.
     """The points of the face in ``box``, and the box that such points usually have.
 
     Detectors' boxes come in steps of a fifth and lie up to a sixth off, and the 68-point model then errs. So
-    it is run again from the box that belongs to its first points, until they stay. MTCNN's five points are
-    its own.
+    it is run again from the box that belongs to its first points, where that is another. MTCNN's five points
+    are its own.
     """
     points = detector.landmarks(image, box)
     if len(points) != 68:
         return points, box
     for _ in range(2):
-        before, usual = points, usual_box(points)
-        if usual is None:
-            return points, box
-        points, box = detector.landmarks(image, usual), usual
-        if np.abs(five_points(points) - five_points(before)).max() < SETTLED * side_px(usual):
+        usual = usual_box(points)
+        if usual is None or overlap(box, usual) >= SAME_BOX_MIN:
             break
-    return points, box
+        points, box = detector.landmarks(image, usual), usual
+    return points, usual_box(points) or box
+
+
+def likely_box(now: Box, before: Box | None) -> Box:
+    """A detection with the side that the face had before, unless it has clearly grown or shrunk."""
+    if before is None or not 1 / STEP < side_px(before) / side_px(now) < STEP:
+        return now
+    x, y, half = (now[0] + now[2]) / 2, (now[1] + now[3]) / 2, side_px(before) / 2
+    return (x - half, y - half, x + half, y + half)
 
 
 def usual_box(points: np.ndarray) -> Box | None:

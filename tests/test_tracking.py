@@ -16,6 +16,7 @@ from unmasked.preprocessing.tracking import (
     is_plausible,
     is_same_face,
     is_same_scene,
+    likely_box,
     search_around,
     settled_points,
 )
@@ -122,7 +123,13 @@ def test_points_are_found_again_from_the_box_that_they_imply():
     assert detector.calls == 3
     settled = Leaning(truth)
     settled_points(settled, None, truth.tolist())
-    assert settled.calls == 2  # once more, and they stay
+    assert settled.calls == 1  # their box is the one that they were found from
+
+
+def test_a_detection_keeps_the_side_that_the_face_had_unless_it_has_clearly_grown():
+    assert likely_box((0, 0, 120, 120), (5, 5, 105, 105)) == (10, 10, 110, 110)
+    assert likely_box((0, 0, 140, 140), (5, 5, 105, 105)) == (0, 0, 140, 140)
+    assert likely_box((0, 0, 140, 140), None) == (0, 0, 140, 140)
 
 
 def test_five_points_of_a_detector_of_its_own_are_left_as_they_are():
