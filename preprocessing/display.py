@@ -110,7 +110,9 @@ def turned(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint
         shown = cv2.transpose(image)  # type: ignore[assignment]
         flip_x, flip_y = c < 0, b < 0
     if flip_x or flip_y:
-        shown = cv2.flip(shown, -1 if flip_x and flip_y else int(flip_x))  # type: ignore[assignment]
+        # In place where it is our own copy: new memory costs more than the turn.
+        own = None if shown is image else shown
+        shown = cv2.flip(shown, -1 if flip_x and flip_y else int(flip_x), dst=own)  # type: ignore[assignment]
     return image if shown is image else shown.reshape(*shown.shape[:2], image.shape[2])
 
 
