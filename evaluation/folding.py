@@ -63,7 +63,7 @@ def fold_frames(path: Path, batch_rows: int = BATCH_ROWS) -> tuple[pd.DataFrame,
 
 
 def read_folded(path: Path, read: Callable[[Path], pd.DataFrame], readings: list[Reading]) -> pd.DataFrame:
-    """The folded table as ``read`` reads one from a file; ``readings`` gets what became of the rows."""
+    """The folded table, as ``read`` reads one; ``readings`` gets what became of the rows."""
     videos, left_out = fold_frames(path)
     with TemporaryDirectory(prefix="unmasked-") as folder:
         write_frame(videos, Path(folder) / path.name)

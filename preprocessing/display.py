@@ -91,7 +91,9 @@ def show(frame: av.VideoFrame, aspect: Fraction | None, reformatter: VideoReform
 
 
 def turned(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The image after the turn and mirroring nearest to a display matrix; itself where there is none.
+    """The image after the turn and mirroring nearest to a display matrix.
+
+    Itself where there is none.
 
     Args:
         image: (H, W, C).

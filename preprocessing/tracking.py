@@ -177,7 +177,7 @@ def settled_points(detector: Detector, image: np.ndarray, box: Box) -> tuple[np.
 
 
 def likely_box(now: Box, before: Box | None) -> Box:
-    """A detection with the side that the face had before, unless it has clearly grown or shrunk."""
+    """A detection with the side that the face had before, unless it clearly changed."""
     if before is None or not 1 / STEP < side_px(before) / side_px(now) < STEP:
         return now
     x, y, half = (now[0] + now[2]) / 2, (now[1] + now[3]) / 2, side_px(before) / 2
@@ -185,7 +185,10 @@ def likely_box(now: Box, before: Box | None) -> Box:
 
 
 def usual_box(points: np.ndarray) -> Box | None:
-    """The box that dlib's HOG gives a face with these (68, 2) points on average; None if all are one."""
+    """The box that dlib's HOG usually gives a face with these (68, 2) points.
+
+    None if all points are one.
+    """
     five = five_points(points)
     if np.ptp(five, axis=0).max() == 0:
         return None
