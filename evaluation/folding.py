@@ -42,11 +42,13 @@ def fold_frames(path: Path, batch_rows: int = BATCH_ROWS) -> tuple[pd.DataFrame,
     Raises:
         InputError: it is another kind of file, scores are no probabilities, or a crop is scored twice.
     """
-    absent = [name for name in NEEDED if path.suffix != ".parquet" or name not in column_names(path)]
-    if absent:
+    is_parquet = path.suffix.lower() == ".parquet"
+    absent = [name for name in NEEDED if name not in column_names(path)] if is_parquet else []
+    if absent or not is_parquet:
+        fault = f"lacks {', '.join(absent)}" if is_parquet else "is no such file"
         raise InputError(
             f"videos_only=true reads Parquet files with the columns {', '.join(NEEDED)}, as `unmasked "
-            f"predict` writes them; {path} lacks {', '.join(absent)}: leave it out for other tables"
+            f"predict` writes them; {path} {fault}: leave it out for other tables"
         )
     left_out: dict[str, int] = {}
     parts: list[pa.Table] = []

@@ -119,3 +119,5 @@ def test_a_table_of_other_columns_is_refused_with_what_to_do(tmp_path):
     frames().rename(columns={"score": "p"}).to_parquet(tmp_path / "p.parquet")
     with pytest.raises(InputError, match="lacks score: leave it out"):
         fold_frames(tmp_path / "p.parquet")
+    with pytest.raises(InputError, match="is no such file"):
+        fold_frames(tmp_path / "p.csv")

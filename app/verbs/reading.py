@@ -90,6 +90,11 @@ class OneScore(BaseModel):
         description="score of a video: the mean over all its crops, or over those of the face with the "
         "highest mean, so that one fake face among others is found; the same where a frame shows one face",
     )
+
+
+class VideosOnly(OneScore):
+    """Whether there are more frames than memory holds."""
+
     videos_only: bool = Field(
         False,
         description="average frames while a Parquet file of predictions is read: memory follows the number "
@@ -97,9 +102,11 @@ class OneScore(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _is_a_mean(self) -> OneScore:
-        if self.videos_only and self.aggregation != "mean":
-            raise ValueError("videos_only=true averages all crops of a video; give aggregation=mean with it")
+    def _is_a_mean_of_videos(self) -> VideosOnly:
+        if self.videos_only and (self.aggregation != "mean" or getattr(self, "level", "video") != "video"):
+            raise ValueError(
+                "videos_only=true is of the mean over all crops of a video; leave out the other key"
+            )
         return self
 
 
@@ -136,7 +143,7 @@ def read_scores(
     read = partial(
         read_predictions, readings=readings, left_out=left_out, unlabelled=unlabelled, **config.how()
     )
-    if isinstance(config, OneScore) and config.videos_only:
+    if isinstance(config, VideosOnly) and config.videos_only:
         from unmasked.evaluation.folding import read_folded
 
         predictions = read_folded(path, read, readings)
