@@ -56,6 +56,8 @@ class DlibDetector:
         InputError: the 68-point model is not installed.
     """
 
+    settles_points = True  # its boxes come in steps; see `unmasked.preprocessing.tracking.settled_points`
+
     def __init__(self, *, with_points: bool = True) -> None:
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(landmark_model())) if with_points else None

@@ -84,12 +84,18 @@ class Tracker:
         self._frames += 1
         faces = []
         for track, detection in sorted(found.items()):
-            start = likely_box(detection.box, self._boxes.get(track))
-            points, box = settled_points(self._detector, image, start)
+            points, box = self._points(image, detection.box, self._boxes.get(track))
             if is_plausible(points, image.shape[:2]):
                 self._boxes[track], self._missed[track] = box, 0
                 faces.append(Face(track, *detection, points))
         return faces
+
+    def _points(self, image: np.ndarray, now: Box, before: Box | None) -> tuple[np.ndarray, Box]:
+        """The points of a detected face, and the box that it is followed by."""
+        # Other detectors' boxes have their own relation to the points.
+        if getattr(self._detector, "settles_points", False):
+            return settled_points(self._detector, image, likely_box(now, before))
+        return self._detector.landmarks(image, now), now
 
     def _is_cut(self, image: np.ndarray) -> bool:
         """True if this frame belongs to another scene than the last one."""
@@ -162,12 +168,9 @@ def settled_points(detector: Detector, image: np.ndarray, box: Box) -> tuple[np.
     """The points of the face in ``box``, and the box that such points usually have.
 
     Detectors' boxes come in steps of a fifth and lie up to a sixth off, and the 68-point model then errs. So
-    it is run again from the box that belongs to its first points, where that is another. MTCNN's five points
-    are its own.
+    it is run again from the box that belongs to its first points, where that is another.
     """
     points = detector.landmarks(image, box)
-    if len(points) != 68:
-        return points, box
     for _ in range(2):
         usual = usual_box(points)
         if usual is None or overlap(box, usual) >= SAME_BOX_MIN:

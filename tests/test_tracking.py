@@ -132,14 +132,18 @@ def test_a_detection_keeps_the_side_that_the_face_had_unless_it_has_clearly_grow
     assert likely_box((0, 0, 140, 140), None) == (0, 0, 140, 140)
 
 
-def test_five_points_of_a_detector_of_its_own_are_left_as_they_are():
-    class Five(Squares):
-        def landmarks(self, image, box):
-            return np.arange(10.0).reshape(5, 2)
+def test_points_of_detectors_with_boxes_of_another_kind_are_left_as_they_are():
+    """Of boxes around the whole head, points were found again in ever smaller ones."""
 
-    points, box = settled_points(Five(), None, (1, 2, 3, 4))
-    assert points.tolist() == np.arange(10.0).reshape(5, 2).tolist()
-    assert box == (1, 2, 3, 4)
+    class Whole(Squares):
+        def landmarks(self, image, box):
+            points = np.full((68, 2), np.mean([box[:2], box[2:]], axis=0))
+            points[list(FIVE_POINTS)] = template() / 256 * np.subtract(box[2:], box[:2]) + box[:2]
+            return points
+
+    [face] = Tracker(Whole()).faces(scene((0, 200, 200, 200)))
+    expected = template() / 256 * np.subtract(face.box[2:], face.box[:2]) + face.box[:2]
+    np.testing.assert_allclose(face.points[list(FIVE_POINTS)], expected)
 
 
 def test_a_face_that_shrinks_below_what_the_reduced_frame_shows_is_not_lost():
