@@ -1,7 +1,7 @@
 """Preprocessing side by side with the published procedure.
 
 Cost, agreement, scaling, kills, damage.
-    python benchmarks/preprocessing.py --videos FOLDER [--limit N] [--sections real,workers]
+    python benchmarks/preprocessing.py --videos FOLDER [--limit N] [--sections real,hard,workers]
 
 Prints all of it in one run. Costs are CPU seconds of one process, threads included, shown as ratios of one
 run on one machine; only the throughput of two workers is in wall-clock time and wants a machine to itself.
@@ -26,6 +26,7 @@ import cv2
 import dlib
 import numpy as np
 import pandas as pd
+from hard_clips import SETS, make_clips
 from kills import Preprocessing
 from kills import compare as compare_killed
 from preprocessing_damage import report as report_damaged
@@ -40,7 +41,7 @@ from unmasked.preprocessing.faces import BOX, MATRIX
 from unmasked.preprocessing.run import preprocess
 from unmasked.preprocessing.video import sample_indices
 
-SECTIONS = ("real", "workers", "scale", "kills", "damage")
+SECTIONS = ("real", "hard", "workers", "scale", "kills", "damage")
 SUFFIXES = (".mp4", ".mpg", ".avi", ".mov", ".webm", ".mkv")
 LARGE_PX = 720  # of the shorter side
 SIZE_PX = 256
@@ -71,6 +72,9 @@ def main() -> None:
     )
     parser.add_argument("--videos", type=Path, help="folder of real videos, searched in depth")
     parser.add_argument("--limit", type=int, default=0, help="so many of them, evenly spread; 0 = all")
+    parser.add_argument(
+        "--sets", default=",".join(SETS), help="hard clips that were tuned on, and that were not"
+    )
     parser.add_argument("--sections", default=",".join(SECTIONS))
     parser.add_argument("--most", type=int, default=1000, help="synthetic videos of the section scale")
     parser.add_argument("--out", type=Path, help="folder for what is made; a temporary one if absent")
@@ -79,8 +83,8 @@ def main() -> None:
     sections = options.sections.split(",")
     if unknown := set(sections) - set(SECTIONS):
         parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
-    if "real" in sections and not options.videos and not options.run:
-        parser.error("the section real needs --videos FOLDER; leave it out with --sections")
+    if {"real", "hard"} & {*sections} and not options.videos and not options.run:
+        parser.error("the sections real and hard need --videos FOLDER; leave them out with --sections")
     out = options.out or Path(tempfile.mkdtemp(prefix="unmasked-benchmark-"))
     out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
@@ -88,7 +92,8 @@ def main() -> None:
         one_run(out, *options.run)
         return
     works: dict[str, Callable[[], object]] = {
-        "real": lambda: real(sorted(options.videos.rglob("*")), options.limit, out),
+        "real": lambda: real(videos_in(options.videos), options.limit, out),
+        "hard": lambda: hard(videos_in(options.videos), options.sets.split(","), out),
         "workers": lambda: workers(out),
         "scale": lambda: scale(out, options.most),
         "kills": lambda: kills(fresh(out / "kills")),
@@ -111,11 +116,30 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
-def real(files: Sequence[Path], limit: int, out: Path) -> None:
+def videos_in(folder: Path) -> list[Path]:
+    """The videos of a folder, searched in depth."""
+    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+
+
+def hard(paths: Sequence[Path], sets: Sequence[str], out: Path) -> None:
+    """Cost and agreement on clips that are made hard, one of each kind; see `hard_clips`."""
+    for which in sets:
+        clips = make_clips(paths, out / "hard", which)
+        if not clips:
+            print(f"{which}: no video is large and long enough to make hard clips of")
+            continue
+        compare_all(clips, which, out)
+
+
+def real(paths: list[Path], limit: int, out: Path) -> None:
     """Cost and agreement on real videos, and a sheet of the faces that only fast finds."""
-    paths = [path for path in files if path.suffix.lower() in SUFFIXES]
     if limit:
         paths = [paths[index] for index in sample_indices(len(paths), limit)]
+    compare_all(paths, "real", out)
+
+
+def compare_all(paths: Sequence[Path], which: str, out: Path) -> None:
+    """A line for each video, sums by size, and a sheet of the faces that only fast finds."""
     detector, config = DlibDetector(), PreprocessConfig(frames_per_video=FRAMES, size_px=SIZE_PX)
     extract(task_of(paths[0]), config, detector)  # the landmark model comes into memory
     videos = []
@@ -125,14 +149,13 @@ def real(files: Sequence[Path], limit: int, out: Path) -> None:
     for title, chosen in (
         ("720p and above", [video for video in videos if video.is_large]),
         ("below 720p", [video for video in videos if not video.is_large]),
-        ("all", videos),
     ):
         if chosen:
-            print_group(title, chosen)
+            print_group(f"{which}, {title}", chosen)
     crops = [crop for video in videos for crop in video.only_fast]
     if crops:
         picked = [crops[index] for index in sample_indices(len(crops), SHEET)]
-        print(f"faces that only fast finds, to look at: {sheet(picked, out / 'only_fast.png')}")
+        print(f"faces that only fast finds, to look at: {sheet(picked, out / f'only_fast_{which}.png')}")
 
 
 def compare(path: Path, config: PreprocessConfig, detector: DlibDetector) -> Video:
@@ -251,7 +274,10 @@ def corner_distance_px(row: Row, plain: PlainCrop) -> float:
 
 def one_line(video: Video) -> str:
     """A video's figures."""
-    distance = f"{np.median(video.distances_px):.1f} px" if video.distances_px else "no face"
+    distances = np.percentile(video.distances_px, (50, 95)) if video.distances_px else []
+    distance = (
+        " and ".join(f"{distance:.1f}" for distance in distances) + " px" if len(distances) else "no face"
+    )
     return (
         f"{video.name[:40]:40} plain/fast {video.plain_s / video.fast_s:5.1f}   "
         f"fast/decode {video.fast_s / video.decode_s:5.2f}   same {video.plain_frames - video.missed}/"

@@ -9,10 +9,11 @@ median. Images are uint8 in memory, as loaders deliver them; normalising them be
     python benchmarks/ucf_step.py [threads=2] [rounds=3] [width=1] [size_px=256] [batches=1,16,64]
                                   [training=4,16] [precision=fp32|bf16]
 
-``precision`` is that of our inference on a processor. Where there is a GPU the table is its: ours is then in
-bfloat16 and compiled, with CUDA graphs, and the peak memory and the share of the card's bfloat16 rate are
-given. Training counts images: 16 are 8 pairs, and two pairs are the fewest that a contrast needs. 64 at full
-width take some 30 GB, so they are asked for by hand.
+``precision`` is ours on a processor, of inference and of training (training.precision=bf16-mixed). Where
+there is a GPU the table is its: ours is then in bfloat16 and compiled, with CUDA graphs, and the peak memory
+and the share of the card's bfloat16 rate are given.
+Training counts images: 16 are 8 pairs, and two pairs are the fewest that a contrast needs. 64 at full width
+take some 30 GB, so they are asked for by hand.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def _ours(start: UCF, device: torch.device, size_px: int, precision: Precision) 
         model.train()
         optimiser.zero_grad()
         values = normalise(images)
-        with torch.autocast(device.type, torch.bfloat16, enabled=gpu):
+        with torch.autocast(device.type, torch.bfloat16, enabled=gpu or precision == "bf16"):
             output = forward_pairs(values, orders.mixing)
         overall = ucf_losses(output, values, labels, methods, orders=orders, config=LossConfig()).overall
         overall.backward()

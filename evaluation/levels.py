@@ -63,7 +63,8 @@ def dataset_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tu
     """A dataset's block in ``metrics.json``, and its video AUC in each resample."""
     videos = video_scores(rows, applied.aggregation)
     sample = sample_of(videos)
-    frame, _ = level_numbers(rows, applied, seed)
+    is_folded = metrics.FRAMES_SCORED in rows
+    frame = _undefined() if is_folded else level_numbers(rows, applied, seed)[0]
     video, draws = level_numbers(videos, applied, seed)
     _add_video_numbers(video, sample, applied, seed)
     methods: dict[str, MethodResults] = {}
@@ -80,15 +81,22 @@ def dataset_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tu
         "reading": reading(sample, video, applied.operating_point.value, is_own=is_of_predict(rows)),
         "aggregations": _aggregations(rows, applied.n_boot, seed),
         "methods": methods,
-        "bench": {
+    }
+    if not is_folded:
+        block["bench"] = {
             "acc": metrics.accuracy(rows["label"], rows["score"]),
             "auc": metrics.auc(rows["label"], rows["score"]),
             "eer": metrics.bench_equal_error_rate(rows["label"], rows["score"]),
             "ap": metrics.average_precision(rows["label"], rows["score"]),
             "video_auc": metrics.bench_video_auc(rows["label"], rows["score"], rows["video"]),
-        },
-    }
+        }
     return block, draws
+
+
+def _undefined() -> LevelResults:
+    """Metrics that are not known, as those of frames that were averaged while they were read."""
+    names, nan = metrics.METRICS, float("nan")
+    return cast(LevelResults, interleave(dict.fromkeys(names, nan), dict.fromkeys(names, (nan, nan))))
 
 
 def level_numbers(rows: pd.DataFrame, applied: Applied, seed: list[int]) -> tuple[LevelResults, Array]:
@@ -200,7 +208,8 @@ def _aggregations(rows: pd.DataFrame, n_boot: int, seed: list[int]) -> dict[str,
     """The AUC of videos under each way from frame scores to a video score."""
     found: dict[str, Numbers] = {}
     for how in get_args(Aggregation):
-        if how == "worst_face" and not videos_with_several_faces(rows):
+        is_known = how == "mean" or metrics.FRAMES_SCORED not in rows
+        if not is_known or (how == "worst_face" and not videos_with_several_faces(rows)):
             continue
         sample = sample_of(video_scores(rows, how))
         interval = intervals(sample, n_boot=n_boot, seed=np.random.default_rng(seed), only=("auc",))["auc"]

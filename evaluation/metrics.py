@@ -24,6 +24,9 @@ TOP_K = 5
 # What belongs to one crop and says nothing about its video.
 CROP_COLUMNS = ("frame", "face", "time_s", "crop", "score")
 
+# How many crops are behind a row, where `folding.fold_frames` has made one of each video.
+FRAMES_SCORED = "frames_scored"
+
 Kind = Literal["ranking", "threshold", "probability"]
 Function: TypeAlias = Callable[..., float]
 
@@ -460,7 +463,7 @@ def video_scores(predictions: pd.DataFrame, how: Aggregation = "mean", top_k: in
     if how == "worst_face":
         predictions, how = rows_of_worst_face(predictions), "mean"
     keys = [name for name in ("dataset", "video", "compression") if name in predictions]
-    others = [name for name in predictions if name not in (*keys, *CROP_COLUMNS)]
+    others = [name for name in predictions if name not in (*keys, *CROP_COLUMNS, FRAMES_SCORED)]
     grouped = predictions.groupby(keys, sort=False, dropna=False, observed=True)
     if how == "top_k_mean":
         highest = predictions.sort_values("score", ascending=False, kind="stable")
@@ -470,7 +473,7 @@ def video_scores(predictions: pd.DataFrame, how: Aggregation = "mean", top_k: in
         score = grouped["score"].agg(how)
     videos = grouped[others].first()
     videos["score"] = mean_without_rounding_error(score, grouped["score"].min(), grouped["score"].max())
-    videos["frames"] = grouped.size()
+    videos["frames"] = grouped[FRAMES_SCORED].sum() if FRAMES_SCORED in predictions else grouped.size()
     first = ["dataset", "video", "label", "score", "frames"]
     videos = videos.reset_index()
     return videos[first + [name for name in videos if name not in first]]

@@ -18,6 +18,7 @@ from unmasked.datasets.table_roles import DATASET, FILE, SCORES, Role
 from unmasked.datasets.tables import Column, Schema
 from unmasked.datasets.vocabulary import Reading, map_distinct, plain
 from unmasked.evaluation.doubts import doubts
+from unmasked.evaluation.metrics import FRAMES_SCORED
 from unmasked.preprocessing.faces import FACES
 from unmasked.preprocessing.provenance import FACES_DIGEST
 
@@ -55,6 +56,7 @@ ROLES = {**SCORES, "dataset": Role("text", DATASET.names)}
 # Columns that our own tables have, or that some command reads.
 KNOWN = (
     *(*PREDICTIONS.columns, *FACES.columns, "path", "trained_on", "held_out", "predicted", "annotation"),
+    FRAMES_SCORED,
     *("gender", "age", "skin_tone", "skin_tone_group", "race"),
 )
 PICTURES = (*IMAGE_SUFFIXES, ".heic", ".heif", ".tif", ".tiff", ".gif")

@@ -105,12 +105,13 @@ def run_protocols(
         n_boot, seed: of the resampling.
     """
     rows = []
+    evaluated = {detector.name: evaluated_rows_and_notes(detector.predictions) for detector in scored}
     for protocol in protocols:
         for detector in scored:
             if protocol.train and not set(protocol.train) & set(detector.training.datasets):
                 continue
             point = (thresholds or {}).get(detector.name)
-            rows += _Asked(protocol, detector, point, n_boot, seed).rows()
+            rows += _Asked(protocol, detector, evaluated[detector.name], point, n_boot, seed).rows()
     return rows
 
 
@@ -149,11 +150,17 @@ class _Asked:
     """One protocol asked of one detector."""
 
     def __init__(
-        self, protocol: Protocol, detector: Scored, threshold: Threshold | None, n_boot: int, seed: int
+        self,
+        protocol: Protocol,
+        detector: Scored,
+        evaluated: tuple[pd.DataFrame, list[str]],
+        threshold: Threshold | None,
+        n_boot: int,
+        seed: int,
     ) -> None:
         self.protocol, self.detector, self.training = protocol, detector, detector.training
         self.threshold, self.n_boot, self.seed = threshold, n_boot, seed
-        kept, self.notes = evaluated_rows_and_notes(detector.predictions)
+        kept, self.notes = evaluated
         if protocol.methods and "method" in kept:
             kept = kept[(kept["label"] == 0) | kept["method"].isin(protocol.methods)]
         found = sorted(kept["dataset"].unique(), key=lambda name: (name not in self.training.datasets, name))

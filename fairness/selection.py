@@ -12,7 +12,7 @@ import pandas as pd
 
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.levels import clusters_of
-from unmasked.evaluation.metrics import video_scores
+from unmasked.evaluation.metrics import FRAMES_SCORED, video_scores
 from unmasked.evaluation.predictions import evaluated_rows
 from unmasked.fairness.groups import UNKNOWN, check_groups, check_one_group, group_columns
 from unmasked.fairness.inputs import check_rows
@@ -138,6 +138,8 @@ def _is_row_video(table: pd.DataFrame) -> bool:
     A few copied lines of a spreadsheet are no frames.
     """
     keys = _keys(table)
+    if FRAMES_SCORED in table:
+        return bool((table[FRAMES_SCORED] == 1).all())
     if "frame" in table or not table.duplicated(keys).any():
         return not table.duplicated(keys).any()
     rows = table.drop_duplicates().groupby(keys, observed=True, dropna=False).size()

@@ -17,6 +17,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels; r
 
 LANDMARK_FILE = "shape_predictor_68_face_landmarks.dat"
 PADDING = 0.3  # of each side, on each side
+FACE_MIN_PX = 80  # side of the smallest face that detectors see
 ENLARGED_MAX_PX = 4096  # longer side of an image that is enlarged to find small faces
 UNSURE_SCORE = -0.3  # dlib's HOG: not believed by itself
 
@@ -54,6 +55,8 @@ class DlibDetector:
     Raises:
         InputError: the 68-point model is not installed.
     """
+
+    settles_points = True  # its boxes come in steps; see `unmasked.preprocessing.tracking.settled_points`
 
     def __init__(self, *, with_points: bool = True) -> None:
         self._detector = dlib.get_frontal_face_detector()
@@ -105,7 +108,12 @@ def model_file(name: str) -> Path:
 
 
 def find_faces(
-    detector: Detector, image: np.ndarray, max_side_px: int = 640, *, is_fine: bool = True
+    detector: Detector,
+    image: np.ndarray,
+    max_side_px: int = 640,
+    *,
+    is_fine: bool = True,
+    finest: float = 2.0,
 ) -> list[Detection]:
     """The faces in an image of any size, boxes in its own pixels; [] if no search finds one.
 
@@ -119,10 +127,11 @@ def find_faces(
         image: (H, W, 3) uint8 RGB.
         max_side_px: longer side of the reduced image; smaller images are searched as they are.
         is_fine: whether the finer searches follow.
+        finest: the finest one, in sizes of the image.
     """
     longer_px = max(image.shape[:2])
     reduced = factor = min(1.0, max_side_px / longer_px)
-    finest = 2.0 if 2 * longer_px <= ENLARGED_MAX_PX else 1.0
+    finest = min(finest, 2.0 if 2 * longer_px <= ENLARGED_MAX_PX else 1.0)
     while not (found := _search(detector, image, factor)) and is_fine and factor < 0.8 * finest:
         factor = min(2 * factor, finest)
     return found if found or not is_fine else _search(detector, image, reduced, PADDING)

@@ -91,7 +91,9 @@ def show(frame: av.VideoFrame, aspect: Fraction | None, reformatter: VideoReform
 
 
 def turned(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The image after the turn and mirroring nearest to a display matrix; a view.
+    """The image after the turn and mirroring nearest to a display matrix.
+
+    Itself where there is none.
 
     Args:
         image: (H, W, C).
@@ -102,13 +104,18 @@ def turned(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint
     [1, 2]
     """
     a, b, _, c, d = matrix[:5]
+    shown = image
     if abs(a) + abs(d) >= abs(b) + abs(c):
         flip_x, flip_y = a < 0, d < 0
     else:
-        image = image.transpose(1, 0, 2)  # now x is shown from y, and y from x
+        # OpenCV's copies take an eighth of the time of NumPy's, which go by single bytes.
+        shown = cv2.transpose(image)  # type: ignore[assignment]
         flip_x, flip_y = c < 0, b < 0
-    image = image[:, ::-1] if flip_x else image
-    return image[::-1] if flip_y else image
+    if flip_x or flip_y:
+        # In place where it is our own copy: new memory costs more than the turn.
+        own = None if shown is image else shown
+        shown = cv2.flip(shown, -1 if flip_x and flip_y else int(flip_x), dst=own)  # type: ignore[assignment]
+    return image if shown is image else shown.reshape(*shown.shape[:2], image.shape[2])
 
 
 def tone_mapped(image: NDArray[np.uint16], transfer: str, *, is_wide: bool) -> NDArray[np.uint8]:

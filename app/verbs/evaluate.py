@@ -16,9 +16,9 @@ from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import (
     OVERWRITE,
     Beside,
-    OneScore,
     ReadAs,
     Replaces,
+    VideosOnly,
     check_nothing_lost,
     print_rows,
     read_scores,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 Stated = str | dict[str, str]
 
 
-class Config(OneScore, ReadAs, Beside, Replaces):
+class Config(VideosOnly, ReadAs, Beside, Replaces):
     """Which predictions are evaluated, and at which threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

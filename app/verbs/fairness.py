@@ -14,9 +14,9 @@ from unmasked.app.inputs import Faces, read_faces
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.reading import (
     Beside,
-    OneScore,
     ReadAs,
     Replaces,
+    VideosOnly,
     check_nothing_lost,
     print_rows,
     read_scores,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from unmasked.fairness.result import Audit
 
 
-class Config(OneScore, ReadAs, Beside, Replaces):
+class Config(VideosOnly, ReadAs, Beside, Replaces):
     """Whose error rates are compared, at which threshold, and how surely."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -91,6 +92,24 @@ class OneScore(BaseModel):
     )
 
 
+class VideosOnly(OneScore):
+    """Whether there are more frames than memory holds."""
+
+    videos_only: bool = Field(
+        False,
+        description="average frames while a Parquet file of predictions is read: memory follows the number "
+        "of videos, and no metric of frames is given",
+    )
+
+    @model_validator(mode="after")
+    def _is_a_mean_of_videos(self) -> VideosOnly:
+        if self.videos_only and (self.aggregation != "mean" or getattr(self, "level", "video") != "video"):
+            raise ValueError(
+                "videos_only=true is of the mean over all crops of a video; leave out the other key"
+            )
+        return self
+
+
 def read_scores(
     config: ReadAs,
     path: Path,
@@ -121,7 +140,15 @@ def read_scores(
 
     readings: list[Reading] = []
     left_out: dict[str, int] = {}
-    predictions = read_predictions(path, readings, left_out, unlabelled=unlabelled, **config.how())
+    read = partial(
+        read_predictions, readings=readings, left_out=left_out, unlabelled=unlabelled, **config.how()
+    )
+    if isinstance(config, VideosOnly) and config.videos_only:
+        from unmasked.evaluation.folding import read_folded
+
+        predictions = read_folded(path, read, readings)
+    else:
+        predictions = read(path)
     if config.score_of is None:
         # Imported once there is a table: one that cannot be read is refused at once.
         from unmasked.evaluation.direction import check_direction
