@@ -59,14 +59,14 @@ GISTS = {
 }
 
 
-def write_collection_report(folder: Path) -> Path:
+def write_collection_report(folder: Path, *, has_pdf: bool = False) -> Path:
     """Writes ``report.html`` and ``figures/`` into the folder of several detectors' results.
 
     Raises:
         InputError: the folder or its metrics.json is absent, or the file is damaged.
     """
     metrics = read_collection(folder)
-    figures = Gallery()
+    figures = Gallery(has_pdf=has_pdf)
     if cross_dataset(metrics):
         draw_matrix(metrics, figures)
     entries = metrics["detectors"].values()

@@ -51,7 +51,13 @@ PAGE = "report.html"
 PREVALENCE = 0.001  # a fake in a thousand videos, for the sake of an example
 
 
-def write_report(run: Path, *, predictions: pd.DataFrame | None = None, truth: Path | None = None) -> Path:
+def write_report(
+    run: Path,
+    *,
+    predictions: pd.DataFrame | None = None,
+    truth: Path | None = None,
+    has_pdf: bool = False,
+) -> Path:
     """Writes ``report.html``, ``model_card.md`` and ``figures/`` into a run's folder.
 
     Returns the page.
@@ -64,13 +70,14 @@ def write_report(run: Path, *, predictions: pd.DataFrame | None = None, truth: P
         run: the folder.
         predictions: the rows behind the metrics, if they are not the folder's own.
         truth: ``truth.json`` of the synthetic corpus that the run used; the page then says that it is one.
+        has_pdf: each figure is also written as ``figures/NAME.pdf``.
 
     Raises:
         InputError: the folder or its metrics are absent, or a file is damaged.
     """
     found = read_run(run, predictions=predictions, truth=truth)
     write_text(run / "model_card.md", model_card(found))
-    figures = draw_figures(found)
+    figures = draw_figures(found, has_pdf=has_pdf)
     text = page(found, figures)
     figures.write(run / "figures", PAGE)
     write_text(run / PAGE, text)
