@@ -45,3 +45,8 @@ class Examiner:
     domain: Domain | None = None
     domain_file: Path | None = None
     draw: Draw | None = None
+
+    def __repr__(self) -> str:
+        name, threshold = self.card["architecture"], self.fitted.threshold.value
+        where = f", errors measured in {self.run}" if self.run else ""
+        return f"Examiner({name}, {self.weights}, threshold {threshold:.3f}{where})"

@@ -117,7 +117,7 @@ def page(run: Run, figures: Gallery | None = None) -> str:
     sections = [Section(name, title, body, True, gists.get(name, "")) for name, title, body in parts if body]
     kind = "on a synthetic corpus" if run.truth is not None else f"on {list_names(run.datasets)}"
     text = render_page(
-        f"{run.detector}: does it hold up, and for whom does it fail?",
+        f"{run.detector}: does it hold up{', and for whom does it fail' if audits(run) else ''}?",
         sections,
         subtitle=f"Report on a deepfake detector, tested {kind}",
         footer=f"Made by unmasked {_version()} from the run folder “{run.folder.resolve().name}”.",
