@@ -262,9 +262,9 @@ def _small_test(counts: pd.DataFrame) -> Iterator[str]:
         word = "real" if counts.loc["test", 0] == least else "fake"
         errors = 100 * (1 - 0.025 ** (1 / least))
         yield (
-            f"NOTE: test has {least} {word}: a detector that makes no error there may still err on {errors:.0f} "
-            f"of 100 (95 % interval), so that little can be decided; {TEST_FILES} of each class bring that "
-            "below 10"
+            f"NOTE: test has {least} {word}: a detector that makes no error there may still err on "
+            f"{errors:.0f} of 100 (95 % interval), so that little can be decided; {TEST_FILES} of each class "
+            "bring that below 10"
         )
 
 
