@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,11 @@ def test_every_command_of_the_demo_is_one_that_a_user_can_type():
         file, rest = (typed[1], typed[2:]) if typed[0] == "--config" else (None, typed)
         file = demo.Path(file) if file else None
         load(config_class(verb_module(verb), file, rest), file, rest)
+
+
+def test_every_step_of_the_demo_has_its_time():
+    counted = Counter(verb for verb, _ in commands(Config()))
+    assert counted == {verb: len(seconds) for verb, seconds in demo.STEP_S.items()}
 
 
 @pytest.fixture(scope="module")

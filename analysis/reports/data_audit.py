@@ -52,6 +52,7 @@ SPLIT_WORDS = {
 PICTURE_PX = 128
 ROWS_SHOWN = 12  # of a dataset, in the picture
 GUESSING = 0.5  # AUC
+SENTENCES = 4  # of what was looked at, on the first screen
 
 
 def write_page(audited: Audit, folder: Path) -> Path:
@@ -79,7 +80,7 @@ def page(audited: Audit, gallery: Gallery | None = None) -> str:
         ("shortcuts", "Shortcuts to the label", shortcuts),
         ("overlaps", "Shared between splits and datasets", _overlaps(audited)),
         ("duplicates", "Near-duplicate pictures", _duplicates(audited)),
-        ("limits", "What was not checked", _limits(audited)),
+        ("limits", "What was looked at, and what was not", _limits(audited)),
     ]
     sections = [Section(name, title, body, True, gists[name]) for name, title, body in parts if body]
     return render_page("Dataset audit", sections, subtitle=QUESTION, first=_first(audited, gallery))
@@ -94,7 +95,7 @@ def _gists(audited: Audit) -> Iterator[tuple[str, str]]:
     yield "overlaps", f"Entries: {shared}." if shared else "Nothing that is known."
     pairs = 0 if audited.duplicates is None else len(audited.duplicates.pairs)
     yield "duplicates", f"Pairs: {pairs:,}." if pairs else "None."
-    yield "limits", "And why."
+    yield "limits", f"Not looked at: {len(audited.not_checked)}, and why."
 
 
 def _measured(audited: Audit) -> pd.DataFrame:
@@ -108,7 +109,7 @@ def _measured(audited: Audit) -> pd.DataFrame:
 def _first(audited: Audit, gallery: Gallery) -> Markup:
     """The first screen: findings by kind, the most telling fact, what to do first."""
     counted = {kind: sum(one.severity == kind for one in audited.findings) for kind in KINDS}
-    said = " ".join(f"{line.rstrip('.')}." for line in audited.checked)
+    said = " ".join(f"{line.rstrip('.')}." for line in audited.checked[:SENTENCES])
     if audited.is_clean:
         verdict = callout("good", CLEAN, title="Nothing was found")
         decision = "train and test on these data; look at what was not checked first."
@@ -128,14 +129,14 @@ def _first(audited: Audit, gallery: Gallery) -> Markup:
         ],
         picture=gallery.html("shortcuts"),
         decision=decision,
-        caution="that data without a finding are sound: only what is listed above was looked at.",
+        caution="that data without a finding are sound: only what this page lists was looked at.",
     )
 
 
 def _telling_fact(audited: Audit) -> KeyNumber:
     measured = _measured(audited)
     if measured.empty:
-        return KeyNumber("–", "facts that tell fakes from reals: not tested", "see what was not checked")
+        return KeyNumber("–", "facts that tell fakes from reals: not tested", "see what was not looked at")
     row = measured.iloc[0]
     interval = interval_text([row["low"], row["high"]], "{:.2f}".format)
     return KeyNumber(
@@ -160,7 +161,7 @@ def _shortcuts(audited: Audit, gallery: Gallery) -> Markup:
         "a fact reaches {} or more, and chance does not explain it, a detector may have learnt it.</p>"
     ).format(AUC_MIN)
     if measured.empty:
-        return absent_note("No test could be made:", "see “What was not checked”.")
+        return absent_note("No test could be made:", "see “What was looked at, and what was not”.")
     colours = group_colours(measured["dataset"])
     dots = [
         Dot(
@@ -277,4 +278,5 @@ def _limits(audited: Audit) -> Markup:
         "Mirrored, cropped or recoloured copies of a picture are not found.",
         "A fact that no row of this page tests (noise, colour, background, sound) may be a shortcut as well.",
     ]
-    return bullets([*audited.not_checked, *always])
+    looked = Markup("<h3>Looked at</h3>") + bullets(audited.checked)
+    return looked + Markup("<h3>Not looked at</h3>") + bullets([*audited.not_checked, *always])
