@@ -49,8 +49,8 @@ QUICK = {
     "Handcrafted-features": ["model.blocks=[lbp,colour]", "model.trees=20"],
     "Backbone": ["training.max_steps=4", "training.val_every_steps=4", "model.size_px=32"],
 }
-# Seconds of each step on two idle cores, in order where a command comes several times: only their ratios count,
-# for the time that is left.
+# Seconds of each step on two idle cores, in order where a command comes several times: only ratios count, for the
+# time that is left.
 CORPUS_S = 190
 STEP_S = {
     "scan": [2],
