@@ -49,7 +49,7 @@ QUICK = {
     "Handcrafted-features": ["model.blocks=[lbp,colour]", "model.trees=20"],
     "Backbone": ["training.max_steps=4", "training.val_every_steps=4", "model.size_px=32"],
 }
-# Seconds of each step on two idle cores, in order where a command comes several times: only ratios count, for the
+# Seconds of each step on two idle cores, in order where a command comes several times; their ratios give the
 # time that is left.
 CORPUS_S = 190
 STEP_S = {
@@ -59,8 +59,8 @@ STEP_S = {
     "predict": [45, 25, 10],
     "evaluate": [5],
     "mitigate": [3],
-    "fairness": [10],
-    "explain": [8],
+    "fairness": [15],
+    "explain": [30],
     "inspect": [6],
     "report": [8, 1],
 }
