@@ -236,7 +236,7 @@ def _training(run: Run, figures: Gallery) -> Markup:
     drawn = [
         figures.draw(f"training_{name}", display, f"Training: {display.quantity} by {position}")
         for name, display in (("loss", loss), ("auc", validation))
-        if display.series
+        if any(len(pairs) > 1 for pairs in display.series.values())  # one point is no development
     ]
     return Markup("<h3>Training</h3>") + place_side_by_side(drawn) if drawn else Markup("")
 
