@@ -9,6 +9,7 @@ whenever the checkout is on ``sys.path``.
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
+from setuptools.command.build_py import build_py
 
 LAYERS = [
     "datasets",
@@ -25,8 +26,18 @@ LAYERS = [
     "app",
 ]
 
+
+class BuildWithoutThis(build_py):
+    """Leaves this file, which lies beside those of the package itself, out of it."""
+
+    def find_package_modules(self, package, package_dir):  # noqa: ANN001, ANN201
+        """The modules of a package, as (package, module, file)."""
+        return [found for found in super().find_package_modules(package, package_dir) if found[1] != "setup"]
+
+
 setup(
     name="unmasked",
+    cmdclass={"build_py": BuildWithoutThis},
     version="0.1.0",
     description="Does a deepfake detector hold up on data it never saw, and for whom does it fail?",
     long_description=Path("README.md").read_text(encoding="utf-8"),

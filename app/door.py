@@ -175,6 +175,10 @@ class Examined:
 
         return pd.DataFrame([look.model_dump() for look in self.case.looks])
 
+    def __repr__(self) -> str:
+        finding = self.case.finding
+        return f"Examined({self.case.source.name}: {finding.verdict}; {self.folder})"
+
     def _repr_html_(self) -> str:
         from unmasked.inspection.page import finding_part
 

@@ -68,9 +68,14 @@ def sync_files(paths: Iterable[Path]) -> None:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes UTF-8 text atomically."""
+    # Half of a pair, which JSON can spell, becomes the code that JSON spells it by.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes bytes atomically."""
     with atomic_path(path) as temporary:
-        # Half of a pair, which JSON can spell, becomes the code that JSON spells it by.
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        temporary.write_bytes(content)
 
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:

@@ -53,3 +53,8 @@ class Examiner:
         model = config.get("model") if isinstance(config, Mapping) else None
         found = (model.get("backbone") or model.get("classifier")) if isinstance(model, Mapping) else ""
         return str(found or "")
+
+    def __repr__(self) -> str:
+        name, threshold = self.card["architecture"], self.fitted.threshold.value
+        where = f", errors measured in {self.run}" if self.run else ""
+        return f"Examiner({name}, {self.weights}, threshold {threshold:.3f}{where})"

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,11 @@ def test_every_command_of_the_demo_is_one_that_a_user_can_type():
         file, rest = (typed[1], typed[2:]) if typed[0] == "--config" else (None, typed)
         file = demo.Path(file) if file else None
         load(config_class(verb_module(verb), file, rest), file, rest)
+
+
+def test_every_step_of_the_demo_has_its_time():
+    counted = Counter(verb for verb, _ in commands(Config()))
+    assert counted == {verb: len(seconds) for verb, seconds in demo.STEP_S.items()}
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +217,11 @@ def test_a_folder_of_videos_becomes_a_table_for_a_paper(study, tmp_path, monkeyp
     # One real and one fake video are tested, which bear no interval; the star says: of the source.
     assert len(re.findall(r"& \d\.\d{3} \*", first)) == 2
     assert latex.count("& 1 + 1 &") == 2
-    assert "2 detectors: which holds up" in (tmp_path / "paper" / "report.html").read_text()
+    page = (tmp_path / "paper" / "report.html").read_text()
+    assert "2 detectors: which holds up" in page
+    # Nothing unseen was tested, and the first screen had no number.
+    assert "Not tested on new data" in page
+    assert page.count("on my_videos, where it was trained") == 2
 
 
 def test_scores_of_a_bought_detector_become_a_decision(tmp_path, monkeypatch):

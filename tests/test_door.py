@@ -3,14 +3,16 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import unmasked
-from unmasked.app.door import Evaluation
+from unmasked.app.door import Evaluation, Examined
 from unmasked.datasets.errors import InputError
+from unmasked.inspection.examiner import Examiner
 
 ROOT = Path(__file__).parents[1]
 
@@ -79,6 +81,18 @@ def test_an_audit_gives_sentences_and_shows_them(scores):
     assert list(found.audits) == ["A"]
     assert found.verdicts["A"]
     assert "gender" in found._repr_html_()
+
+
+def test_a_detector_and_a_case_are_one_line_in_a_script():
+    # Finding B17: print() of either was the whole network or a line of ten kilobytes.
+    case = SimpleNamespace(
+        source=SimpleNamespace(name="a.mp4"), finding=SimpleNamespace(verdict="likely fake")
+    )
+    assert repr(Examined(case, Path("case"))) == "Examined(a.mp4: likely fake; case)"
+    fitted = SimpleNamespace(threshold=SimpleNamespace(value=0.4683))
+    card = {"architecture": "UCF", "sha256": "0" * 64}
+    made = Examiner(None, card, Path("runs/ucf"), "", Path("runs"), fitted, [], None, {})
+    assert repr(made) == "Examiner(UCF, runs/ucf, threshold 0.468, errors measured in runs)"
 
 
 def test_what_is_not_there_is_said(tmp_path):

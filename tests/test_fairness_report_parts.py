@@ -313,8 +313,7 @@ def test_roc_from_histograms_is_exact_at_their_edges():
     curve = display.curves["a"]
     np.testing.assert_allclose([curve["fpr"], curve["tpr"]], [[0, 0.25, 1], [0, 0.8, 1]])
     assert list(curve["threshold"]) == [1, 0.5, 0]
-    legend = display.ax_.get_legend().get_texts()[0].get_text()
-    assert legend == "a: AUC 0.80 [0.60, 0.90], n = 4 + 5"
+    assert display.ax_.texts[0].get_text() == "a\nAUC 0.80 [0.60, 0.90]\nn = 4 + 5"
 
 
 def test_ridges_and_calibration_hold_their_counts(found):

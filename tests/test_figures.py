@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from scipy.stats import norm
 
-from unmasked.analysis.figures.colours import group_colour
+from unmasked.analysis.figures.colours import group_colour, readable_ink
 from unmasked.analysis.figures.curves import DetDisplay, PrecisionRecallDisplay, RocDisplay
 from unmasked.analysis.figures.decisions import RiskCoverageDisplay
 from unmasked.analysis.figures.dots import Dot, DotDisplay, ScoreDisplay, Scores, TrainingDisplay
@@ -41,7 +43,10 @@ def results(predictions):
 
 
 def texts(axes) -> list[str]:
-    return [text.get_text() for text in axes.get_legend().get_texts()]
+    """What lines are called, in a legend or beside them."""
+    if legend := axes.get_legend():
+        return [text.get_text() for text in legend.get_texts()]
+    return [text.get_text().replace("\n", ": ", 1).replace("\n", ", ") for text in axes.texts]
 
 
 def test_roc_draws_the_points_and_the_legend_says_auc_and_interval(predictions, results):
@@ -79,8 +84,6 @@ def test_band_is_drawn_around_its_curve_and_written_with_it(predictions, results
 
 
 def test_det_of_normal_scores_is_a_straight_line_through_the_probits(predictions, results):
-    from scipy.stats import norm
-
     false_alarms = norm.sf(np.linspace(-1, 2, 7))
     found = norm.sf(np.linspace(-1, 2, 7), loc=1.5)
     curve = {"fpr": false_alarms, "tpr": found, "band": {"fpr": []}, "real": 1000, "fake": 1000}
@@ -100,6 +103,49 @@ def test_det_begins_below_half_an_error_and_its_table_has_rates(predictions, res
     assert table["fnr"].astype(float).between(0, 1).all()
     band = table[table["series"] == "band"]
     assert (band["low"] <= band["high"]).all()
+
+
+def roc_curves(*separations):
+    """ROC curves of scores of that many datasets, as `RocDisplay` takes them."""
+    at = np.linspace(-3, 6, 60)[::-1]
+    counts = {"auc": 0.8, "low": 0.7, "high": 0.9, "real": 40, "fake": 400, "band": {"fpr": []}}
+    return {
+        f"dataset {number}": {"fpr": norm.sf(at), "tpr": norm.sf(at, loc=of), "threshold": at, **counts}
+        for number, of in enumerate(separations)
+    }
+
+
+@pytest.mark.parametrize("separations", [(2.5, 0.6, 1.2), (0.3, -0.8), (3.5, 1.8)])
+def test_names_stand_in_the_axes_on_no_line_and_no_other_name(separations):
+    display = RocDisplay(roc_curves(*separations)).plot()
+    axes = display.ax_
+    assert axes.get_legend() is None
+    display.figure_.draw_without_rendering()
+    # As matplotlib sets the letters, which is not how room was looked for.
+    boxes = [Text.get_window_extent(name) for name in axes.texts]
+    assert [name.get_text().split("\n")[0] for name in axes.texts] == [*display.curves, "chance"]
+    for number, box in enumerate(boxes):
+        assert axes.bbox.contains(*box.min)
+        assert axes.bbox.contains(*box.max)
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        for line in axes.lines:
+            assert not line.get_path().transformed(line.get_transform()).intersects_bbox(box, filled=False)
+
+
+def test_a_name_points_to_its_own_line_where_no_other_is_near():
+    display = RocDisplay(roc_curves(2.5, 0.6, 1.2)).plot()
+    for name, line in zip(display.ax_.texts, [*display.lines_, display.chance_], strict=True):
+        gaps = {one: np.hypot(*(one.get_xydata() - name.xy).T).min() for one in display.ax_.lines[:-1]}
+        if line in gaps:
+            assert line is min(gaps, key=gaps.get)
+        assert name.get_color() == readable_ink(to_hex(line.get_color()))
+
+
+@pytest.mark.parametrize("separations", [np.linspace(0.5, 3, 7), (2.0, 1.99)])
+def test_more_lines_than_have_room_and_lines_on_each_other_get_a_legend(separations):
+    display = RocDisplay(roc_curves(*separations)).plot()
+    assert len(texts(display.ax_)) == len(separations) + 1
+    assert display.ax_.get_legend() is not None
 
 
 def test_lines_differ_in_more_than_colour(predictions, results):

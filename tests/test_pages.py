@@ -314,8 +314,8 @@ def test_a_drawing_is_drawn_once_and_its_csv_is_its_table(tmp_path):
     assert pd.read_csv(tmp_path / "dots.csv")["share"][0] == pytest.approx(1 / 3, rel=1e-12)
 
 
-def gallery_of(*names):
-    gallery = Gallery()
+def gallery_of(*names, **settings):
+    gallery = Gallery(**settings)
     for name in names:
         gallery.draw(name, DotDisplay([Dot("A", 0.5)], "share"), name)
     return gallery
@@ -330,6 +330,19 @@ def test_figures_of_an_earlier_run_go_and_those_of_others_stay(tmp_path):
     written = {path.name for path in tmp_path.iterdir()} - {INDEX, LOCK}
     both = {f"{name}{ending}" for name in ("shared", "kept", "new") for ending in (".svg", ".csv")}
     assert written == both | {"mine.svg", "edited.svg"}
+
+
+def test_figures_are_pdf_files_where_asked_for_and_the_same_each_time(tmp_path):
+    gallery_of("one", "two", has_pdf=True).write(tmp_path, "a.html")
+    first = {path.name: path.read_bytes() for path in tmp_path.glob("*.pdf")}
+    assert set(first) == {"one.pdf", "two.pdf"}
+    for content in first.values():
+        assert content.startswith(b"%PDF-")
+        assert b"/FontFile2" in content  # TrueType inside the file, as journals want it
+    gallery_of("one", has_pdf=True).write(tmp_path, "a.html")
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.pdf")} == {"one.pdf": first["one.pdf"]}
+    gallery_of("one").write(tmp_path, "a.html")
+    assert not list(tmp_path.glob("*.pdf"))
 
 
 def test_an_index_from_elsewhere_removes_nothing_outside_the_folder(tmp_path):

@@ -106,9 +106,21 @@ def test_first_screen_has_three_numbers_with_intervals_and_counts(complete, comp
 def test_what_was_planted_is_set_beside_what_was_found(complete_page):
     found = Reader(complete_page)["truth"]
     assert "This was planted. Fakes of dark-skinned people show traces that are fainter" in found
-    assert f"On {SOURCE} it was found." in found
+    assert f"On {SOURCE} it was found: their fakes are missed more often." in found
     assert f"On {UNSEEN} it was not found: the videos are too few to show it." in found
     assert "nobody planted" not in found
+
+
+def test_fainter_fakes_are_found_where_reals_of_that_group_are_called_fake():
+    # The whole demo ended with "not found" and "nobody planted" beside 67 against 0 % of reals called fake.
+    def lines(metric, worst):
+        tested = {"metric": metric, "verdict": "disparity", "worst_group": worst}
+        audit = {"attributes": {"skin_tone_group": {"tests": [tested]}}}
+        return found_sentences({"config": {"bias": "skin_tone:dark"}}, {"datasets": {"A": audit}})
+
+    (line,) = lines("fpr", "dark")
+    assert line.startswith("On A it was found: their reals are called fake more often")
+    assert lines("fpr", "light")[1].startswith("On A a difference that nobody planted")
 
 
 def test_a_claim_that_nobody_planted_is_said_to_be_one(complete):
@@ -212,6 +224,8 @@ def test_settings_show_configuration_environment_and_weights(complete_page):
 
 
 def test_parts_that_are_absent_say_how_to_make_them(bare):
+    # A forest leaves one record: a single point was drawn as a development.
+    write_text(bare / "metrics.jsonl", '{"epoch": 1, "val/video_auc": 0.9}\n')
     found = Reader(write_report(bare).read_text(encoding="utf-8"))
     assert "unmasked fairness" in found["absent"]
     assert "unmasked explain" in found["absent"]

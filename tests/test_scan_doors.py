@@ -208,6 +208,23 @@ def test_classes_of_each_split_are_said_and_a_split_of_one_class_is_named(tmp_pa
     assert _classes_by_split(manifest[manifest["label"] == 0]) == []
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 35])
+def test_a_test_split_that_can_decide_little_is_named(n):
+    # Finding C31: two fakes to test on, and no word that nothing can be decided by them.
+    from scipy.stats import binomtest
+
+    manifest = pd.DataFrame(
+        {"split": ["train"] * 4 + ["test"] * (40 + n), "label": [0, 1] * 2 + [0] * 40 + [1] * n}
+    )
+    _, line = _classes_by_split(manifest)
+    highest = binomtest(0, n).proportion_ci().high
+    assert line.startswith(f"NOTE: test has {n} fake: ")
+    assert f"may still err on {100 * highest:.0f} of 100" in line
+    assert binomtest(0, 36).proportion_ci().high < 0.1 < binomtest(0, 35).proportion_ci().high
+    enough = pd.concat([manifest, manifest[manifest["split"] == "test"].assign(label=1)])
+    assert len(_classes_by_split(enough)) == 1
+
+
 def test_a_manifest_of_one_class_says_so(tmp_path):
     touch(tmp_path / "real" / "a.jpg", "x")
     assert said(scan(tmp_path), "NOTE: all labels are real, there is no fake")

@@ -40,8 +40,8 @@ def test_cam_is_shown_beside_its_picture(tmp_path, cams):
     with summary_writer(tmp_path) as writer:
         log_cams(writer, *cams, ["real/a", "Deepfakes/b"], step=7)
     events = read(tmp_path)
-    assert set(events.Tags()["images"]) == {"gradcam/real/a", "gradcam/Deepfakes/b"}
-    (event,) = events.Images("gradcam/real/a")
+    assert set(events.Tags()["images"]) == {"what_it_looks_at/real/a", "what_it_looks_at/Deepfakes/b"}
+    (event,) = events.Images("what_it_looks_at/real/a")
     assert (event.step, event.width, event.height) == (7, 40, 16)
 
 
@@ -51,7 +51,7 @@ def test_a_map_that_is_none_has_it_written_on(tmp_path):
         log_cams(writer, pictures, pictures, ["a", "b"], blank=np.array([True, False]))
     shown = {}
     for name in "ab":
-        (event,) = read(tmp_path).Images(f"gradcam/{name}")
+        (event,) = read(tmp_path).Images(f"what_it_looks_at/{name}")
         shown[name] = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
     assert (shown["a"][:, :80] == 90).all()
     assert shown["a"][:, 80:].max() > 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -26,6 +27,14 @@ COMPARED = (
 )
 COMPARED_SECTIONS = ("model.", "loss.")
 BEST = ("video_auc", "frame_auc", "step")
+
+
+class EventLogger(TensorBoardLogger):
+    """Lightning's logger without the epoch, which is TensorBoard's first picture and says nothing."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Scalars at a step."""
+        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
 
 class Boards(pl.Callback):

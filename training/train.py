@@ -20,14 +20,13 @@ import pytorch_lightning as pl
 import torch
 from pydantic import BaseModel, ValidationError
 from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from unmasked.analysis.explain.tensorboard import quieten_writer_thread
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import write_text
 from unmasked.preprocessing.parts import card_of_crops
-from unmasked.training.boards import Boards
+from unmasked.training.boards import Boards, EventLogger
 from unmasked.training.callbacks import (
     HoldLimits,
     KeepBest,
@@ -218,7 +217,7 @@ def _trainer(config: TrainedConfig, out: Path, callbacks: list[pl.Callback], res
 def quiet_trainer(out: Path, resumed_step: int) -> dict[str, Any]:
     """The Trainer's arguments that no setting changes; callbacks keep states."""
     return {
-        "logger": TensorBoardLogger(out, name="tensorboard", version="", purge_step=resumed_step),
+        "logger": EventLogger(out, name="tensorboard", version="", purge_step=resumed_step),
         "log_every_n_steps": 1,  # the module decides which steps it logs
         "default_root_dir": out,
         "num_sanity_val_steps": 0,

@@ -25,6 +25,7 @@ from unmasked.datasets.files import write_text
 from unmasked.evaluation.metrics import brier_score, expected_calibration_error
 
 CONFIG = "projector_config.pbtxt"  # what torch and the projector call it
+LOOKED_AT = "what_it_looks_at"  # after "train" and "val" in the alphabet
 SPRITE_PX = 32  # the projector draws all pictures from one sheet, at most 8192 px wide
 SPRITE_SHEET_PX = 8192
 TITLE_PX = 22  # height of the line above a grid's columns
@@ -70,7 +71,9 @@ def log_cams(
     blank: NDArray[np.bool_] | None = None,
     step: int = 0,
 ) -> None:
-    """Each picture beside its overlay, (N, H, W, 3) uint8, under a unique ``gradcam/<name>``.
+    """Each picture beside its overlay, (N, H, W, 3) uint8, under a unique name.
+
+    They come after the scalars of training, as TensorBoard sorts names.
 
     Where a map is ``blank`` (N,), "(no map)" is written on it: the picture alone would look like a map that
     marks nothing.
@@ -80,7 +83,7 @@ def log_cams(
         pair = np.concatenate([picture, overlay], axis=1)  # two (H, W, 3) -> (H, 2 W, 3)
         if nothing:
             pair = _write_on(pair, "(no map)", (picture.shape[1] + 3, picture.shape[0] - 5))
-        writer.add_image(f"gradcam/{name}", pair, global_step=step, dataformats="HWC")
+        writer.add_image(f"{LOOKED_AT}/{name}", pair, global_step=step, dataformats="HWC")
 
 
 def log_embedding(

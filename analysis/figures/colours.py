@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Okabe & Ito, "Color Universal Design" (2008): distinct for every common kind of colour vision.
 PALETTE = {
@@ -76,3 +76,24 @@ def group_colours(names: Iterable[str]) -> dict[str, str]:
         free = [colour for colour in (*PALETTE.values(), *MORE) if colour not in chosen.values()]
         chosen[name] = wanted if wanted in free or not free else free[0]
     return {name: chosen[name] for name in ordered}
+
+
+def readable_ink(colour: str) -> str:
+    """A ``#rrggbb`` dark enough for letters on white: a contrast of 4.5 to 1, as WCAG 2 asks for.
+
+    >>> readable_ink("#0072B2"), readable_ink("#F0E442")
+    ('#0072B2', '#7f7923')
+    """
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    shade = 1.0
+    while 1.05 / (_luminance([shade * one for one in channels]) + 0.05) < 4.5:
+        shade -= 0.01
+    if shade == 1.0:
+        return colour
+    return "#" + "".join(f"{round(255 * shade * one):02x}" for one in channels)
+
+
+def _luminance(channels: Sequence[float]) -> float:
+    """Relative luminance of sRGB in [0, 1] (WCAG 2.2)."""
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

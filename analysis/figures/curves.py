@@ -15,10 +15,10 @@ from unmasked.analysis.figures.display import (
     CHANCE,
     Display,
     axes_above_legend,
-    legend_below,
     line_label,
     line_style,
 )
+from unmasked.analysis.figures.labels import name_lines
 from unmasked.evaluation.records import Measures, Results
 from unmasked.evaluation.wording import ends
 from unmasked.fairness.records import GroupResults, GroupScores
@@ -118,7 +118,7 @@ class RocDisplay(Display):
         self.ax_.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         self.ax_.set_xlabel(f"share of real {self.level}s called fake (FPR)")
         self.ax_.set_ylabel(f"share of fake {self.level}s found (TPR)")
-        legend_below(self.ax_)
+        name_lines(self.ax_, [*self.lines_, self.chance_])
         return self
 
 
@@ -181,7 +181,7 @@ class DetDisplay(Display):
         chance = self._deviate(rates), self._deviate(1 - rates)
         (self.chance_,) = self.ax_.plot(*chance, label="chance", **CHANCE)
         self._label_axes()
-        legend_below(self.ax_)
+        name_lines(self.ax_, [*self.lines_, self.chance_])
         return self
 
     def _label_axes(self) -> None:
@@ -245,7 +245,7 @@ class PrecisionRecallDisplay(Display):
         self.ax_.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         self.ax_.set_xlabel(f"share of fake {self.level}s found (recall)")
         self.ax_.set_ylabel("share of “fake” calls that are right (precision)")
-        legend_below(self.ax_)
+        name_lines(self.ax_, self.lines_)
         return self
 
 

@@ -46,6 +46,16 @@ def svg_document(figure: Figure) -> str:
     return buffer.getvalue()
 
 
+def pdf_document(figure: Figure) -> bytes:
+    """The figure as a PDF file for a paper, always the same; its fonts are embedded as TrueType."""
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    with DRAWING, mpl.rc_context({"pdf.fonttype": 42, **NO_FORMULAS}):
+        save_figure(figure, buffer, format="pdf", metadata={"CreationDate": None})
+    return buffer.getvalue()
+
+
 def place_svg(document: str, alt: str, *, name: str, caption: str | Markup = "") -> Markup:
     """What `svg_document` gave, placed in the page under the id ``figure-NAME``.
 

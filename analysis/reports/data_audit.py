@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from unmasked.analysis.figures.dots import Dot, DotDisplay
 from unmasked.analysis.html.page import (
     KeyNumber,
     Section,
+    absent_note,
     bullets,
     callout,
     first_screen,
@@ -40,12 +42,6 @@ KINDS = {
     "note": ("note", "Note"),
 }
 CLEAN = "No leak, no near-copy and no shortcut among what was looked at."
-GISTS = {
-    "shortcuts": "What one fact about a file tells of its label.",
-    "overlaps": "People, videos and files on both sides of a split.",
-    "duplicates": "Pictures that are one picture.",
-    "limits": "And why.",
-}
 PAGE = "audit.html"
 PAIRS_SHOWN = 6
 SPLIT_WORDS = {
@@ -54,7 +50,9 @@ SPLIT_WORDS = {
     "repeat": "under two names",
 }
 PICTURE_PX = 128
-ROWS_SHOWN = 20
+ROWS_SHOWN = 12  # of a dataset, in the picture
+GUESSING = 0.5  # AUC
+SENTENCES = 4  # of what was looked at, on the first screen
 
 
 def write_page(audited: Audit, folder: Path) -> Path:
@@ -76,29 +74,50 @@ def page(audited: Audit, gallery: Gallery | None = None) -> str:
     """
     gallery = Gallery() if gallery is None else gallery
     shortcuts = _shortcuts(audited, gallery)
+    gists = dict(_gists(audited))
     parts = [
-        ("answer", "What was found", _answer(audited)),
+        ("answer", "What was found", bullets([_finding(finding) for finding in audited.findings])),
         ("shortcuts", "Shortcuts to the label", shortcuts),
         ("overlaps", "Shared between splits and datasets", _overlaps(audited)),
         ("duplicates", "Near-duplicate pictures", _duplicates(audited)),
-        ("limits", "What was not checked", _limits(audited)),
+        ("limits", "What was looked at, and what was not", _limits(audited)),
     ]
-    sections = [
-        Section(name, title, body, name != "answer", GISTS.get(name, "")) for name, title, body in parts
-    ]
+    sections = [Section(name, title, body, True, gists[name]) for name, title, body in parts if body]
     return render_page("Dataset audit", sections, subtitle=QUESTION, first=_first(audited, gallery))
+
+
+def _gists(audited: Audit) -> Iterator[tuple[str, str]]:
+    """(anchor, sentence) of each part."""
+    yield "answer", "Each finding, why it matters and what to do."
+    measured = _measured(audited)
+    yield "shortcuts", f"Found by {measured['is_shortcut'].sum()} of the {len(measured)} facts tested."
+    shared = len(audited.overlaps.summary)
+    yield "overlaps", f"Entries: {shared}." if shared else "Nothing that is known."
+    pairs = 0 if audited.duplicates is None else len(audited.duplicates.pairs)
+    yield "duplicates", f"Pairs: {pairs:,}." if pairs else "None."
+    yield "limits", f"Not looked at: {len(audited.not_checked)}, and why."
+
+
+def _measured(audited: Audit) -> pd.DataFrame:
+    """The facts that could be tested, the most telling first."""
+    if audited.shortcuts is None:
+        return pd.DataFrame({"is_shortcut": []})
+    tested = audited.shortcuts
+    return tested[tested["reason"] == ""].sort_values("auc", ascending=False)
 
 
 def _first(audited: Audit, gallery: Gallery) -> Markup:
     """The first screen: findings by kind, the most telling fact, what to do first."""
     counted = {kind: sum(one.severity == kind for one in audited.findings) for kind in KINDS}
-    said = " ".join(f"{line.rstrip('.')}." for line in audited.checked)
+    said = " ".join(f"{line.rstrip('.')}." for line in audited.checked[:SENTENCES])
     if audited.is_clean:
         verdict = callout("good", CLEAN, title="Nothing was found")
         decision = "train and test on these data; look at what was not checked first."
     else:
         first = min(audited.findings, key=lambda one: list(KINDS).index(one.severity))
-        verdict = callout(KINDS[first.severity][0], f"{first.found}.", title=KINDS[first.severity][1])  # type: ignore[arg-type]
+        kind, title = KINDS[first.severity]
+        more = f" Findings in all: {len(audited.findings)}, below." if len(audited.findings) > 1 else ""
+        verdict = callout(kind, f"{first.found}.{more}", title=title)  # type: ignore[arg-type]
         decision = first.advice
     return first_screen(
         tested=said,
@@ -110,16 +129,15 @@ def _first(audited: Audit, gallery: Gallery) -> Markup:
         ],
         picture=gallery.html("shortcuts"),
         decision=decision,
-        caution="that data without a finding are sound: only what is listed above was looked at.",
+        caution="that data without a finding are sound: only what this page lists was looked at.",
     )
 
 
 def _telling_fact(audited: Audit) -> KeyNumber:
-    tested = audited.shortcuts
-    measured = None if tested is None else tested[tested["reason"] == ""]
-    if measured is None or measured.empty:
-        return KeyNumber("–", "facts that tell fakes from reals: not tested", "see what was not checked")
-    row = measured.sort_values("auc", ascending=False).iloc[0]
+    measured = _measured(audited)
+    if measured.empty:
+        return KeyNumber("–", "facts that tell fakes from reals: not tested", "see what was not looked at")
+    row = measured.iloc[0]
     files = f"{row['real']:,} real + {row['fake']:,} fake; guessing 0.50"
     return KeyNumber(
         f"{row['auc']:.2f}",
@@ -128,47 +146,41 @@ def _telling_fact(audited: Audit) -> KeyNumber:
     )
 
 
-def _answer(audited: Audit) -> Markup:
-    parts = [_finding(finding) for finding in audited.findings]
-    if audited.is_clean:
-        parts.insert(0, callout("good", CLEAN, title="Nothing was found"))
-    parts.append(Markup("<h3>What was looked at</h3>") + bullets(audited.checked))
-    return Markup("\n").join(parts)
-
-
 def _finding(finding: Finding) -> Markup:
-    kind, title = KINDS[finding.severity]
-    body = Markup("<p><strong>{}.</strong></p><p>Why it matters: {}</p><p>What to do: {}</p>").format(
-        finding.found, finding.why, finding.advice
+    return Markup("{}: <strong>{}.</strong> Why it matters: {} What to do: {}").format(
+        KINDS[finding.severity][1], finding.found, finding.why, finding.advice
     )
-    return callout(kind, body, title=title)  # type: ignore[arg-type]
 
 
 def _shortcuts(audited: Audit, gallery: Gallery) -> Markup:
-    tested = audited.shortcuts
+    measured = _measured(audited)
     intro = Markup(
         "<p>For each row a small decision tree (a rule on brightness for edges and corners) "
         "saw this one fact about files, and nothing else, and had to "
         "tell fakes from reals among people and videos it had not seen. Guessing gives an AUC of 0.5. Where "
         "a fact reaches {} or more, and chance does not explain it, a detector may have learnt it.</p>"
     ).format(AUC_MIN)
-    if tested is None or (tested["reason"] != "").all():
-        return Markup("<p>No test could be made; see “What was not checked”.</p>")
-    measured = tested[tested["reason"] == ""].sort_values("auc", ascending=False)
+    if measured.empty:
+        return absent_note("No test could be made:", "see “What was looked at, and what was not”.")
     colours = group_colours(measured["dataset"])
     dots = [
         Dot(
-            f"{row.dataset}: {FEATURES[row.feature].title}",
+            FEATURES[row.feature].title,
             row.auc,
             row.low,
             row.high,
-            colour=colours[row.dataset],
+            f"{row.real + row.fake:,}",
+            colours[name],
+            block=name,
         )
-        for row in measured.head(ROWS_SHOWN).itertuples()
+        for name in colours
+        for row in measured[measured["dataset"] == name].head(ROWS_SHOWN).itertuples()
     ]
     alt = f"AUC of each fact. {'; '.join(dot.text for dot in dots)}"
-    display = DotDisplay(dots, "AUC of this fact alone", 0.5)
-    gallery.draw("shortcuts", display, alt, "Dashed: guessing. Line: 95 % interval.")  # on the first screen
+    display = DotDisplay(
+        dots, "fake above real (AUC)", expected=dict.fromkeys(colours, GUESSING), n_of="files"
+    )
+    gallery.draw("shortcuts", display, alt, "Dotted: guessing. Line: 95 % interval.")  # on the first screen
     frame = pd.DataFrame(
         {
             "dataset": measured["dataset"],
@@ -210,7 +222,7 @@ def _overlaps(audited: Audit) -> Markup:
 def _duplicates(audited: Audit) -> Markup:
     found = audited.duplicates
     if found is None or not found.pictures:
-        return Markup("<p>No pictures were compared; see “What was not checked”.</p>")
+        return absent_note("No pictures were compared.", Markup("Give <code>faces=</code>, a faces table."))
     if found.pairs.empty:
         return Markup(
             "<p>{:,} pictures were compared. None is a near-copy of another that the manifest does not tie "
@@ -266,4 +278,5 @@ def _limits(audited: Audit) -> Markup:
         "Mirrored, cropped or recoloured copies of a picture are not found.",
         "A fact that no row of this page tests (noise, colour, background, sound) may be a shortcut as well.",
     ]
-    return bullets([*audited.not_checked, *always])
+    looked = Markup("<h3>Looked at</h3>") + bullets(audited.checked)
+    return looked + Markup("<h3>Not looked at</h3>") + bullets([*audited.not_checked, *always])

@@ -1,6 +1,6 @@
 """The figures of a page, each drawn once.
 
-For the page, and as an SVG file with its numbers as CSV.
+For the page, and as an SVG file with its numbers as CSV; on request as a PDF file, too.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, Protocol
 import pandas as pd
 from markupsafe import Markup
 
-from unmasked.analysis.html.pictures import place_svg, svg_document
+from unmasked.analysis.html.pictures import pdf_document, place_svg, svg_document
 from unmasked.datasets.csv_files import csv_text
 from unmasked.datasets.documents import write_json
-from unmasked.datasets.files import write_text
+from unmasked.datasets.files import write_bytes, write_text
 from unmasked.datasets.locks import folder_lock
 
 INDEX = "index.json"
@@ -38,13 +38,14 @@ class Drawable(Protocol):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn figure: name, SVG, numbers, what it shows in words, and the text below it."""
+    """A drawn figure: name, SVG, numbers, what it shows in words, the text below it, and its PDF."""
 
     name: str
     document: str
     table: pd.DataFrame
     alt: str
     caption: str = ""
+    pdf: bytes = b""
 
     @property
     def html(self) -> Markup:
@@ -54,9 +55,10 @@ class Drawing:
 
 @dataclass
 class Gallery:
-    """The figures of one page under the names of their files."""
+    """The figures of one page under the names of their files; ``has_pdf`` asks for PDF files."""
 
     drawings: dict[str, Drawing] = field(default_factory=dict)
+    has_pdf: bool = False
 
     def draw(self, name: str, display: Drawable, alt: str, caption: str = "") -> Markup:
         """Draws a display and returns the figure inside the page.
@@ -70,8 +72,9 @@ class Gallery:
         free, again = name, 2
         while free in self.drawings:
             free, again = f"{name}-{again}", again + 1
-        document = svg_document(display.plot().figure_)
-        self.drawings[free] = Drawing(free, document, display.table(), alt, caption)
+        figure = display.plot().figure_
+        pdf = pdf_document(figure) if self.has_pdf else b""
+        self.drawings[free] = Drawing(free, svg_document(figure), display.table(), alt, caption, pdf)
         return self.drawings[free].html
 
     def html(self, name: str) -> Markup:
@@ -83,7 +86,7 @@ class Gallery:
         return [one.html for name, one in self.drawings.items() if name.startswith(f"{kind}_")]
 
     def write(self, folder: Path, page: str) -> None:
-        """Writes ``NAME.svg`` and ``NAME.csv`` of each figure; removes the page's old ones.
+        """Writes ``NAME.svg``, ``NAME.csv`` and perhaps ``NAME.pdf`` of each figure; removes the old ones.
 
         ``index.json`` in the folder says which files were written for which page, with their SHA-256. Only
         files that it names, that no page has any more and that nobody has changed since are removed.
@@ -92,17 +95,22 @@ class Gallery:
             folder: of the figures.
             page: name of the page's file.
         """
-        files = {}
+        files: dict[str, str | bytes] = {}
         for name, drawing in self.drawings.items():
             files[f"{name}.svg"] = drawing.document
             files[f"{name}.csv"] = csv_text(drawing.table)
+            if drawing.pdf:
+                files[f"{name}.pdf"] = drawing.pdf
         folder.mkdir(parents=True, exist_ok=True)
         with folder_lock(folder):  # `fairness` and `report` may write their pages at the same time
             index = _read_index(folder / INDEX)
             before = index.pop(page, {})
             kept = {*files, *(name for written in index.values() for name in written)}
-            for name, text in files.items():
-                write_text(folder / name, text)
+            for name, content in files.items():
+                if isinstance(content, bytes):
+                    write_bytes(folder / name, content)
+                else:
+                    write_text(folder / name, content)
             for name, digest in before.items():
                 path = folder / name
                 is_plain = Path(name).name == name and path.is_file() and not path.is_symlink()

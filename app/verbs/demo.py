@@ -49,19 +49,22 @@ QUICK = {
     "Handcrafted-features": ["model.blocks=[lbp,colour]", "model.trees=20"],
     "Backbone": ["training.max_steps=4", "training.val_every_steps=4", "model.size_px=32"],
 }
-# Seconds of each step on two idle cores: only their ratios count, for the time that is left.
-CORPUS_S = 184
+# Seconds of each step on two idle cores, in order where a command comes several times; their ratios give the
+# time that is left.
+CORPUS_S = 190
 STEP_S = {
-    "preprocess": 58,
-    "train": 51,
-    "predict": 28,
-    "evaluate": 6,
-    "fairness": 12,
-    "explain": 7,
-    "inspect": 6,
+    "scan": [2],
+    "preprocess": [46],
+    "train": [95, 30, 20],
+    "predict": [45, 25, 10],
+    "evaluate": [5],
+    "mitigate": [3],
+    "fairness": [15],
+    "explain": [30],
+    "inspect": [6],
+    "report": [8, 1],
 }
 REUSED_S = 10
-FULL_S = CORPUS_S + sum(STEP_S.values()) + 2 * (STEP_S["train"] + STEP_S["predict"]) + 9
 
 
 class Config(BaseModel):
@@ -96,23 +99,25 @@ def run(config: Config) -> None:
     from unmasked.app.cli import config_class, verb_module
     from unmasked.app.config import load
 
-    total = len(list(commands(config))) + 1
+    steps = list(commands(config))
+    of_verb = {verb: iter(seconds) for verb, seconds in STEP_S.items()}
+    ahead = [next(of_verb[verb]) for verb, _ in steps]
+    total = len(steps) + 1
     with Reporter() as reporter:
         reporter.say(f"1/{total}  synthetic corpus in {config.out / 'corpus'}")
         _write_corpus(config, reporter)
     # A corpus that was there already took no time, and says nothing of how fast this machine is.
     past = CORPUS_S if time.monotonic() - started > REUSED_S else 0
-    whole = FULL_S if past else FULL_S - CORPUS_S
     for number, (verb, arguments) in enumerate(commands(config), start=2):
         file = Path(arguments[1]) if arguments[0] == "--config" else None
         shown = shlex.join(["unmasked", verb, *arguments])
-        left = (whole - past) * (time.monotonic() - started) / past if past else 0
+        left = sum(ahead) * (time.monotonic() - started) / past if past else 0
         words = f"about {duration_text(left)} left  " if left else ""
         print_result(f"\n{number}/{total}  {words}$ {shown}")
         module = verb_module(verb)
         given = arguments[2:] if file else arguments
         module.run(load(config_class(module, file, given), file, given))
-        past += STEP_S.get(verb, 1)
+        past += ahead.pop(0)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     result = config.out / config.run
     print_result(f"\ndone in {minutes} min {seconds:02d} s")

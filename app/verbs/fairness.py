@@ -110,6 +110,7 @@ class Config(VideosOnly, ReadAs, Beside, Replaces):
         None, ge=1, description="frames of a class that a group needs; 100, or 1 where a row is a video"
     )
     seed: int = Field(0, ge=0, description="seed of resampling and permutation")
+    pdf: bool = Field(False, description="write each figure as PDF, too, for a paper")
 
 
 def run(config: Config) -> None:
@@ -174,7 +175,7 @@ def run(config: Config) -> None:
     if watched is not None:
         more["monitor"] = watched
     more["made"] = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
-    page = write_page(write(audits, skipped, config.out, more=more), config.out)
+    page = write_page(write(audits, skipped, config.out, more=more), config.out, has_pdf=config.pdf)
     if watched is not None and config.since is not None:
         # Last: if anything above fails, these scores are still new ones.
         monitoring.write(watched, config.since)

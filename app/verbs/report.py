@@ -26,6 +26,7 @@ class Config(evaluate.Config):
     truth: Path | None = Field(
         None, description="truth.json of a synthetic corpus, to set what was planted beside what was found"
     )
+    pdf: bool = Field(False, description="write each figure as PDF, too, for a paper")
 
     @property
     def folder(self) -> Path:
@@ -42,16 +43,16 @@ def run(config: Config) -> None:
     _check_one(config)
     scored = [] if config.predictions is None else evaluate.evaluate_files(config)
     if is_collection(config.folder):
-        page = write_collection_report(config.folder)
+        page = write_collection_report(config.folder, has_pdf=config.pdf)
     else:
         table = scored[0].predictions if scored else None
-        page = write_report(config.folder, predictions=table, truth=config.truth)
+        page = write_report(config.folder, predictions=table, truth=config.truth, has_pdf=config.pdf)
     print_result(f"report: {page}; its figures with their numbers: {page.parent / 'figures'}")
 
 
 def _check_one(config: Config) -> None:
     """Raises InputError unless one of run and predictions is given, and nothing that the run cannot use."""
-    given = config.model_fields_set - {"run", "truth", "out"}
+    given = config.model_fields_set - {"run", "truth", "pdf", "out"}
     if (config.run is None) == (config.predictions is None):
         raise InputError(
             "give run=FOLDER, which `unmasked evaluate` wrote to, or predictions=FILE, to be evaluated first"

@@ -193,7 +193,7 @@ def _what_was_checked(
         tests = f"{len(measured)} test{'' if len(measured) == 1 else 's'}"
         yield f"{tests} of whether a fact about files predicts the label"
     if table is not None and (looked := int(table["edge"].notna().sum())):
-        yield f"edges and corners of {looked} pictures"
+        yield f"{looked} pictures were looked at for borders and marks in corners"
     if table is not None and "face_in_crop_px" in table:
         for name, rows in table.groupby("dataset", sort=True):
             if rows["face_in_crop_px"].notna().any():

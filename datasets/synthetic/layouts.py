@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from unmasked.datasets.documents import write_json
-from unmasked.datasets.files import atomic_path, write_text
+from unmasked.datasets.files import atomic_path, write_bytes, write_text
 from unmasked.datasets.synthetic.config import skin_tone_group
 from unmasked.datasets.synthetic.plan import AI_FACE, CELEB_DF, FACEFORENSICS, WILD_DEEPFAKE, Unit
 
@@ -117,8 +117,7 @@ def write_sequences(path: Path, folders: Mapping[str, np.ndarray]) -> None:
 
 def write_image(path: Path, image: np.ndarray) -> None:
     """Writes an RGB image (h, w, 3) as PNG, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(png(image))
+    write_bytes(path, png(image))
 
 
 def png(image: np.ndarray) -> bytes:

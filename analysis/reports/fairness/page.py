@@ -45,7 +45,7 @@ CAPTION = Markup(
 )
 
 
-def write_page(found: FairnessResults, path: str | os.PathLike[str]) -> Path:
+def write_page(found: FairnessResults, path: str | os.PathLike[str], *, has_pdf: bool = False) -> Path:
     """Writes the whole report, and its figures with their numbers into ``figures/``.
 
     Returns its path.
@@ -53,9 +53,10 @@ def write_page(found: FairnessResults, path: str | os.PathLike[str]) -> Path:
     Args:
         found: what `fairness.run.write` or, of audits of your own, `fairness_record` returned.
         path: of the page, or of the folder that gets it as ``fairness.html``.
+        has_pdf: each figure is also written as ``figures/NAME.pdf``.
     """
     path = Path(path) if Path(path).suffix else Path(path) / PAGE
-    gallery = Gallery()
+    gallery = Gallery(has_pdf=has_pdf)
     text = page(found, gallery)
     gallery.write(path.parent / "figures", path.name)
     write_text(path, text)

@@ -93,7 +93,7 @@ def _rocs(name: str, audit: AuditResults, findings: Findings) -> Markup:
         colours = findings.colours.get(attribute, {})
         display = RocDisplay.from_groups(found["scores"], found["groups"], colours)
         if display.curves:
-            alt = f"ROC curve of each group of {title(attribute)}, AUC in the legend"
+            alt = f"ROC curve of each group of {title(attribute)} with its AUC"
             drawn.append(findings.draw(("group_roc", attribute, name), display, alt))
     if not drawn:
         return Markup("")

@@ -59,14 +59,14 @@ GISTS = {
 }
 
 
-def write_collection_report(folder: Path) -> Path:
+def write_collection_report(folder: Path, *, has_pdf: bool = False) -> Path:
     """Writes ``report.html`` and ``figures/`` into the folder of several detectors' results.
 
     Raises:
         InputError: the folder or its metrics.json is absent, or the file is damaged.
     """
     metrics = read_collection(folder)
-    figures = Gallery()
+    figures = Gallery(has_pdf=has_pdf)
     if cross_dataset(metrics):
         draw_matrix(metrics, figures)
     entries = metrics["detectors"].values()
@@ -108,21 +108,27 @@ def collection_page(
 
 def _first(pairs: Sequence[ProtocolRow], metrics: CollectionResults, figures: Gallery) -> Markup:
     """The first screen: each detector at its worst, and all of them on every dataset."""
-    worst = sorted(_worst_unseen(pairs), key=lambda row: -row["auc"])
+    unseen = list(_worst_unseen(pairs))
+    known = [row for row in pairs if not isnan(row["auc"])]
+    worst = sorted(unseen or known, key=lambda row: -row["auc"])
     overall, *_ = leader_sentences(metrics.get("leaders", [])) or ["No dataset is new to all of them."]
     tested = list_names(list(dict.fromkeys(row["test"] for row in pairs)))
     trained = list_names(list(dict.fromkeys(row["train"] for row in pairs)))
-    is_clear = " holds up best" in overall
+    title = (
+        "A first" if " holds up best" in overall else "No clear first" if unseen else "Not tested on new data"
+    )
     return first_screen(
         tested=f"{list_names(list(metrics['detectors']))}, trained on {trained}, were tested on {tested}. "
         "Ranking needs no threshold; errors are at the stored threshold of each.",
-        verdict=callout(
-            "good" if is_clear else "note", overall, title="A first" if is_clear else "No clear first"
-        ),
+        verdict=callout("good" if title == "A first" else "note", overall, title=title),
         numbers=list(map(_worst_number, [*worst[: NUMBERS_MAX - 1], *worst[NUMBERS_MAX - 1 :][-1:]])),
         picture=_picture(pairs, figures),
-        decision="take one whose errors on its worst unseen dataset you can bear, and test it on yours.",
-        caution="that the first here is the first on your videos: these datasets chose it.",
+        decision="take one whose errors on its worst unseen dataset you can bear, and test it on yours."
+        if unseen
+        else "test them on data that none was trained on before one is taken.",
+        caution="that the first here is the first on your videos: these datasets chose it."
+        if unseen
+        else "that any of them does as well on data that it never saw.",
     )
 
 
@@ -140,10 +146,11 @@ def _worst_unseen(pairs: Sequence[ProtocolRow]) -> Iterator[ProtocolRow]:
 
 
 def _worst_number(row: ProtocolRow) -> KeyNumber:
+    where = "where it was trained" if row["is_reference"] else "where it is worst"
     videos = f"{row['real_videos']:,} real + {row['fake_videos']:,} fake videos; guessing 0.50"
     return KeyNumber(
         f"{row['auc']:.2f}",
-        f"AUC of {row['detector']} on {row['test']}, where it is worst",
+        f"AUC of {row['detector']} on {row['test']}, {where}",
         ", ".join(filter(None, [interval_in_words(row["auc_ci"]), videos])),
     )
 

@@ -25,13 +25,13 @@ BINS = 12
 BAND_RESAMPLES = 500
 
 
-def draw_figures(run: Run) -> Gallery:
+def draw_figures(run: Run, *, has_pdf: bool = False) -> Gallery:
     """Every figure that the run's numbers allow, by the name of its files.
 
     Figures of one dataset, or of one perturbation, have it in their name after an underscore:
     ``scores_Celeb-DF-v2``, ``robustness_jpeg``.
     """
-    gallery = Gallery()
+    gallery = Gallery(has_pdf=has_pdf)
     draw_matrix(run.metrics, gallery)
     for draw in (_dots, _curves, _thresholds, _calibration, _robustness):
         draw(run, gallery)

@@ -51,7 +51,13 @@ PAGE = "report.html"
 PREVALENCE = 0.001  # a fake in a thousand videos, for the sake of an example
 
 
-def write_report(run: Path, *, predictions: pd.DataFrame | None = None, truth: Path | None = None) -> Path:
+def write_report(
+    run: Path,
+    *,
+    predictions: pd.DataFrame | None = None,
+    truth: Path | None = None,
+    has_pdf: bool = False,
+) -> Path:
     """Writes ``report.html``, ``model_card.md`` and ``figures/`` into a run's folder.
 
     Returns the page.
@@ -64,13 +70,14 @@ def write_report(run: Path, *, predictions: pd.DataFrame | None = None, truth: P
         run: the folder.
         predictions: the rows behind the metrics, if they are not the folder's own.
         truth: ``truth.json`` of the synthetic corpus that the run used; the page then says that it is one.
+        has_pdf: each figure is also written as ``figures/NAME.pdf``.
 
     Raises:
         InputError: the folder or its metrics are absent, or a file is damaged.
     """
     found = read_run(run, predictions=predictions, truth=truth)
     write_text(run / "model_card.md", model_card(found))
-    figures = draw_figures(found)
+    figures = draw_figures(found, has_pdf=has_pdf)
     text = page(found, figures)
     figures.write(run / "figures", PAGE)
     write_text(run / PAGE, text)
@@ -110,7 +117,7 @@ def page(run: Run, figures: Gallery | None = None) -> str:
     sections = [Section(name, title, body, True, gists.get(name, "")) for name, title, body in parts if body]
     kind = "on a synthetic corpus" if run.truth is not None else f"on {list_names(run.datasets)}"
     text = render_page(
-        f"{run.detector}: does it hold up, and for whom does it fail?",
+        f"{run.detector}: does it hold up{', and for whom does it fail' if audits(run) else ''}?",
         sections,
         subtitle=f"Report on a deepfake detector, tested {kind}",
         footer=f"Made by unmasked {_version()} from the run folder “{run.folder.resolve().name}”.",
@@ -229,7 +236,7 @@ def _training(run: Run, figures: Gallery) -> Markup:
     drawn = [
         figures.draw(f"training_{name}", display, f"Training: {display.quantity} by {position}")
         for name, display in (("loss", loss), ("auc", validation))
-        if display.series
+        if any(len(pairs) > 1 for pairs in display.series.values())  # one point is no development
     ]
     return Markup("<h3>Training</h3>") + place_side_by_side(drawn) if drawn else Markup("")
 

@@ -14,7 +14,12 @@ from unmasked.fairness.records import FairnessResults, Test
 from unmasked.fairness.verdicts import people
 
 COLUMNS = {"skin_tone": "skin_tone_group"}  # of the corpus -> of the audit
-RATE = "tpr"  # planted traces are fainter, so fakes are missed
+# Where traces are fainter, fakes and reals of a group look alike to the detector, and its threshold decides
+# which of the two errors becomes more frequent.
+WAYS = {
+    "tpr": "their fakes are missed more often",
+    "fpr": "their reals are called fake more often, as the detector tells them less well from their fakes",
+}
 
 
 def planted_group(truth: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -48,9 +53,9 @@ def found_sentences(truth: Mapping[str, Any], found: FairnessResults) -> list[st
             test for attribute, test in shown if planted is not None and _is_planted(attribute, test, planted)
         ]
         if planted is not None:
-            lines.append(
-                f"On {dataset} it was {'found' if own else 'not found: the videos are too few to show it'}."
-            )
+            ways = " and ".join(WAYS[test["metric"]] for test in own)
+            said = f"found: {ways}" if own else "not found: the videos are too few to show it"
+            lines.append(f"On {dataset} it was {said}.")
         others = [
             f"{people(attribute, str(test['worst_group']))} ({test['metric'].upper()})"
             for attribute, test in shown
@@ -64,7 +69,7 @@ def found_sentences(truth: Mapping[str, Any], found: FairnessResults) -> list[st
 
 
 def _is_planted(attribute: str, test: Test, planted: tuple[str, str]) -> bool:
-    return (attribute, str(test["worst_group"])) == planted and test["metric"] == RATE
+    return (attribute, str(test["worst_group"])) == planted and test["metric"] in WAYS
 
 
 def truth_part(run: Run) -> Markup:
