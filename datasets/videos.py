@@ -29,7 +29,7 @@ FORMATS = (
 )
 
 # Tags that are no UTF-8 must not make a video unreadable. From PyAV 19 on they never do.
-_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 class RefusedFormat(ValueError):

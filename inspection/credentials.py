@@ -144,7 +144,7 @@ def _claims(store: dict[str, Any]) -> dict[str, str]:
 
 
 def plain(value: object) -> str:
-    """On one line, cut where it is long, without signs that steer a terminal or cannot be written."""
+    """One line, cut where it is long, without signs that steer a terminal or no file takes."""
     # PyAV 19 hands on bytes that are no UTF-8 as lone surrogates.
     text = re.sub(r"[\ud800-\udfff]", "\ufffd", str(value))
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()[:LONGEST]

@@ -145,7 +145,8 @@ def tone_mapped(image: NDArray[np.uint16], transfer: str, *, is_wide: bool) -> N
 def _upright(image: NDArray[np.uint8], frame: av.VideoFrame, done: list[str]) -> NDArray[np.uint8]:
     """The image turned and mirrored by the frame's display matrix, as phones and editors write it."""
     # By key: what iterating gives is another thing from PyAV 19 on.
-    matrix: Any = frame.side_data.get(_MATRIX)
+    beside: Any = frame.side_data
+    matrix = beside.get(_MATRIX)
     if matrix is None:
         return image
     upright = turned(image, struct.unpack("=9i", bytes(matrix)[:36]))
