@@ -85,7 +85,7 @@ def show(frame: av.VideoFrame, aspect: Fraction | None, reformatter: VideoReform
     size = shown_size(frame.width, frame.height, aspect)
     if size != (frame.width, frame.height):
         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
-        done.append(f"pixels of {aspect} made square")
+        done.append(f"pixels of {Fraction(aspect or 1)} made square")
     upright = _upright(image, frame, done)
     return Picture(np.ascontiguousarray(upright), "; ".join(done))
 

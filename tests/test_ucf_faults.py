@@ -167,6 +167,7 @@ def test_bfloat16_trains_on_a_cpu_to_nearly_the_same_losses(corpus, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")  # Python 3.13.0
 def test_the_training_pass_is_one_graph_for_the_compiler():
     torch.manual_seed(0)
     model = UCF(width=0.125, decoder_dropout=0.0, head_dropout=0.0).eval()
