@@ -332,7 +332,7 @@ def _score_interval(value: float, drawn: Array, clusters: int, confidence: float
     effective = value * (1 - value) / (np.nanvar(drawn) * clusters / (clusters - 1))
     quantile = special.stdtrit(clusters - 1, (1 + confidence) / 2)
     low, high = _wilson_ends(np.asarray(value), np.asarray(effective), np.asarray(quantile))
-    return float(min(low, value)), float(max(high, value))
+    return min(float(low), value), max(float(high), value)
 
 
 def _wilson_ends(value: Array, effective: Array, quantile: Array) -> tuple[Array, Array]:

@@ -33,7 +33,7 @@ RATES = {
 
 
 def intersections(findings: Findings) -> Markup:
-    """The worst subgroup; a matrix of error rates and the balanced accuracy for each crossed attribute."""
+    """The worst subgroup, and matrices of error rates for each crossed attribute."""
     audits = findings.audits.values()
     if not any(map(find_crossings, audits)):
         names = list(next(iter(findings.audits.values()))["attributes"])[:2]
