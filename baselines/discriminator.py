@@ -25,7 +25,7 @@ ABOUT = About(
 class Model(ModelConfig):
     """The network."""
 
-    size_px: int = Field(64, ge=16, le=1024, description="Side of the input, a power of 2")
+    size_px: int = Field(64, ge=8, le=1024, description="Side of the input, a power of 2")
     base: int = Field(2048, ge=8, description="Channels of maps of side s: base / s, at most `most`")
     most: int = Field(64, ge=1, description="Most channels of any layer")
 
@@ -33,7 +33,7 @@ class Model(ModelConfig):
     @classmethod
     def _check_power_of_2(cls, value: int) -> int:
         if value & (value - 1):
-            raise ValueError("it is a power of 2: 16, 32, 64, 128, …")
+            raise ValueError("it is a power of 2: 8, 16, 32, 64, 128, …")
         return value
 
 

@@ -153,6 +153,14 @@ def test_two_processes_learn_what_one_does(faces, tmp_path):
             assert float((slope - other).abs().max()) <= 1e-4 * float(slope.abs().max())
 
 
+@pytest.mark.parametrize("size_px", [8, 16, 32, 64, 128, 256])
+def test_what_a_generator_may_make_its_judge_may_see(size_px):
+    """Images of 8 px were allowed to the one and refused to the other."""
+    settings = GeneratorConfig(network={"size_px": size_px}).network
+    config = find("discriminator").config.model_validate({"model": {"size_px": settings.size_px}})
+    assert config.model.size_px == size_px
+
+
 def test_bfloat16_follows_32_bits(run, faces, tmp_path):
     learn(faces, tmp_path, training={"precision": "bf16-mixed"})
     whole, half = (
