@@ -211,7 +211,7 @@ class OtherOrders:
 
 
 def other_orders(explained: Explained, images: Tensor, shares: Sequence[float] = SHARES) -> OtherOrders:
-    """What `order_gains` compares maps of these pictures (N, 3, H, W) with, whatever the method."""
+    """What `order_gains` compares maps of pictures (N, 3, H, W) with, of any method."""
     side = min(CELLS, images.shape[-1])
     generator = np.random.default_rng(explained.seed)
     centre = np.argsort(-cell_means(centre_map(images.shape[-1])[None])[0], kind="stable")
@@ -285,7 +285,7 @@ def _areas(
 
 
 def check_passes(explained: Explained, names: Sequence[str], pictures: int) -> float:
-    """What methods' maps of so many pictures and their tests cost together, see `methods.Method.passes`."""
+    """What maps of so many pictures and their tests cost, see `methods.Method.passes`."""
     is_network = isinstance(explained.model, nn.Module)
     remade = len(SHUFFLED) * min(SHUFFLED_PICTURES, pictures) if is_network else 0
     order = 2 * len(SHARES) * pictures
