@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -140,9 +139,10 @@ def read_scores(
 
     readings: list[Reading] = []
     left_out: dict[str, int] = {}
-    read = partial(
-        read_predictions, readings=readings, left_out=left_out, unlabelled=unlabelled, **config.how()
-    )
+
+    def read(file: Path) -> pd.DataFrame:
+        return read_predictions(file, readings, left_out, unlabelled=unlabelled, **config.how())
+
     if isinstance(config, VideosOnly) and config.videos_only:
         from unmasked.evaluation.folding import read_folded
 
