@@ -205,7 +205,7 @@ class Examination:
 
     @contextmanager
     def look_into(self, part: Sequence[tuple[Path, Path]], pool: Any) -> Iterator[list[Found]]:
-        """The faces of files, each with its case folder; their crops are there as long as the context is."""
+        """The faces found in files; their crops are there as long as the context is."""
         with ExitStack() as stack:
             stamps = [_stamp(file) for file, _ in part]
             facts = file_facts([file for file, _ in part], pool)

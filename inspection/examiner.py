@@ -48,7 +48,7 @@ class Examiner:
 
     @property
     def network(self) -> str:
-        """Which network or classifier it is, where the detector's name is that of a family; else ""."""
+        """Which network or classifier it is, where the name is of a family; else ""."""
         config = self.card.get("config")
         model = config.get("model") if isinstance(config, Mapping) else None
         found = (model.get("backbone") or model.get("classifier")) if isinstance(model, Mapping) else ""

@@ -101,7 +101,9 @@ class Plan:
 
 
 class Batcher:
-    """Judges the jobs whose faces are found, all that wait at once; a job alone waits for nobody.
+    """Judges the jobs whose faces are found, all that wait at once.
+
+    A job alone waits for nobody.
 
     Args:
         judge: yields the case of each of several files.
