@@ -30,7 +30,7 @@ BEST = ("video_auc", "frame_auc", "step")
 
 
 class EventLogger(TensorBoardLogger):
-    """Lightning's logger without the epoch, which is TensorBoard's first picture and says nothing."""
+    """Lightning's logger without the epoch, a flat line that would come first."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Scalars at a step."""

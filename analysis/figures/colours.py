@@ -79,7 +79,7 @@ def group_colours(names: Iterable[str]) -> dict[str, str]:
 
 
 def readable_ink(colour: str) -> str:
-    """A ``#rrggbb`` dark enough for letters on white: a contrast of 4.5 to 1, as WCAG 2 asks for.
+    """A ``#rrggbb`` dark enough for letters on white: WCAG's contrast of 4.5 to 1.
 
     >>> readable_ink("#0072B2"), readable_ink("#F0E442")
     ('#0072B2', '#7f7923')

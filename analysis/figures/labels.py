@@ -32,7 +32,7 @@ SAMPLES = 40  # of a pointer's way, looked at for crossings
 
 
 def name_lines(axes: Axes, lines: Sequence[Line2D]) -> None:
-    """Writes the label of each line beside it, in its colour; a legend where one finds no room.
+    """Writes the label of each line beside it; a legend where one finds no room.
 
     Names lie on no line and on no other name; a thin pointer leads to a line that is not near.
 

@@ -47,7 +47,7 @@ def svg_document(figure: Figure) -> str:
 
 
 def pdf_document(figure: Figure) -> bytes:
-    """The figure as a PDF file for a paper, always the same; its fonts are embedded as TrueType."""
+    """The figure as a PDF file for a paper, always the same; fonts are embedded."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()

@@ -38,7 +38,7 @@ class Drawable(Protocol):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn figure: name, SVG, numbers, what it shows in words, the text below it, and its PDF."""
+    """A drawn figure: name, SVG, numbers, what it shows, text below it, and its PDF."""
 
     name: str
     document: str
@@ -86,7 +86,7 @@ class Gallery:
         return [one.html for name, one in self.drawings.items() if name.startswith(f"{kind}_")]
 
     def write(self, folder: Path, page: str) -> None:
-        """Writes ``NAME.svg``, ``NAME.csv`` and perhaps ``NAME.pdf`` of each figure; removes the old ones.
+        """Writes SVG, CSV and perhaps PDF of each figure; removes the page's old ones.
 
         ``index.json`` in the folder says which files were written for which page, with their SHA-256. Only
         files that it names, that no page has any more and that nobody has changed since are removed.

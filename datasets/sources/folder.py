@@ -167,7 +167,7 @@ def scan(
 
 
 def counts(manifest: pd.DataFrame) -> list[Count]:
-    """Nothing: there is no official number, and `scan` says the classes of each split of any dataset."""
+    """Nothing official: `scan` says the classes of each split of any dataset."""
     return []
 
 
