@@ -248,9 +248,13 @@ class Case(_Record):
         listed = self.model_copy(update={"files": files, "seal": ""})
         return listed.model_copy(update={"seal": listed.digest()})
 
-    def digest(self) -> str:
-        """SHA-256 of everything but the seal."""
-        rest = self.model_dump(mode="json", exclude={"seal"})
+    def digest(self, *, was_read: bool = False) -> str:
+        """SHA-256 of everything but the seal.
+
+        Args:
+            was_read: of what the file said alone; a field that is newer than the case was not in its seal.
+        """
+        rest = self.model_dump(mode="json", exclude={"seal"}, exclude_unset=was_read)
         return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -588,6 +589,16 @@ def test_what_cannot_be_examined_is_said_in_a_sentence(made, bench, monkeypatch,
     assert done.exit_code == 2, done.output
     assert sentence in done.stderr
     assert not (bench / "case" / "case.json").exists()
+
+
+def test_a_case_that_is_older_than_a_field_is_not_called_changed(copy):
+    stored = json.loads((copy / "case.json").read_text())
+    del stored["prior"], stored["maps"], stored["seal"]
+    seal = hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
+    (copy / "case.json").write_text(json.dumps(stored | {"seal": seal}))
+    assert check_folder(copy)[1] == []
+    (copy / "case.json").write_text(json.dumps(stored | {"prior": 0.9, "seal": seal}))
+    assert "its seal does not fit" in check_folder(copy)[1][0]
 
 
 def test_a_folder_that_is_no_case_cannot_be_verified(tmp_path):

@@ -235,7 +235,7 @@ def joined_warnings(
 def worst_off_text(one: Remedy) -> str:
     """Who was worst off, and how many points better or worse the remedy makes it."""
     group, gain = one["before"].get("worst_group"), one.get("worst_group_gain")
-    if group is None or is_missing(gain):
+    if group is None or gain is None or is_missing(gain):
         return "–"
     if signed_points(gain) == "0":
         return f"{group}: as before"
