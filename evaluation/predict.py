@@ -55,6 +55,7 @@ def predict(
     perturbed: Perturbed | None = None,
     progress: Progress | None = None,
     kept: list[Array] | None = None,
+    score_elsewhere: Callable[[Sequence[list[Path]]], list[NDArray[np.float64]]] | None = None,
 ) -> pd.DataFrame:
     """The predictions table of a detector.
 
@@ -77,6 +78,7 @@ def predict(
         progress: called with a stage, crops done, and their number.
         kept: gets the (N, F) features of each batch of clean crops, in the order of the rows, where the
             detector gives both in one pass (``forward_with_features``).
+        score_elsewhere: scores batches of clean crops in order, and keeps no features; None scores here.
 
     Returns:
         A table valid under `PREDICTIONS` with dataset, video, frame, face, label, method, split, identity,
@@ -104,9 +106,11 @@ def predict(
         return _probability(logits)
 
     score_clean = score if kept is None or not hasattr(model, "forward_with_features") else score_and_keep
-    scores = [
-        score_clean(images) for images in _batches(crops, Path(crops_root), size_px, batch_size, progress)
-    ]
+    if score_elsewhere is None:
+        images_of_batches = _batches(crops, Path(crops_root), size_px, batch_size, progress)
+        scores = [score_clean(images) for images in images_of_batches]
+    else:
+        scores = score_elsewhere(_files_of_batches(crops, Path(crops_root), batch_size))
     named = {
         "detector": detector,
         "checkpoint": checkpoint or None,
@@ -122,6 +126,19 @@ def predict(
         moved = clean.assign(score=values, perturbation=setting.label, severity=setting.severity)
         tables.append(moved[~np.isnan(values)])
     return PREDICTIONS.validate(pd.concat(tables, ignore_index=True))
+
+
+def scorer_of_files(
+    model: Detector, size_px: int, device: str, precision: Precision
+) -> Callable[[Sequence[Path]], NDArray[np.float64]]:
+    """What gives the scores of crop files, as `predict` gives them; the arguments are its own."""
+    scorer: Any = ready_to_score(model, size_px, device)
+
+    def score(paths: Sequence[Path]) -> NDArray[np.float64]:
+        images = torch.from_numpy(read_crops(paths, size_px)).permute(0, 3, 1, 2)
+        return _probability(compute(scorer, images, device, precision))
+
+    return score
 
 
 def features(
@@ -241,10 +258,7 @@ def _batches(
     crops: pd.DataFrame, root: Path, size_px: int, batch_size: int, progress: Progress | None
 ) -> Iterator[Tensor]:
     """uint8 (N, 3, H, W) batches; the next one is read while the present one is scored."""
-    paths = crop_paths(crops["crop"], root)
-    parts: Sequence[list[Path]] = [
-        paths[start : start + batch_size] for start in range(0, len(paths), batch_size)
-    ]
+    parts = _files_of_batches(crops, root, batch_size)
     done = 0
     with ThreadPoolExecutor(1) as reader:
         upcoming = reader.submit(read_crops, parts[0], size_px)
@@ -255,7 +269,12 @@ def _batches(
             yield torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last in memory
             done += len(images)
             if progress is not None:
-                progress(STAGE, done, len(paths))
+                progress(STAGE, done, len(crops))
+
+
+def _files_of_batches(crops: pd.DataFrame, root: Path, batch_size: int) -> list[list[Path]]:
+    paths = crop_paths(crops["crop"], root)
+    return [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
 
 
 def _probability(logits: Tensor) -> NDArray[np.float64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -9,10 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from unmasked.app import ray_scores
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.predict import features, predict
 from unmasked.evaluation.predictions import PREDICTIONS
 from unmasked.preprocessing.faces import FACES
+from unmasked.preprocessing.pool import Outcome
 
 LEVELS = (0, 51, 102, 255, 204)
 
@@ -132,3 +136,58 @@ def test_features_come_with_the_rows_they_belong_to(faces, tmp_path):
     assert values.shape == (5, 3)
     assert values[:, 0] == pytest.approx(np.array(LEVELS) / 127.5 - 1, abs=1e-6)
     assert rows["frame"].tolist() == [0, 1, 2, 3, 4]
+
+
+# On a cluster: what comes back, in any order, from processes that may end; a real one is in
+# test_preprocess_shards.py
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Tasks done here in the opposite order; ``wrong`` makes an outcome of one."""
+    state = {"wrong": None}
+
+    def run_tasks_on_ray(tasks, make_work, *, workers, budget):
+        work = make_work()
+        for task in reversed(tasks):
+            yield state["wrong"](task) if state["wrong"] else Outcome(task, work(task))
+
+    monkeypatch.setattr(ray_scores, "run_tasks_on_ray", run_tasks_on_ray)
+    monkeypatch.setattr(ray_scores, "load", lambda *_: (brightness, {"sha256": "a" * 64}))
+    monkeypatch.setattr(ray_scores, "BATCHES", 1)
+    return state
+
+
+def on_cluster(faces, root, sha256="a" * 64, **options):
+    brief = ray_scores.Brief(root, "", sha256, 32, "cpu", "fp32")
+    return scored(faces, root, score_elsewhere=partial(ray_scores.score_on_ray, brief=brief, **options))
+
+
+def test_scores_of_a_cluster_stand_at_their_crops_in_whatever_order_they_come(faces, tmp_path, cluster):
+    seen = []
+    found = on_cluster(faces, tmp_path, progress=lambda stage, done, total: seen.append((done, total)))
+    pd.testing.assert_frame_equal(found, scored(faces, tmp_path))
+    assert seen == [(1, 5), (3, 5), (5, 5)]
+
+
+def test_a_machine_with_other_weights_or_one_that_ends_is_told_and_gives_no_score(faces, tmp_path, cluster):
+    with pytest.raises(InputError, match="let all machines see the same file"):
+        on_cluster(faces, tmp_path, sha256="b" * 64)
+    cluster["wrong"] = lambda task: Outcome(task, None, "crashed", "lost with its machine, 3 times")
+    with pytest.raises(InputError, match="could not be scored on the cluster"):
+        on_cluster(faces, tmp_path)
+
+
+def test_perturbed_crops_are_not_scored_on_a_cluster(tmp_path):
+    from unmasked.app.verbs import predict as verb
+
+    (tmp_path / "faces.parquet").write_bytes(b"")
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    config = verb.Config(
+        checkpoint=tmp_path / "w.safetensors",
+        faces=tmp_path / "faces.parquet",
+        engine="ray",
+        perturbations="jpeg",
+    )
+    with pytest.raises(InputError, match="leave engine=local for perturbations"):
+        verb.run(config)

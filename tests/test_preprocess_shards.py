@@ -11,14 +11,18 @@ import time
 import types
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import train_fakes
 from hypothesis import given
 from hypothesis import strategies as st
-from preprocessing_fakes import BLUE, GREY, SquareDetector, manifest_of, square_frame, write_video
+from preprocessing_fakes import BLUE, SquareDetector, manifest_of, square_frame, write_video
 from pydantic import ValidationError
+from train_fakes import SMALL, Network, small_config
 
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.locks import LOCK
+from unmasked.evaluation.predictions import PREDICTIONS
 from unmasked.preprocessing import ray_pool
 from unmasked.preprocessing.claims import PARTIAL, Claim, sweep
 from unmasked.preprocessing.config import PreprocessConfig
@@ -26,6 +30,7 @@ from unmasked.preprocessing.faces import FACES
 from unmasked.preprocessing.parts import Item, is_in_shard
 from unmasked.preprocessing.pool import Budget, run_tasks
 from unmasked.preprocessing.run import make_checked_worker, preprocess
+from unmasked.training import checkpoint
 
 CONFIG = PreprocessConfig(frames_per_video=2, size_px=64, workers=1)
 
@@ -266,16 +271,24 @@ def test_a_machine_without_the_folder_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_makes_the_same_table_and_crops(tmp_path):
+def test_a_ray_cluster_makes_the_same_table_and_crops_and_scores(tmp_path):
     """A real local cluster, with a video that hangs and one that is missing."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install 'unmasked[ray]'")
     names = [f"{number}.mp4" for number in range(5)]
     for number, name in enumerate(names):
-        colour = BLUE if number == 1 else GREY
+        colour = BLUE if number == 1 else (20 + 25 * number,) * 3
         write_video(tmp_path / name, 3, draw=lambda index, colour=colour: square_frame(index, colour=colour))
     manifest = manifest_of(tmp_path, [*names, "gone.mp4"])
-    script = RAY_SCRIPT.format(manifest=str(tmp_path / "manifest.csv"), out=str(tmp_path))
+    card = {
+        "method_classes": ["real", "fake"],
+        "size_px": 32,
+        "config": small_config().model_dump(mode="json"),
+    }
+    checkpoint.save(SMALL, Network(), tmp_path / "run", card)
+    script = RAY_SCRIPT.format(
+        manifest=str(tmp_path / "manifest.csv"), out=str(tmp_path), detector=train_fakes.__file__
+    )
     manifest.to_csv(tmp_path / "manifest.csv", index=False)
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -283,6 +296,10 @@ def test_a_ray_cluster_makes_the_same_table_and_crops(tmp_path):
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
     statuses = FACES.read(tmp_path / "ray" / "faces.parquet").groupby("video")["status"].first().to_dict()
     assert statuses == {**dict.fromkeys("0234", "ok"), "1": "over_budget", "gone": "missing_file"}
+    here, there = (PREDICTIONS.read(tmp_path / f"{engine}.parquet") for engine in ("local", "ray"))
+    pd.testing.assert_frame_equal(here, there, atol=1e-6)
+    assert len(here) == 8
+    assert here["score"].nunique() >= 4
 
 
 RAY_SCRIPT = """
@@ -290,6 +307,8 @@ import os
 import pandas as pd
 from pathlib import Path
 from preprocessing_fakes import HangingDetector
+from unmasked.app import ray_scores
+from unmasked.app.verbs import predict
 from unmasked.preprocessing.config import PreprocessConfig
 from unmasked.preprocessing.run import preprocess
 if __name__ == "__main__":
@@ -300,6 +319,12 @@ if __name__ == "__main__":
     for engine in ("local", "ray"):
         config = PreprocessConfig(frames_per_video=2, size_px=64, workers=2, budget_s=3.0, engine=engine)
         preprocess(manifest, Path({out!r}) / engine, config, detector=HangingDetector)
+    ray_scores.BATCHES = 1
+    for engine in ("local", "ray"):
+        given = {{"detector": {detector!r}, "splits": ("test",), "batch_size": 3, "engine": engine}}
+        predict.run(predict.Config(
+            checkpoint="run", faces="local/faces.parquet", out=engine + ".parquet", workers=2, **given
+        ))
     assert ray.is_initialized()  # it was ours before
     ray.shutdown()
 """

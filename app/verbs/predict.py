@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +50,11 @@ class Config(BaseModel):
         Path("manifest.parquet"), description="where the videos are, for h264 and perturbations @frame"
     )
 
+    engine: Literal["local", "ray"] = Field(
+        "local", description="where crops are scored; ray: a Ray cluster (pip install unmasked[ray])"
+    )
+    workers: int = Field(0, ge=0, description="processes of engine=ray; 0 = one for each of its CPUs")
+
     @field_validator("perturbations", mode="before")
     @classmethod
     def _one_is_a_list_of_one(cls, value: object) -> object:
@@ -66,6 +72,8 @@ def run(config: Config) -> None:
     from unmasked.evaluation.predictions import PREDICTIONS
     from unmasked.preprocessing.provenance import manifest_changes
 
+    if config.engine == "ray" and config.perturbations:
+        raise InputError("engine=ray scores crops as they are; leave engine=local for perturbations=…")
     model, card = load(config.checkpoint, config.detector)
     faces = read_faces(config.faces)
     chosen = faces[faces["split"].isin(config.splits)]
@@ -86,6 +94,13 @@ def run(config: Config) -> None:
         precision = choose_precision(model, card["size_px"], config.device)
         print_result(f"precision: {precision}, the faster one here")
     with Reporter() as reporter:
+        elsewhere = None
+        if config.engine == "ray":
+            from unmasked.app.ray_scores import Brief, score_on_ray
+
+            weights = (config.checkpoint, config.detector, card["sha256"])
+            brief = Brief(*weights, card["size_px"], config.device, precision)
+            elsewhere = partial(score_on_ray, brief=brief, workers=config.workers, progress=reporter)
         predictions = predict(
             model,
             chosen,
@@ -98,6 +113,7 @@ def run(config: Config) -> None:
             checkpoint=card["sha256"],
             perturbed=perturbed,
             progress=reporter,
+            score_elsewhere=elsewhere,
         )
     PREDICTIONS.write(predictions.assign(faces_table=place_of_faces(config.faces, config.out)), config.out)
     _write_lost(faces, chosen, config)
