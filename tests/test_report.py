@@ -311,6 +311,19 @@ def test_source_alone_is_no_test_of_generalization(tmp_path):
     table = table_of().query(f"dataset == '{SOURCE}'")
     found = answer(read_run(write_run(tmp_path, table, audited=False)))
     assert found.title == "Not tested on new data"
+    assert "new ones" not in found.verdict
+
+
+def test_fakes_of_a_method_that_training_left_out_stand_in_the_verdict(tmp_path):
+    table = table_of().query(f"dataset == '{SOURCE}'")
+    run = read_run(write_run(tmp_path, table, audited=False))
+    row = {"protocol": "leave_one_method_out", "is_reference": False, "auc": 0.67, "auc_ci": [0.57, 0.75]}
+    reference = row | {"is_reference": True, "test": SOURCE, "auc": 0.2}
+    easier = row | {"test": "B: faceswap", "auc": 0.9}
+    run.metrics["protocols"] = [reference, easier, row | {"test": "made: StyleGAN2-ADA"}]
+    verdict = answer(run).verdict
+    assert "new ones: B: faceswap and made: StyleGAN2-ADA." in verdict
+    assert verdict.endswith("Its AUC on made: StyleGAN2-ADA, the worst of them: 0.67 [0.57, 0.75].")
 
 
 def test_model_card_has_the_answer_and_the_matrix(complete, complete_page):

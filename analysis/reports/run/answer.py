@@ -10,7 +10,7 @@ from typing import Any, cast
 from unmasked.analysis.html.page import Kind
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.evaluation.records import MatrixRow, Sizes
-from unmasked.evaluation.wording import count_in_100, ends, interval_in_100, list_names
+from unmasked.evaluation.wording import count_in_100, ends, interval_in_100, list_names, metric_text
 from unmasked.fairness.records import AuditResults, Test
 from unmasked.fairness.verdicts import people
 
@@ -132,7 +132,7 @@ def _verdict(run: Run) -> tuple[Kind, str, str]:
         return (
             "note",
             "Not tested on new data",
-            f"The detector was tested on {run.source} only, where it was trained.",
+            f"The detector was tested on {run.source} only, where it was trained.{_left_out(run)}",
         )
     if worse := datasets_with_loss(run):
         return (
@@ -154,6 +154,23 @@ def _verdict(run: Run) -> tuple[Kind, str, str]:
         "warning",
         "It cannot be told",
         f"No loss was shown on {names}, which it never saw; but the videos are too few to rule one out.",
+    )
+
+
+def _left_out(run: Run) -> str:
+    """What it does on fakes of a method that training left out: half of a test on new data."""
+    rows = [
+        row
+        for row in run.metrics.get("protocols", [])
+        if row["protocol"] == "leave_one_method_out" and not row["is_reference"] and not isnan(row["auc"])
+    ]
+    if not rows:
+        return ""
+    row = min(rows, key=lambda row: row["auc"])
+    worst = ", the worst of them" if len(rows) > 1 else ""
+    return (
+        f" Of fakes alone there are new ones: {list_names([row['test'] for row in rows])}. Its AUC on "
+        f"{row['test']}{worst}: {metric_text(row, 'auc')}."
     )
 
 
