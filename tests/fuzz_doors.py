@@ -30,7 +30,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -551,21 +551,20 @@ def case_doors(folder: Path) -> dict[str, Door]:
     from unmasked.evaluation.likelihood import fit_likelihood
     from unmasked.evaluation.thresholds import Threshold
     from unmasked.inspection import examine
-    from unmasked.preprocessing.faces import FACES
+    from unmasked.preprocessing.pool import Outcome
     from unmasked.ucf.model import UCF
 
     place, rows = folder / "cases", []
     (place / "found").mkdir(parents=True)
     for frame in range(4):
         picture(64).save(place / "found" / f"{frame:05d}_0.png")
-        rows.append({"dataset": "inspected", "video": "0", "kind": "video", "label": None, "method": None,
-                     "split": "test", "frame": frame, "time_s": frame / 5, "face": 0, "size_px": 90.0,
+        rows.append({"frame": frame, "time_s": frame / 5, "face": 0, "size_px": 90.0,
                      "crop": f"{frame:05d}_0.png", "status": "ok"})  # fmt: skip
-    faces = FACES.validate(pd.DataFrame(rows))
 
-    def stored(manifest: pd.DataFrame, work: Path, config: object, **_: object) -> pd.DataFrame:
-        shutil.copytree(place / "found", work, dirs_exist_ok=True)
-        return faces
+    def stored(tasks: list[Any], config: object, **_: object) -> Iterator[Any]:
+        for task in tasks:
+            shutil.copytree(place / "found", task.workdir, dirs_exist_ok=True)
+            yield Outcome(task, [{**row, "crop": f"{task.folder}/{row['crop']}"} for row in rows])
 
     facts_of, known = examine.file_facts, {}
 
@@ -574,7 +573,7 @@ def case_doors(folder: Path) -> dict[str, Door]:
             known["facts"] = next(iter(facts_of(files, budget).values()))  # by a process of its own
         return dict.fromkeys(files, known["facts"])
 
-    examine.preprocess, examine.file_facts = stored, stored_facts
+    examine.crop_files, examine.file_facts = stored, stored_facts
     threshold = Threshold(0.5, "eer", "A, val split", n_real=20, n_fake=20, fpr=0.1, tpr=0.8)
     scores = np.r_[np.linspace(0, 0.7, 20), np.linspace(0.3, 1, 20)]
     fitted = Fitted(threshold, band=Band(0.4, 0.6), likelihood=fit_likelihood([0] * 20 + [1] * 20, scores))

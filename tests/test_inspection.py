@@ -407,7 +407,9 @@ def test_the_page_says_the_finding_and_asks_no_network(made):
     case = read_case(made / "clip.mp4")
     box = text[text.index('class="callout') : text.index('id="people"')]
     assert 'class="callout good"' not in text  # nothing that a detector did not find clears a file
-    assert all(one in page["first"] for one in case.finding.sentences)
+    shown = [answer_below_verdict(case.finding), *case.finding.sentences[1:]]  # the verdict is the headline
+    assert case.finding.sentences[0].endswith(shown[0][1:])
+    assert all(one in page["first"] for one in shown)
     assert box.index(str(escape(case.finding.sentences[-1]))) < box.index("</div>")
     assert case.source.sha256 in page["exhibit"]
     assert "script" not in page.tags

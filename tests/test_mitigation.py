@@ -19,6 +19,7 @@ from unmasked.app.cli import app
 from unmasked.datasets.errors import InputError
 from unmasked.evaluation.thresholds import fit
 from unmasked.fairness.mitigation import run as mitigation
+from unmasked.fairness.mitigation import words
 from unmasked.fairness.mitigation.compare import (
     Comparison,
     before_after,
@@ -513,10 +514,10 @@ def remedy(name, change, gain=0.1, before=(0.1, 0.5)):
 
 def test_the_advice_says_what_is_worse_and_where_there_is_nothing_to_mend():
     narrower, wider, neither = [-0.2, -0.1], [0.1, 0.2], [-0.1, 0.1]
-    assert mitigation.advice([remedy("a", narrower), remedy("b", wider), remedy("c", neither)]) == (
+    assert words.advice([remedy("a", narrower), remedy("b", wider), remedy("c", neither)]) == (
         "tone, A: the gap before is 30 [10, 50] points; b makes it surely wider; a makes it surely narrower."
     )
-    assert mitigation.advice([remedy("a", wider, before=(-0.1, 0.5)), remedy("b", wider)]) == (
+    assert words.advice([remedy("a", wider, before=(-0.1, 0.5)), remedy("b", wider)]) == (
         "tone, A: the gap before is 30 [0, 50] points, which is not told from none: there may be nothing to "
         "mend; a and b make it surely wider; no remedy is shown to narrow it."
     )
@@ -524,9 +525,9 @@ def test_the_advice_says_what_is_worse_and_where_there_is_nothing_to_mend():
 
 def test_a_loss_is_called_worse():
     """It stood as "worst-off group gains: dark −15"."""
-    assert mitigation.worst_off_text(remedy("a", [0, 0], -0.15)) == "dark: 15 points worse"
-    assert mitigation.worst_off_text(remedy("a", [0, 0], 0.04)) == "dark: 4 points better"
-    assert mitigation.worst_off_text(remedy("a", [0, 0], 0.0)) == "dark: as before"
+    assert words.worst_off_text(remedy("a", [0, 0], -0.15)) == "dark: 15 points worse"
+    assert words.worst_off_text(remedy("a", [0, 0], 0.04)) == "dark: 4 points better"
+    assert words.worst_off_text(remedy("a", [0, 0], 0.0)) == "dark: as before"
 
 
 def test_the_same_detector_trained_again_changes_nothing_and_says_what_is_not_known():

@@ -28,8 +28,8 @@ from unmasked.evaluation.abstention import Band
 from unmasked.evaluation.fitted import Fitted
 from unmasked.evaluation.predictions import PREDICTIONS
 from unmasked.evaluation.thresholds import Threshold
+from unmasked.inspection.file_facts import examiner_pool
 from unmasked.preprocessing.faces import FACES
-from unmasked.preprocessing.run import preprocess
 from unmasked.training import checkpoint
 
 NAMES = (
@@ -114,9 +114,8 @@ def place(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def squares(monkeypatch):
     """Faces are bright squares, found without dlib's models."""
-    monkeypatch.setattr(
-        "unmasked.inspection.examine.preprocess", partial(preprocess, detector=SquareDetector)
-    )
+    pool = partial(examiner_pool, detector=SquareDetector)
+    monkeypatch.setattr("unmasked.inspection.examine.examiner_pool", pool)
 
 
 FEW = ("n_boot=100",)

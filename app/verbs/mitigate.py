@@ -81,7 +81,8 @@ def run(config: Config) -> None:
     from unmasked.evaluation.wording import name_files
     from unmasked.fairness.mitigation.compare import Comparison
     from unmasked.fairness.mitigation.folds import left_out_of_folds
-    from unmasked.fairness.mitigation.run import COLUMNS, Settings, advice, cells, mitigate, write
+    from unmasked.fairness.mitigation.run import COLUMNS, Settings, cells, mitigate, write
+    from unmasked.fairness.mitigation.words import advice
     from unmasked.fairness.records import MITIGATION, by_question
 
     settings = Settings(
@@ -140,7 +141,7 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _print_warnings(entries: Sequence[Remedy]) -> None:
-    from unmasked.fairness.mitigation.run import joined_warnings
+    from unmasked.fairness.mitigation.words import joined_warnings
     from unmasked.fairness.verdicts import people
 
     for entry in entries:

@@ -18,10 +18,7 @@ from unmasked.evaluation.records import Measures
 from unmasked.evaluation.tables import escape_markdown
 from unmasked.evaluation.wording import (
     change_text,
-    gap_text,
-    is_missing,
     list_names,
-    points,
     points_only,
     signed_points,
 )
@@ -32,6 +29,7 @@ from unmasked.fairness.mitigation.group_calibration import fit_group_calibration
 from unmasked.fairness.mitigation.group_thresholds import fit_group_thresholds
 from unmasked.fairness.mitigation.rules import Rule, SingleThreshold, single_threshold
 from unmasked.fairness.mitigation.threshold_optimizer import fit_threshold_optimizer
+from unmasked.fairness.mitigation.words import advice, joined_warnings, worst_off_text
 from unmasked.fairness.records import MITIGATION, BeforeAfter, Mitigation, Remedy, RemedyHead, by_question
 from unmasked.fairness.selection import Level
 from unmasked.fairness.statistics.metrics import needs
@@ -192,54 +190,6 @@ COLUMNS = (
     *("method", "gap before", "gap after", "change", "balanced accuracy", "TPR at same FPR"),
     *("worst-off group", "its balanced accuracy", "levelling down", "randomised"),
 )
-
-
-def advice(methods: Sequence[Remedy], name: Callable[[Remedy], str] = lambda one: one["name"]) -> str:
-    """Whether there is a gap to mend, which remedies surely widen it, and which narrow it.
-
-    Empty where no gap is defined.
-
-    Args:
-        methods: of one attribute on one dataset, see `records.by_question`.
-        name: how a remedy is called.
-    """
-    first = methods[0]
-    gap, interval = first["before"]["gap"], first.get("gap_before_ci")
-    if is_missing(gap) or interval is None or is_missing(interval[0]):
-        return ""
-    about = f"{title(first['attribute'])}, {first['applied_to']}"
-    text = f"{about}: the gap before is {gap_text(gap, [max(0.0, interval[0]), interval[1]])} points"
-    text += "" if interval[0] > 0 else ", which is not told from none: there may be nothing to mend"
-    sides = {
-        "surely wider": [one for one in methods if one["gap_change_ci"][0] > 0],
-        "surely narrower": [one for one in methods if one["gap_change_ci"][1] < 0],
-    }
-    for side, found in sides.items():
-        if found:
-            verb = "makes" if len(found) == 1 else "make"
-            text += f"; {list_names([name(one) for one in found])} {verb} it {side}"
-    return text + ("." if sides["surely narrower"] else "; no remedy is shown to narrow it.")
-
-
-def joined_warnings(
-    methods: Sequence[Remedy], name: Callable[[Remedy], str] = lambda one: one["name"]
-) -> list[str]:
-    """Every warning once, behind the remedies that it is about."""
-    about: dict[str, list[str]] = {}
-    for one in methods:
-        for warning in filter(None, one["warning"].split("; ")):
-            about.setdefault(warning.rstrip("."), []).append(name(one))
-    return [f"{list_names(list(dict.fromkeys(names)))}: {warning}." for warning, names in about.items()]
-
-
-def worst_off_text(one: Remedy) -> str:
-    """Who was worst off, and how many points better or worse the remedy makes it."""
-    group, gain = one["before"].get("worst_group"), one.get("worst_group_gain")
-    if group is None or gain is None or is_missing(gain):
-        return "–"
-    if signed_points(gain) == "0":
-        return f"{group}: as before"
-    return f"{group}: {points(abs(gain))} {'better' if gain > 0 else 'worse'}"
 
 
 def cells(entry: Remedy) -> list[str]:

@@ -28,7 +28,7 @@ from unmasked.evaluation.wording import (
     percent,
     points_only,
 )
-from unmasked.fairness.mitigation.run import advice, joined_warnings, worst_off_text
+from unmasked.fairness.mitigation.words import advice, joined_warnings, worst_off_text
 from unmasked.fairness.records import Outcome, Remedy, by_question
 from unmasked.fairness.verdicts import title
 
