@@ -415,7 +415,7 @@ def test_the_page_says_the_finding_and_asks_no_network(made):
     assert "script" not in page.tags
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
     refused = Reader((made / "empty room.mp4" / "case.html").read_text(encoding="utf-8"))
-    assert "no face was found" in refused["first"]
+    assert "No face was found" in refused["first"]
 
 
 @pytest.fixture
