@@ -52,7 +52,7 @@ VERBS = {
     "mitigate": "Try to close a gap between groups: before and after, what it costs, and who pays.",
     "generate": "Train a generator of faces (generate train), or make images with one, as a dataset.",
     "fid": "Say how far two sets of images are apart: Fréchet and kernel distance, with a floor.",
-    "explain": "Draw Grad-CAM overlays and the t-SNE map of a detector's features.",
+    "explain": "Draw what speaks for “fake” in pictures, each method tested, and a t-SNE map of features.",
     "report": "Put a run folder together into one self-contained HTML page.",
     "inspect": "Look at one video or picture: a finding with known error rates, or a refusal; a case folder.",
     "verify": "Run a case of `inspect` again and say what differs; exit code 1 where anything does.",
