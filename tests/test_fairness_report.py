@@ -40,7 +40,7 @@ def text_of(html):
 def test_page_opens_with_the_disparity_in_words(biased):
     text = text_of(page(of_one(biased)))
     first = text[: text.index("Every verdict", text.index("For a decision"))]
-    assert "A difference was shown Fakes of dark-skinned people missed more often than those of " in first
+    assert "A difference was shown Fakes of dark-skinned people are missed more often than those of " in first
     assert "give decisions about dark-skinned people a second look" in first
     assert re.search(
         r"\d+ % fakes of dark-skinned people missed 95 % interval \[\d+, \d+\] ?, \d+ fake videos", first

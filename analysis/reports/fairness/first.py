@@ -26,7 +26,7 @@ from unmasked.evaluation.wording import (
     value_text,
 )
 from unmasked.fairness.records import AuditResults, Test
-from unmasked.fairness.verdicts import CLASSES, ORDER, people, title
+from unmasked.fairness.verdicts import CLASSES, EVENTS, ORDER, people, title
 
 ERRORS = {"fpr": "real videos{} called fake", "tpr": "fakes{} missed"}
 Found = tuple[str, str, Test]  # dataset, attribute, test
@@ -100,7 +100,7 @@ def _verdict(findings: Findings, worst: Found | None) -> tuple[str, str, str, st
         few = "In no comparison are two groups large enough."
         return "note", "Could not be compared", few, "collect more people of each group first."
     dataset, attribute, test = worst
-    event = ERRORS[test["metric"]].format(f" of {people(attribute, str(test['worst_group']))}")
+    event = EVENTS[test["metric"]].format(f" of {people(attribute, str(test['worst_group']))}")
     other = people(attribute, str(test["best_group"]))
     where = f" on {dataset}" if findings.has_several else ""
     if test["verdict"] == "disparity":
