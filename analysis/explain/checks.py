@@ -259,9 +259,8 @@ def order_gains(
         ties = others.random[row, 0]
         order = ties[np.argsort(-values[row, ties], kind="stable")]
         own.append(_areas(explained, images[row], [order], others.shares))
-    better = others.areas[rows] - np.array(
-        own
-    )  # (n, 1 + random, 2); the map lowers the margin sooner: above 0
+    # (n, 1 + random, 2): above 0 where the map lowers the margin sooner.
+    better = others.areas[rows] - np.array(own)
     gains = {"random": better[:, 1:].mean(axis=1), "centre": better[:, 0]}
     deletion, insertion = (
         {other: _curve(sign * found[:, place], seed=explained.seed) for other, found in gains.items()}
