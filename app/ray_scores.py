@@ -100,8 +100,4 @@ def _make_work(brief: Brief) -> Callable[[Part], list[Scores]]:
             f"({card['sha256'][:12]}, not {brief.sha256[:12]}); let all machines see the same file"
         )
     score = scorer_of_files(model, brief.size_px, brief.device, brief.precision)
-    return partial(_score_part, score)
-
-
-def _score_part(score: Callable[[Sequence[Path]], Scores], part: Part) -> list[Scores]:
-    return [score(batch) for batch in part.batches]
+    return lambda part: score(part.batches)

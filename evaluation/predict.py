@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,7 @@ def predict(
 
     scorer: Any = ready_to_score(model, size_px, device)
 
-    def score(images: Tensor) -> NDArray[np.float64]:
-        return _probability(compute(scorer, images, device, precision))
+    score = partial(_score, scorer, device=device, precision=precision)
 
     def score_and_keep(images: Tensor) -> NDArray[np.float64]:
         assert kept is not None
@@ -130,13 +130,12 @@ def predict(
 
 def scorer_of_files(
     model: Detector, size_px: int, device: str, precision: Precision
-) -> Callable[[Sequence[Path]], NDArray[np.float64]]:
-    """What gives the scores of crop files, as `predict` gives them; the arguments are its own."""
+) -> Callable[[Sequence[Sequence[Path]]], list[NDArray[np.float64]]]:
+    """What scores batches of crop files, as `predict` does; the arguments are its own."""
     scorer: Any = ready_to_score(model, size_px, device)
 
-    def score(paths: Sequence[Path]) -> NDArray[np.float64]:
-        images = torch.from_numpy(read_crops(paths, size_px)).permute(0, 3, 1, 2)
-        return _probability(compute(scorer, images, device, precision))
+    def score(batches: Sequence[Sequence[Path]]) -> list[NDArray[np.float64]]:
+        return [_score(scorer, images, device, precision) for images in _read_ahead(batches, size_px)]
 
     return score
 
@@ -257,9 +256,17 @@ def _frames_sampled(faces: pd.DataFrame) -> pd.Series:
 def _batches(
     crops: pd.DataFrame, root: Path, size_px: int, batch_size: int, progress: Progress | None
 ) -> Iterator[Tensor]:
-    """uint8 (N, 3, H, W) batches; the next one is read while the present one is scored."""
-    parts = _files_of_batches(crops, root, batch_size)
+    """uint8 (N, 3, H, W) batches of the rows' crops, see `_read_ahead`."""
     done = 0
+    for images in _read_ahead(_files_of_batches(crops, root, batch_size), size_px):
+        yield images
+        done += len(images)
+        if progress is not None:
+            progress(STAGE, done, len(crops))
+
+
+def _read_ahead(parts: Sequence[Sequence[Path]], size_px: int) -> Iterator[Tensor]:
+    """uint8 (N, 3, H, W) batches; the next one is read while the present one is scored."""
     with ThreadPoolExecutor(1) as reader:
         upcoming = reader.submit(read_crops, parts[0], size_px)
         for number in range(len(parts)):
@@ -267,14 +274,15 @@ def _batches(
             if number + 1 < len(parts):
                 upcoming = reader.submit(read_crops, parts[number + 1], size_px)
             yield torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last in memory
-            done += len(images)
-            if progress is not None:
-                progress(STAGE, done, len(crops))
 
 
 def _files_of_batches(crops: pd.DataFrame, root: Path, batch_size: int) -> list[list[Path]]:
     paths = crop_paths(crops["crop"], root)
     return [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+
+
+def _score(scorer: Any, images: Tensor, device: str, precision: Precision) -> NDArray[np.float64]:
+    return _probability(compute(scorer, images, device, precision))
 
 
 def _probability(logits: Tensor) -> NDArray[np.float64]:
