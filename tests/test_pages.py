@@ -218,22 +218,40 @@ def test_a_link_into_a_folded_part_opens_it(folders, browser):
     assert browser.execute_script("return document.querySelector('#fairness').checkVisibility()")
 
 
+def objections_to(browser, path, width, axe):
+    """What axe-core finds in a page whose parts are all open: rule, place and HTML of each."""
+    look_at(browser, path, width)
+    browser.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+    browser.execute_script(axe)
+    browser.set_script_timeout(300)
+    run = "axe.run({resultTypes: ['violations']}).then(arguments[0])"
+    violations = browser.execute_async_script(run)["violations"]
+    return {
+        (one["id"], str(node["target"]), node["html"]): [why["message"] for why in node["any"]]
+        for one in violations
+        for node in one["nodes"]
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES | CASE)
 def test_axe_finds_nothing_to_object_to(folders, browser, name, scheme):
-    found = find_spec("axe_core_python")
-    if found is None:
+    carrier = find_spec("axe_core_python")
+    if carrier is None:
         pytest.skip("axe-core-python, which carries axe-core, is not installed")
+    axe = (Path(carrier.origin).parent / "axe.min.js").read_text(encoding="utf-8")
     feature = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    look_at(browser, folders[name] / (PAGES | CASE)[name], 390 if scheme == "light" else 1280)
-    browser.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
-    browser.execute_script((Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8"))
-    browser.set_script_timeout(300)
-    run = "axe.run({resultTypes: ['violations']}).then(arguments[0])"
-    violations = browser.execute_async_script(run)["violations"]
-    assert {one["id"]: [node["html"] for node in one["nodes"]] for one in violations} == {}
+    path, width = folders[name] / (PAGES | CASE)[name], 390 if scheme == "light" else 1280
+    found = objections_to(browser, path, width, axe)
+    for _ in range(2):
+        if found:
+            # About once in thirty runs axe-core 4.4 takes the colour of another part of a long page for the
+            # background of a cell. What is wrong with a page is wrong each time that it is loaded.
+            again = objections_to(browser, path, width, axe)
+            found = {one: why for one, why in found.items() if one in again}
+    assert found == {}
 
 
 @pytest.mark.parametrize(
