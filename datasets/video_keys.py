@@ -80,7 +80,8 @@ def keys_and_frames(stems: pd.Series, patterns: Sequence[str]) -> pd.DataFrame:
 
 def stems(paths: pd.Series) -> pd.Series:
     """Paths without the suffix of a file; ü is one sign, also where a Mac wrote two."""
-    composed = paths if paths.str.isascii().fillna(True).all() else paths.str.normalize("NFC")
+    ascii_alone = pc.all(pc.string_is_ascii(as_arrow(paths))).as_py() is not False
+    composed = paths if ascii_alone else paths.str.normalize("NFC")
     return composed.str.replace(SUFFIX, "", regex=True)
 
 

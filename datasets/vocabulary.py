@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas.api.extensions import take
 
 from unmasked.datasets.errors import InputError, printable
 
@@ -188,9 +187,9 @@ def map_distinct(values: pd.Series, of: Callable[[object], object]) -> pd.Series
     found = [of(word) for word in words]
     if all(type(new) is type(old) and new == old for new, old in zip(found, words, strict=True)):
         return values
-    # Position -1, which a missing value has, is filled with NaN.
-    taken = take(pd.Series(found, dtype=None if found else object).array, codes, allow_fill=True)
-    return pd.Series(taken, index=values.index, name=values.name)
+    # Position -1, which a missing value has, is no row of theirs: filled with NaN.
+    taken = pd.Series(found, dtype=None if found else object).reindex(codes)
+    return taken.set_axis(values.index).rename(values.name)
 
 
 def distinct_words(values: pd.Series) -> list[str]:
