@@ -230,6 +230,8 @@ def _load_and_run(verb: str, config: Path | None, arguments: list[str], dry_run:
         typer.echo(to_yaml(resolved), nl=False)
         return
     check_paths(resolved)
+    if hasattr(resolved, "check_first"):
+        resolved.check_first()
     # Without the name of our module, which tells a user nothing.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     with only_one_writes(verb, resolved):
