@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from unmasked.datasets.errors import InputError
-from unmasked.datasets.tables import SUFFIXES
+from unmasked.datasets.files import SUFFIXES
 
 # What the system answers where something cannot be written or read; ENOENT may be our own fault.
 SYSTEM_ERRORS = {

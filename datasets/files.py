@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+SUFFIXES = (".parquet", ".csv")  # of tables that are written
 FULL_BYTES = 1 << 16  # a disk with less room is full
 SYNC_THREADS = 8  # file systems commit what is asked for at the same time in one go
 

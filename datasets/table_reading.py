@@ -18,14 +18,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from unmasked.datasets.csv_dialect import TEXTS
 from unmasked.datasets.csv_files import TEXT
 from unmasked.datasets.errors import InputError, did_you_mean
 from unmasked.datasets.evidence import SETTLES, contradictions, evidence
 from unmasked.datasets.listing import first_names
 from unmasked.datasets.score_direction import turn_scores
 from unmasked.datasets.table_cells import Door, convert_cells, is_decision
+from unmasked.datasets.table_header import absent_column, free_names, unusable_table, usual_names
 from unmasked.datasets.table_roles import FILE, LABEL, SCORE, SCORES, Role
-from unmasked.datasets.tables import HEADER_ROWS, TEXTS, read_frame
+from unmasked.datasets.tables import HEADER_ROWS, read_frame
 from unmasked.datasets.vocabulary import ASKS_IF_FAKE, ASKS_IF_REAL, Reading, plain, unify_spellings
 
 NO_DATASET = "no column dataset"
@@ -136,8 +138,7 @@ def read_table(
         counted = ", ".join(f"{count} {reason}" for reason, count in left["reason"].value_counts().items())
         door.problems.append(f"no row is left: of {len(kept)}, {counted or 'none'}")
     if door.problems:
-        listed = "; ".join(f"({number}) {problem}" for number, problem in enumerate(door.problems, 1))
-        raise InputError(f"table {path} cannot be used as it is: {listed}")
+        raise unusable_table(path, door.problems)
     return TableRead(table if kept.all() else table[kept].copy(), door.readings, left)
 
 
@@ -203,14 +204,13 @@ def _named_columns(
         if role in columns:
             continue
         left = [name for name in reversed(present) if name not in taken.values()]
-        # JSON turned into CSV calls a score result.score.
-        free = {plain(name.rpartition(".")[2]): name for name in left} | {plain(name): name for name in left}
-        usual = [free[plain(name)] for name in dict.fromkeys((role, *rule.names)) if plain(name) in free]
+        free = free_names(left)
+        usual = [free[name] for name in usual_names(role, rule) if name in free]
         fitting = [name for name in usual if _is_fit(table, name, role, roles, {**columns, **taken}, free)]
         if fitting:
             taken[role] = fitting[0]
         elif rule.required:
-            door.problems.append(_absent_column(role, rule, table, present))
+            door.problems.append(absent_column(role, rule, present, _swapped_hint(role, table)))
     for role, name in taken.items():
         if name != role:
             door.readings.append(Reading(f"column {name!r}", role))
@@ -271,37 +271,19 @@ def _is_fit(
     return kind != "score" or not has_other_score or not is_decision(column)
 
 
-def _absent_column(role: str, rule: Role, table: pd.DataFrame, present: list[str]) -> str:
-    others = f"{role} or {', '.join(rule.names[:4])}"
-    speaking = [name for name in present if any(word in plain(name) for word in _SPEAKING.get(role, ()))]
-    likely = " or ".join(map(repr, speaking[:4]))
-    meant = f" (is {likely} meant?)" if speaking else did_you_mean(role, present)
-    more = ""
-    numbers = table["label"] if "label" in present else None
-    if role in ("label", "score") and isinstance(numbers, pd.Series) and pd.api.types.is_float_dtype(numbers):
-        more = ". 'label' holds numbers as scores are: columns={score: label} reads it so"
-        if "score" in present and isinstance(table["score"], pd.Series) and is_decision(table["score"]):
-            more = (
-                ". 'label' holds numbers as scores are, and 'score' labels: "
-                "columns={score: label, label: score} reads them so"
-            )
-    elif role == "label" and (answers := [name for name in present if plain(name) in _ANSWERS]):
-        more = f". {answers[0]!r} seems to be what a detector answered, which is not the truth"
-    if role == "score" and (answers := [name for name in present if plain(name) in _ANSWERS]):
-        more = f". {answers[0]!r} holds decisions: a decision is no score, give the probability behind it"
-    return (
-        f"no column is called {others}; there are {', '.join(present)}: columns={{{role}: …}} names it"
-        f"{more or meant}"
-    )
-
-
-# What a column's name speaks of, where it is none of the usual ones.
-_SPEAKING = {
-    "score": ("score", "prob", "likelihood", "confiden", "pfake"),
-    "label": ("label", "truth", "class", "manipul", "fake", "real", "genuine"),
-    "video": ("file", "video", "clip", "path", "name"),
-}
-_ANSWERS = {plain(name) for name in ("predicted", *SCORES["predicted"].names)}
+def _swapped_hint(role: str, table: pd.DataFrame) -> str:
+    """What the columns label and score hold, where a score is looked for and they seem to be swapped."""
+    numbers, score = table.get("label"), table.get("score")
+    if role not in ("label", "score") or not isinstance(numbers, pd.Series):
+        return ""
+    if not pd.api.types.is_float_dtype(numbers):
+        return ""
+    if isinstance(score, pd.Series) and is_decision(score):
+        return (
+            ". 'label' holds numbers as scores are, and 'score' labels: "
+            "columns={score: label, label: score} reads them so"
+        )
+    return ". 'label' holds numbers as scores are: columns={score: label} reads it so"
 
 
 def _without_repeated(table: pd.DataFrame, taken: Mapping[str, str], door: Door) -> pd.DataFrame:

@@ -15,13 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unmasked.datasets import workbooks
-from unmasked.datasets.csv_files import TEXT, csv_header, read_csv, tidy_cells, write_csv
+from unmasked.datasets.csv_dialect import TEXTS, csv_header
+from unmasked.datasets.csv_files import TEXT, read_csv, tidy_cells, write_csv
 from unmasked.datasets.errors import InputError, did_you_mean
 from unmasked.datasets.files import atomic_path
 from unmasked.datasets.vocabulary import Reading, plain
 
-SUFFIXES = (".parquet", ".csv")  # of tables that are written
-TEXTS = (".csv", ".tsv", ".txt")
 READ = (".parquet", *TEXTS, workbooks.SUFFIX)
 HEADER_ROWS = 2  # the index 0 is the spreadsheet's row 2
 

@@ -8,15 +8,16 @@ source it was).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Literal, NamedTuple
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from unmasked.datasets.errors import InputError, printable
+
+if TYPE_CHECKING:  # a table is refused by the names of its columns before pandas is imported
+    import pandas as pd
 
 Kind = Literal["split", "label", "gender", "age", "compression", "dataset"]
 
@@ -183,6 +184,8 @@ def map_distinct(values: pd.Series, of: Callable[[object], object]) -> pd.Series
 
     Every distinct value is looked at once: columns of a million rows have few words.
     """
+    import pandas as pd
+
     codes, words = pd.factorize(values)
     found = [of(word) for word in words]
     if all(type(new) is type(old) and new == old for new, old in zip(found, words, strict=True)):
@@ -194,7 +197,7 @@ def map_distinct(values: pd.Series, of: Callable[[object], object]) -> pd.Series
 
 def distinct_words(values: pd.Series) -> list[str]:
     """The words of a column, stripped, in order of appearance, without blank ones."""
-    text = pd.Series(values.dropna().unique()).map(lambda value: str(value).strip())
+    text = values.drop_duplicates().dropna().map(lambda value: str(value).strip())
     return [word for word in dict.fromkeys(text) if plain(word) not in _UNSAID]
 
 
@@ -253,6 +256,8 @@ _NOT_TOLD = frozenset(plain(word) for word in (*BLANK, *NOT_TOLD))
 
 def unsaid(values: pd.Series) -> pd.Series:
     """True where a cell is missing or says that nothing is known."""
+    import pandas as pd
+
     said = map_distinct(values, lambda value: plain(value) in _UNSAID)
     return said.fillna(True).astype(bool) if values.notna().any() else pd.Series(True, values.index)
 
@@ -271,6 +276,7 @@ def unify_spellings(values: pd.Series, readings: list[Reading]) -> pd.Series:
 
     Words for "not told" become missing and are counted; None and NA stay, since they may be groups.
 
+    >>> import pandas as pd
     >>> said = []
     >>> list(unify_spellings(pd.Series(["Glasses", "glasses ", "glasses", "None"], name="eyewear"), said))
     ['glasses', 'glasses', 'glasses', 'None']
@@ -286,7 +292,7 @@ def unify_spellings(values: pd.Series, readings: list[Reading]) -> pd.Series:
     for word in sorted(weight, key=lambda word: -weight[word]):
         chosen.setdefault(" ".join(word.lower().split()), word)
     mapping = {
-        value: np.nan if value in not_told else chosen[" ".join(word.lower().split())]
+        value: math.nan if value in not_told else chosen[" ".join(word.lower().split())]
         for value, word in stripped.items()
     }
     changed = [
@@ -308,9 +314,12 @@ def group_ages(years: pd.Series, bounds: tuple[float, ...]) -> pd.Series:
 
     Missing stays missing, and what is no age of a person (below 0, above 120) becomes so.
 
+    >>> import pandas as pd
     >>> list(group_ages(pd.Series([17, 30, 49.5, 50, float("nan")]), (30, 50)))
     ['under 30', '30 to 49', '30 to 49', '50 and over', nan]
     """
+    import pandas as pd
+
     if not bounds or list(bounds) != sorted(set(bounds)) or bounds[0] <= 0:
         raise InputError(
             f"age_groups={list(bounds)} cannot be used; give the first year of each group but the youngest, "

@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from unmasked.datasets.csv_files import BLANK, TITLES_MAX
+from unmasked.datasets.csv_dialect import TITLES_MAX
+from unmasked.datasets.csv_files import BLANK
 from unmasked.datasets.errors import InputError
 from unmasked.datasets.vocabulary import Reading
 

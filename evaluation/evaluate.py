@@ -22,9 +22,9 @@ from unmasked.evaluation.levels import Applied, check_one_detector, dataset_numb
 from unmasked.evaluation.likelihood import LikelihoodRatio
 from unmasked.evaluation.metrics import TOP_K, Aggregation
 from unmasked.evaluation.origin import NOT_STATED, Origin
-from unmasked.evaluation.perturbing.drift import robustness
 from unmasked.evaluation.predictions import (
     evaluated_rows_and_notes,
+    is_perturbed,
     noun_of,
     validate_predictions,
 )
@@ -108,10 +108,13 @@ def evaluate(
     results: Results = {"datasets": blocks, "matrix": _matrix(blocks, draws, source), "settings": settings}
     if crossed := cross_auc(rows, aggregation=aggregation, n_boot=n_boot, seed=seed):
         results["cross_auc"] = crossed
-    if drift := robustness(
-        predictions, applied.operating_point, n_boot=n_boot, seed=seed, aggregation=aggregation
-    ):
-        results["robustness"] = drift
+    if is_perturbed(predictions).any():
+        from unmasked.evaluation.perturbing.drift import robustness  # with OpenCV and Pillow
+
+        if drift := robustness(
+            predictions, applied.operating_point, n_boot=n_boot, seed=seed, aggregation=aggregation
+        ):
+            results["robustness"] = drift
     return results
 
 

@@ -46,9 +46,10 @@ def run(config: Config) -> None:
 
     No file that is read is changed.
     """
+    from unmasked.datasets.files import SUFFIXES
     from unmasked.datasets.manifest import DEMOGRAPHICS
     from unmasked.datasets.table_reading import read_table
-    from unmasked.datasets.tables import SUFFIXES, write_frame
+    from unmasked.datasets.tables import write_frame
     from unmasked.evaluation.predictions import ROLES
 
     suffix = config.table.suffix.lower() if config.table.suffix.lower() in SUFFIXES else ".csv"

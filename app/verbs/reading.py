@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from unmasked.app.progress import print_result
 from unmasked.app.verbs.scan import AgeGroups, print_readings
+from unmasked.datasets.table_header import check_header
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +52,11 @@ class ReadAs(BaseModel):
         description="whether a score is P(fake), P(real), or the probability of what a column predicted says",
     )
     age_groups: AgeGroups = ()
+
+    def check_first(self) -> None:
+        """Refuses a file of predictions without the needed columns before pandas is imported."""
+        if self.columns is None and isinstance(path := getattr(self, "predictions", None), Path):
+            check_header(path)
 
     def how(self) -> dict[str, Any]:
         """The keys, as `read_predictions` takes them."""

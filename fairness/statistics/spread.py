@@ -8,7 +8,6 @@ upwards (Lum, Zhang and Bower, "De-biasing bias measurement", FAccT 2022).
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import chndtr, ndtr
 
 from unmasked.fairness.records import Spread
@@ -53,6 +52,8 @@ def between_group_spread(value: np.ndarray, variance: np.ndarray) -> Spread:
 
 def _limits(observed: float, variance: np.ndarray) -> tuple[float, float]:
     """Limits of the true variance between groups."""
+    from scipy.optimize import brentq  # a page that shows them has no need of it
+
     if not variance.max() > 0:
         return observed, observed
     centred = np.eye(len(variance)) - 1 / len(variance)
