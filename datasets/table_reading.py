@@ -274,7 +274,7 @@ def _is_fit(
 
 
 def _has_many_numbers(column: pd.Series) -> bool:
-    """True for more numbers than labels are, with a fraction or written with a percent or decimal comma."""
+    """True if there are more numbers than labels are, with a fraction, percent or decimal comma."""
     if pd.api.types.is_numeric_dtype(column):
         return pd.api.types.is_float_dtype(column) and column.nunique() > LABELS_MAX
     texts = column.dropna().astype(str).str.strip()
