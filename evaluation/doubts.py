@@ -14,7 +14,7 @@ SCORES_APART = 0.3  # of rows that nothing tells apart: more than frames of one 
 GROUPS_MAX = 50  # a column of more words describes no groups
 # Rows of a class at the other's end of the scale, in number and as a share, from which on a note is made.
 HEAP_MIN, HEAP_SHARE = 5, 0.03
-HEAP_NEAR = 0.01  # a detector that is this sure has scores nearby, too
+HEAP_NEAR = 0.02  # of an end: a detector that is this sure has scores nearby, too
 HEAP_TIMES = 3  # as often as any other score: more than rounding makes
 
 
@@ -173,16 +173,17 @@ def _heap(predictions: pd.DataFrame, value: float) -> str:
     """A sentence where an end of the scale seems to stand for no score; else "".
 
     Many of the class that belongs to the other end have that very score, more than lie near it, and many
-    times more than have any other.
+    times more than have any other that is not at their own end.
     """
     score, label = predictions["score"], predictions["label"]
     is_there = score == value
-    wrong = is_there & (label == int(value == 0))
-    others = score[~is_there]
-    if int(wrong.sum()) < max(HEAP_MIN, HEAP_SHARE * int((label == int(value == 0)).sum())):
+    of_class = score[label == int(value == 0)]
+    wrong = int((of_class == value).sum())
+    if wrong < max(HEAP_MIN, HEAP_SHARE * len(of_class)):
         return ""
-    near, commonest = int(((others - value).abs() < HEAP_NEAR).sum()), int(others.value_counts().max())
-    if is_there.sum() < max(near, HEAP_TIMES * commonest):
+    others = of_class[(of_class != value) & ((of_class - (1 - value)).abs() >= HEAP_NEAR)]
+    near, commonest = int(((others - value).abs() < HEAP_NEAR).sum()), others.value_counts().max()
+    if wrong < near or (len(others) and wrong < HEAP_TIMES * commonest):
         return ""
     real, fake = (int((is_there & (label == one)).sum()) for one in (0, 1))
     return (
