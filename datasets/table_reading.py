@@ -37,6 +37,7 @@ TOTALS = (
     *("total", "totals", "sum", "average", "avg", "mean", "median", "std", "overall", "grandtotal", "gesamt"),
     *("summe", "mittelwert", "durchschnitt", "somme", "moyenne"),
 )
+LABELS_MAX = 10  # a column of more numbers holds scores, whatever its name
 NAMES_MIN = 4  # a column of more words, none of them for real or fake, holds no labels
 ROUNDED = r"\d[.,]?\d*[eE]\+\d+"  # 9.0E+15, as spreadsheets show long numbers
 GROUPS_MAX = 1000  # a column of more words holds names, which are left as they are
@@ -246,7 +247,7 @@ def _is_fit(
         return True
     if plain(name) == plain(role):
         # A label of many numbers is a score under the name of a label.
-        is_score = role == "label" and pd.api.types.is_float_dtype(column) and column.nunique() > 10
+        is_score = role == "label" and _has_many_numbers(column)
         return not is_score and (role != "predicted" or is_decision(column))
     if role == "split" and column.dropna().astype(str).str.isdigit().all() and column.notna().any():
         return False  # the folds of a cross-validation
@@ -260,7 +261,8 @@ def _is_fit(
         return False  # the name of another role
     kind = roles[role].kind
     if kind == "label" and plain(name) in map(plain, SCORE.names):
-        return not pd.api.types.is_float_dtype(column) or is_decision(column)
+        is_number = pd.api.types.is_float_dtype(column) or _has_many_numbers(column)
+        return not is_number or is_decision(column)
     scores = {plain(other) for other in ("score", *SCORE.names)} - {plain(name)}
     others = [free[other] for other in scores if other in free]
     has_other_score = "score" in taken or any(not is_decision(table[other]) for other in others)
@@ -269,6 +271,14 @@ def _is_fit(
         return is_decision(column) and (has_other_score or not is_number)
     # Of several columns that may be the score, one of decisions is not it.
     return kind != "score" or not has_other_score or not is_decision(column)
+
+
+def _has_many_numbers(column: pd.Series) -> bool:
+    """True if there are more numbers than labels are, with a fraction, percent or decimal comma."""
+    if pd.api.types.is_numeric_dtype(column):
+        return pd.api.types.is_float_dtype(column) and column.nunique() > LABELS_MAX
+    texts = column.dropna().astype(str).str.strip()
+    return bool(texts.nunique() > LABELS_MAX and texts.str.fullmatch(r"[-+]?\d+([.,]\d+)?\s*%?").all())
 
 
 def _swapped_hint(role: str, table: pd.DataFrame) -> str:

@@ -12,6 +12,10 @@ from unmasked.datasets.video_keys import stems
 
 SCORES_APART = 0.3  # of rows that nothing tells apart: more than frames of one video usually are
 GROUPS_MAX = 50  # a column of more words describes no groups
+# Rows of a class at the other's end of the scale, in number and as a share, from which on a note is made.
+HEAP_MIN, HEAP_SHARE = 5, 0.03
+HEAP_NEAR = 0.02  # of an end: a detector that is this sure has scores nearby, too
+HEAP_TIMES = 3  # as often as any other score: more than rounding makes
 
 
 def doubts(predictions: pd.DataFrame) -> list[str]:
@@ -162,4 +166,27 @@ def _on_scores(predictions: pd.DataFrame) -> list[str]:
             "hard decisions: every score is 0 or 1, so AUC is not a ranking but that of their one threshold; "
             "read FPR and TPR, and give the probabilities behind the decisions for the rest"
         ]
-    return []
+    return [said for value in (0.0, 1.0) if (said := _heap(predictions, value))]
+
+
+def _heap(predictions: pd.DataFrame, value: float) -> str:
+    """A sentence where an end of the scale seems to stand for no score; else "".
+
+    Many of the class that belongs to the other end have that very score, more than lie near it, and many
+    times more than have any other that is not at their own end.
+    """
+    score, label = predictions["score"], predictions["label"]
+    is_there = score == value
+    of_class = score[label == int(value == 0)]
+    wrong = int((of_class == value).sum())
+    if wrong < max(HEAP_MIN, HEAP_SHARE * len(of_class)):
+        return ""
+    others = of_class[(of_class != value) & ((of_class - (1 - value)).abs() >= HEAP_NEAR)]
+    near, commonest = int(((others - value).abs() < HEAP_NEAR).sum()), others.value_counts().max()
+    if wrong < near or (len(others) and wrong < HEAP_TIMES * commonest):
+        return ""
+    real, fake = (int((is_there & (label == one)).sum()) for one in (0, 1))
+    return (
+        f"{real + fake} of {len(score)} scores are exactly {value:.0f} ({real} of reals, {fake} of fakes), "
+        "and hardly any lie near: if that marks what could not be scored, leave those cells empty"
+    )

@@ -5,6 +5,7 @@ The ensemble stands beside each member and beside their plain mean, on the same 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,6 +47,8 @@ from unmasked.evaluation.records import EnsembleAgainst, EnsembleResults
 from unmasked.evaluation.tables import Table
 from unmasked.evaluation.thresholds import Threshold
 from unmasked.evaluation.wording import brackets_note, value_text
+
+logger = logging.getLogger(__name__)
 
 ARCHITECTURE = "ensemble"  # in a card, beside the names of networks
 COMPARED = ("auc", "ap", "eer")
@@ -124,11 +127,13 @@ def read_members(
     lone = [path for path, _ in found]
     tables = [scored.predictions for _, scored in found]
     if all(path.is_file() for path in lone):
-        tables = join_default_datasets(lone, tables, "ensemble")
+        tables = join_default_datasets(lone, tables, "ensemble", are_of_same_videos=True)
     members = []
     for place, (path, scored) in enumerate(found):
         point = _given_threshold(thresholds[place], scored) if thresholds else _stored_threshold(path, scored)
         table = replace(scored, predictions=tables[place])
+        if (dataset := tables[place]["dataset"].iloc[0]) != scored.predictions["dataset"].iloc[0]:
+            logger.warning("%s has no column dataset: its rows are taken for those of %s", path.name, dataset)
         members.append(Member(_name(found, place), table, point))
     return members
 

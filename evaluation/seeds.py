@@ -1,11 +1,13 @@
 """Trainings that differ in their seed, put together.
 
 The mean, and an interval over seeds and videos.
-Detectors of a collection count as such where they have one name and were trained on the same data.
+Detectors of a collection count as such where they have one name, were trained on the same data, and have
+the same settings on their cards: a forest and an SVC on the same features are two detectors.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +24,11 @@ from unmasked.evaluation.wording import metric_text, value_text
 
 RATES = ("fpr", "tpr")
 TITLE = "Several trainings of one detector"
+# Settings of the machine and of what is kept: two trainings that differ in these alone differ in their seed.
+OF_THE_MACHINE = (
+    *("workers", "cache_mb", "devices", "deterministic", "compile", "sync_batchnorm", "precision"),
+    *("log_every_steps", "save_every_steps", "val_batch", "keep_best", "max_minutes"),
+)
 
 
 def seed_rows(
@@ -43,8 +50,8 @@ def seed_rows(
     groups: dict[Any, list[Scored]] = {}
     for one in scored:
         training = one.training
-        kind = (one.detector, training.datasets, training.compression, training.methods, training.held_out)
-        groups.setdefault(kind, []).append(one)
+        data = (training.datasets, training.compression, training.methods, training.held_out)
+        groups.setdefault((one.detector, data, _settings(one.card)), []).append(one)
     rows = []
     for members in groups.values():
         # Without a word on the training, two files of one name may be anything.
@@ -74,6 +81,15 @@ def seed_table(rows: Sequence[SeedRow], places: int = 3) -> Table:
         f"FPR and TPR at each training's own threshold. Checkpoint selection: {rules}."
     )
     return Table(TITLE, head, cells, [note], label="seeds")
+
+
+def _settings(card: Mapping[str, Any]) -> str:
+    """What a card says of how it was trained, but for the seed and the machine; equal for equal trainings."""
+    config = {key: value for key, value in (card.get("config") or {}).items() if key != "seed"}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            config[key] = {name: one for name, one in value.items() if name not in OF_THE_MACHINE}
+    return json.dumps([card.get("architecture"), config], sort_keys=True, default=str)
 
 
 def _rows(

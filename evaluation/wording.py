@@ -31,6 +31,8 @@ RULES = {
 FILES = ("video", "picture", "file")
 # Parts of a page in which no word is ours: tags, styles, scripts, figures' names, what is typed.
 _MARKUP = r"<(style|script|code)\b.*?</\1>|<[^>]*>"
+# Nor in a column's name, and frames are of videos.
+_FIXED = r"\bcolumns video\b|\bframes of [\d,]+ videos?\b"
 
 
 def name_files(text: str, noun: str, keep: Collection[str] = ()) -> str:
@@ -46,13 +48,15 @@ def name_files(text: str, noun: str, keep: Collection[str] = ()) -> str:
 
     >>> name_files("Videos of A; video_set: 3 videos", "picture", ["video_set"])
     'Pictures of A; video_set: 3 pictures'
+    >>> name_files("a video: frames of 2 videos; give the columns video and frame", "picture")
+    'a picture: frames of 2 videos; give the columns video and frame'
     >>> name_files('<b class="video">a video</b>', "file")
     '<b class="video">a file</b>'
     """
     if noun == "video":
         return text
     kept = [re.escape(name) for name in keep if "video" in name.lower()]
-    pattern = re.compile("|".join([_MARKUP, *kept, r"(?P<word>\b[Vv]ideo(?=s?\b))"]), re.DOTALL)
+    pattern = re.compile("|".join([_MARKUP, _FIXED, *kept, r"(?P<word>\b[Vv]ideo(?=s?\b))"]), re.DOTALL)
 
     def renamed(match: re.Match[str]) -> str:
         word = match["word"]

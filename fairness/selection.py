@@ -164,5 +164,7 @@ def _units(table: pd.DataFrame, attributes: list[str]) -> tuple[str, np.ndarray]
         logger.warning(
             "people annotated with several groups: %d; their videos count as separate units", disagree
         )
+    if not agreed.any():
+        return "video", video.to_numpy(dtype=object)
     identity = "identity " + table["identity"].astype(object).astype(str)
     return "identity", identity.where(agreed, video).to_numpy(dtype=object)

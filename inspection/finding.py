@@ -431,15 +431,17 @@ def _is_unsupported(person: Person) -> bool:
 def _errors(one: Rates) -> str:
     parts = []
     for value, interval, count, words in (
-        (one.fpr, one.fpr_ci, one.real_videos, "calls {} of 100 real videos fake"),
-        (one.fnr, one.fnr_ci, one.fake_videos, "misses {} of 100 fakes"),
+        (one.fpr, one.fpr_ci, one.real_videos, "calls {} of {} real videos fake"),
+        (one.fnr, one.fnr_ci, one.fake_videos, "misses {} of {} fakes"),
     ):
         if value is None:
-            parts.append(words.format("an unknown number"))
-        else:
-            bounds = interval_in_100(interval) or "too few people for an interval"
-            measured = f"measured on {count:,}, {bounds}"
-            parts.append(f"{words.format(count_in_100(value))} ({measured})")
+            parts.append(words.format("an unknown number", 100))
+        elif bounds := interval_in_100(interval):
+            parts.append(f"{words.format(count_in_100(value), 100)} (measured on {count:,}, {bounds})")
+        else:  # "0 of 100" would say more than one video does
+            parts.append(
+                f"{words.format(f'{round(value * count):,}', f'{count:,}')} (too few people for an interval)"
+            )
     return " and ".join(parts)
 
 

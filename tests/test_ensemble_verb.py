@@ -130,6 +130,18 @@ def test_votes_are_counted_at_each_members_own_threshold(tables):
     assert card["abstention"]["high"] == 0.5 == card["threshold"]["value"]
 
 
+def test_a_seller_s_table_without_a_dataset_is_of_the_videos_that_the_others_scored(tables):
+    """It was refused with "score the same crops with each", which they were; `compare` took it."""
+    table = read_frame(tables / "A.csv").query("dataset == 'CDF'")
+    write_frame(table, tables / "A.csv")
+    write_frame(table.drop(columns="dataset").assign(score=table["score"] / 2), tables / "B.csv")
+    code, output = run(tables, "method=mean", members="AB")
+    assert code == 0, output
+    made = read_frame(tables / "out" / "predictions.parquet")
+    assert set(made["dataset"]) == {"CDF"}
+    assert made["score"].tolist() == pytest.approx((table["score"] * 0.75).tolist())
+
+
 def test_thresholds_beside_the_members_are_theirs(tables):
     paths = []
     for name in "AB":

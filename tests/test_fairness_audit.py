@@ -626,6 +626,8 @@ def test_people_annotated_inconsistently_are_split_into_their_videos(frames, cap
     assert found.support.loc[("gender", "male"), "clusters"] == 18 + 1
     assert found.support.loc[("gender", "female"), "clusters"] == 17 + 4
     assert "people annotated with several groups: 1" in caplog.text
+    # One person in every row, who is in two groups: a verdict counted "20 videos of 20 people".
+    assert audit_predictions(frames.assign(identity="p0"), ["gender"], **FAST).settings.unit == "video"
 
 
 def test_video_in_two_groups_is_refused_by_name(frames):

@@ -218,7 +218,7 @@ def test_the_editor_s_sentence_gives_the_source_with_an_interval_and_the_range_o
     )
     assert first == (
         "At this threshold the detector calls 19 of 100 real videos fake (measured on 100, 95 % interval "
-        "[10, 38]) and misses 10 of 100 fakes (measured on 50, too few people for an interval) on videos of "
+        "[10, 38]) and misses 5 of 50 fakes (too few people for an interval) on videos of "
         "FF, like those that it learned from."
     )
     assert "(CDF, Wild) it calls 22 to 45 of 100 real videos fake and misses 30 of 100 fakes" in second

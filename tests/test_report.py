@@ -10,7 +10,9 @@ import pytest
 from report_fakes import SOURCE, UNSEEN, Reader, table_of, write_run
 
 from unmasked.analysis.explain.explanation import Explanation, write_explanation
+from unmasked.analysis.reports.gallery import Gallery
 from unmasked.analysis.reports.run.answer import answer
+from unmasked.analysis.reports.run.collection import collection_page
 from unmasked.analysis.reports.run.folder import read_run
 from unmasked.analysis.reports.run.page import page, write_report
 from unmasked.analysis.reports.run.truth import found_sentences
@@ -171,7 +173,31 @@ def test_planted_group_is_named_as_the_one_that_is_failed(complete_page):
     found = Reader(complete_page)
     assert "Fakes of dark-skinned people are missed" in found["answer"]
     assert "fakes of dark-skinned people are missed more often" in found["answer"]
+    # The first screen asked for whom it fails, and did not say it.
+    assert "First answer for this: fakes of dark-skinned people are missed more often" in found["first"]
     assert "Fakes of dark-skinned people are missed" in found["fairness"]
+
+
+def test_few_videos_of_several_detectors_are_said_to_be_few():
+    """Two AUCs of 1.00 on six reals and one fake stood alone on the page."""
+    names = ("forest", "SVC")
+    row = {"protocol": "cross_dataset", "title": "", "train": "A", "test": "A", "is_reference": True}
+    row |= {"auc": 1.0, "auc_ci": None, "real_videos": 6, "fake_videos": 1, "level": "video"}
+    row |= {"gap": float("nan"), "fpr": 0.0, "tpr": 1.0}
+    rows = [{**row, "detector": name} for name in names]
+    about = {
+        "folder": "x",
+        "trained_on": ["A"],
+        "selection_rule": "",
+        "threshold": {"value": 0.5, "rule": "fixed"},
+    }
+    metrics = {"detectors": dict.fromkeys(names, about), "protocols": rows, "settings": {"n_boot": 10}}
+    first = Reader(collection_page(metrics, Gallery()))["first"]
+    assert "Too few videos to tell" in first
+    assert "test them on more videos" in first
+    for one, interval in zip(rows, ([0.8, 1.0], [0.4, 1.0]), strict=True):
+        one["auc_ci"] = interval
+    assert "Too few" not in Reader(collection_page(metrics, Gallery()))["first"]
 
 
 def test_without_a_disparity_no_group_is_named(tmp_path, unsaved_figures):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -53,6 +55,17 @@ def test_only_trainings_of_one_detector_on_the_same_data_belong_together():
     assert seed_rows(runs, n_boot=10) == []
     found = seed_rows([*runs, scored("f", 5, ON_A, datasets="A")], n_boot=10)
     assert [(row["members"], row["test"]) for row in found] == [(["a", "f"], "A")]
+
+
+def test_a_forest_and_an_svc_on_the_same_features_are_no_two_seeds_of_one_detector():
+    def card(seed: int, classifier: str, workers: int = 0) -> dict:
+        config = {"seed": seed, "model": {"classifier": classifier}, "data": {"workers": workers}}
+        return {"architecture": "handcrafted", "config": config}
+
+    cards = [card(0, "forest"), card(0, "svc"), card(1, "forest", workers=4)]
+    runs = [replace(scored(name, seed, ON_A, "A"), card=cards[seed]) for seed, name in enumerate("abc")]
+    assert [row["members"] for row in seed_rows(runs, n_boot=10)] == [["a", "c"]]
+    assert seed_rows(runs[:2], n_boot=10) == []
 
 
 def test_each_training_is_read_at_its_own_threshold():

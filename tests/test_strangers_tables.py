@@ -194,6 +194,43 @@ def test_frames_given_as_videos_are_noticed(tmp_path):
     assert "look like frames" not in notes(read(tmp_path, clips())[0])
 
 
+def test_the_columns_that_are_asked_for_keep_their_names_where_pictures_were_scored(tmp_path):
+    """Of 500 names of frames it asked for a column `picture`, which no table has."""
+    rows = [(f"/data/frames/{v:03d}/{f:04d}.png", v % 2) for v in range(20) for f in range(10)]
+    predictions, _ = read(tmp_path, pd.DataFrame(rows, columns=["path", "label"]).assign(score=0.5))
+    said = name_files(notes(predictions), "picture")
+    assert "frames of 20 videos" in said
+    assert "each counts as a picture" in said
+    assert "give the columns video and frame" in said
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_an_end_of_the_scale_that_stands_for_no_score_is_noticed(end):
+    """A seller wrote 0 where no face was found: the AUC fell from 0.94 to 0.85, and nothing was said."""
+    table = clips(200).assign(dataset="A")
+    assert "exactly" not in "\n".join(doubts(table))
+    unscored = table.assign(score=table["score"].where(table.index % 9 > 0, float(end)))
+    counts = unscored[unscored["score"] == end].groupby("label").size()
+    wanted = f"23 of 200 scores are exactly {end} ({counts[0]} of reals, {counts[1]} of fakes)"
+    assert wanted in "\n".join(doubts(unscored))
+    rounded = table.assign(score=table["score"].round(1))
+    sure = table.assign(score=1 / (1 + np.exp(-30 * (table["score"] - 0.5))))
+    for one in (rounded, sure, sure.round(3)):
+        assert f"exactly {end}" not in "\n".join(doubts(one))
+
+
+def test_percent_under_the_name_of_a_label_is_the_score(tmp_path):
+    """`Ground truth;Fake %`: the scores were refused as labels."""
+    table = clips()
+    cells = [f"{100 * score:.2f} %".replace(".", ",") for score in table["score"]]
+    words = table["label"].map({0: "real", 1: "FAKE"})
+    text = "\n".join(f"{v};{w};{c}" for v, w, c in zip(table["video"], words, cells, strict=True))
+    predictions, said = read(tmp_path, f"Video;Ground truth;Fake %\n{text}\n")
+    assert "column 'Fake %': score" in said
+    assert predictions["label"].tolist() == table["label"].tolist()
+    assert predictions["score"].tolist() == pytest.approx(table["score"].tolist())
+
+
 def test_names_like_frames_do_not_narrow_intervals_that_are_over_people(tmp_path):
     """Two videos a person, named v00_0 and v00_1: each run said that its intervals were too narrow."""
     rows = [(f"v{person:02d}_{take}", f"p{person}", person % 2) for person in range(20) for take in range(2)]

@@ -165,7 +165,7 @@ def evaluate_files(config: Config) -> list[Scored]:
         _print_protocols(rows, noun)
         for line in leader_sentences(leaders):
             print_result(name_files(line, noun, keep))
-        for line in (*coverage_sentences(coverage), *_reversed(found)):
+        for line in (*coverage_sentences(coverage), *_doubtful(found)):
             print_result(name_files(line, noun, keep))
     for detector in scored:
         for line in contaminated_sentences(detector.name, found[detector.name]["contamination"]):
@@ -392,16 +392,20 @@ def _names(found: Mapping[str, Results]) -> list[str]:
     return [*found, *dict.fromkeys(name for results in found.values() for name in results["datasets"])]
 
 
-def _reversed(found: Mapping[str, Results]) -> list[str]:
-    """A sentence for each detector and dataset whose reals score above its fakes, beyond chance."""
-    from unmasked.evaluation.reading import LOOK
-
+def _doubtful(found: Mapping[str, Results]) -> list[str]:
+    """A sentence for each detector and dataset that it is not shown to tell fakes of, or tells in reverse."""
     return [
         f"NOTE on {detector}, {name}: {said}"
         for detector, results in found.items()
         for name, block in results["datasets"].items()
-        if LOOK in (said := block.get("reading", ""))
+        if (said := _doubt(block))
     ]
+
+
+def _doubt(block: DatasetResults) -> str:
+    """What stands in the way of reading an AUC as better than guessing; "" where nothing does."""
+    said = block.get("reading", "")
+    return "" if said.startswith("better") else said
 
 
 def folder_names(names: list[str]) -> dict[str, str]:
@@ -435,8 +439,7 @@ def _print_matrix(results: Results) -> None:
         )
         block = results["datasets"][row["test"]]
         _print_rates_of_one_class(block, results["settings"]["threshold"]["value"], noun)
-        said = block.get("reading", "")
-        if said and not said.startswith("better"):
+        if said := _doubt(block):
             print_result(f"  {'':<{width}}  {name_files(said, noun)}")
 
 

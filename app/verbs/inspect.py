@@ -77,6 +77,7 @@ def run(config: Config) -> None:
 
 def _run(config: Config) -> None:
     from unmasked.app.examiner import load_examiner
+    from unmasked.evaluation.predict import LEAST
     from unmasked.inspection.examine import crop_config, examine, is_finished, remove_case
 
     examiner = load_examiner(
@@ -85,7 +86,7 @@ def _run(config: Config) -> None:
     if examiner.domain is None:
         print_result(
             "NOTE: no calibration material is stored for these weights, so no file is compared with it; "
-            "`unmasked predict` of a table with val rows stores it beside the scores"
+            f"`unmasked predict` of a table with {LEAST} val videos or more stores it beside the scores"
         )
     if (config.out / CASE).exists() and config.file.is_dir():
         raise InputError(f"out={config.out} is the case of one file; give another out=")

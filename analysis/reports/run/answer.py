@@ -19,11 +19,12 @@ CHANCE = 0.5
 NO_BETTER = 0.65  # AUC; a detector that is shown to be below is said to guess
 MISSED = {"fpr": "real videos of {} are called fake more often", "tpr": "fakes of {} are missed more often"}
 
+TOO_FEW = "Too few videos to tell"
 DECISIONS = {  # title of the verdict -> what follows from it
     "Not known whether it holds up": "ask what it was trained on, and test it on videos that are surely new.",
     "One half of the question": "test it on {absent}, too, before anything is decided with it.",
     "It has not learnt to tell fakes": "do not use it.",
-    "Too few videos to tell": "test it on more videos before anything is decided with it.",
+    TOO_FEW: "test it on more videos before anything is decided with it.",
     "Not tested on new data": "test it on videos of another origin before it is used on any.",
     "It does not hold up": "use it, if at all, on videos like those of {source}; test it on yours first.",
     "It holds up here": "worth a trial on your own videos, with a person who checks what it calls fake.",
@@ -90,6 +91,20 @@ def datasets_with_loss(run: Run) -> list[str]:
     ]
 
 
+def is_undecided(low: float, high: float) -> bool:
+    """True if an AUC with this interval may be skill, or hardly any."""
+    return not low > CHANCE and not high < NO_BETTER
+
+
+def shown_against(run: Run) -> list[str]:
+    """Who is shown to be treated worse, and how, in a few words each; the clearest first."""
+    events = (
+        MISSED[test["metric"]].format(people(attribute, str(test["worst_group"])))
+        for _, attribute, test in disparities(run)
+    )
+    return list(dict.fromkeys(events))
+
+
 def _verdict(run: Run) -> tuple[Kind, str, str]:
     rows = {row["test"]: row for row in run.metrics["matrix"]}
     if absent := absent_class(run):
@@ -99,10 +114,10 @@ def _verdict(run: Run) -> tuple[Kind, str, str]:
             f"No {absent} were scored, so whether the detector tells fakes from reals is not known.",
         )
     limits = [ends(row["ci"]) for row in rows.values()]
-    if run.source is None and not any(low > CHANCE or high < NO_BETTER for low, high in limits):
+    if run.source is None and all(is_undecided(*one) for one in limits):
         return (
             "warning",
-            "Too few videos to tell",
+            TOO_FEW,
             "The videos are too few to tell the detector from guessing.",
         )
     if run.source is None:
@@ -123,7 +138,7 @@ def _verdict(run: Run) -> tuple[Kind, str, str]:
     if not low > CHANCE:
         return (
             "warning",
-            "Too few videos to tell",
+            TOO_FEW,
             f"The videos of {run.source}, where it was trained, are too few to tell the detector from "
             "guessing: that it has learnt anything is neither shown nor ruled out.",
         )

@@ -14,6 +14,7 @@ from unmasked.analysis.figures.dots import Dot, DotDisplay
 from unmasked.analysis.figures.matrix import cross_dataset
 from unmasked.analysis.html.page import (
     KeyNumber,
+    Kind,
     Section,
     callout,
     fill_template,
@@ -23,7 +24,7 @@ from unmasked.analysis.html.page import (
     table,
 )
 from unmasked.analysis.reports.gallery import Gallery
-from unmasked.analysis.reports.run.answer import interval_and_chance
+from unmasked.analysis.reports.run.answer import TOO_FEW, interval_and_chance, is_undecided
 from unmasked.analysis.reports.run.figures import draw_matrix
 from unmasked.analysis.reports.run.folder import read_collection
 from unmasked.analysis.reports.run.protocols import (
@@ -51,6 +52,7 @@ from unmasked.evaluation.wording import (
 PAGE = "report.html"
 GUESSING = 0.5  # AUC
 NUMBERS_MAX = 3
+KINDS: dict[str, Kind] = {"A first": "good", TOO_FEW: "warning"}  # title of the verdict -> its colour
 GISTS = {
     "answer": "Who leads by how much, the matrix, and every number behind it.",
     "protocols": "What is new to each, one threshold for all, and what others report.",
@@ -112,18 +114,31 @@ def _first(pairs: Sequence[ProtocolRow], metrics: CollectionResults, figures: Ga
     known = [row for row in pairs if not isnan(row["auc"])]
     worst = sorted(unseen or known, key=lambda row: -row["auc"])
     overall, *_ = leader_sentences(metrics.get("leaders", [])) or ["No dataset is new to all of them."]
+    is_too_little = bool(known) and all(is_undecided(*ends(row["auc_ci"])) for row in known)
+    if is_too_little:
+        overall = "The videos are too few to tell any of them from guessing."
     tested = list_names(list(dict.fromkeys(row["test"] for row in pairs)))
     trained = list_names(list(dict.fromkeys(row["train"] for row in pairs)))
     title = (
-        "A first" if " holds up best" in overall else "No clear first" if unseen else "Not tested on new data"
+        TOO_FEW
+        if is_too_little
+        else (
+            "A first"
+            if " holds up best" in overall
+            else "No clear first"
+            if unseen
+            else "Not tested on new data"
+        )
     )
     return first_screen(
         tested=f"{list_names(list(metrics['detectors']))}, trained on {trained}, were tested on {tested}. "
         "Ranking needs no threshold; errors are at the stored threshold of each.",
-        verdict=callout("good" if title == "A first" else "note", overall, title=title),
+        verdict=callout(KINDS.get(title, "note"), overall, title=title),
         numbers=list(map(_worst_number, [*worst[: NUMBERS_MAX - 1], *worst[NUMBERS_MAX - 1 :][-1:]])),
         picture=_picture(pairs, figures),
-        decision="take one whose errors on its worst unseen dataset you can bear, and test it on yours."
+        decision="test them on more videos before one is taken."
+        if is_too_little
+        else "take one whose errors on its worst unseen dataset you can bear, and test it on yours."
         if unseen
         else "test them on data that none was trained on before one is taken.",
         caution="that the first here is the first on your videos: these datasets chose it."

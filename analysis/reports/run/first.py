@@ -10,7 +10,7 @@ from unmasked.analysis.figures.colours import group_colours
 from unmasked.analysis.figures.dots import Dot, DotDisplay
 from unmasked.analysis.html.page import KeyNumber, callout, first_screen
 from unmasked.analysis.reports.gallery import Gallery
-from unmasked.analysis.reports.run.answer import Answer
+from unmasked.analysis.reports.run.answer import Answer, shown_against
 from unmasked.analysis.reports.run.folder import Run
 from unmasked.evaluation.records import Measures
 from unmasked.evaluation.wording import (
@@ -37,10 +37,17 @@ def first_part(run: Run, found: Answer, figures: Gallery, notes: Markup) -> Mark
         verdict=callout(found.kind, found.verdict, title=found.title),
         numbers=[_rate(run, "fpr"), _rate(run, "fnr"), _ranking(run)],
         picture=_picture(run, figures),
-        decision=found.decision,
+        decision=f"{found.decision}{_before_that(run)}",
         caution=_caution(run),
         notes=notes,
     )
+
+
+def _before_that(run: Run) -> str:
+    """For whom it fails, as it stands in the way of a decision; "" where nothing was shown."""
+    events = shown_against(run)
+    more = f", and {len(events) - 1} more differences between groups" if len(events) > 1 else ""
+    return f" First answer for this: {events[0]}{more}." if events else ""
 
 
 def _tested(run: Run) -> str:
