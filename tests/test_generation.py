@@ -376,6 +376,11 @@ def test_images_of_other_sizes_and_no_extractor_are_refused(run, tmp_path):
     sides = (f"a={folder}", f"b={folder}", f"out={tmp_path / 'out'}")
     assert "no features were chosen" in refused("fid", *sides)
     assert "size_px=8 to resize" in refused("fid", *sides, f"extractor={run / 'discriminator'}")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(folder / "8.png", alone)
+    said = refused("fid", f"a={alone}", *sides[1:], f"extractor={run / 'discriminator'}")
+    assert f"two images or more of each side; given: {alone / '8.png'}" in said
     empty = tmp_path / "empty"
     empty.mkdir()
     said = refused("fid", f"a={empty}", f"b={folder}", f"extractor={run / 'discriminator'}", sides[2])
