@@ -24,7 +24,7 @@ class Network(Frozen):
     @classmethod
     def _check_power_of_2(cls, value: int) -> int:
         if value & (value - 1):
-            raise ValueError("it is a power of 2: 32, 64, 128 or 256")
+            raise ValueError("it is a power of 2: 8, 16, 32, 64, 128 or 256")
         return value
 
 

@@ -102,10 +102,11 @@ def extract(
         size_px: side that images are resized to first; None takes them as they are.
 
     Raises:
-        InputError: there is no image, one cannot be read, or they are of several sizes.
+        InputError: there are fewer than two, one cannot be read, or they are of several sizes.
     """
-    if not paths:
-        raise InputError("there is no image to compare; give a folder of images or a faces table with crops")
+    if len(paths) < 2:
+        given = ", ".join(map(str, paths)) or "none"
+        raise InputError(f"a distance is of two images or more of each side; given: {given}")
     file = folder / f"features-{_digest(paths, extractor, size_px)}.npy"
     if not file.is_file():
         with atomic_path(file) as temporary:

@@ -149,9 +149,10 @@ def kernel_distance(
     across = across_a.sum()
     n, m = len(a), len(b)
     value = one.mean() + two.mean() - 2 * across / (n * m)
-    left_a = one.means_without() + two.mean() - 2 * (across - across_a) / ((n - one.size) * m)
-    left_b = one.mean() + two.means_without() - 2 * (across - across_b) / (n * (m - two.size))
-    variance = sum((len(left) - 1) * np.var(left) for left in (left_a, left_b))
+    with np.errstate(divide="ignore", invalid="ignore"):  # nothing is left without the only unit: NaN
+        left_a = one.means_without() + two.mean() - 2 * (across - across_a) / ((n - one.size) * m)
+        left_b = one.mean() + two.means_without() - 2 * (across - across_b) / (n * (m - two.size))
+        variance = sum((len(left) - 1) * np.var(left) for left in (left_a, left_b))
     fewest = min(len(left_a), len(left_b))
     reach = -special.stdtrit(max(fewest - 1, 1), (1 - CONFIDENCE) / 2) * math.sqrt(variance)
     reach = reach if fewest > 2 else math.nan

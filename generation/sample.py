@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,12 +19,14 @@ from unmasked.datasets.errors import InputError
 from unmasked.datasets.files import sync_files
 from unmasked.datasets.listing import as_manifest
 from unmasked.datasets.manifest import MANIFEST
+from unmasked.datasets.tables import read_frame
 from unmasked.generation.features import MANIFEST_FILE
 from unmasked.generation.stylegan2 import Generator, sample
 from unmasked.generation.train import FILE, METHOD, STYLEGAN2
 from unmasked.training import checkpoint
 
 IMAGES = Path("fake") / METHOD  # the layout that `unmasked scan` reads method and label from
+MADE = re.compile(r"\d{7,}\.png")
 BATCH = 64
 
 
@@ -36,7 +39,12 @@ def load(path: Path) -> tuple[Generator, dict[str, Any]]:
     Raises:
         InputError: the files are absent, damaged, or of something else.
     """
-    model, card = checkpoint.load(STYLEGAN2, path / FILE if path.is_dir() else path)
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file() or file.suffix != Path(FILE).suffix:
+        raise InputError(
+            f"{path} is no generator; give the folder that `unmasked generate train` wrote, or its {FILE}"
+        )
+    model, card = checkpoint.load(STYLEGAN2, file)
     assert isinstance(model, Generator)
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), card
 
@@ -69,12 +77,14 @@ def write_images(
         progress: told after each batch.
 
     Raises:
-        InputError: there are images already.
+        InputError: there are images already, or, with ``overwrite``, files that no generator made.
         OSError: the disk is full; nothing new is left then.
     """
     kept = [out / "fake", out / MANIFEST_FILE]
-    if any(path.exists() for path in kept) and not overwrite:
-        raise InputError(f"{out} holds made images already; give another out=, or overwrite=true")
+    if any(path.exists() for path in kept):
+        _check_only_made(out)
+        if not overwrite:
+            raise InputError(f"{out} holds made images already; give another out=, or overwrite=true")
     out.mkdir(parents=True, exist_ok=True)
     # Beside their place: what fails half way leaves nothing that looks like a dataset.
     working = Path(tempfile.mkdtemp(prefix=".generate-", dir=out))
@@ -100,8 +110,22 @@ def write_images(
         (working / "fake").replace(out / "fake")
         (working / MANIFEST_FILE).replace(out / MANIFEST_FILE)  # last: it says that the images are there
         return manifest
+    except OSError as error:
+        error.filename = error.filename or str(out)  # Pillow does not say where the disk is full
+        raise
     finally:
         shutil.rmtree(working, ignore_errors=True)
+
+
+def _check_only_made(out: Path) -> None:
+    """Raises InputError if files stand where made images go that `write_images` did not write."""
+    files = (path for path in (out / "fake").rglob("*") if not path.is_dir())
+    foreign = [path for path in files if path.parent != out / IMAGES or not MADE.fullmatch(path.name)]
+    table = out / MANIFEST_FILE
+    if table.exists() and "generator" not in read_frame(table):
+        foreign.append(table)
+    if foreign:
+        raise InputError(f"{foreign[0]} was not made by a generator and would be lost; give another out=")
 
 
 def _write(file: Path, image: Tensor, facts: Mapping[str, Any]) -> None:

@@ -116,7 +116,8 @@ def real_rows(faces: pd.DataFrame, split: str = "train") -> pd.DataFrame:
         there = ", ".join(f"{n} of split {key[0]} and label {key[1]}" for key, n in kinds.items())
         raise InputError(
             f"the faces table has no crop of a real face in the split {split}; it has {there or 'no crop'}: "
-            "give a table with reals (label 0)"
+            "give a table with reals (label 0) there; `unmasked scan` gives splits, by split=train or "
+            "split_seed=0, to a set that has none"
         )
     return found
 

@@ -92,6 +92,12 @@ def test_the_kernel_distance_leaves_out_one_unit_at_a_time(monkeypatch):
     assert found.high - found.value == pytest.approx(3.182446 * np.sqrt(variance), rel=1e-6)
 
 
+def test_the_kernel_distance_of_one_persons_images_is_unknown():
+    """It divided 0 by 0, and said so in a warning of numpy."""
+    found = kernel_distance(np.eye(5), 2 * np.eye(5), units_a=np.zeros(5))
+    assert np.isnan([found.value, found.low, found.high]).all()
+
+
 def test_the_kernel_distances_interval_holds_the_truth():
     """Rows of ten a unit that share half of what they are; the truth is known by moments of the product."""
     d, shift, units = 16, 0.3, np.repeat(np.arange(30), 10)

@@ -26,10 +26,11 @@ from unmasked.datasets.transforms import normalise
 from unmasked.generation.config import GeneratorConfig
 from unmasked.generation.features import Extractor
 from unmasked.generation.judge import discriminator_shares, tell_apart
-from unmasked.generation.module import gradient_penalty, path_lengths
+from unmasked.generation.module import GeneratorModule, gradient_penalty, path_lengths
 from unmasked.generation.sample import load as load_generator
 from unmasked.generation.train import Stream, real_rows, train
 from unmasked.preprocessing.faces import FACES
+from unmasked.training.residual import Critic
 
 SMALL = {
     "network": {"size_px": 16, "base": 64, "most": 8, "w_dim": 8},
@@ -217,6 +218,18 @@ def test_the_gradient_penalty_is_that_of_a_known_slope():
     torch.testing.assert_close(weight.grad, torch.ones(12))  # 2 w
 
 
+def test_p_is_steered_by_verdicts_of_augmented_reals(monkeypatch):
+    """Not by those of reals as they are, nor of fakes: its target is of what the network trains on."""
+    module = GeneratorModule(Critic(16, 64, 8), GeneratorConfig.model_validate(SMALL))
+    monkeypatch.setattr("unmasked.generation.module.augment", lambda images, p, random: -images)
+    monkeypatch.setattr(module.critic, "realness", lambda images: images.mean((1, 2, 3)))
+    monkeypatch.setattr(module, "_fakes", lambda count: -torch.ones(count, 3, 16, 16))
+    monkeypatch.setattr(module, "_step", lambda loss, optimiser: None)
+    for _ in range(2):
+        module._critic_step(torch.ones(4, 3, 16, 16), None)
+    assert module.ada.r_t == -1.0
+
+
 def test_the_path_length_is_the_mean_over_layers_of_what_a_style_moves():
     styles = torch.randn(2, 3, 4, requires_grad=True)
     images = styles.sum(2)[:, :, None, None].expand(-1, -1, 2, 2)  # a channel a layer
@@ -274,18 +287,39 @@ def test_made_images_are_a_dataset_with_the_generators_hash(run, tmp_path):
     assert (one / name).read_bytes() != (out / name).read_bytes()  # another seed
 
 
+def test_fakes_that_no_generator_made_are_never_replaced(run, tmp_path):
+    """`overwrite=true` in a dataset's folder removed its fake/ and its manifest."""
+    image, table = tmp_path / "a" / "fake" / "swap" / "1.png", tmp_path / "b" / "manifest.parquet"
+    for path in (image, table):
+        path.parent.mkdir(parents=True)
+    image.write_bytes(b"x")
+    pd.DataFrame({"path": ["1.png"]}).to_parquet(table)
+    for path in (image, table):
+        out = tmp_path / path.relative_to(tmp_path).parts[0]
+        said = refused("generate", f"generator={run}", "n=1", f"out={out}", "overwrite=true")
+        assert f"{path} was not made by a generator and would be lost" in said
+        assert path.is_file()
+
+
 def test_a_full_disk_leaves_no_image(run, tmp_path, monkeypatch):
     import errno
 
     from unmasked.generation import sample
 
     def fill(files):
-        raise OSError(errno.ENOSPC, "No space left on device", str(next(iter(files))))
+        raise OSError(errno.ENOSPC, "No space left on device")  # as Pillow does, without a name
 
     monkeypatch.setattr(sample, "sync_files", fill)
     out = tmp_path / "full"
-    assert "No space left" in refused("generate", f"generator={run}", "n=3", f"out={out}")
+    assert f"{out}: No space left" in refused("generate", f"generator={run}", "n=3", f"out={out}")
     assert not [path for path in out.rglob("*") if path.name != ".generate.lock"]
+
+
+def test_what_is_no_generator_is_named(run, tmp_path):
+    """A discriminator's folder was answered with the advice to give its detector.safetensors."""
+    for other in (run / "discriminator", tmp_path / "absent", next((run / "samples").iterdir())):
+        said = refused("generate", f"generator={other}", f"out={tmp_path / 'out'}")
+        assert f"{other} is no generator; give the folder that `unmasked generate train` wrote" in said
 
 
 def test_the_discriminators_shares_are_of_its_verdicts_without_augmentation(run, faces):
@@ -342,6 +376,11 @@ def test_images_of_other_sizes_and_no_extractor_are_refused(run, tmp_path):
     sides = (f"a={folder}", f"b={folder}", f"out={tmp_path / 'out'}")
     assert "no features were chosen" in refused("fid", *sides)
     assert "size_px=8 to resize" in refused("fid", *sides, f"extractor={run / 'discriminator'}")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(folder / "8.png", alone)
+    said = refused("fid", f"a={alone}", *sides[1:], f"extractor={run / 'discriminator'}")
+    assert f"two images or more of each side; given: {alone / '8.png'}" in said
     empty = tmp_path / "empty"
     empty.mkdir()
     said = refused("fid", f"a={empty}", f"b={folder}", f"extractor={run / 'discriminator'}", sides[2])

@@ -164,3 +164,6 @@ def test_p_rises_where_reals_are_known_by_heart_and_falls_where_they_are_not():
     fixed = Probability(target=0.6, images=10, every=1, fixed=0.25)
     fixed.see(torch.ones(16))
     assert fixed.p == 0.25
+    quick = Probability(target=0.6, images=1, every=1)
+    quick.see(torch.ones(16))
+    assert quick.p == 1.0
