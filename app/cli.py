@@ -167,7 +167,7 @@ def _command(verb: str) -> Callable[..., None]:
             bool, typer.Option("--dry-run", help="Print the resolved configuration only.")
         ] = False,
     ) -> None:
-        _run(verb, config, _name_arguments(verb, arguments or []), dry_run)
+        _run(verb, config, arguments or [], dry_run)
 
     return run
 
@@ -177,13 +177,23 @@ def _metavar(verb: str) -> str:
 
 
 def _name_arguments(verb: str, arguments: list[str]) -> list[str]:
-    """The arguments as ``key=value``; a verb's file may come without its key."""
-    names = iter(POSITIONAL.get(verb, ()))
+    """The arguments as ``key=value``; a verb's file may come without its key.
+
+    Raises:
+        InputError: more come without one.
+    """
+    allowed = POSITIONAL.get(verb, ())
+    names = iter(allowed)
     named = []
     for argument in arguments:
         # A file may be called a=b.mp4. (Unlike Path.exists, no error for a name that is too long.)
         is_bare = not argument.startswith("--") and ("=" not in argument or os.path.exists(argument))
         key = next(names, None) if is_bare else None
+        if is_bare and allowed and key is None:
+            raise InputError(
+                f"{argument!r} is one more than may stand without a key ({', '.join(allowed)}); for several "
+                "files give a folder that holds them, and quote a name with spaces"
+            )
         named.append(
             _as_key_value(argument) if key is None else f"{key}={json.dumps(argument, ensure_ascii=False)}"
         )
@@ -203,7 +213,7 @@ def _run(verb: str, config: Path | None, arguments: list[str], dry_run: bool) ->
 
     try:
         with stopped_by_signals(advice_after_signal(verb)):
-            _load_and_run(verb, config, arguments, dry_run)
+            _load_and_run(verb, config, _name_arguments(verb, arguments), dry_run)
     except InputError as error:
         typer.echo(f"unmasked {verb}: {printable(error)}", err=True)
         raise typer.Exit(2) from None

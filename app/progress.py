@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 LINE_EVERY_S = 10.0
+LEAST = 10  # steps, or a tenth of all, before the time left is said: the first one has the start in it
 
 
 class Reporter:
@@ -74,7 +75,7 @@ class Reporter:
     def _time_left(self, stage: str, now: float, done: int, total: int) -> str:
         """How long the rest takes at the speed so far, in words; "" where that is not known yet."""
         began, before = self._first.setdefault(stage, (now, done))
-        if done in (before, total) or now == began:
+        if done == total or now == began or (done - before < LEAST and 10 * (done - before) < total):
             return ""
         return f", about {duration_text((total - done) * (now - began) / (done - before))} left"
 

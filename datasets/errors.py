@@ -16,8 +16,11 @@ class InputError(ValueError):
     """
 
 
-class InterruptedBySignal(Exception):
+class InterruptedBySignal(BaseException):
     """A signal ended the work; the message says what is kept and how to go on.
+
+    No Exception, as KeyboardInterrupt is none: what a library does about faults of its own, such as printing
+    them and going on, would be done about the signal.
 
     The command line prints the message and exits with 128 and the signal's number.
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,15 @@ from unmasked.datasets.files import atomic_path
 from unmasked.datasets.transforms import normalise
 
 TOLERANCE = 1e-4  # of a score between the file and the network, in float32
-CHECKED = (1, 3)  # numbers of images at which they are compared: the graph must not hold one of them
+CHECKED = (1, 8)  # numbers of images at which they are compared: the graph must not hold one of them
+
+
+class Comparison(NamedTuple):
+    """A file beside the network that it is of."""
+
+    difference: float  # the largest, of a score
+    lowest: float  # score of the network's on what they were compared on
+    highest: float
 
 
 class _FromPixels(nn.Module):
@@ -34,8 +42,8 @@ class _FromPixels(nn.Module):
         return self.model(normalise(images)).softmax(1)[:, 1]
 
 
-def write_onnx(model: object, card: Mapping[str, Any], path: Path) -> float:
-    """Writes the file, and returns by how much its scores differ from the network's.
+def write_onnx(model: object, card: Mapping[str, Any], path: Path) -> Comparison:
+    """Writes the file, and returns how far its scores are from the network's.
 
     Its input ``images`` is (N, 3, S, S) uint8, RGB crops as `preprocess` writes them, its output ``score`` is
     (N,) float32 in [0, 1], 1 = fake. Name, weights' hash, threshold and licence of the card are in its
@@ -71,13 +79,13 @@ def write_onnx(model: object, card: Mapping[str, Any], path: Path) -> float:
                 "the network cannot be written as an ONNX file: it takes the number of images for a "
                 "constant; nothing was written"
             )
-        difference = _difference(session, whole, size)
-        if not difference <= TOLERANCE:
+        compared = _compare(session, whole, size)
+        if not compared.difference <= TOLERANCE:
             raise InputError(
-                f"the ONNX file's scores differ from the network's by {difference:.1g}, more than "
+                f"the ONNX file's scores differ from the network's by {compared.difference:.1g}, more than "
                 f"{TOLERANCE:g}; nothing was written. A layer of it is not exported as it computes"
             )
-    return difference
+    return compared
 
 
 def _export(whole: nn.Module, size: int, path: Path) -> None:
@@ -109,13 +117,25 @@ def _describe(onnx: Any, path: Path, card: Mapping[str, Any]) -> None:
     onnx.save(file, path)
 
 
-def _difference(session: Any, whole: nn.Module, size: int) -> float:
+def _compare(session: Any, whole: nn.Module, size: int) -> Comparison:
     generator = torch.Generator().manual_seed(0)
-    largest = 0.0
+    found, expected = [], []
     for count in CHECKED:
-        images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
-        found = session.run(None, {"images": images.numpy()})[0]
+        images = _random_images(count, size, generator)
+        found.append(session.run(None, {"images": images.numpy()})[0])
         with torch.inference_mode():
-            expected = whole(images).numpy()
-        largest = float(np.maximum(largest, np.abs(found - expected).max()))
-    return largest
+            expected.append(whole(images).numpy())
+    scores = np.concatenate(expected)
+    difference = np.abs(np.concatenate(found) - scores).max()
+    return Comparison(float(difference), float(scores.min()), float(scores.max()))
+
+
+def _random_images(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """(N, 3, S, S) uint8: noise of little or much contrast upon a random colour.
+
+    Of strong noise alone a network may say 1.0 throughout, whatever its layers compute.
+    """
+    colour = torch.rand(count, 3, 1, 1, generator=generator)
+    contrast = torch.rand(count, 1, 1, 1, generator=generator) ** 3
+    noise = torch.rand(count, 3, size, size, generator=generator)
+    return (255 * (colour + contrast * (noise - colour))).round().to(torch.uint8)

@@ -90,7 +90,7 @@ def foreign_reasons(
         are_all = share * (domain.people + 1) < 1.5
         whom = "any" if are_all else f"{100 * (1 - share):.3g} %"
         than = (
-            f"than {whom} of {domain.people} calibration people; "
+            f"than {whom} of {domain.people} calibration faces; "
             f"{100 * domain.rate:.2g} % of files like those are refused so"
         )
         reasons.append(Reason(code=code, words=f"{words}{how} {than}"))

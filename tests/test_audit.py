@@ -113,7 +113,8 @@ def test_exit_code_is_one_on_findings_where_asked_for_and_zero_when_clean(tmp_pa
     clean = unmasked("audit", *arguments)
     assert clean.exit_code == 0
     assert clean.stdout.startswith(
-        "nothing found: Set: 120 rows (train 72, val 24, test 24) of 40 known people"
+        "nothing found in what could be looked at: Set: 120 rows "
+        "(train 72, val 24, test 24) of 40 known people"
     )
     manifest.loc[0, "split"] = "test"
     MANIFEST.write(manifest, tmp_path / "m.csv")

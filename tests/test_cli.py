@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -112,6 +113,15 @@ def test_option_that_no_root_takes(tmp_path):
         "real/a": "real",
         "fake/b": "GAN",
     }
+
+
+def test_scan_says_what_the_set_is_called_to_other_commands(tmp_path):
+    """A table's set is called like its folder; the headline called it "table in list.csv"."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.png").touch()
+    (tmp_path / "mine" / "list.csv").write_text("path,label\na.png,1\n")
+    result = unmasked("scan", f"root={tmp_path / 'mine' / 'list.csv'}", f"out={tmp_path / 'm.csv'}")
+    assert "1 rows of mine written to" in result.output
 
 
 def test_unknown_key_names_the_nearest_valid_one(tmp_path):
@@ -368,8 +378,12 @@ def test_a_signal_ends_a_verb_that_keeps_nothing_with_a_sentence_that_is_true(
     monkeypatch, verb, number, code
 ):
     # Every verb said that the same command goes on from here; SIGTERM ended them without a word.
+    def run(config):
+        with suppress(Exception):  # as a library does about what it can do without: the signal was lost there
+            signal.raise_signal(number)
+
     module = verb_module(verb)
-    monkeypatch.setattr(module, "run", lambda config: signal.raise_signal(number))
+    monkeypatch.setattr(module, "run", run)
     needed = {"evaluate": ["predictions=p.csv"], "explain": ["checkpoint=c"], "scan": ["root=r"]}
     result = unmasked(verb, *needed.get(verb, []))
     assert result.exit_code == code
@@ -433,3 +447,9 @@ def test_a_signal_that_comes_when_all_is_done_changes_nothing():
         process.stdout.read()
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+def test_a_second_file_without_a_key_is_told_to_come_in_a_folder():
+    """It was told to be "not of the form key=value", and that seed=1 would be."""
+    sentence = refused("inspect", "a.mp4", "b.mp4", "checkpoint=runs")
+    assert "'b.mp4' is one more than may stand without a key (file); for several files give" in sentence

@@ -87,13 +87,14 @@ def test_demo_looks_at_one_unseen_fake_and_ends_with_what_was_planted_beside_wha
 def test_the_time_that_is_left_is_said_once_it_can_be_known():
     console = Console(file=io.StringIO(), width=200)
     reporter = Reporter(console)
-    clock = iter([0.0, 20.0, 40.0])
+    clock = iter([0.0, 10.0, 20.0, 40.0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("unmasked.app.progress.time.monotonic", lambda: next(clock))
-        for done in (10, 20, 100):
+        for done in (10, 11, 20, 100):  # of one step, with the start in it, "61 min left" was told
             reporter("faces", done, 100)
     lines = console.file.getvalue().splitlines()
-    assert lines == ["  faces 10/100", "  faces 20/100, about 3 min left", "  faces 100/100"]
+    assert lines[:2] == ["  faces 10/100", "  faces 11/100"]
+    assert lines[2:] == ["  faces 20/100, about 3 min left", "  faces 100/100"]
 
 
 @pytest.mark.slow

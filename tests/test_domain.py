@@ -161,7 +161,7 @@ def test_each_measure_has_its_reason_and_another_kind_of_file_has_one_too():
 
     def codes(bits=1.0, is_video=True, **shares):
         found = foreign_reasons(at(domain, **shares), domain, is_video=is_video, bits_per_pixel=bits)
-        assert all("calibration people" in one.words or "threshold was fitted" in one.words for one in found)
+        assert all("calibration faces" in one.words or "threshold was fitted" in one.words for one in found)
         return [one.code for one in found]
 
     assert codes() == []

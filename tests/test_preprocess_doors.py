@@ -404,8 +404,8 @@ def test_faces_that_are_seen_and_not_kept_are_said(tmp_path):
     assert [row["others"] for row in rows] == [0, 0]
     faces = pd.DataFrame({"dataset": "d", "video": ["a", "b"], "frame": 0, "status": "ok", "others": [3, 0]})
     assert command.summary(faces)[1] == (
-        "  NOTE: other faces were seen in 1 frames of 1 files and not kept, up to 3 in one (a); "
-        "faces=all keeps everybody"
+        "  NOTE: frames in which other faces were seen and not kept: 1, of files: 1, up to 3 faces in "
+        "one (a); faces=all keeps everybody"
     )
 
 

@@ -432,6 +432,14 @@ def test_a_video_whose_label_nobody_knows_reaches_a_manifest_and_back(tmp_path):
     assert said(result, "the labels of all 1 are missing")
 
 
+def test_a_table_without_a_label_names_the_columns_that_may_be_it(tmp_path):
+    """A column klass of real and fake was passed over in silence, and all labels told to be missing."""
+    touch(tmp_path / "inbox" / "clip.mp4", "x")
+    listed = touch(tmp_path / "list.csv", "file,klass\ninbox/clip.mp4,fake\n")
+    assert said(scan(listed), "not read: klass. If one of them holds it, give columns={label: klass}")
+    assert scan(listed, columns={"label": "klass"}).manifest["label"].tolist() == [1]
+
+
 def test_labels_that_are_all_known_stay_integers(tmp_path):
     assert scan(uadfv(tmp_path)).manifest["label"].dtype == "int64"
 

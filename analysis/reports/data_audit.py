@@ -111,7 +111,7 @@ def _first(audited: Audit, gallery: Gallery) -> Markup:
     counted = {kind: sum(one.severity == kind for one in audited.findings) for kind in KINDS}
     said = " ".join(f"{line.rstrip('.')}." for line in audited.checked[:SENTENCES])
     if audited.is_clean:
-        verdict = callout("good", CLEAN, title="Nothing was found")
+        verdict = callout("good", CLEAN, title=audited.clean_words.capitalize())
         decision = "train and test on these data; look at what was not checked first."
     else:
         first = min(audited.findings, key=lambda one: list(KINDS).index(one.severity))

@@ -79,7 +79,7 @@ def lines(audited: Audit) -> list[str]:
         if finding.severity != "note":
             found.append(f"  {finding.why} {finding.advice}")
     if audited.is_clean:
-        found.insert(0, f"nothing found: {'; '.join(audited.checked)}")
+        found.insert(0, f"{audited.clean_words}: {'; '.join(audited.checked)}")
     return [*found, *(f"not checked: {sentence}" for sentence in audited.not_checked)]
 
 

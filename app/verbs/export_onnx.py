@@ -29,11 +29,12 @@ def run(config: Config) -> None:
 
     model, card = load(config.checkpoint, config.detector)
     path = config.out or Path(f"{folder_name(card['architecture'])}.onnx")
-    difference = write_onnx(model, card, path)
+    compared = write_onnx(model, card, path)
     size = card["size_px"]
     print_result(
         f"{path}: images (N, 3, {size}, {size}) uint8 RGB -> score (N,), 1 = fake; scores of random images "
-        f"differ from the network's by at most {difference:.1g}"
+        f"differ from the network's, {compared.lowest:.2g} to {compared.highest:.2g}, by at most "
+        f"{compared.difference:.1g}"
     )
     print_result(
         f"crops of another size: brought to {size} px by area averaging where they are larger (OpenCV's "

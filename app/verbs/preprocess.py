@@ -119,9 +119,9 @@ def summary(faces: pd.DataFrame) -> list[str]:
         if len(crowded):
             files = crowded["video"].drop_duplicates()
             lines.append(
-                f"  NOTE: other faces were seen in {len(crowded)} frames of {len(files)} files and not kept, "
-                f"up to {crowded['others'].max():.0f} in one ({first_names(files)}); "
-                "faces=all keeps everybody"
+                f"  NOTE: frames in which other faces were seen and not kept: {len(crowded)}, "
+                f"of files: {len(files)}, up to {crowded['others'].max():.0f} faces in one "
+                f"({first_names(files)}); faces=all keeps everybody"
             )
     return lines
 

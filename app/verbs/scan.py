@@ -144,6 +144,7 @@ def run(config: Config) -> None:
     """Scans every root, joins the annotations, writes one manifest and prints what was found."""
     import pandas as pd
 
+    from unmasked.datasets.listing import first_names
     from unmasked.datasets.manifest import MANIFEST
     from unmasked.datasets.scan import Splitting, options_of, scan
     from unmasked.datasets.splits import FRACTIONS, SplitPlan
@@ -196,7 +197,8 @@ def run(config: Config) -> None:
         gone = int((listed["reason"] == NOT_THERE).sum())
         what = [*(["in no row"] if gone < len(listed) else []), *(["listed and not there"] if gone else [])]
         print_result(f"files that are {' or '.join(what)}, by name: {unused_file}")
-    print_result(f"{len(manifest)} rows written to {config.out}")
+    names = first_names(manifest["dataset"].drop_duplicates())  # as `dataset=` of other commands has them
+    print_result(f"{len(manifest)} rows of {names} written to {config.out}")
     if config.faces:
         _write_faces(manifest, config.faces)
 

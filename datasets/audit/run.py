@@ -46,6 +46,11 @@ class Audit:
         """True if nothing was found; a note is no finding."""
         return all(finding.severity == "note" for finding in self.findings)
 
+    @property
+    def clean_words(self) -> str:
+        """What is said where nothing was found: no more than was looked at."""
+        return f"nothing found{' in what could be looked at' if self.not_checked else ''}"
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         tested = None if self.shortcuts is None else self.shortcuts.to_dict("records")

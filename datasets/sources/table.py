@@ -100,7 +100,9 @@ def scan(
     rows = _rows(read, path, dataset or path.resolve().parent.name, split)
     rows = rows.join(_demographics(read.frame, path, age_groups, readings if readings is not None else []))
     if (unknown := int(rows["label"].isna().sum())) == len(rows):
-        notes.append(f"the labels of all {len(rows)} are missing: they can be scored, and no more")
+        notes.append(
+            f"the labels of all {len(rows)} are missing: they can be scored, and no more{_unread(read.frame)}"
+        )
     elif unknown:
         notes.append(f"without a label: {unknown} of {len(rows)}")
     gone = ~_exists(rows["path"], path.parent)
@@ -152,6 +154,16 @@ def _rows(read: TableRead, path: Path, dataset: str, split: str | None) -> pd.Da
     for name in (*CARRIED, "compression"):
         rows[name] = _column(table, name, np.nan)
     return rows
+
+
+def _unread(table: pd.DataFrame) -> str:
+    """Which columns may be the labels that a table has under another name; "" where there is none."""
+    if "label" in table or not (others := [str(name) for name in table if name not in ROLES]):
+        return ""
+    return (
+        f". No column is known as the label; not read: {first_names(others)}. "
+        f"If one of them holds it, give columns={{label: {others[0]}}}"
+    )
 
 
 def _column(table: pd.DataFrame, name: str, default: object) -> pd.Series:

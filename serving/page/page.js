@@ -116,6 +116,10 @@ function pumpFiles() {
 function send(one) {
   sending += 1;
   one.isSending = true;
+  if (!one.file.size) {
+    ended(one, "The file is empty: it has zero bytes.");
+    return;
+  }
   if (detector && one.file.size > detector.limits.bytes_max) {
     ended(one, `The file has ${(one.file.size / 1e6).toFixed(0)} MB; at most ${(detector.limits.bytes_max / 1e6).toFixed(0)} are taken.`);
     return;
