@@ -6,6 +6,8 @@ The template and the choice of points are those of the published preprocessing (
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -66,17 +68,25 @@ def similarity_matrix(points: np.ndarray, size_px: int = 256, scale: float = 1.3
         raise ValueError(
             f"points have shape {points.shape} or are not finite; give five (x, y) in frame pixels"
         )
-    z = points @ (1, 1j)
-    w = template(size_px, scale) @ (1, 1j)
-    z_centred = z - z.mean()
-    spread = (abs(z_centred) ** 2).sum()
+    z = points[:, 0] + 1j * points[:, 1]
+    w_mean, w_centred = _complex_template(size_px, scale)
+    z_mean = z.sum() / 5
+    z_centred = z - z_mean
+    spread = np.vdot(z_centred, z_centred).real
     if spread == 0:
         raise ValueError(
             f"all five points lie at {points[0].tolist()}; a similarity needs two different points"
         )
-    a = (z_centred.conj() @ (w - w.mean())) / spread
-    b = w.mean() - a * z.mean()
+    a = np.vdot(z_centred, w_centred) / spread
+    b = w_mean - a * z_mean
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+@lru_cache(maxsize=16)
+def _complex_template(size_px: int, scale: float) -> tuple[complex, np.ndarray]:
+    """The mean of the template's points as complex numbers, and the (5,) points less the mean."""
+    w = template(size_px, scale) @ (1, 1j)
+    return complex(w.mean()), w - w.mean()
 
 
 def box_matrix(box: tuple[float, float, float, float], size_px: int = 256, scale: float = 1.0) -> np.ndarray:
@@ -131,9 +141,12 @@ def padded_share(matrix: np.ndarray, shape: tuple[int, ...], size_px: int = 256)
     0.5
     """
     places = (np.arange(64) + 0.5) * size_px / 64 - 0.5
-    grid = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 2)  # (4096, 2) x, y in the crop
-    points = (grid - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-    outside = (points < -0.5) | (points > np.array(shape[1::-1]) - 0.5)
+    for tried in (places[[0, -1]], places):  # all are inside if the four outermost are
+        grid = np.stack(np.meshgrid(tried, tried), axis=-1).reshape(-1, 2)  # (N, 2) x, y in the crop
+        points = (grid - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+        outside = (points < -0.5) | (points > np.array(shape[1::-1]) - 0.5)
+        if not outside.any():
+            return 0.0
     return float(outside.any(axis=1).mean())
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from unmasked.datasets.errors import InputError
 
 # Raised when the code gives other crops for the same settings.
-PROCEDURE = 4
+PROCEDURE = 5
 
 # What a recipe calls the detectors that `unmasked.preprocessing.detectors.build` can build.
 DETECTORS = {

@@ -12,6 +12,7 @@ import dlib
 import numpy as np
 
 from unmasked.datasets.errors import InputError
+from unmasked.preprocessing.dlib_grid import cut_patch, frame_box
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels; right and bottom are outside
 
@@ -19,6 +20,7 @@ LANDMARK_FILE = "shape_predictor_68_face_landmarks.dat"
 PADDING = 0.3  # of each side, on each side
 FACE_MIN_PX = 80  # side of the smallest face that detectors see
 ENLARGED_MAX_PX = 4096  # longer side of an image that is enlarged to find small faces
+FLAT_MAX = 4  # grey levels between the darkest and the brightest pixel of a picture that shows nothing
 UNSURE_SCORE = -0.3  # dlib's HOG: not believed by itself
 
 
@@ -27,6 +29,7 @@ class Detection(NamedTuple):
 
     box: Box
     score: float
+    is_published: bool = False  # the box is one that the published procedure's search gives
 
 
 class Detector(Protocol):
@@ -56,19 +59,38 @@ class DlibDetector:
         InputError: the 68-point model is not installed.
     """
 
-    settles_points = True  # its boxes come in steps; see `unmasked.preprocessing.tracking.settled_points`
-
     def __init__(self, *, with_points: bool = True) -> None:
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(landmark_model())) if with_points else None
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """The faces in an (H, W, 3) uint8 RGB image from `UNSURE_SCORE` on, best first; 0 is sure."""
+        sample = image[:: FACE_MIN_PX // 10, :: FACE_MIN_PX // 10]
+        # A black beginning would be searched at every size, for a second of processor time a frame.
+        if np.ptp(sample, axis=(0, 1)).max() <= FLAT_MAX:
+            return []
         return self._run(image, 0, UNSURE_SCORE)
 
     def detect_doubled(self, image: np.ndarray) -> list[Detection]:
         """The faces from 40 px that dlib finds once it has doubled the image's sides, best first."""
         return self._run(image, 1, 0.0)
+
+    def detect_near(self, image: np.ndarray, box: Box, surroundings: float) -> list[Detection]:
+        """The faces around ``box``, in the boxes that `detect_doubled` gives them.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            box: of a face, in image pixels.
+            surroundings: side of what is searched, in sides of the box.
+        """
+        patch = cut_patch(image, box, surroundings)
+        boxes, scores, _ = self._detector.run(patch.pixels, 0, UNSURE_SCORE)
+        found = []
+        for each, score in zip(boxes, scores, strict=True):
+            corners = np.array([(each.left(), each.top()), (each.right(), each.bottom())], dtype=float)
+            there, is_published = frame_box(patch, corners)
+            found.append(Detection(there, float(score), is_published))
+        return found
 
     def landmarks(self, image: np.ndarray, box: Box) -> np.ndarray:
         """(68, 2) float64 x, y of the face in ``box``; points may lie outside the image."""

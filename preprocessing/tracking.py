@@ -13,6 +13,7 @@ from unmasked.preprocessing.detect import (
     Box,
     Detection,
     Detector,
+    DlibDetector,
     area,
     find_faces,
     overlap,
@@ -33,6 +34,8 @@ GROWTH_MAX = 1.6  # between sampled frames
 BOX_CENTRE_PX, BOX_SIDE_PX = np.array((128.8, 154.0)), 146.0
 # Overlap of the box that points were found from with the one that they imply, from which they are final.
 SAME_BOX_MIN = 0.86
+# Overlap of a face with where it was from which it lay well within what was searched.
+UNMOVED_MIN = 0.5
 STEP = 1.3  # between sides of detectors' boxes; less says nothing about the face
 REFRESH = 8  # sampled frames after which the whole frame is searched for newcomers
 PATIENCE = 3  # frames in which the whole frame is searched for a face that was lost
@@ -84,18 +87,35 @@ class Tracker:
         self._frames += 1
         faces = []
         for track, detection in sorted(found.items()):
-            points, box = self._points(image, detection.box, self._boxes.get(track))
+            seen = self._refine(image, detection, self._boxes.get(track))
+            points, box = self._points(image, seen, self._boxes.get(track))
             if is_plausible(points, image.shape[:2]):
                 self._boxes[track], self._missed[track] = box, 0
-                faces.append(Face(track, *detection, points))
+                faces.append(Face(track, seen.box, seen.score, points))
         return faces
 
-    def _points(self, image: np.ndarray, now: Box, before: Box | None) -> tuple[np.ndarray, Box]:
+    def _refine(self, image: np.ndarray, face: Detection, before: Box | None) -> Detection:
+        """The detection in the published procedure's box, where that is found."""
+        if not isinstance(self._detector, DlibDetector):
+            return face
+        if face.is_published and before is not None and overlap(face.box, before) >= UNMOVED_MIN:
+            return face
+        # At the edge of what was searched a window of another size may have been the better one.
+        around = usual_box(self._detector.landmarks(image, face.box)) or face.box
+        again = self._detector.detect_near(image, around, SURROUNDINGS[0])
+        same = [one for one in again if one.is_published and overlap(one.box, face.box) >= IOU_SAME_FACE_MIN]
+        return max(same, key=lambda one: one.score, default=face)
+
+    def _points(self, image: np.ndarray, face: Detection, before: Box | None) -> tuple[np.ndarray, Box]:
         """The points of a detected face, and the box that it is followed by."""
         # Other detectors' boxes have their own relation to the points.
-        if getattr(self._detector, "settles_points", False):
-            return settled_points(self._detector, image, likely_box(now, before))
-        return self._detector.landmarks(image, now), now
+        if not isinstance(self._detector, DlibDetector):
+            return self._detector.landmarks(image, face.box), face.box
+        if not face.is_published:
+            return settled_points(self._detector, image, likely_box(face.box, before))
+        points = self._detector.landmarks(image, face.box)
+        usual = usual_box(points)  # its side has no steps
+        return points, usual if usual and overlap(usual, face.box) >= 1 / STEP**2 else face.box
 
     def _is_cut(self, image: np.ndarray) -> bool:
         """True if this frame belongs to another scene than the last one."""
@@ -118,7 +138,7 @@ class Tracker:
         for surroundings, shift_max in zip(SURROUNDINGS, SHIFTS_MAX, strict=True):
             for track in [track for track in near if track not in found]:
                 box = self._boxes[track]
-                seen = search_around(self._detector, image, box, surroundings)
+                seen = self._search_near(image, box, surroundings)
                 same = [
                     face
                     for face in seen
@@ -131,6 +151,11 @@ class Tracker:
         for track in self._boxes.keys() - found.keys():
             self._missed[track] += 1
         return found
+
+    def _search_near(self, image: np.ndarray, box: Box, surroundings: float) -> list[Detection]:
+        if isinstance(self._detector, DlibDetector) and surroundings == SURROUNDINGS[0]:
+            return self._detector.detect_near(image, box, surroundings)
+        return search_around(self._detector, image, box, surroundings)
 
     def _newcomer_side_px(self, image: np.ndarray, found: dict[int, Detection]) -> int:
         """Longer side of the image in which a newcomer as large as the largest face is seen."""

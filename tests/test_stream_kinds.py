@@ -54,7 +54,7 @@ KINDS = {
     "h264 ts, interlaced": ("a.ts", x264("keyint=12:tff=1:bframes=2"), {}),
     "h264 mp4, fake interlaced": ("a.mp4", x264("keyint=12:fake-interlaced=1"), {}),
     "h264 mp4, 4:4:4": ("a.mp4", x264("keyint=12"), {"pix_fmt": "yuv444p"}),
-    "h264 mp4, 10 bits": ("a.mp4", x264("keyint=12"), {"pix_fmt": "yuv420p10le"}),
+    "h264 mp4, 4:2:2, 10 bits": ("a.mp4", x264("keyint=12"), {"pix_fmt": "yuv422p10le"}),
     "h264 mp4, lossless": ("a.mp4", x264("keyint=12:qp=0"), {}),
     "h264 RGB": ("a.mkv", ("libx264rgb", {"g": "12"}), {"pix_fmt": "rgb24"}),
     "h264 mov": ("a.mov", x264("keyint=12"), {}),
