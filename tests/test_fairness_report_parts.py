@@ -379,7 +379,7 @@ def test_heat_table_escapes_names_and_darkens_with_the_value():
     html = heat_table([("<b>", cells)], ["a", "x", "y", "z"], "c")
     assert "&lt;b&gt;" in html
     assert "n 3<br>n 4" in html
-    shades = re.findall(r"background: (#\w{6})\"", html)
+    shades = re.findall(r"background: (#\w{6}); color: #1d2329\"", html)
     assert shades[0] == "#ffffff"
     assert shades[1] < shades[0]
     assert "repeating-linear-gradient" in html
