@@ -195,10 +195,10 @@ def test_grid_has_a_line_of_titles_above_its_pictures(tmp_path):
         log_grid(writer, rows, ["a", "b", "c"], name="pictures", tile_px=40)
     (event,) = read(tmp_path).Images("pictures")
     image = cv2.imdecode(np.frombuffer(event.encoded_image_string, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert image.shape == (22 + 80, 120, 3)
+    assert image.shape == (24 + 80, 120, 3)
     assert (image[-1, -1] == (255, 0, 0)).all()
-    assert (image[22, 0] == 0).all()
-    assert (image[:22, :40] < 128).any()  # the title
+    assert (image[24, 0] == 0).all()
+    assert (image[:24, :40] < 128).any()  # the title
 
 
 def test_settings_are_a_table_of_text(tmp_path):
