@@ -15,6 +15,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,9 @@ def line_of(browser: Any, name: str, path: Path) -> str:
         load(browser, Path("/dev/null"), WIDTHS[-1])
         before = process_s(browser)
         load(browser, path, WIDTHS[-1])
-        counts = browser.execute_script(COUNTS)
-        paints.append(counts["paint"] or 0)
+        while (counts := browser.execute_script(COUNTS))["paint"] is None:
+            time.sleep(0.05)
+        paints.append(counts["paint"])
         seconds.append(process_s(browser) - before)
     of = {key: f"{counts[key][0]:,} of {counts[key][1]:,}" for key in ("words", "tables", "figures")}
     share = counts["words"][0] / max(counts["words"][1], 1)
