@@ -244,7 +244,7 @@ def trained(tmp_path_factory):
     config = UCFConfig.model_validate(
         {
             "model": {"width": 0.125, "size_px": 64, "decoder_dropout": 0.0},
-            "training": {"batch_pairs": 4, "epochs": 2, "log_every_steps": 1},
+            "training": {"batch_pairs": 4, "epochs": 2, "log_every_steps": 2},
         }
     )
     result = train(faces, root, config, root / "run")
@@ -257,6 +257,8 @@ def test_a_training_shows_losses_rate_throughput_curves_and_settings(trained):
     losses = {f"train/{name}" for name in ("overall", "common", "specific", "reconstruction", "contrastive")}
     levels = {f"val/{level}_{name}" for level in ("frame", "video") for name in ("auc", "ece", "brier")}
     assert losses | levels | {"train/lr", "train/images_per_s"} <= set(tags["scalars"])
+    steps = [event.step for event in events.Scalars("train/lr")]
+    assert steps == list(range(1, steps[-1] + 1, 2))  # each step between repeated the last values
     curves = {"val/frame_precision_recall", "val/video_precision_recall"}
     assert curves | {"config/text_summary"} <= set(tags["tensors"])
     calibration = {"val/frame_calibration", "val/video_calibration"}
