@@ -262,8 +262,9 @@ def _statistics(image: NDArray[np.uint8]) -> list[float]:
     even = grey[: grey.shape[0] // 2 * 2, : grey.shape[1] // 2 * 2]
     diagonal = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2
     here, below, beside = image[:-1, :-1], image[1:, :-1], image[:-1, 1:]
-    # Black is what a crop shows beyond the picture's edge.
-    is_flat = (here == below).all(2) & (here == beside).all(2) & here.any(2)
+    # By channel, as numpy takes ten times as long over an axis of three. Black is beyond the picture's edge.
+    red_is, green_is, blue_is = np.moveaxis((here == below) & (here == beside), 2, 0)
+    is_flat = red_is & green_is & blue_is & (np.bitwise_or.reduce(np.moveaxis(here, 2, 0)) > 0)
     steps = np.abs(np.diff(grey, axis=1)).mean(0)
     red = colour[..., 1]
     return [

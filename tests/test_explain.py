@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from google.protobuf import text_format
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.projector import ProjectorConfig
 from torch import nn
 
@@ -16,6 +18,7 @@ from unmasked.analysis.explain import checks
 from unmasked.analysis.explain.config import ExplainConfig
 from unmasked.analysis.explain.explain import explain, log_explanation
 from unmasked.analysis.explain.explanation import (
+    MethodMaps,
     averaged_lines,
     inside_table,
     read_explanation,
@@ -185,6 +188,18 @@ def test_tensorboard_gets_pictures_and_projector(explanation, tmp_path):
     assert config.embeddings[0].sprite.image_path
     assert list(tmp_path.rglob("sprite.png"))
     assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_tensorboard_shows_maps_that_passed_instead_of_grey_ones(explanation, tmp_path):
+    """54 grey pictures stood there, and nothing said why."""
+    tested = explanation.pictures[:2]
+    failed = MethodMaps("Grad-CAM", tested, {"method": "grad_cam", "is_failed": True, "failed": ["blank"]})
+    passed = MethodMaps("Occlusion", 255 - tested, {"method": "occlusion", "is_failed": False, "failed": []})
+    features = {"embedded": explanation.embedded.iloc[:0], "tested": tested}
+    log_explanation(replace(explanation, methods=(passed, failed), **features), tmp_path)
+    events = EventAccumulator(str(tmp_path), size_guidance={"images": 0})
+    events.Reload()
+    assert events.Tags()["images"] == ["what_it_looks_at/Occlusion/1", "what_it_looks_at/Occlusion/2"]
 
 
 def test_without_a_test_split_all_crops_are_used(corpus):

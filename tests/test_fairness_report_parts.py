@@ -374,12 +374,23 @@ def test_remedies_that_would_cover_each_other_share_a_label():
     assert "calls everything fake: 50\u00a0%" in shown
 
 
+def test_the_detector_as_it_is_is_named_beside_no_number_of_a_remedy():
+    same = {"gap": 0.4, "utility": 0.8}
+    display = TradeOffDisplay(
+        "FPR gap", "accuracy", {"a": same, "b": {"gap": 0.1, "utility": 0.7}}, same, set()
+    )
+    axes = display.plot().ax_
+    axes.figure.canvas.draw()
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts if text.get_text()}
+    assert not boxes.pop("as it is").overlaps(boxes["1"])
+
+
 def test_heat_table_escapes_names_and_darkens_with_the_value():
     cells = [Cell("1", "n 3\nn 4", 0.0), Cell("2", share=1.0), Cell("3", greyed=True)]
     html = heat_table([("<b>", cells)], ["a", "x", "y", "z"], "c")
     assert "&lt;b&gt;" in html
     assert "n 3<br>n 4" in html
-    shades = re.findall(r"background: (#\w{6})\"", html)
+    shades = re.findall(r"background: (#\w{6}); color: #1d2329\"", html)
     assert shades[0] == "#ffffff"
     assert shades[1] < shades[0]
     assert "repeating-linear-gradient" in html

@@ -56,6 +56,17 @@ def test_the_worst_subgroup_is_named_with_its_people_and_beside_everybody_else()
     assert "To confirm it" in said
 
 
+def test_no_number_of_people_confirms_a_difference_of_nothing():
+    label = np.repeat([0, 1], 60)
+    called = np.tile([0, 0, 1], 40)  # one of three of both genders, of both classes
+    groups = {"gender": np.repeat(["female", "male"], 30), "age": np.tile(np.repeat(["old", "young"], 15), 2)}
+    groups = pd.DataFrame({name: np.tile(values, 2) for name, values in groups.items()})
+    found = search(label, called, groups)["found"]
+    assert found
+    assert [round(one["difference"], 12) for one in found] == [0] * len(found)
+    assert np.isnan([one["people_to_confirm"] for one in found]).all()
+
+
 def test_missed_fakes_are_the_error_of_the_other_class():
     label, called, groups = people(extra=0.4)
     worst = search(1 - label, ~called, groups)["found"][0]

@@ -193,6 +193,15 @@ return {words, tables: count("table"), figures: count("figure"),
 """
 
 
+# Text that leaves the box it stands in, and heads of tables that should not be seen on a phone.
+CUT = """
+const out = [...document.querySelectorAll("p, li, th, td, summary, figcaption")]
+  .filter(one => one.clientWidth > 1 && one.scrollWidth > one.clientWidth + 1 && !one.closest("thead"));
+const heads = [...document.querySelectorAll("thead")].filter(one => one.getBoundingClientRect().width > 1);
+return [...out, ...heads].map(one => one.textContent);
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES | CASE)
 def test_a_page_is_short_until_it_is_opened_and_fits_a_phone(folders, browser, name):
@@ -205,6 +214,7 @@ def test_a_page_is_short_until_it_is_opened_and_fits_a_phone(folders, browser, n
     assert seen["figures"] == (7 if name == "case" else 1)  # of a case the faces, three of each person
     opened = "document.querySelectorAll('details').forEach(one => one.open = true);" + VISIBLE
     assert browser.execute_script(opened)["wide"] == 390
+    assert browser.execute_script(CUT) == []
     look_at(browser, path, 1280)
     bottom = "return document.querySelector('.first').getBoundingClientRect().bottom"
     assert browser.execute_script(bottom) < 844  # the first screen is one screen

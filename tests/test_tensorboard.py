@@ -195,10 +195,10 @@ def test_grid_has_a_line_of_titles_above_its_pictures(tmp_path):
         log_grid(writer, rows, ["a", "b", "c"], name="pictures", tile_px=40)
     (event,) = read(tmp_path).Images("pictures")
     image = cv2.imdecode(np.frombuffer(event.encoded_image_string, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert image.shape == (22 + 80, 120, 3)
+    assert image.shape == (24 + 80, 120, 3)
     assert (image[-1, -1] == (255, 0, 0)).all()
-    assert (image[22, 0] == 0).all()
-    assert (image[:22, :40] < 128).any()  # the title
+    assert (image[24, 0] == 0).all()
+    assert (image[:24, :40] < 128).any()  # the title
 
 
 def test_settings_are_a_table_of_text(tmp_path):
@@ -244,7 +244,7 @@ def trained(tmp_path_factory):
     config = UCFConfig.model_validate(
         {
             "model": {"width": 0.125, "size_px": 64, "decoder_dropout": 0.0},
-            "training": {"batch_pairs": 4, "epochs": 2, "log_every_steps": 1},
+            "training": {"batch_pairs": 4, "epochs": 2, "log_every_steps": 2},
         }
     )
     result = train(faces, root, config, root / "run")
@@ -257,6 +257,8 @@ def test_a_training_shows_losses_rate_throughput_curves_and_settings(trained):
     losses = {f"train/{name}" for name in ("overall", "common", "specific", "reconstruction", "contrastive")}
     levels = {f"val/{level}_{name}" for level in ("frame", "video") for name in ("auc", "ece", "brier")}
     assert losses | levels | {"train/lr", "train/images_per_s"} <= set(tags["scalars"])
+    steps = [event.step for event in events.Scalars("train/lr")]
+    assert steps == list(range(1, steps[-1] + 1, 2))  # each step between repeated the last values
     curves = {"val/frame_precision_recall", "val/video_precision_recall"}
     assert curves | {"config/text_summary"} <= set(tags["tensors"])
     calibration = {"val/frame_calibration", "val/video_calibration"}

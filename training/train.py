@@ -210,7 +210,8 @@ def _trainer(config: TrainedConfig, out: Path, callbacks: list[pl.Callback], res
         gradient_clip_val=config.optimiser.gradient_clip or None,
         accumulate_grad_batches=accumulate,
         callbacks=callbacks,
-        **quiet_trainer(out, resumed_step),
+        # As seldom as the module logs, or each step between would repeat the last values.
+        **quiet_trainer(out, resumed_step) | {"log_every_n_steps": settings.log_every_steps},
     )
 
 

@@ -401,8 +401,15 @@ def log_explanation(explanation: Explanation, folder: Path, *, step: int = 0) ->
     first = ["method", "label", "dataset", *explanation.summary["by"]]
     metadata = metadata[[*first, *metadata.columns.difference(first, sort=False)]]
     with summary_writer(folder) as writer:
-        blank = rows["blank"].to_numpy(bool)
-        log_cams(writer, explanation.pictures, explanation.overlays, names, blank=blank, step=step)
+        is_failed = any(one.is_failed for one in explanation.methods if one.facts["method"] == "grad_cam")
+        if is_failed and explanation.trusted and explanation.tested is not None:
+            # Grey pictures would say nothing: the maps that passed stand in their place.
+            best = explanation.trusted[0]
+            numbers = [f"{best.title}/{number}" for number in range(1, len(explanation.tested) + 1)]
+            log_cams(writer, explanation.tested, best.overlays, numbers, step=step)
+        else:
+            blank = rows["blank"].to_numpy(bool) | is_failed
+            log_cams(writer, explanation.pictures, explanation.overlays, names, blank=blank, step=step)
         if len(metadata):
             sprites = explanation.sprites
             log_embedding(writer, explanation.features, metadata, pictures=sprites, colours=first, step=step)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import cv2
@@ -28,7 +29,7 @@ CONFIG = "projector_config.pbtxt"  # what torch and the projector call it
 LOOKED_AT = "what_it_looks_at"  # after "train" and "val" in the alphabet
 SPRITE_PX = 32  # the projector draws all pictures from one sheet, at most 8192 px wide
 SPRITE_SHEET_PX = 8192
-TITLE_PX = 22  # height of the line above a grid's columns
+TITLE_PX = 24  # height of a line above a grid's columns, which TensorBoard shows at half its size
 THRESHOLDS = 127  # points of a precision-recall curve
 
 
@@ -203,10 +204,12 @@ def log_grid(
         tile_px: side of a picture in the grid.
     """
     lines = [np.concatenate([_tile(image, tile_px) for image in row], axis=1) for row in rows]
-    header = np.full((TITLE_PX, lines[0].shape[1], 3), 255, np.uint8)
-    for column, title in enumerate(titles):
-        place = (column * tile_px + 3, TITLE_PX - 7)
-        cv2.putText(header, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    words = [wrap(title, tile_px // 11) for title in titles]  # eleven pixels a letter
+    header = np.full((TITLE_PX * max(map(len, words)), lines[0].shape[1], 3), 255, np.uint8)
+    for column, parts in enumerate(words):
+        for number, part in enumerate(parts, start=1):
+            place = (column * tile_px + 3, number * TITLE_PX - 6)
+            cv2.putText(header, part, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
     writer.add_image(name, np.concatenate([header, *lines]), step, dataformats="HWC")
 
 

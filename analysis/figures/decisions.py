@@ -179,7 +179,16 @@ class TradeOffDisplay(Display):
                 color="#D55E00",
             )
         ax.plot(*start, "s", ms=8, color="black", zorder=3)
-        ax.annotate("as it is", start, xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5)
+        # Beside its square, or below it where the numbers of remedies that change little stand.
+        is_taken = any(
+            abs(end[0] - start[0]) < 0.1 and abs(end[1] - start[1]) < 0.04 for end, _, _ in self._places()
+        )
+        above_or_below = 26 if start[1] < 0.62 else -16  # below a low one stands what calls everything fake
+        offset = (0, above_or_below) if is_taken else (8, 0)
+        side = "center" if is_taken else "left"
+        ax.annotate(
+            "as it is", start, xytext=offset, textcoords="offset points", va="center", ha=side, fontsize=8.5
+        )
         ax.plot(0, 0.5, "x", ms=8, mew=2, color="black")
         text = f"calls everything fake: {percent(0.5)}"
         ax.annotate(text, (0, 0.5), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)

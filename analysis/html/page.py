@@ -421,4 +421,5 @@ def _shade(share: float | None) -> str:
         return ""
     strength = DARKEST * min(max(share, 0.0), 1.0)
     red, green, blue = (round(255 + strength * (tint - 255)) for tint in TINT)
-    return f"background: #{red:02x}{green:02x}{blue:02x}"
+    # Light in both schemes, so that its ink is dark in both.
+    return f"background: #{red:02x}{green:02x}{blue:02x}; color: #1d2329"

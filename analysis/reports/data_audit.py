@@ -30,7 +30,7 @@ from unmasked.datasets.audit.findings import NOUNS, Finding
 from unmasked.datasets.audit.shortcuts import AUC_MIN, FEATURES
 from unmasked.datasets.files import write_text
 from unmasked.datasets.images import UnreadableImage, read_pixels
-from unmasked.evaluation.wording import IN_BRACKETS, interval_in_words, value_text
+from unmasked.evaluation.wording import IN_BRACKETS, interval_in_words, list_names, value_text
 
 if TYPE_CHECKING:
     from unmasked.datasets.audit.run import Audit
@@ -52,7 +52,6 @@ SPLIT_WORDS = {
 PICTURE_PX = 128
 ROWS_SHOWN = 12  # of a dataset, in the picture
 GUESSING = 0.5  # AUC
-SENTENCES = 4  # of what was looked at, on the first screen
 
 
 def write_page(audited: Audit, folder: Path) -> Path:
@@ -88,7 +87,7 @@ def page(audited: Audit, gallery: Gallery | None = None) -> str:
 
 def _gists(audited: Audit) -> Iterator[tuple[str, str]]:
     """(anchor, sentence) of each part."""
-    yield "answer", "Each finding, why it matters and what to do."
+    yield "answer", "Why each matters, and what to do."
     measured = _measured(audited)
     yield "shortcuts", f"Found by {measured['is_shortcut'].sum()} of the {len(measured)} facts tested."
     shared = len(audited.overlaps.summary)
@@ -109,7 +108,6 @@ def _measured(audited: Audit) -> pd.DataFrame:
 def _first(audited: Audit, gallery: Gallery) -> Markup:
     """The first screen: findings by kind, the most telling fact, what to do first."""
     counted = {kind: sum(one.severity == kind for one in audited.findings) for kind in KINDS}
-    said = " ".join(f"{line.rstrip('.')}." for line in audited.checked[:SENTENCES])
     if audited.is_clean:
         verdict = callout("good", CLEAN, title=audited.clean_words.capitalize())
         decision = "train and test on these data; look at what was not checked first."
@@ -120,7 +118,7 @@ def _first(audited: Audit, gallery: Gallery) -> Markup:
         verdict = callout(kind, f"{first.found}.{more}", title=title)  # type: ignore[arg-type]
         decision = first.advice
     return first_screen(
-        tested=said,
+        tested=_tested(audited),
         verdict=verdict,
         numbers=[
             KeyNumber(str(counted["bad"]), "must be put right", "a result on these data would be wrong"),
@@ -130,6 +128,16 @@ def _first(audited: Audit, gallery: Gallery) -> Markup:
         picture=gallery.html("shortcuts"),
         decision=decision,
         caution="that data without a finding are sound: only what this page lists was looked at.",
+    )
+
+
+def _tested(audited: Audit) -> str:
+    """What was looked at, in a sentence; the last part has every line of it."""
+    sets = list_names([f"{rows:,} of {name}" for name, rows in audited.rows.items()])
+    pictures = audited.duplicates.pictures if audited.duplicates is not None else 0
+    return (
+        f"Rows of the manifest: {sets}. Pictures compared: {pictures:,}. "
+        f"Facts about files tested: {len(_measured(audited))}."
     )
 
 

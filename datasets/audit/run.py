@@ -40,6 +40,7 @@ class Audit:
     duplicates: Duplicates | None
     shortcuts: pd.DataFrame | None
     settings: AuditSettings
+    rows: dict[str, int]  # labelled ones by dataset; all of them where no row has a label
 
     @property
     def is_clean(self) -> bool:
@@ -98,7 +99,8 @@ def audit(
     if manifest.empty:
         not_checked = [f"all {len(unlabelled)} rows have no label: files and shortcuts were not looked at"]
         checked = list(_what_was_checked(everything, None, None, None, None))
-        return Audit(words.sort_findings(iter(found)), checked, not_checked, shared, None, None, settings)
+        findings = words.sort_findings(iter(found))
+        return Audit(findings, checked, not_checked, shared, None, None, settings, _rows(everything))
     found += words.file_findings(repeated_files(manifest))
     duplicates = table = tested = None
     if settings.duplicates:
@@ -118,7 +120,13 @@ def audit(
             f"{int(unlabelled.sum())} of {len(unlabelled)} rows have no label and were left out"
         )
     checked = list(_what_was_checked(manifest, against, duplicates, tested, table))
-    return Audit(words.sort_findings(iter(found)), checked, not_checked, shared, duplicates, tested, settings)
+    findings = words.sort_findings(iter(found))
+    return Audit(findings, checked, not_checked, shared, duplicates, tested, settings, _rows(manifest))
+
+
+def _rows(manifest: pd.DataFrame) -> dict[str, int]:
+    """How many rows each dataset has, by name."""
+    return manifest["dataset"].value_counts().sort_index().to_dict()
 
 
 def file_facts(

@@ -90,7 +90,9 @@ def _search(audit: AuditResults) -> Markup:
             "everybody else": percent(one["rate_of_others"]),
             "difference in points [95\u00a0%]": gap_text(one["difference"], [one["ci_low"], one["ci_high"]]),
             "p": p_text(one["p_value"]),
-            f"{units(unit)} to confirm": f"{one['people_to_confirm']:,.0f}",
+            f"{units(unit)} to confirm": "–"
+            if is_missing(one["people_to_confirm"])
+            else f"{one['people_to_confirm']:,.0f}",
         }
         for one in found["found"]
     ]

@@ -33,7 +33,8 @@ def part_gists(run: Run, found: Answer) -> Iterator[tuple[str, str]]:
         name: metric_text(one["likelihood"], "cllr") for name, one in videos.items() if "likelihood" in one
     }
     yield "likelihood", f"Cllr, where 1 says nothing: {_each(costs)}." if costs else ""
-    yield "fairness", found.groups[0] if found.groups else found.no_groups
+    first, *_ = (found.groups[0] if found.groups else found.no_groups).split(". ")
+    yield "fairness", f"{first.rstrip('.')}."
     yield "explanations", "Pictures that mark what speaks for “fake”; what not to conclude from them."
     yield "truth", "The bias of the synthetic corpus, and whether the audit saw it."
     yield "limits", "For which videos the numbers hold, and what nobody can be accused of."
