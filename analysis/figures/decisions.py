@@ -183,7 +183,7 @@ class TradeOffDisplay(Display):
         is_taken = any(
             abs(end[0] - start[0]) < 0.1 and abs(end[1] - start[1]) < 0.04 for end, _, _ in self._places()
         )
-        above_or_below = 26 if start[1] < 0.62 else -16  # below a low one stands what calls everything fake
+        above_or_below = 34 if start[1] < 0.62 else -16  # below a low one stands what calls everything fake
         offset = (0, above_or_below) if is_taken else (8, 0)
         side = "center" if is_taken else "left"
         ax.annotate(
