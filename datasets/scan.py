@@ -156,6 +156,18 @@ def options_of(root: Path, source: str = "auto") -> set[str]:
     return set(_options(sources()[name]))
 
 
+def table_read(root: Path, source: str = "auto") -> Path | None:
+    """The table that a scan of the root reads, which a folder may hold; None where its files are looked at.
+
+    Raises:
+        InputError: as `scan`.
+    """
+    _check_root(root)
+    candidates = sources() if source == "auto" else _source_by_name(source)
+    name, folder = _locate_source(root, candidates, named_one=source != "auto")
+    return candidates[name].table_in(folder) if name == "table" else None
+
+
 def _options(module: ModuleType) -> list[str]:
     known = inspect.signature(module.scan).parameters
     return [name for name in known if name not in ("root", "notes", "readings", "absent")]

@@ -643,6 +643,17 @@ def test_scan_writes_over_no_file_that_it_reads(tmp_path):
     assert listed.read_bytes() == before
 
 
+def test_a_second_scan_does_not_read_the_table_of_the_first_as_the_folder(tmp_path):
+    for name in ("real/a.mp4", "fake/b.mp4"):
+        touch(tmp_path / name, "x")
+    out = tmp_path / "manifest.parquet"
+    scan_verb.run(scan_verb.Config(root=(tmp_path,), out=out))
+    before = out.read_bytes()
+    with pytest.raises(InputError, match=r"is the table that is read in its folder.*remove it"):
+        scan_verb.run(scan_verb.Config(root=(tmp_path,), split="train", out=out))
+    assert out.read_bytes() == before
+
+
 def test_a_name_of_3000_letters_is_refused_in_one_sentence(tmp_path):
     for name in ("real/a.mp4", "fake/b.mp4"):
         touch(tmp_path / name, "x")

@@ -217,14 +217,22 @@ def _check_out(config: Config) -> None:
     """Refuses to write over what is read.
 
     Raises:
-        InputError: a file to be written is a root, or one of the annotation files.
+        InputError: a file to be written is a root, the table that it holds, or one of the annotation files.
     """
+    from unmasked.datasets.scan import table_read
+
     read = {path.resolve() for path in (*config.root, *config.annotations)}
+    tables = {path.resolve() for root in config.root if (path := table_read(root, config.source))}
     for name in ("out", "unused", "faces", "join_report"):
         path = getattr(config, name)
         if path is not None and path.resolve() in read:
             raise InputError(
                 f"{name}={path} is a file that is read here; give another name for what is written"
+            )
+        if path is not None and path.resolve() in tables:
+            raise InputError(
+                f"{name}={path} is the table that is read in its folder: give another name for what is "
+                "written, or, to look at the folder's files anew, remove it if an earlier scan wrote it"
             )
 
 

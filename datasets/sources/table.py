@@ -93,7 +93,7 @@ def scan(
             files is there.
     """
     notes = [] if notes is None else notes
-    path = _table_file(root)
+    path = table_in(root)
     read = read_table(path, ROLES, columns=columns, one_means=one_means)
     if readings is not None:
         readings += [each for each in read.readings if each.what != NO_DATASET]
@@ -124,7 +124,12 @@ def counts(manifest: pd.DataFrame) -> list[Count]:
     return count_by(manifest["dataset"] + ", " + words + " " + manifest["kind"] + "s", {})
 
 
-def _table_file(root: Path) -> Path:
+def table_in(root: Path) -> Path:
+    """The table itself, or the one called manifest in a folder.
+
+    Raises:
+        InputError: the folder has none.
+    """
     if root.is_file():
         return root
     found = next((root / name for name in FILES if (root / name).is_file()), None)
