@@ -174,7 +174,7 @@ def test_planted_group_is_named_as_the_one_that_is_failed(complete_page):
     assert "Fakes of dark-skinned people are missed" in found["answer"]
     assert "fakes of dark-skinned people are missed more often" in found["answer"]
     # The first screen asked for whom it fails, and did not say it.
-    assert "First answer for this: fakes of dark-skinned people are missed more often" in found["first"]
+    assert "Look at this first: fakes of dark-skinned people are missed more often" in found["first"]
     assert "Fakes of dark-skinned people are missed" in found["fairness"]
 
 

@@ -46,8 +46,8 @@ def first_part(run: Run, found: Answer, figures: Gallery, notes: Markup) -> Mark
 def _before_that(run: Run) -> str:
     """For whom it fails, as it stands in the way of a decision; "" where nothing was shown."""
     events = shown_against(run)
-    more = f", and {len(events) - 1} more differences between groups" if len(events) > 1 else ""
-    return f" First answer for this: {events[0]}{more}." if events else ""
+    more = f" ({len(events) - 1} more below)" if len(events) > 1 else ""
+    return f" Look at this first: {events[0]}{more}." if events else ""
 
 
 def _tested(run: Run) -> str:
