@@ -94,7 +94,8 @@ def ties(rows: pd.DataFrame) -> NDArray[np.int64]:
     """
     held = _tokens([_people(rows), _originals(rows)])
     scope = rows["scope"].to_numpy()[held["row"]]
-    number = pd.MultiIndex.from_arrays([scope, held["token"]]).factorize()[0]
+    # In order of appearance.
+    number = held["token"].groupby([scope, held["token"]], sort=False, dropna=False).ngroup().to_numpy()
     place = held.groupby("row").cumcount().to_numpy()
     numbers = np.full((len(rows), place.max(initial=0) + 1), -1, np.int64)
     numbers[held["row"], place] = number

@@ -51,6 +51,7 @@ from unmasked.training.tuning.space import Choices, Range, SearchConfig, Space, 
 NAME = "study.db"
 POLL_S = 1.0
 LOCK_S = 120.0  # how long a process waits for its turn to draw a trial
+DISK_FULL = "database or disk is full"  # SQLite's words
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 Progress = Callable[[FrozenTrial, int], None]
@@ -249,7 +250,8 @@ def _explain_full_disk(path: Path) -> Iterator[None]:
 def _is_disk_full(error: BaseException | None) -> bool:
     """True if SQLite, below SQLAlchemy and Optuna, found no room."""
     while error is not None:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        # Python 3.10 knows an error's text alone.
+        if isinstance(error, sqlite3.Error) and str(error) == DISK_FULL:
             return True
         error = error.__cause__
     return False
