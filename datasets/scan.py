@@ -157,7 +157,9 @@ def options_of(root: Path, source: str = "auto") -> set[str]:
 
 
 def table_read(root: Path, source: str = "auto") -> Path | None:
-    """The table that a scan of the root reads, which a folder may hold; None where its files are looked at.
+    """The table that a scan of the root reads, or None where it looks at files.
+
+    A folder may hold one.
 
     Raises:
         InputError: as `scan`.
