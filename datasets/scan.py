@@ -94,10 +94,8 @@ def scan(
     """
     root = Path(root)
     splitting = splitting or Splitting(plan, splits_file)
-    _check_root(root)
-    candidates = sources() if source == "auto" else _source_by_name(source)
-    name, folder = _locate_source(root, candidates, named_one=source != "auto")
-    module = candidates[name]
+    module, folder = _source_of(root, source)
+    name = module.__name__.rpartition(".")[2]
     default = options.pop("split", None) if "split" not in _options(module) else options.get("split")
     _check_options(name, module, options)
     notes: list[str] = []
@@ -150,10 +148,8 @@ def options_of(root: Path, source: str = "auto") -> set[str]:
     Raises:
         InputError: as `scan`.
     """
-    _check_root(root)
-    candidates = sources() if source == "auto" else _source_by_name(source)
-    name, _ = _locate_source(root, candidates, named_one=source != "auto")
-    return set(_options(sources()[name]))
+    module, _ = _source_of(root, source)
+    return set(_options(module))
 
 
 def table_read(root: Path, source: str = "auto") -> Path | None:
@@ -164,10 +160,16 @@ def table_read(root: Path, source: str = "auto") -> Path | None:
     Raises:
         InputError: as `scan`.
     """
+    module, folder = _source_of(root, source)
+    return module.table_in(folder) if hasattr(module, "table_in") else None
+
+
+def _source_of(root: Path, source: str) -> tuple[ModuleType, Path]:
+    """The source that reads the root, and the folder in which it does."""
     _check_root(root)
     candidates = sources() if source == "auto" else _source_by_name(source)
     name, folder = _locate_source(root, candidates, named_one=source != "auto")
-    return candidates[name].table_in(folder) if name == "table" else None
+    return candidates[name], folder
 
 
 def _options(module: ModuleType) -> list[str]:
